@@ -1,0 +1,1 @@
+"""How each operator runs: TensorIR schedules with named knobs, one folder per machine family."""

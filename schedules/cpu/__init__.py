@@ -1,0 +1,1 @@
+"""CPU schedules: one per operator, for every vector instruction set."""

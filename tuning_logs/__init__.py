@@ -1,0 +1,1 @@
+"""Tuning records, one folder per target. See README.md for the format."""

@@ -1,0 +1,95 @@
+"""Every error a user can cause or meet, by name.
+
+Each message answers three questions: what was wrong, where, and what to do
+about it. The command line prints the message without a traceback and leaves
+with :attr:`TvmMobilenetError.exit_status`.
+"""
+
+from __future__ import annotations
+
+
+class TvmMobilenetError(Exception):
+    """Root of every error this package raises on purpose.
+
+    Parameters
+    ----------
+    what : str
+        What was wrong, and where, in one sentence.
+    remedy : str, optional
+        What the user can do about it.
+    """
+
+    exit_status = 2
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{what}\n  → {remedy}" if remedy else what)
+
+
+class UnknownModelError(TvmMobilenetError):
+    """A model name that nothing here builds."""
+
+
+class InvalidModelError(TvmMobilenetError):
+    """A model option (alpha, resolution, classes, batch, …) that cannot be built."""
+
+
+class WeightsError(TvmMobilenetError):
+    """Weights that are missing, unexpected, of the wrong shape, or not finite."""
+
+
+class TargetError(TvmMobilenetError):
+    """A target that is unknown, malformed, or not supported here."""
+
+
+class ToolchainError(TvmMobilenetError):
+    """No compiler that can link for the target, or the one there failed."""
+
+
+class OutputError(TvmMobilenetError):
+    """An output path that cannot be written; nothing is left half-written."""
+
+
+class VerificationError(TvmMobilenetError):
+    """A compiled module whose numbers differ from the reference's."""
+
+
+class InputError(TvmMobilenetError):
+    """A run-time input of the wrong shape, dtype, layout or device."""
+
+
+class ImageError(TvmMobilenetError):
+    """A file that is not an image, or one that cannot be read."""
+
+
+class ArtifactError(TvmMobilenetError):
+    """An artifact that cannot be loaded here. The root of the named cases below."""
+
+
+class NotAnArtifactError(ArtifactError):
+    """A file that is no shared object of ours."""
+
+
+class TruncatedArtifactError(ArtifactError):
+    """A file of ours that is cut off or damaged."""
+
+
+class ArchitectureError(ArtifactError):
+    """An artifact for another processor architecture or operating system."""
+
+
+class CpuFeatureError(ArtifactError):
+    """An artifact that needs instructions which this processor lacks."""
+
+
+class AbiError(ArtifactError):
+    """An artifact built for another TVM ABI than the one installed."""
+
+
+class RuntimeLibraryError(TvmMobilenetError):
+    """TVM's runtime library is not installed, or could not be loaded."""
+
+
+class PeerError(TvmMobilenetError):
+    """A runtime to compare against that is not installed, or that failed."""
