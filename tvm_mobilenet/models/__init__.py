@@ -1,0 +1,85 @@
+"""What a MobileNet is: layers, shapes, MACs, weights. No TVM, no computation.
+
+``spec`` describes any network, ``mobilenet_v1`` one family, ``weights`` makes,
+reads and writes parameters, ``onnx_export`` hands the same network to others.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tvm_mobilenet.errors import InvalidModelError, UnknownModelError
+from tvm_mobilenet.models.mobilenet_v1 import mobilenet_v1
+from tvm_mobilenet.models.spec import Model
+
+__all__ = ["MODELS", "Model", "build", "mobilenet_v1", "model_from_manifest"]
+
+MODELS: dict[str, Callable[..., Model]] = {"v1": mobilenet_v1, "mobilenet_v1": mobilenet_v1}
+"""Every name that :func:`build` takes, short and long."""
+
+
+def build(name: str, **options: Any) -> Model:
+    """Build the model called `name`.
+
+    Parameters
+    ----------
+    name : str
+        Key of :data:`MODELS`.
+    **options
+        Keyword arguments of its function, such as ``alpha`` and ``resolution``.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    UnknownModelError
+        If nothing here builds `name`.
+    InvalidModelError
+        If an option is unknown, or cannot be built.
+    """
+    builder = MODELS.get(name)
+    if builder is None:
+        raise UnknownModelError(f"unknown model {name!r}", _suggest(str(name), list(MODELS)))
+    known = list(inspect.signature(builder).parameters)
+    for option in options:
+        if option not in known:
+            raise InvalidModelError(
+                f"model {name!r} has no option {option!r}", _suggest(option, known)
+            )
+    return builder(**options)
+
+
+def model_from_manifest(manifest: Mapping[str, Any]) -> Model:
+    """Build again the model that :meth:`Model.describe` described.
+
+    Parameters
+    ----------
+    manifest : mapping
+        ``{"name": str, "options": dict}``.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    UnknownModelError, InvalidModelError
+        If the description is not one, or not of a model known here.
+    """
+    name, options = manifest.get("name"), manifest.get("options")
+    if not isinstance(name, str) or not isinstance(options, Mapping):
+        raise InvalidModelError(
+            f"a model description needs a name and options, not {dict(manifest)!r}"
+        )
+    return build(name, **options)
+
+
+def _suggest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word.lower().replace("-", "_"), known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known: {', '.join(known)}"

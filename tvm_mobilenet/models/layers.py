@@ -1,0 +1,276 @@
+"""The operators that networks are made of, as data.
+
+Activations are NCHW (or NC after the pool), convolution weights OIHW, dense
+weights (O, I). Every count is in multiply-adds (MACs), the unit of the
+MobileNet papers: one MAC is two floating-point operations.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+from tvm_mobilenet.errors import InvalidModelError
+
+Shape = tuple[int, ...]
+Activation = Literal["none", "relu", "relu6"]
+ConvKind = Literal["depthwise", "pointwise", "full"]
+
+_STATISTICS = (".bn.mean", ".bn.variance")
+
+
+def same_padding(
+    size: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Return TensorFlow's SAME padding.
+
+    The output has ceil(size / stride) pixels; an odd total goes to the bottom
+    and right, which is why stride 2 on an even map pads (0, 0, 1, 1).
+
+    Parameters
+    ----------
+    size, kernel, strides : tuple of int
+        (height, width) each.
+
+    Returns
+    -------
+    tuple of int
+        (top, left, bottom, right) in pixels.
+    """
+    before, after = [], []
+    for length, taps, stride in zip(size, kernel, strides, strict=True):
+        total = max((-(-length // stride) - 1) * stride + taps - length, 0)
+        before.append(total // 2)
+        after.append(total - total // 2)
+    return (before[0], before[1], after[0], after[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Layer(ABC):
+    """One operator of a model.
+
+    Parameters
+    ----------
+    name : str
+        Unique in its model; prefix of the names of its parameters.
+    inputs : tuple of str
+        Producers, by layer name; the input of the model is ``"input"``.
+    in_shape : tuple of int
+        Shape of the first input, NCHW or NC.
+
+    Raises
+    ------
+    InvalidModelError
+        If a size is not positive, or the layer cannot take `in_shape`.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    in_shape: Shape
+
+    def __post_init__(self) -> None:
+        self._require(bool(self.inputs), "has no input")
+        self._require(
+            all(size > 0 for size in self.in_shape), f"has an empty input {self.in_shape}"
+        )
+
+    @property
+    @abstractmethod
+    def out_shape(self) -> Shape:
+        """Shape of the output, NCHW or NC."""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one run, all images of the batch together."""
+        return 0
+
+    @property
+    def parameters(self) -> dict[str, Shape]:
+        """Full parameter name to shape, in the order of use."""
+        return {}
+
+    @property
+    def params(self) -> int:
+        """Trainable parameters: weight, bias, batch-norm gamma and beta."""
+        return sum(
+            math.prod(shape)
+            for name, shape in self.parameters.items()
+            if not name.endswith(_STATISTICS)
+        )
+
+    def _require(self, condition: bool, problem: str) -> None:
+        if not condition:
+            raise InvalidModelError(f"layer {self.name!r} {problem}")
+
+    def _require_rank(self, rank: int) -> None:
+        self._require(
+            len(self.in_shape) == rank, f"takes {rank} dimensions, not shape {self.in_shape}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Conv2d(Layer):
+    """Convolution, then bias, then batch norm, then activation, each optional.
+
+    Parameters
+    ----------
+    out_channels : int
+        Channels of the output.
+    kernel, strides : tuple of int
+        (height, width) in pixels.
+    padding : tuple of int
+        (top, left, bottom, right) in pixels of zeros.
+    groups : int
+        Groups of channels that do not mix; divides both channel counts.
+    bias : bool
+        Whether there is a ``<name>.bias``.
+    batch_norm : float or None
+        Epsilon added to the variance, or None where there is no batch norm.
+    activation : Activation
+        Applied last.
+    """
+
+    out_channels: int
+    kernel: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    groups: int = 1
+    bias: bool = False
+    batch_norm: float | None = None
+    activation: Activation = "none"
+
+    def __post_init__(self) -> None:
+        Layer.__post_init__(self)
+        self._require_rank(4)
+        positive = (self.out_channels, self.groups, *self.kernel, *self.strides)
+        self._require(min(positive) > 0, "has a channel count, group, kernel or stride below 1")
+        self._require(min(self.padding) >= 0, f"has a negative padding {self.padding}")
+        self._require(
+            self.in_channels % self.groups == 0 and self.out_channels % self.groups == 0,
+            f"cannot split {self.in_channels} and {self.out_channels} channels "
+            f"into {self.groups} groups",
+        )
+        self._require(
+            min(self.out_shape) > 0,
+            f"has no output pixel: kernel {self.kernel} on a padded map of "
+            f"{self._padded[0]}x{self._padded[1]}",
+        )
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input."""
+        return self.in_shape[1]
+
+    @property
+    def _padded(self) -> tuple[int, int]:
+        top, left, bottom, right = self.padding
+        return (self.in_shape[2] + top + bottom, self.in_shape[3] + left + right)
+
+    @property
+    def out_shape(self) -> Shape:
+        """(N, O, OH, OW); a window that does not fit entirely gives no pixel."""
+        rows, columns = (
+            (size - taps) // stride + 1
+            for size, taps, stride in zip(self._padded, self.kernel, self.strides, strict=True)
+        )
+        return (self.in_shape[0], self.out_channels, rows, columns)
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """(O, I / groups, KH, KW)."""
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel)
+
+    @property
+    def kind(self) -> ConvKind:
+        """Which of the three families of MobileNet convolutions this is."""
+        if self.groups == self.in_channels == self.out_channels:
+            return "depthwise"
+        if (
+            self.kernel == (1, 1)
+            and self.groups == 1
+            and self.strides == (1, 1)
+            and not any(self.padding)
+        ):
+            return "pointwise"
+        return "full"
+
+    @property
+    def macs(self) -> int:
+        """Output pixels times the taps behind each; padded taps count, as in the paper."""
+        return math.prod(self.out_shape) * math.prod(self.weight_shape[1:])
+
+    @property
+    def parameters(self) -> dict[str, Shape]:
+        """Weight OIHW, then bias and batch-norm vectors of (O,)."""
+        vectors = ["bias"] if self.bias else []
+        if self.batch_norm is not None:
+            vectors += ["bn.gamma", "bn.beta", "bn.mean", "bn.variance"]
+        found: dict[str, Shape] = {f"{self.name}.weight": self.weight_shape}
+        return found | {f"{self.name}.{vector}": (self.out_channels,) for vector in vectors}
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalAvgPool(Layer):
+    """Mean over the map: NCHW to NC."""
+
+    def __post_init__(self) -> None:
+        Layer.__post_init__(self)
+        self._require_rank(4)
+
+    @property
+    def out_shape(self) -> Shape:
+        """(N, C)."""
+        return self.in_shape[:2]
+
+
+@dataclass(frozen=True, slots=True)
+class Dense(Layer):
+    """Fully connected layer: (N, I) to (N, O).
+
+    Parameters
+    ----------
+    out_features : int
+        O.
+    bias : bool
+        Whether there is a ``<name>.bias``.
+    """
+
+    out_features: int
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        Layer.__post_init__(self)
+        self._require_rank(2)
+        self._require(self.out_features > 0, "has no output feature")
+
+    @property
+    def out_shape(self) -> Shape:
+        """(N, O)."""
+        return (self.in_shape[0], self.out_features)
+
+    @property
+    def macs(self) -> int:
+        """N times I times O."""
+        return math.prod(self.in_shape) * self.out_features
+
+    @property
+    def parameters(self) -> dict[str, Shape]:
+        """Weight (O, I), then bias (O,)."""
+        found: dict[str, Shape] = {f"{self.name}.weight": (self.out_features, self.in_shape[1])}
+        return found | ({f"{self.name}.bias": (self.out_features,)} if self.bias else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Softmax(Layer):
+    """Softmax over the features of (N, C)."""
+
+    def __post_init__(self) -> None:
+        Layer.__post_init__(self)
+        self._require_rank(2)
+
+    @property
+    def out_shape(self) -> Shape:
+        """(N, C)."""
+        return self.in_shape

@@ -1,0 +1,168 @@
+"""What a network is, as data: layers, shapes, multiply-adds, parameter names.
+
+A :class:`Model` is a small directed acyclic graph of :class:`Layer` in
+topological order. Nothing here computes, holds weights or knows TVM; the
+reference, the Relax builder, the ONNX export and the tables all read the same
+description. Layouts and units are those of :mod:`tvm_mobilenet.models.layers`,
+whose names are also this module's.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from tvm_mobilenet.errors import InvalidModelError
+from tvm_mobilenet.models.layers import (
+    Activation,
+    Conv2d,
+    ConvKind,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Shape,
+    Softmax,
+    same_padding,
+)
+
+__all__ = [
+    "INPUT",
+    "Activation",
+    "Conv2d",
+    "ConvKind",
+    "Dense",
+    "GlobalAvgPool",
+    "Layer",
+    "Model",
+    "SeparableSaving",
+    "Shape",
+    "Softmax",
+    "same_padding",
+]
+
+INPUT = "input"
+"""Name by which layers refer to the input of the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeparableSaving:
+    """What one depthwise separable block costs against the convolution it replaces.
+
+    Parameters
+    ----------
+    name : str
+        The block, such as ``"block1"``.
+    separable_macs, full_macs : int
+        MACs of depthwise plus pointwise, and of one full convolution with the
+        same kernel, channels and output map.
+    """
+
+    name: str
+    separable_macs: int
+    full_macs: int
+
+    @property
+    def ratio(self) -> float:
+        """1/N + 1/D_K**2 for N output channels (arXiv 1704.04861, section 3.1)."""
+        return float(Fraction(self.separable_macs, self.full_macs))
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network: its layers in topological order, the last one its output.
+
+    Parameters
+    ----------
+    name : str
+        Key of :data:`tvm_mobilenet.models.MODELS`, such as ``"mobilenet_v1"``.
+    title : str
+        For people, such as ``"MobileNet V1 1.0/224"``.
+    options : dict
+        JSON-able keyword arguments that build this model again.
+    input_shape : tuple of int
+        (N, C, H, W) of the one input.
+    layers : tuple of Layer
+        Every layer after its producers.
+
+    Raises
+    ------
+    InvalidModelError
+        If a name comes twice, a producer is missing or later, or shapes differ.
+    """
+
+    name: str
+    title: str
+    options: dict[str, Any] = field(hash=False)
+    input_shape: Shape
+    layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise InvalidModelError(f"model {self.name!r} has no layer")
+        shapes: dict[str, Shape] = {INPUT: self.input_shape}
+        for layer in self.layers:
+            if layer.name in shapes:
+                raise InvalidModelError(f"two layers of {self.name!r} are called {layer.name!r}")
+            missing = [name for name in layer.inputs if name not in shapes]
+            if missing:
+                raise InvalidModelError(f"layer {layer.name!r} reads {missing}, not computed yet")
+            if shapes[layer.inputs[0]] != layer.in_shape:
+                raise InvalidModelError(
+                    f"layer {layer.name!r} takes {layer.in_shape}, but {layer.inputs[0]!r} "
+                    f"gives {shapes[layer.inputs[0]]}"
+                )
+            shapes[layer.name] = layer.out_shape
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the last layer's output."""
+        return self.layers[-1].out_shape
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one run, all images of the batch together."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def params(self) -> int:
+        """Trainable parameters."""
+        return sum(layer.params for layer in self.layers)
+
+    @property
+    def parameters(self) -> dict[str, Shape]:
+        """Full parameter name to shape, in the order of the layers."""
+        return {name: shape for layer in self.layers for name, shape in layer.parameters.items()}
+
+    def layer(self, name: str) -> Layer:
+        """Return the layer called `name`, or raise InvalidModelError."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise InvalidModelError(
+            f"{self.title} has no layer {name!r}",
+            "its layers are " + ", ".join(layer.name for layer in self.layers),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return ``{"name", "options"}``, JSON-able, for the manifest."""
+        return {"name": self.name, "options": dict(self.options)}
+
+    def separable_savings(self) -> tuple[SeparableSaving, ...]:
+        """Return the saving of every depthwise layer that a pointwise layer follows."""
+        convolutions = {layer.name: layer for layer in self.layers if isinstance(layer, Conv2d)}
+        savings = []
+        for pointwise in convolutions.values():
+            depthwise = convolutions.get(pointwise.inputs[0])
+            if pointwise.kind != "pointwise" or depthwise is None or depthwise.kind != "depthwise":
+                continue
+            full = math.prod(pointwise.out_shape) * pointwise.in_channels
+            savings.append(
+                SeparableSaving(
+                    name=pointwise.name.rpartition(".")[0] or pointwise.name,
+                    separable_macs=depthwise.macs + pointwise.macs,
+                    full_macs=full * math.prod(depthwise.kernel),
+                )
+            )
+        return tuple(savings)
