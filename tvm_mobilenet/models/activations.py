@@ -1,0 +1,49 @@
+"""What each activation computes, in NumPy: for the reference and the initialisation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tvm_mobilenet.errors import InvalidModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tvm_mobilenet.models.spec import Activation
+
+LIMITS: dict[str, tuple[float, float]] = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
+"""Lowest and highest output of the activations that only clip."""
+
+
+def activate(
+    values: NDArray[np.float64], activation: Activation, out: NDArray[Any] | None = None
+) -> NDArray[np.float64]:
+    """Apply an activation element by element; NaN stays NaN.
+
+    Parameters
+    ----------
+    values : ndarray
+        Any shape.
+    activation : Activation
+        Name of the function.
+    out : ndarray, optional
+        Where to write, of the same shape; may be `values` itself.
+
+    Returns
+    -------
+    ndarray
+        `out` if given, else a new array.
+
+    Raises
+    ------
+    InvalidModelError
+        If the activation is not one of ours.
+    """
+    if activation == "none":
+        return np.positive(values, out=out)
+    if activation not in LIMITS:
+        raise InvalidModelError(f"unknown activation {activation!r}")
+    low, high = LIMITS[activation]
+    return np.clip(values, low, high, out=out)
