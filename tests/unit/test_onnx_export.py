@@ -1,0 +1,117 @@
+"""The ONNX file: what is in it, and that ONNX Runtime reads the same network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+from tvm_mobilenet import reference
+from tvm_mobilenet.errors import OutputError, WeightsError
+from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.models.onnx_export import export_onnx, to_onnx
+from tvm_mobilenet.models.spec import Conv2d, Model
+from tvm_mobilenet.models.weights import initialize
+
+MODEL = mobilenet_v1(alpha=0.25, resolution=32, classes=10)
+
+
+def test_graph_is_what_an_exporter_writes() -> None:
+    exported = to_onnx(MODEL, initialize(MODEL))
+    operators = Counter(node.op_type for node in exported.graph.node)
+    assert operators == {
+        "Conv": 27,
+        "BatchNormalization": 27,
+        "Clip": 27,
+        "GlobalAveragePool": 1,
+        "Flatten": 1,
+        "Gemm": 1,
+        "Softmax": 1,
+    }
+    assert [(entry.domain, entry.version) for entry in exported.opset_import] == [("", 17)]
+    names = {node.name for node in exported.graph.node}
+    assert names >= {layer.name for layer in MODEL.layers}
+    tensors = {output for node in exported.graph.node for output in node.output}
+    assert tensors >= {layer.name for layer in MODEL.layers}
+
+
+def test_parameters_keep_names_shapes_and_values() -> None:
+    weights = initialize(MODEL)
+    stored = {t.name: numpy_helper.to_array(t) for t in to_onnx(MODEL, weights).graph.initializer}
+    assert set(stored) == {*MODEL.parameters, "relu6.min", "relu6.max"}
+    for name, array in weights.items():
+        np.testing.assert_array_equal(stored[name], array)
+
+
+def test_input_and_output_are_declared() -> None:
+    model = mobilenet_v1(0.25, 33, classes=7, batch=3)
+    graph = to_onnx(model, initialize(model)).graph
+
+    def declared(info: onnx.ValueInfoProto) -> tuple[str, tuple[int, ...]]:
+        return info.name, tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
+
+    assert [declared(info) for info in graph.input] == [("input", (3, 3, 33, 33))]
+    assert [declared(info) for info in graph.output] == [("softmax", (3, 7))]
+
+
+@pytest.mark.parametrize(("alpha", "resolution", "batch"), [(1.0, 224, 1), (0.75, 97, 2)])
+def test_onnxruntime_agrees(tmp_path: Path, alpha: float, resolution: int, batch: int) -> None:
+    model = mobilenet_v1(alpha, resolution, batch=batch)
+    weights = initialize(model)
+    path = tmp_path / "v1.onnx"
+    export_onnx(model, weights, path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(0).uniform(-1, 1, model.input_shape).astype(np.float32)
+    (got,) = session.run(None, {"input": x})
+    assert reference.relative_error(got, reference.run(model, weights, x)) < 1e-5
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6"])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("batch_norm", [None, 1e-5])
+def test_every_epilogue_and_only_the_last_tensor_bears_the_name(
+    activation: str, bias: bool, batch_norm: float | None
+) -> None:
+    layer = Conv2d(
+        name="c",
+        inputs=("input",),
+        in_shape=(2, 4, 7, 6),
+        out_channels=6,
+        kernel=(3, 2),
+        strides=(2, 1),
+        padding=(1, 0, 2, 1),
+        groups=2,
+        bias=bias,
+        batch_norm=batch_norm,
+        activation=activation,  # type: ignore[arg-type]
+    )
+    model = Model(name="m", title="M", options={}, input_shape=layer.in_shape, layers=(layer,))
+    weights = initialize(model)
+    exported = to_onnx(model, weights)
+    assert [node.output[0] for node in exported.graph.node].count("c") == 1
+    session = onnxruntime.InferenceSession(
+        exported.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    x = np.random.default_rng(0).normal(0, 3, layer.in_shape).astype(np.float32)
+    (got,) = session.run(None, {"input": x})
+    assert reference.relative_error(got, reference.run(model, weights, x)) < 1e-6
+
+
+def test_weights_are_checked() -> None:
+    weights = initialize(MODEL)
+    weights["conv1.weight"][0] = np.nan
+    with pytest.raises(WeightsError, match=r"not finite: conv1\.weight"):
+        to_onnx(MODEL, weights)
+
+
+def test_unwritable_path(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot write"):
+        export_onnx(MODEL, initialize(MODEL), tmp_path / "no" / "v1.onnx")
+    assert list(tmp_path.iterdir()) == []

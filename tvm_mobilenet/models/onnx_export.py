@@ -1,0 +1,164 @@
+"""The same network for everyone else: a Model and its weights as ONNX.
+
+Written as an exporter of a framework would: batch norm as nodes of its own and
+nothing folded, so that every runtime applies its own optimisations. The output
+of a layer is a tensor of the layer's name, its parameters keep theirs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet.errors import InvalidModelError
+from tvm_mobilenet.models.activations import LIMITS
+from tvm_mobilenet.models.files import written_aside
+from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, GlobalAvgPool, Layer, Model, Softmax
+from tvm_mobilenet.models.weights import validate
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 17
+
+IR_VERSION = 8
+"""What ONNX released together with opset 17; newer ones shut out older runtimes."""
+
+
+def to_onnx(model: Model, weights: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
+    """Convert a model.
+
+    Parameters
+    ----------
+    model : Model
+        What to convert.
+    weights : mapping of str to ndarray
+        Every parameter of the model; stored as float32.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Checked by ``onnx.checker``; one float32 input ``input`` (NCHW) and one
+        output of the last layer's name.
+
+    Raises
+    ------
+    WeightsError
+        If the weights do not fit the model.
+    InvalidModelError
+        If a layer has no counterpart here.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    validate(model, weights)
+    constants = {name: np.asarray(weights[name], dtype=np.float32) for name in model.parameters}
+    nodes = []
+    for layer in model.layers:
+        nodes += _nodes(layer, constants)
+    output = model.layers[-1]
+    graph = helper.make_graph(
+        nodes,
+        model.name,
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, model.input_shape)],
+        [helper.make_tensor_value_info(output.name, TensorProto.FLOAT, output.out_shape)],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+        doc_string=model.title,
+    )
+    exported: onnx.ModelProto = helper.make_model(
+        graph,
+        producer_name="tvm_mobilenet",
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+    )
+    onnx.checker.check_model(exported, full_check=True)
+    return exported
+
+
+def export_onnx(
+    model: Model, weights: Mapping[str, NDArray[Any]], path: str | os.PathLike[str]
+) -> None:
+    """Write a model as an ``.onnx`` file, the whole file or none of it.
+
+    Parameters
+    ----------
+    model, weights
+        As for :func:`to_onnx`.
+    path : path-like
+        Where to write.
+
+    Raises
+    ------
+    OutputError
+        If the path cannot be written.
+    WeightsError, InvalidModelError
+        As for :func:`to_onnx`.
+    """
+    content = to_onnx(model, weights).SerializeToString()
+    with written_aside(path) as file:
+        file.write(content)
+
+
+def _nodes(layer: Layer, constants: dict[str, NDArray[Any]]) -> list[onnx.NodeProto]:
+    """Return the nodes of one layer; constants they need beyond weights are added."""
+    from onnx import helper
+
+    if isinstance(layer, Conv2d):
+        return _conv2d_nodes(layer, constants)
+    if isinstance(layer, GlobalAvgPool):
+        pooled = f"{layer.name}.map"
+        return [
+            helper.make_node("GlobalAveragePool", layer.inputs, [pooled], layer.name),
+            helper.make_node("Flatten", [pooled], [layer.name], f"{layer.name}.flatten", axis=1),
+        ]
+    if isinstance(layer, Dense):
+        inputs = [*layer.inputs, *layer.parameters]
+        return [helper.make_node("Gemm", inputs, [layer.name], layer.name, transB=1)]
+    if isinstance(layer, Softmax):
+        return [helper.make_node("Softmax", layer.inputs, [layer.name], layer.name, axis=1)]
+    raise InvalidModelError(f"cannot export {type(layer).__name__} {layer.name!r} to ONNX")
+
+
+def _conv2d_nodes(layer: Conv2d, constants: dict[str, NDArray[Any]]) -> list[onnx.NodeProto]:
+    from onnx import helper
+
+    name = layer.name
+    stages: list[tuple[str, str, list[str], dict[str, Any]]] = [
+        (
+            "Conv",
+            name,
+            [f"{name}.weight", *([f"{name}.bias"] if layer.bias else [])],
+            {
+                "kernel_shape": layer.kernel,
+                "strides": layer.strides,
+                "pads": layer.padding,
+                "group": layer.groups,
+            },
+        )
+    ]
+    if layer.batch_norm is not None:
+        parts = [f"{name}.bn.{part}" for part in ("gamma", "beta", "mean", "variance")]
+        stages.append(("BatchNormalization", f"{name}.bn", parts, {"epsilon": layer.batch_norm}))
+    if layer.activation == "relu":
+        stages.append(("Relu", f"{name}.relu", [], {}))
+    elif layer.activation != "none":
+        low, high = f"{layer.activation}.min", f"{layer.activation}.max"
+        limits = zip((low, high), LIMITS[layer.activation], strict=True)
+        constants.update({limit: np.array(value, np.float32) for limit, value in limits})
+        stages.append(("Clip", f"{name}.{layer.activation}", [low, high], {}))
+
+    nodes, source = [], layer.inputs[0]
+    for number, (operator, node_name, constant_inputs, attributes) in enumerate(stages, start=1):
+        # Only the last tensor of a layer bears its name.
+        target = name if number == len(stages) else f"{node_name}.out"
+        nodes.append(
+            helper.make_node(
+                operator, [source, *constant_inputs], [target], node_name, **attributes
+            )
+        )
+        source = target
+    return nodes
