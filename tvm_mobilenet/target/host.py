@@ -1,0 +1,284 @@
+"""The machine that this process runs on. Reads /proc and /sys, never TVM."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tvm_mobilenet.errors import TargetError
+from tvm_mobilenet.target.features import CPU_NEEDS, HWCAP_AARCH64, HWCAP_ARM, isa_of
+from tvm_mobilenet.target.presets import describe_cpu, nearest_preset
+from tvm_mobilenet.target.spec import TargetSpec
+
+_CPUINFO = Path("/proc/cpuinfo")
+_SYSFS = Path("/sys/devices/system/cpu")
+
+_TRIPLES = {
+    "x86_64": "x86_64-linux-gnu",
+    "aarch64": "aarch64-linux-gnu",
+    "arm": "armv7l-linux-gnueabihf",
+    "riscv64": "riscv64-linux-gnu",
+}
+_X86_LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64-v2", "x86-64")
+# Implementer and part number of the main ID register → LLVM's name (Arm TRMs).
+_ARM_PARTS = {
+    (0x41, 0xC07): "cortex-a7",
+    (0x41, 0xD03): "cortex-a53",
+    (0x41, 0xD08): "cortex-a72",
+    (0x41, 0xD0B): "cortex-a76",
+    (0x41, 0xD0C): "neoverse-n1",
+}
+
+
+@functools.cache
+def host_cpu_features() -> frozenset[str]:
+    """Return what this processor can run, in the vocabulary of /proc/cpuinfo.
+
+    Returns
+    -------
+    frozenset of str
+        Comparable with :attr:`TargetSpec.needs`. On ARM it is the kernel's
+        auxiliary vector that is read: it tells the truth to a 32-bit process
+        on a 64-bit kernel and under QEMU, where /proc/cpuinfo does not.
+    """
+    machine = host_machine()
+    return _features(machine, _read(_CPUINFO), _auxiliary(machine))
+
+
+def host(
+    *,
+    cpuinfo: str | None = None,
+    sysfs: Path | None = None,
+    machine: str | None = None,
+    affinity: Iterable[int] | None = None,
+) -> TargetSpec:
+    """Describe this machine; the arguments stand in for another one's.
+
+    Parameters
+    ----------
+    cpuinfo : str, optional
+        Text of ``/proc/cpuinfo``.
+    sysfs : Path, optional
+        Folder that takes the place of ``/sys/devices/system/cpu``.
+    machine : str, optional
+        ELF machine.
+    affinity : iterable of int, optional
+        Logical processors that this process may use.
+
+    Returns
+    -------
+    TargetSpec
+        Named ``"native"``. The processor is the exact one where a table knows
+        it and this machine has all that LLVM would use for it (a virtual
+        machine may hide features), else its level (x86-64-v4, …) or baseline.
+
+    Raises
+    ------
+    TargetError
+        Not Linux, or an architecture that nothing here compiles for.
+    """
+    machine = machine or host_machine()
+    text = _read(_CPUINFO) if cpuinfo is None else cpuinfo
+    hwcaps = _auxiliary(machine) if cpuinfo is None else None
+    allowed = tuple(sorted(os.sched_getaffinity(0) if affinity is None else affinity))
+    have = _features(machine, text, hwcaps)
+    cpu = _cpu(machine, text, have)
+    near = nearest_preset(machine, cpu, have)
+    l1, l2, l3, cores = _caches_and_cores(sysfs or _SYSFS, allowed)
+    # Old kernels and some boards publish no caches: then the table's are better than none.
+    caches = (l1, l2, l3) if l1 else (near.l1_bytes, near.l2_bytes, near.l3_bytes)
+    if (machine, cpu) in CPU_NEEDS:
+        return describe_cpu("native", _TRIPLES[machine], cpu, caches, cores)
+    return _plain_armv7(have, caches, cores)
+
+
+def _plain_armv7(have: frozenset[str], caches: tuple[int, int, int], cores: int) -> TargetSpec:
+    needs = {"edsp", "vfp", "vfpv3", "vfpd32", "neon"}
+    if not needs <= have:
+        raise TargetError(
+            "this 32-bit ARM processor has no NEON",
+            "choose another target; the oldest is rpi2 (Cortex-A7)",
+        )
+    features: tuple[str, ...] = ()
+    if "vfpv4" in have:
+        features, needs = ("+vfp4",), {*needs, "vfpv4"}
+    isa, lanes, registers, fma = isa_of("arm", needs)
+    l1, l2, l3 = caches
+    return TargetSpec(
+        name="native",
+        triple=_TRIPLES["arm"],
+        cpu="",
+        features=features,
+        isa=isa,
+        lanes=lanes,
+        registers=registers,
+        fma=fma,
+        l1_bytes=l1,
+        l2_bytes=l2,
+        l3_bytes=l3,
+        cores=cores,
+        needs=tuple(sorted(needs)),
+    )
+
+
+def host_machine() -> str:
+    """Return the ELF machine that this process is built for.
+
+    Raises
+    ------
+    TargetError
+        Not Linux, or an architecture that nothing here compiles for.
+    """
+    name = platform.machine().lower()
+    wide = sys.maxsize > 2**32
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(name, name)
+    if not wide and (machine == "aarch64" or machine.startswith("armv7")):
+        machine = "arm"  # a 32-bit Python, whatever the kernel is
+    elif not wide or machine.startswith("arm"):
+        machine = f"32-bit {name}"
+    if not sys.platform.startswith("linux") or machine not in _TRIPLES:
+        raise TargetError(
+            f"this machine ({sys.platform}, {machine}) is not one that code can be compiled for",
+            "name the machine that will run it: `tvm-mobilenet targets` lists them",
+        )
+    return machine
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""  # no /proc, as in a bare chroot: then only the baseline is certain
+
+
+def _fields(cpuinfo: str, name: str) -> list[str]:
+    return re.findall(rf"^{name}\s*:\s*(.*)$", cpuinfo, flags=re.MULTILINE)
+
+
+def _features(machine: str, cpuinfo: str, hwcaps: tuple[int, int] | None) -> frozenset[str]:
+    if hwcaps is not None:
+        tables = HWCAP_AARCH64 if machine == "aarch64" else HWCAP_ARM
+        return frozenset(
+            name
+            for bits, table in zip(hwcaps, tables, strict=True)
+            for name, bit in table.items()
+            if bits >> bit & 1
+        )
+    # Cores may differ (big.LITTLE): a thread can land on any of them.
+    lines = _fields(cpuinfo, "flags" if machine == "x86_64" else "Features")
+    per_core = [frozenset(line.split()) for line in lines]
+    return frozenset.intersection(*per_core) if per_core else frozenset()
+
+
+def _auxiliary(machine: str) -> tuple[int, int] | None:
+    if machine not in {"aarch64", "arm"}:
+        return None
+    import ctypes
+
+    get = ctypes.CDLL(None).getauxval
+    get.restype, get.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+    return int(get(16)), int(get(26))  # AT_HWCAP, AT_HWCAP2 of <elf.h>
+
+
+def _cpu(machine: str, cpuinfo: str, have: frozenset[str]) -> str:
+    if machine == "x86_64":
+        exact = _x86_model(cpuinfo)
+        for cpu in (exact, *_X86_LEVELS):
+            if cpu and have.issuperset(CPU_NEEDS[machine, cpu]):
+                return cpu
+        return "x86-64"
+    parts = {
+        (int(i, 16), int(p, 16))
+        for i, p in zip(
+            _fields(cpuinfo, "CPU implementer"), _fields(cpuinfo, "CPU part"), strict=False
+        )
+    }
+    cpu = _ARM_PARTS.get(parts.pop(), "") if len(parts) == 1 else ""
+    return cpu if cpu and have.issuperset(CPU_NEEDS.get((machine, cpu), ("?",))) else ""
+
+
+def _x86_model(cpuinfo: str) -> str:
+    """Return LLVM's name for a vendor, family and model, or ``""`` (LLVM ``Host.cpp``)."""
+    try:
+        vendor = _fields(cpuinfo, "vendor_id")[0]
+        family, model, stepping = (
+            int(_fields(cpuinfo, name)[0]) for name in ("cpu family", "model", "stepping")
+        )
+    except (IndexError, ValueError):
+        return ""
+    if vendor == "AuthenticAMD":
+        return _amd(family, model)
+    if vendor == "GenuineIntel" and family == 6:
+        if model == 85 and stepping >= 5:
+            return "cascadelake"
+        return _INTEL.get(model, "")
+    return ""
+
+
+_INTEL = {
+    **dict.fromkeys((60, 63, 69, 70), "haswell"),
+    **dict.fromkeys((78, 94, 142, 158), "skylake"),
+    85: "skylake-avx512",
+    **dict.fromkeys((106, 108), "icelake-server"),
+    **dict.fromkeys((143, 207), "sapphirerapids"),
+}
+
+
+def _amd(family: int, model: int) -> str:
+    if family == 0x17:
+        return "znver2" if model >= 0x30 else "znver1"
+    if family == 0x19:
+        zen4 = 0x10 <= model <= 0x1F or 0x60 <= model <= 0x7F or 0xA0 <= model <= 0xAF
+        return "znver4" if zen4 else "znver3"
+    return "znver5" if family == 0x1A else ""
+
+
+def _caches_and_cores(sysfs: Path, allowed: tuple[int, ...]) -> tuple[int, int, int, int]:
+    core_of = {cpu: _siblings(sysfs, cpu) for cpu in allowed}
+    found: dict[int, dict[frozenset[int], int]] = {1: {}, 2: {}, 3: {}}
+    for cpu in allowed:
+        for level, size, sharers in _data_caches(sysfs / f"cpu{cpu}" / "cache"):
+            if level in found:
+                found[level][sharers or frozenset({cpu})] = size
+    share = [
+        min(
+            (size // _cores_among(sharers, core_of) for sharers, size in found[level].items()),
+            default=0,
+        )
+        for level in (1, 2)
+    ]
+    return share[0], share[1], sum(found[3].values()), max(1, len(set(core_of.values())))
+
+
+def _cores_among(sharers: frozenset[int], core_of: dict[int, frozenset[int]]) -> int:
+    return max(1, len({core_of[cpu] for cpu in sharers if cpu in core_of}))
+
+
+def _siblings(sysfs: Path, cpu: int) -> frozenset[int]:
+    """Return the logical processors that are one physical core with `cpu`."""
+    text = _read(sysfs / f"cpu{cpu}" / "topology" / "thread_siblings_list").strip()
+    return _cpu_list(text) if text else frozenset({cpu})
+
+
+def _data_caches(folder: Path) -> Iterator[tuple[int, int, frozenset[int]]]:
+    for index in sorted(folder.glob("index*")):
+        kind, size = _read(index / "type").strip(), _read(index / "size").strip()
+        if kind not in ("Data", "Unified") or not re.fullmatch(r"\d+[KM]", size):
+            continue
+        scale = {"K": 1 << 10, "M": 1 << 20}[size[-1]]
+        sharers = _read(index / "shared_cpu_list").strip()
+        yield int(_read(index / "level")), int(size[:-1]) * scale, _cpu_list(sharers)
+
+
+def _cpu_list(text: str) -> frozenset[int]:
+    """Expand the kernel's list format, ``"0-3,8"`` → {0, 1, 2, 3, 8}."""
+    cpus: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        cpus.update(range(int(first), int(last or first) + 1))
+    return frozenset(cpus)

@@ -1,0 +1,246 @@
+"""From what a user writes after ``--target`` to a :class:`TargetSpec`."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+import shlex
+from typing import Any
+
+from tvm_mobilenet.errors import TargetError
+from tvm_mobilenet.target.features import CPU_NEEDS, isa_of
+from tvm_mobilenet.target.host import host
+from tvm_mobilenet.target.llvm import llvm_needs
+from tvm_mobilenet.target.presets import (
+    PRESETS,
+    RISCV64_BASELINE,
+    describe_cpu,
+    nearest_preset,
+)
+from tvm_mobilenet.target.spec import TargetSpec, machine_of
+
+_LIST = "run `tvm-mobilenet targets` for the list"
+_TRIPLE = re.compile(r"[a-z][a-z0-9_]*(-[a-z0-9_]+){1,3}")
+_SYSTEMS = ("linux", "darwin", "macos", "windows", "android", "freebsd", "none", "wasi")
+# TVM's code generators for what is not a processor (tvm.target.Target.list_kinds).
+_OTHER_KINDS = (
+    *("cuda", "opencl", "metal", "vulkan", "webgpu", "rocm", "hexagon", "nvptx", "c"),
+    *("ext_dev", "hybrid", "composite", "test"),
+)
+
+
+def parse(
+    text: str,
+    *,
+    mcpu: str | None = None,
+    mattr: str | None = None,
+    cores: int | None = None,
+) -> TargetSpec:
+    """Understand a target.
+
+    Parameters
+    ----------
+    text : str
+        ``"native"``, a preset, a triple with options
+        (``"aarch64-linux-gnu --mcpu=cortex-a72 --mattr=+dotprod"``), or TVM's
+        JSON (``'{"kind": "llvm", "mtriple": "aarch64-linux-gnu"}'``).
+    mcpu : str, optional
+        LLVM processor, instead of the one in `text`.
+    mattr : str, optional
+        LLVM feature switches, separated by commas, added to those in `text`.
+    cores : int, optional
+        Cores that the compiled code may use, instead of the target's own.
+
+    Returns
+    -------
+    TargetSpec
+        With caches of the preset that has the same processor, else the modest
+        ones of its architecture.
+
+    Raises
+    ------
+    TargetError
+        The target, its processor or a feature is unknown, malformed, or not
+        supported yet.
+    """
+    text = text.strip()
+    if text.startswith("{"):
+        base, options = _from_json(text)
+    else:
+        base, options = _from_words(text)
+    cpu = mcpu if mcpu is not None else options.get("mcpu")
+    switches = (*_switches(options.get("mattr", "")), *_switches(mattr or ""))
+    count = _cores(cores if cores is not None else options.get("cores"))
+    spec = _resolve(base, cpu, switches)
+    return spec if count is None else dataclasses.replace(spec, cores=count)
+
+
+def _resolve(base: str, cpu: str | None, switches: tuple[str, ...]) -> TargetSpec:
+    if base == "native" or base in PRESETS:
+        spec = host() if base == "native" else PRESETS[base]
+        if not switches and cpu in (None, spec.cpu):
+            return spec
+        # The machine keeps its name and caches, whatever code it is given.
+        chosen = _describe(base, spec.triple, spec.cpu if cpu is None else cpu, switches)
+        return dataclasses.replace(
+            chosen,
+            l1_bytes=spec.l1_bytes,
+            l2_bytes=spec.l2_bytes,
+            l3_bytes=spec.l3_bytes,
+            cores=spec.cores,
+        )
+    return _describe(base, base, cpu or "", switches)
+
+
+def _describe(name: str, triple: str, cpu: str, switches: tuple[str, ...]) -> TargetSpec:
+    machine = machine_of(triple)
+    if machine == "x86_64" and not cpu:
+        cpu = "x86-64"  # a name for LLVM's baseline, so that reports can show it
+    if triple.startswith("arm-"):
+        # Debian's name for its ARMv7 port; LLVM reads it as ARMv4 without float registers.
+        triple = triple.replace("arm-", "armv7l-", 1)
+    listed = CPU_NEEDS.get((machine, cpu)) if not switches else None
+    if listed is not None:
+        near = nearest_preset(machine, cpu, listed)
+        caches = (near.l1_bytes, near.l2_bytes, near.l3_bytes)
+        return describe_cpu(name, triple, cpu, caches, near.cores)
+    features = switches
+    if (machine, cpu) in CPU_NEEDS:  # what the tables switch for it still holds
+        features = (*describe_cpu(name, triple, cpu, (0, 0, 0), 1).features, *switches)
+    elif machine == "riscv64":
+        features = (*RISCV64_BASELINE, *switches)
+    needs = llvm_needs(triple, cpu, features)
+    near = nearest_preset(machine, cpu, needs)
+    isa, lanes, registers, fma = isa_of(machine, needs)
+    return TargetSpec(
+        name=name,
+        triple=triple,
+        cpu=cpu,
+        features=features,
+        isa=isa,
+        lanes=lanes,
+        registers=registers,
+        fma=fma,
+        l1_bytes=near.l1_bytes,
+        l2_bytes=near.l2_bytes,
+        l3_bytes=near.l3_bytes,
+        cores=near.cores,
+        needs=needs,
+    )
+
+
+def _from_words(text: str) -> tuple[str, dict[str, str]]:
+    try:
+        first, *rest = shlex.split(text)
+    except ValueError:
+        raise TargetError(f"target {text!r} is empty or has an open quote", _LIST) from None
+    options: dict[str, str] = {}
+    words = iter(rest)
+    for word in words:
+        name, equals, value = word.lstrip("-").partition("=")
+        key = {"num-cores": "cores"}.get(name, name)
+        if not word.startswith("-") or key not in ("mcpu", "mattr", "cores"):
+            raise TargetError(
+                f"target {text!r}: {word!r} is not an option of a target",
+                "a triple takes --mcpu=CPU, --mattr=+FEATURE,-FEATURE and --cores=N",
+            )
+        value = value if equals else next(words, "")
+        if not value:
+            raise TargetError(f"target {text!r}: {word!r} has no value", f"write --{name}=VALUE")
+        options[key] = value
+    return _known_base(first), options
+
+
+def _known_base(word: str) -> str:
+    if word == "native" or word in PRESETS:
+        return word
+    if _TRIPLE.fullmatch(word) and set(word.split("-")[1:]) & set(_SYSTEMS):
+        machine_of(word)
+        return word
+    if word in _OTHER_KINDS:
+        raise _unsupported_kind(word)
+    if word == "llvm":
+        raise TargetError(
+            "target 'llvm' does not say which processor",
+            'use native, a preset, a triple, or JSON: {"kind": "llvm", "mcpu": "…"}',
+        )
+    same_cpu = [spec.name for spec in PRESETS.values() if spec.cpu == word]
+    near = same_cpu or difflib.get_close_matches(word, ["native", *PRESETS], n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise TargetError(f"unknown target {word!r}", hint + _LIST)
+
+
+def _from_json(text: str) -> tuple[str, dict[str, str]]:
+    try:
+        data: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise TargetError(
+            f"the target looks like JSON and is not: {error}",
+            'write e.g. {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72"}',
+        ) from error
+    kind = data.get("kind")
+    if not isinstance(kind, str):
+        raise TargetError('the JSON target has no "kind"', 'add "kind": "llvm"')
+    if kind != "llvm":
+        raise _unsupported_kind(kind)
+    # "keys" and "tag" are what TVM adds when it prints a target.
+    known = {"kind", "mtriple", "mcpu", "mattr", "num-cores", "keys", "tag", "host"}
+    if odd := sorted(set(data) - known):
+        raise TargetError(
+            f"the JSON target has options that are not supported: {', '.join(odd)}",
+            "use mtriple, mcpu, mattr and num-cores",
+        )
+    if not _is_llvm(data.get("host", "llvm")):
+        raise TargetError("the JSON target's host is not llvm", 'leave "host" out')
+    options: dict[str, str] = {}
+    for key in ("mtriple", "mcpu"):
+        if not isinstance(data.get(key, ""), str):
+            raise TargetError(f"{key} of the JSON target is not a text", f'write "{key}": "…"')
+    mattr = data.get("mattr", [])
+    if not isinstance(mattr, list) or not all(isinstance(m, str) for m in mattr):
+        raise TargetError("mattr of the JSON target is not a list", 'write "mattr": ["+neon"]')
+    if mattr:
+        options["mattr"] = ",".join(mattr)
+    if data.get("mcpu"):
+        options["mcpu"] = data["mcpu"]
+    if "num-cores" in data:
+        options["cores"] = data["num-cores"]
+    triple = data.get("mtriple") or host().triple
+    machine_of(triple)
+    return triple, options
+
+
+def _is_llvm(target: object) -> bool:
+    return target == "llvm" or (isinstance(target, dict) and target.get("kind") == "llvm")
+
+
+def _unsupported_kind(kind: str) -> TargetError:
+    return TargetError(
+        f"target kind {kind!r} is not supported yet: there are schedules for processors only",
+        'use native, a preset, or JSON with "kind": "llvm"',
+    )
+
+
+def _switches(text: str) -> tuple[str, ...]:
+    switches = tuple(s for s in (part.strip() for part in text.split(",")) if s)
+    for switch in switches:
+        if not re.fullmatch(r"[+-][A-Za-z0-9][A-Za-z0-9._-]*", switch):
+            raise TargetError(
+                f"feature switch {switch!r} is malformed",
+                "write + or - and LLVM's name of the feature, e.g. --mattr=+dotprod,-sve",
+            )
+    return switches
+
+
+def _cores(value: object) -> int | None:
+    if value is None:
+        return None
+    try:
+        count = int(str(value))
+    except ValueError:
+        count = 0
+    if not 1 <= count <= 4096:
+        raise TargetError(f"cores is {value!r}", "give a whole number from 1 up")
+    return count

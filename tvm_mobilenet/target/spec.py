@@ -1,0 +1,204 @@
+"""One processor, as the schedules, the linker and the loader see it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from tvm_mobilenet.errors import TargetError
+
+Isa = Literal["avx512", "avx2", "sse", "neon", "neon32", "scalar"]
+
+# LLVM's spellings of an architecture → the machine an ELF header names.
+_MACHINES = {
+    "x86_64": "x86_64",
+    "amd64": "x86_64",
+    "aarch64": "aarch64",
+    "arm64": "aarch64",
+    "riscv64": "riscv64",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSpec:
+    """A processor: how LLVM names it, and what a schedule may count on.
+
+    Attributes
+    ----------
+    name : str
+        ``"native"``, a preset's name, or the triple.
+    triple : str
+        LLVM target triple, e.g. ``"aarch64-linux-gnu"``.
+    cpu : str
+        LLVM processor name (``mcpu``); ``""`` is the architecture's baseline.
+    features : tuple of str
+        LLVM feature switches (``mattr``) on top of `cpu`, e.g. ``"+dotprod"``.
+    isa : {"avx512", "avx2", "sse", "neon", "neon32", "scalar"}
+        The vector instruction set that schedules are chosen by.
+    lanes : int
+        float32 elements in a vector register (1 for ``"scalar"``).
+    registers : int
+        Architectural vector registers (for ``"scalar"``, float registers).
+    fma : bool
+        Whether multiply and add are one instruction.
+    l1_bytes, l2_bytes : int
+        Data caches, bytes per core: a cache that cores share counts divided
+        by the cores that share it. 0 if there is none.
+    l3_bytes : int
+        Last-level cache beyond L2, bytes over all `cores`. 0 if there is none.
+    cores : int
+        Physical cores that the compiled code may use.
+    needs : tuple of str
+        Features, as ``/proc/cpuinfo`` spells them, without which code that
+        LLVM emits for `cpu` and `features` may die of an illegal instruction.
+        Sorted. Features that compilers use only when asked by an intrinsic
+        (AES, SHA, CRC, system instructions) are not among them.
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: tuple[str, ...]
+    isa: Isa
+    lanes: int
+    registers: int
+    fma: bool
+    l1_bytes: int
+    l2_bytes: int
+    l3_bytes: int
+    cores: int
+    needs: tuple[str, ...]
+
+    @property
+    def machine(self) -> str:
+        """ELF machine: ``"x86_64"``, ``"aarch64"``, ``"arm"`` or ``"riscv64"``."""
+        return machine_of(self.triple)
+
+    @property
+    def os(self) -> str:
+        """Operating system; ``"linux"`` is the only one that artifacts are for."""
+        return "linux"
+
+    @property
+    def vector_bits(self) -> int:
+        """Width of a vector register in bits."""
+        return 32 * self.lanes
+
+    def tvm_dict(self) -> dict[str, object]:
+        """Return the dictionary that ``tvm.target.Target`` takes.
+
+        Returns
+        -------
+        dict
+            ``kind``, ``mtriple``, ``num-cores``, and ``mcpu`` / ``mattr`` where
+            they say something.
+        """
+        options: dict[str, object] = {"kind": "llvm", "mtriple": self.triple}
+        if self.cpu:
+            options["mcpu"] = self.cpu
+        if self.features:
+            options["mattr"] = list(self.features)
+        options["num-cores"] = self.cores
+        return options
+
+    def describe(self) -> dict[str, str]:
+        """Return one row of a table for people, column title → text."""
+        return {
+            "target": self.name,
+            "triple": self.triple,
+            "cpu": " ".join([self.cpu or "baseline", *self.features]),
+            "isa": self.isa,
+            "lanes": str(self.lanes),
+            "registers": str(self.registers),
+            "fma": "yes" if self.fma else "no",
+            "L1d": _size(self.l1_bytes),
+            "L2": _size(self.l2_bytes),
+            "L3": _size(self.l3_bytes),
+            "cores": str(self.cores),
+        }
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields as JSON types, for a manifest."""
+        fields = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TargetSpec:
+        """Rebuild what :meth:`to_dict` wrote.
+
+        Raises
+        ------
+        TargetError
+            A field is missing, unknown, or of the wrong type.
+        """
+        expected = {f.name: f.type for f in dataclasses.fields(cls)}
+        if odd := sorted(set(expected) ^ set(data)):
+            raise TargetError(
+                f"a target description has missing or unknown fields: {', '.join(odd)}",
+                "write it with TargetSpec.to_dict of the same version",
+            )
+        values: dict[str, Any] = {}
+        for field, kind in expected.items():
+            value = data[field]
+            if not _fits(value, str(kind)):
+                raise TargetError(
+                    f"field {field!r} of a target description is {value!r}, not {kind}",
+                    "write it with TargetSpec.to_dict",
+                )
+            values[field] = tuple(value) if isinstance(value, list) else value
+        machine_of(values["triple"])
+        return cls(**values)
+
+
+def machine_of(triple: str) -> str:
+    """Return the ELF machine of a GNU/Linux triple.
+
+    Parameters
+    ----------
+    triple : str
+        e.g. ``"armv7l-linux-gnueabihf"``.
+
+    Raises
+    ------
+    TargetError
+        The architecture, the system or the C library is not one that an
+        artifact can be linked and loaded for.
+    """
+    arch, _, rest = triple.partition("-")
+    machine = "arm" if arch.startswith("armv7") or arch == "arm" else _MACHINES.get(arch)
+    if machine is None:
+        raise TargetError(
+            f"architecture {arch!r} of triple {triple!r} is not supported",
+            "use one of x86_64, aarch64, armv7l or riscv64",
+        )
+    parts = rest.split("-")
+    if "linux" not in parts:
+        raise TargetError(
+            f"triple {triple!r} is not for Linux",
+            f"artifacts are ELF shared objects for Linux: use {arch}-linux-gnu",
+        )
+    wanted = "gnueabihf" if machine == "arm" else "gnu"
+    if parts[-1] != wanted:
+        raise TargetError(
+            f"triple {triple!r} does not name the {wanted!r} C library and ABI",
+            f"TVM's runtime is built for {wanted} only: use {arch}-linux-{wanted}",
+        )
+    return machine
+
+
+def _fits(value: object, kind: str) -> bool:
+    if kind == "Isa":
+        return value in get_args(Isa)
+    if kind == "tuple[str, ...]":
+        return isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
+    if kind == "int":  # bool is an int to Python, never to a manifest
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, {"str": str, "bool": bool}[kind])
+
+
+def _size(n: int) -> str:
+    if n == 0:
+        return "-"
+    return f"{n >> 10} KiB" if n % (1 << 20) else f"{n >> 20} MiB"
