@@ -1,0 +1,263 @@
+"""Find something that links for a target, and link with it.
+
+TVM writes object files; the shared object around them takes a linker and the
+target's C library. Three places may have them: the system's compiler, a cross
+compiler, and the `ziglang` package, which carries both for every target.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tvm_mobilenet.errors import OutputError, TargetError, ToolchainError
+from tvm_mobilenet.target import TargetSpec, host_machine
+
+# Debian's prefix of the cross compiler, its package, and zig's name of the target. glibc 2.28
+# (Debian 10, RHEL 8) is what TVM's own wheels ask for: no board that runs them has an older one.
+_CROSS = {
+    "x86_64": ("x86_64-linux-gnu", "gcc-x86-64-linux-gnu", "x86_64-linux-gnu.2.28"),
+    "aarch64": ("aarch64-linux-gnu", "gcc-aarch64-linux-gnu", "aarch64-linux-gnu.2.28"),
+    "arm": ("arm-linux-gnueabihf", "gcc-arm-linux-gnueabihf", "arm-linux-gnueabihf.2.28"),
+    "riscv64": ("riscv64-linux-gnu", "gcc-riscv64-linux-gnu", "riscv64-linux-gnu.2.28"),
+}
+_PIP = "pip install 'tvm-mobilenet[cross]'"
+# expf and its like come from libm, named only if something is used of it.
+_LIBRARIES = ("-Wl,--as-needed", "-lm")
+_LIMIT_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Linker:
+    """A command that turns object files into a shared object.
+
+    Attributes
+    ----------
+    name : str
+        ``"cc"``, ``"clang"``, ``"zig"``, or a cross compiler's name.
+    command : tuple of str
+        Program and the arguments that select the target.
+    machine : str
+        ELF machine that it links for.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    machine: str
+
+    def describe(self) -> str:
+        """Return one line for the compile report."""
+        return f"{self.name} for {self.machine}: {shlex.join(self.command)}"
+
+    def link(
+        self, objects: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
+    ) -> None:
+        """Link a shared object; `output` appears whole or not at all.
+
+        Parameters
+        ----------
+        objects : sequence of path
+            Object files of the linker's machine.
+        output : path
+            Shared object to write. One that is there is replaced.
+
+        Raises
+        ------
+        ToolchainError
+            The linker failed; its own words are in the message.
+        OutputError
+            `output` cannot be written.
+        """
+        self._link(objects, output, ())
+
+    def fcompile(
+        self,
+        output: str | os.PathLike[str],
+        objects: Sequence[str],
+        options: Sequence[str] = (),
+    ) -> None:
+        """Link for ``tvm.runtime.Module.export_library(path, fcompile=linker.fcompile)``."""
+        self._link(objects, output, options)
+
+    def _link(
+        self,
+        objects: Sequence[str | os.PathLike[str]],
+        output: str | os.PathLike[str],
+        options: Sequence[str],
+    ) -> None:
+        target = Path(output)
+        paths = [os.fspath(o) for o in objects]
+        try:
+            # Beside the output: os.replace is atomic only within a file system.
+            with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as aside:
+                made = Path(aside) / "linked.so"
+                flags = ["-shared", "-fPIC", *options, "-o", str(made), *paths, *_LIBRARIES]
+                environment = dict(os.environ, LC_ALL="C")
+                if self.name == "zig":
+                    flags += _zig_libraries(paths)
+                    environment |= _zig_cache(Path(aside))
+                _run([*self.command, *flags], environment)
+                with made.open("rb") as file:
+                    os.fsync(file.fileno())
+                made.replace(target)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {target}: {error.strerror or error}",
+                "choose a path in a folder that exists and that you may write to",
+            ) from error
+
+
+def find_linker(spec: TargetSpec) -> Linker:
+    """Find what links for a target.
+
+    For this machine: ``$CC`` if it is set, else ``cc``, ``gcc``, ``clang``. For
+    another: Debian's cross compiler, else a clang that really links for it.
+    Where these are missing: the `ziglang` package.
+
+    Parameters
+    ----------
+    spec : TargetSpec
+        Only its machine matters.
+
+    Raises
+    ------
+    ToolchainError
+        There is none; the message says what to install.
+    """
+    machine = spec.machine
+    prefix, package, zig_target = _CROSS[machine]
+    native = machine == _this_machine()
+    found = _native(machine) if native else _cross(machine, prefix)
+    if found is not None:
+        return found
+    if importlib.util.find_spec("ziglang") is not None:
+        command = (sys.executable, "-m", "ziglang", "cc", "-target", zig_target)
+        return Linker("zig", command, machine)
+    if native:
+        raise ToolchainError(
+            "no C compiler: linking needs cc, gcc or clang in PATH",
+            f"install one (Debian: apt install gcc libc6-dev), or {_PIP}",
+        )
+    raise ToolchainError(
+        f"nothing here links for {spec.triple}",
+        f"install the cross compiler (Debian: apt install {package}), or {_PIP}",
+    )
+
+
+def _native(machine: str) -> Linker | None:
+    if chosen := shlex.split(os.environ.get("CC", "")):
+        program = shutil.which(chosen[0])
+        if program is None:
+            raise ToolchainError(
+                f"no C compiler: $CC names {chosen[0]!r}, which is not in PATH",
+                "correct CC or unset it",
+            )
+        return Linker("cc", (program, *chosen[1:]), machine)
+    for name in ("cc", "gcc", "clang"):
+        if program := shutil.which(name):
+            return Linker(name, (program,), machine)
+    return None
+
+
+def _cross(machine: str, prefix: str) -> Linker | None:
+    if program := shutil.which(f"{prefix}-gcc"):
+        return Linker(f"{prefix}-gcc", (program,), machine)
+    if program := shutil.which("clang"):
+        linker = Linker("clang", (program, f"--target={prefix}"), machine)
+        if _links(linker):
+            return linker
+    return None
+
+
+def _links(linker: Linker) -> bool:
+    """Return whether a clang has the libraries of its target, which few have."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "empty.c"
+        source.write_text("")
+        try:
+            linker.link([source], Path(folder) / "empty.so")
+        except ToolchainError:
+            return False
+    return True
+
+
+def _this_machine() -> str | None:
+    try:
+        return host_machine()
+    except TargetError:
+        return None  # not Linux: everything is cross-compiled
+
+
+def _run(command: Sequence[str], environment: dict[str, str]) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ToolchainError(
+            f"{command[0]} did not finish linking in {_LIMIT_S} s", "try again on an idle machine"
+        ) from error
+    except OSError as error:
+        raise ToolchainError(
+            f"cannot run {command[0]}: {error.strerror}", "install it anew"
+        ) from error
+    if done.returncode:
+        said = done.stdout.decode(errors="replace").strip()
+        raise ToolchainError(
+            f"linking failed with status {done.returncode}: {shlex.join(command)}\n{said}",
+            "the lines above are the linker's own",
+        )
+
+
+def _zig_libraries(objects: Sequence[str]) -> list[str]:
+    """Leave out zig's compiler runtime where no object uses it.
+
+    zig compiles it at the first link for a machine, 16 s of the 16.5 s that
+    this link took (2 cores, zig 0.17).
+    """
+    return [] if any(map(_uses_compiler_runtime, objects)) else ["-nostdlib", "-lc"]
+
+
+def _uses_compiler_runtime(path: str) -> bool:
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        with open(path, "rb") as file:
+            table = ELFFile(file).get_section_by_name(".symtab")
+            # Its functions, and no others that TVM's code calls, begin with two underscores.
+            return table is None or any(
+                re.match(r"__(?!tvm|TVM)", symbol.name)
+                for symbol in table.iter_symbols()
+                if symbol["st_shndx"] == "SHN_UNDEF"
+            )
+    except (OSError, ELFError):
+        return True  # C source, or a file that the linker will complain about better
+
+
+def _zig_cache(aside: Path) -> dict[str, str]:
+    """Give zig a cache of its own where the user's home takes none."""
+    if os.environ.get("ZIG_GLOBAL_CACHE_DIR"):
+        return {}
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    cache = Path(home) / "zig"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return {"ZIG_GLOBAL_CACHE_DIR": str(aside / "zig")}
+    return {} if os.access(cache, os.W_OK) else {"ZIG_GLOBAL_CACHE_DIR": str(aside / "zig")}
