@@ -106,11 +106,12 @@ def _describe(name: str, triple: str, cpu: str, switches: tuple[str, ...]) -> Ta
         near = nearest_preset(machine, cpu, listed)
         caches = (near.l1_bytes, near.l2_bytes, near.l3_bytes)
         return describe_cpu(name, triple, cpu, caches, near.cores)
-    features = switches
+    usual: tuple[str, ...] = ()
     if (machine, cpu) in CPU_NEEDS:  # what the tables switch for it still holds
-        features = (*describe_cpu(name, triple, cpu, (0, 0, 0), 1).features, *switches)
+        usual = describe_cpu(name, triple, cpu, (0, 0, 0), 1).features
     elif machine == "riscv64":
-        features = (*RISCV64_BASELINE, *switches)
+        usual = RISCV64_BASELINE
+    features = (*(f for f in usual if f not in switches), *switches)
     needs = llvm_needs(triple, cpu, features)
     near = nearest_preset(machine, cpu, needs)
     isa, lanes, registers, fma = isa_of(machine, needs)
@@ -185,9 +186,9 @@ def _from_json(text: str) -> tuple[str, dict[str, str]]:
         raise TargetError('the JSON target has no "kind"', 'add "kind": "llvm"')
     if kind != "llvm":
         raise _unsupported_kind(kind)
-    # "keys" and "tag" are what TVM adds when it prints a target.
+    # "keys", "tag" and "feature.…" are what TVM derives, and adds when it prints a target.
     known = {"kind", "mtriple", "mcpu", "mattr", "num-cores", "keys", "tag", "host"}
-    if odd := sorted(set(data) - known):
+    if odd := sorted(k for k in set(data) - known if not k.startswith("feature.")):
         raise TargetError(
             f"the JSON target has options that are not supported: {', '.join(odd)}",
             "use mtriple, mcpu, mattr and num-cores",

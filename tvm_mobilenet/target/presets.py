@@ -29,7 +29,7 @@ RISCV64_BASELINE = ("+m", "+a", "+f", "+d", "+c")
 # latency. A register tile has a dozen independent chains that hide it, and
 # separate multiply and add would take twice the issue slots (XNNPACK's own
 # Cortex-A7 GEMM is written in VMLA for the same reason).
-_A7_SWITCHES = ("-slowfpvfmx", "-slowfpvmlx")
+_A7_SWITCHES = ("-slowfpvfmx", "-vmlx-hazards")
 
 _EMPTY_L3 = 0
 

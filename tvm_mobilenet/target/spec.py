@@ -81,11 +81,6 @@ class TargetSpec:
         """Operating system; ``"linux"`` is the only one that artifacts are for."""
         return "linux"
 
-    @property
-    def vector_bits(self) -> int:
-        """Width of a vector register in bits."""
-        return 32 * self.lanes
-
     def tvm_dict(self) -> dict[str, object]:
         """Return the dictionary that ``tvm.target.Target`` takes.
 

@@ -1,0 +1,283 @@
+"""Targets: the tables against LLVM, and what users may write."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tvm_mobilenet.errors import TargetError
+from tvm_mobilenet.target import (
+    PRESETS,
+    TargetSpec,
+    parse,
+    validate_with_llvm,
+)
+from tvm_mobilenet.target.features import (
+    AARCH64_TO_CPUINFO,
+    ARM_TO_CPUINFO,
+    CPU_NEEDS,
+    HWCAP_AARCH64,
+    HWCAP_ARM,
+    X86_TO_CPUINFO,
+    isa_of,
+)
+from tvm_mobilenet.target.llvm import llvm_needs
+
+KIB, MIB = 1 << 10, 1 << 20
+TRIPLES = {
+    "x86_64": "x86_64-linux-gnu",
+    "aarch64": "aarch64-linux-gnu",
+    "arm": "armv7l-linux-gnueabihf",
+    "riscv64": "riscv64-linux-gnu",
+}
+
+# LLVM features of the processors in our tables that no plain IR can turn into an instruction
+# which /proc/cpuinfo would have to promise: tuning flags, system instructions, and what only
+# an intrinsic reaches. A new LLVM that adds one must be judged, not overlooked.
+HARMLESS = {
+    "x86_64": """64bit 64bit-mode adx aes allow-light-256-bit amx-bf16 amx-int8 amx-tile
+        avx512vp2intersect branchfusion cldemote clflushopt clwb clzero cmov crc32 cx8 enqcmd ermsb
+        false-deps-getmant false-deps-lzcnt-tzcnt false-deps-mulc false-deps-mullq false-deps-perm
+        false-deps-popcnt false-deps-range fast-15bytenop fast-bextr fast-dpwssd fast-gather
+        fast-imm16 fast-lzcnt fast-movbe fast-scalar-fsqrt fast-scalar-shift-masks fast-shld-rotate
+        fast-variable-crosslane-shuffle fast-variable-perlane-shuffle fast-vector-fsqrt
+        faster-shift-than-shuffle fsgsbase fsrm fxsr idivq-to-divl invpcid macrofusion mmx
+        movdir64b movdiri mwaitx no-bypass-delay-blend no-bypass-delay-mov
+        no-bypass-delay-shuffle nopl pclmul pconfig pku prefer-256-bit prefetchi ptwrite rdpid
+        rdpru rdrnd rdseed sahf sbb-dep-breaking serialize sha shstk slow-3ops-lea slow-incdec
+        slow-pmullq slow-shld slow-unaligned-mem-32 tsxldtrk tuning-fast-imm-vector-shift uintr
+        vaes vpclmulqdq vzeroupper waitpkg wbnoinvd x87 xsave xsavec xsaveopt xsaves""",
+    "aarch64": """CONTEXTIDREL2 a53 a72 a76 addr-lsl-slow-14 aes alu-lsl-fast balance-fp-ops ccpp
+        crc el2vmsa el3 enable-select-opt ete fuse-adrp-add fuse-aes fuse-literals lor neoversen1
+        pan pan-rwv perfmon predictable-select-expensive ras sha2 spe ssbs trbe uaops
+        use-postra-scheduler use-wzr-to-vec-move v8.1a v8.2a v8a vh""",
+    # The vfp…sp, …d16 and fp64 are parts of vfp2, vfp3 and vfp4; v4t to v7 are the triple's own.
+    "arm": """a53 a7 a72 aclass acquire-release aes armv7-a armv8-a crc crypto db
+        fix-cortex-a57-aes-1742098 fp-armv8 fp-armv8d16 fp-armv8d16sp fp-armv8sp fp16 fp64 fpao
+        fpregs fpregs64 mp perfmon ret-addr-stack sha2 slow-fp-brcc slowfpvfmx slowfpvmlx thumb2
+        trustzone v4t v5t v5te v6 v6k v6m v6t2 v7 v7clrex v8m vfp2sp vfp3d16 vfp3d16sp vfp3sp
+        vfp4d16 vfp4d16sp vfp4sp virtualization vmlx-forwarding vmlx-hazards""",
+}
+TABLES = {"x86_64": X86_TO_CPUINFO, "aarch64": AARCH64_TO_CPUINFO, "arm": ARM_TO_CPUINFO}
+
+
+# The tables -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("machine", "cpu"), sorted(CPU_NEEDS))
+def test_needs_of_every_cpu_are_what_llvm_may_emit(machine: str, cpu: str) -> None:
+    if machine == "riscv64":
+        assert CPU_NEEDS[machine, cpu] == ()
+        return
+    assert CPU_NEEDS[machine, cpu] == llvm_needs(TRIPLES[machine], cpu)
+
+
+@pytest.mark.parametrize(("machine", "cpu"), sorted(k for k in CPU_NEEDS if k[0] != "riscv64"))
+def test_every_llvm_feature_of_every_cpu_has_been_judged(machine: str, cpu: str) -> None:
+    from tvm.target import Target, codegen
+
+    target = {"kind": "llvm", "mtriple": TRIPLES[machine]} | ({"mcpu": cpu} if cpu else {})
+    on = {str(f) for f in codegen.llvm_get_cpu_features(Target(target))}
+    assert on - set(TABLES[machine]) - set(HARMLESS[machine].split()) == set()
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_preset_is_what_llvm_compiles_for(name: str) -> None:
+    from tvm.target import Target
+
+    spec = PRESETS[name]
+    validate_with_llvm(spec)
+    assert spec.name == name
+    assert (spec.isa, spec.lanes, spec.registers, spec.fma) == isa_of(spec.machine, spec.needs)
+    assert 16 * KIB <= spec.l1_bytes <= spec.l2_bytes
+    target = Target(spec.tvm_dict())
+    assert int(target.attrs["num-cores"]) == spec.cores
+    assert str(target.attrs["mtriple"]) == spec.triple
+
+
+@pytest.mark.parametrize(
+    ("folder", "prefix", "hwcaps", "table"),
+    [
+        ("aarch64-linux-any", "", HWCAP_AARCH64, AARCH64_TO_CPUINFO),
+        ("arm-linux-any", "", HWCAP_ARM, ARM_TO_CPUINFO),
+    ],
+)
+def test_hwcap_bits_are_the_kernels(folder, prefix, hwcaps, table) -> None:
+    ziglang = pytest.importorskip("ziglang")  # it carries Linux's headers for every machine
+    header = Path(ziglang.__file__).parent / "lib/libc/include" / folder / "asm/hwcap.h"
+    text = header.read_text()
+    for word, bits in zip(("HWCAP", "HWCAP2"), hwcaps, strict=True):
+        found = re.findall(rf"#define\s+{word}_(\w+)\s+\(1(?:UL)?\s*<<\s*(\d+)\)", text)
+        kernel = {name.lower(): int(bit) for name, bit in found}
+        assert {name: kernel[name] for name in bits} == bits
+    # Every name that a target may need can be answered for.
+    known = hwcaps[0].keys() | hwcaps[1].keys()
+    assert {n for names in table.values() for n in names} <= known
+
+
+def test_cortex_a7_fuses_multiply_and_add() -> None:
+    import tvm
+    from tvm import te
+
+    a, b = te.placeholder((64,), name="a"), te.placeholder((64,), name="b")
+    c = te.compute((64,), lambda i: a[i] * b[i] + a[i], name="c")
+    schedule = tvm.s_tir.Schedule(te.create_prim_func([a, b, c]))
+    _, lane = schedule.split(schedule.get_loops(schedule.get_sblock("c"))[0], [None, 4])
+    schedule.vectorize(lane)
+    plain = {"kind": "llvm", "mtriple": TRIPLES["arm"], "mcpu": "cortex-a7"}
+    code = [
+        tvm.build(schedule.mod, target=tvm.target.Target(target)).inspect_source("asm")
+        for target in (PRESETS["rpi2"].tvm_dict(), plain)
+    ]
+    assert [len(re.findall(r"\bvfma\.f32\s+q", text)) > 0 for text in code] == [True, False]
+
+
+def test_validation_refuses_what_llvm_would_exceed() -> None:
+    with pytest.raises(TargetError, match="avx512f"):
+        validate_with_llvm(dataclasses.replace(PRESETS["x86-64-v3"], cpu="x86-64-v4"))
+    with pytest.raises(TargetError, match="LLVM has"):
+        validate_with_llvm(dataclasses.replace(PRESETS["x86-64-v3"], lanes=16))
+
+
+# A description ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_description_survives_json(name: str) -> None:
+    spec = PRESETS[name]
+    assert TargetSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"lanes": "16"}, "lanes"),
+        ({"lanes": True}, "lanes"),
+        ({"l1_bytes": -1}, "l1_bytes"),
+        ({"isa": "mmx"}, "isa"),
+        ({"needs": "avx2"}, "needs"),
+        ({"triple": "z80-linux-gnu"}, "z80"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_bad_description_is_refused(change: dict[str, object], says: str) -> None:
+    with pytest.raises(TargetError, match=says):
+        TargetSpec.from_dict(PRESETS["rpi4"].to_dict() | change)
+
+
+def test_describing_takes_no_tvm() -> None:
+    code = (
+        "import sys; from tvm_mobilenet import target as t;"
+        "t.host(); t.host_cpu_features(); [s.describe() for s in t.PRESETS.values()];"
+        "t.parse('aarch64-linux-gnu --mcpu=cortex-a72');"
+        "sys.exit('tvm' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_describe_is_for_people() -> None:
+    row = PRESETS["rpi5"].describe()
+    assert row["L1d"] == "64 KiB"
+    assert row["L3"] == "2 MiB"
+    assert PRESETS["rpi4"].describe()["L3"] == "-"
+    assert "-vmlx-hazards" in PRESETS["rpi2"].describe()["cpu"]
+
+
+# What users write -------------------------------------------------------------------------------
+
+
+def test_presets_triples_and_json_agree() -> None:
+    rpi4 = dataclasses.replace(PRESETS["rpi4"], name="aarch64-linux-gnu")
+    assert parse("rpi4") == PRESETS["rpi4"]
+    assert parse("aarch64-linux-gnu --mcpu=cortex-a72") == rpi4
+    assert parse("aarch64-linux-gnu -mcpu cortex-a72") == rpi4
+    assert parse("aarch64-linux-gnu", mcpu="cortex-a72") == rpi4
+    text = '{"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72"}'
+    assert parse(text) == rpi4
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_what_tvm_prints_is_understood(name: str) -> None:
+    from tvm.target import Target
+
+    spec = PRESETS[name]
+    again = parse(str(Target(spec.tvm_dict())))
+    assert dataclasses.replace(again, name=name) == spec
+
+
+def test_features_change_what_is_needed() -> None:
+    assert "asimddp" not in parse("rpi4").needs
+    spec = parse("aarch64-linux-gnu --mcpu=cortex-a72 --mattr=+dotprod")
+    assert "asimddp" in spec.needs
+    assert spec.tvm_dict()["mattr"] == ["+dotprod"]
+    narrow = parse("x86-64-v4", mattr="-avx512f")
+    assert (narrow.isa, narrow.lanes, narrow.registers) == ("avx2", 8, 16)
+    assert "avx512f" not in narrow.needs
+    assert narrow.l2_bytes == PRESETS["x86-64-v4"].l2_bytes
+    validate_with_llvm(narrow)
+
+
+def test_processor_outside_the_tables_is_looked_up() -> None:
+    spec = parse("aarch64-linux-gnu --mcpu=neoverse-v1")
+    assert spec.isa == "neon"
+    assert {"sve", "i8mm", "bf16"} <= set(spec.needs)
+    assert parse("x86_64-linux-gnu --mcpu=tigerlake").isa == "avx512"
+    assert parse("x86_64-linux-gnu --mcpu=sandybridge").isa == "sse"
+    assert parse("x86_64-linux-gnu").cpu == "x86-64"
+
+
+def test_arm_without_a_version_is_debians_armv7() -> None:
+    spec = parse("arm-linux-gnueabihf")
+    assert (spec.triple, spec.isa, spec.fma) == ("armv7l-linux-gnueabihf", "neon32", False)
+    validate_with_llvm(spec)
+
+
+def test_cores() -> None:
+    assert parse("rpi4 --cores=2").cores == 2
+    assert parse("rpi4 --cores=2", cores=1).cores == 1
+    assert parse("rpi4").tvm_dict()["num-cores"] == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "empty"),
+        ("rpi6", r"did you mean .*rpi5.*\n?.*tvm-mobilenet targets"),
+        ("x86_64-v3", "did you mean x86-64-v3"),
+        ("cortex-a72", "did you mean rpi4"),
+        ("qqqq", "tvm-mobilenet targets"),
+        ("llvm", "which processor"),
+        ("cuda", "not supported yet"),
+        ('{"kind": "cuda"}', "not supported yet"),
+        ('{"kind": "llvm"', "looks like JSON"),
+        ('{"mcpu": "znver4"}', "kind"),
+        ('{"kind": "llvm", "mcpu": 4}', "mcpu"),
+        ('{"kind": "llvm", "mattr": "+neon"}', "mattr"),
+        ('{"kind": "llvm", "num-cores": "many"}', "cores"),
+        ('{"kind": "llvm", "opt-level": 3}', "opt-level"),
+        ('{"kind": "llvm", "host": {"kind": "c"}}', "host"),
+        ("wasm32-none", "wasm32"),
+        ("aarch64-apple-darwin", "not for Linux"),
+        ("aarch64-linux-android", "'gnu'"),
+        ("x86_64-linux-musl", "'gnu'"),
+        ("arm-linux-gnueabi", "gnueabihf"),
+        ("aarch64-linux-gnu --mcpu=cortex-a7", "knows no processor.*\n.*cortex-a76"),
+        ("aarch64-linux-gnu --mattr=dotprod", "malformed"),
+        ("aarch64-linux-gnu --mattr=+dotprd", "no feature 'dotprd'"),
+        ("rpi4 --fast", "not an option"),
+        ("rpi4 --mcpu=", "no value"),
+        ("rpi4 --cores", "no value"),
+        ("rpi4 --cores=0", "cores"),
+        ("rpi4 'open", "open quote"),
+    ],
+)
+def test_bad_target_says_what_to_write(text: str, says: str) -> None:
+    with pytest.raises(TargetError, match=says) as caught:
+        parse(text)
+    assert caught.value.remedy
