@@ -1,0 +1,86 @@
+"""Global average pool and classifier: little arithmetic, much memory.
+
+Pool
+    (n, channel block) on threads → pixels → lanes; four accumulators would hide
+    the add's latency, but a 7 x 7 map of 1024 channels takes 4 µs as it is.
+
+Dense
+    (image group, output block) on threads → reduction → images → lanes of the
+    block, which is several vectors wide. Registers: images x vectors of a block
+    accumulators, one broadcast; the weights are memory operands, each used once
+    per image group.
+
+    Bound: the weights, 4 MB at 1024 x 1000, from L3 or memory. The block's
+    weights lie in the order they are read, so a core sees one stream.
+
+What lost
+    One vector a block with eight blocks in flight: eight streams 64 KB apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm_mobilenet.schedules.cpu.micro_kernel import extent, keep_in_registers
+from tvm_mobilenet.schedules.cpu.threads import share
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.target import TargetSpec
+
+
+def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
+    """Schedule a global average pool.
+
+    Parameters
+    ----------
+    sch : s_tir.Schedule
+        Over the function of a pool workload.
+    knobs : Knobs
+        ``threads``: all or one.
+    target : TargetSpec
+    """
+    accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
+    n, o, z, c = sch.get_loops(out)
+    batch, blocks, lanes = (extent(sch, loop) for loop in (n, o, c))
+    units = sch.fuse(n, o)
+    sch.compute_at(accumulate, z, preserve_unit_loops=True)
+    tile_lanes, p = sch.get_loops(accumulate)[-2:]
+    share(sch, units, batch * blocks * lanes * extent(sch, p), batch * blocks, knobs, target)
+    keep_in_registers(sch, accumulate, [p], [], tile_lanes)
+    sch.vectorize(c)
+
+
+def schedule_dense(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
+    """Schedule a classifier.
+
+    Parameters
+    ----------
+    sch : s_tir.Schedule
+        Over the function of a dense workload.
+    knobs : Knobs
+        ``images``: images that share a pass over the weights; ``threads``: all
+        or one.
+    target : TargetSpec
+    """
+    accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
+    batch, blocks, width, depth = (extent(sch, loop) for loop in sch.get_loops(accumulate))
+    vectors = max(width // target.lanes, 1)
+    most = max(min(batch, (target.registers - 4) // vectors), 1)
+    images = knobs.choice("images", range(1, most + 1), most)
+
+    n, o, c, k = sch.get_loops(accumulate)
+    group, image = sch.split(n, [None, images])
+    inner = 8 if depth % 8 == 0 else 1
+    outer, steps = sch.split(k, [None, inner])
+    sch.reorder(group, o, outer, steps, image, c)
+    units = sch.fuse(group, o)
+    share(
+        sch,
+        units,
+        batch * blocks * width * depth,
+        -(-batch // images) * blocks,
+        knobs,
+        target,
+    )
+    sch.reverse_compute_at(out, units, preserve_unit_loops=True)
+    keep_in_registers(sch, accumulate, [outer, steps], [image], c)
+    sch.vectorize(sch.get_loops(out)[-1])

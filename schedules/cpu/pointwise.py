@@ -1,0 +1,128 @@
+"""Pointwise (1 x 1) convolution: a matrix product that never leaves the registers.
+
+Pattern
+    ``accumulate(n, o, p, c; k)`` into ``out(n, o, p, c)``, operator "pointwise".
+
+Loop nest, outer to inner
+    (n, pixel chunk, vector group) on threads → tiles of pixels in the chunk →
+    reduction: channel step outer, step inner → pixels of the tile → vectors → lanes
+
+Registers
+    pixels x vectors accumulators, one weight vector per output vector, one
+    broadcast: 7 x 2 + 2 + 1 = 17 of 32 with AVX-512, 6 x 2 + 2 + 1 = 15 of 16
+    with AVX2.
+
+Traffic
+    Every multiply-add reads registers and L1. A vector group's weights (depth x
+    vectors x lanes x 4 bytes: 64 KB at depth 512) are reread from L1/L2 for each
+    tile, 18 bytes a cycle at 7 x 2; the chunk's activations are reread for each
+    vector group, so a chunk is at most half of L2.
+
+Bound
+    Multiply-add throughput. Measured on one Zen 5 core (238 GFLOP/s): 204 to 238
+    GFLOP/s over the layers of MobileNet V1 1.0/224, see benchmarks/layers.py.
+
+What lost
+    Pixels outside, vector groups inside (202 to 231 GFLOP/s: the stores of one tile
+    then go to addresses that are multiples of 4096 bytes apart). 14 x 2 spills
+    under ``parallel``; 7 x 4 spills everywhere (90 to 230).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm_mobilenet.schedules.cpu.micro_kernel import extent, keep_in_registers, write_back
+from tvm_mobilenet.schedules.cpu.threads import imbalance, share
+from tvm_mobilenet.schedules.cpu.tile import (
+    MAX_PIXELS,
+    MAX_VECTORS,
+    Tile,
+    best_tile,
+    chunk_options,
+    fits,
+)
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.target import TargetSpec
+
+
+def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
+    """Schedule a pointwise convolution.
+
+    Parameters
+    ----------
+    sch : s_tir.Schedule
+        Over the function of a pointwise workload.
+    knobs : Knobs
+        ``tile``: pixels x vectors in registers; ``chunks``: pieces that the
+        pixels are cut into; ``threads``: all or one.
+    target : TargetSpec
+    """
+    accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
+    n, o, p, c = sch.get_loops(out)
+    batch, blocks, pixels, lanes = (extent(sch, loop) for loop in (n, o, p, c))
+    depth = extent(sch, sch.get_loops(accumulate)[-1])
+
+    best = best_tile(pixels, blocks, depth, target, batch)
+    tile = choose_tile(knobs, best, pixels, blocks, target)
+    groups = blocks // tile.vectors
+    options = chunk_options(pixels, tile)
+    fewest = 4 * depth * pixels / (target.l2_bytes / 2 or 1 << 17)
+    enough = [i for i in options if i >= fewest] or options[-1:]
+    chunks = knobs.choice(
+        "chunks", options, min(enough, key=lambda i: _uneven(batch * groups * i, target.cores))
+    )
+
+    tile_loop, pixel = sch.split(p, [None, tile.pixels])
+    chunk, tile_loop = sch.split(tile_loop, [chunks, None])
+    group, vector = sch.split(o, [None, tile.vectors])
+    sch.reorder(n, chunk, group, tile_loop, pixel, vector, c)
+    units = sch.fuse(n, chunk, group)
+    sch.compute_at(accumulate, tile_loop, preserve_unit_loops=True)
+    vectors, tile_pixels, tile_lanes, k = sch.get_loops(accumulate)[-4:]
+    outer, inner = sch.split(k, [None, _inner_steps(depth, lanes)])
+    share(sch, units, batch * blocks * pixels * lanes * depth, batch * chunks * groups, knobs, target)
+    keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
+    write_back(sch, [pixel, vector], c)
+
+
+def choose_tile(knobs: Knobs, best: Tile, pixels: int, blocks: int, target: TargetSpec) -> Tile:
+    """Ask for a register tile, by the names ``pixels`` and ``vectors``.
+
+    Parameters
+    ----------
+    knobs : Knobs
+    best : Tile
+        What the rule chose.
+    pixels, blocks : int
+        What there is to tile: pixels, and channel vectors (which a tile divides).
+    target : TargetSpec
+
+    Returns
+    -------
+    Tile
+        Fits the registers.
+    """
+    vectors = knobs.choice(
+        "vectors",
+        [v for v in range(1, MAX_VECTORS + 1) if blocks % v == 0],
+        best.vectors,
+    )
+    allowed = [
+        p for p in range(1, min(MAX_PIXELS, pixels) + 1) if fits(Tile(p, vectors), target)
+    ] or [1]
+    default = best.pixels if best.pixels in allowed else allowed[-1]
+    return Tile(knobs.choice("pixels", allowed, default), vectors)
+
+
+def _uneven(units: int, cores: int) -> tuple[float, int]:
+    """Sort key: balanced within 5%, then few."""
+    return (max(imbalance(units, cores), 1.05), units)
+
+
+def _inner_steps(depth: int, lanes: int) -> int:
+    """Steps whose broadcasts lie in one channel block: no address arithmetic inside."""
+    steps = max(lanes, 8)
+    while depth % steps:
+        steps //= 2
+    return steps

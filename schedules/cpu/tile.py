@@ -1,0 +1,140 @@
+"""Register tiles: how many pixels and channel vectors of the output stay in registers.
+
+A micro-kernel keeps ``pixels x vectors`` accumulators in vector registers over
+its whole reduction. At every step it loads one weight vector per output vector,
+broadcasts one input element per pixel, and does ``pixels * vectors``
+multiply-adds. The rule here predicts its cycles from two numbers that every
+out-of-order core of the last ten years shares: two multiply-add pipes (one on
+small in-order cores, which changes no ranking) and two loads a cycle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm_mobilenet.schedules.cpu.threads import imbalance
+from tvm_mobilenet.target import TargetSpec
+
+_PIPES = 2
+"""Vector multiply-adds, and vector loads, that start in a cycle."""
+
+_LATENCY = 4
+"""Cycles until a multiply-add's result can be used again (Agner Fog, instruction
+tables: 4 on Zen 2 to Zen 5, Skylake to Sapphire Rapids, Neoverse N1)."""
+
+_STORE = 3
+"""Cycles to add the bias to an accumulator, clip it and store it."""
+
+_TILE = 6
+"""Cycles to start a tile: loop control and the first loads."""
+
+MAX_PIXELS = 14
+MAX_VECTORS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Accumulators of a micro-kernel: `pixels` times `vectors`."""
+
+    pixels: int
+    vectors: int
+
+
+def fits(tile: Tile, target: TargetSpec) -> bool:
+    """Whether a tile's accumulators and operands fit the registers.
+
+    Accumulators, one weight vector per output vector, and one broadcast; LLVM
+    wants two more where there are 32, measured by the spills at 14 x 2 under a
+    ``parallel`` loop. Without fused multiply-add the product needs one as well.
+
+    Parameters
+    ----------
+    tile : Tile
+    target : TargetSpec
+    """
+    spare = (3 if target.registers >= 32 else 1) + (0 if target.fma else 1)
+    return tile.pixels * tile.vectors + tile.vectors + spare <= target.registers
+
+
+def _step_cycles(pixels: int, vectors: int) -> float:
+    macs = pixels * vectors / _PIPES
+    loads = (pixels + vectors) / _PIPES
+    return max(macs, loads, float(_LATENCY))
+
+
+def _run_cycles(pixels: int, tile: Tile, depth: int) -> float:
+    """Cycles for one vector group: whole tiles, then the shorter last one."""
+    whole, rest = divmod(pixels, tile.pixels)
+    steps = whole * _step_cycles(tile.pixels, tile.vectors)
+    if rest:
+        steps += _step_cycles(rest, tile.vectors)
+    return depth * steps + _STORE * pixels * tile.vectors + _TILE * (whole + bool(rest))
+
+
+def chunk_options(pixels: int, tile: Tile) -> list[int]:
+    """List the numbers of chunks that the pixels can be cut into.
+
+    Chunks hold whole tiles and are all the same size: TVM takes a loop's shorter
+    last tile apart at compile time only if the loop is not cut further. Where it
+    is, the bounds check stays inside the micro-kernel (230 → 98 GFLOP/s).
+
+    Parameters
+    ----------
+    pixels : int
+    tile : Tile
+
+    Returns
+    -------
+    list of int
+        Ascending, at most 64; [1] where the pixels have a tail.
+    """
+    if pixels % tile.pixels:
+        return [1]
+    tiles = pixels // tile.pixels
+    return [i for i in range(1, min(tiles, 64) + 1) if tiles % i == 0]
+
+
+def best_tile(
+    pixels: int, blocks: int, depth: int, target: TargetSpec, batch: int = 1, rows: int = 0
+) -> Tile:
+    """Choose the register tile with the fewest predicted cycles on the slowest thread.
+
+    Parameters
+    ----------
+    pixels : int
+        Pixels that one sweep of tiles covers.
+    blocks : int
+        Output channel vectors.
+    depth : int
+        Steps of the reduction.
+    target : TargetSpec
+    batch : int
+        Images.
+    rows : int
+        Units that threads share besides; 0 where they share chunks and groups.
+
+    Returns
+    -------
+    Tile
+        Divides `blocks`, so that only pixels have tails. Among near equals (1%),
+        the one whose pixels are nearest to 7: the code that never spilled.
+    """
+    options = [
+        Tile(p, v)
+        for v in range(1, min(MAX_VECTORS, blocks) + 1)
+        if blocks % v == 0
+        for p in range(1, min(MAX_PIXELS, pixels) + 1)
+        if fits(Tile(p, v), target)
+    ]
+
+    def cycles(tile: Tile) -> float:
+        groups = blocks // tile.vectors
+        total = _run_cycles(pixels, tile, depth) * groups
+        if rows:
+            return total * imbalance(batch * rows, target.cores)
+        units = (batch * groups * i for i in chunk_options(pixels, tile))
+        return total * min(imbalance(unit, target.cores) for unit in units)
+
+    fewest = min(map(cycles, options))
+    near = [tile for tile in options if cycles(tile) <= 1.01 * fewest]
+    return min(near, key=lambda tile: (abs(tile.pixels - 7), tile.vectors))

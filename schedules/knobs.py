@@ -1,0 +1,106 @@
+"""One schedule, several ways to choose: the knobs of a schedule, asked for by name.
+
+A schedule never holds a number that could have been another one. It asks its
+knobs, giving the choice's name, what may be answered, and what its own rule
+would answer::
+
+    pixels = knobs.choice("pixels", range(1, 15), default=7)
+
+:class:`Knobs` answers by the rule or from a tuning record; :class:`SeededKnobs`
+answers at random, so that a test can show that every answer is right.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from tvm_mobilenet.errors import TvmMobilenetError
+
+T = TypeVar("T", int, str)
+
+
+class KnobError(TvmMobilenetError):
+    """A recorded knob that the schedule does not have, or a value it does not allow."""
+
+
+class Knobs:
+    """Answers from fixed values where there are some, else by the schedule's rule.
+
+    Parameters
+    ----------
+    values : mapping of str to int or str, optional
+        Knobs of a tuning record, by name. None leaves every choice to the rule.
+
+    Attributes
+    ----------
+    chosen : dict
+        What was answered so far, by name.
+    source : {"rule", "record"}
+        Where the answers came from.
+    """
+
+    def __init__(self, values: Mapping[str, int | str] | None = None) -> None:
+        self.chosen: dict[str, int | str] = {}
+        self.source = "rule" if values is None else "record"
+        self._values = dict(values or {})
+
+    def choice(self, name: str, options: Sequence[T], default: T) -> T:
+        """Choose one of `options`.
+
+        Parameters
+        ----------
+        name : str
+            The knob, as records and reports call it.
+        options : sequence
+            What the schedule can do.
+        default : int or str
+            What its rule would do; one of `options`.
+
+        Raises
+        ------
+        KnobError
+            A recorded value is not among the options.
+        """
+        value = self._answer(name, options, default)
+        if value not in options:
+            raise KnobError(
+                f"knob {name!r} is {value!r}, but the schedule allows {list(options)}",
+                "the record was made by another version: delete its line, or tune again",
+            )
+        self.chosen[name] = value
+        return value
+
+    def finish(self) -> None:
+        """Refuse a record that names knobs which the schedule never asked for.
+
+        Raises
+        ------
+        KnobError
+        """
+        if unknown := sorted(set(self._values) - set(self.chosen)):
+            raise KnobError(
+                f"the schedule has no knob {', '.join(map(repr, unknown))}",
+                "the record was made by another version: delete its line, or tune again",
+            )
+
+    def _answer(self, name: str, options: Sequence[T], default: T) -> T:
+        return self._values.get(name, default)  # type: ignore[return-value]
+
+
+class SeededKnobs(Knobs):
+    """Answers at random, the same for the same seed.
+
+    Parameters
+    ----------
+    seed : int
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.source = "random"
+        self._random = random.Random(seed)
+
+    def _answer(self, name: str, options: Sequence[T], default: T) -> T:
+        return self._random.choice(list(options))

@@ -1,0 +1,46 @@
+"""Full convolution from plain NCHW into the blocked layout: the first layer of a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import te
+
+from tvm_mobilenet.compute.epilogue import biased
+from tvm_mobilenet.compute.padding import padded
+from tvm_mobilenet.compute.workload import Workload
+
+
+def conv(work: Workload) -> list[Any]:
+    """Define ``out[o, y, x] = act(sum_irq data[i, y*s + r, x*s + q] * weight[i, r, q, o] + bias[o])``.
+
+    Parameters
+    ----------
+    work : Workload
+        A ``"conv"`` workload; its input is not blocked.
+
+    Returns
+    -------
+    list of te.Tensor
+        data (N, I, H, W), weight (Ob, I*KH*KW, out_block), bias (Ob,
+        out_block), out (N, Ob, OH*OW, out_block); float32.
+    """
+    channels, oc = work.in_channels, work.out_block
+    (kh, kw), (sh, sw) = work.kernel, work.strides
+    out_width = work.out_size[1]
+    data = te.placeholder((work.batch, channels, *work.in_size), name="data")
+    weight = te.placeholder((work.out_blocks, channels * kh * kw, oc), name="weight")
+    bias = te.placeholder((work.out_blocks, oc), name="bias")
+    window = padded(work, (work.batch, channels), lambda n, i, y, x: data[n, i, y, x])
+    i = te.reduce_axis((0, channels), name="i")
+    r, q = te.reduce_axis((0, kh), name="r"), te.reduce_axis((0, kw), name="q")
+    acc = te.compute(
+        (work.batch, work.out_blocks, work.out_pixels, oc),
+        lambda n, o, p, c: te.sum(
+            window[n, i, p // out_width * sh + r, p % out_width * sw + q]
+            * weight[o, (i * kh + r) * kw + q, c],
+            axis=[i, r, q],
+        ),
+        name="accumulate",
+    )
+    return [data, weight, bias, biased("out", acc, bias, work.activation)]

@@ -1,0 +1,47 @@
+"""Depthwise convolution: one filter a channel (arXiv 1704.04861, equation 3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import te
+
+from tvm_mobilenet.compute.epilogue import biased
+from tvm_mobilenet.compute.padding import padded
+from tvm_mobilenet.compute.workload import Workload
+
+
+def depthwise(work: Workload) -> list[Any]:
+    """Define ``out[c, y, x] = act(sum_rq data[c, y*s + r, x*s + q] * weight[c, r, q] + bias[c])``.
+
+    Parameters
+    ----------
+    work : Workload
+        A ``"depthwise"`` workload; input and output blocks are the same.
+
+    Returns
+    -------
+    list of te.Tensor
+        data (N, Cb, H*W, block), weight (Cb, KH*KW, block), bias (Cb, block),
+        out (N, Cb, OH*OW, block); float32.
+    """
+    block, blocks = work.out_block, work.out_blocks
+    (kh, kw), (sh, sw) = work.kernel, work.strides
+    width, out_width = work.in_size[1], work.out_size[1]
+    data = te.placeholder((work.batch, blocks, work.in_pixels, block), name="data")
+    weight = te.placeholder((blocks, kh * kw, block), name="weight")
+    bias = te.placeholder((blocks, block), name="bias")
+    window = padded(
+        work, (work.batch, blocks), lambda n, o, y, x, c: data[n, o, y * width + x, c]
+    )
+    r, q = te.reduce_axis((0, kh), name="r"), te.reduce_axis((0, kw), name="q")
+    acc = te.compute(
+        (work.batch, blocks, work.out_pixels, block),
+        lambda n, o, p, c: te.sum(
+            window[n, o, p // out_width * sh + r, p % out_width * sw + q, c]
+            * weight[o, r * kw + q, c],
+            axis=[r, q],
+        ),
+        name="accumulate",
+    )
+    return [data, weight, bias, biased("out", acc, bias, work.activation)]

@@ -1,0 +1,70 @@
+"""The end of a classifier: global average pool, then a dense layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import te
+
+from tvm_mobilenet.compute.epilogue import activate
+from tvm_mobilenet.compute.workload import Workload
+
+
+def pool(work: Workload) -> list[Any]:
+    """Define ``out[c] = sum_p data[c, p] / P``, the mean over a map.
+
+    Parameters
+    ----------
+    work : Workload
+        A ``"pool"`` workload; input and output blocks are the same.
+
+    Returns
+    -------
+    list of te.Tensor
+        data (N, Cb, P, block), out (N, Cb, 1, block); float32.
+    """
+    block = work.in_block
+    data = te.placeholder((work.batch, work.in_blocks, work.in_pixels, block), name="data")
+    p = te.reduce_axis((0, work.in_pixels), name="p")
+    acc = te.compute(
+        (work.batch, work.in_blocks, 1, block),
+        lambda n, o, _, c: te.sum(data[n, o, p, c], axis=p),
+        name="accumulate",
+    )
+    scale = te.const(1.0 / work.in_pixels, "float32")
+    out = te.compute(acc.shape, lambda n, o, z, c: acc[n, o, z, c] * scale, name="out")
+    return [data, out]
+
+
+def dense(work: Workload) -> list[Any]:
+    """Define ``out[n, j] = act(sum_k data[n, k] * weight[k, j] + bias[j])`` into a plain vector.
+
+    Parameters
+    ----------
+    work : Workload
+        A ``"dense"`` workload. Its output block is a schedule's whole register
+        tile (several vectors), so that one tile's weights are one stream.
+
+    Returns
+    -------
+    list of te.Tensor
+        data (N, Kb, 1, in_block), weight (Ob, depth, out_block), bias
+        (Ob, out_block), out (N, out_channels); float32.
+    """
+    kc, oc = work.in_block, work.out_block
+    depth = work.depth
+    data = te.placeholder((work.batch, work.in_blocks, 1, kc), name="data")
+    weight = te.placeholder((work.out_blocks, depth, oc), name="weight")
+    bias = te.placeholder((work.out_blocks, oc), name="bias")
+    k = te.reduce_axis((0, depth), name="k")
+    acc = te.compute(
+        (work.batch, work.out_blocks, oc),
+        lambda n, o, c: te.sum(data[n, k // kc, 0, k % kc] * weight[o, k, c], axis=k),
+        name="accumulate",
+    )
+    out = te.compute(
+        (work.batch, work.out_channels),
+        lambda n, j: activate(acc[n, j // oc, j % oc] + bias[j // oc, j % oc], work.activation),
+        name="out",
+    )
+    return [data, weight, bias, out]

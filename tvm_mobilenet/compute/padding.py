@@ -1,0 +1,53 @@
+"""Zero padding as a stage of its own: a schedule inlines it or stages it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm import te
+
+from tvm_mobilenet.compute.workload import Workload
+
+
+def padded(work: Workload, leading: tuple[int, int], read: Callable[..., Any]) -> Any:
+    """Return the map with its border of zeros.
+
+    Parameters
+    ----------
+    work : Workload
+        Gives the map, the window and the padding.
+    leading : tuple of int
+        The two axes before the pixels: (N, channels) or (N, channel blocks).
+    read : callable
+        ``read(n, c, y, x, *rest)`` gives the input at an unpadded pixel.
+
+    Returns
+    -------
+    te.Tensor
+        (*leading, rows, columns) or, for a blocked map, (*leading, rows,
+        columns, in_block); rows and columns are those that windows touch.
+    """
+    (height, width), (top, left) = work.in_size, work.padding[:2]
+    rows, columns = (
+        (out - 1) * stride + taps
+        for out, stride, taps in zip(work.out_size, work.strides, work.kernel, strict=True)
+    )
+    block = () if work.operator == "conv" else (work.in_block,)
+
+    def element(n: Any, c: Any, y: Any, x: Any, *rest: Any) -> Any:
+        inside = []
+        if top:
+            inside.append(y >= top)
+        if rows - top > height:
+            inside.append(y - top < height)
+        if left:
+            inside.append(x >= left)
+        if columns - left > width:
+            inside.append(x - left < width)
+        value = read(n, c, y - top, x - left, *rest)
+        if not inside:
+            return value
+        return te.if_then_else(te.all(*inside), value, te.const(0.0, "float32"))
+
+    return te.compute((*leading, rows, columns, *block), element, name="padded")

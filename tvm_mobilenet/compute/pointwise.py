@@ -1,0 +1,39 @@
+"""Pointwise (1 x 1) convolution on flattened pixels (arXiv 1704.04861, equation 5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import te
+
+from tvm_mobilenet.compute.epilogue import biased
+from tvm_mobilenet.compute.workload import Workload
+
+
+def pointwise(work: Workload) -> list[Any]:
+    """Define ``out[o, p] = act(sum_k data[k, p] * weight[k, o] + bias[o])``.
+
+    Parameters
+    ----------
+    work : Workload
+        A ``"pointwise"`` workload.
+
+    Returns
+    -------
+    list of te.Tensor
+        data (N, Kb, P, in_block), weight (Ob, depth, out_block), bias
+        (Ob, out_block), out (N, Ob, P, out_block); float32. Weights of padded
+        input and output channels are zero.
+    """
+    kc, oc = work.in_block, work.out_block
+    depth, pixels = work.depth, work.out_pixels
+    data = te.placeholder((work.batch, work.in_blocks, pixels, kc), name="data")
+    weight = te.placeholder((work.out_blocks, depth, oc), name="weight")
+    bias = te.placeholder((work.out_blocks, oc), name="bias")
+    k = te.reduce_axis((0, depth), name="k")
+    acc = te.compute(
+        (work.batch, work.out_blocks, pixels, oc),
+        lambda n, o, p, c: te.sum(data[n, k // kc, p, k % kc] * weight[o, k, c], axis=k),
+        name="accumulate",
+    )
+    return [data, weight, bias, biased("out", acc, bias, work.activation)]

@@ -1,0 +1,103 @@
+"""One operator at one size: what a kernel is compiled for, and what tuning records name."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Operator = Literal["conv", "depthwise", "pointwise", "pool", "dense"]
+Activation = Literal["none", "relu", "relu6"]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The sizes that a kernel is specialised for.
+
+    Attributes
+    ----------
+    operator : {"conv", "depthwise", "pointwise", "pool", "dense"}
+    batch : int
+        Images, N.
+    in_channels, out_channels : int
+        Real channels, before they are rounded up to whole blocks.
+    in_size, out_size : tuple of int
+        (height, width) of the maps, in pixels.
+    in_block, out_block : int
+        Channels in a block of the input and output layouts, elements.
+    kernel, strides : tuple of int
+        (height, width), in pixels.
+    padding : tuple of int
+        (top, left, bottom, right), in pixels.
+    activation : {"none", "relu", "relu6"}
+        The activation of the epilogue, after the bias.
+    """
+
+    operator: Operator
+    batch: int
+    in_channels: int
+    out_channels: int
+    in_size: tuple[int, int]
+    out_size: tuple[int, int]
+    in_block: int
+    out_block: int
+    kernel: tuple[int, int] = (1, 1)
+    strides: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    activation: Activation = "none"
+
+    @property
+    def in_blocks(self) -> int:
+        """Channel blocks of the input, the last one zero-padded."""
+        return -(-self.in_channels // self.in_block)
+
+    @property
+    def out_blocks(self) -> int:
+        """Channel blocks of the output, the last one zero-padded."""
+        return -(-self.out_channels // self.out_block)
+
+    @property
+    def depth(self) -> int:
+        """Length of a pointwise or dense reduction.
+
+        The real channels, rounded up to a divisor of the block, so that an inner
+        loop of that length never leaves a block: 24 channels in blocks of 16 reduce
+        over 24, not 32.
+        """
+        step = math.gcd(8, self.in_block)
+        return -(-self.in_channels // step) * step
+
+    @property
+    def in_pixels(self) -> int:
+        """Pixels of one input map."""
+        return math.prod(self.in_size)
+
+    @property
+    def out_pixels(self) -> int:
+        """Pixels of one output map."""
+        return math.prod(self.out_size)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds on real channels; a pool counts one per input element."""
+        if self.operator == "pool":
+            return self.batch * self.in_channels * self.in_pixels
+        taps = math.prod(self.kernel)
+        depth = 1 if self.operator == "depthwise" else self.in_channels
+        return self.batch * self.out_channels * self.out_pixels * taps * depth
+
+    @property
+    def key(self) -> str:
+        """A name for this workload: an identifier, unique, readable in logs and symbols."""
+        h, w = self.in_size
+        parts = [self.operator, f"n{self.batch}", f"i{self.in_channels}", f"o{self.out_channels}"]
+        if (h, w) != (1, 1):
+            parts.append(f"s{h}x{w}")
+        if self.operator in ("conv", "depthwise"):
+            parts.append(f"k{self.kernel[0]}x{self.kernel[1]}")
+            parts.append(f"t{self.strides[0]}x{self.strides[1]}")
+            parts.append("p" + "x".join(map(str, self.padding)))
+        parts.append(f"c{self.in_block}x{self.out_block}")
+        if self.activation != "none":
+            parts.append(self.activation)
+        return "_".join(parts)
