@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import mmap
 import struct
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ from tvm_mobilenet.target import (
     validate_with_llvm,
 )
 from tvm_mobilenet.target.features import CPU_NEEDS, HWCAP_ARM
-from tvm_mobilenet.target.host import _auxiliary, _features
+from tvm_mobilenet.target.host import _auxiliary, _auxiliary_value, _features
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -119,12 +119,12 @@ def test_32_bit_process_on_a_64_bit_kernel_reads_the_auxiliary_vector() -> None:
     assert _features("aarch64", "flags : avx2 sse\n", (0b11, 0)) == {"fp", "asimd"}
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/auxv"), reason="the kernel's copy is in /proc")
 def test_auxiliary_vector_is_the_kernels() -> None:
-    raw = Path("/proc/self/auxv").read_bytes()
-    pairs = dict(struct.iter_unpack("@LL", raw))
-    assert _auxiliary("aarch64") == (pairs.get(16, 0), pairs.get(26, 0))
+    assert _auxiliary_value(6) == mmap.PAGESIZE  # AT_PAGESZ
+    kernels = dict(struct.iter_unpack("@LL", Path("/proc/self/auxv").read_bytes()))
+    assert _auxiliary_value(26) == kernels.get(26, 0)  # AT_HWCAP2
     assert _auxiliary("x86_64") is None
+    assert _auxiliary("aarch64") == (_auxiliary_value(16), _auxiliary_value(26))
 
 
 def sysfs(

@@ -176,13 +176,18 @@ def _features(machine: str, cpuinfo: str, hwcaps: tuple[int, int] | None) -> fro
 
 
 def _auxiliary(machine: str) -> tuple[int, int] | None:
+    """Return the kernel's feature bits on ARM (on x86 glibc puts its own in their place)."""
     if machine not in {"aarch64", "arm"}:
         return None
+    return _auxiliary_value(16), _auxiliary_value(26)  # AT_HWCAP, AT_HWCAP2 of <elf.h>
+
+
+def _auxiliary_value(key: int) -> int:
     import ctypes
 
     get = ctypes.CDLL(None).getauxval
     get.restype, get.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
-    return int(get(16)), int(get(26))  # AT_HWCAP, AT_HWCAP2 of <elf.h>
+    return int(get(key))
 
 
 def _cpu(machine: str, cpuinfo: str, have: frozenset[str]) -> str:
