@@ -1,0 +1,96 @@
+"""MobileNet on Apache TVM, compiled by our own schedules into one verified ``.so``.
+
+>>> import tvm_mobilenet as tm
+>>> tm.mobilenet_v1(alpha=0.5, resolution=160).macs
+76524800
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.api import (
+        BenchReport,
+        Compiled,
+        CompileReport,
+        VerifyReport,
+        bench,
+        compile,  # noqa: A004  as in torch.compile and tvm.compile
+        load,
+        verify,
+    )
+    from tvm_mobilenet.errors import TvmMobilenetError
+    from tvm_mobilenet.models import MODELS, Model, build, mobilenet_v1
+    from tvm_mobilenet.runtime import Module
+    from tvm_mobilenet.target import TargetSpec
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MODELS",
+    "BenchReport",
+    "CompileReport",
+    "Compiled",
+    "Model",
+    "Module",
+    "TargetSpec",
+    "TvmMobilenetError",
+    "VerifyReport",
+    "__version__",
+    "bench",
+    "build",
+    "compile",
+    "load",
+    "mobilenet_v1",
+    "verify",
+]
+
+_HOMES = {
+    "MODELS": "models",
+    "BenchReport": "api",
+    "CompileReport": "api",
+    "Compiled": "api",
+    "Model": "models",
+    "Module": "runtime",
+    "TargetSpec": "target",
+    "TvmMobilenetError": "errors",
+    "VerifyReport": "api",
+    "bench": "api",
+    "build": "models",
+    "compile": "api",
+    "load": "api",
+    "mobilenet_v1": "models",
+    "verify": "api",
+}
+
+
+class _Package(ModuleType):
+    """The package, where ``bench`` and ``verify`` are functions.
+
+    The import system binds a submodule to its name in the package, which would
+    hide the function of that name from the first import of the submodule on.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

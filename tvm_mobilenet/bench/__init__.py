@@ -1,0 +1,13 @@
+"""Time an artifact against the processor's bound and against other runtimes.
+
+``session`` runs the comparison, ``pool`` and ``worker`` keep every runtime in a
+process of its own, ``peers`` and ``ncnn_files`` hand them the same network,
+``peak`` measures what the processor could do, ``report`` holds the outcome.
+"""
+
+from __future__ import annotations
+
+from tvm_mobilenet.bench.report import OURS, BenchReport, Row
+from tvm_mobilenet.bench.session import bench
+
+__all__ = ["OURS", "BenchReport", "Row", "bench"]

@@ -1,0 +1,109 @@
+"""What this processor can do at most: independent multiply-adds in registers.
+
+The bound of a network is its multiply-adds at this speed. It is measured, not
+looked up, because clocks under wide vectors and the number of units differ
+between machines of one name.
+
+Measured by this module on 2 cores of a Zen 5 EPYC (znver5, AVX-512): 238 to
+241 GFLOP/s on one thread; hand-written intrinsics give 238.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from tvm_mobilenet.target import TargetSpec
+
+CHAINS = 12
+"""Accumulators. Two units with a latency of 4 cycles need 8 (Zen 5, Golden
+Cove; 10 on Haswell); with the two operands, 14 vectors still fit into 16."""
+
+STEPS = 2_000_000
+"""Multiply-adds of a chain in one call: some milliseconds, so that entering a
+parallel region (about 10 us) does not count."""
+
+
+def operations(threads: int, lanes: int) -> int:
+    """Return the floating-point operations of one call, two per multiply-add."""
+    return 2 * threads * CHAINS * lanes * STEPS
+
+
+def chains_module(threads: int, lanes: int) -> Any:
+    """Build the kernel: ``y[t, c, :] = y[t, c, :] * x + 1e-6``, STEPS times.
+
+    Parameters
+    ----------
+    threads : int
+        Iterations of the parallel outer loop.
+    lanes : int
+        float32 elements in a vector register.
+
+    Returns
+    -------
+    tvm.IRModule
+        ``main(x, y)`` with x of (lanes,), y of (threads, CHAINS, lanes), float32.
+
+    Notes
+    -----
+    Loops from outer to inner: thread (parallel), step, chain (unrolled), lane
+    (vector). Registers: CHAINS accumulators, x and the constant. A step waits
+    for the one before it in its own chain only, and no compiler may reorder
+    float additions, so every operation is really done.
+    """
+    from tvm import s_tir, te, tirx
+
+    x = te.placeholder((lanes,), name="x")
+    chain = te.comm_reducer(
+        lambda y, v: y * v + tirx.const(1e-6, "float32"),
+        lambda dtype: tirx.const(1.0, dtype),
+        name="chain",
+    )
+    k = te.reduce_axis((0, STEPS), name="k")
+    y = te.compute((threads, CHAINS, lanes), lambda t, c, i: chain(x[i], axis=k), name="y")
+    sch = s_tir.Schedule(te.create_prim_func([x, y]))
+    block = sch.get_sblock("y")
+    store = sch.cache_write(block, 0, "local")
+    sch.reverse_compute_at(store, sch.get_loops(block)[0], preserve_unit_loops=True)
+    t, c, i, step = sch.get_loops(block)
+    sch.reorder(step, c, i)
+    sch.parallel(t)
+
+    def keep_in_registers(part: Any) -> None:
+        *_, chains, vector = sch.get_loops(part)
+        sch.unroll(chains)
+        sch.vectorize(vector)
+
+    keep_in_registers(block)
+    keep_in_registers(store)
+    # Afterwards the update is no whole reduction any more, and takes no primitive.
+    keep_in_registers(sch.decompose_reduction(block, step))
+    return sch.mod
+
+
+def runner(spec: TargetSpec, threads: int) -> tuple[Callable[[], Any], int]:
+    """Compile the kernel for a target of this machine.
+
+    Parameters
+    ----------
+    spec : TargetSpec
+        Processor that the artifact was compiled for.
+    threads : int
+        Threads of TVM's pool to use; set in ``TVM_NUM_THREADS``.
+
+    Returns
+    -------
+    callable, int
+        One measured call without arguments, and its floating-point operations.
+    """
+    # Read once, when TVM starts its pool.
+    os.environ["TVM_NUM_THREADS"] = str(threads)
+    import numpy as np
+    import tvm
+
+    target = tvm.target.Target({**spec.tvm_dict(), "num-cores": threads})
+    function = tvm.compile(chains_module(threads, spec.lanes), target=target)["main"]
+    x = tvm.runtime.tensor(np.full(spec.lanes, 0.999, np.float32))
+    y = tvm.runtime.tensor(np.zeros((threads, CHAINS, spec.lanes), np.float32))
+    return (lambda: function(x, y)), operations(threads, spec.lanes)

@@ -1,0 +1,131 @@
+"""The runtimes a user would pick instead, each set up as its makers advise.
+
+Float32 throughout (no bfloat16, no half precision), the given number of
+threads, one stream, graph optimizations on. Nothing is imported before a
+worker process opens its runtime.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet.bench.report import OURS
+from tvm_mobilenet.errors import PeerError
+
+Call = Callable[[], NDArray[Any]]
+
+ONNX_FILE, NCNN_PARAM, NCNN_BIN = "model.onnx", "model.param", "model.bin"
+
+
+def open_onnxruntime(folder: Path, threads: int, x: NDArray[Any]) -> Call:
+    """Open ``model.onnx`` in ONNX Runtime's CPU provider."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"]
+    )
+    name = session.get_inputs()[0].name
+
+    def call() -> NDArray[Any]:
+        output: NDArray[Any] = session.run(None, {name: x})[0]
+        return output
+
+    return call
+
+
+def open_openvino(folder: Path, threads: int, x: NDArray[Any]) -> Call:
+    """Open ``model.onnx`` in OpenVINO's CPU plugin; zero copy in and out."""
+    import openvino
+
+    compiled = openvino.Core().compile_model(
+        str(folder / ONNX_FILE),
+        "CPU",
+        {
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": "f32",
+            "NUM_STREAMS": 1,
+        },
+    )
+    request = compiled.create_infer_request()
+
+    def call() -> NDArray[Any]:
+        results = request.infer({0: x}, share_inputs=True, share_outputs=True)
+        output: NDArray[Any] = results[0]
+        return output
+
+    return call
+
+
+def open_ncnn(folder: Path, threads: int, x: NDArray[Any]) -> Call:
+    """Open ``model.param`` and ``model.bin`` in ncnn, every half precision off."""
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.num_threads = threads
+    net.opt.use_vulkan_compute = False
+    for precision in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
+        setattr(net.opt, f"use_{precision}", False)
+    if net.load_param(str(folder / NCNN_PARAM)) or net.load_model(str(folder / NCNN_BIN)):
+        raise PeerError("ncnn refused the files written for it")
+    output_name = net.output_names()[0]
+    # A Mat over a NumPy array does not keep the array alive.
+    image = ncnn.Mat(x[0]).clone()
+
+    def call() -> NDArray[Any]:
+        extractor = net.create_extractor()
+        extractor.input("input", image)
+        status, blob = extractor.extract(output_name)
+        if status:
+            raise PeerError(f"ncnn failed with status {status}")
+        return np.array(blob)[np.newaxis]
+
+    return call
+
+
+PEERS: dict[str, Callable[[Path, int, NDArray[Any]], Call]] = {
+    "onnxruntime": open_onnxruntime,
+    "openvino": open_openvino,
+    "ncnn": open_ncnn,
+}
+"""Name after ``--against`` (also the package's) → how a worker opens it."""
+
+
+def check_peers(names: Sequence[str]) -> None:
+    """Check that peers are known and installed, without importing them.
+
+    Raises
+    ------
+    PeerError
+        Naming the first that is not, and how to get it.
+    """
+    for name in names:
+        if name not in PEERS:
+            close = difflib.get_close_matches(name, PEERS, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise PeerError(
+                f"no runtime {name!r} to compare against", f"{hint}known: {', '.join(PEERS)}"
+            )
+        if importlib.util.find_spec(name) is None:
+            raise PeerError(
+                f"{name} is not installed", "install it with `pip install 'tvm-mobilenet[bench]'`"
+            )
+
+
+def version_of(runtime: str) -> str:
+    """Return the installed version of a runtime's package; ``""`` where it has none."""
+    package = "tvm-mobilenet" if runtime == OURS else runtime
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # a checkout on PYTHONPATH
+        return ""

@@ -1,0 +1,132 @@
+"""Worker processes that run one at a time, the others stopped.
+
+Runtimes keep their threads spinning for a while after a call. In one process,
+or in several that all run, they take processors from the one being timed; a
+worker is therefore stopped (SIGSTOP) as soon as it has answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tvm_mobilenet.errors import PeerError
+
+START_SECONDS = 120.0
+"""Patience for a runtime to load and compile a network."""
+
+_TAIL = 800
+
+
+class Worker:
+    """One runtime on one number of threads, in its own process.
+
+    Parameters
+    ----------
+    request : mapping
+        JSON-able; what :func:`tvm_mobilenet.bench.worker.open_runtime` opens.
+
+    Raises
+    ------
+    PeerError
+        If the runtime could not be opened.
+    """
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        self.runtime = str(request["runtime"])
+        self.threads = int(request["threads"])
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed by close()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tvm_mobilenet.bench.worker", json.dumps(dict(request))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        try:
+            self.operations = int(self._answer(START_SECONDS)["operations"])
+            self._stop()
+        except BaseException:
+            self.close()
+            raise
+
+    def round(self, seconds: float) -> list[float]:
+        """Let this worker alone run for about `seconds`.
+
+        Returns
+        -------
+        list of float
+            Seconds of each timed call.
+
+        Raises
+        ------
+        PeerError
+            If the runtime failed.
+        """
+        self._process.send_signal(signal.SIGCONT)
+        stdin = self._process.stdin
+        assert stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died: _answer says of what
+            stdin.write(json.dumps({"seconds": seconds}).encode() + b"\n")
+            stdin.flush()
+        times: list[float] = self._answer(START_SECONDS + seconds)["times"]
+        self._stop()
+        return times
+
+    def close(self) -> None:
+        """End the process and give back what it held."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):  # unread input of the dead
+                    stream.close()
+
+    def _stop(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+        # The signal is only queued; a thread that still spins would disturb the next.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def _answer(self, patience: float) -> dict[str, Any]:
+        stdout = self._process.stdout
+        assert stdout is not None
+        readable, _, _ = select.select([stdout], [], [], patience)
+        if not readable:
+            raise PeerError(f"{self.runtime} did not answer within {patience:.0f} s")
+        line = stdout.readline()
+        if not line:
+            raise PeerError(f"the process of {self.runtime} died: {self._last_words()}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise PeerError(
+                f"{self.runtime} failed on {self.threads} threads: {answer['error']}",
+                "leave it out of --against, or check its installation",
+            )
+        return answer
+
+    def _last_words(self) -> str:
+        code = self._process.wait()
+        self._stderr.seek(0)
+        text = self._stderr.read().decode(errors="replace").strip()
+        how = signal.strsignal(-code) if code < 0 else f"status {code}"
+        return f"{how}\n{text[-_TAIL:]}".strip()
+
+
+@contextlib.contextmanager
+def workers(requests: Sequence[Mapping[str, Any]]) -> Iterator[list[Worker]]:
+    """Start workers one after another, stopped; end them all on the way out."""
+    with contextlib.ExitStack() as stack:
+        started = []
+        for request in requests:
+            worker = Worker(request)
+            stack.callback(worker.close)
+            started.append(worker)
+        yield started

@@ -1,0 +1,121 @@
+"""The process of one runtime: opened once, then timed in rounds.
+
+Started by :mod:`tvm_mobilenet.bench.pool` with one JSON argument. It answers
+one JSON line when ready, and one to every line that asks for a round; the end
+of its input ends it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tvm_mobilenet.bench.report import OURS, PEAK
+
+WARM_SHARE = 0.2
+"""Part of a round that is not timed: caches and clocks were another's before."""
+
+_PR_SET_PDEATHSIG = 1
+_LONGEST = 800
+
+
+def timed_round(call: Callable[[], Any], seconds: float) -> list[float]:
+    """Call for about `seconds`, first untimed, then timed one by one.
+
+    Parameters
+    ----------
+    call : callable
+        One inference.
+    seconds : float
+        Of wall-clock time, for the whole round.
+
+    Returns
+    -------
+    list of float
+        Seconds of each timed call, at least one.
+    """
+    clock = time.perf_counter
+    start = clock()
+    call()
+    while clock() - start < WARM_SHARE * seconds:
+        call()
+    times: list[float] = []
+    while not times or clock() - start < seconds:
+        before = clock()
+        call()
+        times.append(clock() - before)
+    return times
+
+
+def open_runtime(request: dict[str, Any]) -> tuple[Callable[[], Any], int]:
+    """Open what a request names.
+
+    Returns
+    -------
+    callable, int
+        One call, and its floating-point operations where the caller cannot
+        know them (the peak kernel), else 0.
+    """
+    runtime, threads = request["runtime"], request["threads"]
+    if runtime == PEAK:
+        from tvm_mobilenet.bench.peak import runner
+        from tvm_mobilenet.target import TargetSpec
+
+        return runner(TargetSpec.from_dict(request["target"]), threads)
+
+    import numpy as np
+
+    x = np.load(request["input"])
+    if runtime == OURS:
+        from tvm_mobilenet.runtime import load
+
+        module = load(request["artifact"], threads=threads)
+
+        def call() -> Any:
+            return module(x)
+    else:
+        from tvm_mobilenet.bench.peers import PEERS
+
+        call = PEERS[runtime](Path(request["folder"]), threads, x)
+    np.save(request["output"], np.asarray(call()))
+    return call, 0
+
+
+def serve(request: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> None:
+    """Open the runtime, then time a round for every line on standard input."""
+    call, operations = open_runtime(request)
+    answer({"ready": True, "operations": operations})
+    for line in sys.stdin:
+        answer({"times": timed_round(call, json.loads(line)["seconds"])})
+
+
+def main() -> None:
+    """Run the worker that the first argument describes."""
+    if sys.platform == "linux":
+        # A stopped process would outlive a parent that is killed.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Runtimes print to standard output; the answers get a descriptor of their own.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(message: dict[str, Any]) -> None:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+
+    try:
+        serve(json.loads(sys.argv[1]), answer)
+    except Exception as error:
+        # The parent names the runtime and reports it; the traceback is in stderr.
+        answer({"error": f"{type(error).__name__}: {error}"[:_LONGEST]})
+        raise
+
+
+if __name__ == "__main__":
+    main()
