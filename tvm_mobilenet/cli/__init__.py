@@ -1,0 +1,40 @@
+"""The command line: parses, calls the api, prints.
+
+``app`` holds options and help texts, ``commands`` what each command does,
+``output`` tables and progress. Nothing beyond Typer is imported before a
+command runs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``tvm-mobilenet``.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Instead of ``sys.argv[1:]``.
+
+    Returns
+    -------
+    int
+        Exit status 2 after an error of ours, printed without a traceback.
+
+    Raises
+    ------
+    SystemExit
+        By Typer, after everything else: 0, or 2 for a wrong command line.
+    """
+    from tvm_mobilenet.cli.app import app
+    from tvm_mobilenet.errors import TvmMobilenetError
+
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="tvm-mobilenet")
+    except TvmMobilenetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0

@@ -1,0 +1,288 @@
+"""Options and help of every command. What a command does is in ``commands``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="tvm-mobilenet",
+    no_args_is_help=True,
+    add_completion=False,
+    # Rich help would import all of rich before a word is printed.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+# Typer reads annotations when a command is declared; Optional, because `X | None` is not an
+# annotation that Python 3.10 can evaluate for every X.
+
+
+class Padding(str, Enum):
+    """Where strided layers pad."""
+
+    same = "same"
+    symmetric = "symmetric"
+
+
+Artifact = Annotated[
+    Path, typer.Argument(help="File that `tvm-mobilenet compile` wrote.", metavar="ARTIFACT")
+]
+ModelName = Annotated[str, typer.Argument(help="Which network: v1.", metavar="MODEL")]
+Alpha = Annotated[float | None, typer.Option(help="Width multiplier; 1.0 by default.")]
+Resolution = Annotated[int | None, typer.Option(help="Height and width in pixels; 224 by default.")]
+Classes = Annotated[int | None, typer.Option(help="Outputs; 1000 by default.")]
+Batch = Annotated[int | None, typer.Option(help="Images per run; 1 by default.")]
+Paddings = Annotated[
+    Padding | None,
+    typer.Option(help="As TensorFlow pads (same, the default) or as PyTorch (symmetric)."),
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="Weights, .npz or .safetensors.", metavar="FILE")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads; TVM_NUM_THREADS, or all cores, by default.")
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from tvm_mobilenet import __version__
+
+    parts = [f"tvm-mobilenet {__version__}"]
+    for package in ("apache-tvm", "apache-tvm-ffi"):
+        try:
+            parts.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            parts.append(f"{package} not installed")
+    typer.echo(", ".join(parts))
+    raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print this version and TVM's, and leave.",
+        ),
+    ] = False,
+) -> None:
+    """Compile MobileNets with Apache TVM into one verified .so, and use it.
+
+    \b
+    Start here:
+      tvm-mobilenet compile v1 -o mobilenet.so     compile for this processor, verified
+      tvm-mobilenet run mobilenet.so photo.jpg     classify
+      tvm-mobilenet bench mobilenet.so             how fast, and how far from the bound
+
+    \b
+    Then:
+      tvm-mobilenet models                         which networks, how large
+      tvm-mobilenet targets                        which processors
+      tvm-mobilenet COMMAND --help                 options and examples
+    """
+
+
+@app.command("compile")
+def compile_command(
+    model: ModelName,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Shared object to write.", metavar="FILE")
+    ],
+    alpha: Alpha = None,
+    resolution: Resolution = None,
+    classes: Classes = None,
+    batch: Batch = None,
+    padding: Paddings = None,
+    weights: Weights = None,
+    seed: Annotated[
+        int, typer.Option(help="Seed of random weights, where none are given.", min=0)
+    ] = 0,
+    target: Annotated[
+        str,
+        typer.Option(help="native, a preset, an LLVM triple, or TVM's JSON.", metavar="TARGET"),
+    ] = "native",
+    mcpu: Annotated[str | None, typer.Option(help="LLVM processor of a triple.")] = None,
+    mattr: Annotated[
+        str | None, typer.Option(help="LLVM features of a triple, such as +dotprod.")
+    ] = None,
+    cores: Annotated[
+        int | None, typer.Option(help="Cores to plan for; the target's own by default.")
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(help="Check against the NumPy reference before writing (this machine only)."),
+    ] = True,
+    dump_ir: Annotated[
+        Path | None,
+        typer.Option(help="Write the module after every phase into a folder.", metavar="DIR"),
+    ] = None,
+) -> None:
+    """Compile a network into one .so, verified.
+
+    Prints, layer by layer, the schedule, where its knobs came from, and the
+    share of time (timed where the target is this machine).
+
+    \b
+    Examples:
+      tvm-mobilenet compile v1 -o mobilenet.so
+      tvm-mobilenet compile v1 --alpha 0.5 --resolution 160 --weights w.npz -o small.so
+      tvm-mobilenet compile v1 --target rpi4 -o pi.so
+      tvm-mobilenet compile v1 --target aarch64-linux-gnu --mcpu cortex-a76 -o pi5.so
+    """
+    from tvm_mobilenet.cli.describing import model_options
+    from tvm_mobilenet.cli.making import compile_model, target_of
+
+    compile_model(
+        model,
+        model_options(alpha, resolution, classes, batch, padding and padding.value),
+        output,
+        weights=weights,
+        seed=seed,
+        target=target_of(target, mcpu, mattr, cores),
+        verify=verify,
+        dump_ir=dump_ir,
+    )
+
+
+@app.command()
+def run(
+    artifact: Artifact,
+    images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")],
+    top_k: Annotated[int, typer.Option("--top", help="Classes to print.", min=1)] = 5,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Classify images.
+
+    Preprocesses as the artifact says and prints the likeliest classes.
+
+    \b
+    Example:
+      tvm-mobilenet run mobilenet.so cat.jpg dog.png --top 3
+    """
+    from tvm_mobilenet.cli.using import run_images
+
+    run_images(artifact, images, top_k, threads, as_json)
+
+
+@app.command()
+def verify(artifact: Artifact, weights: Weights = None, as_json: Json = False) -> None:
+    """Compare an artifact with the NumPy reference.
+
+    Layer by layer and end to end; exit status 2 where a number is wrong.
+
+    \b
+    Example:
+      tvm-mobilenet verify mobilenet.so
+    """
+    from tvm_mobilenet.cli.using import verify_artifact
+
+    verify_artifact(artifact, weights, as_json)
+
+
+@app.command()
+def bench(
+    artifact: Artifact,
+    against: Annotated[
+        str,
+        typer.Option(
+            help="Runtimes to compare with, by commas: onnxruntime,openvino,ncnn.",
+            metavar="RUNTIMES",
+        ),
+    ] = "",
+    threads: Annotated[
+        str, typer.Option(help="Numbers of threads, by commas: 1,2.", metavar="NUMBERS")
+    ] = "1",
+    weights: Weights = None,
+    rounds: Annotated[int, typer.Option(help="Turns that every runtime takes.", min=1)] = 10,
+    seconds: Annotated[float, typer.Option(help="Length of a turn.", min=0.01)] = 0.3,
+    as_json: Json = False,
+) -> None:
+    """Time an artifact, the bound, and other runtimes.
+
+    Every runtime has a process of its own and they take turns, the others
+    stopped. The same weights go to all, and outputs are compared. A ratio is
+    the other's median over ours: above 1 we are faster.
+
+    \b
+    Examples:
+      tvm-mobilenet bench mobilenet.so --threads 1,2
+      tvm-mobilenet bench mobilenet.so --against onnxruntime,openvino,ncnn --json
+    """
+    from tvm_mobilenet.cli.timing import bench_artifact, names, numbers
+
+    bench_artifact(
+        artifact,
+        against=names(against),
+        threads=numbers(threads),
+        weights=weights,
+        rounds=rounds,
+        seconds=seconds,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def inspect(artifact: Artifact, as_json: Json = False) -> None:
+    """Print what an artifact says about itself.
+
+    Nothing in it is executed.
+
+    \b
+    Examples:
+      tvm-mobilenet inspect mobilenet.so
+      tvm-mobilenet inspect mobilenet.so --json | jq .needs
+    """
+    from tvm_mobilenet.cli.making import inspect_artifact
+
+    inspect_artifact(artifact, as_json)
+
+
+@app.command()
+def models(
+    name: Annotated[
+        str | None, typer.Argument(help="One network, layer by layer.", metavar="MODEL")
+    ] = None,
+    alpha: Alpha = None,
+    resolution: Resolution = None,
+    classes: Classes = None,
+    batch: Batch = None,
+    padding: Paddings = None,
+    as_json: Json = False,
+) -> None:
+    """List the networks, or one layer by layer.
+
+    \b
+    Examples:
+      tvm-mobilenet models
+      tvm-mobilenet models v1 --alpha 0.75 --resolution 192
+    """
+    from tvm_mobilenet.cli.describing import model_options, show_models
+
+    options = model_options(alpha, resolution, classes, batch, padding and padding.value)
+    show_models(name, options, as_json)
+
+
+@app.command()
+def targets(as_json: Json = False) -> None:
+    """List the processors that --target knows.
+
+    \b
+    Example:
+      tvm-mobilenet targets
+    """
+    from tvm_mobilenet.cli.describing import show_targets
+
+    show_targets(as_json)

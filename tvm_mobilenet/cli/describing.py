@@ -1,0 +1,159 @@
+"""``models`` and ``targets``: what there is to compile, and for what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tvm_mobilenet.cli.output import mega, print_json, print_table, shape
+from tvm_mobilenet.errors import InvalidModelError
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.models import Model
+
+
+# arXiv 1704.04861, Tables 6 and 7.
+_ALPHAS, _RESOLUTIONS = (1.0, 0.75, 0.5, 0.25), (224, 192, 160, 128)
+
+
+def model_options(
+    alpha: float | None,
+    resolution: int | None,
+    classes: int | None,
+    batch: int | None,
+    padding: str | None,
+) -> dict[str, Any]:
+    """Return the options that were given; a model has defaults of its own for the others."""
+    given = {
+        "alpha": alpha,
+        "resolution": resolution,
+        "classes": classes,
+        "batch": batch,
+        "padding": padding,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def show_models(name: str | None, options: dict[str, Any], as_json: bool) -> None:
+    """Print the table of the paper, or one network layer by layer."""
+    from tvm_mobilenet.models import build
+
+    if name is not None:
+        _show_model(build(name, **options), as_json)
+        return
+    if odd := sorted({"alpha", "resolution"} & set(options)):
+        raise InvalidModelError(
+            f"--{odd[0]} needs a model", f"for example `tvm-mobilenet models v1 --{odd[0]} …`"
+        )
+    grid = [
+        build("v1", alpha=alpha, resolution=resolution, **options)
+        for alpha in _ALPHAS
+        for resolution in _RESOLUTIONS
+    ]
+    if as_json:
+        print_json([_model_facts(model) for model in grid])
+        return
+    rows = [
+        [
+            "v1",
+            model.options["alpha"],
+            model.options["resolution"],
+            mega(model.macs),
+            f"{model.params / 1e6:.1f}",
+        ]
+        for model in grid
+    ]
+    print_table(
+        "MobileNet V1 (arXiv 1704.04861, Tables 6 and 7)",
+        ["model", ">alpha", ">resolution", ">million MACs", ">million parameters"],
+        rows,
+        "Layer by layer: tvm-mobilenet models v1 --alpha 0.75 --resolution 192",
+    )
+
+
+def _model_facts(model: Model) -> dict[str, Any]:
+    return {
+        **model.describe(),
+        "title": model.title,
+        "macs": model.macs,
+        "params": model.params,
+        "input_shape": list(model.input_shape),
+        "output_shape": list(model.output_shape),
+    }
+
+
+def _show_model(model: Model, as_json: bool) -> None:
+    savings = model.separable_savings()
+    if as_json:
+        layers = [
+            {
+                "name": layer.name,
+                "type": type(layer).__name__,
+                "in_shape": list(layer.in_shape),
+                "out_shape": list(layer.out_shape),
+                "macs": layer.macs,
+                "params": layer.params,
+            }
+            for layer in model.layers
+        ]
+        blocks = [
+            {
+                "name": saving.name,
+                "separable_macs": saving.separable_macs,
+                "full_macs": saving.full_macs,
+                "ratio": saving.ratio,
+            }
+            for saving in savings
+        ]
+        print_json({**_model_facts(model), "layers": layers, "separable": blocks})
+        return
+    rows = [
+        [
+            layer.name,
+            getattr(layer, "kind", type(layer).__name__),
+            shape(layer.in_shape),
+            shape(layer.out_shape),
+            f"{layer.macs / 1e6:.2f}",
+            f"{layer.macs / model.macs:.1%}",
+            f"{layer.params:,}",
+        ]
+        for layer in model.layers
+    ]
+    print_table(
+        model.title,
+        ["layer", "kind", ">input", ">output", ">million MACs", ">share", ">parameters"],
+        rows,
+        f"{mega(model.macs)} million MACs, {model.params / 1e6:.1f} million parameters",
+    )
+    print_table(
+        "Depthwise separable against full convolution: 1/N + 1/D_K^2",
+        ["block", ">separable, million MACs", ">full", ">ratio", ">saving"],
+        [
+            [
+                saving.name,
+                f"{saving.separable_macs / 1e6:.2f}",
+                f"{saving.full_macs / 1e6:.2f}",
+                f"{saving.ratio:.4f}",
+                f"{1 / saving.ratio:.1f}x",
+            ]
+            for saving in savings
+        ],
+    )
+
+
+def show_targets(as_json: bool) -> None:
+    """Print this machine and the presets."""
+    from tvm_mobilenet.target import PRESETS, host
+
+    specs = [host(), *PRESETS.values()]
+    if as_json:
+        print_json([spec.to_dict() for spec in specs])
+        return
+    rows = [list(spec.describe().values()) for spec in specs]
+    numeric = {"lanes", "registers", "L1d", "L2", "L3", "cores"}
+    columns = [f">{name}" if name in numeric else name for name in specs[0].describe()]
+    print_table(
+        "Targets",
+        columns,
+        rows,
+        "Others: an LLVM triple with --mcpu and --mattr, or TVM's JSON, after --target.",
+    )

@@ -1,0 +1,126 @@
+"""What people see: tables, numbers, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+PLAIN_WIDTH = 200
+"""Columns where the output is no terminal: files do not wrap."""
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], footer: str = ""
+) -> None:
+    """Print rows under a title; numbers to the right, text to the left.
+
+    Parameters
+    ----------
+    title : str
+        Printed above.
+    columns : sequence of str
+        Headings; a heading that starts with ``">"`` aligns its column right.
+    rows : sequence of sequence
+        Cells, shown by ``str``.
+    footer : str
+        Printed below.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
+    table = Table(title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for column in columns:
+        right = column.startswith(">")
+        table.add_column(
+            column.removeprefix(">"),
+            justify="right" if right else "left",
+            # Numbers stay whole on a narrow terminal; names give way.
+            no_wrap=right,
+            overflow="fold",
+        )
+    for row in rows:
+        # Text, not str: a name in brackets is no markup.
+        table.add_row(*(Text(str(cell)) for cell in row))
+    console.print(table)
+    if footer:
+        console.print(Text(footer))
+
+
+def print_json(data: Any) -> None:
+    """Print one JSON object and nothing else."""
+    print(json.dumps(data, indent=2))
+
+
+@contextlib.contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Show that something goes on, on a terminal's standard error.
+
+    Parameters
+    ----------
+    text : str
+        What it is.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
+    """Show steps as a bar on a terminal, else as a line now and then.
+
+    Yields
+    ------
+    callable
+        Told of steps done, steps in all, and what comes next.
+    """
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, text: bar.update(
+            task, completed=done, total=total, description=text
+        )
+
+
+def _lines(every_seconds: float = 10.0) -> Callable[[int, int, str], None]:
+    last = time.monotonic()
+
+    def tell(done: int, total: int, text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= every_seconds:
+            last = time.monotonic()
+            print(f"{done}/{total} {text}", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def mega(count: int) -> str:
+    """Return a count in millions, as the papers print MACs and parameters."""
+    return f"{count / 1e6:.1f}" if count < 100e6 else f"{count / 1e6:.0f}"
+
+
+def size(count: float) -> str:
+    """Return bytes in MB (10**6)."""
+    return f"{count / 1e6:.1f} MB"
+
+
+def shape(numbers: Sequence[int]) -> str:
+    """Return a shape as people write it."""
+    return "x".join(map(str, numbers))
