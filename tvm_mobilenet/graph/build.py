@@ -1,0 +1,100 @@
+"""Phase 0: a model specification and its weights, as a plain Relax module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import relax
+
+from tvm_mobilenet.errors import InvalidModelError
+from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, GlobalAvgPool, Layer, Model, Softmax
+
+ENTRY = "main"
+"""Name of the one function of the module."""
+
+
+def symbol(layer: str) -> str:
+    """Return a layer's name as Relax spells it: identifiers have no dots."""
+    return layer.replace(".", "_")
+
+
+def build(model: Model, weights: Mapping[str, NDArray[np.float32]]) -> Any:
+    """Build the network as its definition reads: NCHW, batch norm unfolded, nothing fused.
+
+    Parameters
+    ----------
+    model : Model
+    weights : mapping of str to ndarray
+        Every parameter of the model by its full name.
+
+    Returns
+    -------
+    IRModule
+        ``main(x: NCHW) -> output``; the last operator of each layer is bound to a
+        variable with the layer's :func:`symbol`.
+
+    Raises
+    ------
+    InvalidModelError
+        A layer of a kind that the graph does not know.
+    """
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType(model.input_shape, "float32"))
+    values: dict[str, Any] = {INPUT: x}
+    with builder.function(ENTRY, [x]):
+        with builder.dataflow():
+            for layer in model.layers:
+                inputs = [values[name] for name in layer.inputs]
+                values[layer.name] = _emit(builder, layer, inputs, weights)
+            output = builder.emit_output(values[model.layers[-1].name])
+        builder.emit_func_output(output)
+    return builder.get()
+
+
+def _emit(
+    builder: Any, layer: Layer, inputs: list[Any], weights: Mapping[str, NDArray[np.float32]]
+) -> Any:
+    def constant(name: str) -> Any:
+        return relax.const(weights[f"{layer.name}.{name}"], "float32")
+
+    if isinstance(layer, Conv2d):
+        return _emit_conv(builder, layer, inputs[0], constant)
+    if isinstance(layer, GlobalAvgPool):
+        value = relax.op.mean(inputs[0], axis=[2, 3])
+    elif isinstance(layer, Dense):
+        transposed = np.ascontiguousarray(weights[f"{layer.name}.weight"].T)
+        value = relax.op.matmul(inputs[0], relax.const(transposed, "float32"))
+        if layer.bias:
+            value = relax.op.add(builder.emit(value), constant("bias"))
+    elif isinstance(layer, Softmax):
+        value = relax.op.nn.softmax(inputs[0], axis=-1)
+    else:
+        raise InvalidModelError(f"the graph cannot build {type(layer).__name__} {layer.name!r}")
+    return builder.emit(value, symbol(layer.name))
+
+
+def _emit_conv(builder: Any, layer: Conv2d, data: Any, constant: Any) -> Any:
+    value = relax.op.nn.conv2d(
+        data,
+        constant("weight"),
+        strides=layer.strides,
+        padding=layer.padding,
+        groups=layer.groups,
+    )
+    if layer.bias:
+        per_channel = relax.op.reshape(constant("bias"), (1, layer.out_channels, 1, 1))
+        value = relax.op.add(builder.emit(value), builder.emit(per_channel))
+    if layer.batch_norm is not None:
+        statistics = [constant(f"bn.{name}") for name in ("gamma", "beta", "mean", "variance")]
+        normed = relax.op.nn.batch_norm(
+            builder.emit(value), *statistics, axis=1, epsilon=layer.batch_norm, training=False
+        )
+        value = builder.emit(normed)[0]
+    if layer.activation == "relu":
+        value = relax.op.nn.relu(builder.emit(value))
+    elif layer.activation == "relu6":
+        value = relax.op.clip(builder.emit(value), 0.0, 6.0)
+    return builder.emit(value, symbol(layer.name))

@@ -1,0 +1,62 @@
+"""Phase 1: batch norm becomes a scale of the convolution's weights and a bias.
+
+    gamma * (conv(x, w) - mean) / sqrt(variance + eps) + beta
+  = conv(x, w * s) + (beta - mean * s),  s = gamma / sqrt(variance + eps)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.relax import dpl
+
+from tvm_mobilenet.graph.constants import array_of
+
+
+def fold_batch_norm(mod: Any) -> Any:
+    """Fold every batch norm that follows a convolution with constant weights.
+
+    before: ``conv2d(x, W)``, optionally ``+ bias``, then ``batch_norm(...)[0]``
+    after: ``conv2d(x, W') + bias'`` with a bias of shape (1, O, 1, 1)
+
+    Parameters
+    ----------
+    mod : IRModule
+
+    Returns
+    -------
+    IRModule
+        Same function; folded in float64, rounded once.
+    """
+    data, weight, bias = dpl.wildcard(), dpl.is_const(), dpl.is_const()
+    statistics = [dpl.is_const() for _ in range(4)]
+    conv = dpl.is_op("relax.nn.conv2d")(data, weight)
+    value = conv | dpl.is_op("relax.add")(conv, bias)
+    norm = dpl.is_op("relax.nn.batch_norm")(value, *statistics)
+    pattern = dpl.is_tuple_get_item(norm, 0)
+
+    def rewrite(_: Any, found: Any) -> Any:
+        gamma, beta, mean, variance = (
+            array_of(found[s]).astype(np.float64) for s in statistics
+        )
+        scale = gamma / np.sqrt(variance + float(found[norm].attrs.epsilon))
+        before = array_of(found[bias]).reshape(-1) if bias in found else 0.0
+        folded_weight = array_of(found[weight]) * scale[:, None, None, None]
+        folded_bias = beta + (before - mean) * scale
+        call = found[conv]
+        folded = relax.Call(
+            call.op,
+            [found[data], relax.const(folded_weight.astype(np.float32))],
+            call.attrs,
+        )
+        shaped = folded_bias.astype(np.float32).reshape(1, -1, 1, 1)
+        return relax.op.add(folded, relax.const(shaped))
+
+    functions = {
+        gv: dpl.rewrite_call(pattern, rewrite, f) if isinstance(f, relax.Function) else f
+        for gv, f in mod.functions.items()
+    }
+    return relax.transform.DeadCodeElimination()(tvm.IRModule(functions, attrs=mod.attrs))

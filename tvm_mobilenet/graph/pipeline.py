@@ -1,0 +1,138 @@
+"""The phases in their order, and the module after each if somebody wants to look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm import relax
+
+from tvm_mobilenet.errors import OutputError
+from tvm_mobilenet.graph.block_layout import block_layout
+from tvm_mobilenet.graph.build import ENTRY, build
+from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
+from tvm_mobilenet.graph.fuse_epilogue import fuse_epilogue
+from tvm_mobilenet.graph.pack_weights import pack_weights
+from tvm_mobilenet.graph.schedule_kernels import (
+    Kernel,
+    KnobsFor,
+    calls_in_order,
+    schedule_kernels,
+)
+from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.target import TargetSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A network ready for code generation.
+
+    Attributes
+    ----------
+    mod : IRModule
+        Relax calls of scheduled kernels.
+    kernels : dict of str to Kernel
+        By name.
+    calls : list of (str, str)
+        Kernel and variable of each call, in order.
+    """
+
+    mod: Any
+    kernels: dict[str, Kernel]
+    calls: list[tuple[str, str]]
+
+
+def lower(
+    model: Model,
+    weights: Mapping[str, NDArray[np.float32]],
+    target: TargetSpec,
+    knobs_for: KnobsFor,
+    dump_ir: Path | None = None,
+) -> Lowered:
+    """Take a model through every phase.
+
+    Parameters
+    ----------
+    model : Model
+    weights : mapping of str to ndarray
+    target : TargetSpec
+    knobs_for : callable
+        Recorded knobs of a workload, or None.
+    dump_ir : Path, optional
+        Folder for the module after each phase, ``NN_phase.py`` in TVMScript.
+
+    Returns
+    -------
+    Lowered
+
+    Raises
+    ------
+    InvalidModelError, KnobError, OutputError
+    """
+    tvm_target = tvm.target.Target(target.tvm_dict())
+    phases: list[tuple[str, Callable[[Any], Any]]] = [
+        ("fold_batch_norm", fold_batch_norm),
+        ("fuse_epilogue", fuse_epilogue),
+        ("block_layout", lambda mod: block_layout(mod, target)),
+        ("pack_weights", pack_weights),
+        ("legalize_rest", lambda mod: _legalize_rest(mod, tvm_target)),
+    ]
+    mod = build(model, weights)
+    _dump(mod, dump_ir, 0, "build")
+    for number, (name, phase) in enumerate(phases, 1):
+        mod = phase(mod)
+        _dump(mod, dump_ir, number, name)
+    mod, kernels = schedule_kernels(mod, target, knobs_for)
+    _dump(mod, dump_ir, len(phases) + 1, "schedule_kernels")
+    return Lowered(mod, kernels, calls_in_order(mod, ENTRY))
+
+
+def _legalize_rest(mod: Any, target: Any) -> Any:
+    """Phase 5: operators that are not ours become kernels of TVM's own, fused by TVM."""
+    with target:
+        return tvm.transform.Sequential(
+            [
+                relax.transform.LegalizeOps(),
+                relax.transform.AnnotateTIROpPattern(),
+                relax.transform.FuseOps(),
+                relax.transform.FuseTIR(),
+                relax.transform.CanonicalizeBindings(),
+            ]
+        )(mod)
+
+
+def _dump(mod: Any, folder: Path | None, number: int, name: str) -> None:
+    if folder is None:
+        return
+    path = folder / f"{number:02d}_{name}.py"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(mod.script(show_meta=False))
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the IR to {path}: {error.strerror}", "name a folder you can write to"
+        ) from None
+
+
+def virtual_machine_passes() -> Any:
+    """Return the passes from ``call_tir`` to the virtual machine's calls and buffers."""
+    return tvm.transform.Sequential(
+        [
+            relax.transform.RewriteDataflowReshape(),
+            relax.transform.ToNonDataflow(),
+            relax.transform.RemovePurityChecking(),
+            relax.transform.CallTIRRewrite(),
+            relax.transform.StaticPlanBlockMemory(),
+            relax.transform.LowerAllocTensor(),
+            relax.transform.KillAfterLastUse(),
+            relax.transform.LowerRuntimeBuiltin(),
+            relax.transform.ComputePrimValue(),
+            relax.transform.VMShapeLower(),
+            relax.transform.AttachGlobalSymbol(),
+        ]
+    )

@@ -1,0 +1,107 @@
+"""Phase 6: every kernel gets its schedule, its knobs from a record or by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import tvm
+from tvm import relax, tirx
+
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.rules import OPERATOR, schedule
+from tvm_mobilenet.target import TargetSpec
+
+KnobsFor = Callable[[str], "Mapping[str, int | str] | None"]
+"""From a workload's key to the knobs recorded for it, None where there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What a kernel became.
+
+    Attributes
+    ----------
+    name : str
+        Its symbol: the workload's key, or TVM's name for a fallback.
+    operator : str
+        ``"pointwise"``, …; for a fallback, its symbol.
+    schedule : str
+        Such as ``"cpu.pointwise"``; ``"tvm"`` for a fallback.
+    knobs : dict
+        The choices, by name.
+    source : {"rule", "record", "fallback"}
+        Where they came from.
+    """
+
+    name: str
+    operator: str
+    schedule: str
+    knobs: dict[str, int | str] = field(default_factory=dict)
+    source: str = "fallback"
+
+
+def schedule_kernels(
+    mod: Any, target: TargetSpec, knobs_for: KnobsFor
+) -> tuple[Any, dict[str, Kernel]]:
+    """Schedule the kernels of a module.
+
+    before: ``PrimFunc`` as its TE definition reads, carrying its operator
+    after: the same function, tiled, vectorized and parallel
+
+    Parameters
+    ----------
+    mod : IRModule
+    target : TargetSpec
+    knobs_for : callable
+        Where recorded knobs come from.
+
+    Returns
+    -------
+    IRModule
+    dict of str to Kernel
+        One for every ``PrimFunc``, by its name.
+
+    Raises
+    ------
+    KnobError
+        Recorded knobs do not fit the schedule.
+    """
+    functions, kernels = {}, {}
+    for gv, func in mod.functions.items():
+        name = str(gv.name_hint)
+        if isinstance(func, tirx.PrimFunc):
+            knobs = Knobs(knobs_for(name))
+            done = schedule(func, target, knobs)
+            if done is None:
+                kernels[name] = Kernel(name, name, "tvm")
+            else:
+                operator = str(func.attrs[OPERATOR])
+                kernels[name] = Kernel(name, operator, done.schedule, knobs.chosen, knobs.source)
+                func = done.func  # noqa: PLW2901
+        functions[gv] = func
+    return tvm.IRModule(functions, attrs=mod.attrs), kernels
+
+
+def calls_in_order(mod: Any, entry: str) -> list[tuple[str, str]]:
+    """List the kernels that the entry function calls, as it calls them.
+
+    Parameters
+    ----------
+    mod : IRModule
+        Lowered to ``call_tir``.
+    entry : str
+
+    Returns
+    -------
+    list of (str, str)
+        Kernel name, and the name of the variable that it computes.
+    """
+    call_tir = tvm.ir.Op.get("relax.call_tir")
+    return [
+        (str(binding.value.args[0].name_hint), str(binding.var.name))
+        for block in mod[entry].body.blocks
+        for binding in block.bindings
+        if isinstance(binding.value, relax.Call) and binding.value.op.same_as(call_tir)
+    ]
