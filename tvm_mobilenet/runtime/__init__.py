@@ -1,0 +1,22 @@
+"""Loads and runs artifacts with TVM's runtime library alone.
+
+In the order of a call: `library` (the library), `artifact` (the file and its
+manifest), `threads` and `inputs` (what a call needs), `module` (the callable),
+`preprocess` (from photographs to tensors).
+"""
+
+from tvm_mobilenet.runtime.artifact import check_here, read_manifest
+from tvm_mobilenet.runtime.module import Module, Profile, Trace, load
+from tvm_mobilenet.runtime.preprocess import class_names, default_preprocess, load_image
+
+__all__ = [
+    "Module",
+    "Profile",
+    "Trace",
+    "check_here",
+    "class_names",
+    "default_preprocess",
+    "load",
+    "load_image",
+    "read_manifest",
+]

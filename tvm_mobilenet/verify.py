@@ -1,0 +1,333 @@
+"""Is a compiled module right? Each kernel alone, and the whole end to end.
+
+A kernel alone is fed to the reference with the activation that the compiled
+network itself had at that point, so its error is its own and nothing that came
+before can hide or excuse it. The tolerance is that of float32 summation:
+
+- Usual: an inner product of K terms in any order has a relative error that grows
+  as sqrt(K) u, u = 2**-24, with high probability (Higham and Mary, "A new approach
+  to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41, 2019).
+- Where that is exceeded because large terms cancel, the guaranteed bound decides,
+  element by element: |error| <= gamma_K sum |w||x|, gamma_K = K u / (1 - K u)
+  (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet import reference
+from tvm_mobilenet.errors import VerificationError
+from tvm_mobilenet.models.spec import (
+    INPUT,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Model,
+    Softmax,
+)
+from tvm_mobilenet.runtime.module import Module, Trace
+
+END_TO_END_TOLERANCE = 1e-5
+"""Norm-wise relative error of the output against the float64 reference."""
+
+_UNIT_ROUNDOFF = 2.0**-24
+# sqrt(K) u holds with probability 1 - 2 exp(-c**2 / 2) for this factor c: 0.9993.
+_CONFIDENCE = 4.0
+# Roundings of one element beside its sum: batch norm folded into a weight (scale, quotient,
+# product), the bias folded and added, one for each padded or split accumulator.
+_EPILOGUE = 8
+# Largest slope of an activation; hard swish reaches 1.5 at x = 3.
+_SLOPE = {"none": 1.0, "relu": 1.0, "relu6": 1.0}
+_STEEPEST = 1.5
+
+Weights = Mapping[str, NDArray[Any]]
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyRow:
+    """One kernel of the compiled network.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        Layers that it computes, the last of which the errors are of.
+    kernel : str
+        Its name in the artifact.
+    max_abs, relative : float
+        Compiled against reference activation, errors of all kernels so far
+        included; `relative` is norm-wise.
+    alone : float
+        Norm-wise relative error of this kernel on the input that it had.
+    tolerance : float
+        What `alone` may be.
+    passed : bool
+        Whether it is.
+    """
+
+    layers: tuple[str, ...]
+    kernel: str
+    max_abs: float
+    relative: float
+    alone: float
+    tolerance: float
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a verification found.
+
+    Attributes
+    ----------
+    title : str
+        The model.
+    rows : tuple of VerifyRow
+        By kernel, in the order of execution.
+    max_abs, relative : float
+        Errors of the network's output.
+    tolerance : float
+        What `relative` may be.
+    """
+
+    title: str
+    rows: tuple[VerifyRow, ...]
+    max_abs: float
+    relative: float
+    tolerance: float = END_TO_END_TOLERANCE
+
+    @property
+    def passed(self) -> bool:
+        """Whether every kernel and the output are within tolerance."""
+        # NaN compares false, so a NaN anywhere fails.
+        return self.relative <= self.tolerance and all(row.passed for row in self.rows)
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the end-to-end figures for the manifest."""
+        return {
+            "max_abs": self.max_abs,
+            "relative": self.relative,
+            "tolerance": self.tolerance,
+        }
+
+    def check(self) -> None:
+        """Raise VerificationError naming the first wrong layer and by how much."""
+        for row in self.rows:
+            if not row.passed:
+                raise VerificationError(
+                    f"{self.title}: layer {' + '.join(row.layers)} ({row.kernel}) is wrong: "
+                    f"relative error {row.alone:.2e} on its own input, "
+                    f"tolerance {row.tolerance:.2e}; max abs error so far {row.max_abs:.2e}",
+                    "do not use this artifact; please report the model and the target",
+                )
+        if not self.passed:
+            raise VerificationError(
+                f"{self.title}: the output has relative error {self.relative:.2e}, "
+                f"tolerance {self.tolerance:.2e}, though each layer alone is right",
+                "do not use this artifact; check the order and the connections of its layers",
+            )
+
+
+def verify(
+    module: Module, model: Model, weights: Weights, x: NDArray[np.float32] | None = None
+) -> VerifyReport:
+    """Compare a compiled module with the reference, kernel by kernel and as a whole.
+
+    Parameters
+    ----------
+    module : Module
+        Loaded artifact of `model`.
+    model : Model
+        What it should compute.
+    weights : mapping of str to ndarray
+        What it should compute it with.
+    x : ndarray, optional
+        Input (N, 3, H, W) float32; :func:`sample_input` without.
+
+    Returns
+    -------
+    VerifyReport
+        Call its ``check`` to have a failure raised.
+
+    Raises
+    ------
+    VerificationError
+        The artifact computes other layers or other shapes than the model.
+    InputError, WeightsError, ArtifactError
+        From the parts.
+    """
+    x = sample_input(model.input_shape) if x is None else x
+    output = module(x)
+    traces = module.trace(x)
+    expected = reference.run(model, weights, x, keep_layers=True)
+
+    names = [name for trace in traces for name in trace.call["layers"]]
+    if sorted(names) != sorted(layer.name for layer in model.layers):
+        raise VerificationError(
+            f"the artifact computes the layers {names}, which are not those of {model.title}",
+            "verify it against the model that it was compiled from",
+        )
+    activations: dict[str, NDArray[Any]] = {INPUT: x}
+    rows = []
+    for trace in traces:
+        layers = tuple(model.layer(name) for name in trace.call["layers"])
+        want = expected[layers[-1].name]
+        if trace.output.shape != want.shape:
+            raise VerificationError(
+                f"{layers[-1].name} has shape {trace.output.shape} in the artifact, "
+                f"and {want.shape} in {model.title}",
+                "verify it against the model that it was compiled from",
+            )
+        rows.append(_row(trace, layers, weights, activations, want))
+        activations[layers[-1].name] = trace.output
+
+    want = expected[model.layers[-1].name]
+    return VerifyReport(
+        model.title,
+        tuple(rows),
+        reference.max_abs_error(output, want),
+        reference.relative_error(output, want),
+    )
+
+
+def sample_input(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
+    """Make an input with the statistics of a normalised photograph.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (N, C, H, W).
+    seed : int
+        Of the generator.
+
+    Returns
+    -------
+    ndarray
+        float32; amplitude falls as 1/frequency, as in natural images (Field,
+        JOSA A 4, 1987); mean 0, deviation 1 per image and channel, within the
+        range ±2.7 that ImageNet's normalisation leaves.
+    """
+    height, width = shape[-2:]
+    noise = np.random.default_rng(seed).standard_normal(shape)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    frequency[0, 0] = math.inf
+    field = np.fft.irfft2(np.fft.rfft2(noise) / frequency, s=(height, width))
+    field /= field.std(axis=(2, 3), keepdims=True)
+    return np.ascontiguousarray(field.clip(-2.7, 2.7), dtype=np.float32)
+
+
+def _row(
+    trace: Trace,
+    layers: tuple[Layer, ...],
+    weights: Weights,
+    activations: Mapping[str, NDArray[Any]],
+    expected: Float64,
+) -> VerifyRow:
+    got = trace.output
+    values: dict[str, NDArray[Any]] = dict(activations)
+    tolerance = 0.0
+    for layer in layers:
+        inputs = [values[name] for name in layer.inputs]
+        values[layer.name] = reference.run_layer(layer, weights, *inputs)
+        tolerance = _tolerance(layer, tolerance, inputs)
+    want = np.asarray(values[layers[-1].name], np.float64)
+    alone = reference.relative_error(got, want)
+    passed = alone <= tolerance
+    if not passed and math.isfinite(alone):
+        bound = _guaranteed(layers, weights, values)
+        if bound is not None and bool(np.all(np.abs(got - want) <= bound)):
+            tolerance = float(np.linalg.norm(bound) / np.linalg.norm(want))
+            passed = True
+    return VerifyRow(
+        tuple(layer.name for layer in layers),
+        trace.call["kernel"],
+        reference.max_abs_error(got, expected),
+        reference.relative_error(got, expected),
+        alone,
+        tolerance,
+        passed,
+    )
+
+
+def _terms(layer: Layer) -> int:
+    """Terms of the sum behind one output element."""
+    if isinstance(layer, Conv2d | Dense):
+        return layer.macs // math.prod(layer.out_shape)
+    if isinstance(layer, GlobalAvgPool):
+        return math.prod(layer.in_shape[2:])
+    if isinstance(layer, Softmax):
+        return layer.in_shape[-1]
+    return 1
+
+
+def _tolerance(layer: Layer, before: float, inputs: Iterable[NDArray[Any]]) -> float:
+    """Relative tolerance behind `layer` whose input had tolerance `before`."""
+    own = _CONFIDENCE * math.sqrt(_terms(layer) + _EPILOGUE) * _UNIT_ROUNDOFF
+    if isinstance(layer, Softmax):
+        # exp turns an absolute error of its argument into a relative one of its value.
+        largest = max(float(np.abs(x).max(initial=0.0)) for x in inputs)
+        return own + largest * (before * _CONFIDENCE + 2 * _UNIT_ROUNDOFF)
+    return own + before
+
+
+def _guaranteed(
+    layers: tuple[Layer, ...], weights: Weights, values: Mapping[str, NDArray[Any]]
+) -> Float64 | None:
+    """Bound the error of every element of the last of `layers`, or None if none is known.
+
+    The reference itself computes sum |w||x|, given magnitudes for numbers.
+    """
+    errors: dict[str, Float64] = {}
+    for layer in layers:
+        source = layer.inputs[0]
+        x = np.abs(np.asarray(values[source], np.float64))
+        error = errors.get(source, np.zeros(x.shape))
+        terms = (_terms(layer) + _EPILOGUE) * _UNIT_ROUNDOFF
+        gamma = terms / (1 - terms)
+        if isinstance(layer, Softmax):
+            relative = 2 * error.max() + gamma + 2 * x.max() * _UNIT_ROUNDOFF
+            errors[layer.name] = np.abs(values[layer.name]) * math.expm1(relative)
+            continue
+        if isinstance(layer, Conv2d | Dense):
+            magnitudes, offsets = _magnitudes(layer, weights)
+            linear = layer
+            slope = 1.0
+            if isinstance(layer, Conv2d):
+                slope = _SLOPE.get(layer.activation, _STEEPEST)
+                linear = dataclasses.replace(layer, activation="none")
+            total = reference.run_layer(linear, {**magnitudes, **offsets}, x)
+            none = {name: np.zeros_like(offset) for name, offset in offsets.items()}
+            carried = reference.run_layer(linear, {**magnitudes, **none}, error)
+        elif isinstance(layer, GlobalAvgPool):
+            slope = 1.0
+            total, carried = (reference.run_layer(layer, {}, part) for part in (x, error))
+        else:
+            return None
+        errors[layer.name] = slope * (gamma * total + (1 + gamma) * carried)
+    return errors[layers[-1].name]
+
+
+def _magnitudes(
+    layer: Layer, weights: Weights
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Return |weights| of a layer: factors, and terms that are added."""
+    factors: dict[str, NDArray[Any]] = {}
+    terms: dict[str, NDArray[Any]] = {}
+    for name in layer.parameters:
+        value = np.abs(np.asarray(weights[name], np.float64))
+        if name.endswith(".mean"):
+            terms[name] = -value  # batch norm subtracts it
+        elif name.endswith((".bias", ".beta")):
+            terms[name] = value
+        else:
+            factors[name] = value
+    return factors, terms
