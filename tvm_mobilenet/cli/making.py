@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.cli.output import mega, print_json, print_table, shape, size, waiting
+from tvm_mobilenet.errors import ArtifactError, OutputError
 
 if TYPE_CHECKING:
     from tvm_mobilenet.target import TargetSpec
@@ -39,6 +41,7 @@ def compile_model(
     from tvm_mobilenet.models import build
 
     model = build(name, **options)
+    _check_writable(output)
     start = time.perf_counter()
     with waiting(f"compiling {model.title} for {target.name}"):
         compiled = api.compile(
@@ -50,9 +53,29 @@ def compile_model(
     from tvm_mobilenet.runtime.artifact import read_manifest
 
     manifest = read_manifest(path)
-    spans, total = _profiled(path) if target.name == "native" else (None, None)
+    spans, total = _profiled(path) if _runs_here(manifest) else (None, None)
     print_table(*_layers_table(manifest, spans, total))
     print(f"{_verified(manifest)}\n{path}: {size(path.stat().st_size)}, {seconds:.1f} s to compile")
+
+
+def _check_writable(output: Path) -> None:
+    """Refuse, before anything is compiled, a path that cannot be written in the end."""
+    folder = output.absolute().parent
+    if output.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OutputError(
+            f"cannot write {str(output)!r}",
+            "choose a file in a folder that exists and that you may write to",
+        )
+
+
+def _runs_here(manifest: dict[str, Any]) -> bool:
+    from tvm_mobilenet.runtime.artifact import check_here
+
+    try:
+        check_here(manifest)
+    except ArtifactError:
+        return False
+    return True
 
 
 def _profiled(path: Path) -> tuple[list[float], float]:

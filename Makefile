@@ -1,0 +1,50 @@
+# Everything happens in .venv; Python 3.10 or newer, make and a C compiler are all it takes.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+OUT    := out
+MODEL  := $(OUT)/mobilenet.so
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/demo.stamp  ## compile for this processor, verify, classify a photograph, time it
+	@mkdir -p $(OUT)
+	$(BIN)/tvm-mobilenet compile v1 --output $(MODEL)
+	$(BIN)/tvm-mobilenet verify $(MODEL)
+	$(BIN)/tvm-mobilenet run $(MODEL) "$$($(BIN)/python -c 'import importlib.util as u, pathlib; print(pathlib.Path(u.find_spec("skimage").origin).parent / "data" / "coffee.png")')"
+	$(BIN)/tvm-mobilenet bench $(MODEL)
+
+test: $(VENV)/test.stamp  ## install what the tests need, and run them
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/lint.stamp  ## style, and the order of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@# schedules/ and tuning_logs/ stand at the top and install inside the package: check that tree.
+	@rm -rf $(OUT)/tree && mkdir -p $(OUT)/tree
+	@cp -R tvm_mobilenet $(OUT)/tree/ && cp -R schedules tuning_logs $(OUT)/tree/tvm_mobilenet/
+	cd $(OUT)/tree && $(CURDIR)/$(BIN)/lint-imports --no-logo --config $(CURDIR)/pyproject.toml
+
+types: $(VENV)/lint.stamp  ## mypy --strict
+	$(BIN)/mypy
+
+bench: $(VENV)/bench.stamp  ## this processor against ONNX Runtime, OpenVINO and ncnn
+	@mkdir -p $(OUT)
+	$(BIN)/tvm-mobilenet compile v1 --output $(MODEL)
+	$(BIN)/tvm-mobilenet bench $(MODEL) --against onnxruntime,openvino,ncnn
+
+clean:  ## remove what these targets made
+	rm -rf $(VENV) $(OUT) build dist *.egg-info
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed: make PYTHON=/path/to/python3")'
+	$(PYTHON) -m venv $(VENV)
+
+# One rule per extra: installed again when the dependencies change.
+$(VENV)/%.stamp: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@

@@ -1,0 +1,121 @@
+"""Every MobileNet V1 of the paper's grid against every peer; the README's table.
+
+    python benchmarks/grid.py --write README.md
+
+Random weights of seed 0: the time of a network does not depend on them. Each
+cell compiles with the default rules (no tuning record), verifies, and runs
+`tvm_mobilenet.bench` with all peers. A cell's ratio is the fastest peer's
+median over ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import tvm_mobilenet as tm
+from tvm_mobilenet.bench.peers import PEERS, version_of
+from tvm_mobilenet.bench.report import OURS, BenchReport, geometric_mean
+
+ALPHAS = (1.0, 0.75, 0.5, 0.25)
+RESOLUTIONS = (224, 192, 160, 128)
+BEGIN, END = "<!-- grid:begin -->", "<!-- grid:end -->"
+
+
+def measure(arguments: argparse.Namespace) -> Iterator[BenchReport]:
+    """Compile and time one network after another."""
+    with tempfile.TemporaryDirectory() as folder:
+        for alpha in arguments.alphas:
+            for resolution in arguments.resolutions:
+                model = tm.mobilenet_v1(alpha=alpha, resolution=resolution)
+                path = tm.compile(model).export(Path(folder) / "model.so")
+                report = tm.bench(
+                    path,
+                    threads=arguments.threads,
+                    against=tuple(PEERS),
+                    rounds=arguments.rounds,
+                    seconds=arguments.seconds,
+                )
+                if report.disagreeing:
+                    sys.exit(f"{report.model}: outputs differ: {report.disagreeing}")
+                print(json.dumps(report.to_dict()), file=sys.stderr, flush=True)
+                yield report
+
+
+def table(reports: list[BenchReport], threads: int) -> list[str]:
+    """Return the Markdown lines of one number of threads."""
+    lines = [
+        f"**{threads} thread{'s' if threads > 1 else ''}**, median ms",
+        "",
+        f"| network | bound | ours | of peak | {' | '.join(PEERS)} | fastest peer / ours |",
+        f"|---|---:|---:|---:|{'---:|' * len(PEERS)}---:|",
+    ]
+    fastest = []
+    for report in reports:
+        rows = {row.runtime: row for row in report.rows if row.threads == threads}
+        ratio = min(report.ratio[threads].values())
+        fastest.append(ratio)
+        peers = " | ".join(f"{rows[name].median_ms:.3f}" for name in PEERS)
+        lines.append(
+            f"| {report.model.removeprefix('MobileNet ')} | {report.bound_ms[threads]:.3f} "
+            f"| **{rows[OURS].median_ms:.3f}** | {report.share(rows[OURS]):.0%} "
+            f"| {peers} | {ratio:.3f} |"
+        )
+    lines += ["", f"Geometric mean {geometric_mean(fastest):.3f}, smallest {min(fastest):.3f}.", ""]
+    return lines
+
+
+def processor() -> str:
+    """Return what the kernel calls this processor."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return os.uname().machine
+
+
+def write_region(path: Path, lines: list[str]) -> None:
+    """Replace what stands between the marks of a file."""
+    text = path.read_text()
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        sys.exit(f"{path} has no region {BEGIN} … {END}")
+    aside = path.with_name(f".{path.name}.part")
+    with aside.open("w") as file:
+        file.write("\n".join([before + BEGIN, *lines, END]) + after)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def main() -> None:
+    """Measure, print the table, and write it where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--alphas", type=float, nargs="+", default=ALPHAS)
+    parser.add_argument("--resolutions", type=int, nargs="+", default=RESOLUTIONS)
+    parser.add_argument("--threads", type=int, nargs="+", default=(1, 2))
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=0.3)
+    parser.add_argument("--write", type=Path, help="file whose marked region to replace")
+    arguments = parser.parse_args()
+    reports = list(measure(arguments))
+    versions = ", ".join(f"{name} {version_of(name)}" for name in PEERS)
+    lines = [
+        f"{processor()}, {len(os.sched_getaffinity(0))} cores, float32, batch 1, zero tuning "
+        f"trials; {versions}. Made by `python {' '.join(sys.argv)}`.",
+        "",
+    ]
+    for threads in arguments.threads:
+        lines += table(reports, threads)
+    print("\n".join(lines))
+    if arguments.write:
+        write_region(arguments.write, lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""The comparison itself: arithmetic, isolation, peers, and the processor's peak."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tvm_mobilenet import reference
+from tvm_mobilenet.bench import peak, peers
+from tvm_mobilenet.bench.ncnn_files import folded, write_ncnn
+from tvm_mobilenet.bench.pool import Worker, workers
+from tvm_mobilenet.bench.report import OURS, PEAK, BenchReport, Row, geometric_mean
+from tvm_mobilenet.bench.session import _check_numbers, _weights, _write_for_peers
+from tvm_mobilenet.bench.worker import timed_round
+from tvm_mobilenet.errors import InputError, PeerError, WeightsError
+from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.models.initialization import initialize
+from tvm_mobilenet.models.spec import Conv2d, Model
+from tvm_mobilenet.models.weights import digest
+from tvm_mobilenet.target import PRESETS, host
+
+
+def report(*extra: Row) -> BenchReport:
+    rows = (
+        Row(OURS, 1, median_ms=5.0, p10_ms=4.9, p90_ms=5.2),
+        Row("onnxruntime", 1, median_ms=6.0, p10_ms=5.9, p90_ms=6.2, relative_error=1e-6),
+        *extra,
+    )
+    return BenchReport("MobileNet V1 1.0/224", 500_000_000, {1: 250.0}, rows)
+
+
+def test_bound_ratio_and_share() -> None:
+    made = report()
+    assert made.bound_ms == {1: pytest.approx(4.0)}
+    assert made.ratio == {1: {"onnxruntime": pytest.approx(1.2)}}
+    assert made.gflops(made.rows[0]) == pytest.approx(200.0)
+    assert made.share(made.rows[0]) == pytest.approx(0.8)
+
+
+def test_json_is_that_of_the_issue() -> None:
+    data = report().to_dict()
+    assert list(data) == ["model", "bound_ms", "rows", "ratio"]
+    assert data["model"] == "MobileNet V1 1.0/224"
+    assert list(data["bound_ms"]) == ["1"]
+    assert data["rows"][0] == {
+        "runtime": "tvm_mobilenet",
+        "threads": 1,
+        "median_ms": 5.0,
+        "p10_ms": 4.9,
+        "p90_ms": 5.2,
+    }
+    assert data["ratio"] == {"1": {"onnxruntime": pytest.approx(1.2)}}
+
+
+@pytest.mark.parametrize("error", [2e-3, math.nan, math.inf])
+def test_another_network_is_flagged(error: float) -> None:
+    odd = Row("ncnn", 1, 1.0, 1.0, 1.0, relative_error=error)
+    assert report(odd).disagreeing == (odd,)
+    assert report().disagreeing == ()
+
+
+def test_geometric_mean() -> None:
+    assert geometric_mean([1.0, 4.0]) == pytest.approx(2.0)
+    assert math.isnan(geometric_mean([]))
+
+
+def test_round_times_every_call_after_warming() -> None:
+    calls = 0
+
+    def call() -> None:
+        nonlocal calls
+        calls += 1
+
+    times = timed_round(call, 0.02)
+    assert 0 < len(times) < calls
+    assert min(times) >= 0
+    assert len(timed_round(call, 1e-9)) == 1
+
+
+def test_unknown_and_missing_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PeerError, match="did you mean 'onnxruntime'"):
+        peers.check_peers(["onnxruntim"])
+    monkeypatch.setitem(peers.PEERS, "runtime_that_nobody_has", peers.open_ncnn)
+    with pytest.raises(PeerError, match=r"tvm-mobilenet\[bench\]"):
+        peers.check_peers(["runtime_that_nobody_has"])
+
+
+@pytest.mark.parametrize(
+    ("threads", "rounds", "seconds"),
+    [((), 1, 1.0), ((0,), 1, 1.0), ((100_000,), 1, 1.0), ((1,), 0, 1.0), ((1,), 1, math.nan)],
+)
+def test_numbers_that_make_no_sense(threads: tuple[int, ...], rounds: int, seconds: float) -> None:
+    with pytest.raises(InputError):
+        _check_numbers(threads, rounds, seconds)
+
+
+def test_weights_for_peers_are_those_of_the_artifact() -> None:
+    model = mobilenet_v1(alpha=0.25, resolution=32, classes=10)
+    weights = initialize(model, 3)
+    manifest = {"weights": {"source": "seed:3", "sha256": digest(weights)}}
+    assert digest(_weights(manifest, model, None)) == digest(weights)
+    with pytest.raises(WeightsError, match="seed:3"):
+        _weights(manifest, model, initialize(model, 4))
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[Model, dict[str, Any]]:
+    # An odd size, so that padding differs between sides.
+    model = mobilenet_v1(alpha=0.25, resolution=49, classes=10)
+    return model, initialize(model, 1)
+
+
+def request_for(runtime: str, folder: Path, threads: int = 1) -> dict[str, Any]:
+    return {
+        "runtime": runtime,
+        "threads": threads,
+        "folder": str(folder),
+        "input": str(folder / "input.npy"),
+        "output": str(folder / f"{runtime}.npy"),
+        "target": host().to_dict(),
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path, small: tuple[Model, dict[str, Any]]) -> Path:
+    model, weights = small
+    x = np.random.default_rng(0).standard_normal(model.input_shape, np.float32)
+    np.save(tmp_path / "input.npy", x)
+    _write_for_peers(model, weights, tuple(peers.PEERS), tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", list(peers.PEERS))
+def test_a_peer_computes_the_same_network(
+    name: str, folder: Path, small: tuple[Model, dict[str, Any]]
+) -> None:
+    model, weights = small
+    with workers([request_for(name, folder)]) as (worker,):
+        assert min(worker.round(0.01)) > 0
+        assert min(worker.round(0.01)) > 0  # it comes back after having been stopped
+    want = reference.run(model, weights, np.load(folder / "input.npy"))
+    assert reference.relative_error(np.load(folder / f"{name}.npy"), want) < 1e-4
+
+
+def state_of(worker: Worker) -> str:
+    stat = Path(f"/proc/{worker._process.pid}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0]
+
+
+def test_only_one_worker_runs_at_a_time(folder: Path) -> None:
+    with workers([request_for("onnxruntime", folder), request_for("ncnn", folder)]) as started:
+        assert [state_of(worker) for worker in started] == ["T", "T"]
+        started[0].round(0.01)
+        assert [state_of(worker) for worker in started] == ["T", "T"]
+        processes = [worker._process for worker in started]
+    assert [process.poll() for process in processes] == [-9, -9]
+
+
+def test_a_peer_that_fails_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "input.npy", np.zeros((1, 3, 49, 49), np.float32))
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(PeerError, match="onnxruntime failed on 1 threads"):
+        Worker(request_for("onnxruntime", tmp_path))
+
+
+def test_a_peer_that_dies_is_named(folder: Path) -> None:
+    with workers([request_for("ncnn", folder)]) as (worker,):
+        worker._process.kill()
+        with pytest.raises(PeerError, match="the process of ncnn died: Killed"):
+            worker.round(0.01)
+
+
+def test_ncnn_takes_one_image(tmp_path: Path) -> None:
+    model = mobilenet_v1(alpha=0.25, resolution=32, classes=10, batch=2)
+    with pytest.raises(PeerError, match="one image"):
+        write_ncnn(model, initialize(model), tmp_path / "a.param", tmp_path / "a.bin")
+
+
+def test_folding_is_batch_norm() -> None:
+    layer = Conv2d(
+        name="c",
+        inputs=("input",),
+        in_shape=(1, 3, 5, 5),
+        out_channels=4,
+        kernel=(3, 3),
+        bias=True,
+        batch_norm=1e-3,
+    )
+    rng = np.random.default_rng(0)
+    weights = {k: rng.uniform(0.5, 1.5, s) for k, s in layer.parameters.items()}
+    weight, bias = folded(layer, weights)
+    x = rng.standard_normal((1, 3, 5, 5))
+    plain = Conv2d(
+        name="c", inputs=("input",), in_shape=x.shape, out_channels=4, kernel=(3, 3), bias=True
+    )
+    got = reference.run_layer(plain, {"c.weight": weight, "c.bias": bias}, x)
+    np.testing.assert_allclose(got, reference.run_layer(layer, weights, x), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["native", "x86-64", "x86-64-v3", "x86-64-v4", "rpi4"])
+def test_peak_kernel_stays_in_registers(name: str) -> None:
+    """Between the first and the last multiply-add of the loop, nothing touches the stack."""
+    import re
+
+    import tvm
+
+    spec = host() if name == "native" else PRESETS[name]
+    built = tvm.compile(
+        peak.chains_module(1, spec.lanes), target=tvm.target.Target(spec.tvm_dict())
+    )
+    assembly = built.mod.inspect_source("asm")
+    if spec.machine == "aarch64":
+        multiply, spill = r"\bfml[as]\b|\bfmadd\b|\bfmla\.4s", r"\b(str|ldr)\s+q\d+, \[sp"
+    else:
+        multiply = r"vfm\w*ps" if spec.fma else r"\bv?mulps"
+        spill = r"[xyz]mm\d+, -?\d*\(%[re]sp\)|\(%[re]sp\), %[xyz]mm"
+    found = list(re.finditer(multiply, assembly))
+    assert len(found) >= peak.CHAINS
+    assert not re.findall(spill, assembly[found[0].start() : found[-1].end()])
+
+
+def test_measured_peak_is_of_this_processor() -> None:
+    """Between one scalar multiply-add a nanosecond and what no processor reaches."""
+    with workers([{**request_for(PEAK, Path()), "threads": 1}]) as (worker,):
+        times = worker.round(0.1)
+    gflops = worker.operations / float(np.median(times)) / 1e9
+    lanes = host().lanes
+    assert 2 * lanes * 0.2 < gflops < 2 * lanes * 4 * 6
+
+
+def test_worker_runs_with_this_interpreter(folder: Path) -> None:
+    with workers([request_for("ncnn", folder)]) as (worker,):
+        assert worker._process.args[0] == sys.executable  # type: ignore[index]

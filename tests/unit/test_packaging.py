@@ -1,0 +1,147 @@
+"""The package as it installs: what is in it, how fast it starts, which TVM it takes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover
+    tomllib = pytest.importorskip("tomli", reason="this machine's Python has no TOML reader")
+
+import tvm_mobilenet as tm
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+TOP_LEVEL = {"schedules", "tuning_logs"}  # install inside the package
+
+
+def packages_of_the_tree() -> set[str]:
+    found = {
+        ".".join(file.parent.relative_to(ROOT).parts)
+        for file in (ROOT / "tvm_mobilenet").rglob("__init__.py")
+    }
+    for name in TOP_LEVEL:
+        found |= {
+            ".".join(("tvm_mobilenet", *file.parent.relative_to(ROOT).parts))
+            for file in (ROOT / name).rglob("__init__.py")
+        }
+    return found
+
+
+def test_every_package_is_listed() -> None:
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages_of_the_tree()
+
+
+def test_wheel_holds_schedules_and_logs(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    ignore = shutil.ignore_patterns("__pycache__", "*.so")
+    for name in ("tvm_mobilenet", *TOP_LEVEL):
+        shutil.copytree(ROOT / name, source / name, ignore=ignore)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source / name)
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"),
+            *("--no-build-isolation", "--wheel-dir", str(tmp_path), str(source)),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert "tvm_mobilenet/tuning_logs/README.md" in names
+    assert "tvm_mobilenet/py.typed" in names
+    modules = {
+        f"tvm_mobilenet/{file.relative_to(ROOT).as_posix()}"
+        for file in (ROOT / "schedules").rglob("*.py")
+    }
+    assert modules
+    assert modules <= names
+
+
+def test_pins_are_the_installed_ones() -> None:
+    from importlib.metadata import version
+
+    pins = dict(
+        requirement.split("==")
+        for requirement in PROJECT["project"]["dependencies"]
+        if "==" in requirement
+    )
+    assert set(pins) == {"apache-tvm", "apache-tvm-ffi"}
+    assert {name: version(name) for name in pins} == pins
+
+
+def test_version_is_stated_once() -> None:
+    assert tm.__version__ == PROJECT["project"]["version"]
+
+
+def test_metaschedule_survives_with_the_pinned_ffi() -> None:
+    """apache-tvm-ffi 0.1.15 dies here (docs/adr/0002)."""
+    code = """
+from tvm import te
+from tvm.s_tir import meta_schedule as ms
+from tvm.target import Target
+x = te.placeholder((16,), name="x")
+f = te.create_prim_func([x, te.compute((16,), lambda i: x[i] + 1.0, name="y")])
+context = ms.TuneContext(
+    mod=f, target=Target({"kind": "llvm", "num-cores": 1}),
+    space_generator="post-order-apply", search_strategy="evolutionary",
+)
+assert len(context.generate_design_space()) > 0
+print("alive")
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "alive"
+
+
+def test_import_is_quick_and_light() -> None:
+    code = "import sys, tvm_mobilenet; print(*sys.modules)"
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        run = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        seconds.append(time.perf_counter() - start)
+    assert not {"numpy", "tvm", "tvm_ffi", "onnx", "PIL", "rich"} & set(run.stdout.split())
+    assert min(seconds) < 0.2
+
+
+def test_functions_stay_functions_whatever_was_imported() -> None:
+    """`bench` and `verify` are also modules; importing those must not hide the functions."""
+    code = """
+import tvm_mobilenet as tm
+from tvm_mobilenet.bench.report import Row
+from tvm_mobilenet.verify import VerifyRow
+assert callable(tm.bench), tm.bench
+assert callable(tm.verify), tm.verify
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_public_names_exist() -> None:
+    assert [name for name in tm.__all__ if not hasattr(tm, name)] == []
+    assert set(tm.__all__) <= set(dir(tm))
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = tm.no_such_name
+
+
+def test_extras_named_in_errors_exist() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert {"bench", "cross", "demo", "test", "lint"} <= set(extras)
