@@ -1,0 +1,105 @@
+"""From one command to the next with the file that the first one wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+PEERS = ("onnxruntime", "openvino", "ncnn")
+
+
+def test_compile_reports_every_layer(artifact: Path) -> None:
+    report = artifact.with_suffix(".txt").read_text()
+    for layer in ("conv1", "block1.dw", "block1.pw", "block13.pw", "classifier"):
+        assert layer in report
+    assert re.search(r"block13\.pw.* rule .*\d+\.\d +[\d.]+ +\d+\.\d%", report)
+    assert re.search(r"one call \d+\.\d{3} ms", report)
+    assert re.search(r"verified: relative error \d\.\de-0\d", report)
+
+
+def test_inspect(run: Run, artifact: Path) -> None:
+    shown = run("inspect", artifact).stdout
+    assert "MobileNet V1 0.25/96" in shown
+    assert "1x3x96x96 float32 NCHW" in shown
+    manifest = json.loads(run("inspect", artifact, "--json").stdout)
+    assert manifest["weights"]["source"] == "seed:7"
+    assert manifest["model"]["options"]["classes"] == 10
+
+
+def test_run_prints_the_likeliest(run: Run, artifact: Path, photograph: Path) -> None:
+    shown = run("run", artifact, photograph, photograph, "--top", 3)
+    assert shown.returncode == 0, shown.stderr
+    assert len(re.findall(r"class \d+ +\d+\.\d\d %", shown.stdout)) == 6
+    assert "random" in shown.stdout
+    (first, second) = json.loads(run("run", artifact, photograph, photograph, "--json").stdout)
+    assert first["top"] == second["top"]
+    assert len(first["top"]) == 5
+    probabilities = [entry["probability"] for entry in first["top"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert 0 < sum(probabilities) <= 1 + 1e-6
+
+
+def test_run_refuses_what_is_no_image(run: Run, artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not an image")
+    failed = run("run", artifact, tmp_path / "text.png")
+    assert failed.returncode == 2
+    assert "text.png" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_verify(run: Run, artifact: Path) -> None:
+    shown = run("verify", artifact)
+    assert shown.returncode == 0, shown.stderr
+    assert "WRONG" not in shown.stdout
+    assert re.search(r"end to end: max abs \d\.\de-\d\d, relative \d\.\de-\d\d", shown.stdout)
+    data = json.loads(run("verify", artifact, "--json").stdout)
+    assert data["passed"]
+    assert data["relative"] < 1e-5
+    layers = [layer for row in data["rows"] for layer in row["layers"]]
+    assert layers[0] == "conv1"
+    assert len(layers) == len(set(layers)) == 30
+
+
+def test_verify_with_other_weights_is_an_error(run: Run, artifact: Path, tmp_path: Path) -> None:
+    from tvm_mobilenet.models import mobilenet_v1
+    from tvm_mobilenet.models.initialization import initialize
+    from tvm_mobilenet.models.weights import save
+
+    model = mobilenet_v1(alpha=0.25, resolution=96, classes=10)
+    save(initialize(model, 8), tmp_path / "other.npz")
+    failed = run("verify", artifact, "--weights", tmp_path / "other.npz")
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: ")
+    assert "Traceback" not in failed.stderr
+
+
+def test_bench_against_every_peer(run: Run, artifact: Path) -> None:
+    arguments = ("--against", ",".join(PEERS), "--rounds", 2, "--seconds", 0.05, "--json")
+    shown = run("bench", artifact, *arguments)
+    assert shown.returncode == 0, shown.stderr
+    data = json.loads(shown.stdout)
+    assert set(data) == {"model", "bound_ms", "rows", "ratio"}
+    assert [row["runtime"] for row in data["rows"]] == ["tvm_mobilenet", *PEERS]
+    ours = data["rows"][0]
+    assert 0 < ours["p10_ms"] <= ours["median_ms"] <= ours["p90_ms"]
+    assert ours["median_ms"] > data["bound_ms"]["1"]
+    for row in data["rows"][1:]:
+        assert data["ratio"]["1"][row["runtime"]] == pytest.approx(
+            row["median_ms"] / ours["median_ms"]
+        )
+
+
+def test_bench_prints_a_table(run: Run, artifact: Path) -> None:
+    shown = run("bench", artifact, "--rounds", 1, "--seconds", 0.05)
+    assert shown.returncode == 0, shown.stderr
+    assert re.search(
+        r"tvm_mobilenet +[\d.]* +1 +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+%", shown.stdout
+    )
+    assert re.search(r"1 threads: peak \d+ GFLOP/s, bound \d\.\d{3} ms", shown.stdout)
