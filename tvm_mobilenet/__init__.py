@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tvm_mobilenet.api import (
-        BenchReport,
         Compiled,
-        CompileReport,
-        VerifyReport,
         bench,
         compile,  # noqa: A004  as in torch.compile and tvm.compile
         load,
         verify,
     )
+    from tvm_mobilenet.bench.report import BenchReport
     from tvm_mobilenet.errors import TvmMobilenetError
     from tvm_mobilenet.models import MODELS, Model, build, mobilenet_v1
+    from tvm_mobilenet.report import CompileReport
     from tvm_mobilenet.runtime import Module
     from tvm_mobilenet.target import TargetSpec
+    from tvm_mobilenet.verify import VerifyReport
 
 __version__ = "0.1.0"
 
@@ -51,14 +51,14 @@ __all__ = [
 
 _HOMES = {
     "MODELS": "models",
-    "BenchReport": "api",
-    "CompileReport": "api",
+    "BenchReport": "bench.report",
+    "CompileReport": "report",
     "Compiled": "api",
     "Model": "models",
     "Module": "runtime",
     "TargetSpec": "target",
     "TvmMobilenetError": "errors",
-    "VerifyReport": "api",
+    "VerifyReport": "verify",
     "bench": "api",
     "build": "models",
     "compile": "api",

@@ -15,13 +15,12 @@ from tvm_mobilenet.bench import peak, peers
 from tvm_mobilenet.bench.ncnn_files import folded, write_ncnn
 from tvm_mobilenet.bench.pool import Worker, workers
 from tvm_mobilenet.bench.report import OURS, PEAK, BenchReport, Row, geometric_mean
-from tvm_mobilenet.bench.session import _check_numbers, _weights, _write_for_peers
+from tvm_mobilenet.bench.session import _check_numbers, _write_for_peers
 from tvm_mobilenet.bench.worker import timed_round
-from tvm_mobilenet.errors import InputError, PeerError, WeightsError
+from tvm_mobilenet.errors import InputError, PeerError
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.initialization import initialize
 from tvm_mobilenet.models.spec import Conv2d, Model
-from tvm_mobilenet.models.weights import digest
 from tvm_mobilenet.target import PRESETS, host
 
 
@@ -97,15 +96,6 @@ def test_unknown_and_missing_peers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_numbers_that_make_no_sense(threads: tuple[int, ...], rounds: int, seconds: float) -> None:
     with pytest.raises(InputError):
         _check_numbers(threads, rounds, seconds)
-
-
-def test_weights_for_peers_are_those_of_the_artifact() -> None:
-    model = mobilenet_v1(alpha=0.25, resolution=32, classes=10)
-    weights = initialize(model, 3)
-    manifest = {"weights": {"source": "seed:3", "sha256": digest(weights)}}
-    assert digest(_weights(manifest, model, None)) == digest(weights)
-    with pytest.raises(WeightsError, match="seed:3"):
-        _weights(manifest, model, initialize(model, 4))
 
 
 @pytest.fixture(scope="module")

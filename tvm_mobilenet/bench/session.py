@@ -21,7 +21,7 @@ from tvm_mobilenet.bench.peers import (
 )
 from tvm_mobilenet.bench.pool import Worker, workers
 from tvm_mobilenet.bench.report import OURS, PEAK, BenchReport, Row
-from tvm_mobilenet.errors import InputError, WeightsError
+from tvm_mobilenet.errors import InputError
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what comes next."""
@@ -80,6 +80,7 @@ def bench(
         If a number of threads, of rounds or of seconds makes no sense.
     """
     from tvm_mobilenet.models import model_from_manifest
+    from tvm_mobilenet.models.weights import of_artifact
     from tvm_mobilenet.runtime.artifact import check_here, read_manifest
 
     _check_numbers(threads, rounds, seconds)
@@ -98,7 +99,7 @@ def bench(
         np.save(folder / "input.npy", x)
         if against:
             model = model_from_manifest(manifest["model"])
-            _write_for_peers(model, _weights(manifest, model, weights), against, folder)
+            _write_for_peers(model, of_artifact(manifest, model, weights), against, folder)
         requests = [
             {
                 "runtime": runtime,
@@ -168,28 +169,6 @@ def _difference(folder: Path, worker: Worker) -> float:
     ours = np.load(folder / f"{OURS}-{worker.threads}.npy")
     theirs = np.load(folder / f"{worker.runtime}-{worker.threads}.npy")
     return relative_error(theirs.reshape(ours.shape), ours)
-
-
-def _weights(manifest: Mapping[str, Any], model: Any, given: Any) -> Mapping[str, NDArray[Any]]:
-    """Return the weights that the artifact was compiled with, proved by their hash."""
-    from tvm_mobilenet.models.initialization import initialize
-    from tvm_mobilenet.models.weights import digest, load
-
-    source = str(manifest["weights"]["source"])
-    if isinstance(given, Mapping):
-        found = dict(given)
-    elif given is not None:
-        found = load(given, model)
-    elif source.startswith("seed:"):
-        found = initialize(model, int(source.removeprefix("seed:")))
-    else:
-        found = load(source, model)
-    if digest(found) != manifest["weights"]["sha256"]:
-        raise WeightsError(
-            f"the weights at hand are not those of the artifact ({source})",
-            "pass the file that it was compiled with, by --weights or weights=",
-        )
-    return found
 
 
 def _write_for_peers(

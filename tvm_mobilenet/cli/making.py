@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.cli.output import mega, print_json, print_table, shape, size, waiting
-from tvm_mobilenet.errors import ArtifactError, OutputError
+from tvm_mobilenet.errors import OutputError
 
 if TYPE_CHECKING:
+    from tvm_mobilenet.report import CompileReport
     from tvm_mobilenet.target import TargetSpec
-
-
-PROFILE_REPEATS = 20
 
 
 def target_of(text: str, mcpu: str | None, mattr: str | None, cores: int | None) -> TargetSpec:
@@ -49,13 +46,11 @@ def compile_model(
         )
         path = compiled.export(output)
     seconds = time.perf_counter() - start
-
-    from tvm_mobilenet.runtime.artifact import read_manifest
-
-    manifest = read_manifest(path)
-    spans, total = _profiled(path) if _runs_here(manifest) else (None, None)
-    print_table(*_layers_table(manifest, spans, total))
-    print(f"{_verified(manifest)}\n{path}: {size(path.stat().st_size)}, {seconds:.1f} s to compile")
+    with waiting("timing every layer"):
+        report = compiled.report
+    print_table(*_layers_table(report, _target_text(compiled.manifest)))
+    print(_verified(compiled.manifest))
+    print(f"{path}: {size(path.stat().st_size)}, {seconds:.1f} s to compile")
 
 
 def _check_writable(output: Path) -> None:
@@ -68,63 +63,41 @@ def _check_writable(output: Path) -> None:
         )
 
 
-def _runs_here(manifest: dict[str, Any]) -> bool:
-    from tvm_mobilenet.runtime.artifact import check_here
-
-    try:
-        check_here(manifest)
-    except ArtifactError:
-        return False
-    return True
-
-
-def _profiled(path: Path) -> tuple[list[float], float]:
-    """Return microseconds of every kernel, and of a whole call, on this machine."""
-    import numpy as np
-
-    from tvm_mobilenet.runtime import load
-
-    with waiting("timing every layer"):
-        module = load(path)
-        x = np.random.default_rng(0).standard_normal(module.inputs[0]["shape"], np.float32)
-        profile = module.profile(x, PROFILE_REPEATS)
-    return [span for _, span in profile.calls], profile.total
-
-
 def _layers_table(
-    manifest: dict[str, Any], spans: Sequence[float] | None, total: float | None
+    report: CompileReport, target: str
 ) -> tuple[str, list[str], list[list[str]], str]:
-    """Return title, columns, rows and footer of the per-layer report."""
+    """Return title, columns, rows and footer; times where the report has them."""
+    timed = report.microseconds is not None
     columns = ["layers", "operator", "schedule", "knobs from", "knobs", "output", ">MMACs"]
-    if spans is not None:
+    if timed:
         columns += [">us", ">GFLOP/s", ">share"]
     rows = []
-    for number, call in enumerate(manifest["calls"]):
-        knobs = " ".join(f"{key}={value}" for key, value in call["knobs"].items())
+    for kernel in report.rows:
         row = [
-            " + ".join(call["layers"]),
-            call["operator"],
-            call["schedule"] or "-",
-            call["source"],
-            knobs,
-            shape(call["output"]["shape"]),
-            f"{call['macs'] / 1e6:.2f}",
+            " + ".join(kernel.layers),
+            kernel.operator,
+            kernel.schedule,
+            kernel.source,
+            " ".join(f"{knob}={value}" for knob, value in kernel.knobs.items()),
+            shape(kernel.shape),
+            f"{kernel.macs / 1e6:.2f}",
         ]
-        if spans is not None:
-            span = spans[number]
-            speed = 2 * call["macs"] / span / 1e3
-            row += [f"{span:.1f}", f"{speed:.1f}" if call["macs"] else "-"]
-            row.append(f"{span / sum(spans):.1%}")
+        if timed:
+            row += [
+                f"{kernel.microseconds:.1f}",
+                "-" if kernel.gflops is None else f"{kernel.gflops:.1f}",
+                f"{kernel.share:.1%}",
+            ]
         rows.append(row)
-    fallbacks = [call["layers"] for call in manifest["calls"] if call["source"] == "fallback"]
-    footer = f"{len(rows)} kernels, {len(fallbacks)} without a schedule of ours"
-    if spans is not None and total is not None:
-        speed = 2 * manifest["macs"] / total / 1e3
+    footer = f"{len(rows)} kernels, {len(report.fallbacks)} without a schedule of ours"
+    if report.microseconds is not None:
+        kernels = sum(kernel.microseconds or 0.0 for kernel in report.rows)
+        speed = 2 * report.macs / report.microseconds / 1e3
         footer += (
-            f"; kernels {sum(spans) / 1e3:.3f} ms, one call {total / 1e3:.3f} ms, "
+            f"; kernels {kernels / 1e3:.3f} ms, one call {report.microseconds / 1e3:.3f} ms, "
             f"{speed:.1f} GFLOP/s"
         )
-    return f"{manifest['title']} for {_target_text(manifest)}", columns, rows, footer
+    return f"{report.title} for {target}", columns, rows, footer
 
 
 def _target_text(manifest: dict[str, Any]) -> str:
@@ -144,6 +117,7 @@ def _verified(manifest: dict[str, Any]) -> str:
 
 def inspect_artifact(artifact: Path, as_json: bool) -> None:
     """Print the manifest."""
+    from tvm_mobilenet.report import report_of
     from tvm_mobilenet.runtime.artifact import read_manifest
 
     manifest = read_manifest(artifact)
@@ -169,4 +143,4 @@ def inspect_artifact(artifact: Path, as_json: bool) -> None:
                 f"{shape(tensor['shape'])} {tensor['dtype']} {tensor['layout']}"
             )
     print_table(str(artifact), ["", ""], list(facts.items()))
-    print_table(*_layers_table(manifest, None, None))
+    print_table(*_layers_table(report_of(manifest), _target_text(manifest)))
