@@ -14,6 +14,7 @@ from tvm_mobilenet.errors import ArtifactError, InputError, RuntimeLibraryError
 from tvm_mobilenet.runtime import Module, artifact, library, load
 from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.runtime.module import unblocked
+from tvm_mobilenet.runtime.sources import manifest_source
 from tvm_mobilenet.runtime.threads import available_threads, thread_count
 from tvm_mobilenet.target import host
 
@@ -78,7 +79,7 @@ def compile_network(path: Path, weight_bytes: int = 0) -> None:
     executable = relax.build(network, tvm.target.Target(host().tvm_dict()))
 
     source = path.with_suffix(".c")
-    source.write_text(artifact.manifest_source(8192))
+    source.write_text(manifest_source(8192))
 
     def link(output, objects, **_):
         command = ["cc", "-shared", "-fPIC", "-o", output, *objects, str(source), "-lm"]
@@ -321,6 +322,40 @@ def test_more_threads_than_the_pool_has_are_refused(path: Path) -> None:
     load(path, threads=1)(example())
     with pytest.raises(InputError, match="has a pool of"):
         load(path, threads=1000)(example())
+
+
+FORKING = """
+import os, sys, threading
+import numpy as np
+from tvm_mobilenet.errors import InputError
+import tvm_mobilenet.runtime as runtime
+two, one = (runtime.load(sys.argv[1], threads=n) for n in (2, 1))
+x = np.ones((1, 3, 12, 12), np.float32)
+want = two(x)
+child = os.fork()
+if child == 0:
+    status = 1
+    try:
+        two(x)
+    except InputError as error:
+        answers = [one(x)]
+        thread = threading.Thread(target=lambda: answers.append(two(x)))
+        thread.start()
+        thread.join()
+        right = all((answer == want).all() for answer in answers)
+        status = 0 if right and "fork" in str(error) and len(answers) == 2 else 2
+    finally:
+        os._exit(status)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_process_is_told_and_does_not_hang(path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, str(path)]
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
 
 
 def test_the_trace_is_in_plain_layout(module: Module) -> None:

@@ -24,7 +24,8 @@ from tvm_mobilenet.errors import (
     TruncatedArtifactError,
 )
 from tvm_mobilenet.runtime import artifact
-from tvm_mobilenet.runtime.artifact import check_here, manifest_source, read_manifest
+from tvm_mobilenet.runtime.artifact import check_here, read_manifest
+from tvm_mobilenet.runtime.sources import SECTION, manifest_source, weights_source
 from tvm_mobilenet.target import host_machine
 
 ZIG = [sys.executable, "-m", "ziglang", "cc"]
@@ -106,7 +107,7 @@ def test_the_hash_is_over_the_file_with_its_digits_as_zeros(library: Path) -> No
 def test_an_independent_reader_finds_the_manifest(library: Path) -> None:
     artifact.write_manifest(library, manifest())
     with library.open("rb") as file:
-        section = ELFFile(file).get_section_by_name(artifact.SECTION)
+        section = ELFFile(file).get_section_by_name(SECTION)
         assert json.loads(section.data().rstrip(b"\0"))["weights"] == manifest()["weights"]
 
 
@@ -123,6 +124,35 @@ def test_every_target_keeps_the_section(machine: str, tmp_path: Path) -> None:
     assert read_manifest(path)["stack"] == "relax"
     with path.open("rb") as file:
         assert ELFFile(file)["e_machine"] == machine
+
+
+@pytest.mark.parametrize("machine", TRIPLES)
+def test_every_target_embeds_weights_once_and_aligned(machine: str, tmp_path: Path) -> None:
+    blob = tmp_path / 'a "blob"\\.bin'
+    content = random.Random(0).randbytes(1 << 20)
+    blob.write_bytes(content)
+    path = link(
+        tmp_path,
+        [*ZIG, "-target", TRIPLES[machine]],
+        weights_source(blob) + "const void *public(void) { return tvm_mobilenet_weights(64); }",
+    )
+    linked = path.read_bytes()
+    assert linked.count(content) == 1
+    assert linked.index(content) % 64 == 0
+    assert path.stat().st_size < 1.2 * len(content)
+
+
+def test_weights_are_found_at_their_offset(tmp_path: Path) -> None:
+    import ctypes
+
+    blob = tmp_path / "w.bin"
+    blob.write_bytes(bytes(range(256)))
+    wrapper = "const void *public(long long n) { return tvm_mobilenet_weights(n); }"
+    library = ctypes.CDLL(str(link(tmp_path, ["cc"], weights_source(blob) + wrapper)))
+    library.public.restype = ctypes.c_void_p
+    address = library.public(ctypes.c_longlong(128))
+    assert address % 64 == 0
+    assert ctypes.string_at(address, 4) == bytes([128, 129, 130, 131])
 
 
 def test_an_artifact_for_another_machine_is_refused(tmp_path: Path) -> None:

@@ -32,8 +32,10 @@ from tvm_mobilenet.errors import (
     RuntimeLibraryError,
     TruncatedArtifactError,
 )
+from tvm_mobilenet.runtime.sources import SECTION, manifest_source
 
-SECTION = ".tvm_mobilenet"
+__all__ = ["FORMAT", "SECTION", "check_here", "manifest_source", "read_manifest", "write_manifest"]
+
 FORMAT = 1
 Manifest = dict[str, Any]
 
@@ -55,26 +57,6 @@ _AGAIN = "copy or compile the file again"
 class _Section(NamedTuple):
     offset: int
     size: int
-
-
-def manifest_source(reserved_bytes: int) -> str:
-    """Return C source that reserves room for a manifest in a shared object.
-
-    Parameters
-    ----------
-    reserved_bytes : int
-        Size of the section; the JSON text of the manifest must fit.
-
-    Returns
-    -------
-    str
-        Compile as C for any ELF target and link with the rest. The symbol is
-        public because ``--gc-sections`` keeps what a shared object exports.
-    """
-    return (
-        f'__attribute__((section("{SECTION}"), used, visibility("default"), aligned(64)))\n'
-        f"const char tvm_mobilenet_manifest[{int(reserved_bytes)}] = {{'{{', '}}'}};\n"
-    )
 
 
 def write_manifest(path: str | os.PathLike[str], manifest: Mapping[str, Any]) -> Manifest:

@@ -236,7 +236,8 @@ class Module:
                     # Taken modulo, so that one kernel too many shows as a wrong name.
                     call = calls[position % len(calls)]
                     if call["kernel"] == name:
-                        after(call, args[-1])
+                        # The output is the last tensor; scalars may stand behind it.
+                        after(call, next(a for a in reversed(args) if hasattr(a, "__dlpack__")))
                     position += 1
             return 0
 

@@ -28,6 +28,15 @@ class _State(threading.local):
 _state = _State()
 
 
+def _forget_workers() -> None:
+    """After a fork: the pool is here, its workers are not, and waiting for them never ends."""
+    if _state.workers:
+        _state.workers, _state.used = 1, 0
+
+
+os.register_at_fork(after_in_child=_forget_workers)
+
+
 def use_threads(ffi: ModuleType, count: int) -> None:
     """Let calls from this Python thread use `count` threads, itself included.
 
@@ -41,7 +50,7 @@ def use_threads(ffi: ModuleType, count: int) -> None:
     Raises
     ------
     InputError
-        The pool of this thread was made smaller before.
+        The pool of this thread was made smaller before, or lost to a fork.
     """
     if _state.used == count:
         return
@@ -54,8 +63,9 @@ def use_threads(ffi: ModuleType, count: int) -> None:
         configure(_SHARE_ALL, 0, ["0"] * _state.workers)
     if count > _state.workers:
         raise InputError(
-            f"{count} threads wanted, but this Python thread has a pool of {_state.workers}",
-            "load the module with most threads first, or call it from a new thread",
+            f"{count} threads wanted, but this Python thread has a pool of {_state.workers}, made "
+            "for an earlier module or, before a fork, in the parent process",
+            "call the module from a new thread, or load the one with most threads first",
         )
     configure(_SHARE_ALL, 0, ["0"] * count)
     _state.used = count

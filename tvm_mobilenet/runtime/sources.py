@@ -1,0 +1,69 @@
+"""C sources of what an artifact holds beside its kernels: manifest and weights.
+
+Whatever links an artifact compiles them; nothing is executed before a kernel asks
+for its weights.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+SECTION = ".tvm_mobilenet"
+WEIGHTS = "tvm_mobilenet_weights"
+
+
+def manifest_source(reserved_bytes: int) -> str:
+    """Return C source that reserves room for a manifest in a shared object.
+
+    Parameters
+    ----------
+    reserved_bytes : int
+        Size of the section; the JSON text of the manifest must fit.
+
+    Returns
+    -------
+    str
+        Compile as C for any ELF target and link with the rest. The symbol is
+        public because ``--gc-sections`` keeps what a shared object exports.
+    """
+    return (
+        f'__attribute__((section("{SECTION}"), used, visibility("default"), aligned(64)))\n'
+        f"const char tvm_mobilenet_manifest[{int(reserved_bytes)}] = {{'{{', '}}'}};\n"
+    )
+
+
+def weights_source(blob: str | os.PathLike[str]) -> str:
+    """Return C source that embeds constants where kernels can read them in place.
+
+    TVM's virtual machine copies its constants while it loads them and then holds
+    them four times over at the peak. What the source defines is mapped from the
+    file instead: read on demand, never copied, shared between processes.
+
+    Parameters
+    ----------
+    blob : path-like
+        File with the raw bytes; the compiler reads it. Where an array starts at
+        a multiple of 64, so does its address.
+
+    Returns
+    -------
+    str
+        Defines ``const void *tvm_mobilenet_weights(long long offset)``, hidden
+        from other libraries. A kernel declares a buffer on
+        ``call_extern("handle", WEIGHTS, offset)``. For any ELF target.
+    """
+    quoted = str(Path(blob).resolve()).replace("\\", r"\\\\").replace('"', r"\\\"")
+    return f"""__asm__(
+  ".pushsection .rodata.{WEIGHTS},\\"a\\",%progbits\\n"
+  ".balign 64\\n"
+  ".hidden {WEIGHTS}_data\\n"
+  ".globl {WEIGHTS}_data\\n"
+  "{WEIGHTS}_data:\\n"
+  ".incbin \\"{quoted}\\"\\n"
+  ".popsection\\n");
+extern const char {WEIGHTS}_data[] __attribute__((visibility("hidden")));
+__attribute__((visibility("hidden"))) const void *{WEIGHTS}(long long offset) {{
+  return {WEIGHTS}_data + offset;
+}}
+"""
