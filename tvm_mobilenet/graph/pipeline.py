@@ -20,6 +20,7 @@ from tvm_mobilenet.graph.fuse_epilogue import fuse_epilogue
 from tvm_mobilenet.graph.pack_weights import pack_weights
 from tvm_mobilenet.graph.schedule_kernels import (
     Kernel,
+    KernelCall,
     KnobsFor,
     calls_in_order,
     schedule_kernels,
@@ -38,13 +39,13 @@ class Lowered:
         Relax calls of scheduled kernels.
     kernels : dict of str to Kernel
         By name.
-    calls : list of (str, str)
-        Kernel and variable of each call, in order.
+    calls : list of KernelCall
+        In the order of execution.
     """
 
     mod: Any
     kernels: dict[str, Kernel]
-    calls: list[tuple[str, str]]
+    calls: list[KernelCall]
 
 
 def lower(
@@ -118,21 +119,3 @@ def _dump(mod: Any, folder: Path | None, number: int, name: str) -> None:
             f"cannot write the IR to {path}: {error.strerror}", "name a folder you can write to"
         ) from None
 
-
-def virtual_machine_passes() -> Any:
-    """Return the passes from ``call_tir`` to the virtual machine's calls and buffers."""
-    return tvm.transform.Sequential(
-        [
-            relax.transform.RewriteDataflowReshape(),
-            relax.transform.ToNonDataflow(),
-            relax.transform.RemovePurityChecking(),
-            relax.transform.CallTIRRewrite(),
-            relax.transform.StaticPlanBlockMemory(),
-            relax.transform.LowerAllocTensor(),
-            relax.transform.KillAfterLastUse(),
-            relax.transform.LowerRuntimeBuiltin(),
-            relax.transform.ComputePrimValue(),
-            relax.transform.VMShapeLower(),
-            relax.transform.AttachGlobalSymbol(),
-        ]
-    )

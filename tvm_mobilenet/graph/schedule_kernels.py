@@ -84,7 +84,26 @@ def schedule_kernels(
     return tvm.IRModule(functions, attrs=mod.attrs), kernels
 
 
-def calls_in_order(mod: Any, entry: str) -> list[tuple[str, str]]:
+@dataclass(frozen=True, slots=True)
+class KernelCall:
+    """One call of a kernel.
+
+    Attributes
+    ----------
+    kernel : str
+        Name of the kernel.
+    value : str
+        Name of the variable that it computes.
+    shape : tuple of int
+        Of what it computes, in the layout that it is computed in.
+    """
+
+    kernel: str
+    value: str
+    shape: tuple[int, ...]
+
+
+def calls_in_order(mod: Any, entry: str) -> list[KernelCall]:
     """List the kernels that the entry function calls, as it calls them.
 
     Parameters
@@ -92,15 +111,14 @@ def calls_in_order(mod: Any, entry: str) -> list[tuple[str, str]]:
     mod : IRModule
         Lowered to ``call_tir``.
     entry : str
-
-    Returns
-    -------
-    list of (str, str)
-        Kernel name, and the name of the variable that it computes.
     """
     call_tir = tvm.ir.Op.get("relax.call_tir")
     return [
-        (str(binding.value.args[0].name_hint), str(binding.var.name))
+        KernelCall(
+            str(binding.value.args[0].name_hint),
+            str(binding.var.name),
+            tuple(int(size) for size in binding.var.ty.shape),
+        )
         for block in mod[entry].body.blocks
         for binding in block.bindings
         if isinstance(binding.value, relax.Call) and binding.value.op.same_as(call_tir)

@@ -21,7 +21,7 @@ from tvm_mobilenet.models.files import written_aside
 from tvm_mobilenet.models.initialization import initialize
 from tvm_mobilenet.models.spec import Model
 
-__all__ = ["FORMATS", "Weights", "digest", "initialize", "load", "save", "validate"]
+__all__ = ["FORMATS", "Weights", "digest", "from_source", "initialize", "load", "of_artifact", "save", "validate"]
 
 Weights = dict[str, NDArray[Any]]
 """Full parameter name to array; float32 wherever this module made it."""
@@ -30,6 +30,63 @@ FORMATS = (".npz", ".safetensors")
 """Suffixes that :func:`load` and :func:`save` take."""
 
 _SHOWN = 6
+
+SEED = "seed:"
+"""Prefix of the source of weights that were made, not read: ``"seed:0"``."""
+
+
+def from_source(source: str, model: Model) -> Weights:
+    """Return the weights that a source names.
+
+    Parameters
+    ----------
+    source : str
+        ``"seed:N"``, or the path of a file.
+    model : Model
+        What the weights must fit.
+
+    Raises
+    ------
+    WeightsError
+        As :func:`load`.
+    """
+    if source.startswith(SEED):
+        return initialize(model, int(source.removeprefix(SEED)))
+    return load(source, model)
+
+
+def of_artifact(
+    manifest: Mapping[str, Any],
+    model: Model,
+    given: str | os.PathLike[str] | Mapping[str, NDArray[Any]] | None = None,
+) -> Weights:
+    """Return the weights that an artifact was compiled with, proved by their hash.
+
+    Parameters
+    ----------
+    manifest : mapping
+        The artifact's.
+    model : Model
+        The artifact's model.
+    given : path-like or mapping, optional
+        Where they are; by default where the manifest says.
+
+    Raises
+    ------
+    WeightsError
+        There are none, or they are others.
+    """
+    source = str(manifest["weights"]["source"])
+    if isinstance(given, Mapping):
+        found = dict(given)
+    else:
+        found = from_source(source if given is None else os.fspath(given), model)
+    if digest(found) != manifest["weights"]["sha256"]:
+        raise WeightsError(
+            f"the weights at hand are not those of the artifact ({source})",
+            "pass the file that it was compiled with, by --weights or weights=",
+        )
+    return found
 
 
 def load(path: str | os.PathLike[str], model: Model) -> Weights:

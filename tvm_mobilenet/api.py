@@ -1,0 +1,311 @@
+"""The package as functions: compile, load, verify, bench. The command line calls only these."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvm_mobilenet import __version__
+from tvm_mobilenet.errors import ArtifactError
+from tvm_mobilenet.report import CompileReport, report_of
+from tvm_mobilenet.target import TargetSpec, parse
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tvm_mobilenet.bench import BenchReport
+    from tvm_mobilenet.graph.pipeline import Lowered
+    from tvm_mobilenet.models.spec import Model
+    from tvm_mobilenet.runtime import Module
+    from tvm_mobilenet.verify import VerifyReport
+
+    WeightsLike = str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]
+
+__all__ = ["CompileReport", "Compiled", "bench", "compile", "load", "verify"]
+
+_BLOCKED = {"cpu.conv", "cpu.depthwise", "cpu.pointwise", "cpu.pool"}
+"""Schedules that write blocked maps."""
+
+_ROOM = 2
+"""The manifest's section, in sizes of the manifest before verification."""
+
+
+class Compiled:
+    """A network compiled and, for this machine, verified; not yet in its place.
+
+    Attributes
+    ----------
+    manifest : dict
+        What the artifact says of itself.
+    """
+
+    def __init__(self, manifest: dict[str, Any], folder: tempfile.TemporaryDirectory[str]) -> None:
+        self.manifest = manifest
+        self._folder = folder
+        self._module: Module | None = None
+
+    @property
+    def path(self) -> Path:
+        """The artifact, in a temporary folder that lives as long as this object."""
+        return _artifact_in(self._folder.name)
+
+    @property
+    def module(self) -> Module:
+        """The artifact, loaded.
+
+        Raises
+        ------
+        ArtifactError
+            It is for another machine.
+        """
+        if self._module is None:
+            self._module = load(self.path)
+        return self._module
+
+    @property
+    def report(self) -> CompileReport:
+        """Layer by layer; timed, if the artifact runs here."""
+        from tvm_mobilenet.verify import sample_input
+
+        if not _runs_here(self.manifest):
+            return report_of(self.manifest)
+        shape = tuple(self.manifest["inputs"][0]["shape"])
+        return report_of(self.manifest, self.module.profile(sample_input(shape)))
+
+    def export(self, path: str | os.PathLike[str]) -> Path:
+        """Write the artifact, whole or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            The ``.so``; one that is there is replaced.
+
+        Returns
+        -------
+        Path
+            Where it is.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written.
+        """
+        from tvm_mobilenet.models.files import written_aside
+
+        target = Path(path)
+        with written_aside(target) as aside, self.path.open("rb") as source:
+            shutil.copyfileobj(source, aside)
+        target.chmod(0o755)
+        return target
+
+
+def compile(  # noqa: A001  as in torch.compile and tvm.compile
+    model: Model | str,
+    *,
+    target: str | TargetSpec = "native",
+    weights: WeightsLike | None = None,
+    seed: int = 0,
+    verify: bool = True,
+    dump_ir: str | os.PathLike[str] | None = None,
+) -> Compiled:
+    """Compile a model for a target.
+
+    Parameters
+    ----------
+    model : Model or str
+        From :func:`tvm_mobilenet.mobilenet_v1`, or a model's name.
+    target : str or TargetSpec
+        ``"native"``, a preset, an LLVM triple with ``--mcpu`` and ``--mattr``, or
+        TVM's JSON.
+    weights : path-like or mapping, optional
+        ``.npz``, ``.safetensors``, or arrays by parameter name; seeded without.
+    seed : int
+        Of the weights, where none are given.
+    verify : bool
+        Whether to check the artifact against the reference, if it runs here.
+    dump_ir : path-like, optional
+        Folder for the module after each phase.
+
+    Returns
+    -------
+    Compiled
+
+    Raises
+    ------
+    UnknownModelError, InvalidModelError, WeightsError, TargetError
+        What was asked for makes no sense.
+    ToolchainError
+        Nothing here links for the target.
+    VerificationError
+        The compiled network is wrong; nothing is returned.
+    """
+    from tvm_mobilenet.models import build as build_model
+    from tvm_mobilenet.models import weights as weight_files
+    from tvm_mobilenet.target import validate_with_llvm
+    from tvm_mobilenet.toolchain import find_linker
+
+    model = build_model(model) if isinstance(model, str) else model
+    spec = target if isinstance(target, TargetSpec) else parse(target)
+    linker = find_linker(spec)
+    validate_with_llvm(spec)
+    if isinstance(weights, Mapping):
+        source, arrays = "arrays", dict(weights)
+        weight_files.validate(model, arrays)
+    else:
+        source = f"{weight_files.SEED}{seed}" if weights is None else os.path.abspath(weights)
+        arrays = weight_files.from_source(source, model)
+
+    from tvm_mobilenet.graph.codegen import generate
+    from tvm_mobilenet.graph.pipeline import lower
+    from tvm_mobilenet.runtime.artifact import manifest_source, write_manifest
+
+    lowered = lower(model, arrays, spec, lambda _: None, Path(dump_ir) if dump_ir else None)
+    manifest = _manifest(model, spec, lowered, source, weight_files.digest(arrays))
+    folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
+    compiled = Compiled(manifest, folder)
+    room = _ROOM * len(str(manifest)) + 4096
+    manifest["activation_bytes"] = generate(
+        lowered, spec, linker, manifest_source(room), compiled.path
+    )
+    compiled.manifest = write_manifest(compiled.path, manifest)
+    if verify and _runs_here(manifest):
+        from tvm_mobilenet.verify import verify as verify_module
+
+        checked = verify_module(compiled.module, model, arrays)
+        checked.check()
+        manifest["verification"] = checked.to_dict()
+        compiled.manifest = write_manifest(compiled.path, manifest)
+    return compiled
+
+
+def load(path: str | os.PathLike[str], threads: int | None = None) -> Module:
+    """Load an artifact; see :func:`tvm_mobilenet.runtime.load`."""
+    from tvm_mobilenet.runtime import load as load_module
+
+    return load_module(path, threads)
+
+
+def verify(
+    artifact: str | os.PathLike[str] | Module, weights: WeightsLike | None = None
+) -> VerifyReport:
+    """Check an artifact against the NumPy reference, kernel by kernel and end to end.
+
+    Parameters
+    ----------
+    artifact : path-like or Module
+    weights : path-like or mapping, optional
+        Those that it was compiled with; by default where its manifest says.
+
+    Returns
+    -------
+    VerifyReport
+        Its ``check`` raises VerificationError where something is wrong.
+
+    Raises
+    ------
+    ArtifactError, WeightsError
+    """
+    from tvm_mobilenet.models import model_from_manifest
+    from tvm_mobilenet.models.weights import of_artifact
+    from tvm_mobilenet.runtime.module import Module
+    from tvm_mobilenet.verify import verify as verify_module
+
+    module = artifact if isinstance(artifact, Module) else load(artifact)
+    model = model_from_manifest(module.manifest["model"])
+    return verify_module(module, model, of_artifact(module.manifest, model, weights))
+
+
+def bench(
+    artifact: str | os.PathLike[str],
+    *,
+    threads: Sequence[int] = (1,),
+    against: Sequence[str] = (),
+    **options: Any,
+) -> BenchReport:
+    """Time an artifact against the machine's peak and other runtimes.
+
+    See :func:`tvm_mobilenet.bench.bench`.
+    """
+    from tvm_mobilenet.bench import bench as run
+
+    return run(artifact, threads=threads, against=against, **options)
+
+
+def _artifact_in(folder: str) -> Path:
+    return Path(folder) / "artifact.so"
+
+
+def _runs_here(manifest: Mapping[str, Any]) -> bool:
+    from tvm_mobilenet.runtime.artifact import check_here
+
+    try:
+        check_here(manifest)
+    except ArtifactError:
+        return False
+    return True
+
+
+def _manifest(
+    model: Model, spec: TargetSpec, lowered: Lowered, source: str, digest: str
+) -> dict[str, Any]:
+    from tvm_mobilenet.runtime.artifact import FORMAT
+    from tvm_mobilenet.runtime.preprocess import default_preprocess
+
+    last = model.layers[-1]
+    return {
+        "format": FORMAT,
+        "producer": f"tvm_mobilenet {__version__}",
+        "stack": "relax",
+        "tvm": importlib.metadata.version("apache-tvm"),
+        "tvm_ffi": importlib.metadata.version("apache-tvm-ffi"),
+        "model": model.describe(),
+        "title": model.title,
+        "macs": model.macs,
+        "params": model.params,
+        "inputs": [_tensor("x", model.input_shape)],
+        "outputs": [_tensor(last.name, model.output_shape)],
+        "preprocess": default_preprocess(model.input_shape[2]),
+        "target": spec.to_dict(),
+        "machine": spec.machine,
+        "os": spec.os,
+        "needs": list(spec.needs),
+        "weights": {"source": source, "sha256": digest},
+        "activation_bytes": 0,
+        "calls": _calls(model, lowered),
+        "verification": None,
+    }
+
+
+def _tensor(name: str, shape: Sequence[int]) -> dict[str, Any]:
+    layout = "NCHW" if len(shape) == 4 else "NC"
+    return {"name": name, "shape": list(shape), "dtype": "float32", "layout": layout}
+
+
+def _calls(model: Model, lowered: Lowered) -> list[dict[str, Any]]:
+    """Describe each call; the graph keeps one call per layer, in their order."""
+    calls = []
+    for call, layer in zip(lowered.calls, model.layers, strict=True):
+        kernel = lowered.kernels[call.kernel]
+        shape = list(layer.out_shape)
+        output: dict[str, Any] = {"layout": "NC" if len(shape) == 2 else "NCHW", "shape": shape}
+        if kernel.schedule in _BLOCKED:
+            output |= {"layout": "NCHWc", "block": call.shape[-1]}
+        calls.append(
+            {
+                "kernel": call.kernel,
+                "layers": [layer.name],
+                "operator": kernel.operator,
+                "schedule": kernel.schedule,
+                "knobs": kernel.knobs,
+                "source": kernel.source,
+                "macs": layer.macs,
+                "output": output,
+            }
+        )
+    return calls

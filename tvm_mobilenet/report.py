@@ -1,0 +1,114 @@
+"""What a compilation did, layer by layer: schedule, source of its knobs, speed, share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.runtime.module import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRow:
+    """One kernel of the network.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        Layers that it computes.
+    operator, schedule : str
+        Such as ``"pointwise"`` and ``"cpu.pointwise"``; ``"tvm"`` for a fallback.
+    source : {"rule", "record", "fallback"}
+        Where its knobs came from.
+    knobs : dict
+        By name.
+    shape : tuple of int
+        Of the output, NCHW or NC.
+    macs : int
+        Multiply-adds.
+    microseconds, share : float or None
+        Time inside the network, and its part of all kernels' time; None where the
+        artifact cannot run here.
+    """
+
+    layers: tuple[str, ...]
+    operator: str
+    schedule: str
+    source: str
+    knobs: dict[str, int | str]
+    shape: tuple[int, ...]
+    macs: int
+    microseconds: float | None = None
+    share: float | None = None
+
+    @property
+    def gflops(self) -> float | None:
+        """Billions of floating-point operations a second, two for each MAC."""
+        if not self.microseconds or not self.macs:
+            return None
+        return 2 * self.macs / self.microseconds / 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class CompileReport:
+    """All kernels of an artifact, in the order of execution.
+
+    Attributes
+    ----------
+    title, target : str
+        Model and target.
+    rows : tuple of KernelRow
+    macs : int
+        Multiply-adds of the model.
+    microseconds : float or None
+        One whole call, from NumPy to NumPy.
+    """
+
+    title: str
+    target: str
+    rows: tuple[KernelRow, ...]
+    macs: int
+    microseconds: float | None = None
+
+    @property
+    def fallbacks(self) -> tuple[KernelRow, ...]:
+        """Kernels without a schedule of ours."""
+        return tuple(row for row in self.rows if row.source == "fallback")
+
+
+def report_of(manifest: Mapping[str, Any], profile: Profile | None = None) -> CompileReport:
+    """Make the report of an artifact.
+
+    Parameters
+    ----------
+    manifest : mapping
+        The artifact's.
+    profile : Profile, optional
+        Measured on the machine that it is for.
+    """
+    spans = [span for _, span in profile.calls] if profile else []
+    rows = []
+    for number, call in enumerate(manifest["calls"]):
+        span = spans[number] if spans else None
+        rows.append(
+            KernelRow(
+                tuple(call["layers"]),
+                call["operator"],
+                call["schedule"],
+                call["source"],
+                dict(call["knobs"]),
+                tuple(call["output"]["shape"]),
+                call["macs"],
+                span,
+                span / sum(spans) if span is not None else None,
+            )
+        )
+    return CompileReport(
+        manifest["title"],
+        manifest["target"]["name"],
+        tuple(rows),
+        manifest["macs"],
+        profile.total if profile else None,
+    )
