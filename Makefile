@@ -6,7 +6,7 @@ OUT    := out
 MODEL  := $(OUT)/mobilenet.so
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test lint types bench clean tree
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,16 +21,19 @@ demo: $(VENV)/demo.stamp  ## compile for this processor, verify, classify a phot
 test: $(VENV)/test.stamp  ## install what the tests need, and run them
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/lint.stamp  ## style, and the order of imports
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	@# schedules/ and tuning_logs/ stand at the top and install inside the package: check that tree.
+# schedules/ and tuning_logs/ stand at the top and install inside the package: what looks at the
+# package as a whole looks at this copy.
+tree:
 	@rm -rf $(OUT)/tree && mkdir -p $(OUT)/tree
 	@cp -R tvm_mobilenet $(OUT)/tree/ && cp -R schedules tuning_logs $(OUT)/tree/tvm_mobilenet/
+
+lint: $(VENV)/lint.stamp tree  ## style, and the order of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	cd $(OUT)/tree && $(CURDIR)/$(BIN)/lint-imports --no-logo --config $(CURDIR)/pyproject.toml
 
-types: $(VENV)/lint.stamp  ## mypy --strict
-	$(BIN)/mypy
+types: $(VENV)/lint.stamp tree  ## mypy --strict
+	cd $(OUT)/tree && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 
 bench: $(VENV)/bench.stamp  ## this processor against ONNX Runtime, OpenVINO and ncnn
 	@mkdir -p $(OUT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 from pathlib import Path
@@ -61,6 +62,13 @@ def test_another_network_is_flagged(error: float) -> None:
     odd = Row("ncnn", 1, 1.0, 1.0, 1.0, relative_error=error)
     assert report(odd).disagreeing == (odd,)
     assert report().disagreeing == ()
+
+
+def test_a_busy_machine_shows() -> None:
+    made = report()
+    assert not made.disturbed
+    assert not dataclasses.replace(made, peak_spread={1: 1.02, 2: 1.05}).disturbed
+    assert dataclasses.replace(made, peak_spread={1: 1.02, 2: 1.5}).disturbed
 
 
 def test_geometric_mean() -> None:

@@ -13,6 +13,10 @@ OURS = "tvm_mobilenet"
 PEAK = "peak"
 """Name of the worker that measures the processor instead of a network."""
 
+QUIET = 1.1
+"""Spread (p90 over p10) of the peak's time on a machine that does nothing else;
+1.01 to 1.03 on a quiet 2-core Zen 5, 1.3 to 2 beside a test run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -68,6 +72,9 @@ class BenchReport:
         Threads → fused multiply-adds this machine was measured to do, GFLOP/s.
     rows : tuple of Row
         In the order asked for, ours first among each number of threads.
+    peak_spread : dict of int to float
+        Threads → p90 over p10 of the peak's time. Nothing but the machine
+        decides it: far above 1, others were using the processors.
     tolerance : float
         Relative error beyond which a peer does not compute the same network.
     """
@@ -76,7 +83,8 @@ class BenchReport:
     macs: int
     peak_gflops: dict[int, float]
     rows: tuple[Row, ...]
-    tolerance: float = field(default=1e-3)
+    peak_spread: dict[int, float] = field(default_factory=dict)
+    tolerance: float = 1e-3
 
     @property
     def bound_ms(self) -> dict[int, float]:
@@ -98,6 +106,11 @@ class BenchReport:
         """Rows whose output is not ours; their times compare different networks."""
         # Written so that NaN counts as disagreement.
         return tuple(row for row in self.rows if not row.relative_error <= self.tolerance)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the machine was too busy for these times to be worth much."""
+        return any(spread > QUIET for spread in self.peak_spread.values())
 
     def gflops(self, row: Row) -> float:
         """Return the arithmetic speed of a row in GFLOP/s, from its median."""

@@ -141,12 +141,14 @@ def _report(
     folder: Path,
 ) -> BenchReport:
     peaks: dict[int, float] = {}
+    spreads: dict[int, float] = {}
     rows = []
     for worker in started:
         samples = np.array(times[worker.runtime, worker.threads])
         p10, median, p90 = np.quantile(samples, [0.1, 0.5, 0.9])
         if worker.runtime == PEAK:
             peaks[worker.threads] = worker.operations / float(median) / 1e9
+            spreads[worker.threads] = float(p90 / p10)
             continue
         rows.append(
             Row(
@@ -160,7 +162,7 @@ def _report(
                 version=version_of(worker.runtime),
             )
         )
-    return BenchReport(manifest["title"], manifest["macs"], peaks, tuple(rows))
+    return BenchReport(manifest["title"], manifest["macs"], peaks, tuple(rows), spreads)
 
 
 def _difference(folder: Path, worker: Worker) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,11 @@ def bench_artifact(
         print_json(report.to_dict())
     else:
         _print_bench(report)
+    if report.disturbed:
+        print(
+            "warning: other processes used the processors meanwhile; measure again in quiet",
+            file=sys.stderr,
+        )
     _check_agreement(report)
 
 
