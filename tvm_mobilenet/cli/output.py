@@ -35,7 +35,7 @@ def print_table(
     from rich.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
     for column in columns:
         right = column.startswith(">")
         table.add_column(
@@ -48,6 +48,8 @@ def print_table(
     for row in rows:
         # Text, not str: a name in brackets is no markup.
         table.add_row(*(Text(str(cell)) for cell in row))
+    # Not the table's own title, which would be folded to the table's width.
+    console.print(Text(title, style="bold"))
     console.print(table)
     if footer:
         console.print(Text(footer))
