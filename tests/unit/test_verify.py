@@ -114,6 +114,31 @@ def test_a_wrong_output_after_right_layers_is_found() -> None:
         verify(Fake(after=lambda y: y[:, ::-1]), MODEL, WEIGHTS).check()
 
 
+def test_a_confident_network_is_judged_by_its_logits() -> None:
+    """Softmax magnifies what is right to rounding; what is not, it does not excuse."""
+    weights = dict(WEIGHTS)
+    # Two classes tie far above the rest: their shares hang on the last digits of their logits.
+    weights["classifier.weight"] = np.zeros_like(WEIGHTS["classifier.weight"])
+    weights["classifier.weight"][:2] = 0.5
+    weights["classifier.bias"] = np.zeros_like(WEIGHTS["classifier.bias"])
+
+    def off_by(relative: float):
+        signs = np.where(np.arange(10) % 2, 1, -1)
+        module = Fake(
+            weights=weights,
+            spoil={"classifier": lambda y: (y * (1 + relative * signs)).astype(np.float32)},
+        )
+        return verify(module, MODEL, weights)
+
+    report = off_by(3e-6)
+    assert report.relative > 1e-5
+    assert report.tolerance > 1e-5
+    report.check()
+    report = off_by(3e-5)
+    assert report.tolerance == 1e-5
+    assert not report.passed
+
+
 def test_other_weights_fail() -> None:
     with pytest.raises(VerificationError, match="conv1"):
         verify(Fake(weights=initialize(MODEL, seed=4)), MODEL, WEIGHTS).check()
