@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import subprocess
 from collections.abc import Callable
@@ -103,3 +104,20 @@ def test_bench_prints_a_table(run: Run, artifact: Path) -> None:
         r"tvm_mobilenet +[\d.]* +1 +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+%", shown.stdout
     )
     assert re.search(r"1 threads: peak \d+ GFLOP/s, bound \d\.\d{3} ms", shown.stdout)
+
+
+def test_a_file_for_another_machine(run: Run, tmp_path: Path) -> None:
+    """Cross-compiled, described, and refused before anything in it runs."""
+    target = "rpi4" if platform.machine() != "aarch64" else "x86-64-v3"
+    path = tmp_path / "other.so"
+    options = ("--alpha", 0.25, "--resolution", 32, "--classes", 10, "--target", target)
+    made = run("compile", "v1", *options, "-o", path)
+    assert made.returncode == 0, made.stderr
+    assert "not verified" in made.stdout
+    assert "GFLOP/s" not in made.stdout
+    assert json.loads(run("inspect", path, "--json").stdout)["target"]["name"] == target
+    for command in (["run", path, path], ["verify", path], ["bench", path]):
+        failed = run(*command)
+        assert failed.returncode == 2
+        assert f"other.so is for {'aarch64' if target == 'rpi4' else 'x86_64'}" in failed.stderr
+        assert "Traceback" not in failed.stderr

@@ -83,10 +83,11 @@ def bench(
     from tvm_mobilenet.models.weights import of_artifact
     from tvm_mobilenet.runtime.artifact import check_here, read_manifest
 
+    threads, against = tuple(dict.fromkeys(threads)), tuple(dict.fromkeys(against))
     _check_numbers(threads, rounds, seconds)
     check_peers(against)
     manifest = read_manifest(artifact)
-    check_here(manifest)
+    check_here(manifest, os.fspath(artifact))
     tell = progress or (lambda done, total, text: None)
     runtimes = (PEAK, OURS, *against)
     total = len(threads) * len(runtimes) * (rounds + 1)

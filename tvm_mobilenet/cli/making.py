@@ -68,14 +68,13 @@ def _layers_table(
 ) -> tuple[str, list[str], list[list[str]], str]:
     """Return title, columns, rows and footer; times where the report has them."""
     timed = report.microseconds is not None
-    columns = ["layers", "operator", "schedule", "knobs from", "knobs", "output", ">MMACs"]
+    columns = ["layers", "schedule", "knobs from", "~knobs", "output", ">MMACs"]
     if timed:
         columns += [">us", ">GFLOP/s", ">share"]
     rows = []
     for kernel in report.rows:
         row = [
             " + ".join(kernel.layers),
-            kernel.operator,
             kernel.schedule,
             kernel.source,
             " ".join(f"{knob}={value}" for knob, value in kernel.knobs.items()),
@@ -142,5 +141,5 @@ def inspect_artifact(artifact: Path, as_json: bool) -> None:
             facts[f"{role[:-1]} {tensor['name']}"] = (
                 f"{shape(tensor['shape'])} {tensor['dtype']} {tensor['layout']}"
             )
-    print_table(str(artifact), ["", ""], list(facts.items()))
+    print_table(str(artifact), ["", "~"], list(facts.items()))
     print_table(*_layers_table(report_of(manifest), _target_text(manifest)))

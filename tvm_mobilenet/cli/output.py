@@ -23,7 +23,8 @@ def print_table(
     title : str
         Printed above.
     columns : sequence of str
-        Headings; a heading that starts with ``">"`` aligns its column right.
+        Headings; ``">"`` in front aligns a column right, ``"~"`` lets it wrap
+        where the terminal is narrow.
     rows : sequence of sequence
         Cells, shown by ``str``.
     footer : str
@@ -37,12 +38,10 @@ def print_table(
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
     table = Table(box=SIMPLE_HEAD)
     for column in columns:
-        right = column.startswith(">")
         table.add_column(
-            column.removeprefix(">"),
-            justify="right" if right else "left",
-            # Numbers stay whole on a narrow terminal; names give way.
-            no_wrap=right,
+            column.lstrip(">~"),
+            justify="right" if column.startswith(">") else "left",
+            no_wrap=not column.startswith("~"),
             overflow="fold",
         )
     for row in rows:

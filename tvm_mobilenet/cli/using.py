@@ -47,7 +47,7 @@ def run_images(
         return
     for image, milliseconds, best in results:
         rows = [[name, f"{100 * p:.2f} %"] for name, p in best]
-        print_table(f"{image}  ({milliseconds:.2f} ms)", ["class", ">probability"], rows)
+        print_table(f"{image}  ({milliseconds:.2f} ms)", ["~class", ">probability"], rows)
     if str(module.manifest["weights"]["source"]).startswith("seed:"):
         print("The weights are random: these classes mean nothing. Compile with --weights.")
     elif known is None:
