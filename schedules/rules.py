@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tvm import IRModule
+from tvm.s_tir import Schedule
 from tvm_mobilenet.schedules.cpu.conv import schedule_conv
 from tvm_mobilenet.schedules.cpu.depthwise import schedule_depthwise
 from tvm_mobilenet.schedules.cpu.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.cpu.pointwise import schedule_pointwise
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, with_prefetches
 from tvm_mobilenet.schedules.knobs import Knobs
+
 from tvm_mobilenet.target import TargetSpec
 
 OPERATOR = "tvm_mobilenet.operator"
-OUT_WIDTH = "tvm_mobilenet.out_width"
+"""Function attribute that says which schedule it wants."""
+
+Rule = Callable[[Any, Knobs, TargetSpec], list[Prefetch]]
+
+CPU: dict[str, Rule] = {
+    "conv": schedule_conv,
+    "dense": schedule_dense,
+    "depthwise": schedule_depthwise,
+    "pointwise": schedule_pointwise,
+    "pool": schedule_pool,
+}
+"""Operator to schedule, for processors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +68,11 @@ def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
     KnobError
         The knobs do not fit the schedule.
     """
-    from tvm import IRModule
-    from tvm.s_tir import Schedule
-
-    attrs = func.attrs or {}
-    operator = str(attrs.get(OPERATOR, ""))
-    sch = Schedule(IRModule({"main": func}))
-    if operator == "pointwise":
-        schedule_pointwise(sch, knobs, target)
-    elif operator == "depthwise":
-        schedule_depthwise(sch, knobs, target, int(attrs[OUT_WIDTH]))
-    elif operator == "conv":
-        schedule_conv(sch, knobs, target, int(attrs[OUT_WIDTH]))
-    elif operator == "pool":
-        schedule_pool(sch, knobs, target)
-    elif operator == "dense":
-        schedule_dense(sch, knobs, target)
-    else:
+    operator = str((func.attrs or {}).get(OPERATOR, ""))
+    rule = CPU.get(operator)
+    if rule is None:
         return None
+    sch = Schedule(IRModule({"main": func}))
+    prefetches = rule(sch, knobs, target)
     knobs.finish()
-    return Scheduled(sch.mod["main"], f"cpu.{operator}")
+    return Scheduled(with_prefetches(sch, sch.mod["main"], prefetches), f"cpu.{operator}")

@@ -28,15 +28,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.micro_kernel import extent, keep_in_registers, write_back
+from tvm_mobilenet.schedules.cpu.micro_kernel import (
+    extent,
+    keep_in_registers,
+    out_width,
+    write_back,
+)
 from tvm_mobilenet.schedules.cpu.pointwise import choose_tile
+from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch
 from tvm_mobilenet.schedules.cpu.threads import share
 from tvm_mobilenet.schedules.cpu.tile import best_tile
 from tvm_mobilenet.schedules.knobs import Knobs
+
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec, out_width: int) -> None:
+def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     """Schedule a full convolution.
 
     Parameters
@@ -44,22 +51,26 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec, out_width: int) ->
     sch : s_tir.Schedule
         Over the function of a conv workload.
     knobs : Knobs
-        ``vectors`` and ``pixels``: accumulators; ``threads``: all or one.
+        ``vectors`` and ``pixels``: accumulators; ``prefetch``: none or input;
+        ``threads``: all or one.
     target : TargetSpec
-    out_width : int
-        Pixels in a row of the output.
+
+    Returns
+    -------
+    list of Prefetch
     """
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, p, c = sch.get_loops(out)
     batch, blocks, pixels, lanes = (extent(sch, loop) for loop in (n, o, p, c))
-    rows = pixels // out_width
+    width = out_width(sch)
+    rows = pixels // width
     steps = 1
     for loop in sch.get_loops(accumulate)[-3:]:
         steps *= extent(sch, loop)
 
-    best = best_tile(out_width, blocks, steps, target, batch, rows)
-    tile = choose_tile(knobs, best, out_width, blocks, target)
-    row, column = sch.split(p, [rows, out_width])
+    best = best_tile(width, blocks, steps, target, batch, rows)
+    tile = choose_tile(knobs, best, width, blocks, target)
+    row, column = sch.split(p, [rows, width])
     tile_loop, pixel = sch.split(column, [None, tile.pixels])
     group, vector = sch.split(o, [None, tile.vectors])
     sch.reorder(n, row, group, tile_loop, pixel, vector, c)
@@ -67,6 +78,19 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec, out_width: int) ->
     sch.compute_at(accumulate, tile_loop, preserve_unit_loops=True)
     vectors, tile_pixels, tile_lanes, i, r, q = sch.get_loops(accumulate)[-6:]
     sch.compute_inline(sch.get_sblock("padded"))
-    share(sch, units, batch * blocks * pixels * lanes * steps, batch * rows, knobs, target)
+    share(sch, units, batch * blocks * pixels * lanes * steps, knobs, target)
     keep_in_registers(sch, accumulate, [i, r, q], [tile_pixels, vectors], tile_lanes)
     write_back(sch, [pixel, vector], c)
+    if knobs.choice("prefetch", ["none", "input"], "input") == "none":
+        return []
+    _, channels, height, in_width = (int(size) for size in sch.mod["main"].params[0].ty.shape)
+    stride = max(round(height / rows), 1)
+
+    def next_rows(unit: Any, line: Any) -> list[tuple[Any, ...]]:
+        return [
+            (unit // rows, channel, (unit % rows + 1) * stride + i + 1, line * LINE)
+            for channel in range(channels)
+            for i in range(stride)
+        ]
+
+    return [Prefetch(units, 0, next_rows, [units], -(-in_width // LINE))]

@@ -31,13 +31,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.micro_kernel import extent, keep_in_registers, write_back
+from tvm_mobilenet.schedules.cpu.micro_kernel import (
+    extent,
+    keep_in_registers,
+    out_width,
+    write_back,
+)
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.cpu.threads import imbalance, share
 from tvm_mobilenet.schedules.knobs import Knobs
+
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec, out_width: int) -> None:
+def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     """Schedule a depthwise convolution.
 
     Parameters
@@ -48,17 +55,21 @@ def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec, out_width: in
         ``pixels``: accumulators; ``row_groups``: pieces that a map is cut into;
         ``threads``: all or one.
     target : TargetSpec
-    out_width : int
-        Pixels in a row of the output.
+
+    Returns
+    -------
+    list of Prefetch
+        None: the map is one stream, which hardware follows.
     """
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, p, c = sch.get_loops(out)
     batch, blocks, pixels, lanes = (extent(sch, loop) for loop in (n, o, p, c))
-    rows = pixels // out_width
+    width = out_width(sch)
+    rows = pixels // width
     *_, r_extent, q_extent = (extent(sch, loop) for loop in sch.get_loops(accumulate))
 
-    most = min(8 if target.registers >= 32 else 5, out_width)
-    tile = knobs.choice("pixels", range(1, most + 1), row_tile(out_width, most))
+    most = min(8 if target.registers >= 32 else 5, width)
+    tile = knobs.choice("pixels", range(1, most + 1), row_tile(width, most))
     options = range(1, rows + 1)
     groups = knobs.choice(
         "row_groups",
@@ -69,7 +80,7 @@ def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec, out_width: in
         ),
     )
 
-    row, column = sch.split(p, [rows, out_width])
+    row, column = sch.split(p, [rows, width])
     row_group, row = sch.split(row, [groups, None])
     tile_loop, pixel = sch.split(column, [None, tile])
     sch.reorder(n, o, row_group, row, tile_loop, pixel, c)
@@ -78,11 +89,12 @@ def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec, out_width: in
     tile_pixels, tile_lanes, r, q = sch.get_loops(accumulate)[-4:]
     sch.compute_inline(sch.get_sblock("padded"))
     macs = batch * blocks * pixels * lanes * r_extent * q_extent
-    share(sch, units, macs, batch * blocks * groups, knobs, target)
+    share(sch, units, macs, knobs, target)
     sch.unroll(r)
     sch.unroll(q)
     keep_in_registers(sch, accumulate, [r, q], [tile_pixels], tile_lanes)
     write_back(sch, [pixel], c)
+    return []
 
 
 def row_tile(width: int, most: int) -> int:

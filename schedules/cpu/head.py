@@ -22,12 +22,14 @@ from __future__ import annotations
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.micro_kernel import extent, keep_in_registers
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.cpu.threads import share
 from tvm_mobilenet.schedules.knobs import Knobs
+
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
+def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     """Schedule a global average pool.
 
     Parameters
@@ -37,6 +39,11 @@ def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
     knobs : Knobs
         ``threads``: all or one.
     target : TargetSpec
+
+    Returns
+    -------
+    list of Prefetch
+        None: there is one long stream.
     """
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, z, c = sch.get_loops(out)
@@ -44,12 +51,13 @@ def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
     units = sch.fuse(n, o)
     sch.compute_at(accumulate, z, preserve_unit_loops=True)
     tile_lanes, p = sch.get_loops(accumulate)[-2:]
-    share(sch, units, batch * blocks * lanes * extent(sch, p), batch * blocks, knobs, target)
+    share(sch, units, batch * blocks * lanes * extent(sch, p), knobs, target)
     keep_in_registers(sch, accumulate, [p], [], tile_lanes)
     sch.vectorize(c)
+    return []
 
 
-def schedule_dense(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
+def schedule_dense(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     """Schedule a classifier.
 
     Parameters
@@ -60,6 +68,11 @@ def schedule_dense(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
         ``images``: images that share a pass over the weights; ``threads``: all
         or one.
     target : TargetSpec
+
+    Returns
+    -------
+    list of Prefetch
+        None: there is one long stream.
     """
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     batch, blocks, width, depth = (extent(sch, loop) for loop in sch.get_loops(accumulate))
@@ -73,14 +86,8 @@ def schedule_dense(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
     outer, steps = sch.split(k, [None, inner])
     sch.reorder(group, o, outer, steps, image, c)
     units = sch.fuse(group, o)
-    share(
-        sch,
-        units,
-        batch * blocks * width * depth,
-        -(-batch // images) * blocks,
-        knobs,
-        target,
-    )
+    share(sch, units, batch * blocks * width * depth, knobs, target)
     sch.reverse_compute_at(out, units, preserve_unit_loops=True)
     keep_in_registers(sch, accumulate, [outer, steps], [image], c)
     sch.vectorize(sch.get_loops(out)[-1])
+    return []

@@ -9,6 +9,15 @@ Loop = Any
 Block = Any
 
 
+OUT_WIDTH = "tvm_mobilenet.out_width"
+"""Function attribute: pixels in a row of the output, to unflatten the pixel axis."""
+
+
+def out_width(sch: Any) -> int:
+    """Return the pixels in a row of the output map."""
+    return int(sch.mod["main"].attrs[OUT_WIDTH])
+
+
 def extent(sch: Any, loop: Loop) -> int:
     """Return the extent of a loop, in iterations."""
     return int(sch.get(loop).extent)

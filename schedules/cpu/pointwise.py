@@ -33,6 +33,7 @@ from __future__ import annotations
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.micro_kernel import extent, keep_in_registers, write_back
+from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch
 from tvm_mobilenet.schedules.cpu.threads import imbalance, share
 from tvm_mobilenet.schedules.cpu.tile import (
     MAX_PIXELS,
@@ -43,10 +44,16 @@ from tvm_mobilenet.schedules.cpu.tile import (
     fits,
 )
 from tvm_mobilenet.schedules.knobs import Knobs
+
 from tvm_mobilenet.target import TargetSpec
 
+_MANY_STREAMS = 128
+"""Reduction steps from which prefetching pays: eight streams of AVX-512 blocks."""
 
-def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
+_FEW_TILES = 32
+
+
+def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     """Schedule a pointwise convolution.
 
     Parameters
@@ -54,9 +61,13 @@ def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
     sch : s_tir.Schedule
         Over the function of a pointwise workload.
     knobs : Knobs
-        ``tile``: pixels x vectors in registers; ``chunks``: pieces that the
-        pixels are cut into; ``threads``: all or one.
+        ``vectors`` and ``pixels``: accumulators; ``chunks``: pieces that the pixels
+        are cut into; ``prefetch``: none, input or weights; ``threads``: all or one.
     target : TargetSpec
+
+    Returns
+    -------
+    list of Prefetch
     """
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, p, c = sch.get_loops(out)
@@ -80,10 +91,50 @@ def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
     units = sch.fuse(n, chunk, group)
     sch.compute_at(accumulate, tile_loop, preserve_unit_loops=True)
     vectors, tile_pixels, tile_lanes, k = sch.get_loops(accumulate)[-4:]
-    outer, inner = sch.split(k, [None, _inner_steps(depth, lanes)])
-    share(sch, units, batch * blocks * pixels * lanes * depth, batch * chunks * groups, knobs, target)
+    steps = _inner_steps(depth, lanes)
+    outer, inner = sch.split(k, [None, steps])
+    share(sch, units, batch * blocks * pixels * lanes * depth, knobs, target)
     keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
     write_back(sch, [pixel, vector], c)
+
+    tiles = -(-pixels // tile.pixels) // chunks
+    default = _what_to_prefetch(pixels, depth, tiles, target)
+    choice = knobs.choice("prefetch", ["none", "input", "weights"], default)
+    loops = [units, tile_loop, outer]
+    if choice == "input":
+        in_block = int(sch.mod["main"].params[0].ty.shape[-1])
+
+        def next_tile(unit: Any, at: Any, step: Any) -> list[tuple[Any, ...]]:
+            first = (unit // groups % chunks * tiles + at + 1) * tile.pixels
+            image, block = unit // (groups * chunks), step * steps // in_block
+            apart = max(LINE // in_block, 1)
+            return [(image, block, first + i, 0) for i in range(0, tile.pixels, apart)]
+
+        return [Prefetch(outer, 0, next_tile, loops)]
+    if choice == "weights":
+        rows = max(LINE // lanes, 1)
+        each = -(-tile.vectors * depth // (rows * tiles * (depth // steps)))
+
+        def next_group(unit: Any, at: Any, step: Any) -> list[tuple[Any, ...]]:
+            first = (at * (depth // steps) + step) * each
+            group = (unit + 1) % groups * tile.vectors
+            places = [(first + i) * rows for i in range(each)]
+            return [(group + place // depth, place % depth, 0) for place in places]
+
+        return [Prefetch(outer, 1, next_group, loops)]
+    return []
+
+
+def _what_to_prefetch(pixels: int, depth: int, tiles: int, target: TargetSpec) -> str:
+    """Prefetch what is read for the first time faster than it arrives.
+
+    A map that fills half of L2 comes from beyond it, in one stream per channel
+    block: hardware follows few. Where few tiles share a weight panel, the first of
+    them would wait for it.
+    """
+    if depth >= _MANY_STREAMS and 4 * depth * pixels * 2 >= target.l2_bytes > 0:
+        return "input"
+    return "weights" if depth >= _MANY_STREAMS and tiles <= _FEW_TILES else "none"
 
 
 def choose_tile(knobs: Knobs, best: Tile, pixels: int, blocks: int, target: TargetSpec) -> Tile:
@@ -121,7 +172,7 @@ def _uneven(units: int, cores: int) -> tuple[float, int]:
 
 
 def _inner_steps(depth: int, lanes: int) -> int:
-    """Steps whose broadcasts lie in one channel block: no address arithmetic inside."""
+    """Return how many steps have their broadcasts in one channel block."""
     steps = max(lanes, 8)
     while depth % steps:
         steps //= 2

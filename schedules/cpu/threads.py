@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tvm_mobilenet.schedules.knobs import Knobs
+
 from tvm_mobilenet.target import TargetSpec
 
 _SERIAL_MACS = 400_000
@@ -28,7 +29,7 @@ def imbalance(units: int, cores: int) -> float:
     return -(-units // cores) * cores / units
 
 
-def share(sch: Any, loop: Any, macs: int, units: int, knobs: Knobs, target: TargetSpec) -> None:
+def share(sch: Any, loop: Any, macs: int, knobs: Knobs, target: TargetSpec) -> None:
     """Run a loop of independent units on all threads, where that pays.
 
     Parameters
@@ -36,12 +37,13 @@ def share(sch: Any, loop: Any, macs: int, units: int, knobs: Knobs, target: Targ
     sch : s_tir.Schedule
     loop : LoopRV
         The outermost loop.
-    macs, units : int
-        Multiply-adds of the whole kernel, and iterations of the loop.
+    macs : int
+        Multiply-adds of the whole kernel.
     knobs : Knobs
         Asked for ``"threads"``: ``"all"`` or ``"one"``.
     target : TargetSpec
     """
+    units = int(sch.get(loop).extent)
     pays = target.cores > 1 and units > 1 and macs >= _SERIAL_MACS
     if knobs.choice("threads", ["all", "one"], "all" if pays else "one") == "all":
         sch.parallel(loop)

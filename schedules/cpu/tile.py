@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_mobilenet.schedules.cpu.threads import imbalance
+
 from tvm_mobilenet.target import TargetSpec
 
 _PIPES = 2
@@ -94,7 +95,7 @@ def chunk_options(pixels: int, tile: Tile) -> list[int]:
     return [i for i in range(1, min(tiles, 64) + 1) if tiles % i == 0]
 
 
-def best_tile(
+def best_tile(  # noqa: PLR0917  sizes, from outer to inner
     pixels: int, blocks: int, depth: int, target: TargetSpec, batch: int = 1, rows: int = 0
 ) -> Tile:
     """Choose the register tile with the fewest predicted cycles on the slowest thread.

@@ -12,7 +12,7 @@ from tvm_mobilenet.compute.workload import Workload
 
 
 def conv(work: Workload) -> list[Any]:
-    """Define ``out[o, y, x] = act(sum_irq data[i, y*s + r, x*s + q] * weight[i, r, q, o] + bias[o])``.
+    """Define ``out[o, y, x] = act(sum data[i, y*s + r, x*s + q] * weight[i, r, q, o] + bias[o])``.
 
     Parameters
     ----------

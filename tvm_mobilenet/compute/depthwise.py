@@ -12,7 +12,7 @@ from tvm_mobilenet.compute.workload import Workload
 
 
 def depthwise(work: Workload) -> list[Any]:
-    """Define ``out[c, y, x] = act(sum_rq data[c, y*s + r, x*s + q] * weight[c, r, q] + bias[c])``.
+    """Define ``out[c, y, x] = act(sum data[c, y*s + r, x*s + q] * weight[c, r, q] + bias[c])``.
 
     Parameters
     ----------
@@ -31,9 +31,7 @@ def depthwise(work: Workload) -> list[Any]:
     data = te.placeholder((work.batch, blocks, work.in_pixels, block), name="data")
     weight = te.placeholder((blocks, kh * kw, block), name="weight")
     bias = te.placeholder((blocks, block), name="bias")
-    window = padded(
-        work, (work.batch, blocks), lambda n, o, y, x, c: data[n, o, y * width + x, c]
-    )
+    window = padded(work, (work.batch, blocks), lambda n, o, y, x, c: data[n, o, y * width + x, c])
     r, q = te.reduce_axis((0, kh), name="r"), te.reduce_axis((0, kw), name="q")
     acc = te.compute(
         (work.batch, blocks, work.out_pixels, block),

@@ -123,9 +123,7 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
             return var
         return to_blocked(self._plain(var), shape, block)
 
-    def _lower(
-        self, found: _Composite, source: Any, out_shape: tuple[int, ...]
-    ) -> tuple[Any, int]:
+    def _lower(self, found: _Composite, source: Any, out_shape: tuple[int, ...]) -> tuple[Any, int]:
         """Return the call of a kernel and the block of its result (0: plain)."""
         in_shape = _shape(source)
         work = _workload(found, in_shape, out_shape, self._target)
@@ -149,13 +147,9 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
         arguments = [self.builder_.normalize(a) for a in arguments]
         plain = work.operator == "dense"
         result = (
-            out_shape
-            if plain
-            else (work.batch, work.out_blocks, work.out_pixels, work.out_block)
+            out_shape if plain else (work.batch, work.out_blocks, work.out_pixels, work.out_block)
         )
-        value = relax.call_tir(
-            self._kernel(work), arguments, relax.TensorType(result, "float32")
-        )
+        value = relax.call_tir(self._kernel(work), arguments, relax.TensorType(result, "float32"))
         return value, 0 if plain else work.out_block
 
     def _kernel(self, work: Workload) -> Any:

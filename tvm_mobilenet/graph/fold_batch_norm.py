@@ -1,7 +1,8 @@
 """Phase 1: batch norm becomes a scale of the convolution's weights and a bias.
 
-    gamma * (conv(x, w) - mean) / sqrt(variance + eps) + beta
-  = conv(x, w * s) + (beta - mean * s),  s = gamma / sqrt(variance + eps)
+``gamma * (conv(x, w) - mean) / sqrt(variance + eps) + beta`` is
+``conv(x, w * s) + (beta - mean * s)`` with ``s = gamma / sqrt(variance + eps)``
+(arXiv 1502.03167, section 3.1).
 """
 
 from __future__ import annotations
@@ -39,9 +40,7 @@ def fold_batch_norm(mod: Any) -> Any:
     pattern = dpl.is_tuple_get_item(norm, 0)
 
     def rewrite(_: Any, found: Any) -> Any:
-        gamma, beta, mean, variance = (
-            array_of(found[s]).astype(np.float64) for s in statistics
-        )
+        gamma, beta, mean, variance = (array_of(found[s]).astype(np.float64) for s in statistics)
         scale = gamma / np.sqrt(variance + float(found[norm].attrs.epsilon))
         before = array_of(found[bias]).reshape(-1) if bias in found else 0.0
         folded_weight = array_of(found[weight]) * scale[:, None, None, None]

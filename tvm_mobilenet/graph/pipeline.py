@@ -118,4 +118,3 @@ def _dump(mod: Any, folder: Path | None, number: int, name: str) -> None:
         raise OutputError(
             f"cannot write the IR to {path}: {error.strerror}", "name a folder you can write to"
         ) from None
-

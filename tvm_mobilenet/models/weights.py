@@ -21,7 +21,18 @@ from tvm_mobilenet.models.files import written_aside
 from tvm_mobilenet.models.initialization import initialize
 from tvm_mobilenet.models.spec import Model
 
-__all__ = ["FORMATS", "Weights", "digest", "from_source", "initialize", "load", "of_artifact", "save", "validate"]
+__all__ = [
+    "FORMATS",
+    "SEED",
+    "Weights",
+    "digest",
+    "from_source",
+    "initialize",
+    "load",
+    "of_artifact",
+    "save",
+    "validate",
+]
 
 Weights = dict[str, NDArray[Any]]
 """Full parameter name to array; float32 wherever this module made it."""
