@@ -163,16 +163,14 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
 
     from tvm_mobilenet.graph.codegen import generate
     from tvm_mobilenet.graph.pipeline import lower
-    from tvm_mobilenet.runtime.artifact import manifest_source, write_manifest
+    from tvm_mobilenet.runtime.artifact import write_manifest
 
     lowered = lower(model, arrays, spec, lambda _: None, Path(dump_ir) if dump_ir else None)
     manifest = _manifest(model, spec, lowered, source, weight_files.digest(arrays))
     folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
     compiled = Compiled(manifest, folder)
     room = _ROOM * len(str(manifest)) + 4096
-    manifest["activation_bytes"] = generate(
-        lowered, spec, linker, manifest_source(room), compiled.path
-    )
+    manifest["activation_bytes"] = generate(lowered, spec, linker, room, compiled.path)
     compiled.manifest = write_manifest(compiled.path, manifest)
     if verify and _runs_here(manifest):
         from tvm_mobilenet.verify import verify as verify_module
