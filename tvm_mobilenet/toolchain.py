@@ -22,8 +22,6 @@ from pathlib import Path
 from tvm_mobilenet.errors import OutputError, TargetError, ToolchainError
 from tvm_mobilenet.target import TargetSpec, host_machine
 
-# Debian's prefix of the cross compiler, its package, and zig's name of the target. glibc 2.28
-# (Debian 10, RHEL 8) is what TVM's own wheels ask for: no board that runs them has an older one.
 _CROSS = {
     "x86_64": ("x86_64-linux-gnu", "gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"),
     "aarch64": ("aarch64-linux-gnu", "gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"),
@@ -33,7 +31,8 @@ _CROSS = {
 """Machine to prefix of its tools, and Debian's packages of its compiler and C library."""
 
 _GLIBC = "2.28"
-"""What zig links against: Debian 10, RHEL 8 and later have it."""
+"""What zig links against (Debian 10, RHEL 8): TVM's own wheels ask for it, so no board
+that runs them has an older one."""
 
 _PIP = "pip install 'tvm-mobilenet[cross]'"
 # expf and its like come from libm, named only if something is used of it.
@@ -154,7 +153,8 @@ def find_linker(spec: TargetSpec) -> Linker:
         )
     raise ToolchainError(
         f"nothing here links for {spec.triple}",
-        f"install the cross compiler (Debian: apt install {package}), or {_PIP}",
+        f"install the cross compiler and its C library (Debian: apt install {package} "
+        f"{libraries}), or {_PIP}",
     )
 
 
