@@ -32,15 +32,33 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
     extent,
     keep_in_registers,
     out_width,
+    peel_tail,
     write_back,
 )
 from tvm_mobilenet.schedules.cpu.pointwise import choose_tile
 from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch
 from tvm_mobilenet.schedules.cpu.threads import share
-from tvm_mobilenet.schedules.cpu.tile import best_tile
+from tvm_mobilenet.schedules.cpu.tile import Tile, best_tile
 from tvm_mobilenet.schedules.knobs import Knobs
 
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import Isa, TargetSpec
+
+_SPARE: dict[Isa, int] = {
+    "avx512": 3,
+    "avx2": 2,
+    "sse": 6,
+    "neon": 7,
+    "neon32": 6,
+    "scalar": 7,
+}
+"""As in ``tile``, beside a register for each pixel's input, which may be border."""
+
+
+def _fits(tile: Tile, target: TargetSpec) -> bool:
+    weights, inputs = tile.vectors, tile.pixels
+    used = tile.pixels * tile.vectors + weights + inputs + _SPARE[target.isa]
+    # A lone vector with many pixels spills as well: LLVM then unrolls the taps.
+    return used <= target.registers and tile.pixels <= target.registers // 4
 
 
 def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
@@ -68,8 +86,8 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     for loop in sch.get_loops(accumulate)[-3:]:
         steps *= extent(sch, loop)
 
-    best = best_tile(width, blocks, steps, target, batch, rows)
-    tile = choose_tile(knobs, best, width, blocks, target)
+    best = best_tile(width, blocks, steps, target, batch, rows, _fits)
+    tile = choose_tile(knobs, best, width, blocks, target, _fits)
     row, column = sch.split(p, [rows, width])
     tile_loop, pixel = sch.split(column, [None, tile.pixels])
     group, vector = sch.split(o, [None, tile.vectors])
@@ -81,6 +99,7 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     share(sch, units, batch * blocks * pixels * lanes * steps, knobs, target)
     keep_in_registers(sch, accumulate, [i, r, q], [tile_pixels, vectors], tile_lanes)
     write_back(sch, [pixel, vector], c)
+    peel_tail(sch, tile_loop)
     if knobs.choice("prefetch", ["none", "input"], "input") == "none":
         return []
     _, channels, height, in_width = (int(size) for size in sch.mod["main"].params[0].ty.shape)
