@@ -20,7 +20,7 @@ from typing import Any
 
 from tvm import tirx
 from tvm.s_tir.stmt import SBlock, SBlockRealize
-from tvm.tirx import For, SeqStmt
+from tvm.tirx import For, ForKind, SeqStmt
 
 _READ, _KEEP, _DATA = 0, 3, 1
 
@@ -44,15 +44,15 @@ class Prefetch:
     variables : sequence of LoopRV
         Loops whose variables the indices are made of.
     repeat : int
-        Where above 1, a loop of this extent around the prefetches; its variable is
-        the last argument of `indices`.
+        Unless 0, a loop of this extent around the prefetches; its variable is the
+        last argument of `indices`.
     """
 
     loop: Any
     parameter: int
     indices: Callable[..., Sequence[tuple[Any, ...]]]
     variables: Sequence[Any]
-    repeat: int = 1
+    repeat: int = 0
 
 
 def with_prefetches(sch: Any, func: Any, prefetches: Sequence[Prefetch]) -> Any:
@@ -81,11 +81,12 @@ def with_prefetches(sch: Any, func: Any, prefetches: Sequence[Prefetch]) -> Any:
 def _statements(sch: Any, func: Any, prefetch: Prefetch) -> list[Any]:
     buffer = func.params[prefetch.parameter]
     variables = [sch.get(loop).loop_var for loop in prefetch.variables]
-    if prefetch.repeat == 1:
+    if prefetch.repeat == 0:
         return [_statement(buffer, index) for index in prefetch.indices(*variables)]
     line = tirx.Var("line", "int32")
     body = [_statement(buffer, index) for index in prefetch.indices(*variables, line)]
-    return [tirx.For(line, 0, prefetch.repeat, tirx.stmt.ForKind.SERIAL, tirx.SeqStmt(body))]
+    together = body[0] if len(body) == 1 else SeqStmt(body)
+    return [For(line, 0, prefetch.repeat, ForKind.SERIAL, together)]
 
 
 def _statement(buffer: Any, index: tuple[Any, ...]) -> Any:
