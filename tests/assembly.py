@@ -63,6 +63,8 @@ class Loop:
 
     Attributes
     ----------
+    function : str
+        Whose loop it is: the kernel, if TVM made it from a kernel's body.
     label : str
         Of its first block.
     body : list of str
@@ -72,6 +74,7 @@ class Loop:
         Registers that the function points into its stack.
     """
 
+    function: str
     label: str
     body: list[str]
     machine: str
@@ -140,7 +143,11 @@ def functions(assembly: str, machine: str) -> dict[str, list[str]]:
 
 def innermost_loops(assembly: str, machine: str) -> Iterator[Loop]:
     """List the innermost loops of every function of an assembly file."""
-    for lines in functions(assembly, machine).values():
+    kernel = ""
+    for name, lines in functions(assembly, machine).items():
+        # A kernel's parallel part is a function of its own, behind it and without its name.
+        if not name.startswith(".L"):
+            kernel = name.removesuffix("_compute_")
         instructions = [line for line in lines if not _LABEL.match(line)]
         matches = (_INTO_STACK[machine].match(i) for i in instructions)
         pointers = frozenset(match[1] for match in matches if match)
@@ -150,7 +157,7 @@ def innermost_loops(assembly: str, machine: str) -> Iterator[Loop]:
             if any(other != header and inner <= members for other, inner in loops.items()):
                 continue
             body = [i for block in blocks if block.label in members for i in block.instructions]
-            yield Loop(header, body, machine, pointers)
+            yield Loop(kernel, header, body, machine, pointers)
 
 
 def _blocks(lines: list[str], machine: str) -> list[_Block]:
