@@ -118,7 +118,9 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
 
     def _in_blocks(self, source: Any, shape: tuple[int, ...], block: int) -> Any:
         """Return a source's value in blocks, converted only if nobody did."""
-        var = self.get_var_remap(source) if isinstance(source, relax.DataflowVar) else source
+        var = (
+            super().visit_dataflow_var_(source) if isinstance(source, relax.DataflowVar) else source
+        )
         if self._blocked.get(var, (None, 0))[1] == block:
             return var
         return to_blocked(self._plain(var), shape, block)
