@@ -54,9 +54,7 @@ def phases() -> dict[str, Any]:
     found["pack_weights"] = pack_weights(found["block_layout"])
     target = tvm.target.Target(TARGET.tvm_dict())
     found["legalize_rest"] = _legalize_rest(found["pack_weights"], target)
-    found["schedule_kernels"], _ = schedule_kernels(
-        found["legalize_rest"], TARGET, lambda _: None
-    )
+    found["schedule_kernels"], _ = schedule_kernels(found["legalize_rest"], TARGET, lambda _: None)
     return found
 
 

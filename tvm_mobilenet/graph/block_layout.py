@@ -196,8 +196,10 @@ def _workload(
     kernel = _shape(found.anchor.args[1])[2:]
     strides = tuple(int(s) for s in attrs.strides)
     padding = tuple(int(p) for p in attrs.padding)
-    depthwise = int(attrs.groups) > 1
     plain = kernel == (1, 1) and strides == (1, 1) and not any(padding)
+    # A lone channel is one group of one: of what computes the same, take what reads blocks.
+    alone = channels == out_channels == 1 and not plain
+    depthwise = int(attrs.groups) > 1 or alone
     return Workload(
         "depthwise" if depthwise else "pointwise" if plain else "conv",
         n,
