@@ -74,7 +74,8 @@ def table(reports: list[BenchReport], threads: int) -> list[str]:
         fastest.append(ratio)
         peers = " | ".join(f"{rows[name].median_ms:.3f}" for name in PEERS)
         lines.append(
-            f"| {report.model.removeprefix('MobileNet ')}{' †' * report.disturbed} | {report.bound_ms[threads]:.3f} "
+            f"| {report.model.removeprefix('MobileNet ')}{' †' * report.disturbed} "
+            f"| {report.bound_ms[threads]:.3f} "
             f"| **{rows[OURS].median_ms:.3f}** | {report.share(rows[OURS]):.0%} "
             f"| {peers} | {ratio:.3f} |"
         )
