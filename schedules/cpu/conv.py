@@ -93,4 +93,16 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
             for i in range(stride)
         ]
 
-    return [Prefetch(units, 0, next_rows, [units], -(-in_width // LINE))]
+    found = [Prefetch(units, 0, next_rows, [units], -(-in_width // LINE))]
+    ahead = knobs.choice("out_ahead", [0, 1, 2, 3, 4], 2)
+    if ahead:
+        def next_out(unit: Any, at: Any) -> list[tuple[Any, ...]]:
+            first = (unit % rows + ahead) * width
+            return [
+                (unit // rows, block, first + at * tile.pixels + i, 0)
+                for block in range(blocks)
+                for i in range(tile.pixels)
+            ]
+
+        found.append(Prefetch(tile_loop, 3, next_out, [units, tile_loop], write=True))
+    return found

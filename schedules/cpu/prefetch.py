@@ -22,7 +22,7 @@ from tvm import tirx
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 from tvm.tirx import For, SeqStmt
 
-_READ, _KEEP, _DATA = 0, 3, 1
+_READ, _WRITE, _KEEP, _DATA = 0, 1, 3, 1
 
 LINE = 16
 """float32 elements in a cache line of 64 bytes."""
@@ -46,6 +46,8 @@ class Prefetch:
     repeat : int
         Where above 1, a loop of this extent around the prefetches; its variable is
         the last argument of `indices`.
+    write : bool
+        Whether the lines will be written: they are then fetched for ownership.
     """
 
     loop: Any
@@ -53,6 +55,7 @@ class Prefetch:
     indices: Callable[..., Sequence[tuple[Any, ...]]]
     variables: Sequence[Any]
     repeat: int = 1
+    write: bool = False
 
 
 def with_prefetches(sch: Any, func: Any, prefetches: Sequence[Prefetch]) -> Any:
@@ -82,15 +85,16 @@ def _statements(sch: Any, func: Any, prefetch: Prefetch) -> list[Any]:
     buffer = func.params[prefetch.parameter]
     variables = [sch.get(loop).loop_var for loop in prefetch.variables]
     if prefetch.repeat == 1:
-        return [_statement(buffer, index) for index in prefetch.indices(*variables)]
+        return [_statement(buffer, index, prefetch.write) for index in prefetch.indices(*variables)]
     line = tirx.Var("line", "int32")
-    body = [_statement(buffer, index) for index in prefetch.indices(*variables, line)]
+    body = [_statement(buffer, index, prefetch.write) for index in prefetch.indices(*variables, line)]
     return [tirx.For(line, 0, prefetch.repeat, tirx.stmt.ForKind.SERIAL, tirx.SeqStmt(body))]
 
 
-def _statement(buffer: Any, index: tuple[Any, ...]) -> Any:
+def _statement(buffer: Any, index: tuple[Any, ...], write: bool) -> Any:
     address = tirx.address_of(buffer[index])
-    return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, _READ, _KEEP, _DATA))
+    use = _WRITE if write else _READ
+    return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, use, _KEEP, _DATA))
 
 
 def _insert(statement: Any, variable: Any, first: Sequence[Any]) -> Any:
