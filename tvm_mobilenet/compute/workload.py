@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Operator = Literal["conv", "depthwise", "pointwise", "separable", "pool", "dense"]
+Operator = Literal["conv", "depthwise", "pointwise", "separable", "tail", "pool", "dense"]
 Activation = Literal["none", "relu", "relu6"]
 
 
@@ -16,7 +16,7 @@ class Workload:
 
     Attributes
     ----------
-    operator : {"conv", "depthwise", "pointwise", "separable", "pool", "dense"}
+    operator : {"conv", "depthwise", "pointwise", "separable", "tail", "pool", "dense"}
     batch : int
         Images, N.
     in_channels, out_channels : int
@@ -35,6 +35,8 @@ class Workload:
         Of a separable block: the activation between its two convolutions.
     residual : bool
         Whether a separable block adds a tensor of its output's shape, after the bias.
+    classes, class_block : int
+        Of a tail: the classifier's outputs, and how many of them are a block.
     """
 
     operator: Operator
@@ -51,6 +53,8 @@ class Workload:
     activation: Activation = "none"
     mid_activation: Activation = "none"
     residual: bool = False
+    classes: int = 0
+    class_block: int = 1
 
     @property
     def in_blocks(self) -> int:
@@ -89,6 +93,9 @@ class Workload:
         if self.operator == "pool":
             return self.batch * self.in_channels * self.in_pixels
         taps = math.prod(self.kernel)
+        if self.operator == "tail":
+            mid = self.out_pixels * (self.in_channels + 1) + self.classes
+            return self.batch * self.out_channels * mid
         if self.operator == "separable":
             return self.batch * self.in_channels * self.out_pixels * (taps + self.out_channels)
         depth = 1 if self.operator == "depthwise" else self.in_channels
@@ -106,6 +113,8 @@ class Workload:
             parts.append(f"t{self.strides[0]}x{self.strides[1]}")
             parts.append("p" + "x".join(map(str, self.padding)))
         parts.append(f"c{self.in_block}x{self.out_block}")
+        if self.classes:
+            parts.append(f"j{self.classes}x{self.class_block}")
         if self.mid_activation != "none":
             parts.append(f"m{self.mid_activation}")
         if self.activation != "none":
