@@ -85,15 +85,20 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
         return []
     _, channels, height, in_width = (int(size) for size in sch.mod["main"].params[0].ty.shape)
     stride = max(round(height / rows), 1)
+    rows_ahead = knobs.choice("rows_ahead", [0, 1, 2, 4, 8], 2)
+    keep = knobs.choice("keep", [0, 1, 2, 3], 3)
+    lines = -(-(-(-in_width // LINE)) // (-(-width // tile.pixels)))
 
-    def next_rows(unit: Any, line: Any) -> list[tuple[Any, ...]]:
+    def next_rows(unit: Any, g: Any, at: Any) -> list[tuple[Any, ...]]:
+        first = (unit % rows + rows_ahead) * stride
         return [
-            (unit // rows, channel, (unit % rows + 1) * stride + i + 1, line * LINE)
+            (unit // rows, channel, first + i, (at * lines + j) * LINE)
             for channel in range(channels)
             for i in range(stride)
+            for j in range(lines)
         ]
 
-    found = [Prefetch(units, 0, next_rows, [units], -(-in_width // LINE))]
+    found = [Prefetch(tile_loop, 0, next_rows, [units, group, tile_loop], keep=keep)] if rows_ahead else []
     ahead = knobs.choice("out_ahead", [0, 1, 2, 3, 4], 2)
     if ahead:
         def next_out(unit: Any, at: Any) -> list[tuple[Any, ...]]:

@@ -56,6 +56,7 @@ class Prefetch:
     variables: Sequence[Any]
     repeat: int = 1
     write: bool = False
+    keep: int = 3
 
 
 def with_prefetches(sch: Any, func: Any, prefetches: Sequence[Prefetch]) -> Any:
@@ -85,16 +86,16 @@ def _statements(sch: Any, func: Any, prefetch: Prefetch) -> list[Any]:
     buffer = func.params[prefetch.parameter]
     variables = [sch.get(loop).loop_var for loop in prefetch.variables]
     if prefetch.repeat == 1:
-        return [_statement(buffer, index, prefetch.write) for index in prefetch.indices(*variables)]
+        return [_statement(buffer, index, prefetch) for index in prefetch.indices(*variables)]
     line = tirx.Var("line", "int32")
-    body = [_statement(buffer, index, prefetch.write) for index in prefetch.indices(*variables, line)]
+    body = [_statement(buffer, index, prefetch) for index in prefetch.indices(*variables, line)]
     return [tirx.For(line, 0, prefetch.repeat, tirx.stmt.ForKind.SERIAL, tirx.SeqStmt(body))]
 
 
-def _statement(buffer: Any, index: tuple[Any, ...], write: bool) -> Any:
+def _statement(buffer: Any, index: tuple[Any, ...], prefetch: Prefetch) -> Any:
     address = tirx.address_of(buffer[index])
-    use = _WRITE if write else _READ
-    return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, use, _KEEP, _DATA))
+    use = _WRITE if prefetch.write else _READ
+    return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, use, prefetch.keep, _DATA))
 
 
 def _insert(statement: Any, variable: Any, first: Sequence[Any]) -> Any:

@@ -92,28 +92,24 @@ def schedule_tail(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
             block = ((unit % parts) * (groups // parts) + at + 1) * tile.vectors
             return [(block, (first + i) * rows, 0) for i in range(each)]
 
-        found.append(Prefetch(outer, 1, next_panel, loops))
+        found.append(Prefetch(outer, 1, next_panel, loops, keep=knobs.choice("keep", [0, 1, 2, 3], 3)))
     if what in ("classifier", "both"):
-        # Each block of classes gets as many steps, its rows one run of memory.
-        share_of = max(tiles * k_steps // class_blocks, 1)
-        each = -(-channels * jc // (LINE * share_of))
+        # The rows of a group's channels are one run of memory.
+        each = -(-class_blocks * channels * jc // (LINE * tiles * k_steps))
 
         def own_rows(unit: Any, at: Any, tile_at: Any, step: Any) -> list[tuple[Any, ...]]:
-            place = tile_at * k_steps + step
-            row = ((unit % parts) * (groups // parts) + at) * channels
-            first = place % share_of * each
-            return [(place // share_of, row, (first + i) * LINE) for i in range(each)]
+            first = (tile_at * k_steps + step) * each
+            block = ((unit % parts) * (groups // parts) + at) * tile.vectors
+            return [(block, 0, 0, (first + i) * LINE) for i in range(each)]
 
-        found.append(Prefetch(outer, 3, own_rows, loops))
-    near = knobs.choice("near", [0, 2, 4, 8], 4)
+        found.append(Prefetch(outer, 3, own_rows, loops, keep=knobs.choice("keep", [0, 1, 2, 3], 3)))
+    near = knobs.choice("near", [0, 2, 4, 8], 0)
     if near:
 
         def next_rows(unit: Any, at: Any, j: Any, i: Any) -> list[tuple[Any, ...]]:
-            row = ((unit % parts) * (groups // parts) + at) * channels
-            place = j * channels + i + near
-            return [
-                (place // channels, row + place % channels, line) for line in range(0, jc, LINE)
-            ]
+            block = ((unit % parts) * (groups // parts) + at) * tile.vectors
+            row = i + near
+            return [(block + row // lanes, j, row % lanes, line) for line in range(0, jc, LINE)]
 
         found.append(Prefetch(channel, 3, next_rows, [units, group, j, channel]))
     return found

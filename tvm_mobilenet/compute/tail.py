@@ -27,7 +27,7 @@ def tail(work: Workload) -> list[Any]:
     -------
     list of te.Tensor
         data (N, Kb, P, in_block), weight (Ob, depth, out_block), bias (Ob,
-        out_block), classifier (Jb, Ob*out_block, class_block), classifier_bias
+        out_block), classifier (Ob, Jb, out_block, class_block), classifier_bias
         (Jb, class_block), out (N, classes); float32. Weights of padded channels
         and classes are zero.
     """
@@ -37,7 +37,7 @@ def tail(work: Workload) -> list[Any]:
     data = te.placeholder((work.batch, work.in_blocks, pixels, kc), name="data")
     weight = te.placeholder((blocks, depth, oc), name="weight")
     bias = te.placeholder((blocks, oc), name="bias")
-    rows = te.placeholder((class_blocks, blocks * oc, jc), name="classifier")
+    rows = te.placeholder((blocks, class_blocks, oc, jc), name="classifier")
     rows_bias = te.placeholder((class_blocks, jc), name="classifier_bias")
     k = te.reduce_axis((0, depth), name="k")
     acc = te.compute(
@@ -55,7 +55,7 @@ def tail(work: Workload) -> list[Any]:
     i = te.reduce_axis((0, blocks * oc), name="i")
     logits = te.compute(
         (work.batch, class_blocks, jc),
-        lambda n, j, c: te.sum(mean[n, i // oc, i % oc] * rows[j, i, c], axis=i),
+        lambda n, j, c: te.sum(mean[n, i // oc, i % oc] * rows[i // oc, j, i % oc, c], axis=i),
         name="logits",
     )
     out = te.compute(
