@@ -14,7 +14,6 @@ from tvm_mobilenet.schedules.cpu.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.cpu.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, with_prefetches
 from tvm_mobilenet.schedules.cpu.separable import schedule_separable
-from tvm_mobilenet.schedules.cpu.stem import schedule_stem
 from tvm_mobilenet.schedules.cpu.tail import schedule_tail
 from tvm_mobilenet.schedules.knobs import Knobs
 
@@ -32,7 +31,6 @@ CPU: dict[str, Rule] = {
     "pointwise": schedule_pointwise,
     "pool": schedule_pool,
     "separable": schedule_separable,
-    "stem": schedule_stem,
     "tail": schedule_tail,
 }
 """Operator to schedule, for processors."""

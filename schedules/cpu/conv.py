@@ -51,8 +51,8 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     sch : s_tir.Schedule
         Over the function of a conv workload.
     knobs : Knobs
-        ``vectors`` and ``pixels``: accumulators; ``prefetch``: none or input;
-        ``threads``: all or one.
+        ``vectors`` and ``pixels``: accumulators; ``rows_ahead``: output rows whose
+        input is prefetched before its time, 0 for none; ``threads``: all or one.
     target : TargetSpec
 
     Returns
@@ -81,33 +81,21 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     share(sch, units, batch * blocks * pixels * lanes * steps, knobs, target)
     keep_in_registers(sch, accumulate, [i, r, q], [tile_pixels, vectors], tile_lanes)
     write_back(sch, [pixel, vector], c)
-    if knobs.choice("prefetch", ["none", "input"], "input") == "none":
+    ahead = knobs.choice("rows_ahead", [0, 1, 2, 4, 8], 2)
+    if ahead == 0:
         return []
     _, channels, height, in_width = (int(size) for size in sch.mod["main"].params[0].ty.shape)
     stride = max(round(height / rows), 1)
-    rows_ahead = knobs.choice("rows_ahead", [0, 1, 2, 4, 8], 2)
-    keep = knobs.choice("keep", [0, 1, 2, 3], 3)
-    lines = -(-(-(-in_width // LINE)) // (-(-width // tile.pixels)))
+    tiles = -(-width // tile.pixels)
+    lines = -(-in_width // (LINE * tiles))
 
-    def next_rows(unit: Any, g: Any, at: Any) -> list[tuple[Any, ...]]:
-        first = (unit % rows + rows_ahead) * stride
+    def later_rows(unit: Any, _: Any, at: Any) -> list[tuple[Any, ...]]:
+        first = (unit % rows + ahead) * stride
         return [
-            (unit // rows, channel, first + i, (at * lines + j) * LINE)
+            (unit // rows, channel, first + i, (at * lines + line) * LINE)
             for channel in range(channels)
             for i in range(stride)
-            for j in range(lines)
+            for line in range(lines)
         ]
 
-    found = [Prefetch(tile_loop, 0, next_rows, [units, group, tile_loop], keep=keep)] if rows_ahead else []
-    ahead = knobs.choice("out_ahead", [0, 1, 2, 3, 4], 2)
-    if ahead:
-        def next_out(unit: Any, at: Any) -> list[tuple[Any, ...]]:
-            first = (unit % rows + ahead) * width
-            return [
-                (unit // rows, block, first + at * tile.pixels + i, 0)
-                for block in range(blocks)
-                for i in range(tile.pixels)
-            ]
-
-        found.append(Prefetch(tile_loop, 3, next_out, [units, tile_loop], write=True))
-    return found
+    return [Prefetch(tile_loop, 0, later_rows, [units, group, tile_loop])]

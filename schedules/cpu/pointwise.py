@@ -91,7 +91,7 @@ def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     units = sch.fuse(n, chunk, group)
     sch.compute_at(accumulate, tile_loop, preserve_unit_loops=True)
     vectors, tile_pixels, tile_lanes, k = sch.get_loops(accumulate)[-4:]
-    steps = _inner_steps(depth, lanes)
+    steps = inner_steps(depth, lanes)
     outer, inner = sch.split(k, [None, steps])
     share(sch, units, batch * blocks * pixels * lanes * depth, knobs, target)
     keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
@@ -171,7 +171,7 @@ def _uneven(units: int, cores: int) -> tuple[float, int]:
     return (max(imbalance(units, cores), 1.05), units)
 
 
-def _inner_steps(depth: int, lanes: int) -> int:
+def inner_steps(depth: int, lanes: int) -> int:
     """Return how many steps have their broadcasts in one channel block."""
     steps = max(lanes, 8)
     while depth % steps:

@@ -1,4 +1,37 @@
-"""Depthwise-separable block."""
+"""Depthwise-separable block: what passes between its two convolutions never leaves L2.
+
+Pattern
+    ``padded`` into ``filtered(n, k, p, c; r, q)`` into ``mid(n, k, p, c)`` into
+    ``accumulate(n, o, p, c; k)`` into ``out(n, o, p, c)``, operator "separable".
+
+Loop nest, outer to inner
+    (n, row group, channel split) on threads → first the depthwise layer:
+    channel block → row → tile of pixels → taps, unrolled → pixels → lanes, into a
+    buffer of the row group; then the pointwise layer: vector group → tiles of
+    the row group's pixels → reduction → pixels of the tile → vectors → lanes
+
+    Channel splits give threads work where a map has too few rows; each of them
+    computes the whole depthwise layer of its rows (2% of the work at 7 x 7 x 512).
+
+Registers
+    As the two micro-kernels: 7 + 9 + 2 of 32, then 7 x 2 + 2 + 1.
+
+Traffic
+    The row group's buffer holds at most a quarter of L2. Input and output pass
+    once; a row group's first and last rows are read again by its neighbours. Each
+    row group reads all weights again, so they are prefetched a panel ahead where
+    they are too large to stay in L2.
+
+Bound
+    Multiply-add throughput. In MobileNet V1 1.0/224 on one Zen 5 core, alternating
+    with two kernels a block: -6 to -11 µs at 28 x 28, -1 to -3 at 14 x 14, -6 at
+    112 x 112, +9 at 56 x 56 (benchmarks/fused.py).
+
+What lost
+    Prefetching the next row group's input: +20 to +40 µs at 112 x 112 x 32, where
+    memory has no bandwidth left; 6 µs gained at 56 x 56 x 128 alone. Tiles outside,
+    vector groups inside: the same.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +44,7 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
     out_width,
     write_back,
 )
-from tvm_mobilenet.schedules.cpu.pointwise import _inner_steps, choose_tile
+from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
 from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch
 from tvm_mobilenet.schedules.cpu.threads import imbalance, share
 from tvm_mobilenet.schedules.cpu.tile import best_tile
@@ -19,99 +52,111 @@ from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
 
+_BALANCED = 1.05
+
 
 def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
+    """Schedule a depthwise-separable block.
+
+    Parameters
+    ----------
+    sch : s_tir.Schedule
+        Over the function of a separable workload.
+    knobs : Knobs
+        ``rows``: output rows in a group; ``vectors`` and ``pixels``: accumulators
+        of the pointwise layer; ``splits``: pieces that output channels are cut into;
+        ``mid_pixels``: accumulators of the depthwise layer; ``threads``: all or
+        one; ``prefetch``: none, weights, or input.
+    target : TargetSpec
+
+    Returns
+    -------
+    list of Prefetch
+    """
     filtered, mid = sch.get_sblock("filtered"), sch.get_sblock("mid")
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, p, c = sch.get_loops(out)
     batch, blocks, pixels, lanes = (extent(sch, loop) for loop in (n, o, p, c))
-    _, in_blocks, _, in_lanes = (extent(sch, loop) for loop in sch.get_loops(mid))
+    in_blocks, in_lanes = (extent(sch, sch.get_loops(mid)[i]) for i in (1, 3))
     depth = extent(sch, sch.get_loops(accumulate)[-1])
     width = out_width(sch)
     height = pixels // width
 
-    options = [r for r in range(1, height + 1) if height % r == 0]
-    rows = knobs.choice("rows", options, options[-1])
+    tile = choose_tile(knobs, best_tile(pixels, blocks, depth, target, batch), pixels, blocks, target)
+    # A tile that reaches beyond its row group would need rows of the next one.
+    whole = [r for r in range(1, height + 1) if height % r == 0 and r * width % tile.pixels == 0]
+    options = whole or [height]
+    fits = [r for r in options if 4 * in_blocks * in_lanes * width * r <= target.l2_bytes / 4]
+    balanced = [r for r in fits if imbalance(batch * height // r, target.cores) <= _BALANCED]
+    # Small groups use a panel of weights for few pixels: rather split channels then.
+    even = [r for r in balanced if 2 * r >= fits[-1]]
+    rows = knobs.choice("rows", options, (even or fits or options[:1])[-1])
     chunks, chunk_pixels = height // rows, rows * width
-    best = best_tile(chunk_pixels, blocks, depth, target, batch, chunks)
-    tile = choose_tile(knobs, best, chunk_pixels, blocks, target)
     groups = blocks // tile.vectors
-    splits = knobs.choice("splits", [s for s in range(1, groups + 1) if groups % s == 0], 1)
-    order = knobs.choice("order", ["groups", "tiles"], "groups")
+    pieces = [s for s in range(1, groups + 1) if groups % s == 0]
+    splits = knobs.choice(
+        "splits",
+        pieces,
+        min(pieces, key=lambda s: (max(imbalance(batch * chunks * s, target.cores), _BALANCED), s)),
+    )
     most = min(8 if target.registers >= 32 else 5, width)
     mid_pixels = knobs.choice("mid_pixels", range(1, most + 1), row_tile(width, most))
 
     chunk, rest = sch.split(p, [chunks, chunk_pixels])
     tile_loop, pixel = sch.split(rest, [None, tile.pixels])
     split, group, vector = sch.split(o, [splits, groups // splits, tile.vectors])
-    nest = [group, tile_loop] if order == "groups" else [tile_loop, group]
-    sch.reorder(n, chunk, split, *nest, pixel, vector, c)
+    sch.reorder(n, chunk, split, group, tile_loop, pixel, vector, c)
     units = sch.fuse(n, chunk, split)
-    sch.compute_at(accumulate, nest[-1], preserve_unit_loops=True)
+    sch.compute_at(accumulate, tile_loop, preserve_unit_loops=True)
     vectors, tile_pixels, tile_lanes, k = sch.get_loops(accumulate)[-4:]
-    if order == "tiles":
-        pass
-    steps = _inner_steps(depth, lanes)
+    steps = inner_steps(depth, lanes)
     outer, inner = sch.split(k, [None, steps])
 
     sch.compute_at(mid, units, preserve_unit_loops=True)
-    mid_block, mid_pixel, mid_lanes = sch.get_loops(mid)[-3:]
-    mid_row, mid_column = sch.split(mid_pixel, [rows, width])
+    mid_pixel, mid_lanes = sch.get_loops(mid)[-2:]
+    _, mid_column = sch.split(mid_pixel, [rows, width])
     mid_tile, mid_pixel = sch.split(mid_column, [None, mid_pixels])
     sch.compute_at(filtered, mid_tile, preserve_unit_loops=True)
-    f_pixels, f_lanes, r, q = sch.get_loops(filtered)[-4:]
+    filtered_pixels, filtered_lanes, r, q = sch.get_loops(filtered)[-4:]
     sch.compute_inline(sch.get_sblock("padded"))
 
     share(sch, units, batch * blocks * pixels * lanes * depth, knobs, target)
     sch.unroll(r)
     sch.unroll(q)
-    keep_in_registers(sch, filtered, [r, q], [f_pixels], f_lanes)
+    keep_in_registers(sch, filtered, [r, q], [filtered_pixels], filtered_lanes)
     write_back(sch, [mid_pixel], mid_lanes)
     keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
     write_back(sch, [pixel, vector], c)
 
-    return prefetches(sch, knobs, locals())
+    large = 4 * depth * blocks * lanes >= target.l2_bytes / 8 > 0
+    choice = knobs.choice("prefetch", ["none", "weights", "input"], "weights" if large else "none")
+    loops = [units, group, tile_loop, outer]
+    tiles, sweeps, k_steps = -(-chunk_pixels // tile.pixels), groups // splits, depth // steps
+    if choice == "weights":
+        lines = -(-tile.vectors * depth * lanes // (LINE * tiles * k_steps))
+        apart = max(LINE // lanes, 1)
 
+        def next_panel(unit: Any, at: Any, tile_at: Any, step: Any) -> list[tuple[Any, ...]]:
+            # A panel's blocks follow each other in memory: one address, constant offsets.
+            block = (unit % splits * sweeps + (at + 1) % sweeps) * tile.vectors
+            first = (tile_at * k_steps + step) * lines
+            return [(block, (first + i) * apart, 0) for i in range(lines)]
 
-def prefetches(sch, knobs, v):
-    """Spread the lines of the next unit's input, and of the next weight panel, over the k loop."""
-    what = knobs.choice("prefetch", ["none", "input", "weights", "both"], "none")
-    sch_data = [int(x) for x in sch.mod["main"].params[0].ty.shape]
-    in_pixels = sch_data[2]
-    depth, steps, rows, height = v["depth"], v["steps"], v["rows"], v["height"]
-    tile, groups, splits, chunks = v["tile"], v["groups"], v["splits"], v["chunks"]
-    tiles = -(-v["chunk_pixels"] // tile.pixels)
-    ko = depth // steps
-    loops = [v["units"], *v["nest"], v["outer"]]
-    sweeps = groups // splits
-    result = []
-    in_lanes, lanes = v["in_lanes"], v["lanes"]
+        return [Prefetch(outer, 3, next_panel, loops)]
+    if choice == "input":
+        in_pixels = int(sch.mod["main"].params[0].ty.shape[2])
+        ahead = in_pixels // chunks
+        spots = -(-ahead // (sweeps * tiles))
+        each = -(-in_blocks // k_steps)
 
-    def at(a, b, step):  # position in the unit's micro-kernel steps
-        inner_extent = tiles if v["order"] == "groups" else sweeps
-        return (a * inner_extent + b) * ko + step
+        def next_rows(unit: Any, at: Any, tile_at: Any, step: Any) -> list[tuple[Any, ...]]:
+            image, rank = unit // (splits * chunks), unit // splits % chunks
+            first = (rank + 1) * ahead + (at * tiles + tile_at) * spots
+            return [
+                (image, step * each + block, first + i, 0)
+                for block in range(each)
+                for i in range(spots)
+            ]
 
-    if what in ("input", "both") and chunks > 1:
-        total = sweeps * tiles * ko
-        lines = in_pixels // chunks  # per channel block
-        per = -(-v["in_blocks"] * lines // total)
-        knob_lead = 0
-
-        def next_unit(unit, a, b, step):
-            places = [at(a, b, step) * per + i for i in range(per)]
-            unit = unit // splits
-            image, first = unit // chunks, (unit % chunks + 1) * lines + 2 * 0
-            return [(image, pl // lines, first + pl % lines, 0) for pl in places]
-
-        result.append(Prefetch(v["outer"], 0, next_unit, loops))
-    if what in ("weights", "both") and v["order"] == "groups":
-        each = -(-tile.vectors * depth // (tiles * ko))
-
-        def next_group(unit, a, b, step):
-            first = (b * ko + step) * each
-            group = ((unit % splits) * sweeps + (a + 1) % sweeps) * tile.vectors
-            places = [first + i for i in range(each)]
-            return [(group + pl // depth, pl % depth, 0) for pl in places]
-
-        result.append(Prefetch(v["outer"], 3, next_group, loops))
-    return result
+        return [Prefetch(outer, 0, next_rows, loops)]
+    return []

@@ -9,7 +9,6 @@ from tvm_mobilenet.compute.depthwise import depthwise
 from tvm_mobilenet.compute.head import dense, pool
 from tvm_mobilenet.compute.pointwise import pointwise
 from tvm_mobilenet.compute.separable import separable
-from tvm_mobilenet.compute.stem import stem
 from tvm_mobilenet.compute.tail import tail
 from tvm_mobilenet.compute.workload import Workload
 
@@ -18,7 +17,6 @@ DEFINITIONS = {
     "depthwise": depthwise,
     "pointwise": pointwise,
     "separable": separable,
-    "stem": stem,
     "tail": tail,
     "pool": pool,
     "dense": dense,

@@ -122,35 +122,3 @@ class Workload:
         if self.residual:
             parts.append("residual")
         return "_".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Stem:
-    """A first convolution and the separable block that follows it.
-
-    Attributes
-    ----------
-    conv : Workload
-        A ``"conv"`` workload.
-    block : Workload
-        A ``"separable"`` workload whose input is the convolution's output.
-    """
-
-    conv: Workload
-    block: Workload
-    operator: Literal["stem"] = "stem"
-
-    @property
-    def out_size(self) -> tuple[int, int]:
-        """(height, width) of the block's output, in pixels."""
-        return self.block.out_size
-
-    @property
-    def macs(self) -> int:
-        """Multiply-adds of both."""
-        return self.conv.macs + self.block.macs
-
-    @property
-    def key(self) -> str:
-        """A name: that of its parts."""
-        return f"stem_{self.conv.key}_{self.block.key}"
