@@ -78,9 +78,8 @@ class Network:
         self.calls: list[tuple[str, Callable[..., Any], list[Any]]] = []
         self.buffers = [np.zeros(802816 + 1024, "float32") for _ in range(3)]
         self.recent = [0, 1, 2]
-        image = np.zeros((1, 3, 224, 224), "float32")
-        image[:] = self.random.standard_normal(image.shape)
-        self.last: Any = tvm.runtime.from_dlpack(image)
+        image = self.random.standard_normal((1, 3, 224, 224)).astype("float32")
+        self.last: Any = tvm.runtime.tensor(image)
         self.at = -1
         self.add("conv1")
         for i in BLOCKS:
