@@ -106,7 +106,7 @@ class Network:
         weights = []
         for shape in parameters:
             value = self.random.standard_normal(shape).astype("float32")
-            weights.append(tvm.runtime.tensor(value / np.sqrt(max(shape[-2], 1) / 2)))
+            weights.append(tvm.runtime.tensor(value * np.float32((2 / shape[-2]) ** 0.5)))
         at = next(i for i in self.recent if i != self.at)
         flat = self.buffers[at]
         skip = -flat.ctypes.data % 64 // 4
