@@ -62,9 +62,7 @@ def layers(lanes: int) -> dict[str, Workload]:
             first, operator="separable", out_channels=second.out_channels,
             mid_activation=first.activation, activation=second.activation,
         )  # fmt: skip
-    found["tail"] = dataclasses.replace(
-        last, operator="tail", classes=1000, class_block=lanes * 8
-    )
+    found["tail"] = dataclasses.replace(last, operator="tail", classes=1000, class_block=lanes * 8)
     return found
 
 
@@ -100,9 +98,7 @@ class Network:
         key = (work.key, str(knobs), self.spec.cores)
         if key not in self.cache:
             self.cache[key] = compiled(work, self.spec, knobs)
-        _, *parameters, out = [
-            tuple(int(size) for size in p.shape) for p in prim_func(work).params
-        ]
+        _, *parameters, out = [tuple(int(size) for size in p.shape) for p in prim_func(work).params]
         weights = []
         for shape in parameters:
             value = self.random.standard_normal(shape).astype("float32")

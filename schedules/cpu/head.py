@@ -65,14 +65,15 @@ def schedule_dense(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]
     sch : s_tir.Schedule
         Over the function of a dense workload.
     knobs : Knobs
-        ``images``: images that share a pass over the weights; ``threads``: all
-        or one.
+        ``images``: images that share a pass over the weights; ``ahead``: outer
+        steps (8 rows) between a prefetch of weights and their use, 0 for none;
+        ``threads``: all or one.
     target : TargetSpec
 
     Returns
     -------
     list of Prefetch
-        None: there is one long stream.
+        Of the weights, `ahead` outer steps before their use.
     """
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     batch, blocks, width, depth = (extent(sch, loop) for loop in sch.get_loops(accumulate))

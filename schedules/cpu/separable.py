@@ -23,14 +23,17 @@ Traffic
     they are too large to stay in L2.
 
 Bound
-    Multiply-add throughput. In MobileNet V1 1.0/224 on one Zen 5 core, alternating
-    with two kernels a block: -6 to -11 µs at 28 x 28, -1 to -3 at 14 x 14, -6 at
-    112 x 112, +9 at 56 x 56 (benchmarks/fused.py).
+    Multiply-add throughput. In MobileNet V1 1.0/224 on Zen 5, against two kernels in
+    turns, one / two threads, µs: block 1 290 for 298 / 152 for 155; block 2 281 for
+    275 / 148 for 145; block 3 494 for 497 / 252 for 258; block 5 473 for 491 / 242
+    for 258; blocks 7 to 11 464 for 462 / 238 for 246 each (benchmarks/fused.py).
 
 What lost
-    Prefetching the next row group's input: +20 to +40 µs at 112 x 112 x 32, where
-    memory has no bandwidth left; 6 µs gained at 56 x 56 x 128 alone. Tiles outside,
-    vector groups inside: the same.
+    Prefetching the next row group's input: +20 to +40 µs at 112 x 112 x 32; 6 µs
+    gained at 56 x 56 x 128. Tiles outside, vector groups inside: the same. Two rows
+    a group, so that the buffer stays in L1: 284 for 272 at 112 x 112 x 32. The first
+    convolution in the same function, by bands of 28 rows: what its output no longer
+    costs, block 2 pays, whose buffers nobody has touched lately.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
     write_back,
 )
 from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
-from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, next_panel
 from tvm_mobilenet.schedules.cpu.threads import imbalance, share
 from tvm_mobilenet.schedules.cpu.tile import best_tile
 from tvm_mobilenet.schedules.knobs import Knobs
@@ -79,26 +82,16 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     batch, blocks, pixels, lanes = (extent(sch, loop) for loop in (n, o, p, c))
     in_blocks, in_lanes = (extent(sch, sch.get_loops(mid)[i]) for i in (1, 3))
     depth = extent(sch, sch.get_loops(accumulate)[-1])
-    width = out_width(sch)
-    height = pixels // width
+    height, width = pixels // out_width(sch), out_width(sch)
 
-    tile = choose_tile(knobs, best_tile(pixels, blocks, depth, target, batch), pixels, blocks, target)
-    # A tile that reaches beyond its row group would need rows of the next one.
-    whole = [r for r in range(1, height + 1) if height % r == 0 and r * width % tile.pixels == 0]
-    options = whole or [height]
-    fits = [r for r in options if 4 * in_blocks * in_lanes * width * r <= target.l2_bytes / 4]
-    balanced = [r for r in fits if imbalance(batch * height // r, target.cores) <= _BALANCED]
-    # Small groups use a panel of weights for few pixels: rather split channels then.
-    even = [r for r in balanced if 2 * r >= fits[-1]]
-    rows = knobs.choice("rows", options, (even or fits or options[:1])[-1])
+    tile = choose_tile(
+        knobs, best_tile(pixels, blocks, depth, target, batch), pixels, blocks, target
+    )
+    row_bytes = 4 * in_blocks * in_lanes * width
+    rows = _choose_rows(knobs, target, (batch, height, width), row_bytes, tile.pixels)
     chunks, chunk_pixels = height // rows, rows * width
     groups = blocks // tile.vectors
-    pieces = [s for s in range(1, groups + 1) if groups % s == 0]
-    splits = knobs.choice(
-        "splits",
-        pieces,
-        min(pieces, key=lambda s: (max(imbalance(batch * chunks * s, target.cores), _BALANCED), s)),
-    )
+    splits = _choose_splits(knobs, groups, batch * chunks, target)
     most = min(8 if target.registers >= 32 else 5, width)
     mid_pixels = knobs.choice("mid_pixels", range(1, most + 1), row_tile(width, most))
 
@@ -128,35 +121,63 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
     write_back(sch, [pixel, vector], c)
 
-    large = 4 * depth * blocks * lanes >= target.l2_bytes / 8 > 0
-    choice = knobs.choice("prefetch", ["none", "weights", "input"], "weights" if large else "none")
+    choice = _choose_prefetch(knobs, 4 * depth * blocks * lanes, target)
     loops = [units, group, tile_loop, outer]
     tiles, sweeps, k_steps = -(-chunk_pixels // tile.pixels), groups // splits, depth // steps
     if choice == "weights":
-        lines = -(-tile.vectors * depth * lanes // (LINE * tiles * k_steps))
-        apart = max(LINE // lanes, 1)
+        return [
+            next_panel(
+                loops,
+                parameter=3,
+                depth=depth,
+                lanes=lanes,
+                vectors=tile.vectors,
+                steps=(tiles, k_steps),
+                groups=(splits, sweeps),
+            )
+        ]
+    if choice == "none":
+        return []
 
-        def next_panel(unit: Any, at: Any, tile_at: Any, step: Any) -> list[tuple[Any, ...]]:
-            # A panel's blocks follow each other in memory: one address, constant offsets.
-            block = (unit % splits * sweeps + (at + 1) % sweeps) * tile.vectors
-            first = (tile_at * k_steps + step) * lines
-            return [(block, (first + i) * apart, 0) for i in range(lines)]
+    ahead = int(sch.mod["main"].params[0].ty.shape[2]) // chunks
+    spots = -(-ahead // (sweeps * tiles))
+    each = -(-in_blocks // k_steps)
 
-        return [Prefetch(outer, 3, next_panel, loops)]
-    if choice == "input":
-        in_pixels = int(sch.mod["main"].params[0].ty.shape[2])
-        ahead = in_pixels // chunks
-        spots = -(-ahead // (sweeps * tiles))
-        each = -(-in_blocks // k_steps)
+    def next_rows(unit: Any, at: Any, tile_at: Any, step: Any) -> list[tuple[Any, ...]]:
+        image, rank = unit // (splits * chunks), unit // splits % chunks
+        first = (rank + 1) * ahead + (at * tiles + tile_at) * spots
+        return [
+            (image, step * each + block, first + i, 0)
+            for block in range(each)
+            for i in range(spots)
+        ]
 
-        def next_rows(unit: Any, at: Any, tile_at: Any, step: Any) -> list[tuple[Any, ...]]:
-            image, rank = unit // (splits * chunks), unit // splits % chunks
-            first = (rank + 1) * ahead + (at * tiles + tile_at) * spots
-            return [
-                (image, step * each + block, first + i, 0)
-                for block in range(each)
-                for i in range(spots)
-            ]
+    return [Prefetch(outer, 0, next_rows, loops)]
 
-        return [Prefetch(outer, 0, next_rows, loops)]
-    return []
+
+def _choose_rows(
+    knobs: Knobs, target: TargetSpec, shape: tuple[int, int, int], row_bytes: int, tile_pixels: int
+) -> int:
+    """Ask for the rows of a group: as many as fit a quarter of L2, balanced over threads."""
+    batch, height, width = shape
+    # A tile that reaches beyond its row group would need rows of the next one.
+    whole = [r for r in range(1, height + 1) if height % r == 0 and r * width % tile_pixels == 0]
+    options = whole or [height]
+    fits = [r for r in options if row_bytes * r <= target.l2_bytes / 4]
+    balanced = [r for r in fits if imbalance(batch * height // r, target.cores) <= _BALANCED]
+    # Small groups use a panel of weights for few pixels: rather split channels then.
+    even = [r for r in balanced if 2 * r >= fits[-1]]
+    return knobs.choice("rows", options, (even or fits or options[:1])[-1])
+
+
+def _choose_splits(knobs: Knobs, groups: int, units: int, target: TargetSpec) -> int:
+    """Ask for the pieces of the channels: the fewest that give every thread as much."""
+    options = [s for s in range(1, groups + 1) if groups % s == 0]
+    uneven = {s: max(imbalance(units * s, target.cores), _BALANCED) for s in options}
+    return knobs.choice("splits", options, min(options, key=lambda s: (uneven[s], s)))
+
+
+def _choose_prefetch(knobs: Knobs, weight_bytes: int, target: TargetSpec) -> str:
+    """Ask what to prefetch: weights, where they are too large to have stayed in L2."""
+    large = weight_bytes >= target.l2_bytes / 8 > 0
+    return knobs.choice("prefetch", ["none", "weights", "input"], "weights" if large else "none")

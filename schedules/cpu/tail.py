@@ -25,8 +25,8 @@ Traffic
 
 Bound
     Multiply-add throughput: 441 µs at 7 x 7 x 1024 and 1000 classes on one Zen 5
-    core. Measured 481 alone, 490 to 506 in MobileNet V1, where pointwise layer,
-    pool and classifier take 560 (benchmarks/fused.py).
+    core. Measured 474 alone, 506 in MobileNet V1, where pointwise layer, pool and
+    classifier take 602; on two threads 277 for 350 (benchmarks/fused.py).
 
 What lost
     Either of the prefetches alone (582, 620; 647 with none). The classifier in
@@ -40,7 +40,7 @@ from typing import Any
 
 from tvm_mobilenet.schedules.cpu.micro_kernel import extent, keep_in_registers, write_back
 from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
-from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch
+from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch, next_panel
 from tvm_mobilenet.schedules.cpu.threads import imbalance, share
 from tvm_mobilenet.schedules.cpu.tile import best_tile
 from tvm_mobilenet.schedules.knobs import Knobs
@@ -70,19 +70,15 @@ def schedule_tail(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     logits, out = sch.get_sblock("logits"), sch.get_sblock("out")
     batch, blocks, pixels, lanes = (extent(sch, loop) for loop in sch.get_loops(act))
     depth = extent(sch, sch.get_loops(accumulate)[-1])
-    tile = choose_tile(knobs, best_tile(pixels, blocks, depth, target, batch), pixels, blocks, target)
-    groups = blocks // tile.vectors
-    options = [i for i in range(1, min(groups, 64) + 1) if groups % i == 0]
-    parts = knobs.choice(
-        "parts",
-        options,
-        min(options, key=lambda i: (max(imbalance(batch * i, target.cores), 1.05), i)),
+    tile = choose_tile(
+        knobs, best_tile(pixels, blocks, depth, target, batch), pixels, blocks, target
     )
+    groups = blocks // tile.vectors
+    parts = _choose_parts(knobs, groups, batch, target)
     own = groups // parts
 
     # Products of one group of channels, their sum over a part's groups, the sum of the parts.
-    *_, i = sch.get_loops(logits)
-    group, _ = sch.split(i, [groups, tile.vectors * lanes])
+    group, _ = sch.split(sch.get_loops(logits)[-1], [groups, tile.vectors * lanes])
     update = sch.rfactor(group, 1)
     *_, group = sch.get_loops(logits)
     part, group = sch.split(group, [parts, None])
@@ -104,20 +100,44 @@ def schedule_tail(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     outer, inner = sch.split(k, [None, steps])
     share(sch, units, batch * blocks * pixels * lanes * depth, knobs, target)
     keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
-    sch.set_scope(act, 0, "local")
-    *_, act_block, act_pixel, act_lanes = sch.get_loops(act)
-    write_back(sch, [act_block, act_pixel], act_lanes)
-    sch.set_scope(total, 0, "local")
-    write_back(sch, [pixel, total_block], total_lanes)
-    *_, init_block, init_lanes = sch.get_loops(sch.decompose_reduction(total, tile_loop))
-    write_back(sch, [init_block], init_lanes)
-    sch.set_scope(mean, 0, "local")
-    sch.vectorize(sch.get_loops(mean)[-1])
+    _keep_means(sch, act, total, tile_loop)
 
     *_, update_lanes, channel = sch.get_loops(update)
     keep_in_registers(sch, update, [channel], [], update_lanes)
     sch.vectorize(c)
     sch.vectorize(sch.get_loops(sch.decompose_reduction(partial, group))[-1])
+    _write_logits(sch, logits, out)
+
+    what = knobs.choice("prefetch", ["none", "weights", "classifier", "both"], "both")
+    tiles, k_steps = -(-pixels // tile.pixels), depth // steps
+    loops = [units, group, tile_loop, outer]
+    found = []
+    if what in ("weights", "both"):
+        found.append(
+            next_panel(
+                loops,
+                parameter=1,
+                depth=depth,
+                lanes=lanes,
+                vectors=tile.vectors,
+                steps=(tiles, k_steps),
+                groups=(parts, own),
+            )
+        )
+    if what in ("classifier", "both"):
+        lines = -(-class_blocks * tile.vectors * lanes * width // (LINE * tiles * k_steps))
+
+        def own_rows(unit: Any, at: Any, tile_at: Any, step: Any) -> list[tuple[Any, ...]]:
+            block = (unit % parts * own + at) * tile.vectors
+            first = (tile_at * k_steps + step) * lines
+            return [(block, 0, 0, (first + i) * LINE) for i in range(lines)]
+
+        found.append(Prefetch(outer, 3, own_rows, loops))
+    return found
+
+
+def _write_logits(sch: Any, logits: Any, out: Any) -> None:
+    """Add up the parts' logits and their bias, one block of classes after the other."""
     n, j, c, part = sch.get_loops(logits)
     sch.reorder(n, j, part, c)
     sch.vectorize(c)
@@ -125,28 +145,24 @@ def schedule_tail(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     sch.reverse_compute_at(out, j, preserve_unit_loops=True)
     sch.vectorize(sch.get_loops(out)[-1])
 
-    what = knobs.choice("prefetch", ["none", "weights", "classifier", "both"], "both")
-    tiles, k_steps = -(-pixels // tile.pixels), depth // steps
-    loops = [units, group, tile_loop, outer]
-    found = []
-    if what in ("weights", "both"):
-        lines = -(-tile.vectors * depth * lanes // (LINE * tiles * k_steps))
-        apart = max(LINE // lanes, 1)
 
-        def next_panel(unit: Any, at: Any, tile_at: Any, step: Any) -> list[tuple[Any, ...]]:
-            # A panel's blocks follow each other in memory: one address, constant offsets.
-            block = (unit % parts * own + at + 1) * tile.vectors
-            first = (tile_at * k_steps + step) * lines
-            return [(block, (first + i) * apart, 0) for i in range(lines)]
+def _keep_means(sch: Any, act: Any, total: Any, tile_loop: Any) -> None:
+    """Keep a group's activations, their sums and their means in registers."""
+    sch.set_scope(act, 0, "local")
+    *_, block, pixel, lanes = sch.get_loops(act)
+    write_back(sch, [block, pixel], lanes)
+    sch.set_scope(total, 0, "local")
+    *_, pixel, block, lanes = sch.get_loops(total)
+    write_back(sch, [pixel, block], lanes)
+    *_, block, lanes = sch.get_loops(sch.decompose_reduction(total, tile_loop))
+    write_back(sch, [block], lanes)
+    mean = sch.get_sblock("mean")
+    sch.set_scope(mean, 0, "local")
+    sch.vectorize(sch.get_loops(mean)[-1])
 
-        found.append(Prefetch(outer, 1, next_panel, loops))
-    if what in ("classifier", "both"):
-        row_lines = -(-class_blocks * tile.vectors * lanes * width // (LINE * tiles * k_steps))
 
-        def own_rows(unit: Any, at: Any, tile_at: Any, step: Any) -> list[tuple[Any, ...]]:
-            block = (unit % parts * own + at) * tile.vectors
-            first = (tile_at * k_steps + step) * row_lines
-            return [(block, 0, 0, (first + i) * LINE) for i in range(row_lines)]
-
-        found.append(Prefetch(outer, 3, own_rows, loops))
-    return found
+def _choose_parts(knobs: Knobs, groups: int, batch: int, target: TargetSpec) -> int:
+    """Ask for the pieces of the channels: the fewest that give every thread as much."""
+    options = [i for i in range(1, min(groups, 64) + 1) if groups % i == 0]
+    uneven = {i: max(imbalance(batch * i, target.cores), 1.05) for i in options}
+    return knobs.choice("parts", options, min(options, key=lambda i: (uneven[i], i)))

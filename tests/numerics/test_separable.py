@@ -64,9 +64,7 @@ def _run(work, spec, knobs, arrays, out_shape):
     scheduled = schedule(prim_func(work), spec, knobs)
     assert scheduled is not None
     func = scheduled.func.with_attr("global_symbol", work.key)
-    library = tvm.compile(
-        tvm.IRModule({work.key: func}), target=tvm.target.Target(spec.tvm_dict())
-    )
+    library = tvm.compile(tvm.IRModule({work.key: func}), target=tvm.target.Target(spec.tvm_dict()))
     out = tvm.runtime.tensor(np.full(out_shape, np.nan, "float32"))
     library.jit()[work.key](*map(tvm.runtime.tensor, arrays), out)
     return out.numpy()
