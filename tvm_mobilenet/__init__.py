@@ -18,11 +18,13 @@ if TYPE_CHECKING:
         bench,
         compile,  # noqa: A004  as in torch.compile and tvm.compile
         load,
+        profile,
         verify,
     )
     from tvm_mobilenet.bench.report import BenchReport
     from tvm_mobilenet.errors import TvmMobilenetError
     from tvm_mobilenet.models import MODELS, Model, build, mobilenet_v1
+    from tvm_mobilenet.profile.report import ProfileReport
     from tvm_mobilenet.report import CompileReport
     from tvm_mobilenet.runtime import Module
     from tvm_mobilenet.target import TargetSpec
@@ -37,6 +39,7 @@ __all__ = [
     "Compiled",
     "Model",
     "Module",
+    "ProfileReport",
     "TargetSpec",
     "TvmMobilenetError",
     "VerifyReport",
@@ -46,6 +49,7 @@ __all__ = [
     "compile",
     "load",
     "mobilenet_v1",
+    "profile",
     "verify",
 ]
 
@@ -56,6 +60,7 @@ _HOMES = {
     "Compiled": "api",
     "Model": "models",
     "Module": "runtime",
+    "ProfileReport": "profile.report",
     "TargetSpec": "target",
     "TvmMobilenetError": "errors",
     "VerifyReport": "verify",
@@ -64,12 +69,13 @@ _HOMES = {
     "compile": "api",
     "load": "api",
     "mobilenet_v1": "models",
+    "profile": "api",
     "verify": "api",
 }
 
 
 class _Package(ModuleType):
-    """The package, where ``bench`` and ``verify`` are functions.
+    """The package, where ``bench``, ``profile`` and ``verify`` are functions.
 
     The import system binds a submodule to its name in the package, which would
     hide the function of that name from the first import of the submodule on.

@@ -1,4 +1,4 @@
-"""The package as functions: compile, load, verify, bench. The command line calls only these."""
+"""The package as functions: compile, load, verify, bench, profile; the command line calls these."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from tvm_mobilenet.bench import BenchReport
     from tvm_mobilenet.graph.pipeline import Lowered
     from tvm_mobilenet.models.spec import Model
+    from tvm_mobilenet.profile.report import ProfileReport
     from tvm_mobilenet.runtime import Module
     from tvm_mobilenet.verify import VerifyReport
 
     WeightsLike = str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]
 
-__all__ = ["CompileReport", "Compiled", "bench", "compile", "load", "verify"]
+__all__ = ["CompileReport", "Compiled", "bench", "compile", "load", "profile", "verify"]
 
 _BLOCKED = {"cpu.conv", "cpu.depthwise", "cpu.pointwise", "cpu.pool"}
 """Schedules that write blocked maps."""
@@ -48,6 +50,8 @@ class Compiled:
     def __init__(self, manifest: dict[str, Any], folder: tempfile.TemporaryDirectory[str]) -> None:
         self.manifest = manifest
         self._folder = folder
+        # Left to itself, the folder would warn that nobody cleaned it up.
+        weakref.finalize(self, folder.cleanup)
         self._module: Module | None = None
 
     @property
@@ -163,16 +167,14 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
 
     from tvm_mobilenet.graph.codegen import generate
     from tvm_mobilenet.graph.pipeline import lower
-    from tvm_mobilenet.runtime.artifact import manifest_source, write_manifest
+    from tvm_mobilenet.runtime.artifact import write_manifest
 
     lowered = lower(model, arrays, spec, lambda _: None, Path(dump_ir) if dump_ir else None)
     manifest = _manifest(model, spec, lowered, source, weight_files.digest(arrays))
     folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
     compiled = Compiled(manifest, folder)
     room = _ROOM * len(str(manifest)) + 4096
-    manifest["activation_bytes"] = generate(
-        lowered, spec, linker, manifest_source(room), compiled.path
-    )
+    manifest["activation_bytes"] = generate(lowered, spec, linker, room, compiled.path)
     compiled.manifest = write_manifest(compiled.path, manifest)
     if verify and _runs_here(manifest):
         from tvm_mobilenet.verify import verify as verify_module
@@ -237,6 +239,18 @@ def bench(
     return run(artifact, threads=threads, against=against, **options)
 
 
+def profile(
+    artifact: str | os.PathLike[str] | Module, *, threads: int | None = None, **options: Any
+) -> ProfileReport:
+    """Time every kernel of an artifact in the network, alone, and against its bound.
+
+    See :func:`tvm_mobilenet.profile.profile`.
+    """
+    from tvm_mobilenet.profile import profile as run
+
+    return run(artifact, threads=threads, **options)
+
+
 def _artifact_in(folder: str) -> Path:
     return Path(folder) / "artifact.so"
 
@@ -289,8 +303,12 @@ def _tensor(name: str, shape: Sequence[int]) -> dict[str, Any]:
 
 def _calls(model: Model, lowered: Lowered) -> list[dict[str, Any]]:
     """Describe each call; the graph keeps one call per layer, in their order."""
+    from tvm_mobilenet.graph.build import ENTRY
+    from tvm_mobilenet.graph.traffic import traffic
+
     calls = []
-    for call, layer in zip(lowered.calls, model.layers, strict=True):
+    moves = traffic(lowered.mod, ENTRY)
+    for call, layer, moved in zip(lowered.calls, model.layers, moves, strict=True):
         kernel = lowered.kernels[call.kernel]
         shape = list(layer.out_shape)
         output: dict[str, Any] = {"layout": "NC" if len(shape) == 2 else "NCHW", "shape": shape}
@@ -305,6 +323,7 @@ def _calls(model: Model, lowered: Lowered) -> list[dict[str, Any]]:
                 "knobs": kernel.knobs,
                 "source": kernel.source,
                 "macs": layer.macs,
+                "bytes": moved,
                 "output": output,
             }
         )

@@ -93,3 +93,7 @@ class RuntimeLibraryError(TvmMobilenetError):
 
 class PeerError(TvmMobilenetError):
     """A runtime to compare against that is not installed, or that failed."""
+
+
+class PlotError(TvmMobilenetError):
+    """A figure that cannot be drawn: no matplotlib, or no format for the file's name."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tvm_mobilenet.runtime.module import Profile
+    from tvm_mobilenet.runtime.instrument import Profile
 
 
 @dataclass(frozen=True, slots=True)

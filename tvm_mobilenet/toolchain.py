@@ -22,14 +22,18 @@ from pathlib import Path
 from tvm_mobilenet.errors import OutputError, TargetError, ToolchainError
 from tvm_mobilenet.target import TargetSpec, host_machine
 
-# Debian's prefix of the cross compiler, its package, and zig's name of the target. glibc 2.28
-# (Debian 10, RHEL 8) is what TVM's own wheels ask for: no board that runs them has an older one.
 _CROSS = {
-    "x86_64": ("x86_64-linux-gnu", "gcc-x86-64-linux-gnu", "x86_64-linux-gnu.2.28"),
-    "aarch64": ("aarch64-linux-gnu", "gcc-aarch64-linux-gnu", "aarch64-linux-gnu.2.28"),
-    "arm": ("arm-linux-gnueabihf", "gcc-arm-linux-gnueabihf", "arm-linux-gnueabihf.2.28"),
-    "riscv64": ("riscv64-linux-gnu", "gcc-riscv64-linux-gnu", "riscv64-linux-gnu.2.28"),
+    "x86_64": ("x86_64-linux-gnu", "gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"),
+    "aarch64": ("aarch64-linux-gnu", "gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"),
+    "arm": ("arm-linux-gnueabihf", "gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"),
+    "riscv64": ("riscv64-linux-gnu", "gcc-riscv64-linux-gnu", "libc6-dev-riscv64-cross"),
 }
+"""Machine to prefix of its tools, and Debian's packages of its compiler and C library."""
+
+_GLIBC = "2.28"
+"""What zig links against (Debian 10, RHEL 8): TVM's own wheels ask for it, so no board
+that runs them has an older one."""
+
 _PIP = "pip install 'tvm-mobilenet[cross]'"
 # expf and its like come from libm, named only if something is used of it.
 _LIBRARIES = ("-Wl,--as-needed", "-lm")
@@ -134,13 +138,13 @@ def find_linker(spec: TargetSpec) -> Linker:
         There is none; the message says what to install.
     """
     machine = spec.machine
-    prefix, package, zig_target = _CROSS[machine]
+    prefix, package, libraries = _CROSS[machine]
     native = machine == _this_machine()
     found = _native(machine) if native else _cross(machine, prefix)
     if found is not None:
         return found
     if importlib.util.find_spec("ziglang") is not None:
-        command = (sys.executable, "-m", "ziglang", "cc", "-target", zig_target)
+        command = (sys.executable, "-m", "ziglang", "cc", "-target", f"{prefix}.{_GLIBC}")
         return Linker("zig", command, machine)
     if native:
         raise ToolchainError(
@@ -149,7 +153,8 @@ def find_linker(spec: TargetSpec) -> Linker:
         )
     raise ToolchainError(
         f"nothing here links for {spec.triple}",
-        f"install the cross compiler (Debian: apt install {package}), or {_PIP}",
+        f"install the cross compiler and its C library (Debian: apt install {package} "
+        f"{libraries}), or {_PIP}",
     )
 
 
@@ -169,17 +174,20 @@ def _native(machine: str) -> Linker | None:
 
 
 def _cross(machine: str, prefix: str) -> Linker | None:
-    if program := shutil.which(f"{prefix}-gcc"):
-        return Linker(f"{prefix}-gcc", (program,), machine)
-    if program := shutil.which("clang"):
-        linker = Linker("clang", (program, f"--target={prefix}"), machine)
-        if _links(linker):
-            return linker
+    candidates = ((f"{prefix}-gcc", ()), ("clang", (f"--target={prefix}",)))
+    for name, options in candidates:
+        if program := shutil.which(name):
+            linker = Linker(name, (program, *options), machine)
+            if _links(linker):
+                return linker
     return None
 
 
 def _links(linker: Linker) -> bool:
-    """Return whether a clang has the libraries of its target, which few have."""
+    """Return whether a compiler has the libraries of its target.
+
+    Few clangs have them, and Debian's cross gcc only recommends the package.
+    """
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "empty.c"
         source.write_text("")

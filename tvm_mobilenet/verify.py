@@ -34,7 +34,8 @@ from tvm_mobilenet.models.spec import (
     Model,
     Softmax,
 )
-from tvm_mobilenet.runtime.module import Module, Trace
+from tvm_mobilenet.runtime.instrument import Trace
+from tvm_mobilenet.runtime.module import Module
 
 END_TO_END_TOLERANCE = 1e-5
 """Norm-wise relative error of the output against the float64 reference."""

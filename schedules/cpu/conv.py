@@ -9,7 +9,8 @@ Loop nest, outer to inner
     channel, tap row, tap column → pixels of the tile → vectors → lanes
 
 Registers
-    As the pointwise micro-kernel: 8 x 2 + 2 + 1 = 19 of 32 with AVX-512.
+    As the pointwise micro-kernel, and up to one for each pixel, whose input may be
+    border: 8 x 2 + 2 + 8 = 26 of 32 with AVX-512, 4 x 2 + 2 + 4 = 14 of 16 with AVX2.
 
 Traffic
     Weights (3.4 KB) stay in L1; three rows of three channels (8 KB) as well. The
@@ -32,15 +33,33 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
     extent,
     keep_in_registers,
     out_width,
+    peel_tail,
     write_back,
 )
 from tvm_mobilenet.schedules.cpu.pointwise import choose_tile
 from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch
 from tvm_mobilenet.schedules.cpu.threads import share
-from tvm_mobilenet.schedules.cpu.tile import best_tile
+from tvm_mobilenet.schedules.cpu.tile import Tile, best_tile
 from tvm_mobilenet.schedules.knobs import Knobs
 
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import Isa, TargetSpec
+
+_SPARE: dict[Isa, int] = {
+    "avx512": 3,
+    "avx2": 2,
+    "sse": 6,
+    "neon": 13,
+    "neon32": 6,
+    "scalar": 13,
+}
+"""As in ``tile``, beside a register for each pixel's input, which may be border."""
+
+
+def _fits(tile: Tile, target: TargetSpec) -> bool:
+    weights, inputs = tile.vectors, tile.pixels
+    used = tile.pixels * tile.vectors + weights + inputs + _SPARE[target.isa]
+    # A lone vector with many pixels spills as well: LLVM then unrolls the taps.
+    return used <= target.registers and tile.pixels <= target.registers // 4
 
 
 def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
@@ -51,8 +70,8 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     sch : s_tir.Schedule
         Over the function of a conv workload.
     knobs : Knobs
-        ``vectors`` and ``pixels``: accumulators; ``rows_ahead``: output rows whose
-        input is prefetched before its time, 0 for none; ``threads``: all or one.
+        ``vectors`` and ``pixels``: accumulators; ``prefetch``: none or input;
+        ``threads``: all or one.
     target : TargetSpec
 
     Returns
@@ -68,8 +87,8 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     for loop in sch.get_loops(accumulate)[-3:]:
         steps *= extent(sch, loop)
 
-    best = best_tile(width, blocks, steps, target, batch, rows)
-    tile = choose_tile(knobs, best, width, blocks, target)
+    best = best_tile(width, blocks, steps, target, batch, rows, _fits)
+    tile = choose_tile(knobs, best, width, blocks, target, _fits)
     row, column = sch.split(p, [rows, width])
     tile_loop, pixel = sch.split(column, [None, tile.pixels])
     group, vector = sch.split(o, [None, tile.vectors])
@@ -81,21 +100,17 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     share(sch, units, batch * blocks * pixels * lanes * steps, knobs, target)
     keep_in_registers(sch, accumulate, [i, r, q], [tile_pixels, vectors], tile_lanes)
     write_back(sch, [pixel, vector], c)
-    ahead = knobs.choice("rows_ahead", [0, 1, 2, 4, 8], 2)
-    if ahead == 0:
+    peel_tail(sch, tile_loop)
+    if knobs.choice("prefetch", ["none", "input"], "input") == "none":
         return []
     _, channels, height, in_width = (int(size) for size in sch.mod["main"].params[0].ty.shape)
     stride = max(round(height / rows), 1)
-    tiles = -(-width // tile.pixels)
-    lines = -(-in_width // (LINE * tiles))
 
-    def later_rows(unit: Any, _: Any, at: Any) -> list[tuple[Any, ...]]:
-        first = (unit % rows + ahead) * stride
+    def next_rows(unit: Any, line: Any) -> list[tuple[Any, ...]]:
         return [
-            (unit // rows, channel, first + i, (at * lines + line) * LINE)
+            (unit // rows, channel, (unit % rows + 1) * stride + i + 1, line * LINE)
             for channel in range(channels)
             for i in range(stride)
-            for line in range(lines)
         ]
 
-    return [Prefetch(tile_loop, 0, later_rows, [units, group, tile_loop])]
+    return [Prefetch(units, 0, next_rows, [units], -(-in_width // LINE))]

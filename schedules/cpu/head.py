@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.micro_kernel import extent, keep_in_registers
-from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.cpu.threads import share
 from tvm_mobilenet.schedules.knobs import Knobs
 
@@ -65,15 +65,14 @@ def schedule_dense(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]
     sch : s_tir.Schedule
         Over the function of a dense workload.
     knobs : Knobs
-        ``images``: images that share a pass over the weights; ``ahead``: outer
-        steps (8 rows) between a prefetch of weights and their use, 0 for none;
-        ``threads``: all or one.
+        ``images``: images that share a pass over the weights; ``threads``: all
+        or one.
     target : TargetSpec
 
     Returns
     -------
     list of Prefetch
-        Of the weights, `ahead` outer steps before their use.
+        None: there is one long stream.
     """
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     batch, blocks, width, depth = (extent(sch, loop) for loop in sch.get_loops(accumulate))
@@ -91,15 +90,4 @@ def schedule_dense(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]
     sch.reverse_compute_at(out, units, preserve_unit_loops=True)
     keep_in_registers(sch, accumulate, [outer, steps], [image], c)
     sch.vectorize(sch.get_loops(out)[-1])
-    ahead = knobs.choice("ahead", [0, 1, 2, 4, 8, 16], 4)
-    if ahead == 0:
-        return []
-    lines = -(-width // LINE)
-
-    def weights_ahead(unit: Any, step: Any) -> list[tuple[Any, ...]]:
-        first = (step + ahead) * inner
-        return [
-            (unit % blocks, first + i, line * LINE) for i in range(inner) for line in range(lines)
-        ]
-
-    return [Prefetch(outer, 1, weights_ahead, [units, outer])]
+    return []

@@ -30,7 +30,11 @@ def keep_in_registers(
 
     before: ``for <tile> for lanes for <reduction>: acc += a * b``, acc in memory
     after: ``acc = 0`` unrolled; ``for <reduction>: for <tile> unrolled: acc[lanes] += ...``,
-    acc in vector registers (LLVM promotes a local buffer whose indices are constants)
+    acc in vector registers
+
+    The accumulators stay in the default scope: below 1024 bytes that is the stack, from
+    where LLVM takes them into registers; "local" calls TVM's allocator for every unit of
+    work (7 x 7 x 1024 pointwise: 490 → 449 µs on one Zen 5 core).
 
     Parameters
     ----------
@@ -43,7 +47,6 @@ def keep_in_registers(
         The channels of one block.
     """
     sch.reorder(*reduction, *tile, lanes)
-    sch.set_scope(accumulate, 0, "local")
     for loop in tile:
         sch.unroll(loop)
     sch.vectorize(lanes)
@@ -52,6 +55,18 @@ def keep_in_registers(
     for loop in init_tile:
         sch.unroll(loop)
     sch.vectorize(init_lanes)
+
+
+def peel_tail(sch: Any, tiles: Loop) -> None:
+    """Have a loop's whole tiles and its shorter last one compiled apart.
+
+    before: ``for t: for p in tile: if t * tile + p < pixels: ...``
+    after: ``for t in whole tiles: for p in tile: ...``, then the rest
+
+    LLVM would take the condition out of the micro-kernel's loop as well, most times;
+    but it then carries the accumulators of the missing pixels along, on the stack.
+    """
+    sch.annotate(tiles, "pragma_loop_partition_hint", 1)
 
 
 def write_back(sch: Any, tile: Sequence[Loop], lanes: Loop) -> None:

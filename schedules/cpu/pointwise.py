@@ -32,12 +32,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.micro_kernel import extent, keep_in_registers, write_back
+from tvm_mobilenet.schedules.cpu.micro_kernel import (
+    extent,
+    keep_in_registers,
+    peel_tail,
+    write_back,
+)
 from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch
 from tvm_mobilenet.schedules.cpu.threads import imbalance, share
 from tvm_mobilenet.schedules.cpu.tile import (
     MAX_PIXELS,
     MAX_VECTORS,
+    Fits,
     Tile,
     best_tile,
     chunk_options,
@@ -91,11 +97,12 @@ def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     units = sch.fuse(n, chunk, group)
     sch.compute_at(accumulate, tile_loop, preserve_unit_loops=True)
     vectors, tile_pixels, tile_lanes, k = sch.get_loops(accumulate)[-4:]
-    steps = inner_steps(depth, lanes)
+    steps = inner_steps(depth, lanes, target)
     outer, inner = sch.split(k, [None, steps])
     share(sch, units, batch * blocks * pixels * lanes * depth, knobs, target)
     keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
     write_back(sch, [pixel, vector], c)
+    peel_tail(sch, tile_loop)
 
     tiles = -(-pixels // tile.pixels) // chunks
     default = _what_to_prefetch(pixels, depth, tiles, target)
@@ -137,7 +144,14 @@ def _what_to_prefetch(pixels: int, depth: int, tiles: int, target: TargetSpec) -
     return "weights" if depth >= _MANY_STREAMS and tiles <= _FEW_TILES else "none"
 
 
-def choose_tile(knobs: Knobs, best: Tile, pixels: int, blocks: int, target: TargetSpec) -> Tile:
+def choose_tile(  # noqa: PLR0917  the rule's answer, and what it was made for
+    knobs: Knobs,
+    best: Tile,
+    pixels: int,
+    blocks: int,
+    target: TargetSpec,
+    fit: Fits = fits,
+) -> Tile:
     """Ask for a register tile, by the names ``pixels`` and ``vectors``.
 
     Parameters
@@ -148,6 +162,8 @@ def choose_tile(knobs: Knobs, best: Tile, pixels: int, blocks: int, target: Targ
     pixels, blocks : int
         What there is to tile: pixels, and channel vectors (which a tile divides).
     target : TargetSpec
+    fit : callable
+        What fits the registers.
 
     Returns
     -------
@@ -160,7 +176,7 @@ def choose_tile(knobs: Knobs, best: Tile, pixels: int, blocks: int, target: Targ
         best.vectors,
     )
     allowed = [
-        p for p in range(1, min(MAX_PIXELS, pixels) + 1) if fits(Tile(p, vectors), target)
+        p for p in range(1, min(MAX_PIXELS, pixels) + 1) if fit(Tile(p, vectors), target)
     ] or [1]
     default = best.pixels if best.pixels in allowed else allowed[-1]
     return Tile(knobs.choice("pixels", allowed, default), vectors)
@@ -171,9 +187,15 @@ def _uneven(units: int, cores: int) -> tuple[float, int]:
     return (max(imbalance(units, cores), 1.05), units)
 
 
-def inner_steps(depth: int, lanes: int) -> int:
-    """Return how many steps have their broadcasts in one channel block."""
-    steps = max(lanes, 8)
+def inner_steps(depth: int, lanes: int, target: TargetSpec) -> int:
+    """Return how many steps LLVM sees, and unrolls, at once: a channel block, or eight.
+
+    32-bit ARM loads a broadcast from a bare address only, so that each step of each
+    pixel takes an address register: two steps at once leave enough (eight at 6 x 2
+    took 593 instructions for 96 multiply-adds; two at 4 x 2 take 44 for 16). On 64-bit
+    ARM a block at once: LLVM moves the loads of eight steps so far up that 8 x 2 spills.
+    """
+    steps = {"neon": lanes, "neon32": 2}.get(target.isa, max(lanes, 8))
     while depth % steps:
         steps //= 2
     return steps

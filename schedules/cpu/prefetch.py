@@ -10,11 +10,6 @@ present one's tiles (one Zen 5 core; 60 MB of other data between runs).
 TensorIR's schedule has no primitive for it, so the statements are put into the
 scheduled function, at the start of a loop's body. ``tirx.prefetch`` becomes LLVM's
 ``llvm.prefetch``; an address beyond the buffer is harmless.
-
-Spread them: prefetches in a burst wait for each other. The image's next rows, 84
-lines, leave the first convolution at 247 µs if prefetched at the start of a row,
-and at 108 if six go out with each of its 14 tiles; 325 without (the kernels of
-MobileNet V1 in a chain, in turns, one Zen 5 core).
 """
 
 from __future__ import annotations
@@ -25,7 +20,7 @@ from typing import Any
 
 from tvm import tirx
 from tvm.s_tir.stmt import SBlock, SBlockRealize
-from tvm.tirx import For, SeqStmt
+from tvm.tirx import For, ForKind, SeqStmt
 
 _READ, _KEEP, _DATA = 0, 3, 1
 
@@ -48,12 +43,16 @@ class Prefetch:
         index tuples of the elements, one a cache line.
     variables : sequence of LoopRV
         Loops whose variables the indices are made of.
+    repeat : int
+        Unless 0, a loop of this extent around the prefetches; its variable is the
+        last argument of `indices`.
     """
 
     loop: Any
     parameter: int
     indices: Callable[..., Sequence[tuple[Any, ...]]]
     variables: Sequence[Any]
+    repeat: int = 0
 
 
 def next_panel(
@@ -128,7 +127,12 @@ def with_prefetches(sch: Any, func: Any, prefetches: Sequence[Prefetch]) -> Any:
 def _statements(sch: Any, func: Any, prefetch: Prefetch) -> list[Any]:
     buffer = func.params[prefetch.parameter]
     variables = [sch.get(loop).loop_var for loop in prefetch.variables]
-    return [_statement(buffer, index) for index in prefetch.indices(*variables)]
+    if prefetch.repeat == 0:
+        return [_statement(buffer, index) for index in prefetch.indices(*variables)]
+    line = tirx.Var("line", "int32")
+    body = [_statement(buffer, index) for index in prefetch.indices(*variables, line)]
+    together = body[0] if len(body) == 1 else SeqStmt(body)
+    return [For(line, 0, prefetch.repeat, ForKind.SERIAL, together)]
 
 
 def _statement(buffer: Any, index: tuple[Any, ...]) -> Any:

@@ -40,11 +40,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.depthwise import row_tile
+from tvm_mobilenet.schedules.cpu.depthwise import MOST_PIXELS, row_tile, settle_tail, tap_rows
 from tvm_mobilenet.schedules.cpu.micro_kernel import (
     extent,
     keep_in_registers,
     out_width,
+    peel_tail,
     write_back,
 )
 from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
@@ -68,7 +69,7 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     knobs : Knobs
         ``rows``: output rows in a group; ``vectors`` and ``pixels``: accumulators
         of the pointwise layer; ``splits``: pieces that output channels are cut into;
-        ``mid_pixels``: accumulators of the depthwise layer; ``threads``: all or
+        ``mid_pixels`` and ``tap_rows``: of the depthwise layer, as its own; ``threads``: all or
         one; ``prefetch``: none, weights, or input.
     target : TargetSpec
 
@@ -92,8 +93,9 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     chunks, chunk_pixels = height // rows, rows * width
     groups = blocks // tile.vectors
     splits = _choose_splits(knobs, groups, batch * chunks, target)
-    most = min(8 if target.registers >= 32 else 5, width)
-    mid_pixels = knobs.choice("mid_pixels", range(1, most + 1), row_tile(width, most))
+    most = min(MOST_PIXELS, width)
+    mid_pixels = knobs.choice("mid_pixels", range(1, most + 1), row_tile(width, target))
+    taps = knobs.choice("tap_rows", ["unrolled", "loop"], tap_rows(width, target))
 
     chunk, rest = sch.split(p, [chunks, chunk_pixels])
     tile_loop, pixel = sch.split(rest, [None, tile.pixels])
@@ -102,7 +104,7 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     units = sch.fuse(n, chunk, split)
     sch.compute_at(accumulate, tile_loop, preserve_unit_loops=True)
     vectors, tile_pixels, tile_lanes, k = sch.get_loops(accumulate)[-4:]
-    steps = inner_steps(depth, lanes)
+    steps = inner_steps(depth, lanes, target)
     outer, inner = sch.split(k, [None, steps])
 
     sch.compute_at(mid, units, preserve_unit_loops=True)
@@ -114,12 +116,15 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     sch.compute_inline(sch.get_sblock("padded"))
 
     share(sch, units, batch * blocks * pixels * lanes * depth, knobs, target)
-    sch.unroll(r)
+    if taps == "unrolled":
+        sch.unroll(r)
     sch.unroll(q)
     keep_in_registers(sch, filtered, [r, q], [filtered_pixels], filtered_lanes)
     write_back(sch, [mid_pixel], mid_lanes)
+    settle_tail(sch, mid_tile, width, mid_pixels)
     keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
     write_back(sch, [pixel, vector], c)
+    peel_tail(sch, tile_loop)
 
     choice = _choose_prefetch(knobs, 4 * depth * blocks * lanes, target)
     loops = [units, group, tile_loop, outer]

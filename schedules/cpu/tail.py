@@ -38,7 +38,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.micro_kernel import extent, keep_in_registers, write_back
+from tvm_mobilenet.schedules.cpu.micro_kernel import (
+    extent,
+    keep_in_registers,
+    peel_tail,
+    write_back,
+)
 from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
 from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch, next_panel
 from tvm_mobilenet.schedules.cpu.threads import imbalance, share
@@ -96,11 +101,12 @@ def schedule_tail(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     sch.compute_at(act, tile_loop, preserve_unit_loops=True)
     sch.compute_at(accumulate, tile_loop, preserve_unit_loops=True)
     vectors, tile_pixels, tile_lanes, k = sch.get_loops(accumulate)[-4:]
-    steps = inner_steps(depth, lanes)
+    steps = inner_steps(depth, lanes, target)
     outer, inner = sch.split(k, [None, steps])
     share(sch, units, batch * blocks * pixels * lanes * depth, knobs, target)
     keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
     _keep_means(sch, act, total, tile_loop)
+    peel_tail(sch, tile_loop)
 
     *_, update_lanes, channel = sch.get_loops(update)
     keep_in_registers(sch, update, [channel], [], update_lanes)
@@ -148,16 +154,13 @@ def _write_logits(sch: Any, logits: Any, out: Any) -> None:
 
 def _keep_means(sch: Any, act: Any, total: Any, tile_loop: Any) -> None:
     """Keep a group's activations, their sums and their means in registers."""
-    sch.set_scope(act, 0, "local")
     *_, block, pixel, lanes = sch.get_loops(act)
     write_back(sch, [block, pixel], lanes)
-    sch.set_scope(total, 0, "local")
     *_, pixel, block, lanes = sch.get_loops(total)
     write_back(sch, [pixel, block], lanes)
     *_, block, lanes = sch.get_loops(sch.decompose_reduction(total, tile_loop))
     write_back(sch, [block], lanes)
     mean = sch.get_sblock("mean")
-    sch.set_scope(mean, 0, "local")
     sch.vectorize(sch.get_loops(mean)[-1])
 
 

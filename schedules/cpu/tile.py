@@ -10,11 +10,12 @@ small in-order cores, which changes no ranking) and two loads a cycle.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm_mobilenet.schedules.cpu.threads import imbalance
 
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import Isa, TargetSpec
 
 _PIPES = 2
 """Vector multiply-adds, and vector loads, that start in a cycle."""
@@ -41,20 +42,36 @@ class Tile:
     vectors: int
 
 
-def fits(tile: Tile, target: TargetSpec) -> bool:
-    """Whether a tile's accumulators and operands fit the registers.
+_SPARE: dict[Isa, int] = {
+    "avx512": 3,
+    "avx2": 1,
+    "sse": 5,
+    "neon": 9,
+    "neon32": 5,
+    "scalar": 9,
+}
+"""Registers beside accumulators and weights that a micro-kernel wants.
 
-    Accumulators, one weight vector per output vector, and one broadcast; LLVM
-    wants two more where there are 32, measured by the spills at 14 x 2 under a
-    ``parallel`` loop. Without fused multiply-add the product needs one as well.
+x86 multiplies by what it loads: one broadcast is enough, and two more of AVX-512's
+many (14 x 2 spills under a ``parallel`` loop). SSE overwrites an operand with the
+product. The others hold several broadcasts at once. Found by compiling every tile and
+looking for spills, as tests/unit/test_assembly.py does."""
+
+
+def fits(tile: Tile, target: TargetSpec) -> bool:
+    """Whether a tile's accumulators, its weights and a step's inputs fit the registers.
 
     Parameters
     ----------
     tile : Tile
     target : TargetSpec
     """
-    spare = (3 if target.registers >= 32 else 1) + (0 if target.fma else 1)
-    return tile.pixels * tile.vectors + tile.vectors + spare <= target.registers
+    weights = tile.vectors
+    return tile.pixels * tile.vectors + weights + _SPARE[target.isa] <= target.registers
+
+
+Fits = Callable[[Tile, TargetSpec], bool]
+"""Whether a tile's working set fits the registers."""
 
 
 def _step_cycles(pixels: int, vectors: int) -> float:
@@ -96,7 +113,13 @@ def chunk_options(pixels: int, tile: Tile) -> list[int]:
 
 
 def best_tile(  # noqa: PLR0917  sizes, from outer to inner
-    pixels: int, blocks: int, depth: int, target: TargetSpec, batch: int = 1, rows: int = 0
+    pixels: int,
+    blocks: int,
+    depth: int,
+    target: TargetSpec,
+    batch: int = 1,
+    rows: int = 0,
+    fit: Fits = fits,
 ) -> Tile:
     """Choose the register tile with the fewest predicted cycles on the slowest thread.
 
@@ -113,6 +136,8 @@ def best_tile(  # noqa: PLR0917  sizes, from outer to inner
         Images.
     rows : int
         Units that threads share besides; 0 where they share chunks and groups.
+    fit : callable
+        What fits the registers.
 
     Returns
     -------
@@ -125,7 +150,7 @@ def best_tile(  # noqa: PLR0917  sizes, from outer to inner
         for v in range(1, min(MAX_VECTORS, blocks) + 1)
         if blocks % v == 0
         for p in range(1, min(MAX_PIXELS, pixels) + 1)
-        if fits(Tile(p, v), target)
+        if fit(Tile(p, v), target)
     ]
 
     def cycles(tile: Tile) -> float:

@@ -14,7 +14,7 @@ import pytest
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-COMMANDS = ("compile", "run", "verify", "bench", "inspect", "models", "targets")
+COMMANDS = ("compile", "run", "verify", "bench", "profile", "inspect", "models", "targets")
 
 
 def test_help_is_quick_and_names_every_command(run: Run) -> None:

@@ -14,8 +14,8 @@ from tvm_mobilenet.errors import ArtifactError, InputError, RuntimeLibraryError
 from tvm_mobilenet.runtime import Module, artifact, library, load
 from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.runtime.module import unblocked
-from tvm_mobilenet.runtime.sources import manifest_source
 from tvm_mobilenet.runtime.threads import available_threads, thread_count
+from tvm_mobilenet.sources import manifest_source
 from tvm_mobilenet.target import host
 
 SIZE, CHANNELS, BLOCK = 12, 21, 16

@@ -25,7 +25,7 @@ from tvm_mobilenet.errors import (
 )
 from tvm_mobilenet.runtime import artifact
 from tvm_mobilenet.runtime.artifact import check_here, read_manifest
-from tvm_mobilenet.runtime.sources import SECTION, manifest_source, weights_source
+from tvm_mobilenet.sources import SECTION, manifest_source, weights_source
 from tvm_mobilenet.target import host_machine
 
 ZIG = [sys.executable, "-m", "ziglang", "cc"]

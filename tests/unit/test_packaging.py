@@ -144,4 +144,4 @@ def test_public_names_exist() -> None:
 
 def test_extras_named_in_errors_exist() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    assert {"bench", "cross", "demo", "test", "lint"} <= set(extras)
+    assert {"bench", "cross", "demo", "lint", "plot", "test"} <= set(extras)

@@ -187,7 +187,10 @@ def test_cross_compiler_goes_before_clang_and_zig(no_compilers: Path) -> None:
     program(no_compilers, "clang", "echo no sysroot >&2; exit 1")
     pytest.importorskip("ziglang")
     assert find_linker(PRESETS["rpi4"]).name == "zig"
-    gcc = program(no_compilers, "aarch64-linux-gnu-gcc", "exit 0")
+    # Debian's cross gcc without libc6-dev-arm64-cross, which apt only recommends.
+    program(no_compilers, "aarch64-linux-gnu-gcc", "echo cannot find crti.o >&2; exit 1")
+    assert find_linker(PRESETS["rpi4"]).name == "zig"
+    gcc = program(no_compilers, "aarch64-linux-gnu-gcc", working)
     assert find_linker(PRESETS["rpi4"]) == Linker(gcc.name, (str(gcc),), "aarch64")
 
 

@@ -10,8 +10,8 @@ from typing import Any
 OURS = "tvm_mobilenet"
 """Name of this package's own runtime among the rows."""
 
-PEAK = "peak"
-"""Name of the worker that measures the processor instead of a network."""
+PEAK, BANDWIDTH, REGION = "peak", "bandwidth", "region"
+"""Names of the workers that measure the machine instead of a network."""
 
 QUIET = 1.1
 """Spread (p90 over p10) of the peak's time on a machine that does nothing else;

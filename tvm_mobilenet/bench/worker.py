@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tvm_mobilenet.bench.report import OURS, PEAK
+from tvm_mobilenet.bench.report import BANDWIDTH, OURS, PEAK, REGION
 
 WARM_SHARE = 0.2
 """Part of a round that is not timed: caches and clocks were another's before."""
@@ -60,15 +60,20 @@ def open_runtime(request: dict[str, Any]) -> tuple[Callable[[], Any], int]:
     Returns
     -------
     callable, int
-        One call, and its floating-point operations where the caller cannot
-        know them (the peak kernel), else 0.
+        One call, and where the caller cannot know them (what measures the
+        machine) its floating-point operations, bytes or regions, else 0.
     """
     runtime, threads = request["runtime"], request["threads"]
-    if runtime == PEAK:
-        from tvm_mobilenet.bench.peak import runner
+    if runtime in (PEAK, BANDWIDTH, REGION):
+        from tvm_mobilenet.bench import bandwidth, peak, region
         from tvm_mobilenet.target import TargetSpec
 
-        return runner(TargetSpec.from_dict(request["target"]), threads)
+        spec = TargetSpec.from_dict(request["target"])
+        if runtime == BANDWIDTH:
+            return bandwidth.runner(spec, threads, request["footprint"])
+        if runtime == REGION:
+            return region.runner(spec, threads)
+        return peak.runner(spec, threads)
 
     import numpy as np
 

@@ -85,6 +85,7 @@ def top(
       tvm-mobilenet compile v1 -o mobilenet.so     compile for this processor, verified
       tvm-mobilenet run mobilenet.so photo.jpg     classify
       tvm-mobilenet bench mobilenet.so             how fast, and how far from the bound
+      tvm-mobilenet profile mobilenet.so           where the time goes, layer by layer
 
     \b
     Then:
@@ -232,6 +233,33 @@ def bench(
         seconds=seconds,
         as_json=as_json,
     )
+
+
+@app.command()
+def profile(
+    artifact: Artifact,
+    threads: Threads = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw the roofline: .png, .pdf or .svg.", metavar="FILE"),
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Runs to take medians of.", min=1)] = 40,
+    as_json: Json = False,
+) -> None:
+    """Time every layer in the network, alone, and against its bound.
+
+    The bound is the larger of two: multiply-adds at the measured peak, and bytes
+    at the measured bandwidth of where they come from. On several threads it
+    also says how uneven each layer's parts are, and what the thread pool takes.
+
+    \b
+    Examples:
+      tvm-mobilenet profile mobilenet.so --threads 2
+      tvm-mobilenet profile mobilenet.so --threads 1 --plot roofline.png
+    """
+    from tvm_mobilenet.cli.profiling import profile_artifact
+
+    profile_artifact(artifact, threads, plot, repeats, as_json)
 
 
 @app.command()

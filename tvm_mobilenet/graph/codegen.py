@@ -13,7 +13,9 @@ from tvm import relax
 
 from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.graph.build import ENTRY
+from tvm_mobilenet.graph.embed_weights import embed_weights
 from tvm_mobilenet.graph.pipeline import Lowered
+from tvm_mobilenet.sources import manifest_source, weights_source
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import Linker
 
@@ -78,7 +80,7 @@ def _to_virtual_machine() -> Any:
 
 
 def generate(
-    lowered: Lowered, target: TargetSpec, linker: Linker, manifest_source: str, output: Path
+    lowered: Lowered, target: TargetSpec, linker: Linker, reserved_bytes: int, output: Path
 ) -> int:
     """Generate code and link it.
 
@@ -88,8 +90,8 @@ def generate(
     target : TargetSpec
     linker : Linker
         For the target's machine.
-    manifest_source : str
-        C source that reserves the manifest's section.
+    reserved_bytes : int
+        Size of the manifest's section.
     output : Path
         Shared object to write.
 
@@ -106,9 +108,10 @@ def generate(
         The linker failed.
     """
     planned = plan_memory(lowered.mod)
+    embedded, weights = embed_weights(planned)
     try:
         executable = tvm.compile(
-            planned,
+            embedded,
             target=tvm.target.Target(target.tvm_dict()),
             relax_pipeline=_to_virtual_machine(),
         )
@@ -120,11 +123,12 @@ def generate(
             ) from error
         raise
     with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
-        manifest = Path(folder) / "manifest.c"
-        manifest.write_text(manifest_source)
+        blob, source = Path(folder) / "weights.bin", Path(folder) / "artifact.c"
+        blob.write_bytes(weights)
+        source.write_text(manifest_source(reserved_bytes) + weights_source(blob))
 
         def link(linked: str, objects: Sequence[str], **_: object) -> None:
-            linker.link([*objects, manifest], linked)
+            linker.link([*objects, source], linked)
 
         executable.export_library(str(output), fcompile=link)
     return activation_bytes(planned)

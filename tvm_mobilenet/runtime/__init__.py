@@ -1,13 +1,13 @@
 """Loads and runs artifacts with TVM's runtime library alone.
 
-In the order of a file's life: `sources` (room for a manifest, weights in place),
-`artifact` (the file and its manifest), `library` (TVM's), `threads` and `inputs`
-(what a call needs), `module` (the callable), `preprocess` (from photographs to
-tensors).
+In the order of a file's life: `artifact` (the file and its manifest), `library`
+(TVM's), `threads` and `inputs` (what a call needs), `instrument` and `kernels`
+(a look inside), `module` (the callable), `preprocess` (from photographs to tensors).
 """
 
 from tvm_mobilenet.runtime.artifact import check_here, read_manifest
-from tvm_mobilenet.runtime.module import Module, Profile, Trace, load
+from tvm_mobilenet.runtime.instrument import Profile, Trace
+from tvm_mobilenet.runtime.module import Module, load
 from tvm_mobilenet.runtime.preprocess import class_names, default_preprocess, load_image
 
 __all__ = [

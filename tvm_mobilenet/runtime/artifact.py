@@ -32,7 +32,7 @@ from tvm_mobilenet.errors import (
     RuntimeLibraryError,
     TruncatedArtifactError,
 )
-from tvm_mobilenet.runtime.sources import SECTION, manifest_source
+from tvm_mobilenet.sources import SECTION, manifest_source
 
 __all__ = ["FORMAT", "SECTION", "check_here", "manifest_source", "read_manifest", "write_manifest"]
 

@@ -13,40 +13,31 @@ import threading
 import time
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import ArtifactError
 from tvm_mobilenet.runtime.artifact import check_here, read_manifest
 from tvm_mobilenet.runtime.inputs import Expected, Staging
+from tvm_mobilenet.runtime.instrument import (
+    Float32,
+    Profile,
+    Trace,
+    observe,
+    output_of,
+    unblocked,
+)
+from tvm_mobilenet.runtime.kernels import Kernels
 from tvm_mobilenet.runtime.library import load_runtime
 from tvm_mobilenet.runtime.threads import thread_count, use_threads
-
-Float32 = NDArray[np.float32]
 
 # Arguments of vm_initialization: DLPack's kDLCPU, device 0, and TVM's pooled allocator, which
 # keeps the activations between calls (tvm/runtime/vm.py).
 _CPU, _POOLED = 1, 2
 
-
-class Trace(NamedTuple):
-    """What one kernel of the network left behind."""
-
-    call: dict[str, Any]
-    """Its record in the manifest."""
-    output: Float32
-    """NCHW or NC, whatever layout it was computed in."""
-
-
-class Profile(NamedTuple):
-    """Time by kernel, microseconds, medians over the repeats."""
-
-    calls: tuple[tuple[dict[str, Any], float], ...]
-    """Record in the manifest, and the time inside that kernel."""
-    total: float
-    """One whole call without instruments, from NumPy to NumPy."""
+# Runs of a profile between two turns.
+_TURN = 10
 
 
 class _Binding(threading.local):
@@ -151,11 +142,40 @@ class Module:
         """
         traces: list[Trace] = []
 
-        def after(call: dict[str, Any], output: Any) -> None:
-            traces.append(Trace(call, unblocked(np.from_dlpack(output), call["output"])))
+        def after(call: dict[str, Any], arguments: tuple[Any, ...]) -> None:
+            output = np.from_dlpack(output_of(arguments))
+            traces.append(Trace(call, unblocked(output, call["output"])))
 
-        self._instrumented(x, 1, lambda: None, after)
+        self._observe(x, after)
         return traces
+
+    def kernels(self, x: Any) -> Kernels:
+        """Run the model once and hold on to every kernel with its buffers.
+
+        Parameters
+        ----------
+        x : array
+            As for a call.
+
+        Returns
+        -------
+        Kernels
+            In the order of the manifest's calls.
+
+        Raises
+        ------
+        InputError, ArtifactError
+            As for :meth:`trace`.
+        """
+        calls: list[tuple[str, tuple[Any, ...]]] = []
+        self._observe(x, lambda call, arguments: calls.append((call["kernel"], arguments)))
+        names = {name for name, _ in calls}
+        library = next(
+            part
+            for part in self._executable.imports
+            if all(part.implements_function(name) for name in names)
+        )
+        return Kernels(self.path, library, self._ffi, calls, self.threads)
 
     def profile(self, x: Any, repeats: int = 20) -> Profile:
         """Time every kernel inside the network.
@@ -165,39 +185,34 @@ class Module:
         x : array
             As for a call.
         repeats : int
-            Runs to take the median of.
+            Runs to take the median of, rounded up to tens.
 
         Returns
         -------
         Profile
-            A kernel's time holds about 1 µs of the instrument itself.
+            A kernel's time holds about 0.3 µs of the call from Python.
 
         Raises
         ------
         InputError, ArtifactError
             As for :meth:`trace`.
         """
-        repeats = max(1, repeats)
-        spans: list[float] = []
-        started = 0.0
-
-        def before() -> None:
-            nonlocal started
-            started = time.perf_counter()
-
-        def after(call: dict[str, Any], output: Any) -> None:
-            spans.append(time.perf_counter() - started)
-
-        self._instrumented(x, repeats, before, after)
-        calls = self.manifest["calls"]
-        medians = np.median(np.reshape(spans, (repeats, len(calls))), axis=0) * 1e6
-        totals = []
-        for _ in range(repeats):
-            start = time.perf_counter()
+        kernels = self.kernels(x)
+        spans: list[list[float]] = []
+        totals: list[float] = []
+        while len(spans) < max(1, repeats):
+            # In turns, so that a drift of the machine meets both, but each several times in a
+            # row: they have activations of their own, and would evict each other's.
+            kernels.replay()
+            spans += [kernels.replay() for _ in range(_TURN)]
             self(x)
-            totals.append(time.perf_counter() - start)
+            for _ in range(_TURN):
+                start = time.perf_counter()
+                self(x)
+                totals.append(time.perf_counter() - start)
+        medians = map(float, np.median(spans, axis=0))
         return Profile(
-            tuple((call, float(span)) for call, span in zip(calls, medians, strict=True)),
+            tuple(zip(self.manifest["calls"], medians, strict=True)),
             float(np.median(totals)) * 1e6,
         )
 
@@ -213,44 +228,10 @@ class Module:
         machine["vm_initialization"](_CPU, 0, _POOLED)
         return machine
 
-    def _instrumented(
-        self,
-        x: Any,
-        repeats: int,
-        before: Callable[[], None],
-        after: Callable[[dict[str, Any], Any], None],
-    ) -> None:
-        """Run on a machine of its own with hooks around each kernel of the manifest."""
+    def _observe(self, x: Any, after: Callable[[dict[str, Any], tuple[Any, ...]], None]) -> None:
         use_threads(self._ffi, self.threads)
-        calls = self.manifest["calls"]
-        kernels = {call["kernel"] for call in calls}
         tensor = Staging(self._input, self._ffi).tensor(x)
-        position = 0
-
-        def hook(_function: Any, name: str, starting: bool, _result: Any, *args: Any) -> int:
-            nonlocal position
-            if name in kernels:
-                if starting:
-                    before()
-                else:
-                    # Taken modulo, so that one kernel too many shows as a wrong name.
-                    call = calls[position % len(calls)]
-                    if call["kernel"] == name:
-                        # The output is the last tensor; scalars may stand behind it.
-                        after(call, next(a for a in reversed(args) if hasattr(a, "__dlpack__")))
-                    position += 1
-            return 0
-
-        machine = self._machine()
-        machine["set_instrument"](self._ffi.convert(hook))
-        main = machine["main"]
-        for _ in range(repeats):
-            main(tensor)
-        if position != repeats * len(calls):
-            raise ArtifactError(
-                f"{self.path} ran {position // repeats} kernels, its manifest lists {len(calls)}",
-                "compile the model again",
-            )
+        observe(self._machine(), self._ffi, tensor, self.manifest["calls"], after)
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None) -> Module:
@@ -291,27 +272,3 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Module:
             f"{path} cannot be loaded: {error}", "compile it on this machine"
         ) from error
     return Module(path, manifest, executable, ffi, count)
-
-
-def unblocked(array: NDArray[Any], record: dict[str, Any]) -> Float32:
-    """Copy an activation into the plain layout.
-
-    Parameters
-    ----------
-    array : ndarray
-        [N, ceil(C/c), H*W, c] where the record says "NCHWc", else of `shape`.
-    record : dict
-        ``layout``, ``shape`` (NCHW or NC) and, if blocked, ``block`` (c).
-
-    Returns
-    -------
-    ndarray
-        Of `shape`; the zeros that fill the last block are dropped.
-    """
-    shape = tuple(record["shape"])
-    if record["layout"] != "NCHWc":
-        return array.reshape(shape).copy()
-    batch, channels = shape[:2]
-    planes = array.reshape(batch, -1, int(np.prod(shape[2:])), record["block"])
-    plain = planes.transpose(0, 1, 3, 2).reshape(batch, -1, planes.shape[2])[:, :channels]
-    return plain.reshape(shape).copy()

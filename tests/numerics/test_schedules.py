@@ -1,0 +1,162 @@
+"""Every schedule by its rule, on every x86 family, against the reference.
+
+A processor with AVX-512 runs the code of all of them; on a lesser one, those that it lacks
+are skipped. Code for ARM and RISC-V is compiled here, and run under emulation elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+from kernels import Case, compiled, use_threads, workload
+
+from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.target import PRESETS, TargetSpec, host_cpu_features, host_machine
+
+X86 = ["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "znver5"]
+CROSS = ["rpi4", "rpi2", "riscv64"]
+
+SAME = (0, 0, 1, 1)
+AROUND = (1, 1, 1, 1)
+NONE = (0, 0, 0, 0)
+ODD = (2, 0, 1, 3)
+
+# Channels: multiples of no lanes, of some, of all. Maps: tails of every kind.
+POINTWISE = [
+    ((3, 5), (1, 1), 1, "none"),
+    ((8, 17), (2, 2), 2, "relu"),
+    ((24, 40), (5, 5), 1, "relu6"),
+    ((17, 100), (7, 7), 1, "relu6"),
+    ((100, 24), (11, 13), 1, "relu"),
+    ((40, 64), (15, 15), 3, "relu6"),
+    ((64, 8), (33, 1), 1, "none"),
+    ((128, 48), (14, 14), 1, "relu6"),
+    ((256, 128), (7, 7), 2, "relu6"),
+    ((144, 96), (28, 28), 1, "relu6"),
+]
+DEPTHWISE = [
+    (3, (1, 1), 1, 3, 1, AROUND, "none"),
+    (5, (2, 2), 2, 3, 2, SAME, "relu"),
+    (8, (5, 5), 1, 3, 1, AROUND, "relu6"),
+    (17, (7, 7), 1, 3, 1, AROUND, "relu6"),
+    (24, (11, 13), 1, 3, 1, NONE, "relu"),
+    (40, (15, 15), 3, 3, 2, AROUND, "relu6"),
+    (100, (33, 1), 1, 3, 1, AROUND, "none"),
+    (16, (33, 33), 1, 3, 2, AROUND, "relu6"),
+    (32, (12, 37), 1, 3, 1, ODD, "relu6"),
+    (32, (14, 14), 1, 5, 1, (2, 2, 2, 2), "relu6"),
+    (24, (17, 9), 1, 5, 2, (1, 2, 2, 1), "relu"),
+    (40, (9, 9), 2, 1, 2, NONE, "none"),
+    (64, (112, 18), 2, 3, 1, AROUND, "relu6"),
+]
+CONV = [
+    ((3, 5), (1, 1), 1, 3, 1, AROUND, "none"),
+    ((3, 8), (5, 5), 2, 3, 2, AROUND, "relu"),
+    ((1, 17), (7, 7), 1, 3, 1, NONE, "relu6"),
+    ((3, 24), (33, 33), 1, 3, 2, AROUND, "relu6"),
+    ((3, 32), (64, 64), 1, 3, 2, SAME, "relu6"),
+    ((3, 40), (11, 13), 3, 3, 1, ODD, "relu"),
+    ((5, 100), (15, 15), 1, 5, 2, (2, 2, 2, 2), "none"),
+    ((17, 24), (9, 9), 1, 1, 2, NONE, "relu6"),
+    ((8, 16), (33, 4), 1, 3, 1, SAME, "relu6"),
+]
+POOL = [(3, (1, 1), 1), (17, (5, 5), 2), (100, (11, 13), 1), (1024, (7, 7), 1), (40, (7, 7), 3)]
+DENSE = [
+    ((3, 1), 1),
+    ((17, 5), 2),
+    ((100, 17), 3),
+    ((40, 100), 1),
+    ((256, 1000), 1),
+    ((64, 1001), 7),
+]
+
+
+def works(lanes: int) -> dict[str, list[Workload]]:
+    """Every case above, blocked for a target, by operator."""
+    make = functools.partial(workload, lanes=lanes)
+    return {
+        "pointwise": [
+            make("pointwise", channels, size, batch=batch, activation=activation)
+            for channels, size, batch, activation in POINTWISE
+        ],
+        "depthwise": [
+            make(
+                "depthwise", (channels, channels), size, batch=batch, kernel=kernel,
+                stride=stride, padding=padding, activation=activation,
+            )
+            for channels, size, batch, kernel, stride, padding, activation in DEPTHWISE
+        ],
+        "conv": [
+            make(
+                "conv", channels, size, batch=batch, kernel=kernel, stride=stride,
+                padding=padding, activation=activation,
+            )
+            for channels, size, batch, kernel, stride, padding, activation in CONV
+        ],
+        "pool": [
+            make("pool", (channels, channels), size, batch=batch) for channels, size, batch in POOL
+        ],
+        "dense": [make("dense", channels, (1, 1), batch=batch) for channels, batch in DENSE],
+    }  # fmt: skip
+
+
+OPERATORS = list(works(1))
+
+
+def here(name: str) -> TargetSpec:
+    """A preset that this machine can run, or a skip."""
+    spec = PRESETS[name]
+    if host_machine() != spec.machine or not set(spec.needs) <= set(host_cpu_features()):
+        pytest.skip(f"this processor cannot run code for {name}")
+    return spec
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("target", X86)
+def test_right_on_one_and_two_threads(target: str, operator: str) -> None:
+    spec = here(target)
+    cases = works(spec.lanes)[operator]
+    kernels: Any = compiled(cases, spec).jit()
+    for threads in (1, 2):
+        use_threads(threads)
+        for number, work in enumerate(cases):
+            Case(work, seed=number, bias=number % 3 != 0).check(kernels[work.key], threads)
+
+
+@pytest.mark.parametrize("target", CROSS)
+def test_other_machines_code_is_generated(target: str) -> None:
+    spec = PRESETS[target]
+    everything = [work for cases in works(spec.lanes).values() for work in cases]
+    assembly = compiled(everything, spec).mod.inspect_source("asm")
+    for work in everything:
+        assert f"__tvm_ffi_{work.key}:" in assembly
+
+
+def test_a_wrong_kernel_is_found() -> None:
+    """The comparison above can fail: on a value, a lane of no channel, an element left out."""
+    case = Case(workload("pointwise", (24, 40), (5, 5), 16, activation="relu6"))
+
+    def right(*tensors: Any) -> None:
+        y = case.want.reshape(1, 40, 25)
+        out = tensors[-1].numpy()
+        out[...] = 0
+        for channel in range(40):
+            out[0, channel // 16, :, channel % 16] = y[0, channel]
+        tensors[-1].copyfrom(out)
+
+    def spoiled(index: tuple[int, ...], value: float) -> Any:
+        def run(*tensors: Any) -> None:
+            right(*tensors)
+            out = tensors[-1].numpy()
+            out[index] = value
+            tensors[-1].copyfrom(out)
+
+        return run
+
+    case.check(right)
+    inner = case.want[0, 3, 1, 1] + 2e-5
+    for index, value in (((0, 0, 6, 3), inner), ((0, 2, 6, 9), 1e-9), ((0, 1, 4, 4), float("nan"))):
+        with pytest.raises(AssertionError, match=r"lanes of no channel|wrong"):
+            case.check(spoiled(index, value))

@@ -1,0 +1,152 @@
+"""What LLVM makes of the tiles that rules choose: nothing spills, and multiply-adds are fused."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+import pytest
+from assembly import Loop, innermost_loops
+from kernels import compiled, of_model
+
+from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.target import PRESETS
+
+TARGETS = ["znver5", "x86-64-v4", "x86-64-v3", "x86-64", "rpi4", "rpi2"]
+MODELS = [(1.0, 224), (0.25, 128), (0.75, 192), (1.0, 160)]
+
+STORES = {
+    # LLVM unrolls a reduction of eight; its first step stores what the last one reloads.
+    ("rpi2", "pointwise_n1_i8_o16_s64x64_c4x4_relu6"),
+    # 24 channels are three vectors of eight.
+    ("x86-64-v3", "pointwise_n1_i16_o32_s32x32_c8x8_relu6"),
+    # Four rows of four pixels: LLVM unrolls the map and loads ahead.
+    ("rpi4", "depthwise_n1_i128_o128_s8x8_k3x3_t2x2_p0x0x1x1_c4x4_relu6"),
+}
+"""Kernels of alpha 0.25 in which a value of the loop itself goes to the stack: known, tiny."""
+
+
+@functools.cache
+def loops_of(target: str, alpha: float, resolution: int) -> Mapping[str, list[Loop]]:
+    """The innermost loops that multiply, of every kernel of a network."""
+    spec = PRESETS[target]
+    works: Mapping[str, Workload] = of_model(mobilenet_v1(alpha, resolution), spec.lanes)
+    assembly = compiled(list(works.values()), spec).mod.inspect_source("asm")
+    found: dict[str, list[Loop]] = {key: [] for key in works}
+    for loop in innermost_loops(assembly, spec.machine):
+        if loop.fused or loop.multiplies:
+            found[loop.function].append(loop)
+    return found
+
+
+@pytest.mark.parametrize(("alpha", "resolution"), MODELS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_nothing_spills(target: str, alpha: float, resolution: int) -> None:
+    found = loops_of(target, alpha, resolution)
+    spilled = {key: loop.spilled for key, loops in found.items() for loop in loops if loop.spilled}
+    assert set(spilled) <= {key for name, key in STORES if name == target}, spilled
+
+
+@pytest.mark.parametrize(
+    ("target", "alpha", "resolution"),
+    [(name, *model) for name in ("znver5", "x86-64-v4") for model in MODELS]
+    + [(name, 1.0, 224) for name in ("x86-64-v3", "x86-64", "rpi4")],
+)
+def test_nothing_is_reloaded_from_the_stack(target: str, alpha: float, resolution: int) -> None:
+    """Not even a constant that LLVM took out of a loop and then had no register for.
+
+    With 16 registers the depthwise kernels do that with the filter, which costs what
+    loading it from its array would.
+    """
+    for key, loops in loops_of(target, alpha, resolution).items():
+        few = PRESETS[target].registers < 32 and key.startswith("depthwise")
+        for loop in loops:
+            assert len(loop.spills) <= (1 if few else 0), (key, loop.spills)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_multiply_adds_are_fused_where_there_is_such_an_instruction(target: str) -> None:
+    fma = PRESETS[target].fma
+    for key, loops in loops_of(target, 1.0, 224).items():
+        if key.startswith("pool"):
+            continue
+        assert loops, f"{key} has no loop that multiplies"
+        fused = sum(loop.fused for loop in loops)
+        separate = sum(loop.multiplies for loop in loops)
+        assert (fused > 0) is fma, key
+        if fma and not key.startswith(("depthwise", "conv")):  # which begin with a product
+            assert separate == 0, key
+
+
+SPILLING = """
+	.type	kernel,@function
+kernel:
+	movq	%rsp, %rbp
+	subq	$64, %rsp
+	vmovups	%zmm0, (%rsp)
+.LBB0_1:
+	xorl	%eax, %eax
+.LBB0_2:
+	vfmadd231ps	-64(%rbp), %zmm1, %zmm2
+	vmovaps	%zmm3, 128(%rsp)
+	vmovaps	(%rbx,%rsi), %zmm4
+	movq	8(%rsp), %rdi
+	jne	.LBB0_4
+.Ltmp7:
+	incq	%rax
+	jne	.LBB0_2
+	jne	.LBB0_1
+	retq
+.LBB0_4:
+	vmovups	(%rsp), %ymm9
+	jmp	.LBB0_2
+	.size	kernel, .-kernel
+"""
+
+
+def test_a_spill_is_seen() -> None:
+    """In the loop, through the frame pointer, and in a branch that lies behind the loop."""
+    (loop,) = innermost_loops(SPILLING, "x86_64")
+    assert loop.label == ".LBB0_2"
+    assert loop.function == "kernel"
+    assert loop.fused == 1
+    assert loop.spills == [
+        "vfmadd231ps\t-64(%rbp), %zmm1, %zmm2",
+        "vmovaps\t%zmm3, 128(%rsp)",
+        "vmovups\t(%rsp), %ymm9",
+    ]
+    assert loop.spilled == ["vmovaps\t%zmm3, 128(%rsp)"]
+
+
+def test_a_pointer_that_is_not_into_the_stack_is_no_spill() -> None:
+    assembly = SPILLING.replace("	movq	%rsp, %rbp\n", "")
+    (loop,) = innermost_loops(assembly, "x86_64")
+    assert "vfmadd231ps\t-64(%rbp), %zmm1, %zmm2" not in loop.spills
+
+
+@pytest.mark.parametrize(
+    ("machine", "lines", "spills"),
+    [
+        (
+            "aarch64",
+            ["add x9, sp, #32", "L1:", "str q3, [sp, #16]", "ldr q4, [x9]", "ldr q5, [x8]",
+             "ldr x1, [sp, #8]", "fmla v0.4s, v1.4s, v2.s[0]", "b.ne L1", "ret"],
+            ["str q3, [sp, #16]", "ldr q4, [x9]"],
+        ),
+        (
+            "arm",
+            ["add r6, sp, #16", "L1:", "vst1.64 {d16, d17}, [r6:128]", "vldr d1, [sp, #8]",
+             "vld1.32 {d4}, [r2]", "vmla.f32 q0, q1, q2", "bne L1", "bx lr"],
+            ["vst1.64 {d16, d17}, [r6:128]", "vldr d1, [sp, #8]"],
+        ),
+    ],
+)  # fmt: skip
+def test_spills_of_other_machines_are_seen(
+    machine: str, lines: list[str], spills: list[str]
+) -> None:
+    kind = "%function" if machine == "arm" else "@function"
+    assembly = "\n".join([f"\t.type k,{kind}", "k:", *lines, "\t.size k, .-k"])
+    (loop,) = innermost_loops(assembly, machine)
+    assert loop.spills == spills
+    assert loop.fused == 1

@@ -1,0 +1,94 @@
+"""A choice is answered by the rule, by a record, or at random; nothing is answered wrongly."""
+
+from __future__ import annotations
+
+import pytest
+from kernels import workload
+from tvm_mobilenet.schedules.knobs import KnobError, Knobs, SeededKnobs
+from tvm_mobilenet.schedules.rules import CPU, schedule
+
+from tvm_mobilenet.compute.primfunc import prim_func
+from tvm_mobilenet.errors import TvmMobilenetError
+from tvm_mobilenet.target import PRESETS
+
+
+def test_the_rule_answers_where_no_record_does() -> None:
+    knobs = Knobs()
+    assert knobs.choice("pixels", range(1, 15), 7) == 7
+    assert knobs.choice("order", ["m", "n"], "n") == "n"
+    assert knobs.source == "rule"
+    assert knobs.chosen == {"pixels": 7, "order": "n"}
+    knobs.finish()
+
+
+def test_a_record_answers_and_the_rule_fills_in() -> None:
+    knobs = Knobs({"pixels": 3})
+    assert knobs.choice("pixels", range(1, 15), 7) == 3
+    assert knobs.choice("vectors", [1, 2], 2) == 2
+    assert knobs.source == "record"
+    knobs.finish()
+
+
+def test_a_value_that_is_not_allowed_is_refused() -> None:
+    with pytest.raises(KnobError, match=r"'pixels' is 99, but the schedule allows \[1, 2, 3\]"):
+        Knobs({"pixels": 99}).choice("pixels", [1, 2, 3], 1)
+    with pytest.raises(TvmMobilenetError, match="tune again"):
+        Knobs({"order": 1}).choice("order", ["m", "n"], "m")
+
+
+def test_a_knob_that_nobody_asked_for_is_refused() -> None:
+    knobs = Knobs({"pixels": 1, "tile_q": 4, "unroll": 2})
+    knobs.choice("pixels", [1, 2], 2)
+    with pytest.raises(KnobError, match="has no knob 'tile_q', 'unroll'"):
+        knobs.finish()
+
+
+def test_seeds_repeat_and_differ() -> None:
+    def draw(seed: int) -> list[int]:
+        knobs = SeededKnobs(seed)
+        return [knobs.choice(f"k{i}", range(100), 0) for i in range(8)]
+
+    assert draw(1) == draw(1)
+    assert draw(1) != draw(2)
+    assert SeededKnobs(1).source == "random"
+
+
+def test_every_answer_is_drawn_sometime() -> None:
+    drawn = {SeededKnobs(seed).choice("x", ["a", "b", "c"], "a") for seed in range(50)}
+    assert drawn == {"a", "b", "c"}
+
+
+WORKS = {
+    "pointwise": workload("pointwise", (32, 64), (14, 14), 16, activation="relu6"),
+    "depthwise": workload("depthwise", (32, 32), (14, 14), 16, kernel=3, padding=(1, 1, 1, 1)),
+    "conv": workload("conv", (3, 32), (28, 28), 16, kernel=3, stride=2, padding=(0, 0, 1, 1)),
+    "pool": workload("pool", (64, 64), (7, 7), 16),
+    "dense": workload("dense", (64, 100), (1, 1), 16, batch=2),
+}
+
+
+@pytest.mark.parametrize("operator", list(CPU))
+def test_a_schedule_refuses_records_of_another_version(operator: str) -> None:
+    target = PRESETS["znver5"]
+    with pytest.raises(KnobError, match="has no knob 'no_such_knob'"):
+        schedule(prim_func(WORKS[operator]), target, Knobs({"no_such_knob": 1}))
+    with pytest.raises(KnobError, match="'threads' is 'several'"):
+        schedule(prim_func(WORKS[operator]), target, Knobs({"threads": "several"}))
+
+
+@pytest.mark.parametrize("operator", list(CPU))
+def test_schedules_say_who_they_are_and_what_they_chose(operator: str) -> None:
+    knobs = Knobs()
+    done = schedule(prim_func(WORKS[operator]), PRESETS["znver5"], knobs)
+    assert done is not None
+    assert done.schedule == f"cpu.{operator}"
+    assert knobs.chosen["threads"] in ("all", "one")
+
+
+def test_nobody_schedules_what_is_not_ours() -> None:
+    func = prim_func(WORKS["pool"])
+    for stranger in (
+        func.without_attr("tvm_mobilenet.operator"),
+        func.with_attr("tvm_mobilenet.operator", "winograd"),
+    ):
+        assert schedule(stranger, PRESETS["znver5"], Knobs()) is None

@@ -1,0 +1,101 @@
+"""The rules that choose tiles, chunks and threads, by their arithmetic."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tvm_mobilenet.schedules.cpu.depthwise import MOST_PIXELS, row_tile
+from tvm_mobilenet.schedules.cpu.threads import imbalance
+from tvm_mobilenet.schedules.cpu.tile import (
+    MAX_PIXELS,
+    MAX_VECTORS,
+    Tile,
+    best_tile,
+    chunk_options,
+    fits,
+)
+
+from tvm_mobilenet.target import PRESETS
+
+AVX512 = dataclasses.replace(PRESETS["znver5"], cores=2)
+FAMILIES = ["znver5", "x86-64-v3", "x86-64-v2", "rpi4", "rpi2", "riscv64"]
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside"),
+    [
+        ("znver5", [(7, 2), (8, 2), (13, 2), (6, 4)], [(14, 2), (7, 4)]),
+        ("x86-64-v3", [(6, 2), (4, 3), (14, 1)], [(7, 2), (5, 3), (4, 4)]),
+        ("x86-64-v2", [(4, 2), (2, 3)], [(5, 2), (6, 2), (2, 4)]),
+        ("rpi4", [(7, 2), (8, 2), (6, 3)], [(12, 2), (7, 3), (6, 4)]),
+        ("rpi2", [(4, 2), (8, 1)], [(5, 2), (6, 2)]),
+    ],
+)
+def test_what_fits_the_registers(
+    name: str, inside: list[tuple[int, int]], outside: list[tuple[int, int]]
+) -> None:
+    assert all(fits(Tile(*tile), PRESETS[name]) for tile in inside)
+    assert not any(fits(Tile(*tile), PRESETS[name]) for tile in outside)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "blocks", "depth", "tile"),
+    [(12544, 4, 32, (8, 2)), (784, 16, 256, (7, 2)), (49, 64, 1024, (7, 2)), (6400, 2, 16, (8, 2))],
+)
+def test_the_tiles_of_mobilenet_on_avx512(
+    pixels: int, blocks: int, depth: int, tile: tuple[int, int]
+) -> None:
+    assert best_tile(pixels, blocks, depth, AVX512) == Tile(*tile)
+
+
+SIZES = (st.integers(1, 4000), st.integers(1, 70), st.integers(1, 1024))
+
+
+@given(*SIZES, st.sampled_from(FAMILIES), st.integers(1, 64), st.sampled_from([0, 1, 7, 112]))
+def test_a_tile_always_exists_and_fits(  # noqa: PLR0917
+    pixels: int, blocks: int, depth: int, name: str, cores: int, rows: int
+) -> None:
+    target = dataclasses.replace(PRESETS[name], cores=cores)
+    tile = best_tile(pixels, blocks, depth, target, 1, rows)
+    assert fits(tile, target)
+    assert blocks % tile.vectors == 0
+    assert 1 <= tile.pixels <= min(MAX_PIXELS, pixels)
+    assert 1 <= tile.vectors <= MAX_VECTORS
+
+
+@given(st.integers(1, 4000), st.integers(1, 14))
+def test_chunks_hold_whole_tiles(pixels: int, size: int) -> None:
+    options = chunk_options(pixels, Tile(size, 2))
+    assert options[0] == 1
+    assert options == sorted(set(options))
+    assert max(options) <= 64
+    if pixels % size:
+        assert options == [1]
+    assert all(pixels % (chunks * size) == 0 for chunks in options[1:])
+
+
+def test_imbalance_is_the_longest_share_over_the_mean() -> None:
+    assert imbalance(8, 4) == 1
+    assert imbalance(9, 4) == pytest.approx(12 / 9)
+    assert imbalance(1, 8) == 8
+
+
+@pytest.mark.parametrize(
+    ("width", "name", "pixels"),
+    [
+        (112, "znver5", 7), (80, "znver5", 8), (40, "znver5", 8), (5, "znver5", 5),
+        (33, "znver5", 3), (17, "znver5", 1), (2, "znver5", 1),
+        (56, "rpi4", 7), (11, "rpi4", 6), (4, "rpi4", 1), (37, "rpi4", 1),
+        (56, "x86-64-v3", 1), (56, "rpi2", 1),
+    ],
+)  # fmt: skip
+def test_pixels_of_a_row(width: int, name: str, pixels: int) -> None:
+    assert row_tile(width, PRESETS[name]) == pixels
+
+
+@given(st.integers(1, 300), st.sampled_from(FAMILIES))
+def test_a_row_tile_is_within_the_row(width: int, name: str) -> None:
+    assert 1 <= row_tile(width, PRESETS[name]) <= min(width, MOST_PIXELS)

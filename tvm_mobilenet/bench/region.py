@@ -1,0 +1,69 @@
+"""What handing work to TVM's thread pool costs: parallel regions with next to nothing in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from tvm_mobilenet.target import TargetSpec
+
+REGIONS = 1000
+"""Regions in one call; TVM's workers spin between them, as they do inside a network."""
+
+
+def regions_module(threads: int, lanes: int) -> Any:
+    """Build the kernel: REGIONS times, one vector stored by each thread.
+
+    Parameters
+    ----------
+    threads : int
+        Iterations of the parallel loop.
+    lanes : int
+        float32 elements in a vector register.
+
+    Returns
+    -------
+    tvm.IRModule
+        ``main(x, y)`` with x of (lanes,), y of (REGIONS, threads, lanes), float32.
+
+    Notes
+    -----
+    Loops from outer to inner: region (serial), thread (parallel), lane (vector).
+    """
+    from tvm import s_tir, te
+
+    x = te.placeholder((lanes,), name="x")
+    y = te.compute((REGIONS, threads, lanes), lambda r, t, i: x[i] + 1.0, name="y")
+    sch = s_tir.Schedule(te.create_prim_func([x, y]))
+    _, thread, vector = sch.get_loops(sch.get_sblock("y"))
+    sch.parallel(thread)
+    sch.vectorize(vector)
+    return sch.mod
+
+
+def runner(spec: TargetSpec, threads: int) -> tuple[Callable[[], Any], int]:
+    """Compile the kernel for a target of this machine.
+
+    Parameters
+    ----------
+    spec : TargetSpec
+        Processor that the artifact was compiled for.
+    threads : int
+        Threads of TVM's pool to use; set in ``TVM_NUM_THREADS``.
+
+    Returns
+    -------
+    callable, int
+        One measured call without arguments, and the regions that it enters.
+    """
+    # Read once, when TVM starts its pool.
+    os.environ["TVM_NUM_THREADS"] = str(threads)
+    import numpy as np
+    import tvm
+
+    target = tvm.target.Target({**spec.tvm_dict(), "num-cores": threads})
+    function = tvm.compile(regions_module(threads, spec.lanes), target=target)["main"]
+    x = tvm.runtime.tensor(np.zeros(spec.lanes, np.float32))
+    y = tvm.runtime.tensor(np.zeros((REGIONS, threads, spec.lanes), np.float32))
+    return (lambda: function(x, y)), REGIONS

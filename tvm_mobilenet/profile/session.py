@@ -1,0 +1,160 @@
+"""One profile: the machine first, then the network, then its kernels one by one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tvm_mobilenet.bench.machine import Machine, measure_machine
+from tvm_mobilenet.errors import ArtifactError, InputError
+from tvm_mobilenet.profile.report import KernelProfile, ProfileReport
+from tvm_mobilenet.runtime import Module, load
+from tvm_mobilenet.runtime.kernels import Kernels, Split
+
+Progress = Callable[[int, int, str], None]
+"""Called with steps done, steps in all, and what comes next."""
+
+REPEATS = 40
+_MACHINE_STEPS = 5
+
+
+def profile(
+    artifact: str | os.PathLike[str] | Module,
+    *,
+    threads: int | None = None,
+    repeats: int = REPEATS,
+    progress: Progress | None = None,
+) -> ProfileReport:
+    """Time every kernel of an artifact in the network and alone, and measure its bounds.
+
+    Nothing is compiled but the kernels that measure the machine, in processes of
+    their own; the artifact is run by TVM's runtime library alone.
+
+    Parameters
+    ----------
+    artifact : path-like or Module
+        Compiled by this package for this machine.
+    threads : int, optional
+        As for :func:`tvm_mobilenet.load`; a module brings its own.
+    repeats : int
+        Runs of the network to take medians of.
+    progress : callable, optional
+        Told of every step.
+
+    Returns
+    -------
+    ProfileReport
+
+    Raises
+    ------
+    ArtifactError
+        The artifact cannot be loaded here, or does not say what its kernels move.
+    InputError
+        More threads than processors, or no repeats.
+    """
+    from tvm_mobilenet.target import TargetSpec
+
+    module = artifact if isinstance(artifact, Module) else load(artifact, threads)
+    manifest = module.manifest
+    _check(module, repeats)
+    tell = progress or (lambda done, total, text: None)
+    before = _busy_seconds()
+    done, total = 0, _MACHINE_STEPS + len({call["kernel"] for call in manifest["calls"]}) + 1
+
+    def step(text: str) -> None:
+        nonlocal done
+        tell(min(done, total), total, text)
+        done += 1
+
+    machine = measure_machine(TargetSpec.from_dict(manifest["target"]), module.threads, step)
+    done = _MACHINE_STEPS
+    shape = tuple(manifest["inputs"][0]["shape"])
+    # Pixels after normalisation have about this distribution.
+    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    step("the network")
+    timed = module.profile(x, repeats)
+    alone = _alone(module.kernels(x), manifest, step)
+    # A weight was last used one call ago, and all the others came after it.
+    cold = machine.level_of(sum(call["bytes"]["weights"] for call in manifest["calls"]))
+    rows = tuple(
+        _row(call, network, alone[call["kernel"]], machine, cold) for call, network in timed.calls
+    )
+    seconds, others = (now - then for now, then in zip(_busy_seconds(), before, strict=True))
+    tell(total, total, "done")
+    target = f"{manifest['target']['name']} ({manifest['target']['cpu'] or 'baseline'})"
+    return ProfileReport(
+        manifest["title"], target, machine, rows, timed.total, max(0.0, others / seconds)
+    )
+
+
+def _check(module: Module, repeats: int) -> None:
+    here = len(os.sched_getaffinity(0))
+    if module.threads > here:
+        raise InputError(
+            f"{module.threads} threads asked for; this process may run on {here} processors",
+            f"choose between 1 and {here}",
+        )
+    if repeats < 1:
+        raise InputError(f"repeats is {repeats}", "give a positive number")
+    if not all("bytes" in call for call in module.manifest["calls"]):
+        raise ArtifactError(
+            f"{module.path} does not say how many bytes its kernels move: it is from an older "
+            "version of this package",
+            "compile the model again",
+        )
+
+
+def _alone(
+    kernels: Kernels, manifest: Mapping[str, Any], step: Callable[[str], None]
+) -> dict[str, tuple[float, Split]]:
+    """Time each kernel once, however many layers share it."""
+    found: dict[str, tuple[float, Split]] = {}
+    for position, call in enumerate(manifest["calls"]):
+        if call["kernel"] not in found:
+            step(" + ".join(call["layers"]))
+            found[call["kernel"]] = kernels.alone(position), kernels.split(position)
+    return found
+
+
+def _row(
+    call: Mapping[str, Any],
+    network_us: float,
+    alone: tuple[float, Split],
+    machine: Machine,
+    cold: str,
+) -> KernelProfile:
+    moved = dict(call["bytes"])
+    maps = moved["input"] + moved["output"]
+    # The kernel before has just written the input.
+    level = machine.level_of(maps)
+    memory = maps / machine.bandwidth[level] + moved["weights"] / machine.bandwidth[cold]
+    alone_us, split = alone
+    return KernelProfile(
+        tuple(call["layers"]),
+        call["kernel"],
+        call["operator"],
+        call["schedule"],
+        call["macs"],
+        moved,
+        network_us,
+        alone_us,
+        2 * call["macs"] / machine.peak_gflops / 1e3,
+        memory / 1e3,
+        level if maps >= moved["weights"] else cold,
+        split,
+        machine.threads,
+    )
+
+
+def _busy_seconds() -> tuple[float, float]:
+    """Return the time now, and the processor time of others since this machine started."""
+    times = os.times()
+    ours = times.user + times.system + times.children_user + times.children_system
+    with open("/proc/stat") as file:
+        # user, nice, system, idle, iowait, irq, softirq; guests are in user already.
+        ticks = [int(field) for field in file.readline().split()[1:8]]
+    busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+    return times.elapsed, busy - ours
