@@ -17,7 +17,8 @@ Registers
     As the two micro-kernels: 7 + 9 + 2 of 32, then 7 x 2 + 2 + 1.
 
 Traffic
-    The row group's buffer holds at most a quarter of L2. Input and output pass
+    The row group's buffer and its input hold at most half of L2 together: at stride 2
+    the input is four times the buffer, and would push it out. Input and output pass
     once; a row group's first and last rows are read again by its neighbours. Each
     row group reads all weights again, so they are prefetched a panel ahead where
     they are too large to stay in L2.
@@ -88,7 +89,8 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     tile = choose_tile(
         knobs, best_tile(pixels, blocks, depth, target, batch), pixels, blocks, target
     )
-    row_bytes = 4 * in_blocks * in_lanes * width
+    in_pixels = int(sch.mod["main"].params[0].ty.shape[2])
+    row_bytes = 4 * in_blocks * in_lanes * (width + in_pixels // height)
     rows = _choose_rows(knobs, target, (batch, height, width), row_bytes, tile.pixels)
     chunks, chunk_pixels = height // rows, rows * width
     groups = blocks // tile.vectors
@@ -144,7 +146,7 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     if choice == "none":
         return []
 
-    ahead = int(sch.mod["main"].params[0].ty.shape[2]) // chunks
+    ahead = in_pixels // chunks
     spots = -(-ahead // (sweeps * tiles))
     each = -(-in_blocks // k_steps)
 
@@ -163,12 +165,12 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
 def _choose_rows(
     knobs: Knobs, target: TargetSpec, shape: tuple[int, int, int], row_bytes: int, tile_pixels: int
 ) -> int:
-    """Ask for the rows of a group: as many as fit a quarter of L2, balanced over threads."""
+    """Ask for the rows of a group: as many as fit half of L2 with their input, balanced."""
     batch, height, width = shape
     # A tile that reaches beyond its row group would need rows of the next one.
     whole = [r for r in range(1, height + 1) if height % r == 0 and r * width % tile_pixels == 0]
     options = whole or [height]
-    fits = [r for r in options if row_bytes * r <= target.l2_bytes / 4]
+    fits = [r for r in options if row_bytes * r <= target.l2_bytes / 2]
     balanced = [r for r in fits if imbalance(batch * height // r, target.cores) <= _BALANCED]
     # Small groups use a panel of weights for few pixels: rather split channels then.
     even = [r for r in balanced if 2 * r >= fits[-1]]

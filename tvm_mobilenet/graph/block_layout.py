@@ -134,7 +134,9 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
 
     def _in_blocks(self, source: Any, shape: tuple[int, ...], block: int) -> Any:
         """Return a source's value in blocks, converted only if nobody did."""
-        var = self.get_var_remap(source) if isinstance(source, relax.DataflowVar) else source
+        var = (
+            super().visit_dataflow_var_(source) if isinstance(source, relax.DataflowVar) else source
+        )
         if self._blocked.get(var, (None, 0))[1] == block:
             return var
         return to_blocked(self._plain(var), shape, block)
@@ -242,8 +244,10 @@ def _workload(
     kernel = shape_of(anchor.args[1])[2:]
     strides = tuple(int(s) for s in attrs.strides)
     padding = tuple(int(p) for p in attrs.padding)
-    depthwise = int(attrs.groups) > 1
     plain = kernel == (1, 1) and strides == (1, 1) and not any(padding)
+    # A lone channel is one group of one: of what computes the same, take what reads blocks.
+    alone = channels == out_channels == 1 and not plain
+    depthwise = int(attrs.groups) > 1 or alone
     operator: Operator = "depthwise" if depthwise else "pointwise" if plain else "conv"
     separable = found.operator == "separable"
     return Workload(

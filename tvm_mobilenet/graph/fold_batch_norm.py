@@ -18,7 +18,7 @@ from tvm_mobilenet.graph.constants import array_of
 
 
 def fold_batch_norm(mod: Any) -> Any:
-    """Fold every batch norm that follows a convolution with constant weights.
+    """Fold every batch norm over the channels of a convolution with constant weights.
 
     before: ``conv2d(x, W)``, optionally ``+ bias``, then ``batch_norm(...)[0]``
     after: ``conv2d(x, W') + bias'`` with a bias of shape (1, O, 1, 1)
@@ -39,9 +39,17 @@ def fold_batch_norm(mod: Any) -> Any:
     norm = dpl.is_op("relax.nn.batch_norm")(value, *statistics)
     pattern = dpl.is_tuple_get_item(norm, 0)
 
-    def rewrite(_: Any, found: Any) -> Any:
+    def rewrite(matched: Any, found: Any) -> Any:
+        norm_attrs, conv_attrs = found[norm].attrs, found[conv].attrs
+        channels = array_of(found[weight]).shape[0]
+        per_channel = bias not in found or array_of(found[bias]).size == channels
+        layouts = (conv_attrs.data_layout, conv_attrs.kernel_layout, int(norm_attrs.axis))
+        if layouts != ("NCHW", "OIHW", 1) or norm_attrs.training or not per_channel:
+            return matched
         gamma, beta, mean, variance = (array_of(found[s]).astype(np.float64) for s in statistics)
-        scale = gamma / np.sqrt(variance + float(found[norm].attrs.epsilon))
+        gamma = gamma if norm_attrs.scale else np.ones(channels)
+        beta = beta if norm_attrs.center else np.zeros(channels)
+        scale = gamma / np.sqrt(variance + float(norm_attrs.epsilon))
         before = array_of(found[bias]).reshape(-1) if bias in found else 0.0
         folded_weight = array_of(found[weight]) * scale[:, None, None, None]
         folded_bias = beta + (before - mean) * scale

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ from tvm import relax
 from tvm.ir import GlobalVar
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, operator_name
+from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, operator_name, readers
 from tvm_mobilenet.graph.fusion import Choice, Fusion, choose_separable, choose_tail
 from tvm_mobilenet.graph.layouts import shape_of
 from tvm_mobilenet.target import TargetSpec
@@ -95,14 +94,13 @@ def _kind(func: Any) -> str:
     if name == "pool":
         return name
     if name == "dense":
-        plain = not {"relax.clip", "relax.nn.relu"} & {operator_name(call) for call in calls}
-        return name if plain and len(shape_of(calls[0].args[0])) == 2 else ""
+        activated = {"relax.clip", "relax.nn.relu"} & {operator_name(call) for call in calls}
+        return "" if activated else name
     if name != "conv2d":
         return ""
     attrs, kernel = calls[0].attrs, shape_of(calls[0].args[1])
-    groups = int(attrs.groups)
-    if groups > 1:
-        return "depthwise" if groups == kernel[0] and kernel[1] == 1 else ""
+    if int(attrs.groups) > 1:
+        return "depthwise"
     moved = any(int(s) != 1 for s in attrs.strides) or any(int(p) for p in attrs.padding)
     return "" if kernel[2:] != (1, 1) or moved else "pointwise"
 
@@ -110,14 +108,7 @@ def _kind(func: Any) -> str:
 def _candidates(mod: Any, func: Any) -> list[tuple[str, list[_Node]]]:
     """List what could be joined, tails first."""
     bindings = [b for block in func.body.blocks for b in block.bindings]
-    reads: Counter[Any] = Counter()
-    reader: dict[Any, Any] = {}
-    for binding in bindings:
-        value = binding.value
-        for source in value.args if isinstance(value, relax.Call) else [value]:
-            if isinstance(source, relax.Var):
-                reads[source] += 1
-                reader[source] = binding
+    reads, reader = readers(func)
     nodes = {}
     for binding in bindings:
         composite = _composite_of(mod, binding.value)
@@ -128,7 +119,9 @@ def _candidates(mod: Any, func: Any) -> list[tuple[str, list[_Node]]]:
         found = [node]
         for kind in kinds[1:]:
             var = found[-1].var
-            follower = nodes.get(reader[var].var) if reads[var] == 1 else None
+            # Without a reader the function returns it.
+            following = reader.get(var) if reads[var] == 1 else None
+            follower = nodes.get(following.var) if following is not None else None
             if follower is None or follower.kind != kind:
                 return []
             found.append(follower)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from tvm import relax
+from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_mobilenet.graph.constants import is_constant
@@ -49,35 +49,83 @@ def operator_name(call: Any) -> str:
     return str(getattr(getattr(call, "op", None), "name", ""))
 
 
+def readers(func: Any) -> tuple[Counter[Any], dict[Any, Any]]:
+    """Count who reads each variable of a function, and find the last binding that does.
+
+    Returns
+    -------
+    Counter of Var
+        The function's result counts as a reader.
+    dict of Var to Binding
+    """
+    reads: Counter[Any] = Counter(_variables(func.body.body))
+    reader: dict[Any, Any] = {}
+    for binding in (b for block in func.body.blocks for b in block.bindings):
+        for variable in _variables(binding.value):
+            reads[variable] += 1
+            reader[variable] = binding
+    return reads, reader
+
+
 def _groups(func: Any) -> list[list[Any]]:
     """List the groups of a function, each its bindings in order."""
     bindings = [b for block in func.body.blocks for b in block.bindings]
-    reads: Counter[Any] = Counter()
-    reader: dict[Any, Any] = {}
-    for binding in bindings:
-        value = binding.value
-        sources = value.args if isinstance(value, relax.Call) else [value]
-        for source in sources:
-            if isinstance(source, relax.Var):
-                reads[source] += 1
-                reader[source] = binding
+    reads, reader = readers(func)
     groups = []
     for binding in bindings:
         if not _is_anchor(binding.value):
             continue
         group = [binding]
-        while reads[group[-1].var] == 1 and _continues(group, reader[group[-1].var]):
-            group.append(reader[group[-1].var])
+        while reads[group[-1].var] == 1:
+            following = reader.get(group[-1].var)  # None: the function returns it
+            if following is None or not _continues(group, following):
+                break
+            group.append(following)
         groups.append(group)
     return groups
 
 
+def _variables(expr: Any) -> set[Any]:
+    """List the variables that an expression reads, in tuples as well."""
+    found: set[Any] = set()
+    relax.analysis.post_order_visit(
+        expr, lambda node: found.add(node) if isinstance(node, relax.Var) else None
+    )
+    return found
+
+
 def _is_anchor(value: Any) -> bool:
+    """Whether a call is an operator that a schedule computes: not by its name alone."""
     name = operator_name(value)
+    if name not in _ANCHORS:
+        return False
+    shape = static_shape(value.args[0])
+    if shape is None:
+        return False
     if name == "relax.mean":
-        rank = len(value.args[0].ty.shape)
-        return rank == 4 and sorted(int(a) % rank for a in value.attrs.axis) == [2, 3]
-    return name in _ANCHORS and is_constant(value.args[1])
+        return len(shape) == 4 and sorted(int(a) % 4 for a in value.attrs.axis) == [2, 3]
+    weight = static_shape(value.args[1])
+    if weight is None or not is_constant(value.args[1]):
+        return False
+    if name == "relax.matmul":
+        return len(shape) == len(weight) == 2
+    attrs = value.attrs
+    plain = (attrs.data_layout, attrs.kernel_layout, attrs.out_layout) == ("NCHW", "OIHW", "NCHW")
+    undilated = all(int(step) == 1 for step in attrs.dilation)
+    groups, channels = int(attrs.groups), shape[1]
+    full_or_depthwise = groups == 1 or groups == channels == weight[0]
+    return bool(plain and undilated and full_or_depthwise)
+
+
+def static_shape(expr: Any) -> tuple[int, ...] | None:
+    """Return the shape of a float32 tensor, None of anything else or of unknown size."""
+    kind = expr.ty
+    if not isinstance(kind, relax.TensorType) or str(kind.dtype) != "float32":
+        return None
+    sizes = getattr(kind.shape, "values", None)
+    if sizes is None or not all(isinstance(size, tirx.IntImm) for size in sizes):
+        return None
+    return tuple(int(size) for size in sizes)
 
 
 def _continues(group: list[Any], binding: Any) -> bool:
@@ -87,10 +135,19 @@ def _continues(group: list[Any], binding: Any) -> bool:
     if done[0] == "relax.mean" or done[-1] in ("relax.clip", "relax.nn.relu"):
         return False
     if name == "relax.add":
-        return done[-1] != "relax.add" and is_constant(binding.value.args[1])
+        return done[-1] != "relax.add" and _is_bias(binding.value, group[-1].var)
     if name == "relax.clip":
         return tuple(float(bound.value) for bound in binding.value.args[1:]) == _RELU6
     return name == "relax.nn.relu"
+
+
+def _is_bias(call: Any, value: Any) -> bool:
+    """Whether an addition adds one constant a channel to `value`: no other broadcast."""
+    shape, added = static_shape(value), static_shape(call.args[1])
+    if shape is None or added is None or not is_constant(call.args[1]):
+        return False
+    per_channel = (shape[1],) if len(shape) == 2 else (shape[1], 1, 1)
+    return added in (per_channel, (1, *per_channel))
 
 
 @mutator

@@ -1,4 +1,8 @@
-"""Which layers share a kernel: a rule from caches and cores, one sentence for each answer."""
+"""Which layers share a kernel: a rule from caches and cores, one sentence for each answer.
+
+A shared kernel saves that the map between two layers is written and read again beyond
+the core that made it. What it costs is known for each kind, and decides where it says no.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,9 @@ Fusion = Literal["auto", "all", "none"]
 
 _FLOAT = 4
 """Bytes."""
+
+_BUSY = 8
+"""Multiply-adds for each byte of a block's input and output, below which it waits for those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +40,63 @@ class Choice:
 def choose_separable(
     in_shape: tuple[int, ...], mid_shape: tuple[int, ...], out_channels: int, target: TargetSpec
 ) -> Choice:
-    return Choice(True, "x")
+    """Decide whether a depthwise and a pointwise layer share a kernel.
+
+    Parameters
+    ----------
+    in_shape, mid_shape : tuple of int
+        (N, C, H, W) of the depthwise layer's input and output.
+    out_channels : int
+        Of the pointwise layer.
+    target : TargetSpec
+    """
+    batch, channels, rows, columns = mid_shape
+    pixels = rows * columns
+    between = _FLOAT * channels * pixels
+    into = _FLOAT * math.prod(in_shape[1:])
+    out = _FLOAT * out_channels * pixels
+    busy = channels * pixels * out_channels / (into + out)
+    if into + between <= target.l2_bytes / 2:
+        return Choice(
+            False, f"what passes between them, {_size(between)}, stays in L2 as it is"
+        )
+    if batch * rows < 2 * target.cores:
+        return Choice(False, f"{rows} rows are too few to share between {target.cores} threads")
+    if busy < _BUSY:
+        return Choice(
+            False,
+            f"{busy:.0f} multiply-adds for each byte of input and output, which it waits for",
+        )
+    return Choice(
+        True, f"what passes between them, {_size(between)}, never leaves the core that made it"
+    )
 
 
 def choose_tail(
     in_shape: tuple[int, ...], mid_shape: tuple[int, ...], classes: int, target: TargetSpec
 ) -> Choice:
-    return Choice(True, "x")
+    """Decide whether the last pointwise layer, the pool and the classifier share a kernel.
+
+    Parameters
+    ----------
+    in_shape, mid_shape : tuple of int
+        (N, C, H, W) of the pointwise layer's input and output.
+    classes : int
+        Of the classifier.
+    target : TargetSpec
+    """
+    batch, channels = mid_shape[:2]
+    weights = _FLOAT * channels * classes
+    if batch > 1:
+        return Choice(
+            False, f"on its own, the classifier reads its weights once for {batch} images"
+        )
+    if weights <= target.l2_bytes / 2:
+        return Choice(False, f"the classifier's weights, {_size(weights)}, arrive soon enough")
+    return Choice(
+        True, f"the classifier's weights, {_size(weights)}, arrive during the pointwise layer"
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1024:.0f} KiB"

@@ -1,0 +1,88 @@
+"""Whole networks at odd sizes: compiled, linked, loaded, and right layer by layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from elftools.elf.elffile import ELFFile
+
+import tvm_mobilenet as tm
+from tvm_mobilenet import reference
+from tvm_mobilenet.errors import ToolchainError
+from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.target import PRESETS, host_cpu_features, host_machine
+from tvm_mobilenet.toolchain import find_linker
+from tvm_mobilenet.verify import sample_input
+
+NETWORKS = [
+    # alpha, resolution, batch, padding, target
+    (1.0, 33, 1, "same", "native"),
+    (0.75, 47, 2, "symmetric", "native"),
+    (0.5, 97, 1, "same", "native"),
+    (0.25, 131, 1, "symmetric", "native"),
+    (0.125, 32, 3, "same", "native"),
+    (0.34375, 38, 1, "same", "native"),  # 11 channels, then 22, 44, ...
+    (0.03125, 35, 2, "symmetric", "native"),  # a single channel
+    (0.75, 33, 1, "symmetric", "x86-64"),
+    (0.25, 47, 3, "same", "x86-64-v2"),
+    (0.5, 97, 2, "symmetric", "x86-64-v3"),
+    (0.34375, 33, 1, "same", "x86-64-v3"),
+    (0.25, 65, 1, "same", "x86-64-v4"),
+]
+
+
+@pytest.mark.parametrize(("alpha", "resolution", "batch", "padding", "target"), NETWORKS)
+def test_right_at_odd_sizes(
+    alpha: float, resolution: int, batch: int, padding: str, target: str
+) -> None:
+    if target != "native":
+        spec = PRESETS[target]
+        if host_machine() != spec.machine or not set(spec.needs) <= set(host_cpu_features()):
+            pytest.skip(f"this processor cannot run code for {target}")
+    model = tm.mobilenet_v1(
+        alpha=alpha, resolution=resolution, batch=batch, padding=padding, classes=17
+    )
+    compiled = tm.compile(model, target=target, seed=resolution)
+    checked = compiled.manifest["verification"]
+    assert checked["relative"] <= checked["tolerance"] <= 1e-5
+    ours = [call for call in compiled.manifest["calls"] if call["source"] == "rule"]
+    assert len(ours) == len(model.layers) - 1, "all but the softmax"
+    # Another input than verification's, and no state left behind by a call.
+    x = sample_input(model.input_shape, seed=1)
+    want = reference.run(model, initialize(model, seed=resolution), x)
+    first, second = compiled.module(x), compiled.module(x)
+    assert reference.relative_error(first, want) < 1e-5
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("target", "machine"),
+    [
+        ("rpi4", "EM_AARCH64"),
+        pytest.param(
+            "rpi2",
+            "EM_ARM",
+            marks=pytest.mark.xfail(
+                reason="TVM's objects are soft-float unless its target says mfloat-abi: hard",
+                raises=ToolchainError,
+                strict=False,  # zig links them all the same
+            ),
+        ),
+        ("riscv64", "EM_RISCV"),
+    ],
+)
+def test_other_machines_get_their_own_artifact(target: str, machine: str, tmp_path: Path) -> None:
+    model = tm.mobilenet_v1(alpha=0.25, resolution=33, classes=5)
+    try:
+        find_linker(PRESETS[target])
+    except ToolchainError as error:
+        pytest.skip(str(error))
+    compiled = tm.compile(model, target=target)
+    assert compiled.manifest["verification"] is None
+    path = compiled.export(tmp_path / "model.so")
+    with path.open("rb") as file:
+        elf = ELFFile(file)
+        assert elf["e_machine"] == machine
+        assert elf["e_type"] == "ET_DYN"
