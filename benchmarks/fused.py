@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import tvm
 import tvm_ffi
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet import target
 from tvm_mobilenet.compute.primfunc import prim_func
@@ -28,8 +30,6 @@ from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.layers import Conv2d, Dense
 from tvm_mobilenet.runtime.threads import use_threads
-from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.rules import schedule
 
 BLOCKS = range(1, 14)
 Chosen = Mapping[str, Mapping[str, Any] | None]

@@ -175,7 +175,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     from tvm_mobilenet.runtime.artifact import write_manifest
 
     folder_for_ir = Path(dump_ir) if dump_ir else None
-    lowered = lower(model, arrays, spec, lambda _: None, folder_for_ir, fusion)
+    lowered = lower(model, arrays, spec, lambda _: None, folder_for_ir, fusion=fusion)
     manifest = _manifest(model, spec, lowered, source, weight_files.digest(arrays))
     folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
     compiled = Compiled(manifest, folder)

@@ -146,11 +146,20 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     if choice == "none":
         return []
 
-    ahead = in_pixels // chunks
+    sizes = (in_pixels // chunks, in_blocks, chunks, splits)
+    return [_next_rows(loops, sizes, (sweeps, tiles, k_steps))]
+
+
+def _next_rows(
+    loops: list[Any], sizes: tuple[int, int, int, int], steps: tuple[int, int, int]
+) -> Prefetch:
+    """Prefetch the next row group's input during the present one's pointwise layer."""
+    ahead, in_blocks, chunks, splits = sizes
+    sweeps, tiles, k_steps = steps
     spots = -(-ahead // (sweeps * tiles))
     each = -(-in_blocks // k_steps)
 
-    def next_rows(unit: Any, at: Any, tile_at: Any, step: Any) -> list[tuple[Any, ...]]:
+    def indices(unit: Any, at: Any, tile_at: Any, step: Any) -> list[tuple[Any, ...]]:
         image, rank = unit // (splits * chunks), unit // splits % chunks
         first = (rank + 1) * ahead + (at * tiles + tile_at) * spots
         return [
@@ -159,7 +168,7 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
             for i in range(spots)
         ]
 
-    return [Prefetch(outer, 0, next_rows, loops)]
+    return Prefetch(loops[-1], 0, indices, loops)
 
 
 def _choose_rows(

@@ -111,8 +111,7 @@ def schedule_tail(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     *_, update_lanes, channel = sch.get_loops(update)
     keep_in_registers(sch, update, [channel], [], update_lanes)
     sch.vectorize(c)
-    sch.vectorize(sch.get_loops(sch.decompose_reduction(partial, group))[-1])
-    _write_logits(sch, logits, out)
+    _write_logits(sch, logits, out, sch.decompose_reduction(partial, group))
 
     what = knobs.choice("prefetch", ["none", "weights", "classifier", "both"], "both")
     tiles, k_steps = -(-pixels // tile.pixels), depth // steps
@@ -142,8 +141,9 @@ def schedule_tail(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     return found
 
 
-def _write_logits(sch: Any, logits: Any, out: Any) -> None:
-    """Add up the parts' logits and their bias, one block of classes after the other."""
+def _write_logits(sch: Any, logits: Any, out: Any, zeros: Any) -> None:
+    """Begin the parts' logits with zeros; then add them and the bias, a block at a time."""
+    sch.vectorize(sch.get_loops(zeros)[-1])
     n, j, c, part = sch.get_loops(logits)
     sch.reorder(n, j, part, c)
     sch.vectorize(c)

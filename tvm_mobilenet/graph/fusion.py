@@ -57,9 +57,7 @@ def choose_separable(
     out = _FLOAT * out_channels * pixels
     busy = channels * pixels * out_channels / (into + out)
     if into + between <= target.l2_bytes / 2:
-        return Choice(
-            False, f"what passes between them, {_size(between)}, stays in L2 as it is"
-        )
+        return Choice(False, f"what passes between them, {_size(between)}, stays in L2 as it is")
     if batch * rows < 2 * target.cores:
         return Choice(False, f"{rows} rows are too few to share between {target.cores} threads")
     if busy < _BUSY:

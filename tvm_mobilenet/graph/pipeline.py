@@ -60,6 +60,7 @@ def lower(
     target: TargetSpec,
     knobs_for: KnobsFor,
     dump_ir: Path | None = None,
+    *,
     fusion: Fusion = "auto",
 ) -> Lowered:
     """Take a model through every phase.
