@@ -24,7 +24,7 @@ from tvm_mobilenet.bench.report import OURS, BenchReport, geometric_mean
 
 ALPHAS = (1.0, 0.75, 0.5, 0.25)
 RESOLUTIONS = (224, 192, 160, 128)
-ATTEMPTS = 3
+ATTEMPTS = 2
 BEGIN, END = "<!-- grid:begin -->", "<!-- grid:end -->"
 
 
@@ -35,22 +35,28 @@ def measure(arguments: argparse.Namespace) -> Iterator[BenchReport]:
             for resolution in arguments.resolutions:
                 model = tm.mobilenet_v1(alpha=alpha, resolution=resolution)
                 path = tm.compile(model).export(Path(folder) / "model.so")
-                for _ in range(ATTEMPTS):
-                    report = tm.bench(
-                        path,
-                        threads=arguments.threads,
-                        against=tuple(PEERS),
-                        rounds=arguments.rounds,
-                        seconds=arguments.seconds,
-                    )
-                    if not report.disturbed:
-                        break
-                else:
-                    sys.exit(f"{report.model}: the machine is busy, spread {report.peak_spread}")
+                report = _quietest(path, arguments)
                 if report.disagreeing:
                     sys.exit(f"{report.model}: outputs differ: {report.disagreeing}")
                 print(json.dumps(report.to_dict()), file=sys.stderr, flush=True)
                 yield report
+
+
+def _quietest(path: Path, arguments: argparse.Namespace) -> BenchReport:
+    """Time a network until nobody disturbs it, or return the least disturbed attempt."""
+    reports = []
+    for _ in range(ATTEMPTS):
+        report = tm.bench(
+            path,
+            threads=arguments.threads,
+            against=tuple(PEERS),
+            rounds=arguments.rounds,
+            seconds=arguments.seconds,
+        )
+        if not report.disturbed:
+            return report
+        reports.append(report)
+    return min(reports, key=lambda report: max(report.peak_spread.values()))
 
 
 def table(reports: list[BenchReport], threads: int) -> list[str]:
@@ -68,11 +74,18 @@ def table(reports: list[BenchReport], threads: int) -> list[str]:
         fastest.append(ratio)
         peers = " | ".join(f"{rows[name].median_ms:.3f}" for name in PEERS)
         lines.append(
-            f"| {report.model.removeprefix('MobileNet ')} | {report.bound_ms[threads]:.3f} "
+            f"| {report.model.removeprefix('MobileNet ')}{' †' * report.disturbed} "
+            f"| {report.bound_ms[threads]:.3f} "
             f"| **{rows[OURS].median_ms:.3f}** | {report.share(rows[OURS]):.0%} "
             f"| {peers} | {ratio:.3f} |"
         )
     lines += ["", f"Geometric mean {geometric_mean(fastest):.3f}, smallest {min(fastest):.3f}.", ""]
+    if any(report.disturbed for report in reports):
+        lines += [
+            f"† The machine's own peak varied by more than a tenth in each of {ATTEMPTS} attempts;",
+            "the rounds are interleaved, so ratios hold better than times.",
+            "",
+        ]
     return lines
 
 

@@ -187,7 +187,7 @@ def _from_json(text: str) -> tuple[str, dict[str, str]]:
     if kind != "llvm":
         raise _unsupported_kind(kind)
     # "keys", "tag" and "feature.…" are what TVM derives, and adds when it prints a target.
-    known = {"kind", "mtriple", "mcpu", "mattr", "num-cores", "keys", "tag", "host"}
+    known = {"kind", "mtriple", "mcpu", "mattr", "mfloat-abi", "num-cores", "keys", "tag", "host"}
     if odd := sorted(k for k in set(data) - known if not k.startswith("feature.")):
         raise TargetError(
             f"the JSON target has options that are not supported: {', '.join(odd)}",
@@ -199,6 +199,11 @@ def _from_json(text: str) -> tuple[str, dict[str, str]]:
     for key in ("mtriple", "mcpu"):
         if not isinstance(data.get(key, ""), str):
             raise TargetError(f"{key} of the JSON target is not a text", f'write "{key}": "…"')
+    if data.get("mfloat-abi", "hard") != "hard":
+        raise TargetError(
+            f"float ABI {data['mfloat-abi']!r} of the JSON target is not supported",
+            "TVM's runtime for 32-bit ARM is hard-float: leave mfloat-abi away",
+        )
     mattr = data.get("mattr", [])
     if not isinstance(mattr, list) or not all(isinstance(m, str) for m in mattr):
         raise TargetError("mattr of the JSON target is not a list", 'write "mattr": ["+neon"]')

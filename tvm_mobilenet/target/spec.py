@@ -88,13 +88,16 @@ class TargetSpec:
         -------
         dict
             ``kind``, ``mtriple``, ``num-cores``, and ``mcpu`` / ``mattr`` where
-            they say something.
+            they say something; on 32-bit ARM the float ABI, which TVM does not take
+            from the triple (its objects would not link with gnueabihf's).
         """
         options: dict[str, object] = {"kind": "llvm", "mtriple": self.triple}
         if self.cpu:
             options["mcpu"] = self.cpu
         if self.features:
             options["mattr"] = list(self.features)
+        if self.machine == "arm":
+            options["mfloat-abi"] = "hard"
         options["num-cores"] = self.cores
         return options
 
