@@ -17,6 +17,10 @@ QUIET = 1.1
 """Spread (p90 over p10) of the peak's time on a machine that does nothing else;
 1.01 to 1.03 on a quiet 2-core Zen 5, 1.3 to 2 beside a test run."""
 
+SCALING = 0.75
+"""Part of the threads' peak, added up from fewer threads, below which cores were missing.
+Clocks fall by less than that when all cores run wide vectors."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -109,8 +113,16 @@ class BenchReport:
 
     @property
     def disturbed(self) -> bool:
-        """Whether the machine was too busy for these times to be worth much."""
-        return any(spread > QUIET for spread in self.peak_spread.values())
+        """Whether the machine was too busy for these times to be worth much.
+
+        Its own peak varied, or more threads did not bring more of it: somebody had
+        the other cores all the time.
+        """
+        if any(spread > QUIET for spread in self.peak_spread.values()):
+            return True
+        few, many = min(self.peak_gflops), max(self.peak_gflops)
+        fair = self.peak_gflops[few] * many / few
+        return self.peak_gflops[many] < SCALING * fair
 
     def gflops(self, row: Row) -> float:
         """Return the arithmetic speed of a row in GFLOP/s, from its median."""
