@@ -13,6 +13,8 @@ from tvm_mobilenet.schedules.cpu.depthwise import schedule_depthwise
 from tvm_mobilenet.schedules.cpu.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.cpu.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, with_prefetches
+from tvm_mobilenet.schedules.cpu.separable import schedule_separable
+from tvm_mobilenet.schedules.cpu.tail import schedule_tail
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
@@ -28,6 +30,8 @@ CPU: dict[str, Rule] = {
     "depthwise": schedule_depthwise,
     "pointwise": schedule_pointwise,
     "pool": schedule_pool,
+    "separable": schedule_separable,
+    "tail": schedule_tail,
 }
 """Operator to schedule, for processors."""
 

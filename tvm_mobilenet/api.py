@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tvm_mobilenet.bench import BenchReport
+    from tvm_mobilenet.graph.fusion import Fusion
     from tvm_mobilenet.graph.pipeline import Lowered
-    from tvm_mobilenet.models.spec import Model
+    from tvm_mobilenet.models.spec import Layer, Model
     from tvm_mobilenet.profile.report import ProfileReport
     from tvm_mobilenet.runtime import Module
     from tvm_mobilenet.verify import VerifyReport
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CompileReport", "Compiled", "bench", "compile", "load", "profile", "verify"]
 
-_BLOCKED = {"cpu.conv", "cpu.depthwise", "cpu.pointwise", "cpu.pool"}
+_BLOCKED = {"cpu.conv", "cpu.depthwise", "cpu.pointwise", "cpu.separable", "cpu.pool"}
 """Schedules that write blocked maps."""
 
 _ROOM = 2
@@ -116,6 +117,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     weights: WeightsLike | None = None,
     seed: int = 0,
     verify: bool = True,
+    fusion: Fusion = "auto",
     dump_ir: str | os.PathLike[str] | None = None,
 ) -> Compiled:
     """Compile a model for a target.
@@ -133,6 +135,9 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         Of the weights, where none are given.
     verify : bool
         Whether to check the artifact against the reference, if it runs here.
+    fusion : {"auto", "all", "none"}
+        Which layers share a kernel: those for which
+        :mod:`tvm_mobilenet.graph.fusion` says so, all that can, none.
     dump_ir : path-like, optional
         Folder for the module after each phase.
 
@@ -169,7 +174,8 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     from tvm_mobilenet.graph.pipeline import lower
     from tvm_mobilenet.runtime.artifact import write_manifest
 
-    lowered = lower(model, arrays, spec, lambda _: None, Path(dump_ir) if dump_ir else None)
+    folder_for_ir = Path(dump_ir) if dump_ir else None
+    lowered = lower(model, arrays, spec, lambda _: None, folder_for_ir, fusion=fusion)
     manifest = _manifest(model, spec, lowered, source, weight_files.digest(arrays))
     folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
     compiled = Compiled(manifest, folder)
@@ -302,29 +308,51 @@ def _tensor(name: str, shape: Sequence[int]) -> dict[str, Any]:
 
 
 def _calls(model: Model, lowered: Lowered) -> list[dict[str, Any]]:
-    """Describe each call; the graph keeps one call per layer, in their order."""
+    """Describe each call and the layers that it computes."""
     from tvm_mobilenet.graph.build import ENTRY
     from tvm_mobilenet.graph.traffic import traffic
 
     calls = []
     moves = traffic(lowered.mod, ENTRY)
-    for call, layer, moved in zip(lowered.calls, model.layers, moves, strict=True):
+    groups = _layers_of(model, [call.value for call in lowered.calls])
+    for call, layers, moved in zip(lowered.calls, groups, moves, strict=True):
         kernel = lowered.kernels[call.kernel]
-        shape = list(layer.out_shape)
+        shape = list(layers[-1].out_shape)
         output: dict[str, Any] = {"layout": "NC" if len(shape) == 2 else "NCHW", "shape": shape}
         if kernel.schedule in _BLOCKED:
             output |= {"layout": "NCHWc", "block": call.shape[-1]}
-        calls.append(
-            {
-                "kernel": call.kernel,
-                "layers": [layer.name],
-                "operator": kernel.operator,
-                "schedule": kernel.schedule,
-                "knobs": kernel.knobs,
-                "source": kernel.source,
-                "macs": layer.macs,
-                "bytes": moved,
-                "output": output,
-            }
-        )
+        record = {
+            "kernel": call.kernel,
+            "layers": [layer.name for layer in layers],
+            "operator": kernel.operator,
+            "schedule": kernel.schedule,
+            "knobs": kernel.knobs,
+            "source": kernel.source,
+            "macs": sum(layer.macs for layer in layers),
+            "bytes": moved,
+            "output": output,
+        }
+        if call.value in lowered.fusions:
+            choice = lowered.fusions[call.value]
+            record["fusion"] = {"fused": choice.fused, "why": choice.why}
+        calls.append(record)
     return calls
+
+
+def _layers_of(model: Model, values: Sequence[str]) -> list[list[Layer]]:
+    """Group the layers by call: each call ends with the layer whose value it computes.
+
+    Layers are in their order of execution, and what shares a kernel stands together.
+    """
+    from tvm_mobilenet.graph.build import symbol
+
+    groups: list[list[Layer]] = []
+    rest = iter(model.layers)
+    for value in values:
+        group = []
+        for layer in rest:
+            group.append(layer)
+            if symbol(layer.name) == value:
+                break
+        groups.append(group)
+    return groups

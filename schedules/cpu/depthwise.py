@@ -83,7 +83,7 @@ def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
 
     most = min(MOST_PIXELS, width)
     tile = knobs.choice("pixels", range(1, most + 1), row_tile(width, target))
-    tap_rows = knobs.choice("tap_rows", ["unrolled", "loop"], _tap_rows(width, target))
+    taps = knobs.choice("tap_rows", ["unrolled", "loop"], tap_rows(width, target))
     options = range(1, rows + 1)
     groups = knobs.choice(
         "row_groups",
@@ -104,15 +104,12 @@ def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     sch.compute_inline(sch.get_sblock("padded"))
     macs = batch * blocks * pixels * lanes * r_extent * q_extent
     share(sch, units, macs, knobs, target)
-    if tap_rows == "unrolled":
+    if taps == "unrolled":
         sch.unroll(r)
     sch.unroll(q)
     keep_in_registers(sch, accumulate, [r, q], [tile_pixels], tile_lanes)
     write_back(sch, [pixel], c)
-    if width % tile and -(-width // tile) <= _FEW_TILES:
-        sch.unroll(tile_loop)  # every border and tail is then known
-    elif width % tile:
-        peel_tail(sch, tile_loop)
+    settle_tail(sch, tile_loop, width, tile)
     return []
 
 
@@ -145,8 +142,27 @@ def row_tile(width: int, target: TargetSpec) -> int:
     return -(-width // tiles)
 
 
-def _tap_rows(width: int, target: TargetSpec) -> str:
-    """Keep the taps' rows a loop where LLVM would hoist more of them than fit.
+def settle_tail(sch: Any, tiles: Any, width: int, tile: int) -> None:
+    """Take a shorter last tile of a row out of the loop of whole ones.
+
+    Parameters
+    ----------
+    sch : s_tir.Schedule
+    tiles : LoopRV
+        Over the tiles of a row.
+    width, tile : int
+        Pixels.
+    """
+    if width % tile == 0:
+        return
+    if -(-width // tile) <= _FEW_TILES:
+        sch.unroll(tiles)  # every border and tail is then known
+    else:
+        peel_tail(sch, tiles)
+
+
+def tap_rows(width: int, target: TargetSpec) -> str:
+    """Answer "loop" where LLVM would hoist more of the taps' rows than fit, else "unrolled".
 
     It unrolls a short row of pixels itself, and then keeps all nine taps in registers.
     """

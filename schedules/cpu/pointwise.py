@@ -97,7 +97,7 @@ def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     units = sch.fuse(n, chunk, group)
     sch.compute_at(accumulate, tile_loop, preserve_unit_loops=True)
     vectors, tile_pixels, tile_lanes, k = sch.get_loops(accumulate)[-4:]
-    steps = _inner_steps(depth, lanes, target)
+    steps = inner_steps(depth, lanes, target)
     outer, inner = sch.split(k, [None, steps])
     share(sch, units, batch * blocks * pixels * lanes * depth, knobs, target)
     keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
@@ -189,7 +189,7 @@ def _uneven(units: int, cores: int) -> tuple[float, int]:
     return (max(imbalance(units, cores), 1.05), units)
 
 
-def _inner_steps(depth: int, lanes: int, target: TargetSpec) -> int:
+def inner_steps(depth: int, lanes: int, target: TargetSpec) -> int:
     """Return how many steps LLVM sees, and unrolls, at once: a channel block, or eight.
 
     32-bit ARM loads a broadcast from a bare address only, so that each step of each

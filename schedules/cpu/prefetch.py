@@ -55,6 +55,52 @@ class Prefetch:
     repeat: int = 0
 
 
+def next_panel(
+    loops: Sequence[Any],
+    *,
+    parameter: int,
+    depth: int,
+    lanes: int,
+    vectors: int,
+    steps: tuple[int, int],
+    groups: tuple[int, int],
+) -> Prefetch:
+    """Prefetch the weights of the next vector group during the present one's tiles.
+
+    Parameters
+    ----------
+    loops : sequence of LoopRV
+        Units, vector groups of a unit, pixel tiles, and outer steps of the reduction.
+    parameter : int
+        Index of the weights: (blocks, depth, lanes), float32.
+    depth, lanes : int
+    vectors : int
+        Blocks in a group.
+    steps : tuple of int
+        Tiles, and outer reduction steps of each: the panel's lines are spread over them.
+    groups : tuple of int
+        Units that share the channels between them, and groups in each; a unit's
+        last group is followed by its first.
+
+    Returns
+    -------
+    Prefetch
+        At the start of an outer step.
+    """
+    parts, own = groups
+    tiles, outer_steps = steps
+    lines = -(-vectors * depth * lanes // (LINE * tiles * outer_steps))
+    rows = max(LINE // lanes, 1)
+
+    def indices(unit: Any, at: Any, tile: Any, step: Any) -> list[tuple[Any, ...]]:
+        # A group's blocks follow each other in memory: one address, constant offsets.
+        block = (unit % parts * own + (at + 1) % own) * vectors
+        first = (tile * outer_steps + step) * lines
+        return [(block, (first + i) * rows, 0) for i in range(lines)]
+
+    return Prefetch(loops[-1], parameter, indices, loops)
+
+
 def with_prefetches(sch: Any, func: Any, prefetches: Sequence[Prefetch]) -> Any:
     """Put prefetches into a scheduled function.
 

@@ -19,6 +19,7 @@ from tvm_mobilenet.graph.block_layout import block_layout
 from tvm_mobilenet.graph.build import build, symbol
 from tvm_mobilenet.graph.constants import array_of, is_constant
 from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
+from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, fuse_epilogue
 from tvm_mobilenet.graph.pack_weights import pack_weights
 from tvm_mobilenet.graph.pipeline import _legalize_rest, lower
@@ -37,6 +38,7 @@ PHASES = (
     "build",
     "fold_batch_norm",
     "fuse_epilogue",
+    "fuse_blocks",
     "block_layout",
     "pack_weights",
     "legalize_rest",
@@ -50,7 +52,8 @@ def phases() -> dict[str, Any]:
     found = {"build": build(MODEL, WEIGHTS)}
     found["fold_batch_norm"] = fold_batch_norm(found["build"])
     found["fuse_epilogue"] = fuse_epilogue(found["fold_batch_norm"])
-    found["block_layout"] = block_layout(found["fuse_epilogue"], TARGET)
+    found["fuse_blocks"], _ = fuse_blocks(found["fuse_epilogue"], TARGET, "none")
+    found["block_layout"] = block_layout(found["fuse_blocks"], TARGET)
     found["pack_weights"] = pack_weights(found["block_layout"])
     target = tvm.target.Target(TARGET.tvm_dict())
     found["legalize_rest"] = _legalize_rest(found["pack_weights"], target)
@@ -148,7 +151,7 @@ def test_weights_are_packed_at_compile_time(phases: dict[str, Any]) -> None:
 
 
 def test_every_kernel_is_scheduled_and_says_how() -> None:
-    lowered = lower(MODEL, WEIGHTS, TARGET, lambda _: None)
+    lowered = lower(MODEL, WEIGHTS, TARGET, lambda _: None, fusion="none")
     assert len(lowered.calls) == len(MODEL.layers)
     assert [call.value for call in lowered.calls[:3]] == ["conv1", "block1_dw", "block1_pw"]
     by_schedule = {kernel.schedule for kernel in lowered.kernels.values()}
@@ -169,14 +172,20 @@ def test_recorded_knobs_are_used_and_wrong_ones_refused() -> None:
         keys.append(key)
         return {"threads": "one", "prefetch": "none"} if key.startswith("pointwise") else None
 
-    lowered = lower(MODEL, WEIGHTS, TARGET, record)
+    lowered = lower(MODEL, WEIGHTS, TARGET, record, fusion="none")
     for name, kernel in lowered.kernels.items():
         if name.startswith("pointwise"):
             assert kernel.source == "record"
             assert kernel.knobs["prefetch"] == "none"
     assert any(key.startswith("depthwise") for key in keys)
     with pytest.raises(KnobError, match="no knob 'speed'"):
-        lower(MODEL, WEIGHTS, TARGET, lambda key: {"speed": 11} if key.startswith("pool") else None)
+        lower(
+            MODEL,
+            WEIGHTS,
+            TARGET,
+            lambda key: {"speed": 11} if key.startswith("pool") else None,
+            fusion="none",
+        )
 
 
 def test_the_ir_is_dumped_after_each_phase(tmp_path: Path) -> None:
@@ -186,8 +195,8 @@ def test_the_ir_is_dumped_after_each_phase(tmp_path: Path) -> None:
     assert names == [f"{number:02d}_{phase}.py" for number, phase in enumerate(PHASES)]
     assert "batch_norm" in (folder / "00_build.py").read_text()
     assert "batch_norm" not in (folder / "01_fold_batch_norm.py").read_text()
-    assert "T.parallel" not in (folder / "05_legalize_rest.py").read_text()
-    assert "T.vectorized" in (folder / "06_schedule_kernels.py").read_text()
+    assert "T.parallel" not in (folder / "06_legalize_rest.py").read_text()
+    assert "T.vectorized" in (folder / "07_schedule_kernels.py").read_text()
 
 
 def test_ir_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

@@ -30,6 +30,14 @@ class Padding(str, Enum):
     symmetric = "symmetric"
 
 
+class Fusion(str, Enum):
+    """Which layers share a kernel."""
+
+    auto = "auto"
+    all = "all"
+    none = "none"
+
+
 Artifact = Annotated[
     Path, typer.Argument(help="File that `tvm-mobilenet compile` wrote.", metavar="ARTIFACT")
 ]
@@ -125,6 +133,9 @@ def compile_command(
         bool,
         typer.Option(help="Check against the NumPy reference before writing (this machine only)."),
     ] = True,
+    fusion: Annotated[
+        Fusion, typer.Option(help="Layers that share a kernel: by rule, all that can, none.")
+    ] = Fusion.auto,
     dump_ir: Annotated[
         Path | None,
         typer.Option(help="Write the module after every phase into a folder.", metavar="DIR"),
@@ -153,6 +164,7 @@ def compile_command(
         seed=seed,
         target=target_of(target, mcpu, mattr, cores),
         verify=verify,
+        fusion=fusion.value,
         dump_ir=dump_ir,
     )
 

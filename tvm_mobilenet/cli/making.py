@@ -11,6 +11,7 @@ from tvm_mobilenet.cli.output import mega, print_json, print_table, shape, size,
 from tvm_mobilenet.errors import OutputError
 
 if TYPE_CHECKING:
+    from tvm_mobilenet.graph.fusion import Fusion
     from tvm_mobilenet.report import CompileReport
     from tvm_mobilenet.target import TargetSpec
 
@@ -31,6 +32,7 @@ def compile_model(
     seed: int,
     target: TargetSpec,
     verify: bool,
+    fusion: Fusion,
     dump_ir: Path | None,
 ) -> None:
     """Compile, write, and report layer by layer."""
@@ -42,7 +44,13 @@ def compile_model(
     start = time.perf_counter()
     with waiting(f"compiling {model.title} for {target.name}"):
         compiled = api.compile(
-            model, target=target, weights=weights, seed=seed, verify=verify, dump_ir=dump_ir
+            model,
+            target=target,
+            weights=weights,
+            seed=seed,
+            verify=verify,
+            fusion=fusion,
+            dump_ir=dump_ir,
         )
         path = compiled.export(output)
     seconds = time.perf_counter() - start

@@ -8,12 +8,16 @@ from tvm_mobilenet.compute.conv import conv
 from tvm_mobilenet.compute.depthwise import depthwise
 from tvm_mobilenet.compute.head import dense, pool
 from tvm_mobilenet.compute.pointwise import pointwise
+from tvm_mobilenet.compute.separable import separable
+from tvm_mobilenet.compute.tail import tail
 from tvm_mobilenet.compute.workload import Workload
 
 DEFINITIONS = {
     "conv": conv,
     "depthwise": depthwise,
     "pointwise": pointwise,
+    "separable": separable,
+    "tail": tail,
     "pool": pool,
     "dense": dense,
 }

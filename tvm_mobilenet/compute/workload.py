@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Operator = Literal["conv", "depthwise", "pointwise", "pool", "dense"]
+Operator = Literal["conv", "depthwise", "pointwise", "separable", "tail", "pool", "dense"]
 Activation = Literal["none", "relu", "relu6"]
 
 
@@ -16,7 +16,7 @@ class Workload:
 
     Attributes
     ----------
-    operator : {"conv", "depthwise", "pointwise", "pool", "dense"}
+    operator : {"conv", "depthwise", "pointwise", "separable", "tail", "pool", "dense"}
     batch : int
         Images, N.
     in_channels, out_channels : int
@@ -31,6 +31,12 @@ class Workload:
         (top, left, bottom, right), in pixels.
     activation : {"none", "relu", "relu6"}
         The activation of the epilogue, after the bias.
+    mid_activation : {"none", "relu", "relu6"}
+        Of a separable block: the activation between its two convolutions.
+    residual : bool
+        Whether a separable block adds a tensor of its output's shape, after the bias.
+    classes, class_block : int
+        Of a tail: the classifier's outputs, and how many of them are a block.
     """
 
     operator: Operator
@@ -45,6 +51,10 @@ class Workload:
     strides: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     activation: Activation = "none"
+    mid_activation: Activation = "none"
+    residual: bool = False
+    classes: int = 0
+    class_block: int = 1
 
     @property
     def in_blocks(self) -> int:
@@ -83,6 +93,11 @@ class Workload:
         if self.operator == "pool":
             return self.batch * self.in_channels * self.in_pixels
         taps = math.prod(self.kernel)
+        if self.operator == "tail":
+            mid = self.out_pixels * (self.in_channels + 1) + self.classes
+            return self.batch * self.out_channels * mid
+        if self.operator == "separable":
+            return self.batch * self.in_channels * self.out_pixels * (taps + self.out_channels)
         depth = 1 if self.operator == "depthwise" else self.in_channels
         return self.batch * self.out_channels * self.out_pixels * taps * depth
 
@@ -93,11 +108,17 @@ class Workload:
         parts = [self.operator, f"n{self.batch}", f"i{self.in_channels}", f"o{self.out_channels}"]
         if (h, w) != (1, 1):
             parts.append(f"s{h}x{w}")
-        if self.operator in ("conv", "depthwise"):
+        if self.operator in ("conv", "depthwise", "separable"):
             parts.append(f"k{self.kernel[0]}x{self.kernel[1]}")
             parts.append(f"t{self.strides[0]}x{self.strides[1]}")
             parts.append("p" + "x".join(map(str, self.padding)))
         parts.append(f"c{self.in_block}x{self.out_block}")
+        if self.classes:
+            parts.append(f"j{self.classes}x{self.class_block}")
+        if self.mid_activation != "none":
+            parts.append(f"m{self.mid_activation}")
         if self.activation != "none":
             parts.append(self.activation)
+        if self.residual:
+            parts.append("residual")
         return "_".join(parts)

@@ -1,4 +1,4 @@
-"""Phase 3: composite functions become calls of our kernels, on blocked layouts."""
+"""Phase 4: composite functions become calls of our kernels, on blocked layouts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.compute.workload import Activation, Workload
+from tvm_mobilenet.compute.workload import Activation, Operator, Workload
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, operator_name
 from tvm_mobilenet.graph.layouts import (
     channel_block,
     from_blocked,
     pack_bias,
+    pack_classifier,
     pack_weight,
+    shape_of,
     to_blocked,
 )
 from tvm_mobilenet.target import TargetSpec
@@ -53,18 +55,19 @@ def block_layout(mod: Any, target: TargetSpec) -> Any:
     return relax.transform.DeadCodeElimination()(lowering.builder_.get())
 
 
-@dataclass(frozen=True, slots=True)
-class _Composite:
-    """What a composite function holds."""
+_ANCHORS = {"relax.nn.conv2d", "relax.mean", "relax.matmul"}
 
-    operator: str
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One layer of a composite function."""
+
     anchor: Any
     bias: Any | None
     activation: Activation
 
     @classmethod
-    def read(cls, func: Any) -> _Composite:
-        calls = [b.value for block in func.body.blocks for b in block.bindings]
+    def read(cls, calls: list[Any]) -> _Part:
         by_name = {operator_name(call): call for call in calls}
         bias = by_name.get("relax.add")
         activation: Activation = "none"
@@ -72,12 +75,25 @@ class _Composite:
             activation = "relu6"
         elif "relax.nn.relu" in by_name:
             activation = "relu"
+        return cls(calls[0], bias.args[1] if bias is not None else None, activation)
+
+
+@dataclass(frozen=True, slots=True)
+class _Composite:
+    """What a composite function holds: one layer, or those that one kernel computes."""
+
+    operator: str
+    parts: list[_Part]
+
+    @classmethod
+    def read(cls, func: Any) -> _Composite:
+        layers: list[list[Any]] = []
+        for call in (b.value for block in func.body.blocks for b in block.bindings):
+            if operator_name(call) in _ANCHORS:
+                layers.append([])
+            layers[-1].append(call)
         operator = str(func.attrs[COMPOSITE]).removeprefix(PREFIX)
-        return cls(operator, calls[0], bias.args[1] if bias is not None else None, activation)
-
-
-def _shape(expr: Any) -> tuple[int, ...]:
-    return tuple(int(size) for size in expr.ty.shape)
+        return cls(operator, [_Part.read(calls) for calls in layers])
 
 
 @mutator
@@ -95,7 +111,7 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
         if func is None or COMPOSITE not in (func.attrs or {}):
             super().visit_var_binding_(binding)
             return
-        shape = _shape(binding.var)
+        shape = shape_of(binding.var)
         value, block = self._lower(_Composite.read(func), call.args[0], shape)
         if isinstance(binding.var, relax.DataflowVar):
             var = self.builder_.emit(value, binding.var.name)
@@ -127,27 +143,15 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
 
     def _lower(self, found: _Composite, source: Any, out_shape: tuple[int, ...]) -> tuple[Any, int]:
         """Return the call of a kernel and the block of its result (0: plain)."""
-        in_shape = _shape(source)
+        in_shape = shape_of(source)
         work = _workload(found, in_shape, out_shape, self._target)
         if work.operator == "conv":
             data = self.visit_expr(source)
         else:
             data = self._in_blocks(source, in_shape, work.in_block)
-        arguments = [data]
-        if work.operator != "pool":
-            weight = found.anchor.args[1]
-            if work.operator == "dense":
-                weight = relax.op.permute_dims(weight, (1, 0))
-            taps = math.prod(work.kernel)
-            steps = taps if work.operator == "depthwise" else taps * work.in_channels
-            depth = steps if work.operator in ("conv", "depthwise") else work.depth
-            bias = found.bias
-            if bias is None:
-                bias = relax.const(np.zeros(work.out_channels, np.float32))
-            arguments.append(pack_weight(weight, work.out_channels, steps, depth, work.out_block))
-            arguments.append(pack_bias(bias, work.out_channels, work.out_block))
+        arguments = [data, *_parameters(found, work)]
         arguments = [self.builder_.normalize(a) for a in arguments]
-        plain = work.operator == "dense"
+        plain = work.operator in ("dense", "tail")
         result = (
             out_shape if plain else (work.batch, work.out_blocks, work.out_pixels, work.out_block)
         )
@@ -167,6 +171,48 @@ def _calls_function(value: Any) -> bool:
     return isinstance(value, relax.Call) and isinstance(value.op, GlobalVar)
 
 
+def _parameters(found: _Composite, work: Workload) -> list[Any]:
+    """Return the packed weights and biases, as the operator's definition lists them."""
+    taps = math.prod(work.kernel)
+    if work.operator == "pool":
+        return []
+    if work.operator in ("conv", "depthwise"):
+        steps = taps * (1 if work.operator == "depthwise" else work.in_channels)
+        return _packed(found.parts[0], work.out_channels, steps, steps, work.out_block)
+    pointwise = (work.out_channels, work.in_channels, work.depth, work.out_block)
+    if work.operator == "separable":
+        first = _packed(found.parts[0], work.in_channels, taps, taps, work.in_block)
+        return [*first, *_packed(found.parts[1], *pointwise)]
+    if work.operator == "tail":
+        classifier = found.parts[2]
+        shape = (work.out_channels, work.classes)
+        rows = pack_classifier(classifier.anchor.args[1], shape, work.out_block, work.class_block)
+        bias = _bias(classifier, work.classes, work.class_block)
+        return [*_packed(found.parts[0], *pointwise), rows, bias]
+    return _packed(found.parts[0], *pointwise)
+
+
+def _packed(part: _Part, out_channels: int, steps: int, depth: int, block: int) -> list[Any]:
+    """Return the packed weight and bias of a layer."""
+    weight = part.anchor.args[1]
+    if operator_name(part.anchor) == "relax.matmul":
+        weight = relax.op.permute_dims(weight, (1, 0))
+    packed = pack_weight(weight, out_channels, steps, depth, block)
+    return [packed, _bias(part, out_channels, block)]
+
+
+def _bias(part: _Part, channels: int, block: int) -> Any:
+    bias = part.bias
+    if bias is None:
+        bias = relax.const(np.zeros(channels, np.float32))
+    return pack_bias(bias, channels, block)
+
+
+def _wide(classes: int, target: TargetSpec) -> int:
+    """Return the classes in a block of the classifier."""
+    return min(_DENSE_VECTORS, -(-classes // target.lanes)) * target.lanes
+
+
 def _workload(
     found: _Composite, in_shape: tuple[int, ...], out_shape: tuple[int, ...], target: TargetSpec
 ) -> Workload:
@@ -180,7 +226,6 @@ def _workload(
         size = (height, width)
         return Workload("pool", n, channels, channels, size, (1, 1), in_block, in_block)
     if found.operator == "dense":
-        wide = min(_DENSE_VECTORS, -(-out_channels // target.lanes)) * target.lanes
         return Workload(
             "dense",
             n,
@@ -189,19 +234,24 @@ def _workload(
             (1, 1),
             (1, 1),
             in_block,
-            wide,
-            activation=found.activation,
+            _wide(out_channels, target),
+            activation=found.parts[0].activation,
         )
-    attrs = found.anchor.attrs
-    kernel = _shape(found.anchor.args[1])[2:]
+    if found.operator == "tail":
+        return _tail(found, (n, channels, height, width), out_channels, target)
+    anchor, last = found.parts[0].anchor, found.parts[-1]
+    attrs = anchor.attrs
+    kernel = shape_of(anchor.args[1])[2:]
     strides = tuple(int(s) for s in attrs.strides)
     padding = tuple(int(p) for p in attrs.padding)
     plain = kernel == (1, 1) and strides == (1, 1) and not any(padding)
     # A lone channel is one group of one: of what computes the same, take what reads blocks.
     alone = channels == out_channels == 1 and not plain
     depthwise = int(attrs.groups) > 1 or alone
+    operator: Operator = "depthwise" if depthwise else "pointwise" if plain else "conv"
+    separable = found.operator == "separable"
     return Workload(
-        "depthwise" if depthwise else "pointwise" if plain else "conv",
+        "separable" if separable else operator,
         n,
         channels,
         out_channels,
@@ -212,5 +262,26 @@ def _workload(
         (kernel[0], kernel[1]),
         (strides[0], strides[1]),
         (padding[0], padding[1], padding[2], padding[3]),
-        found.activation,
+        last.activation,
+        mid_activation=found.parts[0].activation if separable else "none",
+    )
+
+
+def _tail(
+    found: _Composite, in_shape: tuple[int, ...], classes: int, target: TargetSpec
+) -> Workload:
+    n, channels, height, width = in_shape
+    out_channels = shape_of(found.parts[0].anchor.args[1])[0]
+    return Workload(
+        "tail",
+        n,
+        channels,
+        out_channels,
+        (height, width),
+        (height, width),
+        channel_block(channels, target),
+        channel_block(out_channels, target),
+        activation=found.parts[0].activation,
+        classes=classes,
+        class_block=_wide(classes, target),
     )

@@ -49,15 +49,28 @@ def operator_name(call: Any) -> str:
     return str(getattr(getattr(call, "op", None), "name", ""))
 
 
-def _groups(func: Any) -> list[list[Any]]:
-    """List the groups of a function, each its bindings in order."""
-    bindings = [b for block in func.body.blocks for b in block.bindings]
+def readers(func: Any) -> tuple[Counter[Any], dict[Any, Any]]:
+    """Count who reads each variable of a function, and find the last binding that does.
+
+    Returns
+    -------
+    Counter of Var
+        The function's result counts as a reader.
+    dict of Var to Binding
+    """
     reads: Counter[Any] = Counter(_variables(func.body.body))
     reader: dict[Any, Any] = {}
-    for binding in bindings:
+    for binding in (b for block in func.body.blocks for b in block.bindings):
         for variable in _variables(binding.value):
             reads[variable] += 1
             reader[variable] = binding
+    return reads, reader
+
+
+def _groups(func: Any) -> list[list[Any]]:
+    """List the groups of a function, each its bindings in order."""
+    bindings = [b for block in func.body.blocks for b in block.bindings]
+    reads, reader = readers(func)
     groups = []
     for binding in bindings:
         if not _is_anchor(binding.value):

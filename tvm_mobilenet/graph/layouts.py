@@ -16,6 +16,11 @@ from tvm import relax
 from tvm_mobilenet.target import TargetSpec
 
 
+def shape_of(expr: Any) -> tuple[int, ...]:
+    """Return the shape of a tensor expression."""
+    return tuple(int(size) for size in expr.ty.shape)
+
+
 def channel_block(channels: int, target: TargetSpec) -> int:
     """Return the channels in a block: the target's lanes, or fewer where there are fewer.
 
@@ -105,3 +110,26 @@ def pack_bias(value: Any, out_channels: int, block: int) -> Any:
     value = relax.op.reshape(value, (out_channels,))
     value = _pad(value, (out_channels,), (blocks * block,))
     return relax.op.reshape(value, (blocks, block))
+
+
+def pack_classifier(value: Any, shape: tuple[int, int], block: int, class_block: int) -> Any:
+    """Pack a classifier's weights so that a block of channels is one run of memory.
+
+    Parameters
+    ----------
+    value : relax.Expr
+        Of `shape`.
+    shape : tuple of int
+        (channels, classes).
+    block, class_block : int
+        Channels in a block, classes in a block.
+
+    Returns
+    -------
+    relax.Expr
+        (ceil(channels / block), ceil(classes / class_block), block, class_block).
+    """
+    blocks, class_blocks = -(-shape[0] // block), -(-shape[1] // class_block)
+    value = _pad(value, shape, (blocks * block, class_blocks * class_block))
+    value = relax.op.reshape(value, (blocks, block, class_blocks, class_block))
+    return relax.op.permute_dims(value, (0, 2, 1, 3))

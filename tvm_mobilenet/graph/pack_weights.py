@@ -1,4 +1,4 @@
-"""Phase 4: whatever depends on constants alone is computed now, by NumPy."""
+"""Phase 5: whatever depends on constants alone is computed now, by NumPy."""
 
 from __future__ import annotations
 

@@ -16,7 +16,9 @@ from tvm_mobilenet.errors import OutputError
 from tvm_mobilenet.graph.block_layout import block_layout
 from tvm_mobilenet.graph.build import ENTRY, build
 from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
+from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
 from tvm_mobilenet.graph.fuse_epilogue import fuse_epilogue
+from tvm_mobilenet.graph.fusion import Choice, Fusion
 from tvm_mobilenet.graph.pack_weights import pack_weights
 from tvm_mobilenet.graph.schedule_kernels import (
     Kernel,
@@ -41,11 +43,15 @@ class Lowered:
         By name.
     calls : list of KernelCall
         In the order of execution.
+    fusions : dict of str to Choice
+        What was decided about layers that could share a kernel, by the name of the
+        variable that the last of them computes.
     """
 
     mod: Any
     kernels: dict[str, Kernel]
     calls: list[KernelCall]
+    fusions: dict[str, Choice]
 
 
 def lower(
@@ -54,6 +60,8 @@ def lower(
     target: TargetSpec,
     knobs_for: KnobsFor,
     dump_ir: Path | None = None,
+    *,
+    fusion: Fusion = "auto",
 ) -> Lowered:
     """Take a model through every phase.
 
@@ -66,6 +74,8 @@ def lower(
         Recorded knobs of a workload, or None.
     dump_ir : Path, optional
         Folder for the module after each phase, ``NN_phase.py`` in TVMScript.
+    fusion : {"auto", "all", "none"}
+        Which layers share a kernel: by rule, all that can, none.
 
     Returns
     -------
@@ -76,9 +86,17 @@ def lower(
     InvalidModelError, KnobError, OutputError
     """
     tvm_target = tvm.target.Target(target.tvm_dict())
+    fusions: dict[str, Choice] = {}
+
+    def fuse(mod: Any) -> Any:
+        mod, choices = fuse_blocks(mod, target, fusion)
+        fusions.update(choices)
+        return mod
+
     phases: list[tuple[str, Callable[[Any], Any]]] = [
         ("fold_batch_norm", fold_batch_norm),
         ("fuse_epilogue", fuse_epilogue),
+        ("fuse_blocks", fuse),
         ("block_layout", lambda mod: block_layout(mod, target)),
         ("pack_weights", pack_weights),
         ("legalize_rest", lambda mod: _legalize_rest(mod, tvm_target)),
@@ -90,11 +108,11 @@ def lower(
         _dump(mod, dump_ir, number, name)
     mod, kernels = schedule_kernels(mod, target, knobs_for)
     _dump(mod, dump_ir, len(phases) + 1, "schedule_kernels")
-    return Lowered(mod, kernels, calls_in_order(mod, ENTRY))
+    return Lowered(mod, kernels, calls_in_order(mod, ENTRY), fusions)
 
 
 def _legalize_rest(mod: Any, target: Any) -> Any:
-    """Phase 5: operators that are not ours become kernels of TVM's own, fused by TVM."""
+    """Phase 6: operators that are not ours become kernels of TVM's own, fused by TVM."""
     with target:
         return tvm.transform.Sequential(
             [

@@ -1,4 +1,4 @@
-"""Phase 6: every kernel gets its schedule, its knobs from a record or by rule."""
+"""Phase 7: every kernel gets its schedule, its knobs from a record or by rule."""
 
 from __future__ import annotations
 

@@ -1,0 +1,199 @@
+"""Depthwise-separable block: what passes between its two convolutions never leaves L2.
+
+Pattern
+    ``padded`` into ``filtered(n, k, p, c; r, q)`` into ``mid(n, k, p, c)`` into
+    ``accumulate(n, o, p, c; k)`` into ``out(n, o, p, c)``, operator "separable".
+
+Loop nest, outer to inner
+    (n, row group, channel split) on threads → first the depthwise layer:
+    channel block → row → tile of pixels → taps, unrolled → pixels → lanes, into a
+    buffer of the row group; then the pointwise layer: vector group → tiles of
+    the row group's pixels → reduction → pixels of the tile → vectors → lanes
+
+    Channel splits give threads work where a map has too few rows; each of them
+    computes the whole depthwise layer of its rows (2% of the work at 7 x 7 x 512).
+
+Registers
+    As the two micro-kernels: 7 + 9 + 2 of 32, then 7 x 2 + 2 + 1.
+
+Traffic
+    The row group's buffer and its input hold at most half of L2 together: at stride 2
+    the input is four times the buffer, and would push it out. Input and output pass
+    once; a row group's first and last rows are read again by its neighbours. Each
+    row group reads all weights again, so they are prefetched a panel ahead where
+    they are too large to stay in L2.
+
+Bound
+    Multiply-add throughput. In MobileNet V1 1.0/224 on Zen 5, against two kernels in
+    turns, one / two threads, µs: block 1 290 for 298 / 152 for 155; block 2 281 for
+    275 / 148 for 145; block 3 494 for 497 / 252 for 258; block 5 473 for 491 / 242
+    for 258; blocks 7 to 11 464 for 462 / 238 for 246 each (benchmarks/fused.py).
+
+What lost
+    Prefetching the next row group's input: +20 to +40 µs at 112 x 112 x 32; 6 µs
+    gained at 56 x 56 x 128. Tiles outside, vector groups inside: the same. Two rows
+    a group, so that the buffer stays in L1: 284 for 272 at 112 x 112 x 32. The first
+    convolution in the same function, by bands of 28 rows: what its output no longer
+    costs, block 2 pays, whose buffers nobody has touched lately.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm_mobilenet.schedules.cpu.depthwise import MOST_PIXELS, row_tile, settle_tail, tap_rows
+from tvm_mobilenet.schedules.cpu.micro_kernel import (
+    extent,
+    keep_in_registers,
+    out_width,
+    peel_tail,
+    write_back,
+)
+from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, next_panel
+from tvm_mobilenet.schedules.cpu.threads import imbalance, share
+from tvm_mobilenet.schedules.cpu.tile import best_tile
+from tvm_mobilenet.schedules.knobs import Knobs
+
+from tvm_mobilenet.target import TargetSpec
+
+_BALANCED = 1.05
+
+
+def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
+    """Schedule a depthwise-separable block.
+
+    Parameters
+    ----------
+    sch : s_tir.Schedule
+        Over the function of a separable workload.
+    knobs : Knobs
+        ``rows``: output rows in a group; ``vectors`` and ``pixels``: accumulators
+        of the pointwise layer; ``splits``: pieces that output channels are cut into;
+        ``mid_pixels`` and ``tap_rows``: of the depthwise layer, as its own; ``threads``: all or
+        one; ``prefetch``: none, weights, or input.
+    target : TargetSpec
+
+    Returns
+    -------
+    list of Prefetch
+    """
+    filtered, mid = sch.get_sblock("filtered"), sch.get_sblock("mid")
+    accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
+    n, o, p, c = sch.get_loops(out)
+    batch, blocks, pixels, lanes = (extent(sch, loop) for loop in (n, o, p, c))
+    in_blocks, in_lanes = (extent(sch, sch.get_loops(mid)[i]) for i in (1, 3))
+    depth = extent(sch, sch.get_loops(accumulate)[-1])
+    height, width = pixels // out_width(sch), out_width(sch)
+
+    tile = choose_tile(
+        knobs, best_tile(pixels, blocks, depth, target, batch), pixels, blocks, target
+    )
+    in_pixels = int(sch.mod["main"].params[0].ty.shape[2])
+    row_bytes = 4 * in_blocks * in_lanes * (width + in_pixels // height)
+    rows = _choose_rows(knobs, target, (batch, height, width), row_bytes, tile.pixels)
+    chunks, chunk_pixels = height // rows, rows * width
+    groups = blocks // tile.vectors
+    splits = _choose_splits(knobs, groups, batch * chunks, target)
+    most = min(MOST_PIXELS, width)
+    mid_pixels = knobs.choice("mid_pixels", range(1, most + 1), row_tile(width, target))
+    taps = knobs.choice("tap_rows", ["unrolled", "loop"], tap_rows(width, target))
+
+    chunk, rest = sch.split(p, [chunks, chunk_pixels])
+    tile_loop, pixel = sch.split(rest, [None, tile.pixels])
+    split, group, vector = sch.split(o, [splits, groups // splits, tile.vectors])
+    sch.reorder(n, chunk, split, group, tile_loop, pixel, vector, c)
+    units = sch.fuse(n, chunk, split)
+    sch.compute_at(accumulate, tile_loop, preserve_unit_loops=True)
+    vectors, tile_pixels, tile_lanes, k = sch.get_loops(accumulate)[-4:]
+    steps = inner_steps(depth, lanes, target)
+    outer, inner = sch.split(k, [None, steps])
+
+    sch.compute_at(mid, units, preserve_unit_loops=True)
+    mid_pixel, mid_lanes = sch.get_loops(mid)[-2:]
+    _, mid_column = sch.split(mid_pixel, [rows, width])
+    mid_tile, mid_pixel = sch.split(mid_column, [None, mid_pixels])
+    sch.compute_at(filtered, mid_tile, preserve_unit_loops=True)
+    filtered_pixels, filtered_lanes, r, q = sch.get_loops(filtered)[-4:]
+    sch.compute_inline(sch.get_sblock("padded"))
+
+    share(sch, units, batch * blocks * pixels * lanes * depth, knobs, target)
+    if taps == "unrolled":
+        sch.unroll(r)
+    sch.unroll(q)
+    keep_in_registers(sch, filtered, [r, q], [filtered_pixels], filtered_lanes)
+    write_back(sch, [mid_pixel], mid_lanes)
+    settle_tail(sch, mid_tile, width, mid_pixels)
+    keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
+    write_back(sch, [pixel, vector], c)
+    peel_tail(sch, tile_loop)
+
+    choice = _choose_prefetch(knobs, 4 * depth * blocks * lanes, target)
+    loops = [units, group, tile_loop, outer]
+    tiles, sweeps, k_steps = -(-chunk_pixels // tile.pixels), groups // splits, depth // steps
+    if choice == "weights":
+        return [
+            next_panel(
+                loops,
+                parameter=3,
+                depth=depth,
+                lanes=lanes,
+                vectors=tile.vectors,
+                steps=(tiles, k_steps),
+                groups=(splits, sweeps),
+            )
+        ]
+    if choice == "none":
+        return []
+
+    sizes = (in_pixels // chunks, in_blocks, chunks, splits)
+    return [_next_rows(loops, sizes, (sweeps, tiles, k_steps))]
+
+
+def _next_rows(
+    loops: list[Any], sizes: tuple[int, int, int, int], steps: tuple[int, int, int]
+) -> Prefetch:
+    """Prefetch the next row group's input during the present one's pointwise layer."""
+    ahead, in_blocks, chunks, splits = sizes
+    sweeps, tiles, k_steps = steps
+    spots = -(-ahead // (sweeps * tiles))
+    each = -(-in_blocks // k_steps)
+
+    def indices(unit: Any, at: Any, tile_at: Any, step: Any) -> list[tuple[Any, ...]]:
+        image, rank = unit // (splits * chunks), unit // splits % chunks
+        first = (rank + 1) * ahead + (at * tiles + tile_at) * spots
+        return [
+            (image, step * each + block, first + i, 0)
+            for block in range(each)
+            for i in range(spots)
+        ]
+
+    return Prefetch(loops[-1], 0, indices, loops)
+
+
+def _choose_rows(
+    knobs: Knobs, target: TargetSpec, shape: tuple[int, int, int], row_bytes: int, tile_pixels: int
+) -> int:
+    """Ask for the rows of a group: as many as fit half of L2 with their input, balanced."""
+    batch, height, width = shape
+    # A tile that reaches beyond its row group would need rows of the next one.
+    whole = [r for r in range(1, height + 1) if height % r == 0 and r * width % tile_pixels == 0]
+    options = whole or [height]
+    fits = [r for r in options if row_bytes * r <= target.l2_bytes / 2]
+    balanced = [r for r in fits if imbalance(batch * height // r, target.cores) <= _BALANCED]
+    # Small groups use a panel of weights for few pixels: rather split channels then.
+    even = [r for r in balanced if 2 * r >= fits[-1]]
+    return knobs.choice("rows", options, (even or fits or options[:1])[-1])
+
+
+def _choose_splits(knobs: Knobs, groups: int, units: int, target: TargetSpec) -> int:
+    """Ask for the pieces of the channels: the fewest that give every thread as much."""
+    options = [s for s in range(1, groups + 1) if groups % s == 0]
+    uneven = {s: max(imbalance(units * s, target.cores), _BALANCED) for s in options}
+    return knobs.choice("splits", options, min(options, key=lambda s: (uneven[s], s)))
+
+
+def _choose_prefetch(knobs: Knobs, weight_bytes: int, target: TargetSpec) -> str:
+    """Ask what to prefetch: weights, where they are too large to have stayed in L2."""
+    large = weight_bytes >= target.l2_bytes / 8 > 0
+    return knobs.choice("prefetch", ["none", "weights", "input"], "weights" if large else "none")

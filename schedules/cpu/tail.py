@@ -1,0 +1,171 @@
+"""The last pointwise layer, the global pool and the classifier in one pass over the channels.
+
+Pattern
+    ``accumulate(n, o, p, c; k)`` into ``act(n, o, p, c)`` into ``total(n, o, c; p)``
+    into ``mean(n, o, c)`` into ``logits(n, j, c; i)`` into ``out(n, j)``, operator
+    "tail".
+
+Loop nest, outer to inner
+    (n, part of the channels) on threads → vector group → the group's pointwise
+    layer, tile by tile of pixels, each added to the group's means in registers →
+    class block → channels of the group → lanes of the block
+
+    A group's means are multiplied with their rows of the classifier as soon as
+    they are known, and added to the part's own logits; the parts' logits are added
+    up at the end, one block of classes after the other.
+
+Registers
+    As the pointwise micro-kernel; then the vectors of a class block, 8 of 32.
+
+Traffic
+    The activations of the last layer are never stored. Classifier and pointwise
+    weights, 4 MB each at 1024 channels and 1000 classes, come from memory at an
+    even 19 GB/s during the pointwise layer's arithmetic; on its own the classifier
+    waits for its 4 MB. A group's rows of the classifier are one run of memory.
+
+Bound
+    Multiply-add throughput: 441 µs at 7 x 7 x 1024 and 1000 classes on one Zen 5
+    core. Measured 474 alone, 506 in MobileNet V1, where pointwise layer, pool and
+    classifier take 602; on two threads 277 for 350 (benchmarks/fused.py).
+
+What lost
+    Either of the prefetches alone (582, 620; 647 with none). The classifier in
+    blocks of classes rather than of channels: eight streams 512 KB apart, all in
+    the same sets of L2 (510). Prefetching the rows once more into L1: +15.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm_mobilenet.schedules.cpu.micro_kernel import (
+    extent,
+    keep_in_registers,
+    peel_tail,
+    write_back,
+)
+from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
+from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch, next_panel
+from tvm_mobilenet.schedules.cpu.threads import imbalance, share
+from tvm_mobilenet.schedules.cpu.tile import best_tile
+from tvm_mobilenet.schedules.knobs import Knobs
+
+from tvm_mobilenet.target import TargetSpec
+
+
+def schedule_tail(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
+    """Schedule the end of a classifier.
+
+    Parameters
+    ----------
+    sch : s_tir.Schedule
+        Over the function of a tail workload.
+    knobs : Knobs
+        ``vectors`` and ``pixels``: accumulators; ``parts``: pieces that the
+        channels are cut into; ``threads``: all or one; ``prefetch``: none,
+        weights (the next panel's), classifier (this group's rows), or both.
+    target : TargetSpec
+
+    Returns
+    -------
+    list of Prefetch
+    """
+    accumulate, act = sch.get_sblock("accumulate"), sch.get_sblock("act")
+    total, mean = sch.get_sblock("total"), sch.get_sblock("mean")
+    logits, out = sch.get_sblock("logits"), sch.get_sblock("out")
+    batch, blocks, pixels, lanes = (extent(sch, loop) for loop in sch.get_loops(act))
+    depth = extent(sch, sch.get_loops(accumulate)[-1])
+    tile = choose_tile(
+        knobs, best_tile(pixels, blocks, depth, target, batch), pixels, blocks, target
+    )
+    groups = blocks // tile.vectors
+    parts = _choose_parts(knobs, groups, batch, target)
+    own = groups // parts
+
+    # Products of one group of channels, their sum over a part's groups, the sum of the parts.
+    group, _ = sch.split(sch.get_loops(logits)[-1], [groups, tile.vectors * lanes])
+    update = sch.rfactor(group, 1)
+    *_, group = sch.get_loops(logits)
+    part, group = sch.split(group, [parts, None])
+    partial = sch.rfactor(part, 1)
+    n, j, c, part, group = sch.get_loops(partial)
+    class_blocks, width = extent(sch, j), extent(sch, c)
+    sch.reorder(n, part, group, j, c)
+    units = sch.fuse(n, part)
+    sch.compute_at(update, j, preserve_unit_loops=True)
+    sch.compute_at(mean, group, preserve_unit_loops=True)
+    sch.compute_at(total, group, preserve_unit_loops=True)
+    total_block, total_lanes, p = sch.get_loops(total)[-3:]
+    tile_loop, pixel = sch.split(p, [None, tile.pixels])
+    sch.reorder(tile_loop, pixel, total_block, total_lanes)
+    sch.compute_at(act, tile_loop, preserve_unit_loops=True)
+    sch.compute_at(accumulate, tile_loop, preserve_unit_loops=True)
+    vectors, tile_pixels, tile_lanes, k = sch.get_loops(accumulate)[-4:]
+    steps = inner_steps(depth, lanes, target)
+    outer, inner = sch.split(k, [None, steps])
+    share(sch, units, batch * blocks * pixels * lanes * depth, knobs, target)
+    keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
+    _keep_means(sch, act, total, tile_loop)
+    peel_tail(sch, tile_loop)
+
+    *_, update_lanes, channel = sch.get_loops(update)
+    keep_in_registers(sch, update, [channel], [], update_lanes)
+    sch.vectorize(c)
+    _write_logits(sch, logits, out, sch.decompose_reduction(partial, group))
+
+    what = knobs.choice("prefetch", ["none", "weights", "classifier", "both"], "both")
+    tiles, k_steps = -(-pixels // tile.pixels), depth // steps
+    loops = [units, group, tile_loop, outer]
+    found = []
+    if what in ("weights", "both"):
+        found.append(
+            next_panel(
+                loops,
+                parameter=1,
+                depth=depth,
+                lanes=lanes,
+                vectors=tile.vectors,
+                steps=(tiles, k_steps),
+                groups=(parts, own),
+            )
+        )
+    if what in ("classifier", "both"):
+        lines = -(-class_blocks * tile.vectors * lanes * width // (LINE * tiles * k_steps))
+
+        def own_rows(unit: Any, at: Any, tile_at: Any, step: Any) -> list[tuple[Any, ...]]:
+            block = (unit % parts * own + at) * tile.vectors
+            first = (tile_at * k_steps + step) * lines
+            return [(block, 0, 0, (first + i) * LINE) for i in range(lines)]
+
+        found.append(Prefetch(outer, 3, own_rows, loops))
+    return found
+
+
+def _write_logits(sch: Any, logits: Any, out: Any, zeros: Any) -> None:
+    """Begin the parts' logits with zeros; then add them and the bias, a block at a time."""
+    sch.vectorize(sch.get_loops(zeros)[-1])
+    n, j, c, part = sch.get_loops(logits)
+    sch.reorder(n, j, part, c)
+    sch.vectorize(c)
+    sch.vectorize(sch.get_loops(sch.decompose_reduction(logits, part))[-1])
+    sch.reverse_compute_at(out, j, preserve_unit_loops=True)
+    sch.vectorize(sch.get_loops(out)[-1])
+
+
+def _keep_means(sch: Any, act: Any, total: Any, tile_loop: Any) -> None:
+    """Keep a group's activations, their sums and their means in registers."""
+    *_, block, pixel, lanes = sch.get_loops(act)
+    write_back(sch, [block, pixel], lanes)
+    *_, pixel, block, lanes = sch.get_loops(total)
+    write_back(sch, [pixel, block], lanes)
+    *_, block, lanes = sch.get_loops(sch.decompose_reduction(total, tile_loop))
+    write_back(sch, [block], lanes)
+    mean = sch.get_sblock("mean")
+    sch.vectorize(sch.get_loops(mean)[-1])
+
+
+def _choose_parts(knobs: Knobs, groups: int, batch: int, target: TargetSpec) -> int:
+    """Ask for the pieces of the channels: the fewest that give every thread as much."""
+    options = [i for i in range(1, min(groups, 64) + 1) if groups % i == 0]
+    uneven = {i: max(imbalance(batch * i, target.cores), 1.05) for i in options}
+    return knobs.choice("parts", options, min(options, key=lambda i: (uneven[i], i)))

@@ -1,0 +1,78 @@
+"""Depthwise-separable block: depthwise and pointwise convolution as one operator.
+
+Two reductions in one function (arXiv 1704.04861, section 3.1), so that a schedule
+can keep what passes between them in cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import te
+
+from tvm_mobilenet.compute.epilogue import activate, biased
+from tvm_mobilenet.compute.padding import padded
+from tvm_mobilenet.compute.workload import Workload
+
+
+def separable(work: Workload) -> list[Any]:
+    """Define the block, its middle ``mid[k, y, x]`` being the depthwise layer's output.
+
+    ::
+
+        mid[k, y, x] = mid_act(sum data[k, y*s + r, x*s + q] * filter[k, r, q] + filter_bias[k])
+        out[o, p] = act(sum_k mid[k, p] * weight[k, o] + bias[o] (+ residual[o, p]))
+
+    Parameters
+    ----------
+    work : Workload
+        A ``"separable"`` workload: kernel, strides, padding and
+        ``mid_activation`` are the depthwise layer's.
+
+    Returns
+    -------
+    list of te.Tensor
+        data (N, Kb, H*W, in_block), filter (Kb, KH*KW, in_block), filter_bias
+        (Kb, in_block), weight (Ob, depth, out_block), bias (Ob, out_block),
+        with a residual that (N, Ob, OH*OW, out_block), and out, of the same
+        shape; float32. Weights of padded channels are zero.
+    """
+    kc, oc, blocks = work.in_block, work.out_block, work.in_blocks
+    (kh, kw), (sh, sw) = work.kernel, work.strides
+    width, out_width = work.in_size[1], work.out_size[1]
+    pixels, depth = work.out_pixels, work.depth
+    data = te.placeholder((work.batch, blocks, work.in_pixels, kc), name="data")
+    taps = te.placeholder((blocks, kh * kw, kc), name="filter")
+    taps_bias = te.placeholder((blocks, kc), name="filter_bias")
+    weight = te.placeholder((work.out_blocks, depth, oc), name="weight")
+    bias = te.placeholder((work.out_blocks, oc), name="bias")
+    window = padded(work, (work.batch, blocks), lambda n, k, y, x, c: data[n, k, y * width + x, c])
+    r, q = te.reduce_axis((0, kh), name="r"), te.reduce_axis((0, kw), name="q")
+    filtered = te.compute(
+        (work.batch, blocks, pixels, kc),
+        lambda n, k, p, c: te.sum(
+            window[n, k, p // out_width * sh + r, p % out_width * sw + q, c]
+            * taps[k, r * kw + q, c],
+            axis=[r, q],
+        ),
+        name="filtered",
+    )
+    mid = biased("mid", filtered, taps_bias, work.mid_activation)
+    k = te.reduce_axis((0, depth), name="k")
+    acc = te.compute(
+        (work.batch, work.out_blocks, pixels, oc),
+        lambda n, o, p, c: te.sum(mid[n, k // kc, p, k % kc] * weight[o, k, c], axis=k),
+        name="accumulate",
+    )
+    inputs = [data, taps, taps_bias, weight, bias]
+    if not work.residual:
+        return [*inputs, biased("out", acc, bias, work.activation)]
+    residual = te.placeholder(acc.shape, name="residual")
+    out = te.compute(
+        acc.shape,
+        lambda n, o, p, c: activate(
+            acc[n, o, p, c] + bias[o, c] + residual[n, o, p, c], work.activation
+        ),
+        name="out",
+    )
+    return [*inputs, residual, out]

@@ -1,0 +1,185 @@
+"""Phase 3: convolutions that share a kernel where that moves fewer bytes become one composite."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import relax
+from tvm.ir import GlobalVar
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, operator_name, readers
+from tvm_mobilenet.graph.fusion import Choice, Fusion, choose_separable, choose_tail
+from tvm_mobilenet.graph.layouts import shape_of
+from tvm_mobilenet.target import TargetSpec
+
+_PATTERNS = (("tail", ("pointwise", "pool", "dense")), ("separable", ("depthwise", "pointwise")))
+"""Operator of the kernel, and the layers that it computes."""
+
+
+def fuse_blocks(mod: Any, target: TargetSpec, fusion: Fusion) -> tuple[Any, dict[str, Choice]]:
+    """Join composite functions that one kernel can compute, where that is chosen.
+
+    before: ``y = fused_dw(x)``, ``z = fused_pw(y)``, y read once
+    after: ``z = fused_separable(x)`` with the operators of both and ``Composite =
+    "tvm_mobilenet.separable"``; likewise a pointwise layer, the global pool and the
+    classifier behind it, ``"tvm_mobilenet.tail"``
+
+    Parameters
+    ----------
+    mod : IRModule
+    target : TargetSpec
+        Its caches decide.
+    fusion : {"auto", "all", "none"}
+        By the rule of :mod:`tvm_mobilenet.graph.fusion`, wherever it is possible, or
+        nowhere.
+
+    Returns
+    -------
+    IRModule
+    dict of str to Choice
+        What was decided, by the name of the last variable of each candidate.
+    """
+    choices: dict[str, Choice] = {}
+    for gv, func in mod.functions.items():
+        if isinstance(func, relax.Function) and COMPOSITE not in (func.attrs or {}):
+            groups: list[tuple[str, list[_Node]]] = []
+            taken: set[Any] = set()
+            for operator, group in _candidates(mod, func):
+                members = {node.var for node in group}
+                if members & taken:
+                    continue
+                choice = _choose(operator, group, target, fusion)
+                choices[str(group[-1].var.name)] = choice
+                if choice.fused:
+                    groups.append((operator, group))
+                    taken |= members
+            joiner = _Joiner(mod, groups)
+            joiner.builder_.update_func(gv, joiner.visit_expr(func))
+            mod = joiner.builder_.get()
+    return relax.transform.DeadCodeElimination()(mod), choices
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A binding that calls a composite function, and what that computes."""
+
+    binding: Any
+    composite: Any
+    kind: str
+
+    @property
+    def var(self) -> Any:
+        return self.binding.var
+
+
+def _composite_of(mod: Any, value: Any) -> Any:
+    """Return the composite function that a value calls, or None."""
+    if not (isinstance(value, relax.Call) and isinstance(value.op, GlobalVar)):
+        return None
+    func = mod[value.op]
+    return func if COMPOSITE in (getattr(func, "attrs", None) or {}) else None
+
+
+def _calls(func: Any) -> list[Any]:
+    values = [binding.value for block in func.body.blocks for binding in block.bindings]
+    return [value for value in values if isinstance(value, relax.Call)]
+
+
+def _kind(func: Any) -> str:
+    """Return "depthwise", "pointwise", "pool", "dense"; "" for what joins nothing."""
+    name = str(func.attrs[COMPOSITE]).removeprefix(PREFIX)
+    calls = _calls(func)
+    if name == "pool":
+        return name
+    if name == "dense":
+        activated = {"relax.clip", "relax.nn.relu"} & {operator_name(call) for call in calls}
+        return "" if activated else name
+    if name != "conv2d":
+        return ""
+    attrs, kernel = calls[0].attrs, shape_of(calls[0].args[1])
+    if int(attrs.groups) > 1:
+        return "depthwise"
+    moved = any(int(s) != 1 for s in attrs.strides) or any(int(p) for p in attrs.padding)
+    return "" if kernel[2:] != (1, 1) or moved else "pointwise"
+
+
+def _candidates(mod: Any, func: Any) -> list[tuple[str, list[_Node]]]:
+    """List what could be joined, tails first."""
+    bindings = [b for block in func.body.blocks for b in block.bindings]
+    reads, reader = readers(func)
+    nodes = {}
+    for binding in bindings:
+        composite = _composite_of(mod, binding.value)
+        if composite is not None:
+            nodes[binding.var] = _Node(binding, composite, _kind(composite))
+
+    def chain(node: _Node, kinds: tuple[str, ...]) -> list[_Node]:
+        found = [node]
+        for kind in kinds[1:]:
+            var = found[-1].var
+            # Without a reader the function returns it.
+            following = reader.get(var) if reads[var] == 1 else None
+            follower = nodes.get(following.var) if following is not None else None
+            if follower is None or follower.kind != kind:
+                return []
+            found.append(follower)
+        return found if node.kind == kinds[0] else []
+
+    groups = []
+    for operator, kinds in _PATTERNS:
+        for node in nodes.values():
+            if group := chain(node, kinds):
+                groups.append((operator, group))
+    return groups
+
+
+def _choose(operator: str, group: list[_Node], target: TargetSpec, fusion: Fusion) -> Choice:
+    if fusion != "auto":
+        return Choice(fusion == "all", f"asked for: fusion {fusion}")
+    in_shape, mid_shape = shape_of(group[0].binding.value.args[0]), shape_of(group[0].var)
+    last = shape_of(group[-1].var)[1]
+    choose = choose_tail if operator == "tail" else choose_separable
+    return choose(in_shape, mid_shape, last, target)
+
+
+@mutator
+class _Joiner(PyExprMutator):  # type: ignore[misc]
+    """Replaces the last binding of each group by a call of all of it, and drops the others."""
+
+    def __init__(self, mod: Any, groups: list[tuple[str, list[_Node]]]) -> None:
+        super().__init__(mod)
+        self._last = {group[-1].var: (operator, group) for operator, group in groups}
+        self._inside = {node.var for _, group in groups for node in group[:-1]}
+
+    def visit_var_binding_(self, binding: Any) -> None:
+        if binding.var in self._inside:
+            return
+        if binding.var not in self._last:
+            super().visit_var_binding_(binding)
+            return
+        operator, group = self._last[binding.var]
+        name = binding.var.name
+        function = self.builder_.add_func(_joined(operator, group), f"fused_{operator}_{name}")
+        call = relax.Call(function, [self.visit_expr(group[0].binding.value.args[0])])
+        if isinstance(binding.var, relax.DataflowVar):
+            var = self.builder_.emit(call, name)
+        else:
+            var = self.builder_.emit_output(call, name)
+        self.set_var_remap(binding.var, var)
+
+
+def _joined(operator: str, group: list[_Node]) -> Any:
+    """Build the private function that computes a group, one layer after the other."""
+    builder = relax.BlockBuilder()
+    data = relax.Var("data", group[0].composite.params[0].ty)
+    attrs = {COMPOSITE: PREFIX + operator, "Primitive": True}
+    with builder.function("composite", [data], attrs=attrs, private=True):
+        with builder.dataflow():
+            value: Any = data
+            for call in (call for node in group for call in _calls(node.composite)):
+                value = builder.emit(relax.Call(call.op, [value, *call.args[1:]], call.attrs))
+            output = builder.emit_output(value)
+        builder.emit_func_output(output)
+    return builder.get()["composite"]
