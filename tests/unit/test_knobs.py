@@ -8,6 +8,7 @@ from tvm_mobilenet.schedules.knobs import KnobError, Knobs, SeededKnobs
 from tvm_mobilenet.schedules.rules import CPU, schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
+from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import TvmMobilenetError
 from tvm_mobilenet.target import PRESETS
 
@@ -64,6 +65,10 @@ WORKS = {
     "conv": workload("conv", (3, 32), (28, 28), 16, kernel=3, stride=2, padding=(0, 0, 1, 1)),
     "pool": workload("pool", (64, 64), (7, 7), 16),
     "dense": workload("dense", (64, 100), (1, 1), 16, batch=2),
+    "separable": Workload(
+        "separable", 1, 32, 64, (14, 14), (14, 14), 16, 16, (3, 3), padding=(1, 1, 1, 1)
+    ),
+    "tail": Workload("tail", 1, 64, 64, (7, 7), (7, 7), 16, 16, classes=100, class_block=128),
 }
 
 
