@@ -9,10 +9,10 @@ Measured by this module on 2 cores of a Zen 5 EPYC (znver5, 1 MB L2 a core,
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
+from tvm_mobilenet.bench.kernel import compiled, keep_in_registers
 from tvm_mobilenet.target import TargetSpec
 
 VECTORS = 16
@@ -95,15 +95,10 @@ def reading_module(threads: int, lanes: int, steps: int, repeats: int) -> Any:
     sch.reorder(repeat, step, v, i)
     sch.parallel(t)
 
-    def keep_in_registers(part: Any) -> None:
-        *_, vectors, vector = sch.get_loops(part)
-        sch.unroll(vectors)
-        sch.vectorize(vector)
-
-    keep_in_registers(block)
-    keep_in_registers(store)
+    keep_in_registers(sch, block)
+    keep_in_registers(sch, store)
     # Afterwards the update is no whole reduction any more, and takes no primitive.
-    keep_in_registers(sch.decompose_reduction(block, repeat))
+    keep_in_registers(sch, sch.decompose_reduction(block, repeat))
     return sch.mod
 
 
@@ -124,17 +119,14 @@ def runner(spec: TargetSpec, threads: int, footprint: int) -> tuple[Callable[[],
     callable, int
         One measured call without arguments, and the bytes that it reads.
     """
-    # Read once, when TVM starts its pool.
-    os.environ["TVM_NUM_THREADS"] = str(threads)
     import numpy as np
     import tvm
 
     line = 4 * VECTORS * spec.lanes
     steps = max(1, footprint // line)
     repeats = max(1, _READ_BYTES // (threads * steps * line))
-    target = tvm.target.Target({**spec.tvm_dict(), "num-cores": threads})
     module = reading_module(threads, spec.lanes, steps, repeats)
-    function = tvm.compile(module, target=target)["main"]
+    function = compiled(module, spec, threads)
     # Ones, not zeros: untouched zero pages would all be the same page of memory.
     x = tvm.runtime.tensor(np.ones((threads, steps, VECTORS, spec.lanes), np.float32))
     y = tvm.runtime.tensor(np.zeros((threads, VECTORS, spec.lanes), np.float32))

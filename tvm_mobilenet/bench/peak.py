@@ -10,10 +10,10 @@ Measured by this module on 2 cores of a Zen 5 EPYC (znver5, AVX-512): 238 to
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
+from tvm_mobilenet.bench.kernel import compiled, keep_in_registers
 from tvm_mobilenet.target import TargetSpec
 
 CHAINS = 12
@@ -70,15 +70,10 @@ def chains_module(threads: int, lanes: int) -> Any:
     sch.reorder(step, c, i)
     sch.parallel(t)
 
-    def keep_in_registers(part: Any) -> None:
-        *_, chains, vector = sch.get_loops(part)
-        sch.unroll(chains)
-        sch.vectorize(vector)
-
-    keep_in_registers(block)
-    keep_in_registers(store)
+    keep_in_registers(sch, block)
+    keep_in_registers(sch, store)
     # Afterwards the update is no whole reduction any more, and takes no primitive.
-    keep_in_registers(sch.decompose_reduction(block, step))
+    keep_in_registers(sch, sch.decompose_reduction(block, step))
     return sch.mod
 
 
@@ -97,13 +92,10 @@ def runner(spec: TargetSpec, threads: int) -> tuple[Callable[[], Any], int]:
     callable, int
         One measured call without arguments, and its floating-point operations.
     """
-    # Read once, when TVM starts its pool.
-    os.environ["TVM_NUM_THREADS"] = str(threads)
     import numpy as np
     import tvm
 
-    target = tvm.target.Target({**spec.tvm_dict(), "num-cores": threads})
-    function = tvm.compile(chains_module(threads, spec.lanes), target=target)["main"]
+    function = compiled(chains_module(threads, spec.lanes), spec, threads)
     x = tvm.runtime.tensor(np.full(spec.lanes, 0.999, np.float32))
     y = tvm.runtime.tensor(np.zeros((threads, CHAINS, spec.lanes), np.float32))
     return (lambda: function(x, y)), operations(threads, spec.lanes)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
+from tvm_mobilenet.bench.kernel import compiled
 from tvm_mobilenet.target import TargetSpec
 
 REGIONS = 1000
@@ -57,13 +57,10 @@ def runner(spec: TargetSpec, threads: int) -> tuple[Callable[[], Any], int]:
     callable, int
         One measured call without arguments, and the regions that it enters.
     """
-    # Read once, when TVM starts its pool.
-    os.environ["TVM_NUM_THREADS"] = str(threads)
     import numpy as np
     import tvm
 
-    target = tvm.target.Target({**spec.tvm_dict(), "num-cores": threads})
-    function = tvm.compile(regions_module(threads, spec.lanes), target=target)["main"]
+    function = compiled(regions_module(threads, spec.lanes), spec, threads)
     x = tvm.runtime.tensor(np.zeros(spec.lanes, np.float32))
     y = tvm.runtime.tensor(np.zeros((REGIONS, threads, spec.lanes), np.float32))
     return (lambda: function(x, y)), REGIONS
