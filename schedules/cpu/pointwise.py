@@ -39,7 +39,7 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
     write_back,
 )
 from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch
-from tvm_mobilenet.schedules.cpu.threads import imbalance, share
+from tvm_mobilenet.schedules.cpu.threads import choose_chunks, share
 from tvm_mobilenet.schedules.cpu.tile import (
     MAX_PIXELS,
     MAX_VECTORS,
@@ -84,11 +84,7 @@ def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     tile = choose_tile(knobs, best, pixels, blocks, target)
     groups = blocks // tile.vectors
     options = chunk_options(pixels, tile)
-    fewest = 4 * depth * pixels / (target.l2_bytes / 2 or 1 << 17)
-    enough = [i for i in options if i >= fewest] or options[-1:]
-    chunks = knobs.choice(
-        "chunks", options, min(enough, key=lambda i: _uneven(batch * groups * i, target.cores))
-    )
+    chunks = choose_chunks(knobs, options, 4 * depth * pixels, batch * groups, target)
 
     tile_loop, pixel = sch.split(p, [None, tile.pixels])
     chunk, tile_loop = sch.split(tile_loop, [chunks, None])
@@ -182,11 +178,6 @@ def choose_tile(  # noqa: PLR0917  the rule's answer, and what it was made for
     ] or [1]
     default = best.pixels if best.pixels in allowed else allowed[-1]
     return Tile(knobs.choice("pixels", allowed, default), vectors)
-
-
-def _uneven(units: int, cores: int) -> tuple[float, int]:
-    """Sort key: balanced within 5%, then few."""
-    return (max(imbalance(units, cores), 1.05), units)
 
 
 def inner_steps(depth: int, lanes: int, target: TargetSpec) -> int:

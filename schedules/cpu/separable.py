@@ -51,13 +51,11 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
 )
 from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, next_panel
-from tvm_mobilenet.schedules.cpu.threads import imbalance, share
+from tvm_mobilenet.schedules.cpu.threads import choose_pieces, choose_rows, divisors, share
 from tvm_mobilenet.schedules.cpu.tile import best_tile
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
-
-_BALANCED = 1.05
 
 
 def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
@@ -91,10 +89,10 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     )
     in_pixels = int(sch.mod["main"].params[0].ty.shape[2])
     row_bytes = 4 * in_blocks * in_lanes * (width + in_pixels // height)
-    rows = _choose_rows(knobs, target, (batch, height, width), row_bytes, tile.pixels)
+    rows = choose_rows(knobs, target, (batch, height, width), row_bytes, tile.pixels)
     chunks, chunk_pixels = height // rows, rows * width
     groups = blocks // tile.vectors
-    splits = _choose_splits(knobs, groups, batch * chunks, target)
+    splits = choose_pieces(knobs, "splits", divisors(groups), batch * chunks, target)
     most = min(MOST_PIXELS, width)
     mid_pixels = knobs.choice("mid_pixels", range(1, most + 1), row_tile(width, target))
     taps = knobs.choice("tap_rows", ["unrolled", "loop"], tap_rows(width, target))
@@ -169,28 +167,6 @@ def _next_rows(
         ]
 
     return Prefetch(loops[-1], 0, indices, loops)
-
-
-def _choose_rows(
-    knobs: Knobs, target: TargetSpec, shape: tuple[int, int, int], row_bytes: int, tile_pixels: int
-) -> int:
-    """Ask for the rows of a group: as many as fit half of L2 with their input, balanced."""
-    batch, height, width = shape
-    # A tile that reaches beyond its row group would need rows of the next one.
-    whole = [r for r in range(1, height + 1) if height % r == 0 and r * width % tile_pixels == 0]
-    options = whole or [height]
-    fits = [r for r in options if row_bytes * r <= target.l2_bytes / 2]
-    balanced = [r for r in fits if imbalance(batch * height // r, target.cores) <= _BALANCED]
-    # Small groups use a panel of weights for few pixels: rather split channels then.
-    even = [r for r in balanced if 2 * r >= fits[-1]]
-    return knobs.choice("rows", options, (even or fits or options[:1])[-1])
-
-
-def _choose_splits(knobs: Knobs, groups: int, units: int, target: TargetSpec) -> int:
-    """Ask for the pieces of the channels: the fewest that give every thread as much."""
-    options = [s for s in range(1, groups + 1) if groups % s == 0]
-    uneven = {s: max(imbalance(units * s, target.cores), _BALANCED) for s in options}
-    return knobs.choice("splits", options, min(options, key=lambda s: (uneven[s], s)))
 
 
 def _choose_prefetch(knobs: Knobs, weight_bytes: int, target: TargetSpec) -> str:

@@ -46,7 +46,7 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
 )
 from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
 from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch, next_panel
-from tvm_mobilenet.schedules.cpu.threads import imbalance, share
+from tvm_mobilenet.schedules.cpu.threads import choose_pieces, divisors, share
 from tvm_mobilenet.schedules.cpu.tile import best_tile
 from tvm_mobilenet.schedules.knobs import Knobs
 
@@ -79,7 +79,7 @@ def schedule_tail(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
         knobs, best_tile(pixels, blocks, depth, target, batch), pixels, blocks, target
     )
     groups = blocks // tile.vectors
-    parts = _choose_parts(knobs, groups, batch, target)
+    parts = choose_pieces(knobs, "parts", divisors(groups, 64), batch, target)
     own = groups // parts
 
     # Products of one group of channels, their sum over a part's groups, the sum of the parts.
@@ -162,10 +162,3 @@ def _keep_means(sch: Any, act: Any, total: Any, tile_loop: Any) -> None:
     write_back(sch, [block], lanes)
     mean = sch.get_sblock("mean")
     sch.vectorize(sch.get_loops(mean)[-1])
-
-
-def _choose_parts(knobs: Knobs, groups: int, batch: int, target: TargetSpec) -> int:
-    """Ask for the pieces of the channels: the fewest that give every thread as much."""
-    options = [i for i in range(1, min(groups, 64) + 1) if groups % i == 0]
-    uneven = {i: max(imbalance(batch * i, target.cores), 1.05) for i in options}
-    return knobs.choice("parts", options, min(options, key=lambda i: (uneven[i], i)))

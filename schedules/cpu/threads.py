@@ -1,12 +1,19 @@
-"""How a kernel's work is cut into units, and whether threads share them."""
+"""How a kernel's work is cut into units, and whether threads share them.
+
+Imports no TVM: ``graph/cost.py`` asks the same rules what a kernel will be like.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
+
+BALANCED = 1.05
+"""Imbalance that is not worth smaller pieces."""
 
 _SERIAL_MACS = 400_000
 """Below this many multiply-adds a kernel runs on one thread: handing work to TVM's
@@ -43,7 +50,93 @@ def share(sch: Any, loop: Any, macs: int, knobs: Knobs, target: TargetSpec) -> N
         Asked for ``"threads"``: ``"all"`` or ``"one"``.
     target : TargetSpec
     """
-    units = int(sch.get(loop).extent)
-    pays = target.cores > 1 and units > 1 and macs >= _SERIAL_MACS
+    pays = pays_to_share(int(sch.get(loop).extent), macs, target)
     if knobs.choice("threads", ["all", "one"], "all" if pays else "one") == "all":
         sch.parallel(loop)
+
+
+def pays_to_share(units: int, macs: int, target: TargetSpec) -> bool:
+    """Whether threads should share a kernel's units.
+
+    Parameters
+    ----------
+    units : int
+    macs : int
+        Multiply-adds of the whole kernel.
+    target : TargetSpec
+    """
+    return target.cores > 1 and units > 1 and macs >= _SERIAL_MACS
+
+
+def divisors(count: int, most: int = 0) -> list[int]:
+    """List the divisors of a count, ascending, up to `most` unless that is 0."""
+    return [i for i in range(1, min(count, most or count) + 1) if count % i == 0]
+
+
+def fewest_even(options: Sequence[int], units: int, target: TargetSpec) -> int:
+    """Return the fewest pieces that give every thread as much.
+
+    Parameters
+    ----------
+    options : sequence of int
+        Numbers of pieces.
+    units : int
+        Units of one piece.
+    target : TargetSpec
+    """
+    return min(options, key=lambda i: (max(imbalance(units * i, target.cores), BALANCED), i))
+
+
+def choose_pieces(
+    knobs: Knobs, name: str, options: Sequence[int], units: int, target: TargetSpec
+) -> int:
+    """Ask for a number of pieces; see :func:`fewest_even` for the rule."""
+    return knobs.choice(name, options, fewest_even(options, units, target))
+
+
+def choose_chunks(
+    knobs: Knobs, options: Sequence[int], map_bytes: int, units: int, target: TargetSpec
+) -> int:
+    """Ask for the chunks of a pointwise layer's pixels: at most half of L2 each, balanced.
+
+    Parameters
+    ----------
+    knobs : Knobs
+    options : sequence of int
+        Possible numbers of chunks, ascending.
+    map_bytes : int
+        The whole input.
+    units : int
+        Units of one chunk.
+    target : TargetSpec
+    """
+    fewest = map_bytes / (target.l2_bytes / 2 or 1 << 17)
+    enough = [i for i in options if i >= fewest] or options[-1:]
+    return knobs.choice("chunks", options, fewest_even(enough, units, target))
+
+
+def choose_rows(
+    knobs: Knobs, target: TargetSpec, shape: tuple[int, int, int], row_bytes: int, tile_pixels: int
+) -> int:
+    """Ask for the rows of a separable block's group: as many as fit half of L2, balanced.
+
+    Parameters
+    ----------
+    knobs : Knobs
+    target : TargetSpec
+    shape : tuple of int
+        Images, and (height, width) of the output.
+    row_bytes : int
+        Of a row between the two layers, and of the input that it takes.
+    tile_pixels : int
+        Of the pointwise layer.
+    """
+    batch, height, width = shape
+    # A tile that reaches beyond its row group would need rows of the next one.
+    whole = [r for r in divisors(height) if r * width % tile_pixels == 0]
+    options = whole or [height]
+    fits = [r for r in options if row_bytes * r <= target.l2_bytes / 2]
+    balanced = [r for r in fits if imbalance(batch * height // r, target.cores) <= BALANCED]
+    # Small groups use a panel of weights for few pixels: rather split channels then.
+    even = [r for r in balanced if 2 * r >= fits[-1]]
+    return knobs.choice("rows", options, (even or fits or options[:1])[-1])
