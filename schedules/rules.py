@@ -14,6 +14,7 @@ from tvm_mobilenet.schedules.cpu.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.cpu.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, with_prefetches
 from tvm_mobilenet.schedules.cpu.separable import schedule_separable
+from tvm_mobilenet.schedules.cpu.softmax import schedule_softmax
 from tvm_mobilenet.schedules.cpu.tail import schedule_tail
 from tvm_mobilenet.schedules.knobs import Knobs
 
@@ -31,6 +32,7 @@ CPU: dict[str, Rule] = {
     "pointwise": schedule_pointwise,
     "pool": schedule_pool,
     "separable": schedule_separable,
+    "softmax": schedule_softmax,
     "tail": schedule_tail,
 }
 """Operator to schedule, for processors."""

@@ -20,7 +20,7 @@ from tvm_mobilenet.schedules.rules import schedule
 from tvm_mobilenet import reference
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.compute.workload import Activation, Operator, Workload
-from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, GlobalAvgPool, Layer
+from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, GlobalAvgPool, Layer, Softmax
 from tvm_mobilenet.target import TargetSpec
 
 Array = NDArray[Any]
@@ -66,7 +66,7 @@ def workload(
 
 
 def of_model(model: Any, lanes: int) -> dict[str, Workload]:
-    """The workloads of a model by their keys, without the softmax."""
+    """The workloads of a model by their keys."""
     found = {}
     for layer in model.layers:
         operator: Operator
@@ -81,7 +81,8 @@ def of_model(model: Any, lanes: int) -> dict[str, Workload]:
         elif isinstance(layer, Dense):
             operator, out_channels = "dense", layer.out_features
         else:
-            continue
+            assert isinstance(layer, Softmax)
+            operator, out_channels = "softmax", layer.in_shape[1]
         batch, channels, *size = layer.in_shape
         height, width = size or (1, 1)
         work = workload(

@@ -49,6 +49,7 @@ WORKS = {
     ),
     "pool": (workload("pool", (64, 64), (7, 7), 16), TARGET),
     "dense": (workload("dense", (64, 100), (1, 1), 16, batch=2), TARGET),
+    "softmax": (workload("softmax", (24, 24), (1, 1), 16, batch=2), TARGET),
 }  # fmt: skip
 
 

@@ -47,8 +47,7 @@ def test_right_at_odd_sizes(
     compiled = tm.compile(model, target=target, seed=resolution)
     checked = compiled.manifest["verification"]
     assert checked["relative"] <= checked["tolerance"] <= 1e-5
-    ours = [call for call in compiled.manifest["calls"] if call["source"] == "rule"]
-    assert len(ours) == len(model.layers) - 1, "all but the softmax"
+    assert {call["source"] for call in compiled.manifest["calls"]} == {"rule"}
     # Another input than verification's, and no state left behind by a call.
     x = sample_input(model.input_shape, seed=1)
     want = reference.run(model, initialize(model, seed=resolution), x)

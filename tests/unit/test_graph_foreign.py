@@ -45,7 +45,7 @@ def ours(mod: Any) -> dict[str, int]:
     found: dict[str, int] = {}
     for name, count in operators(mod).items():
         operator = name.split("_")[0]
-        if operator in ("conv", "depthwise", "pointwise", "pool", "dense"):
+        if operator in ("conv", "depthwise", "pointwise", "pool", "dense", "softmax"):
             found[operator] = found.get(operator, 0) + count
     return found
 
@@ -124,6 +124,16 @@ def test_no_softmax_no_classifier() -> None:
         return emit(op.mean(conv1(emit, conv3(emit, x, 8), 33), axis=[2, 3]))
 
     assert ours(same(module(IMAGE, body))) == {"conv": 1, "pointwise": 1, "pool": 1}
+
+
+def test_a_softmax_of_another_axis_is_left_alone() -> None:
+    def body(emit: Any, x: Any) -> Any:
+        y = emit(nn.softmax(emit(op.mean(conv3(emit, x, 24), axis=[2, 3])), axis=0))
+        return emit(nn.softmax(emit(op.reshape(y, (1, 4, 6))), axis=-1))
+
+    blocked = same(module(IMAGE, body))
+    assert ours(blocked) == {"conv": 1, "pool": 1}
+    assert operators(blocked)["relax.nn.softmax"] == 2
 
 
 def test_a_pool_that_keeps_its_dimensions() -> None:

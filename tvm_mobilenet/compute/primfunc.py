@@ -9,6 +9,7 @@ from tvm_mobilenet.compute.depthwise import depthwise
 from tvm_mobilenet.compute.head import dense, pool
 from tvm_mobilenet.compute.pointwise import pointwise
 from tvm_mobilenet.compute.separable import separable
+from tvm_mobilenet.compute.softmax import softmax
 from tvm_mobilenet.compute.tail import tail
 from tvm_mobilenet.compute.workload import Workload
 
@@ -20,6 +21,7 @@ DEFINITIONS = {
     "tail": tail,
     "pool": pool,
     "dense": dense,
+    "softmax": softmax,
 }
 
 OPERATOR = "tvm_mobilenet.operator"

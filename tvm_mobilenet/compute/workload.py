@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Operator = Literal["conv", "depthwise", "pointwise", "separable", "tail", "pool", "dense"]
+Operator = Literal[
+    "conv", "depthwise", "pointwise", "separable", "tail", "pool", "dense", "softmax"
+]
 Activation = Literal["none", "relu", "relu6"]
 
 
@@ -16,7 +18,7 @@ class Workload:
 
     Attributes
     ----------
-    operator : {"conv", "depthwise", "pointwise", "separable", "tail", "pool", "dense"}
+    operator : {"conv", "depthwise", "pointwise", "separable", "tail", "pool", "dense", "softmax"}
     batch : int
         Images, N.
     in_channels, out_channels : int
@@ -89,7 +91,9 @@ class Workload:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds on real channels; a pool counts one per input element."""
+        """Multiply-adds on real channels; a pool counts one per input element, a softmax none."""
+        if self.operator == "softmax":
+            return 0
         if self.operator == "pool":
             return self.batch * self.in_channels * self.in_pixels
         taps = math.prod(self.kernel)

@@ -55,7 +55,8 @@ def block_layout(mod: Any, target: TargetSpec) -> Any:
     return relax.transform.DeadCodeElimination()(lowering.builder_.get())
 
 
-_ANCHORS = {"relax.nn.conv2d", "relax.mean", "relax.matmul"}
+_ANCHORS = {"relax.nn.conv2d", "relax.mean", "relax.matmul", "relax.nn.softmax"}
+_PLAIN_IN, _PLAIN_OUT = {"conv", "softmax"}, {"dense", "tail", "softmax"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +146,13 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
         """Return the call of a kernel and the block of its result (0: plain)."""
         in_shape = shape_of(source)
         work = _workload(found, in_shape, out_shape, self._target)
-        if work.operator == "conv":
+        if work.operator in _PLAIN_IN:
             data = self.visit_expr(source)
         else:
             data = self._in_blocks(source, in_shape, work.in_block)
         arguments = [data, *_parameters(found, work)]
         arguments = [self.builder_.normalize(a) for a in arguments]
-        plain = work.operator in ("dense", "tail")
+        plain = work.operator in _PLAIN_OUT
         result = (
             out_shape if plain else (work.batch, work.out_blocks, work.out_pixels, work.out_block)
         )
@@ -174,7 +175,7 @@ def _calls_function(value: Any) -> bool:
 def _parameters(found: _Composite, work: Workload) -> list[Any]:
     """Return the packed weights and biases, as the operator's definition lists them."""
     taps = math.prod(work.kernel)
-    if work.operator == "pool":
+    if work.operator in ("pool", "softmax"):
         return []
     if work.operator in ("conv", "depthwise"):
         steps = taps * (1 if work.operator == "depthwise" else work.in_channels)
@@ -225,6 +226,9 @@ def _workload(
     if found.operator == "pool":
         size = (height, width)
         return Workload("pool", n, channels, channels, size, (1, 1), in_block, in_block)
+    if found.operator == "softmax":
+        block = channel_block(channels, target)
+        return Workload("softmax", n, channels, channels, (1, 1), (1, 1), block, block)
     if found.operator == "dense":
         return Workload(
             "dense",

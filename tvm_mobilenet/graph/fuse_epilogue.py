@@ -15,7 +15,12 @@ COMPOSITE = "Composite"
 
 PREFIX = "tvm_mobilenet."
 
-_ANCHORS = {"relax.nn.conv2d": "conv2d", "relax.matmul": "dense", "relax.mean": "pool"}
+_ANCHORS = {
+    "relax.nn.conv2d": "conv2d",
+    "relax.matmul": "dense",
+    "relax.mean": "pool",
+    "relax.nn.softmax": "softmax",
+}
 _RELU6 = (0.0, 6.0)
 
 
@@ -104,16 +109,22 @@ def _is_anchor(value: Any) -> bool:
         return False
     if name == "relax.mean":
         return len(shape) == 4 and sorted(int(a) % 4 for a in value.attrs.axis) == [2, 3]
+    if name == "relax.nn.softmax":
+        return len(shape) == 2 and int(value.attrs.axis) in (1, -1)
     weight = static_shape(value.args[1])
     if weight is None or not is_constant(value.args[1]):
         return False
-    if name == "relax.matmul":
-        return len(shape) == len(weight) == 2
-    attrs = value.attrs
+    return len(shape) == len(weight) == 2 if name == "relax.matmul" else _is_convolution(value)
+
+
+def _is_convolution(call: Any) -> bool:
+    """Whether a convolution is one of ours: full or depthwise, NCHW, not dilated."""
+    attrs = call.attrs
+    channels, filters = int(call.args[0].ty.shape[1]), int(call.args[1].ty.shape[0])
     plain = (attrs.data_layout, attrs.kernel_layout, attrs.out_layout) == ("NCHW", "OIHW", "NCHW")
     undilated = all(int(step) == 1 for step in attrs.dilation)
-    groups, channels = int(attrs.groups), shape[1]
-    full_or_depthwise = groups == 1 or groups == channels == weight[0]
+    groups = int(attrs.groups)
+    full_or_depthwise = groups == 1 or groups == channels == filters
     return bool(plain and undilated and full_or_depthwise)
 
 
@@ -132,7 +143,7 @@ def _continues(group: list[Any], binding: Any) -> bool:
     """Whether a binding extends a group: a bias first, then one activation, then nothing."""
     done = [operator_name(b.value) for b in group]
     name = operator_name(binding.value)
-    if done[0] == "relax.mean" or done[-1] in ("relax.clip", "relax.nn.relu"):
+    if done[0] in ("relax.mean", "relax.nn.softmax") or done[-1] in ("relax.clip", "relax.nn.relu"):
         return False
     if name == "relax.add":
         return done[-1] != "relax.add" and _is_bias(binding.value, group[-1].var)
