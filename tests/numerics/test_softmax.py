@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import tvm
-from kernels import compiled, workload
+from kernels import compiled, use_threads, workload
 from numpy.typing import NDArray
 from tvm import te
 
@@ -99,6 +99,14 @@ def test_rows_that_are_not_ordinary(name: str, classes: int, row: list[float]) -
     with np.errstate(invalid="ignore"):
         want = reference.run_layer(Softmax("s", (INPUT,), x.shape), {}, x)
     np.testing.assert_allclose(softmax(here(name), x), want, rtol=4e-6, atol=2.0**-126)
+
+
+def test_threads_share_many_rows() -> None:
+    spec = here("x86-64-v3")
+    x = np.random.default_rng(0).standard_normal((70, 1000)).astype(np.float32)
+    use_threads(2)
+    want = reference.run_layer(Softmax("s", (INPUT,), x.shape), {}, x)
+    np.testing.assert_allclose(softmax(spec, x), want, rtol=4e-6)
 
 
 @pytest.mark.parametrize("name", ["rpi4", "rpi2", "riscv64"])

@@ -65,6 +65,7 @@ WORKS = {
     "conv": workload("conv", (3, 32), (28, 28), 16, kernel=3, stride=2, padding=(0, 0, 1, 1)),
     "pool": workload("pool", (64, 64), (7, 7), 16),
     "dense": workload("dense", (64, 100), (1, 1), 16, batch=2),
+    "softmax": workload("softmax", (100, 100), (1, 1), 16, batch=2),
     "separable": Workload(
         "separable", 1, 32, 64, (14, 14), (14, 14), 16, 16, (3, 3), padding=(1, 1, 1, 1)
     ),
