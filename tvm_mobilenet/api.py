@@ -288,7 +288,7 @@ def _manifest(
         "title": model.title,
         "macs": model.macs,
         "params": model.params,
-        "inputs": [_tensor("x", model.input_shape)],
+        "inputs": [_tensor("x", model.input_shape) | {"alignment": 4}],
         "outputs": [_tensor(last.name, model.output_shape)],
         "preprocess": default_preprocess(model.input_shape[2]),
         "target": spec.to_dict(),

@@ -70,8 +70,8 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     sch : s_tir.Schedule
         Over the function of a conv workload.
     knobs : Knobs
-        ``vectors`` and ``pixels``: accumulators; ``prefetch``: none or input;
-        ``threads``: all or one.
+        ``vectors`` and ``pixels``: accumulators; ``rows_ahead``: output rows whose
+        input is prefetched before its time, 0 for none; ``threads``: all or one.
     target : TargetSpec
 
     Returns
@@ -101,16 +101,21 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     keep_in_registers(sch, accumulate, [i, r, q], [tile_pixels, vectors], tile_lanes)
     write_back(sch, [pixel, vector], c)
     peel_tail(sch, tile_loop)
-    if knobs.choice("prefetch", ["none", "input"], "input") == "none":
+    ahead = knobs.choice("rows_ahead", [0, 1, 2, 4, 8], 4)
+    if ahead == 0:
         return []
     _, channels, height, in_width = (int(size) for size in sch.mod["main"].params[0].ty.shape)
     stride = max(round(height / rows), 1)
+    tiles = -(-width // tile.pixels)
+    lines = -(-in_width // (LINE * tiles))
 
-    def next_rows(unit: Any, line: Any) -> list[tuple[Any, ...]]:
+    def later_rows(unit: Any, _: Any, at: Any) -> list[tuple[Any, ...]]:
+        first = (unit % rows + ahead) * stride
         return [
-            (unit // rows, channel, (unit % rows + 1) * stride + i + 1, line * LINE)
+            (unit // rows, channel, first + i, (at * lines + line) * LINE)
             for channel in range(channels)
             for i in range(stride)
+            for line in range(lines)
         ]
 
-    return [Prefetch(units, 0, next_rows, [units], -(-in_width // LINE))]
+    return [Prefetch(tile_loop, 0, later_rows, [units, group, tile_loop])]
