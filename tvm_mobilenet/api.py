@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["CompileReport", "Compiled", "bench", "compile", "load", "profile", "verify"]
 
+_ELEMENT, _VECTOR = 4, 64
+"""Bytes: of a float32, and what TVM takes every buffer to be aligned to."""
+_READS_ELEMENTS = {"cpu.conv"}
+"""Schedules that read their input an element at a time."""
 _BLOCKED = {"cpu.conv", "cpu.depthwise", "cpu.pointwise", "cpu.separable", "cpu.pool"}
 """Schedules that write blocked maps."""
 
@@ -288,7 +292,7 @@ def _manifest(
         "title": model.title,
         "macs": model.macs,
         "params": model.params,
-        "inputs": [_tensor("x", model.input_shape) | {"alignment": 4}],
+        "inputs": [_tensor("x", model.input_shape) | {"alignment": _alignment(lowered)}],
         "outputs": [_tensor(last.name, model.output_shape)],
         "preprocess": default_preprocess(model.input_shape[2]),
         "target": spec.to_dict(),
@@ -305,6 +309,16 @@ def _manifest(
 def _tensor(name: str, shape: Sequence[int]) -> dict[str, Any]:
     layout = "NCHW" if len(shape) == 4 else "NC"
     return {"name": name, "shape": list(shape), "dtype": "float32", "layout": layout}
+
+
+def _alignment(lowered: Lowered) -> int:
+    """Return what the input's address must be a multiple of, bytes.
+
+    Our first convolution reads its image an element at a time; other kernels load whole
+    vectors, from addresses that TVM takes to be aligned.
+    """
+    first = lowered.kernels[lowered.calls[0].kernel]
+    return _ELEMENT if first.schedule in _READS_ELEMENTS else _VECTOR
 
 
 def _calls(model: Model, lowered: Lowered) -> list[dict[str, Any]]:

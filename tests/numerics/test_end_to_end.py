@@ -12,6 +12,7 @@ import tvm_mobilenet as tm
 from tvm_mobilenet import reference
 from tvm_mobilenet.errors import ToolchainError
 from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.target import PRESETS, host_cpu_features, host_machine
 from tvm_mobilenet.toolchain import find_linker
 from tvm_mobilenet.verify import sample_input
@@ -54,6 +55,12 @@ def test_right_at_odd_sizes(
     first, second = compiled.module(x), compiled.module(x)
     assert reference.relative_error(first, want) < 1e-5
     np.testing.assert_array_equal(first, second)
+    # The first convolution reads the caller's array where it is, at any address.
+    raw = aligned_empty((x.size + 1,), np.float32)
+    shifted = raw[1:].reshape(x.shape)
+    shifted[:] = x
+    assert compiled.module._binding.staging.tensor(shifted).data_ptr() == shifted.ctypes.data
+    np.testing.assert_array_equal(first, compiled.module(shifted))
 
 
 @pytest.mark.parametrize(

@@ -80,9 +80,9 @@ class Module:
         ----------
         x : ndarray or any object with ``__dlpack__``
             float32 on the CPU, of the shape that :attr:`inputs` states (NCHW).
-            Read in place if it is C-contiguous and aligned to 64 bytes,
-            else copied first (NumPy aligns to 16 bytes, so that is common; it
-            takes about 15 µs for 224 × 224).
+            Read in place if it is C-contiguous and aligned as :attr:`inputs` states
+            (a MobileNet's first convolution takes any address of a float32), else
+            copied first.
 
         Returns
         -------
