@@ -6,13 +6,14 @@ import importlib.metadata
 import os
 import shutil
 import tempfile
+import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet import __version__
-from tvm_mobilenet.errors import ArtifactError
+from tvm_mobilenet.errors import ArtifactError, MissingRecordsError, RecordsWarning
 from tvm_mobilenet.report import CompileReport, report_of
 from tvm_mobilenet.target import TargetSpec, parse
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.models.spec import Layer, Model
     from tvm_mobilenet.profile.report import ProfileReport
     from tvm_mobilenet.runtime import Module
+    from tvm_mobilenet.tuning.store import RecordsLike
     from tvm_mobilenet.verify import VerifyReport
 
     WeightsLike = str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]
@@ -122,6 +124,8 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     seed: int = 0,
     verify: bool = True,
     fusion: Fusion = "auto",
+    records: RecordsLike = None,
+    require_records: bool = False,
     dump_ir: str | os.PathLike[str] | None = None,
 ) -> Compiled:
     """Compile a model for a target.
@@ -140,8 +144,13 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     verify : bool
         Whether to check the artifact against the reference, if it runs here.
     fusion : {"auto", "all", "none"}
-        Which layers share a kernel: those for which
+        Which layers share a kernel: those for which a record or else
         :mod:`tvm_mobilenet.graph.fusion` says so, all that can, none.
+    records : path-like or False, optional
+        Folder of tuning records, instead of the package's own; False for rules only.
+        A RecordsWarning names each that is there for this target and cannot be used.
+    require_records : bool
+        Whether every kernel that has knobs must find them in a record.
     dump_ir : path-like, optional
         Folder for the module after each phase.
 
@@ -153,6 +162,8 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     ------
     UnknownModelError, InvalidModelError, WeightsError, TargetError
         What was asked for makes no sense.
+    RecordsError, MissingRecordsError
+        The folder of records cannot be read; kernels without one, where required.
     ToolchainError
         Nothing here links for the target.
     VerificationError
@@ -177,9 +188,24 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     from tvm_mobilenet.graph.codegen import generate
     from tvm_mobilenet.graph.pipeline import lower
     from tvm_mobilenet.runtime.artifact import write_manifest
+    from tvm_mobilenet.tuning.store import records_for
 
+    found = records_for(spec, records)
     folder_for_ir = Path(dump_ir) if dump_ir else None
-    lowered = lower(model, arrays, spec, lambda _: None, folder_for_ir, fusion=fusion)
+    lowered = lower(
+        model,
+        arrays,
+        spec,
+        found.knobs_for,
+        folder_for_ir,
+        fusion=fusion,
+        fusion_for=found.fusion_for,
+    )
+    notes = [f"the record of {k.name}: {k.note}" for k in lowered.kernels.values() if k.note]
+    for problem in (*found.problems, *notes):
+        warnings.warn(RecordsWarning(problem), stacklevel=2)
+    if require_records:
+        _check_recorded(lowered, spec)
     manifest = _manifest(model, spec, lowered, source, weight_files.digest(arrays))
     folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
     compiled = Compiled(manifest, folder)
@@ -259,6 +285,16 @@ def profile(
     from tvm_mobilenet.profile import profile as run
 
     return run(artifact, threads=threads, **options)
+
+
+def _check_recorded(lowered: Lowered, spec: TargetSpec) -> None:
+    ruled = [k.name for k in lowered.kernels.values() if k.knobs and k.source != "record"]
+    if ruled:
+        raise MissingRecordsError(
+            f"{len(ruled)} kernels have no usable record for {spec.name} on {spec.cores} "
+            f"threads: {', '.join(ruled)}",
+            "tune for this target, name a folder that has them, or do not require records",
+        )
 
 
 def _artifact_in(folder: str) -> Path:
@@ -348,7 +384,11 @@ def _calls(model: Model, lowered: Lowered) -> list[dict[str, Any]]:
         }
         if call.value in lowered.fusions:
             choice = lowered.fusions[call.value]
-            record["fusion"] = {"fused": choice.fused, "why": choice.why}
+            record["fusion"] = {
+                "fused": choice.fused,
+                "why": choice.why,
+                "source": choice.source,
+            }
         calls.append(record)
     return calls
 

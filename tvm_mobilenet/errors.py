@@ -91,6 +91,22 @@ class RuntimeLibraryError(TvmMobilenetError):
     """TVM's runtime library is not installed, or could not be loaded."""
 
 
+class RecordsError(TvmMobilenetError):
+    """Tuning records that are not there, cannot be read, or make no sense."""
+
+
+class RecordsBusyError(RecordsError):
+    """A folder of tuning records that another process is writing to."""
+
+
+class MissingRecordsError(RecordsError):
+    """Kernels without a tuning record, where records were required."""
+
+
+class RecordsWarning(UserWarning):
+    """A tuning record that was found and not used: damaged, not verified, or not fitting."""
+
+
 class PeerError(TvmMobilenetError):
     """A runtime to compare against that is not installed, or that failed."""
 

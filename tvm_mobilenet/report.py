@@ -28,6 +28,9 @@ class KernelRow:
         Of the output, NCHW or NC.
     macs : int
         Multiply-adds.
+    fusion : str
+        Whether it computes layers that could have had two kernels, or one of them, and
+        who says so: ``"yes, rule"``, ``"no, record"``; ``""`` where nothing was asked.
     microseconds, share : float or None
         Time inside the network, and its part of all kernels' time; None where the
         artifact cannot run here.
@@ -40,6 +43,7 @@ class KernelRow:
     knobs: dict[str, int | str]
     shape: tuple[int, ...]
     macs: int
+    fusion: str = ""
     microseconds: float | None = None
     share: float | None = None
 
@@ -101,6 +105,7 @@ def report_of(manifest: Mapping[str, Any], profile: Profile | None = None) -> Co
                 dict(call["knobs"]),
                 tuple(call["output"]["shape"]),
                 call["macs"],
+                _fusion(call.get("fusion")),
                 span,
                 span / sum(spans) if span is not None else None,
             )
@@ -112,3 +117,9 @@ def report_of(manifest: Mapping[str, Any], profile: Profile | None = None) -> Co
         manifest["macs"],
         profile.total if profile else None,
     )
+
+
+def _fusion(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    return f"{'yes' if found['fused'] else 'no'}, {found.get('source', 'rule')}"

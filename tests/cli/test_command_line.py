@@ -14,7 +14,10 @@ import pytest
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-COMMANDS = ("compile", "run", "verify", "bench", "profile", "inspect", "models", "targets")
+COMMANDS = (
+    *("compile", "run", "verify", "bench", "profile", "inspect", "models", "targets"),
+    "records",
+)
 
 
 def test_help_is_quick_and_names_every_command(run: Run) -> None:
@@ -147,3 +150,37 @@ def test_output_into_a_closed_pipe() -> None:
     )
     assert shown.stdout == "[\n"
     assert "Traceback" not in shown.stderr
+
+
+def test_records_are_listed_and_damage_is_named(run: Run, tmp_path: Path) -> None:
+    fields = {
+        "version": 1, "kind": "kernel", "operator": "pool", "workload": "pool_n1_i64_o64",
+        "target": "x86_64_znver5", "threads": 2, "knobs": {"pixels": 7, "order": "mn"},
+        "seconds": 1.234e-4, "repeats": 9, "spread": 0.0, "machine": "a desk",
+        "date": "2026-01-02T03:04:05", "verified": False, "tvm": "0.27.0",
+    }  # fmt: skip
+    path = tmp_path / "x86_64_znver5" / "pool.jsonl"
+    path.parent.mkdir()
+    path.write_text("half a\n" + json.dumps(fields) + "\n")
+    shown = run("records", tmp_path)
+    assert shown.returncode == 0
+    row = r"x86_64_znver5 +2 +pool_n1_i64_o64 +pixels=7 order=mn +123\.4 +- +no +2026-01-02 a desk"
+    assert re.search(row, shown.stdout)
+    assert f"{path}, line 1: the line is no JSON; skipped" in shown.stderr
+    assert json.loads(run("records", tmp_path, "--json").stdout) == [fields]
+    missing = run("records", tmp_path / "nowhere")
+    assert missing.returncode == 2
+    assert "there is no folder" in missing.stderr
+
+
+def test_compile_says_which_records_are_missing(run: Run, tmp_path: Path) -> None:
+    small = ("compile", "v1", "--alpha", 0.25, "--resolution", 32, "--classes", 10)
+    file = tmp_path / "small.so"
+    refused = run(*small, "-o", file, "--records", "none", "--require-records")
+    assert refused.returncode == 2
+    assert re.search(r"\d+ kernels have no usable record for native .*pointwise_n1", refused.stderr)
+    assert not file.exists()
+    (tmp_path / "logs").mkdir()
+    made = run(*small, "-o", file, "--records", tmp_path / "logs", "--no-verify")
+    assert made.returncode == 0, made.stderr
+    assert re.fullmatch(r"warning: .*logs has no record for .*\n", made.stderr)

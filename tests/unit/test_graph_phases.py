@@ -11,7 +11,6 @@ import pytest
 import tvm
 from graphs import operators, run
 from tvm import relax, tirx
-from tvm_mobilenet.schedules.knobs import KnobError
 
 from tvm_mobilenet import reference
 from tvm_mobilenet.errors import InvalidModelError, OutputError
@@ -21,6 +20,7 @@ from tvm_mobilenet.graph.constants import array_of, is_constant
 from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
 from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, fuse_epilogue
+from tvm_mobilenet.graph.fusion import Choice
 from tvm_mobilenet.graph.pack_weights import pack_weights
 from tvm_mobilenet.graph.pipeline import _legalize_rest, lower
 from tvm_mobilenet.graph.schedule_kernels import schedule_kernels
@@ -164,7 +164,7 @@ def test_every_kernel_is_scheduled_and_says_how() -> None:
         assert isinstance(func, (tirx.PrimFunc, relax.Function))
 
 
-def test_recorded_knobs_are_used_and_wrong_ones_refused() -> None:
+def test_recorded_knobs_are_used_and_wrong_ones_named() -> None:
     keys = []
 
     def record(key: str) -> dict[str, int | str] | None:
@@ -176,15 +176,33 @@ def test_recorded_knobs_are_used_and_wrong_ones_refused() -> None:
         if name.startswith("pointwise"):
             assert kernel.source == "record"
             assert kernel.knobs["prefetch"] == "none"
+            assert "it does not say" in kernel.note
     assert any(key.startswith("depthwise") for key in keys)
-    with pytest.raises(KnobError, match="no knob 'speed'"):
-        lower(
-            MODEL,
-            WEIGHTS,
-            TARGET,
-            lambda key: {"speed": 11} if key.startswith("pool") else None,
-            fusion="none",
-        )
+    stale = {"pool": {"speed": 11}, "depthwise": {"threads": "seven"}}
+    lowered = lower(
+        MODEL, WEIGHTS, TARGET, lambda key: stale.get(key.partition("_")[0]), fusion="none"
+    )
+    notes = {kernel.operator: kernel.note for kernel in lowered.kernels.values()}
+    assert "no knob 'speed'; the rule is used instead" in notes["pool"]
+    assert "knob 'threads' is 'seven'" in notes["depthwise"]
+    assert not notes["pointwise"]
+    assert {kernel.source for kernel in lowered.kernels.values()} <= {"rule", "fallback"}
+
+
+def test_a_measured_answer_overrides_the_rule_of_fusion() -> None:
+    asked: list[str] = []
+
+    def measured(key: str) -> Choice | None:
+        asked.append(key)
+        return Choice(True, "measured", "record") if "s8x8" in key else None
+
+    small = lower(MODEL, WEIGHTS, TARGET, lambda _: None, fusion_for=measured)
+    taken = {value: choice for value, choice in small.fusions.items() if choice.fused}
+    assert taken
+    assert {choice.source for choice in taken.values()} == {"record"}
+    # The key that was asked about is the kernel's that comes of it.
+    assert {call.kernel for call in small.calls if call.value in taken} <= set(asked)
+    assert any(choice.source == "rule" for choice in small.fusions.values())
 
 
 def test_the_ir_is_dumped_after_each_phase(tmp_path: Path) -> None:

@@ -134,8 +134,19 @@ def compile_command(
         typer.Option(help="Check against the NumPy reference before writing (this machine only)."),
     ] = True,
     fusion: Annotated[
-        Fusion, typer.Option(help="Layers that share a kernel: by rule, all that can, none.")
+        Fusion,
+        typer.Option(help="Layers that share a kernel: by record or rule, all that can, none."),
     ] = Fusion.auto,
+    records: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of tuning records, instead of the package's; none: rules only.",
+            metavar="DIR|none",
+        ),
+    ] = None,
+    require_records: Annotated[
+        bool, typer.Option("--require-records", help="Fail where a kernel has no record.")
+    ] = False,
     dump_ir: Annotated[
         Path | None,
         typer.Option(help="Write the module after every phase into a folder.", metavar="DIR"),
@@ -165,6 +176,8 @@ def compile_command(
         target=target_of(target, mcpu, mattr, cores),
         verify=verify,
         fusion=fusion.value,
+        records=False if records == "none" else records,
+        require_records=require_records,
         dump_ir=dump_ir,
     )
 
@@ -326,3 +339,24 @@ def targets(as_json: Json = False) -> None:
     from tvm_mobilenet.cli.describing import show_targets
 
     show_targets(as_json)
+
+
+@app.command("records")
+def records_command(
+    folder: Annotated[
+        Path | None, typer.Argument(help="The package's own by default.", metavar="DIR")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the tuning records that compile uses.
+
+    Lines that cannot be read are named on standard error.
+
+    \b
+    Examples:
+      tvm-mobilenet records
+      tvm-mobilenet records mylogs --json
+    """
+    from tvm_mobilenet.cli.describing import show_records
+
+    show_records(folder, as_json)

@@ -1,7 +1,10 @@
-"""``models`` and ``targets``: what there is to compile, and for what."""
+"""``models``, ``targets``, ``records``: what there is to compile, for what, and how."""
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.cli.output import mega, print_json, print_table, shape
@@ -9,6 +12,7 @@ from tvm_mobilenet.errors import InvalidModelError
 
 if TYPE_CHECKING:
     from tvm_mobilenet.models import Model
+    from tvm_mobilenet.tuning.records import Record
 
 
 # arXiv 1704.04861, Tables 6 and 7.
@@ -157,3 +161,42 @@ def show_targets(as_json: bool) -> None:
         rows,
         "Others: an LLVM triple with --mcpu and --mattr, or TVM's JSON, after --target.",
     )
+
+
+def show_records(folder: Path | None, as_json: bool) -> None:
+    """Print every record of a folder, and on standard error what could not be read."""
+    from tvm_mobilenet.tuning.store import Store
+
+    store = Store(folder)
+    logs = [log for _, log in store.logs()]
+    records = [record for log in logs for record in log.records]
+    for damage in (damage for log in logs for damage in log.damaged):
+        print(f"warning: {damage}", file=sys.stderr)
+    if as_json:
+        print_json([json.loads(record.to_line()) for record in records])
+        return
+    rows = [
+        [
+            record.target,
+            str(record.threads),
+            record.workload,
+            _answer(record),
+            f"{record.seconds * 1e6:.1f}",
+            "-" if record.instead is None else f"{record.instead * 1e6:.1f}",
+            f"{record.error:.0e}" if record.verified else "no",
+            f"{record.date:.10} {record.machine}",
+        ]
+        for record in records
+    ]
+    print_table(
+        f"Tuning records in {store.root}",
+        ["target", ">threads", "~workload", "~answer", ">us", ">instead", "verified", "~measured"],
+        rows,
+        f"{len(rows)} records; instead: by the rule's knobs, or the other way about fusion",
+    )
+
+
+def _answer(record: Record) -> str:
+    if record.knobs is None:
+        return "fused" if record.fused else "not fused"
+    return " ".join(f"{knob}={value}" for knob, value in record.knobs.items())

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.cli.output import mega, print_json, print_table, shape, size, waiting
-from tvm_mobilenet.errors import OutputError
+from tvm_mobilenet.errors import OutputError, RecordsWarning
 
 if TYPE_CHECKING:
     from tvm_mobilenet.graph.fusion import Fusion
     from tvm_mobilenet.report import CompileReport
     from tvm_mobilenet.target import TargetSpec
+    from tvm_mobilenet.tuning.store import RecordsLike
 
 
 def target_of(text: str, mcpu: str | None, mattr: str | None, cores: int | None) -> TargetSpec:
@@ -33,6 +38,8 @@ def compile_model(
     target: TargetSpec,
     verify: bool,
     fusion: Fusion,
+    records: RecordsLike,
+    require_records: bool,
     dump_ir: Path | None,
 ) -> None:
     """Compile, write, and report layer by layer."""
@@ -42,7 +49,7 @@ def compile_model(
     model = build(name, **options)
     _check_writable(output)
     start = time.perf_counter()
-    with waiting(f"compiling {model.title} for {target.name}"):
+    with _warnings_told(), waiting(f"compiling {model.title} for {target.name}"):
         compiled = api.compile(
             model,
             target=target,
@@ -50,6 +57,8 @@ def compile_model(
             seed=seed,
             verify=verify,
             fusion=fusion,
+            records=records,
+            require_records=require_records,
             dump_ir=dump_ir,
         )
         path = compiled.export(output)
@@ -59,6 +68,18 @@ def compile_model(
     print_table(*_layers_table(report, _target_text(compiled.manifest)))
     print(_verified(compiled.manifest))
     print(f"{path}: {size(path.stat().st_size)}, {seconds:.1f} s to compile")
+
+
+@contextlib.contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Print each warning as one line, without the place in our source."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RecordsWarning)
+        try:
+            yield
+        finally:
+            for warning in caught:
+                print(f"warning: {warning.message}", file=sys.stderr)
 
 
 def _check_writable(output: Path) -> None:
@@ -76,13 +97,14 @@ def _layers_table(
 ) -> tuple[str, list[str], list[list[str]], str]:
     """Return title, columns, rows and footer; times where the report has them."""
     timed = report.microseconds is not None
-    columns = ["layers", "schedule", "knobs from", "~knobs", "output", ">MMACs"]
+    columns = ["layers", "fused", "schedule", "knobs from", "~knobs", "output", ">MMACs"]
     if timed:
         columns += [">us", ">GFLOP/s", ">share"]
     rows = []
     for kernel in report.rows:
         row = [
             " + ".join(kernel.layers),
+            kernel.fusion,
             kernel.schedule,
             kernel.source,
             " ".join(f"{knob}={value}" for knob, value in kernel.knobs.items()),

@@ -166,6 +166,22 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
         return self._kernels[work.key]
 
 
+def workload_of(
+    func: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...], target: TargetSpec
+) -> Workload:
+    """Return the workload that a composite function will be a kernel of.
+
+    Parameters
+    ----------
+    func : relax.Function
+        Composite.
+    in_shape, out_shape : tuple of int
+        NCHW, or NC.
+    target : TargetSpec
+    """
+    return _workload(_Composite.read(func), in_shape, out_shape, target)
+
+
 def _calls_function(value: Any) -> bool:
     from tvm.ir import GlobalVar
 

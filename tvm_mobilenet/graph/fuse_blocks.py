@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from tvm import relax
 from tvm.ir import GlobalVar
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from tvm_mobilenet.graph.block_layout import workload_of
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, operator_name, readers
 from tvm_mobilenet.graph.fusion import Choice, Fusion, choose_separable, choose_tail
 from tvm_mobilenet.graph.layouts import shape_of
@@ -17,8 +19,13 @@ from tvm_mobilenet.target import TargetSpec
 _PATTERNS = (("tail", ("pointwise", "pool", "dense")), ("separable", ("depthwise", "pointwise")))
 """Operator of the kernel, and the layers that it computes."""
 
+FusionFor = Callable[[str], Choice | None]
+"""From the key of a shared kernel's workload to what was measured, None where nothing was."""
 
-def fuse_blocks(mod: Any, target: TargetSpec, fusion: Fusion) -> tuple[Any, dict[str, Choice]]:
+
+def fuse_blocks(
+    mod: Any, target: TargetSpec, fusion: Fusion, fusion_for: FusionFor = lambda _: None
+) -> tuple[Any, dict[str, Choice]]:
     """Join composite functions that one kernel can compute, where that is chosen.
 
     before: ``y = fused_dw(x)``, ``z = fused_pw(y)``, y read once
@@ -32,8 +39,10 @@ def fuse_blocks(mod: Any, target: TargetSpec, fusion: Fusion) -> tuple[Any, dict
     target : TargetSpec
         Its caches decide.
     fusion : {"auto", "all", "none"}
-        By the rule of :mod:`tvm_mobilenet.graph.fusion`, wherever it is possible, or
-        nowhere.
+        By what was measured, else by the rule of :mod:`tvm_mobilenet.graph.fusion`;
+        wherever it is possible; or nowhere.
+    fusion_for : callable
+        Where measured answers come from.
 
     Returns
     -------
@@ -50,7 +59,7 @@ def fuse_blocks(mod: Any, target: TargetSpec, fusion: Fusion) -> tuple[Any, dict
                 members = {node.var for node in group}
                 if members & taken:
                     continue
-                choice = _choose(operator, group, target, fusion)
+                choice = _choose(operator, group, target, fusion, fusion_for)
                 choices[str(group[-1].var.name)] = choice
                 if choice.fused:
                     groups.append((operator, group))
@@ -135,13 +144,18 @@ def _candidates(mod: Any, func: Any) -> list[tuple[str, list[_Node]]]:
     return groups
 
 
-def _choose(operator: str, group: list[_Node], target: TargetSpec, fusion: Fusion) -> Choice:
+def _choose(
+    operator: str, group: list[_Node], target: TargetSpec, fusion: Fusion, fusion_for: FusionFor
+) -> Choice:
     if fusion != "auto":
-        return Choice(fusion == "all", f"asked for: fusion {fusion}")
+        return Choice(fusion == "all", f"asked for: fusion {fusion}", "asked")
     in_shape, mid_shape = shape_of(group[0].binding.value.args[0]), shape_of(group[0].var)
-    last = shape_of(group[-1].var)[1]
+    out_shape = shape_of(group[-1].var)
+    work = workload_of(_joined(operator, group), in_shape, out_shape, target)
+    if measured := fusion_for(work.key):
+        return measured
     choose = choose_tail if operator == "tail" else choose_separable
-    return choose(in_shape, mid_shape, last, target)
+    return choose(in_shape, mid_shape, out_shape[1], target)
 
 
 @mutator

@@ -35,10 +35,13 @@ class Choice:
     fused : bool
     why : str
         One sentence for people.
+    source : {"rule", "record", "asked"}
+        Who says so.
     """
 
     fused: bool
     why: str
+    source: str = "rule"
 
 
 def choose_separable(

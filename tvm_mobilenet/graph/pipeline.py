@@ -16,7 +16,7 @@ from tvm_mobilenet.errors import OutputError
 from tvm_mobilenet.graph.block_layout import block_layout
 from tvm_mobilenet.graph.build import ENTRY, build
 from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
-from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
+from tvm_mobilenet.graph.fuse_blocks import FusionFor, fuse_blocks
 from tvm_mobilenet.graph.fuse_epilogue import fuse_epilogue
 from tvm_mobilenet.graph.fusion import Choice, Fusion
 from tvm_mobilenet.graph.pack_weights import pack_weights
@@ -62,6 +62,7 @@ def lower(
     dump_ir: Path | None = None,
     *,
     fusion: Fusion = "auto",
+    fusion_for: FusionFor = lambda _: None,
 ) -> Lowered:
     """Take a model through every phase.
 
@@ -75,7 +76,9 @@ def lower(
     dump_ir : Path, optional
         Folder for the module after each phase, ``NN_phase.py`` in TVMScript.
     fusion : {"auto", "all", "none"}
-        Which layers share a kernel: by rule, all that can, none.
+        Which layers share a kernel: as measured or by rule, all that can, none.
+    fusion_for : callable
+        Measured answer for the workload of a shared kernel, or None.
 
     Returns
     -------
@@ -83,13 +86,13 @@ def lower(
 
     Raises
     ------
-    InvalidModelError, KnobError, OutputError
+    InvalidModelError, OutputError
     """
     tvm_target = tvm.target.Target(target.tvm_dict())
     fusions: dict[str, Choice] = {}
 
     def fuse(mod: Any) -> Any:
-        mod, choices = fuse_blocks(mod, target, fusion)
+        mod, choices = fuse_blocks(mod, target, fusion, fusion_for)
         fusions.update(choices)
         return mod
 

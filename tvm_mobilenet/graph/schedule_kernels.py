@@ -9,8 +9,8 @@ from typing import Any
 import tvm
 from tvm import relax, tirx
 
-from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.rules import OPERATOR, schedule
+from tvm_mobilenet.schedules.knobs import KnobError, Knobs
+from tvm_mobilenet.schedules.rules import OPERATOR, Scheduled, schedule
 from tvm_mobilenet.target import TargetSpec
 
 KnobsFor = Callable[[str], "Mapping[str, int | str] | None"]
@@ -33,6 +33,8 @@ class Kernel:
         The choices, by name.
     source : {"rule", "record", "fallback"}
         Where they came from.
+    note : str
+        What was wrong with the knobs recorded for it, if something was.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Kernel:
     schedule: str
     knobs: dict[str, int | str] = field(default_factory=dict)
     source: str = "fallback"
+    note: str = ""
 
 
 def schedule_kernels(
@@ -55,33 +58,48 @@ def schedule_kernels(
     mod : IRModule
     target : TargetSpec
     knobs_for : callable
-        Where recorded knobs come from.
+        Where recorded knobs come from. Those that do not fit the schedule are not
+        used, and the kernel's note says why.
 
     Returns
     -------
     IRModule
     dict of str to Kernel
         One for every ``PrimFunc``, by its name.
-
-    Raises
-    ------
-    KnobError
-        Recorded knobs do not fit the schedule.
     """
     functions, kernels = {}, {}
     for gv, func in mod.functions.items():
         name = str(gv.name_hint)
         if isinstance(func, tirx.PrimFunc):
-            knobs = Knobs(knobs_for(name))
-            done = schedule(func, target, knobs)
+            done, knobs, note = _scheduled(func, target, knobs_for(name))
             if done is None:
                 kernels[name] = Kernel(name, name, "tvm")
             else:
                 operator = str(func.attrs[OPERATOR])
-                kernels[name] = Kernel(name, operator, done.schedule, knobs.chosen, knobs.source)
+                kernels[name] = Kernel(
+                    name, operator, done.schedule, knobs.chosen, knobs.source, note
+                )
                 func = done.func  # noqa: PLW2901
         functions[gv] = func
     return tvm.IRModule(functions, attrs=mod.attrs), kernels
+
+
+def _scheduled(
+    func: Any, target: TargetSpec, recorded: Mapping[str, int | str] | None
+) -> tuple[Scheduled | None, Knobs, str]:
+    """Schedule with recorded knobs if they fit, else by rule and say why."""
+    knobs = Knobs(recorded)
+    try:
+        done = schedule(func, target, knobs)
+    except KnobError as error:
+        if recorded is None:
+            raise
+        knobs = Knobs()
+        note = f"{error.what}; the rule is used instead"
+        return schedule(func, target, knobs), knobs, note
+    silent = sorted(set(knobs.chosen) - set(recorded)) if recorded is not None else []
+    note = f"it does not say {', '.join(silent)}: there the rule is used" if silent else ""
+    return done, knobs, note
 
 
 @dataclass(frozen=True, slots=True)
