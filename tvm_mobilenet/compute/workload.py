@@ -6,10 +6,35 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from tvm_mobilenet.target import TargetSpec
+
 Operator = Literal[
     "conv", "depthwise", "pointwise", "separable", "tail", "pool", "dense", "softmax"
 ]
 Activation = Literal["none", "relu", "relu6"]
+
+DENSE_VECTORS = 8
+"""Vectors in an output block of the classifier: as many accumulators hide a
+multiply-add's latency of four cycles on two pipes."""
+
+
+def channel_block(channels: int, target: TargetSpec) -> int:
+    """Return the channels in a block: the target's lanes, or fewer where there are fewer.
+
+    Eight channels on a machine of sixteen lanes are a block of eight (half a
+    register, a whole load), not sixteen with half of them padding.
+
+    Parameters
+    ----------
+    channels : int
+    target : TargetSpec
+    """
+    return min(target.lanes, 1 << (channels - 1).bit_length())
+
+
+def class_block(classes: int, target: TargetSpec) -> int:
+    """Return the classes in a block of the classifier: several vectors."""
+    return min(DENSE_VECTORS, -(-classes // target.lanes)) * target.lanes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,15 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.compute.workload import Activation, Operator, Workload
+from tvm_mobilenet.compute.workload import (
+    Activation,
+    Operator,
+    Workload,
+    channel_block,
+    class_block,
+)
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, operator_name
 from tvm_mobilenet.graph.layouts import (
-    channel_block,
     from_blocked,
     pack_bias,
     pack_classifier,
@@ -23,10 +28,6 @@ from tvm_mobilenet.graph.layouts import (
     to_blocked,
 )
 from tvm_mobilenet.target import TargetSpec
-
-_DENSE_VECTORS = 8
-"""Vectors in an output block of the classifier: as many accumulators hide a
-multiply-add's latency of four cycles on two pipes."""
 
 
 def block_layout(mod: Any, target: TargetSpec) -> Any:
@@ -225,11 +226,6 @@ def _bias(part: _Part, channels: int, block: int) -> Any:
     return pack_bias(bias, channels, block)
 
 
-def _wide(classes: int, target: TargetSpec) -> int:
-    """Return the classes in a block of the classifier."""
-    return min(_DENSE_VECTORS, -(-classes // target.lanes)) * target.lanes
-
-
 def _workload(
     found: _Composite, in_shape: tuple[int, ...], out_shape: tuple[int, ...], target: TargetSpec
 ) -> Workload:
@@ -254,7 +250,7 @@ def _workload(
             (1, 1),
             (1, 1),
             in_block,
-            _wide(out_channels, target),
+            class_block(out_channels, target),
             activation=found.parts[0].activation,
         )
     if found.operator == "tail":
@@ -303,5 +299,5 @@ def _tail(
         channel_block(out_channels, target),
         activation=found.parts[0].activation,
         classes=classes,
-        class_block=_wide(classes, target),
+        class_block=class_block(classes, target),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +10,19 @@ from tvm import relax
 from tvm.ir import GlobalVar
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from tvm_mobilenet.compute.workload import Operator, Workload
+from tvm_mobilenet.graph.around import Around, map_bytes, weight_bytes
 from tvm_mobilenet.graph.block_layout import workload_of
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, operator_name, readers
-from tvm_mobilenet.graph.fusion import Choice, Fusion, choose_separable, choose_tail
+from tvm_mobilenet.graph.fusion import Choice, Fusion, FusionFor, settle
 from tvm_mobilenet.graph.layouts import shape_of
 from tvm_mobilenet.target import TargetSpec
 
-_PATTERNS = (("tail", ("pointwise", "pool", "dense")), ("separable", ("depthwise", "pointwise")))
+_PATTERNS: tuple[tuple[Operator, tuple[str, ...]], ...] = (
+    ("tail", ("pointwise", "pool", "dense")),
+    ("separable", ("depthwise", "pointwise")),
+)
 """Operator of the kernel, and the layers that it computes."""
-
-FusionFor = Callable[[str], Choice | None]
-"""From the key of a shared kernel's workload to what was measured, None where nothing was."""
 
 
 def fuse_blocks(
@@ -37,10 +39,10 @@ def fuse_blocks(
     ----------
     mod : IRModule
     target : TargetSpec
-        Its caches decide.
+        Its caches and cores decide.
     fusion : {"auto", "all", "none"}
-        By what was measured, else by the rule of :mod:`tvm_mobilenet.graph.fusion`;
-        wherever it is possible; or nowhere.
+        By what was measured, else as :mod:`tvm_mobilenet.graph.fusion` predicts; wherever
+        it is possible; or nowhere.
     fusion_for : callable
         Where measured answers come from.
 
@@ -53,13 +55,17 @@ def fuse_blocks(
     choices: dict[str, Choice] = {}
     for gv, func in mod.functions.items():
         if isinstance(func, relax.Function) and COMPOSITE not in (func.attrs or {}):
-            groups: list[tuple[str, list[_Node]]] = []
+            groups: list[tuple[Operator, list[_Node]]] = []
             taken: set[Any] = set()
-            for operator, group in _candidates(mod, func):
+            nodes = _nodes(mod, func)
+            network = _Network.read(func, nodes, target)
+            for operator, group in _candidates(func, nodes):
                 members = {node.var for node in group}
                 if members & taken:
                     continue
-                choice = _choose(operator, group, target, fusion, fusion_for)
+                parts = [network.works[node.var] for node in group]
+                around = network.around(group)
+                choice = settle(operator, parts, target, around, fusion, fusion_for)
                 choices[str(group[-1].var.name)] = choice
                 if choice.fused:
                     groups.append((operator, group))
@@ -114,15 +120,50 @@ def _kind(func: Any) -> str:
     return "" if kernel[2:] != (1, 1) or moved else "pointwise"
 
 
-def _candidates(mod: Any, func: Any) -> list[tuple[str, list[_Node]]]:
-    """List what could be joined, tails first."""
-    bindings = [b for block in func.body.blocks for b in block.bindings]
-    reads, reader = readers(func)
+def _nodes(mod: Any, func: Any) -> dict[Any, _Node]:
+    """Return the calls of composite functions, by the variable that they bind."""
     nodes = {}
-    for binding in bindings:
+    for binding in (b for block in func.body.blocks for b in block.bindings):
         composite = _composite_of(mod, binding.value)
         if composite is not None:
             nodes[binding.var] = _Node(binding, composite, _kind(composite))
+    return nodes
+
+
+@dataclass(frozen=True, slots=True)
+class _Network:
+    """What the cost model knows of the function around a candidate.
+
+    Before fusion, in the order of execution: every kernel, and where its output stands
+    among the maps, the first of which is the image.
+    """
+
+    works: dict[Any, Workload]
+    places: dict[Any, int]
+    image: int
+
+    @classmethod
+    def read(cls, func: Any, nodes: dict[Any, _Node], target: TargetSpec) -> _Network:
+        works = {
+            var: workload_of(
+                node.composite, shape_of(node.binding.value.args[0]), shape_of(var), target
+            )
+            for var, node in nodes.items()
+        }
+        image = 4 * math.prod(shape_of(func.params[0]))
+        return cls(works, {var: i for i, var in enumerate(nodes, 1)}, image)
+
+    def around(self, group: list[_Node]) -> Around:
+        first = group[0]
+        at = self.places.get(first.binding.value.args[0], self.places[first.var] - 1)
+        works = self.works.values()
+        values = (self.image, *map(map_bytes, works))
+        return Around(sum(map(weight_bytes, works)), values, at)
+
+
+def _candidates(func: Any, nodes: dict[Any, _Node]) -> list[tuple[Operator, list[_Node]]]:
+    """List what could be joined, tails first."""
+    reads, reader = readers(func)
 
     def chain(node: _Node, kinds: tuple[str, ...]) -> list[_Node]:
         found = [node]
@@ -144,25 +185,11 @@ def _candidates(mod: Any, func: Any) -> list[tuple[str, list[_Node]]]:
     return groups
 
 
-def _choose(
-    operator: str, group: list[_Node], target: TargetSpec, fusion: Fusion, fusion_for: FusionFor
-) -> Choice:
-    if fusion != "auto":
-        return Choice(fusion == "all", f"asked for: fusion {fusion}", "asked")
-    in_shape, mid_shape = shape_of(group[0].binding.value.args[0]), shape_of(group[0].var)
-    out_shape = shape_of(group[-1].var)
-    work = workload_of(_joined(operator, group), in_shape, out_shape, target)
-    if measured := fusion_for(work.key):
-        return measured
-    choose = choose_tail if operator == "tail" else choose_separable
-    return choose(in_shape, mid_shape, out_shape[1], target)
-
-
 @mutator
 class _Joiner(PyExprMutator):  # type: ignore[misc]
     """Replaces the last binding of each group by a call of all of it, and drops the others."""
 
-    def __init__(self, mod: Any, groups: list[tuple[str, list[_Node]]]) -> None:
+    def __init__(self, mod: Any, groups: list[tuple[Operator, list[_Node]]]) -> None:
         super().__init__(mod)
         self._last = {group[-1].var: (operator, group) for operator, group in groups}
         self._inside = {node.var for _, group in groups for node in group[:-1]}

@@ -1,29 +1,31 @@
-"""Which layers share a kernel: a rule from caches and cores, one sentence for each answer.
+"""Which layers share a kernel: whatever the cost model predicts to be faster, by a margin.
 
-A shared kernel saves that the map between two layers is written and read again beyond
-the core that made it; it pays with a micro-kernel that stops more often. So the rule asks
-whether what would travel is large against L2. Measured in whole artifacts in turns, V1 on
-two Zen 5 cores, none → by this rule: 1.0/224 5.40 → 5.33 and 5.52 → 5.39 ms on one thread,
-2.86 → 2.79 on two; 0.75/192 2.46 → 2.42 and 2.51 → 2.45. With half the limit 0.75/192 and
-0.5/160 lost 1 to 2% on one thread.
+A shared kernel saves that the map between two layers is written and read again, a parallel
+region, and waiting for a classifier's weights; it costs that weights pass once for each row
+group, and a depthwise layer computed twice where threads split channels. An artifact runs on
+one thread or on all that it was compiled for, and must not lose on either.
+
+What the model gets wrong is listed in docs/fusion.md.
 """
 
 from __future__ import annotations
 
-import math
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tvm_mobilenet.compute.workload import Operator, Workload
+from tvm_mobilenet.graph.around import Around, map_bytes
+from tvm_mobilenet.graph.cost import Cost, total
+from tvm_mobilenet.graph.predict import predict
 from tvm_mobilenet.target import TargetSpec
 
 Fusion = Literal["auto", "all", "none"]
-"""Which layers share a kernel: by the rule, all that can, none."""
+"""Which layers share a kernel: by the model, all that can, none."""
 
-_FLOAT = 4
-"""Bytes."""
-
-_BUSY = 8
-"""Multiply-adds for each byte of a block's input and output, below which it waits for those."""
+MARGIN = 0.015
+"""Share of a block's time below which two predictions are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,67 +46,157 @@ class Choice:
     source: str = "rule"
 
 
-def choose_separable(
-    in_shape: tuple[int, ...], mid_shape: tuple[int, ...], out_channels: int, target: TargetSpec
-) -> Choice:
-    """Decide whether a depthwise and a pointwise layer share a kernel.
+FusionFor = Callable[[str], Choice | None]
+"""From the key of a shared kernel's workload to what was measured, None where nothing was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Layers with a kernel each, and with one kernel, on some threads.
+
+    Attributes
+    ----------
+    threads : int
+    apart, joined : Cost
+    """
+
+    threads: int
+    apart: Cost
+    joined: Cost
+
+    @property
+    def gain(self) -> float:
+        """Share of the time that one kernel saves; negative where it loses."""
+        return 1 - self.joined.cycles / self.apart.cycles
+
+
+def join(operator: Operator, parts: Sequence[Workload]) -> Workload:
+    """Return the workload of one kernel that computes several.
 
     Parameters
     ----------
-    in_shape, mid_shape : tuple of int
-        (N, C, H, W) of the depthwise layer's input and output.
-    out_channels : int
-        Of the pointwise layer.
-    target : TargetSpec
+    operator : {"separable", "tail"}
+    parts : sequence of Workload
+        Depthwise, pointwise; or pointwise, pool, dense.
     """
-    batch, channels, rows, columns = mid_shape
-    pixels = rows * columns
-    between = _FLOAT * channels * pixels
-    into = _FLOAT * math.prod(in_shape[1:])
-    out = _FLOAT * out_channels * pixels
-    busy = channels * pixels * out_channels / (into + out)
-    if into + between <= 2 * target.l2_bytes:
-        return Choice(
-            False,
-            f"what passes between them, {_size(between)}, is read again before it has gone far",
+    first, last = parts[0], parts[-1]
+    if operator == "separable":
+        return dataclasses.replace(
+            first,
+            operator="separable",
+            out_channels=last.out_channels,
+            out_block=last.out_block,
+            mid_activation=first.activation,
+            activation=last.activation,
         )
-    if batch * rows < 2 * target.cores:
-        return Choice(False, f"{rows} rows are too few to share between {target.cores} threads")
-    if busy < _BUSY:
-        return Choice(
-            False,
-            f"{busy:.0f} multiply-adds for each byte of input and output, which it waits for",
-        )
-    return Choice(
-        True, f"what passes between them, {_size(between)}, never leaves the core that made it"
+    return dataclasses.replace(
+        first, operator="tail", classes=last.out_channels, class_block=last.out_block
     )
 
 
-def choose_tail(
-    in_shape: tuple[int, ...], mid_shape: tuple[int, ...], classes: int, target: TargetSpec
-) -> Choice:
-    """Decide whether the last pointwise layer, the pool and the classifier share a kernel.
+def compare(
+    operator: Operator,
+    parts: Sequence[Workload],
+    target: TargetSpec,
+    around: Around,
+    threads: int,
+) -> Comparison:
+    """Predict both ways.
 
     Parameters
     ----------
-    in_shape, mid_shape : tuple of int
-        (N, C, H, W) of the pointwise layer's input and output.
-    classes : int
-        Of the classifier.
+    operator : {"separable", "tail"}
+    parts : sequence of Workload
+        One after the other.
     target : TargetSpec
+    around : Around
+        Of the first of them.
+    threads : int
+        That run the code.
     """
-    batch, channels = mid_shape[:2]
-    weights = _FLOAT * channels * classes
-    if batch > 1:
-        return Choice(
-            False, f"on its own, the classifier reads its weights once for {batch} images"
-        )
-    if weights <= 2 * target.l2_bytes:
-        return Choice(False, f"the classifier's weights, {_size(weights)}, arrive soon enough")
-    return Choice(
-        True, f"the classifier's weights, {_size(weights)}, arrive during the pointwise layer"
-    )
+    costs, at = [], around
+    for part in parts:
+        costs.append(predict(part, target, at, threads))
+        at = at.then(map_bytes(part))
+    joined = predict(join(operator, parts), target, around, threads)
+    return Comparison(threads, total(costs), joined)
 
 
-def _size(count: int) -> str:
-    return f"{count / 1024:.0f} KiB"
+def settle(  # noqa: PLR0917  the layers, then who may decide
+    operator: Operator,
+    parts: Sequence[Workload],
+    target: TargetSpec,
+    around: Around,
+    fusion: Fusion,
+    fusion_for: FusionFor,
+) -> Choice:
+    """Decide whether layers share a kernel: as asked for, as measured, else as predicted.
+
+    Parameters
+    ----------
+    operator, parts, target, around
+        As for :func:`choose`.
+    fusion : {"auto", "all", "none"}
+    fusion_for : callable
+        Where measured answers come from.
+    """
+    if fusion != "auto":
+        return Choice(fusion == "all", f"asked for: fusion {fusion}", "asked")
+    return fusion_for(join(operator, parts).key) or choose(operator, parts, target, around)
+
+
+def choose(
+    operator: Operator, parts: Sequence[Workload], target: TargetSpec, around: Around
+) -> Choice:
+    """Decide whether layers share a kernel.
+
+    Parameters
+    ----------
+    operator : {"separable", "tail"}
+    parts : sequence of Workload
+        The layers, one after the other.
+    target : TargetSpec
+        Compared on one thread and on as many as it has cores.
+    around : Around
+        The network around them.
+    """
+    several = sorted({1, target.cores})
+    return decide([compare(operator, parts, target, around, n) for n in several])
+
+
+def decide(compared: Sequence[Comparison]) -> Choice:
+    """Decide from predictions: a gain on some number of threads, a loss on none.
+
+    Parameters
+    ----------
+    compared : sequence of Comparison
+        On one thread or on all.
+    """
+    best = max(compared, key=lambda one: one.gain)
+    worst = min(compared, key=lambda one: one.gain)
+    if worst.gain < 0:
+        return Choice(False, f"one kernel would be slower: {_told(worst)}")
+    if best.gain < MARGIN:
+        return Choice(False, f"one kernel would save too little to tell: {_told(best)}")
+    return Choice(True, f"one kernel is faster: {_told(best)}")
+
+
+def _told(one: Comparison) -> str:
+    """Say how two predictions differ, and where most of that comes from."""
+    threads = "1 thread" if one.threads == 1 else f"{one.threads} threads"
+    apart, joined = (f"{cost.cycles / 1e3:.1f}" for cost in (one.apart, one.joined))
+    sign = 1 if one.gain > 0 else -1
+    differ = {part: sign * (one.apart.parts[part] - one.joined.parts[part]) for part in _PARTS}
+    most = max(differ, key=lambda part: differ[part])
+    cycles = f"{apart} → {joined} thousand cycles ({-one.gain:+.1%})"
+    return f"{cycles} on {threads}, {_PARTS[most]} above all"
+
+
+_PARTS = {
+    "compute": "arithmetic",
+    "L2": "bytes from L2",
+    "L3": "bytes from L3",
+    "memory": "bytes from memory",
+    "start": "first weights",
+    "threads": "threads' waiting",
+}

@@ -13,26 +13,10 @@ from typing import Any
 
 from tvm import relax
 
-from tvm_mobilenet.target import TargetSpec
-
 
 def shape_of(expr: Any) -> tuple[int, ...]:
     """Return the shape of a tensor expression."""
     return tuple(int(size) for size in expr.ty.shape)
-
-
-def channel_block(channels: int, target: TargetSpec) -> int:
-    """Return the channels in a block: the target's lanes, or fewer where there are fewer.
-
-    Eight channels on a machine of sixteen lanes are a block of eight (half a
-    register, a whole load), not sixteen with half of them padding.
-
-    Parameters
-    ----------
-    channels : int
-    target : TargetSpec
-    """
-    return min(target.lanes, 1 << (channels - 1).bit_length())
 
 
 def _pad(value: Any, shape: tuple[int, ...], padded: tuple[int, ...]) -> Any:

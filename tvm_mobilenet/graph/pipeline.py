@@ -16,9 +16,9 @@ from tvm_mobilenet.errors import OutputError
 from tvm_mobilenet.graph.block_layout import block_layout
 from tvm_mobilenet.graph.build import ENTRY, build
 from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
-from tvm_mobilenet.graph.fuse_blocks import FusionFor, fuse_blocks
+from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
 from tvm_mobilenet.graph.fuse_epilogue import fuse_epilogue
-from tvm_mobilenet.graph.fusion import Choice, Fusion
+from tvm_mobilenet.graph.fusion import Choice, Fusion, FusionFor
 from tvm_mobilenet.graph.pack_weights import pack_weights
 from tvm_mobilenet.graph.schedule_kernels import (
     Kernel,
