@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.bench import BenchReport
     from tvm_mobilenet.graph.fusion import Fusion
     from tvm_mobilenet.graph.pipeline import Lowered
+    from tvm_mobilenet.graph.plan_memory import MemoryPlan
     from tvm_mobilenet.models.spec import Layer, Model
     from tvm_mobilenet.profile.report import ProfileReport
     from tvm_mobilenet.runtime import Module
@@ -210,7 +211,8 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
     compiled = Compiled(manifest, folder)
     room = _ROOM * len(str(manifest)) + 4096
-    manifest["activation_bytes"] = generate(lowered, spec, linker, room, compiled.path)
+    plan = generate(lowered, spec, linker, room, compiled.path)
+    manifest["memory"] = _memory(model, plan)
     compiled.manifest = write_manifest(compiled.path, manifest)
     if verify and _runs_here(manifest):
         from tvm_mobilenet.verify import verify as verify_module
@@ -336,8 +338,7 @@ def _manifest(
         "os": spec.os,
         "needs": list(spec.needs),
         "weights": {"source": source, "sha256": digest},
-        "activation_bytes": 0,
-        "calls": _calls(model, lowered),
+        "calls": _calls(model, lowered, spec),
         "verification": None,
     }
 
@@ -357,12 +358,28 @@ def _alignment(lowered: Lowered) -> int:
     return _ELEMENT if first.schedule in _READS_ELEMENTS else _VECTOR
 
 
-def _calls(model: Model, lowered: Lowered) -> list[dict[str, Any]]:
+def _memory(model: Model, plan: MemoryPlan) -> dict[str, Any]:
+    """Describe what one call allocates, and the tensors that need it, bytes."""
+    from tvm_mobilenet.graph.build import symbol
+
+    names = {symbol(layer.name): layer.name for layer in model.layers}
+    return {
+        "activations": plan.activation_bytes,
+        "storages": plan.storages,
+        "output": plan.output_bytes,
+        "bound": plan.bound,
+        "largest": {names.get(t.name, t.name): t.bytes for t in plan.largest},
+    }
+
+
+def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, Any]]:
     """Describe each call and the layers that it computes."""
     from tvm_mobilenet.graph.build import ENTRY
     from tvm_mobilenet.graph.traffic import traffic
+    from tvm_mobilenet.graph.workspace import workspaces
 
     calls = []
+    workspace = workspaces(lowered.mod, spec.cores)
     moves = traffic(lowered.mod, ENTRY)
     groups = _layers_of(model, [call.value for call in lowered.calls])
     for call, layers, moved in zip(lowered.calls, groups, moves, strict=True):
@@ -380,6 +397,7 @@ def _calls(model: Model, lowered: Lowered) -> list[dict[str, Any]]:
             "source": kernel.source,
             "macs": sum(layer.macs for layer in layers),
             "bytes": moved,
+            "workspace": workspace[call.kernel],
             "output": output,
         }
         if call.value in lowered.fusions:

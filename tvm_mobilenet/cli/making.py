@@ -144,6 +144,37 @@ def _verified(manifest: dict[str, Any]) -> str:
     )
 
 
+def _memory(manifest: dict[str, Any]) -> dict[str, str]:
+    """Say what a call needs beside the weights, and what of it L2 holds."""
+    memory, target = manifest.get("memory"), manifest["target"]
+    if memory is None:
+        return {}  # from before this was planned
+    calls, l2 = manifest["calls"], target["l2_bytes"]
+    most = max(calls, key=lambda call: int(call["workspace"]))
+    inside = sum(call["bytes"]["input"] + call["bytes"]["output"] <= l2 for call in calls)
+    largest = " + ".join(f"{name} {_kib(count)}" for name, count in memory["largest"].items())
+    facts = {
+        "activations": f"{_kib(sum(memory['storages']))} at the peak, and "
+        f"{_kib(memory['output'])} of output",
+        "needed": f"{_kib(memory['bound'])}, live at once: {largest}",
+    }
+    if most["workspace"]:
+        facts["workspace"] = (
+            f"{_kib(most['workspace'])} on {target['cores']} threads: {' + '.join(most['layers'])}"
+        )
+    if l2:
+        verdict = "fits" if memory["bound"] <= l2 else "does not fit"
+        facts["in L2"] = (
+            f"{_kib(memory['bound'])} {verdict} one core's {_kib(l2)}; "
+            f"input and output of {inside} of {len(calls)} kernels do"
+        )
+    return facts
+
+
+def _kib(count: int) -> str:
+    return f"{count / 1024:,.0f} KiB" if count >= 10240 else f"{count} bytes"
+
+
 def inspect_artifact(artifact: Path, as_json: bool) -> None:
     """Print the manifest."""
     from tvm_mobilenet.report import report_of
@@ -162,7 +193,7 @@ def inspect_artifact(artifact: Path, as_json: bool) -> None:
         "machine": f"{manifest['machine']}, {manifest['os']}",
         "needs CPU features": " ".join(manifest["needs"]) or "none beyond the architecture",
         "weights": f"{manifest['weights']['source']}, sha256 {manifest['weights']['sha256'][:16]}",
-        "activations": size(manifest["activation_bytes"]),
+        **_memory(manifest),
         "preprocessing": ", ".join(f"{k} {v}" for k, v in manifest["preprocess"].items()),
         "verification": _verified(manifest),
     }

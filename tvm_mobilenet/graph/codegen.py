@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,65 +11,23 @@ import tvm
 from tvm import relax
 
 from tvm_mobilenet.errors import TargetError
-from tvm_mobilenet.graph.build import ENTRY
 from tvm_mobilenet.graph.embed_weights import embed_weights
 from tvm_mobilenet.graph.pipeline import Lowered
+from tvm_mobilenet.graph.plan_memory import MemoryPlan, plan_memory
 from tvm_mobilenet.sources import manifest_source, weights_source
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import Linker
 
 
-def plan_memory(mod: Any) -> Any:
-    """Give every activation its place: from ``call_tir`` to calls on shared storage.
-
-    Parameters
-    ----------
-    mod : IRModule
-
-    Returns
-    -------
-    IRModule
-    """
-    return tvm.transform.Sequential(
-        [
-            relax.transform.RewriteDataflowReshape(),
-            relax.transform.ToNonDataflow(),
-            relax.transform.RemovePurityChecking(),
-            relax.transform.CallTIRRewrite(),
-            relax.transform.StaticPlanBlockMemory(),
-        ]
-    )(mod)
-
-
-def activation_bytes(planned: Any) -> int:
-    """Return the bytes of storage that one run allocates for activations.
-
-    Parameters
-    ----------
-    planned : IRModule
-        From :func:`plan_memory`.
-    """
-    storage = tvm.ir.Op.get("relax.memory.alloc_storage")
-    tensor = tvm.ir.Op.get("relax.builtin.alloc_tensor")
-    total = 0
-    for block in planned[ENTRY].body.blocks:
-        for binding in block.bindings:
-            value = binding.value
-            if not isinstance(value, relax.Call):
-                continue
-            if value.op.same_as(storage):
-                total += math.prod(int(size) for size in value.args[0].values)
-            elif value.op.same_as(tensor):  # the output, float32
-                total += 4 * math.prod(int(size) for size in value.args[0].values)
-    return total
-
-
 def _to_virtual_machine() -> Any:
-    """Return the passes from planned memory to the virtual machine's builtins."""
+    """Return the passes from planned memory to the virtual machine's builtins.
+
+    Without KillAfterLastUse: the plan has shared what could be, and an instruction less for
+    each tensor is a microsecond less for each call.
+    """
     return tvm.transform.Sequential(
         [
             relax.transform.LowerAllocTensor(),
-            relax.transform.KillAfterLastUse(),
             relax.transform.LowerRuntimeBuiltin(),
             relax.transform.ComputePrimValue(),
             relax.transform.VMShapeLower(),
@@ -81,7 +38,7 @@ def _to_virtual_machine() -> Any:
 
 def generate(
     lowered: Lowered, target: TargetSpec, linker: Linker, reserved_bytes: int, output: Path
-) -> int:
+) -> MemoryPlan:
     """Generate code and link it.
 
     Parameters
@@ -97,8 +54,8 @@ def generate(
 
     Returns
     -------
-    int
-        Bytes of activations that one run allocates.
+    MemoryPlan
+        Of one call's activations.
 
     Raises
     ------
@@ -107,7 +64,7 @@ def generate(
     ToolchainError, OutputError
         The linker failed.
     """
-    planned = plan_memory(lowered.mod)
+    planned, plan = plan_memory(lowered.mod)
     embedded, weights = embed_weights(planned)
     try:
         executable = tvm.compile(
@@ -131,4 +88,4 @@ def generate(
             linker.link([*objects, source], linked)
 
         executable.export_library(str(output), fcompile=link)
-    return activation_bytes(planned)
+    return plan

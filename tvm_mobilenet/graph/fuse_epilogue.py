@@ -63,10 +63,10 @@ def readers(func: Any) -> tuple[Counter[Any], dict[Any, Any]]:
         The function's result counts as a reader.
     dict of Var to Binding
     """
-    reads: Counter[Any] = Counter(_variables(func.body.body))
+    reads: Counter[Any] = Counter(variables(func.body.body))
     reader: dict[Any, Any] = {}
     for binding in (b for block in func.body.blocks for b in block.bindings):
-        for variable in _variables(binding.value):
+        for variable in variables(binding.value):
             reads[variable] += 1
             reader[variable] = binding
     return reads, reader
@@ -90,8 +90,8 @@ def _groups(func: Any) -> list[list[Any]]:
     return groups
 
 
-def _variables(expr: Any) -> set[Any]:
-    """List the variables that an expression reads, in tuples as well."""
+def variables(expr: Any) -> set[Any]:
+    """Return the variables that an expression reads, in tuples as well."""
     found: set[Any] = set()
     relax.analysis.post_order_visit(
         expr, lambda node: found.add(node) if isinstance(node, relax.Var) else None
