@@ -56,7 +56,8 @@ from tvm_mobilenet.target import TargetSpec
 _MANY_STREAMS = 128
 """Reduction steps from which prefetching pays: eight streams of AVX-512 blocks."""
 
-_FEW_TILES = 32
+_FEW_PIXELS = 224
+"""Pixels that share a weight panel, up to which its first reader waits for it noticeably."""
 
 
 def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
@@ -100,7 +101,7 @@ def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     write_back(sch, [pixel, vector], c)
 
     tiles = -(-pixels // tile.pixels) // chunks
-    default = _what_to_prefetch(pixels, depth, tiles, target)
+    default = _what_to_prefetch(pixels, chunks, depth, target)
     choice = knobs.choice("prefetch", ["none", "input", "weights"], default)
     # LLVM takes this one tail apart without a spill, and better: 153 µs for 157 at 10 x 10 x 384.
     if choice != "weights" or target.isa != "avx512":
@@ -130,16 +131,18 @@ def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     return []
 
 
-def _what_to_prefetch(pixels: int, depth: int, tiles: int, target: TargetSpec) -> str:
+def _what_to_prefetch(pixels: int, chunks: int, depth: int, target: TargetSpec) -> str:
     """Prefetch what is read for the first time faster than it arrives.
 
-    A map that fills half of L2 comes from beyond it, in one stream per channel
-    block: hardware follows few. Where few tiles share a weight panel, the first of
-    them would wait for it.
+    Where few pixels share a weight panel, the first tile of them would wait for it. A map
+    that fills half of L2 comes from beyond it, in one stream per channel block: hardware
+    follows few.
     """
-    if depth >= _MANY_STREAMS and 4 * depth * pixels * 2 >= target.l2_bytes > 0:
-        return "input"
-    return "weights" if depth >= _MANY_STREAMS and tiles <= _FEW_TILES else "none"
+    if depth < _MANY_STREAMS:
+        return "none"
+    if pixels // chunks <= _FEW_PIXELS:
+        return "weights"
+    return "input" if 4 * depth * pixels * 2 >= target.l2_bytes > 0 else "none"
 
 
 def choose_tile(  # noqa: PLR0917  the rule's answer, and what it was made for

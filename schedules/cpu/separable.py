@@ -39,6 +39,7 @@ What lost
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.depthwise import MOST_PIXELS, row_tile, settle_tail, tap_rows
@@ -51,11 +52,14 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
 )
 from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, next_panel
-from tvm_mobilenet.schedules.cpu.threads import choose_pieces, choose_rows, divisors, share
-from tvm_mobilenet.schedules.cpu.tile import best_tile
+from tvm_mobilenet.schedules.cpu.threads import choose_rows, share, whole_rows
+from tvm_mobilenet.schedules.cpu.tile import Fits, Tile, best_tile, fits
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
+
+_FEW_ROWS = 7
+"""Rows of a map that is not cut by rows: its weights are most of what it reads."""
 
 
 def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
@@ -84,15 +88,20 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     depth = extent(sch, sch.get_loops(accumulate)[-1])
     height, width = pixels // out_width(sch), out_width(sch)
 
-    tile = choose_tile(
-        knobs, best_tile(pixels, blocks, depth, target, batch), pixels, blocks, target
-    )
-    in_pixels = int(sch.mod["main"].params[0].ty.shape[2])
-    row_bytes = 4 * in_blocks * in_lanes * (width + in_pixels // height)
-    rows = choose_rows(knobs, target, (batch, height, width), row_bytes, tile.pixels)
-    chunks, chunk_pixels = height // rows, rows * width
+    best = best_tile(pixels, blocks, depth, target, batch, fit=_fills_rows(height, width))
+    tile = choose_tile(knobs, best, pixels, blocks, target)
     groups = blocks // tile.vectors
-    splits = choose_pieces(knobs, "splits", divisors(groups), batch * chunks, target)
+    in_pixels = int(sch.mod["main"].params[0].ty.shape[2])
+    rows, splits = choose_rows(
+        knobs,
+        target,
+        (batch, height, width),
+        4 * in_blocks * in_lanes * (width + in_pixels // height),
+        tile.pixels,
+        groups,
+        math.prod(extent(sch, loop) for loop in sch.get_loops(filtered)[-2:]) / (blocks * lanes),
+    )
+    chunks, chunk_pixels = height // rows, rows * width
     most = min(MOST_PIXELS, width)
     mid_pixels = knobs.choice("mid_pixels", range(1, most + 1), row_tile(width, target))
     taps = knobs.choice("tap_rows", ["unrolled", "loop"], tap_rows(width, target))
@@ -146,6 +155,20 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
 
     sizes = (in_pixels // chunks, in_blocks, chunks, splits)
     return [_next_rows(loops, sizes, (sweeps, tiles, k_steps))]
+
+
+def _fills_rows(height: int, width: int) -> Fits:
+    """Return what fits the registers, and fills row groups smaller than a map that has any.
+
+    With such a tile, threads can share rows; else only channels, and each of them then
+    computes the whole depthwise layer.
+    """
+
+    def fills(tile: Tile, target: TargetSpec) -> bool:
+        small = [r for r in whole_rows(height, width, tile.pixels) if r < height]
+        return fits(tile, target) and (bool(small) or height <= _FEW_ROWS)
+
+    return fills
 
 
 def _next_rows(
