@@ -52,14 +52,11 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
 )
 from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, next_panel
-from tvm_mobilenet.schedules.cpu.threads import choose_rows, share, whole_rows
-from tvm_mobilenet.schedules.cpu.tile import Fits, Tile, best_tile, fits
+from tvm_mobilenet.schedules.cpu.row_groups import choose_rows, row_group_tile
+from tvm_mobilenet.schedules.cpu.threads import share
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
-
-_FEW_ROWS = 7
-"""Rows of a map that is not cut by rows: its weights are most of what it reads."""
 
 
 def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
@@ -88,7 +85,7 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     depth = extent(sch, sch.get_loops(accumulate)[-1])
     height, width = pixels // out_width(sch), out_width(sch)
 
-    best = best_tile(pixels, blocks, depth, target, batch, fit=_fills_rows(height, width))
+    best = row_group_tile((batch, height, width), blocks, depth, target)
     tile = choose_tile(knobs, best, pixels, blocks, target)
     groups = blocks // tile.vectors
     in_pixels = int(sch.mod["main"].params[0].ty.shape[2])
@@ -155,20 +152,6 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
 
     sizes = (in_pixels // chunks, in_blocks, chunks, splits)
     return [_next_rows(loops, sizes, (sweeps, tiles, k_steps))]
-
-
-def _fills_rows(height: int, width: int) -> Fits:
-    """Return what fits the registers, and fills row groups smaller than a map that has any.
-
-    With such a tile, threads can share rows; else only channels, and each of them then
-    computes the whole depthwise layer.
-    """
-
-    def fills(tile: Tile, target: TargetSpec) -> bool:
-        small = [r for r in whole_rows(height, width, tile.pixels) if r < height]
-        return fits(tile, target) and (bool(small) or height <= _FEW_ROWS)
-
-    return fills
 
 
 def _next_rows(

@@ -68,14 +68,6 @@ def pays_to_share(units: int, macs: int, target: TargetSpec) -> bool:
     return target.cores > 1 and units > 1 and macs >= _SERIAL_MACS
 
 
-_FIRST_SLOWER = 1.5
-"""A depthwise multiply-add over a pointwise one, in time (165 against 235 GFLOP/s)."""
-
-_PANEL = 1.2
-"""Multiply-adds that reading a weight again takes the time of: 4 bytes at 100 GB/s, of which
-prefetching hides two thirds."""
-
-
 def divisors(count: int, most: int = 0) -> list[int]:
     """List the divisors of a count, ascending, up to `most` unless that is 0."""
     return [i for i in range(1, min(count, most or count) + 1) if count % i == 0]
@@ -121,64 +113,3 @@ def choose_chunks(
     fewest = map_bytes / (target.l2_bytes / 2 or 1 << 17)
     enough = [i for i in options if i >= fewest] or options[-1:]
     return knobs.choice("chunks", options, fewest_even(enough, units, target))
-
-
-def choose_rows(  # noqa: PLR0917  sizes of a block, from outer to inner
-    knobs: Knobs,
-    target: TargetSpec,
-    shape: tuple[int, int, int],
-    row_bytes: int,
-    tile_pixels: int,
-    groups: int,
-    first_share: float,
-) -> tuple[int, int]:
-    """Ask for the rows of a separable block's group, and the pieces of its output channels.
-
-    Groups hold at most half of L2. Of those, the one with the least to do on the slowest
-    thread: each piece of the channels computes the depthwise layer of its rows anew, and
-    each group reads all weights anew.
-
-    Parameters
-    ----------
-    knobs : Knobs
-    target : TargetSpec
-    shape : tuple of int
-        Images, and (height, width) of the output.
-    row_bytes : int
-        Of a row between the two layers, and of the input that it takes.
-    tile_pixels : int
-        Of the pointwise layer.
-    groups : int
-        Vector groups of the output channels.
-    first_share : float
-        The depthwise layer's multiply-adds over the pointwise layer's.
-
-    Returns
-    -------
-    tuple of int
-        Rows, pieces.
-    """
-    batch, height, width = shape
-    pieces = divisors(groups)
-    options = whole_rows(height, width, tile_pixels) or [height]
-
-    def work(rows: int) -> float:
-        chunks = height // rows
-        splits = fewest_even(pieces, batch * chunks, target)
-        again = _FIRST_SLOWER * first_share * splits
-        panels = _PANEL * chunks / (height * width)
-        return max(imbalance(batch * chunks * splits, target.cores), BALANCED) * (
-            1 + again + panels
-        )
-
-    fits = [r for r in options if row_bytes * r <= target.l2_bytes / 2] or options[:1]
-    rows = knobs.choice("rows", options, min(fits, key=lambda r: (round(work(r), 3), -r)))
-    return rows, choose_pieces(knobs, "splits", pieces, batch * height // rows, target)
-
-
-def whole_rows(height: int, width: int, tile_pixels: int) -> list[int]:
-    """List the row groups that a map divides into, and that tiles of pixels fill.
-
-    A tile that reaches beyond its row group would need rows of the next one.
-    """
-    return [r for r in divisors(height) if r * width % tile_pixels == 0]

@@ -13,10 +13,10 @@ from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.graph.around import Around, blocked_classes, blocked_in, blocked_out
 from tvm_mobilenet.graph.cost import FLOAT, Caches, Cost, Phase, Stream, cost_of
 from tvm_mobilenet.graph.speeds import speeds_of
+from tvm_mobilenet.schedules.cpu.row_groups import choose_rows, row_group_tile
 from tvm_mobilenet.schedules.cpu.threads import (
     choose_chunks,
     choose_pieces,
-    choose_rows,
     divisors,
     fewest_even,
     pays_to_share,
@@ -207,13 +207,14 @@ class _Kernel:
 
     def separable(self) -> Cost:
         work, target = self.work, self.target
-        tile = self._tile()
-        groups = work.out_blocks // tile.vectors
         height, width = work.out_size
+        shape = (work.batch, height, width)
+        tile = row_group_tile(shape, work.out_blocks, work.depth, target)
+        groups = work.out_blocks // tile.vectors
         row = FLOAT * self.inside * (width + work.in_pixels // height)
-        rows = choose_rows(Knobs(), target, (work.batch, height, width), row, tile.pixels)
+        first_share = math.prod(work.kernel) / self.outside
+        rows, splits = choose_rows(Knobs(), target, shape, row, tile.pixels, groups, first_share)
         chunks, pixels = height // rows, rows * width
-        splits = choose_pieces(Knobs(), "splits", divisors(groups), work.batch * chunks, target)
         macs = work.batch * self.outside * work.out_pixels * work.depth
         units, spread = self._share(work.batch * chunks * splits, macs)
         places = max(units / splits, 1)  # row groups that this thread sees
