@@ -8,6 +8,13 @@ every kernel finds the caches as its predecessors leave them and both sides see
 the same drift of the machine. Buffers are planned as a compiler would: a
 kernel writes to the buffer that was used last and is free. The bound is
 multiply-adds at --peak GFLOP/s a core (benchmarks of `tvm-mobilenet bench`).
+
+    python benchmarks/fused.py --record tuning_logs --threads 2 --artifacts out/fusion
+
+writes instead what compile shall do from now on for this target and so many threads:
+one record for each block whose winner is beyond noise, measured in two whole
+artifacts in turns (tvm_mobilenet/tuning/fusion.py). With --passes 0 it only
+compiles the artifacts that the folder lacks.
 """
 
 from __future__ import annotations
@@ -16,6 +23,7 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,12 +32,16 @@ import tvm_ffi
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.rules import schedule
 
+import tvm_mobilenet as tm
 from tvm_mobilenet import target
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.layers import Conv2d, Dense
+from tvm_mobilenet.runtime.artifact import read_manifest
 from tvm_mobilenet.runtime.threads import use_threads
+from tvm_mobilenet.tuning.fusion import compare, records_of
+from tvm_mobilenet.tuning.store import Store
 
 BLOCKS = range(1, 14)
 Chosen = Mapping[str, Mapping[str, Any] | None]
@@ -146,13 +158,55 @@ def alone(network: Network, names: Sequence[str], repeats: int = 30) -> float:
     return float(np.median(times))
 
 
+def artifacts(folder: Path, alpha: float, resolution: int, threads: int) -> list[Path]:
+    """Compile the network without fusion and with all of it, where the folder lacks it."""
+    paths = []
+    for fusion in ("none", "all"):
+        path = folder / f"v1_{alpha}_{resolution}_{threads}_{fusion}.so"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            spec = dataclasses.replace(target.parse("native"), cores=threads)
+            model = mobilenet_v1(alpha, resolution)
+            tm.compile(model, target=spec, fusion=fusion, records=False).export(path)
+        paths.append(path)
+    return paths
+
+
+def record(paths: Sequence[Path], threads: int, passes: int, root: str) -> None:
+    """Compare the artifacts, print each block, keep what is beyond noise."""
+    manifests = [read_manifest(path) for path in paths]
+    error = max(manifest["verification"]["relative"] for manifest in manifests)
+    spec = target.TargetSpec.from_dict(manifests[0]["target"])
+    compared = compare(paths[0], paths[1], threads, passes=passes)
+    records = records_of(compared, spec, threads, error, manifests[0]["tvm"])
+    print(f"{'us':60} {'unfused':>8} {'fused':>8}  gain in each round, %")
+    for one in compared:
+        gains = " ".join(f"{gain * 100:+.1f}" for gain in one.gains)
+        kept = "  kept" if one.workload in {r.workload for r in records} else ""
+        print(f"{one.workload:60} {np.median(one.unfused) * 1e6:8.1f} "
+              f"{np.median(one.fused) * 1e6:8.1f}  {gains}{kept}")  # fmt: skip
+    with Store(root).writing() as writer:
+        for found in records:
+            writer.keep(found)
+
+
 def main() -> None:
     """Print one line per block, then the whole network."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--passes", type=int, default=60)
     parser.add_argument("--peak", type=float, default=238.0, help="GFLOP/s of one core")
+    parser.add_argument("--record", metavar="DIR", help="write records into this folder")
+    parser.add_argument("--artifacts", type=Path, default=Path("out/fusion"))
+    parser.add_argument("--alpha", type=float, default=1.0, help="with --record")
+    parser.add_argument("--resolution", type=int, default=224, help="with --record")
     arguments = parser.parse_args()
+    if arguments.record:
+        threads = arguments.threads
+        paths = artifacts(arguments.artifacts, arguments.alpha, arguments.resolution, threads)
+        if arguments.passes:
+            record(paths, threads, arguments.passes, arguments.record)
+        return
     use_threads(tvm_ffi, arguments.threads)
     spec = dataclasses.replace(target.parse("native"), cores=arguments.threads)
     cache: dict[Any, Any] = {}

@@ -21,6 +21,7 @@ from pathlib import Path
 import tvm_mobilenet as tm
 from tvm_mobilenet.bench.peers import PEERS, version_of
 from tvm_mobilenet.bench.report import OURS, BenchReport, geometric_mean
+from tvm_mobilenet.target.host import processor_name
 
 ALPHAS = (1.0, 0.75, 0.5, 0.25)
 RESOLUTIONS = (224, 192, 160, 128)
@@ -89,14 +90,6 @@ def table(reports: list[BenchReport], threads: int) -> list[str]:
     return lines
 
 
-def processor() -> str:
-    """Return what the kernel calls this processor."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return os.uname().machine
-
-
 def write_region(path: Path, lines: list[str]) -> None:
     """Replace what stands between the marks of a file."""
     text = path.read_text()
@@ -125,8 +118,8 @@ def main() -> None:
     reports = list(measure(arguments))
     versions = ", ".join(f"{name} {version_of(name)}" for name in PEERS)
     lines = [
-        f"{processor()}, {len(os.sched_getaffinity(0))} cores, float32, batch 1, zero tuning "
-        f"trials; {versions}. Made by `python {' '.join(sys.argv)}`.",
+        f"{processor_name()}, {len(os.sched_getaffinity(0))} cores, float32, batch 1, knobs by rule, "
+        f"fusion by record or rule; {versions}. Made by `python {' '.join(sys.argv)}`.",
         "",
     ]
     for threads in arguments.threads:

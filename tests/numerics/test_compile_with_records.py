@@ -15,14 +15,17 @@ from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet import api
 from tvm_mobilenet.errors import MissingRecordsError, RecordsError, RecordsWarning
+from tvm_mobilenet.graph.fusion import Fusion
 from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.target import host
+from tvm_mobilenet.tuning.fusion import compare
 from tvm_mobilenet.tuning.records import Record, target_key
 from tvm_mobilenet.tuning.store import Store
 
 MODEL = mobilenet_v1(alpha=0.25, resolution=32, classes=10)
+FUSIONS: tuple[Fusion, Fusion] = ("none", "all")
 TARGET = dataclasses.replace(host(), cores=2)
 FACTS: dict[str, Any] = {
     "target": target_key(TARGET), "threads": 2, "seconds": 1e-4, "instead": 2e-4, "repeats": 9,
@@ -146,3 +149,15 @@ def test_required_records_that_are_missing_are_named(tmp_path: Path) -> None:
         api.compile(MODEL, target=TARGET, records=False, require_records=True)
     with pytest.raises(RecordsError, match="there is no folder"):
         api.compile(MODEL, target=TARGET, records=tmp_path / "nowhere")
+
+
+def test_both_answers_are_measured_in_whole_networks(tmp_path: Path) -> None:
+    alone = dataclasses.replace(TARGET, cores=1)
+    paths = [tmp_path / "none.so", tmp_path / "all.so"]
+    for path, fusion in zip(paths, FUSIONS, strict=True):
+        api.compile(MODEL, target=alone, fusion=fusion, records=False, verify=False).export(path)
+    found = compare(*paths, threads=1, rounds=1, passes=2)
+    shared = {c["kernel"] for c in api.load(paths[1]).manifest["calls"] if len(c["layers"]) > 1}
+    assert {one.workload for one in found} == shared
+    assert all(one.fused.shape == one.unfused.shape == (1, 2) for one in found)
+    assert all((one.fused > 0).all() and (one.unfused > 0).all() for one in found)

@@ -97,6 +97,12 @@ def host(
     return _plain_armv7(have, caches, cores)
 
 
+def processor_name() -> str:
+    """Return what this machine calls its processor, for people; its architecture at least."""
+    names = _fields(_read(_CPUINFO), "model name") or _fields(_read(_CPUINFO), "Model")
+    return names[0] if names else platform.machine()
+
+
 def _plain_armv7(have: frozenset[str], caches: tuple[int, int, int], cores: int) -> TargetSpec:
     needs = {"edsp", "vfp", "vfpv3", "vfpd32", "neon"}
     if not needs <= have:

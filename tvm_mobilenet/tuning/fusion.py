@@ -1,0 +1,196 @@
+"""Whether layers should share a kernel: measured in two whole networks, in turns."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.host import processor_name
+from tvm_mobilenet.tuning.records import Record, target_key
+
+_WARM_UP = 5
+_SIGMAS = 4.0
+_LEAST = 0.005
+"""Beyond noise: so many standard errors, and so large a part of the time."""
+
+_CALL_SECONDS = 0.3e-6
+"""A call from Python, which the virtual machine pays less for: no gain if it is all there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One shared kernel against the kernels that it stands for.
+
+    Attributes
+    ----------
+    operator, workload : str
+        Of the shared kernel.
+    fused, unfused : ndarray of float64
+        (rounds, passes), seconds inside the network; means over the network's blocks of
+        this workload. A round is a process of its own.
+    """
+
+    operator: str
+    workload: str
+    fused: NDArray[np.float64]
+    unfused: NDArray[np.float64]
+
+    @property
+    def gains(self) -> NDArray[np.float64]:
+        """What sharing saves, a part of the time without, for each round."""
+        saved = np.median(self.unfused - self.fused, axis=1)
+        return np.asarray(saved / np.median(self.unfused, axis=1))
+
+    @property
+    def is_beyond_noise(self) -> bool:
+        """Whether all rounds agree about who is faster, by more than they differ."""
+        gains = self.gains
+        if len(gains) < 3 or len(set(np.sign(gains))) != 1:
+            return False
+        error = gains.std(ddof=1) / len(gains) ** 0.5
+        least = max(_LEAST, _CALL_SECONDS / float(np.median(self.unfused)))
+        return bool(abs(gains.mean()) > max(least, _SIGMAS * error))
+
+
+def compare(
+    unfused: str | os.PathLike[str],
+    fused: str | os.PathLike[str],
+    threads: int,
+    rounds: int = 5,
+    passes: int = 60,
+) -> list[Compared]:
+    """Measure two artifacts of one network, one compiled with each answer, kernel by kernel.
+
+    Kernels run in their order on the network's own buffers, so each finds the caches as
+    its predecessors leave them; the two networks take turns, and each round is a process
+    of its own, because where the system puts a buffer is worth a percent or two.
+
+    Parameters
+    ----------
+    unfused, fused : path-like
+        Compiled with ``fusion="none"`` and ``fusion="all"``.
+    threads, rounds, passes : int
+
+    Raises
+    ------
+    ArtifactError
+        This machine does not run them.
+    """
+    context = multiprocessing.get_context("spawn")
+    request = (os.fspath(unfused), os.fspath(fused), threads, passes)
+    found: list[Any] = []
+    for _ in range(rounds):
+        with context.Pool(1) as pool:
+            found.append(pool.apply(_round, request))
+    names = list(found[0])
+    return [
+        Compared(
+            operator,
+            workload,
+            np.array([one[operator, workload][0] for one in found]),
+            np.array([one[operator, workload][1] for one in found]),
+        )
+        for operator, workload in names
+    ]
+
+
+def records_of(
+    compared: Iterable[Compared], target: TargetSpec, threads: int, error: float, tvm: str
+) -> list[Record]:
+    """Make records of what is beyond noise.
+
+    Parameters
+    ----------
+    compared : iterable of Compared
+    target : TargetSpec
+        Of the artifacts.
+    threads : int
+    error : float
+        The larger of the artifacts' relative errors against the reference.
+    tvm : str
+        Version that compiled them.
+    """
+    records = []
+    for one in compared:
+        if not one.is_beyond_noise:
+            continue
+        wins = bool(one.gains.mean() > 0)
+        taken, other = (one.fused, one.unfused) if wins else (one.unfused, one.fused)
+        low, seconds, high = np.quantile(taken, [0.25, 0.5, 0.75])
+        records.append(
+            Record(
+                kind="fusion",
+                operator=one.operator,
+                workload=one.workload,
+                target=target_key(target),
+                threads=threads,
+                fused=wins,
+                seconds=_rounded(seconds),
+                instead=_rounded(float(np.median(other))),
+                repeats=taken.size,
+                spread=_rounded((high - low) / seconds),
+                machine=f"{processor_name()}, {target.cores} cores, in the network",
+                date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                verified=True,
+                error=_rounded(error),
+                tvm=tvm,
+            )
+        )
+    return records
+
+
+def _round(
+    unfused: str, fused: str, threads: int, passes: int
+) -> dict[tuple[str, str], tuple[list[float], list[float]]]:
+    """Return, by operator and workload, the seconds of every pass: fused and unfused."""
+    from tvm_mobilenet.runtime import load
+
+    two, one = load(unfused, threads), load(fused, threads)
+    shape = tuple(two.manifest["inputs"][0]["shape"])
+    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    kernels = two.kernels(x), one.kernels(x)
+    times: tuple[list[list[float]], list[list[float]]] = [], []
+    for number in range(_WARM_UP + passes):
+        for network, runs in zip(kernels, times, strict=True):
+            network.replay()  # the caches are those that this network leaves
+            marks = network.replay()
+            if number >= _WARM_UP:
+                runs.append(marks)
+    return _blocks(two.manifest["calls"], one.manifest["calls"], *map(np.array, times))
+
+
+def _blocks(
+    two: Sequence[Mapping[str, Any]],
+    one: Sequence[Mapping[str, Any]],
+    two_us: NDArray[np.float64],
+    one_us: NDArray[np.float64],
+) -> dict[tuple[str, str], tuple[list[float], list[float]]]:
+    """Add up, for each shared kernel, the kernels that compute its layers without sharing."""
+    apart = {layer: number for number, call in enumerate(two) for layer in call["layers"]}
+    found: dict[tuple[str, str], list[tuple[Any, Any]]] = defaultdict(list)
+    for number, call in enumerate(one):
+        parts = sorted({apart[layer] for layer in call["layers"]})
+        if "fusion" in call and call["fusion"]["fused"]:
+            times = one_us[:, number], two_us[:, parts].sum(axis=1)
+            found[call["operator"], call["kernel"]].append(times)
+    return {
+        name: (
+            list(np.mean([fused for fused, _ in blocks], axis=0) / 1e6),
+            list(np.mean([unfused for _, unfused in blocks], axis=0) / 1e6),
+        )
+        for name, blocks in found.items()
+    }
+
+
+def _rounded(value: float) -> float:
+    """Keep four digits: what a person reads, and more than was measured."""
+    return float(f"{value:.4g}")
