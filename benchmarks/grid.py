@@ -118,8 +118,9 @@ def main() -> None:
     reports = list(measure(arguments))
     versions = ", ".join(f"{name} {version_of(name)}" for name in PEERS)
     lines = [
-        f"{processor_name()}, {len(os.sched_getaffinity(0))} cores, float32, batch 1, knobs by rule, "
-        f"fusion by record or rule; {versions}. Made by `python {' '.join(sys.argv)}`.",
+        f"{processor_name()}, {len(os.sched_getaffinity(0))} cores, float32, batch 1, "
+        f"knobs by rule, fusion by record or rule; {versions}. "
+        f"Made by `python {' '.join(sys.argv)}`.",
         "",
     ]
     for threads in arguments.threads:

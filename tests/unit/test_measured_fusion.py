@@ -24,7 +24,7 @@ def compared(gains: list[float], unfused: float = 100e-6) -> Compared:
         ([-0.03, -0.031, -0.029, -0.03], 100e-6, True),
         ([0.03, 0.031, -0.001, 0.03], 100e-6, False),  # one round disagrees
         ([0.001, 0.05, 0.002, 0.001], 100e-6, False),  # they agree by luck
-        ([0.003, 0.003, 0.003, 0.003], 100e-6, False),  # too little to matter
+        ([0.018, 0.018, 0.018, 0.018], 100e-6, False),  # too little to matter
         ([0.03, 0.03], 100e-6, False),  # too few rounds to know
         ([0.03, 0.031, 0.029, 0.03], 5e-6, False),  # less than the clock costs
     ],
