@@ -15,6 +15,7 @@ from tvm_mobilenet.schedules.cpu.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, with_prefetches
 from tvm_mobilenet.schedules.cpu.separable import schedule_separable
 from tvm_mobilenet.schedules.cpu.softmax import schedule_softmax
+from tvm_mobilenet.schedules.cpu.strassen import write_strassen
 from tvm_mobilenet.schedules.cpu.tail import schedule_tail
 from tvm_mobilenet.schedules.knobs import Knobs
 
@@ -36,6 +37,9 @@ CPU: dict[str, Rule] = {
     "tail": schedule_tail,
 }
 """Operator to schedule, for processors."""
+
+WRITTEN: dict[str, Callable[[Any, Knobs, TargetSpec], Any]] = {"strassen": write_strassen}
+"""Operators whose loops are written anew from the definition's sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,10 @@ def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
         The knobs do not fit the schedule.
     """
     operator = str((func.attrs or {}).get(OPERATOR, ""))
+    if operator in WRITTEN:
+        written = WRITTEN[operator](func, knobs, target)
+        knobs.finish()
+        return Scheduled(written, f"cpu.{operator}")
     rule = CPU.get(operator)
     if rule is None:
         return None

@@ -39,7 +39,9 @@ _ELEMENT, _VECTOR = 4, 64
 """Bytes: of a float32, and what TVM takes every buffer to be aligned to."""
 _READS_ELEMENTS = {"cpu.conv"}
 """Schedules that read their input an element at a time."""
-_BLOCKED = {"cpu.conv", "cpu.depthwise", "cpu.pointwise", "cpu.separable", "cpu.pool"}
+_BLOCKED = {
+    "cpu.conv", "cpu.depthwise", "cpu.pointwise", "cpu.strassen", "cpu.separable", "cpu.pool",
+}  # fmt: skip
 """Schedules that write blocked maps."""
 
 _ROOM = 2
@@ -127,6 +129,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     fusion: Fusion = "auto",
     records: RecordsLike = None,
     require_records: bool = False,
+    strassen: bool = False,
     dump_ir: str | os.PathLike[str] | None = None,
 ) -> Compiled:
     """Compile a model for a target.
@@ -152,6 +155,9 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         A RecordsWarning names each that is there for this target and cannot be used.
     require_records : bool
         Whether every kernel that has knobs must find them in a record.
+    strassen : bool
+        Whether large pointwise layers take seven products for eight (one level of
+        Strassen–Winograd): less arithmetic, more rounding; docs/adr/0008-strassen.md.
     dump_ir : path-like, optional
         Folder for the module after each phase.
 
@@ -207,6 +213,8 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         warnings.warn(RecordsWarning(problem), stacklevel=2)
     if require_records:
         _check_recorded(lowered, spec)
+        model, arrays, spec, lambda _: None, folder_for_ir, fusion=fusion, strassen=strassen
+    )
     manifest = _manifest(model, spec, lowered, source, weight_files.digest(arrays))
     folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
     compiled = Compiled(manifest, folder)
@@ -407,6 +415,10 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
                 "why": choice.why,
                 "source": choice.source,
             }
+            record["fusion"] = {"fused": choice.fused, "why": choice.why}
+        if call.value in lowered.gains:
+            gain = lowered.gains[call.value]
+            record["strassen"] = {"used": gain.used, "why": gain.why}
         calls.append(record)
     return calls
 

@@ -135,9 +135,14 @@ def _statements(sch: Any, func: Any, prefetch: Prefetch) -> list[Any]:
     return [For(line, 0, prefetch.repeat, ForKind.SERIAL, together)]
 
 
-def _statement(buffer: Any, index: tuple[Any, ...]) -> Any:
+def touch(buffer: Any, index: tuple[Any, ...]) -> Any:
+    """Return the call that prefetches the line of one element."""
     address = tirx.address_of(buffer[index])
-    return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, _READ, _KEEP, _DATA))
+    return tirx.call_intrin("void", "tirx.prefetch", address, _READ, _KEEP, _DATA)
+
+
+def _statement(buffer: Any, index: tuple[Any, ...]) -> Any:
+    return tirx.Evaluate(touch(buffer, index))
 
 
 def _insert(statement: Any, variable: Any, first: Sequence[Any]) -> Any:

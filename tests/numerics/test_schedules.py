@@ -10,7 +10,7 @@ import functools
 from typing import Any
 
 import pytest
-from kernels import Case, compiled, use_threads, workload
+from kernels import Case, blocked_channels, compiled, use_threads, workload
 
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.target import PRESETS, TargetSpec, host_cpu_features, host_machine
@@ -35,6 +35,16 @@ POINTWISE = [
     ((128, 48), (14, 14), 1, "relu6"),
     ((256, 128), (7, 7), 2, "relu6"),
     ((144, 96), (28, 28), 1, "relu6"),
+]
+STRASSEN = [  # whole blocks in halves; an odd pixel, alone in its tile or not
+    ((2, 2), (1, 1), 1, "none"),
+    ((32, 32), (2, 2), 1, "relu"),
+    ((32, 64), (5, 5), 3, "relu6"),
+    ((64, 96), (7, 7), 1, "relu6"),
+    ((96, 32), (15, 1), 2, "none"),
+    ((128, 160), (11, 13), 1, "relu"),
+    ((64, 128), (28, 28), 1, "relu6"),
+    ((256, 128), (14, 14), 2, "relu6"),
 ]
 DEPTHWISE = [
     (3, (1, 1), 1, 3, 1, AROUND, "none"),
@@ -80,6 +90,11 @@ def works(lanes: int) -> dict[str, list[Workload]]:
         "pointwise": [
             make("pointwise", channels, size, batch=batch, activation=activation)
             for channels, size, batch, activation in POINTWISE
+        ],
+        "strassen": [
+            make("strassen", channels, size, batch=batch, activation=activation)
+            for channels, size, batch, activation in STRASSEN
+            if not any(c % (2 * blocked_channels(c, lanes)) for c in channels)
         ],
         "depthwise": [
             make(

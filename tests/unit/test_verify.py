@@ -41,7 +41,8 @@ class Fake:
                 layer = self.model.layer(name)
                 y = reference.run_layer(layer, self.weights, *(values[i] for i in layer.inputs))
                 values[name] = self.spoil.get(name, lambda v: v)(y.astype(np.float32))
-            traces.append(Trace({"kernel": f"k_{group[-1]}", "layers": group}, values[group[-1]]))
+            call = {"kernel": f"k_{group[-1]}", "operator": "", "layers": group}
+            traces.append(Trace(call, values[group[-1]]))
         return traces
 
     def __call__(self, x):

@@ -147,6 +147,13 @@ def compile_command(
     require_records: Annotated[
         bool, typer.Option("--require-records", help="Fail where a kernel has no record.")
     ] = False,
+    strassen: Annotated[
+        bool,
+        typer.Option(
+            "--strassen",
+            help="Seven products for eight in large 1 x 1 layers: faster, rounds more.",
+        ),
+    ] = False,
     dump_ir: Annotated[
         Path | None,
         typer.Option(help="Write the module after every phase into a folder.", metavar="DIR"),
@@ -178,6 +185,7 @@ def compile_command(
         fusion=fusion.value,
         records=False if records == "none" else records,
         require_records=require_records,
+        strassen=strassen,
         dump_ir=dump_ir,
     )
 

@@ -40,6 +40,7 @@ def compile_model(
     fusion: Fusion,
     records: RecordsLike,
     require_records: bool,
+    strassen: bool,
     dump_ir: Path | None,
 ) -> None:
     """Compile, write, and report layer by layer."""
@@ -59,6 +60,7 @@ def compile_model(
             fusion=fusion,
             records=records,
             require_records=require_records,
+            strassen=strassen,
             dump_ir=dump_ir,
         )
         path = compiled.export(output)

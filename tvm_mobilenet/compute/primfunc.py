@@ -10,6 +10,7 @@ from tvm_mobilenet.compute.head import dense, pool
 from tvm_mobilenet.compute.pointwise import pointwise
 from tvm_mobilenet.compute.separable import separable
 from tvm_mobilenet.compute.softmax import softmax
+from tvm_mobilenet.compute.strassen import ACTIVATION, strassen
 from tvm_mobilenet.compute.tail import tail
 from tvm_mobilenet.compute.workload import Workload
 
@@ -18,6 +19,7 @@ DEFINITIONS = {
     "depthwise": depthwise,
     "pointwise": pointwise,
     "separable": separable,
+    "strassen": strassen,
     "tail": tail,
     "pool": pool,
     "dense": dense,
@@ -47,6 +49,8 @@ def prim_func(work: Workload) -> Any:
     from tvm import te
 
     func = te.create_prim_func(DEFINITIONS[work.operator](work))
+    if work.operator == "strassen":
+        func = func.with_attr(ACTIVATION, work.activation)
     return (
         func.with_attr("global_symbol", work.key)
         .with_attr(OPERATOR, work.operator)

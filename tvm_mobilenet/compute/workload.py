@@ -9,7 +9,7 @@ from typing import Literal
 from tvm_mobilenet.target import TargetSpec
 
 Operator = Literal[
-    "conv", "depthwise", "pointwise", "separable", "tail", "pool", "dense", "softmax"
+    "conv", "depthwise", "pointwise", "strassen", "separable", "tail", "pool", "dense", "softmax"
 ]
 Activation = Literal["none", "relu", "relu6"]
 
@@ -43,7 +43,8 @@ class Workload:
 
     Attributes
     ----------
-    operator : {"conv", "depthwise", "pointwise", "separable", "tail", "pool", "dense", "softmax"}
+    operator : str
+        One of :data:`Operator`.
     batch : int
         Images, N.
     in_channels, out_channels : int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -23,14 +24,16 @@ from tvm_mobilenet.graph.layouts import (
     from_blocked,
     pack_bias,
     pack_classifier,
+    pack_strassen,
     pack_weight,
     shape_of,
     to_blocked,
 )
+from tvm_mobilenet.graph.strassen import Gain, choose_strassen
 from tvm_mobilenet.target import TargetSpec
 
 
-def block_layout(mod: Any, target: TargetSpec) -> Any:
+def block_layout(mod: Any, target: TargetSpec, gains: dict[str, Gain] | None = None) -> Any:
     """Lower every composite function to a call of a kernel on blocked maps.
 
     before: ``y = fused(x)``, x and y in NCHW (NC behind the pool)
@@ -43,13 +46,16 @@ def block_layout(mod: Any, target: TargetSpec) -> Any:
     mod : IRModule
     target : TargetSpec
         Its lanes are the block.
+    gains : dict of str to Gain, optional
+        Where there is one, pointwise layers may take Strassen's products: it receives
+        what was decided, by the name of the variable that the layer computes.
 
     Returns
     -------
     IRModule
         Without composite functions; kernels unscheduled.
     """
-    lowering = _Lowering(mod, target)
+    lowering = _Lowering(mod, target, gains)
     for gv, func in mod.functions.items():
         if isinstance(func, relax.Function) and COMPOSITE not in (func.attrs or {}):
             lowering.builder_.update_func(gv, lowering.visit_expr(func))
@@ -100,8 +106,9 @@ class _Composite:
 
 @mutator
 class _Lowering(PyExprMutator):  # type: ignore[misc]
-    def __init__(self, mod: Any, target: TargetSpec) -> None:
+    def __init__(self, mod: Any, target: TargetSpec, gains: dict[str, Gain] | None) -> None:
         super().__init__(mod)
+        self._gains = gains
         self._mod = mod
         self._target = target
         self._blocked: dict[Any, tuple[tuple[int, ...], int]] = {}  # plain shape, block
@@ -114,7 +121,9 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
             super().visit_var_binding_(binding)
             return
         shape = shape_of(binding.var)
-        value, block = self._lower(_Composite.read(func), call.args[0], shape)
+        found = _Composite.read(func)
+        work = self._work(found, call.args[0], shape, str(binding.var.name))
+        value, block = self._lower(found, work, call.args[0], shape)
         if isinstance(binding.var, relax.DataflowVar):
             var = self.builder_.emit(value, binding.var.name)
             if block:
@@ -143,10 +152,22 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
             return var
         return to_blocked(self._plain(var), shape, block)
 
-    def _lower(self, found: _Composite, source: Any, out_shape: tuple[int, ...]) -> tuple[Any, int]:
+    def _work(
+        self, found: _Composite, source: Any, out_shape: tuple[int, ...], name: str
+    ) -> Workload:
+        """Return the workload of a composite function."""
+        work = _workload(found, shape_of(source), out_shape, self._target)
+        if work.operator == "pointwise" and self._gains is not None:
+            self._gains[name] = choose_strassen(work)
+            if self._gains[name].used:
+                return dataclasses.replace(work, operator="strassen")
+        return work
+
+    def _lower(
+        self, found: _Composite, work: Workload, source: Any, out_shape: tuple[int, ...]
+    ) -> tuple[Any, int]:
         """Return the call of a kernel and the block of its result (0: plain)."""
         in_shape = shape_of(source)
-        work = _workload(found, in_shape, out_shape, self._target)
         if work.operator in _PLAIN_IN:
             data = self.visit_expr(source)
         else:
@@ -201,6 +222,9 @@ def _parameters(found: _Composite, work: Workload) -> list[Any]:
     if work.operator == "separable":
         first = _packed(found.parts[0], work.in_channels, taps, taps, work.in_block)
         return [*first, *_packed(found.parts[1], *pointwise)]
+    if work.operator == "strassen":
+        weight, bias = _packed(found.parts[0], *pointwise)
+        return [pack_strassen(weight, work.out_blocks, work.depth, work.out_block), bias]
     if work.operator == "tail":
         classifier = found.parts[2]
         shape = (work.out_channels, work.classes)

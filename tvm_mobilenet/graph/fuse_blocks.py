@@ -16,6 +16,7 @@ from tvm_mobilenet.graph.block_layout import workload_of
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, operator_name, readers
 from tvm_mobilenet.graph.fusion import Choice, Fusion, FusionFor, settle
 from tvm_mobilenet.graph.layouts import shape_of
+from tvm_mobilenet.graph.strassen import choose_strassen
 from tvm_mobilenet.target import TargetSpec
 
 _PATTERNS: tuple[tuple[Operator, tuple[str, ...]], ...] = (
@@ -26,7 +27,12 @@ _PATTERNS: tuple[tuple[Operator, tuple[str, ...]], ...] = (
 
 
 def fuse_blocks(
-    mod: Any, target: TargetSpec, fusion: Fusion, fusion_for: FusionFor = lambda _: None
+    mod: Any,
+    target: TargetSpec,
+    fusion: Fusion,
+    fusion_for: FusionFor = lambda _: None,
+    *,
+    strassen: bool = False,
 ) -> tuple[Any, dict[str, Choice]]:
     """Join composite functions that one kernel can compute, where that is chosen.
 
@@ -45,6 +51,9 @@ def fuse_blocks(
         it is possible; or nowhere.
     fusion_for : callable
         Where measured answers come from.
+    strassen : bool
+        Whether pointwise layers that will take Strassen's products are left alone, unless
+        all are asked for: those gain more.
 
     Returns
     -------
@@ -65,7 +74,11 @@ def fuse_blocks(
                     continue
                 parts = [network.works[node.var] for node in group]
                 around = network.around(group)
-                choice = settle(operator, parts, target, around, fusion, fusion_for)
+                halve = strassen and fusion == "auto" and operator == "separable"
+                if halve and choose_strassen(parts[-1]).used:
+                    choice = Choice(False, "seven products for eight gain more", "predicted")
+                else:
+                    choice = settle(operator, parts, target, around, fusion, fusion_for)
                 choices[str(group[-1].var.name)] = choice
                 if choice.fused:
                     groups.append((operator, group))

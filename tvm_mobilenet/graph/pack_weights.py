@@ -14,7 +14,7 @@ from tvm_mobilenet.graph.fuse_epilogue import operator_name
 
 
 def pack_weights(mod: Any) -> Any:
-    """Evaluate reshapes, transpositions and paddings of constants.
+    """Evaluate reshapes, transpositions, paddings and products of constants.
 
     before: ``permute_dims(reshape(pad(W)))`` in front of a kernel
     after: the packed constant
@@ -44,18 +44,23 @@ class _Packer(PyExprMutator):  # type: ignore[misc]
         call = self.visit_expr_post_order(op)
         if not call.args:
             return call
-        source = call.args[0]
-        if isinstance(source, relax.Var):
-            source = self.lookup_binding(source)
-        if not is_constant(source):
+        sources = [
+            self.lookup_binding(arg) if isinstance(arg, relax.Var) else arg
+            for arg in call.args[: 2 if operator_name(call) == "relax.matmul" else 1]
+        ]
+        if not all(is_constant(source) for source in sources):
             return call
-        packed = _evaluate(call, array_of(source))
+        packed = _evaluate(call, *(array_of(source) for source in sources))
         return call if packed is None else relax.const(np.ascontiguousarray(packed))
 
 
-def _evaluate(call: Any, value: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """Return the value of a call on a constant, None where it is not a change of layout."""
-    name = operator_name(call)
+def _evaluate(call: Any, *values: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Return the value of a call on constants, None where it is not a change of layout."""
+    name, value = operator_name(call), values[0]
+    if name == "relax.matmul":
+        # In float64, so that each element is rounded once.
+        product: NDArray[np.float64] = np.matmul(value, values[1], dtype=np.float64)
+        return product.astype(np.float32)
     if name == "relax.reshape":
         return value.reshape(tuple(int(size) for size in call.args[1].values))
     if name == "relax.permute_dims":

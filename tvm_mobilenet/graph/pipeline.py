@@ -27,6 +27,7 @@ from tvm_mobilenet.graph.schedule_kernels import (
     calls_in_order,
     schedule_kernels,
 )
+from tvm_mobilenet.graph.strassen import Gain
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.target import TargetSpec
 
@@ -46,12 +47,15 @@ class Lowered:
     fusions : dict of str to Choice
         What was decided about layers that could share a kernel, by the name of the
         variable that the last of them computes.
+    gains : dict of str to Gain
+        What was decided about Strassen's products, likewise; empty unless asked for.
     """
 
     mod: Any
     kernels: dict[str, Kernel]
     calls: list[KernelCall]
     fusions: dict[str, Choice]
+    gains: dict[str, Gain]
 
 
 def lower(
@@ -63,6 +67,7 @@ def lower(
     *,
     fusion: Fusion = "auto",
     fusion_for: FusionFor = lambda _: None,
+    strassen: bool = False,
 ) -> Lowered:
     """Take a model through every phase.
 
@@ -79,6 +84,9 @@ def lower(
         Which layers share a kernel: as measured or by rule, all that can, none.
     fusion_for : callable
         Measured answer for the workload of a shared kernel, or None.
+    strassen : bool
+        Whether pointwise layers may take seven products for eight, where
+        :mod:`tvm_mobilenet.graph.strassen` says so.
 
     Returns
     -------
@@ -90,9 +98,10 @@ def lower(
     """
     tvm_target = tvm.target.Target(target.tvm_dict())
     fusions: dict[str, Choice] = {}
+    gains: dict[str, Gain] = {}
 
     def fuse(mod: Any) -> Any:
-        mod, choices = fuse_blocks(mod, target, fusion, fusion_for)
+        mod, choices = fuse_blocks(mod, target, fusion, fusion_for, strassen=strassen)
         fusions.update(choices)
         return mod
 
@@ -100,7 +109,7 @@ def lower(
         ("fold_batch_norm", fold_batch_norm),
         ("fuse_epilogue", fuse_epilogue),
         ("fuse_blocks", fuse),
-        ("block_layout", lambda mod: block_layout(mod, target)),
+        ("block_layout", lambda mod: block_layout(mod, target, gains if strassen else None)),
         ("pack_weights", pack_weights),
         ("legalize_rest", lambda mod: _legalize_rest(mod, tvm_target)),
     ]
@@ -111,7 +120,7 @@ def lower(
         _dump(mod, dump_ir, number, name)
     mod, kernels = schedule_kernels(mod, target, knobs_for)
     _dump(mod, dump_ir, len(phases) + 1, "schedule_kernels")
-    return Lowered(mod, kernels, calls_in_order(mod, ENTRY), fusions)
+    return Lowered(mod, kernels, calls_in_order(mod, ENTRY), fusions, gains)
 
 
 def _legalize_rest(mod: Any, target: Any) -> Any:
