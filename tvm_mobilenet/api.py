@@ -207,14 +207,13 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         folder_for_ir,
         fusion=fusion,
         fusion_for=found.fusion_for,
+        strassen=strassen,
     )
     notes = [f"the record of {k.name}: {k.note}" for k in lowered.kernels.values() if k.note]
     for problem in (*found.problems, *notes):
         warnings.warn(RecordsWarning(problem), stacklevel=2)
     if require_records:
         _check_recorded(lowered, spec)
-        model, arrays, spec, lambda _: None, folder_for_ir, fusion=fusion, strassen=strassen
-    )
     manifest = _manifest(model, spec, lowered, source, weight_files.digest(arrays))
     folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
     compiled = Compiled(manifest, folder)

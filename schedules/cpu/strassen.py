@@ -55,7 +55,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
 from tvm_mobilenet.schedules.cpu.seven_products import Plan, Writer
-from tvm_mobilenet.schedules.cpu.threads import choose_threads, imbalance
+from tvm_mobilenet.schedules.cpu.threads import divisors, fewest_even, pays_to_share
 from tvm_mobilenet.schedules.cpu.tile import Tile, best_tile, chunk_options, fits
 from tvm_mobilenet.schedules.knobs import Knobs
 
@@ -65,8 +65,8 @@ ACTIVATION = "tvm_mobilenet.activation"
 """Function attribute: the epilogue's activation."""
 
 _STACK_BYTES = 1024
-"""What TVM puts on the stack; it asks its allocator for a larger tile, every time (183 µs
-for 164 at 12 x 12 x 384, 7 x 3 for 6 x 2)."""
+"""What TVM puts on the stack; it asks its allocator for a larger tile, every time (12 x
+12 x 384: 7 x 3 takes 199 µs, 6 x 2 takes 164)."""
 
 _PAIR_BYTES = 16
 """For each input channel and pixel pair: 8 of input, 8 of four sums of half the channels."""
@@ -115,23 +115,18 @@ def _plan(shapes: list[tuple[int, ...]], knobs: Knobs, target: TargetSpec) -> Pl
     most = _PAIR_BYTES * in_blocks * k_lanes * rows / (target.l2_bytes or 1 << 18)
     chunks = knobs.choice("chunks", options, next((i for i in options if i >= most), options[-1]))
     groups = o_blocks // tile.vectors
-    shares = [i for i in range(1, groups + 1) if groups % i == 0]
-    splits = knobs.choice(
-        "splits", shares, min(shares, key=lambda i: _uneven(batch * chunks * i, target.cores))
-    )
+    shares = divisors(groups)
+    splits = knobs.choice("splits", shares, fewest_even(shares, batch * chunks, target))
     prefetch = knobs.choice("prefetch", ["none", "weights"], "weights") == "weights"
     macs = 8 * batch * rows * depth * o_blocks * lanes
+    pays = pays_to_share(batch * chunks * splits, macs, target)
+    threads = knobs.choice("threads", ["all", "one"], "all" if pays else "one")
     return Plan(
         batch, pixels, rows, in_blocks // 2, k_lanes, depth, o_blocks, lanes, tile.pixels,
         tile.vectors, chunks, splits, inner_steps(depth, lanes, target), prefetch,
-        choose_threads(batch * chunks * splits, macs, knobs, target),
+        threads == "all",
     )  # fmt: skip
 
 
 def _fits_stack(tile: Tile, target: TargetSpec) -> bool:
     return fits(tile, target) and 4 * tile.pixels * tile.vectors * target.lanes <= _STACK_BYTES
-
-
-def _uneven(units: int, cores: int) -> tuple[float, int]:
-    """Sort key: balanced within 5%, then few."""
-    return (max(imbalance(units, cores), 1.05), units)

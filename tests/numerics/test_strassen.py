@@ -94,10 +94,9 @@ def test_a_rounding_beyond_the_bound_is_refused(network: Any) -> None:
 
 
 def test_the_rule_takes_large_layers_of_whole_blocks() -> None:
-    target = PRESETS["znver5"]
-
     def used(channels: int, size: int, out_channels: int, batch: int = 1) -> bool:
-        return choose_strassen((batch, channels, size, size), out_channels, target).used
+        work = workload("pointwise", (channels, out_channels), (size, size), 16, batch=batch)
+        return choose_strassen(work).used
 
     assert used(512, 14, 512)
     assert used(256, 28, 256)

@@ -76,7 +76,7 @@ def fuse_blocks(
                 around = network.around(group)
                 halve = strassen and fusion == "auto" and operator == "separable"
                 if halve and choose_strassen(parts[-1]).used:
-                    choice = Choice(False, "seven products for eight gain more", "predicted")
+                    choice = Choice(False, "seven products for eight gain more")
                 else:
                     choice = settle(operator, parts, target, around, fusion, fusion_for)
                 choices[str(group[-1].var.name)] = choice
