@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Compiled,
         bench,
         compile,  # noqa: A004  as in torch.compile and tvm.compile
+        explain,
         load,
         profile,
         verify,
@@ -47,6 +48,7 @@ __all__ = [
     "bench",
     "build",
     "compile",
+    "explain",
     "load",
     "mobilenet_v1",
     "profile",
@@ -67,6 +69,7 @@ _HOMES = {
     "bench": "api",
     "build": "models",
     "compile": "api",
+    "explain": "api",
     "load": "api",
     "mobilenet_v1": "models",
     "profile": "api",

@@ -1,4 +1,7 @@
-"""The package as functions: compile, load, verify, bench, profile; the command line calls these."""
+"""The package as functions: compile, explain, load, verify, bench, profile.
+
+The command line calls these.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet import __version__
-from tvm_mobilenet.errors import ArtifactError, MissingRecordsError, RecordsWarning
+from tvm_mobilenet.errors import (
+    ArtifactError,
+    InputError,
+    MissingRecordsError,
+    RecordsWarning,
+)
 from tvm_mobilenet.report import CompileReport, report_of
 from tvm_mobilenet.target import TargetSpec, parse
 
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tvm_mobilenet.bench import BenchReport
+    from tvm_mobilenet.graph.explain import Explanation
     from tvm_mobilenet.graph.fusion import Fusion
     from tvm_mobilenet.graph.pipeline import Lowered
     from tvm_mobilenet.graph.plan_memory import MemoryPlan
@@ -33,7 +42,16 @@ if TYPE_CHECKING:
 
     WeightsLike = str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]
 
-__all__ = ["CompileReport", "Compiled", "bench", "compile", "load", "profile", "verify"]
+__all__ = [
+    "CompileReport",
+    "Compiled",
+    "bench",
+    "compile",
+    "explain",
+    "load",
+    "profile",
+    "verify",
+]
 
 _ELEMENT, _VECTOR = 4, 64
 """Bytes: of a float32, and what TVM takes every buffer to be aligned to."""
@@ -229,6 +247,56 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         manifest["verification"] = checked.to_dict()
         compiled.manifest = write_manifest(compiled.path, manifest)
     return compiled
+
+
+def explain(
+    model: Model | str,
+    *,
+    target: str | TargetSpec = "native",
+    fusion: Fusion = "auto",
+    records: RecordsLike = None,
+    threads: int | None = None,
+) -> Explanation:
+    """Predict what compiling would choose and each kernel take; nothing is compiled.
+
+    Parameters
+    ----------
+    model : Model or str
+    target : str or TargetSpec
+        As for :func:`compile`; need not be this machine.
+    fusion : {"auto", "all", "none"}
+        As for :func:`compile`.
+    records : path-like or False, optional
+        As for :func:`compile`; they decide about fusion, knobs are predicted by rule.
+    threads : int, optional
+        That run it, at most the target's cores; all of them by default.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    UnknownModelError, InvalidModelError, TargetError, RecordsError
+        What was asked for makes no sense.
+    InputError
+        More threads than the target has cores, or none.
+    """
+    from tvm_mobilenet.graph.explain import explain as predict
+    from tvm_mobilenet.models import build as build_model
+    from tvm_mobilenet.tuning.store import records_for
+
+    model = build_model(model) if isinstance(model, str) else model
+    spec = target if isinstance(target, TargetSpec) else parse(target)
+    if threads is not None and not 1 <= threads <= spec.cores:
+        raise InputError(
+            f"{threads} threads asked for; {spec.name} has {spec.cores} cores",
+            f"choose between 1 and {spec.cores}, or plan for others with --cores",
+        )
+    found = records_for(spec, records)
+    for problem in found.problems:
+        warnings.warn(RecordsWarning(problem), stacklevel=2)
+    return predict(model, spec, fusion=fusion, fusion_for=found.fusion_for, threads=threads)
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None) -> Module:

@@ -27,7 +27,7 @@ Bound
     Multiply-add throughput. In MobileNet V1 1.0/224 on Zen 5, against two kernels in
     turns, one / two threads, µs: block 1 290 for 298 / 152 for 155; block 2 281 for
     275 / 148 for 145; block 3 494 for 497 / 252 for 258; block 5 473 for 491 / 242
-    for 258; blocks 7 to 11 464 for 462 / 238 for 246 each (benchmarks/fused.py).
+    for 258; blocks 7 to 11 464 for 462 / 238 for 246 each (benchmarks/traffic.py).
 
 What lost
     Prefetching the next row group's input: +20 to +40 µs at 112 x 112 x 32; 6 µs

@@ -26,7 +26,7 @@ Traffic
 Bound
     Multiply-add throughput: 441 µs at 7 x 7 x 1024 and 1000 classes on one Zen 5
     core. Measured 474 alone, 506 in MobileNet V1, where pointwise layer, pool and
-    classifier take 602; on two threads 277 for 350 (benchmarks/fused.py).
+    classifier take 602; on two threads 277 for 350 (benchmarks/traffic.py).
 
 What lost
     Either of the prefetches alone (582, 620; 647 with none). The classifier in

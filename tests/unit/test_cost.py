@@ -32,6 +32,11 @@ def test_a_stream_passes_the_levels_that_do_not_hold_it() -> None:
     assert caches.crossing(Stream(50, "L1")) == (0, 0, 0)
 
 
+def test_memory_gives_once_what_several_threads_read() -> None:
+    caches = Caches(l1=100, l2=1000, l3=10_000)
+    assert caches.crossing(Stream(50, "memory", readers=2)) == (50, 50, 25)
+
+
 def test_without_l3_what_leaves_l2_comes_from_memory() -> None:
     caches = Caches(l1=100, l2=1000, l3=0)
     assert caches.crossing(Stream(50, "L2", ((70, 2000),))) == (120, 70, 70)
@@ -44,6 +49,7 @@ def test_a_phase_takes_the_longest_of_its_parts() -> None:
     slow = cost_of(0, [Phase(10, 0, (stream,))], ONE, 1, 1.0)
     assert slow.cycles == pytest.approx(10_000 / speeds.memory)
     assert slow.bound == "memory"
+    assert sum(slow.parts.values()) == slow.cycles
     busy = cost_of(320, [Phase(5000, 128, (stream,)), Phase(7, 0, ())], ONE, 1, 1.0)
     assert busy.cycles == pytest.approx(5007)
     assert busy.bound == "compute"
@@ -203,7 +209,7 @@ def test_a_gain_on_all_threads_is_no_excuse_for_a_loss_on_one() -> None:
     assert not decide([gain, loss]).fused
     assert "slower" in decide([gain, loss]).why
     assert not decide([even, little]).fused
-    assert "on 2 threads" in decide([gain, even]).why
+    assert "10.0% faster on 2 threads" in decide([gain, even]).why
 
 
 def test_explaining_needs_no_tvm() -> None:

@@ -53,6 +53,23 @@ Paddings = Annotated[
 Weights = Annotated[
     Path | None, typer.Option(help="Weights, .npz or .safetensors.", metavar="FILE")
 ]
+Target = Annotated[
+    str, typer.Option(help="native, a preset, an LLVM triple, or TVM's JSON.", metavar="TARGET")
+]
+Mcpu = Annotated[str | None, typer.Option(help="LLVM processor of a triple.")]
+Mattr = Annotated[str | None, typer.Option(help="LLVM features of a triple, such as +dotprod.")]
+Cores = Annotated[int | None, typer.Option(help="Cores to plan for; the target's own by default.")]
+Fusions = Annotated[
+    Fusion,
+    typer.Option(help="Layers that share a kernel: by record or rule, all that can, none."),
+]
+Records = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder of tuning records, instead of the package's; none: rules only.",
+        metavar="DIR|none",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 Threads = Annotated[
     int | None, typer.Option(help="Threads; TVM_NUM_THREADS, or all cores, by default.")
@@ -99,6 +116,7 @@ def top(
     Then:
       tvm-mobilenet models                         which networks, how large
       tvm-mobilenet targets                        which processors
+      tvm-mobilenet explain v1 --target rpi4       what would be chosen there, and why
       tvm-mobilenet COMMAND --help                 options and examples
     """
 
@@ -118,32 +136,16 @@ def compile_command(
     seed: Annotated[
         int, typer.Option(help="Seed of random weights, where none are given.", min=0)
     ] = 0,
-    target: Annotated[
-        str,
-        typer.Option(help="native, a preset, an LLVM triple, or TVM's JSON.", metavar="TARGET"),
-    ] = "native",
-    mcpu: Annotated[str | None, typer.Option(help="LLVM processor of a triple.")] = None,
-    mattr: Annotated[
-        str | None, typer.Option(help="LLVM features of a triple, such as +dotprod.")
-    ] = None,
-    cores: Annotated[
-        int | None, typer.Option(help="Cores to plan for; the target's own by default.")
-    ] = None,
+    target: Target = "native",
+    mcpu: Mcpu = None,
+    mattr: Mattr = None,
+    cores: Cores = None,
     verify: Annotated[
         bool,
         typer.Option(help="Check against the NumPy reference before writing (this machine only)."),
     ] = True,
-    fusion: Annotated[
-        Fusion,
-        typer.Option(help="Layers that share a kernel: by record or rule, all that can, none."),
-    ] = Fusion.auto,
-    records: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of tuning records, instead of the package's; none: rules only.",
-            metavar="DIR|none",
-        ),
-    ] = None,
+    fusion: Fusions = Fusion.auto,
+    records: Records = None,
     require_records: Annotated[
         bool, typer.Option("--require-records", help="Fail where a kernel has no record.")
     ] = False,
@@ -187,6 +189,50 @@ def compile_command(
         require_records=require_records,
         strassen=strassen,
         dump_ir=dump_ir,
+    )
+
+
+@app.command()
+def explain(
+    model: ModelName,
+    alpha: Alpha = None,
+    resolution: Resolution = None,
+    classes: Classes = None,
+    batch: Batch = None,
+    padding: Paddings = None,
+    target: Target = "native",
+    mcpu: Mcpu = None,
+    mattr: Mattr = None,
+    cores: Cores = None,
+    fusion: Fusions = Fusion.auto,
+    records: Records = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads that run it; the target's cores by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Predict bytes, time and which layers share a kernel, without compiling.
+
+    For each block, as kernels apart and as one: bytes that come from each level of
+    the caches, multiply-adds, predicted cycles, what bounds them, the choice and why.
+
+    \b
+    Examples:
+      tvm-mobilenet explain v1
+      tvm-mobilenet explain v1 --alpha 0.5 --resolution 160 --target rpi4 --threads 1
+    """
+    from tvm_mobilenet.cli.describing import model_options
+    from tvm_mobilenet.cli.explaining import explain_model
+    from tvm_mobilenet.cli.making import target_of
+
+    explain_model(
+        model,
+        model_options(alpha, resolution, classes, batch, padding and padding.value),
+        target=target_of(target, mcpu, mattr, cores),
+        fusion=fusion.value,
+        records=False if records == "none" else records,
+        threads=threads,
+        as_json=as_json,
     )
 
 

@@ -50,7 +50,7 @@ def compile_model(
     model = build(name, **options)
     _check_writable(output)
     start = time.perf_counter()
-    with _warnings_told(), waiting(f"compiling {model.title} for {target.name}"):
+    with warnings_told(), waiting(f"compiling {model.title} for {target.name}"):
         compiled = api.compile(
             model,
             target=target,
@@ -73,7 +73,7 @@ def compile_model(
 
 
 @contextlib.contextmanager
-def _warnings_told() -> Iterator[None]:
+def warnings_told() -> Iterator[None]:
     """Print each warning as one line, without the place in our source."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RecordsWarning)

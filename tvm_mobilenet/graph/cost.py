@@ -40,11 +40,14 @@ class Stream:
         The level that has them, or will, the first time.
     again : tuple of (float, float)
         Bytes that are touched again, and how many others were touched in between.
+    readers : float
+        Threads that read the same bytes at about the same time: memory gives them once.
     """
 
     size: float
     found: str
     again: tuple[tuple[float, float], ...] = ()
+    readers: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +83,9 @@ class Cost:
         Bytes that come from, or go to, each of LEVELS, all threads together: registers and
         L1, L1 and L2, L2 and L3, L3 (without one: L2) and memory.
     parts : dict of str to float
-        Cycles of the slowest thread: ``"compute"``, each level (they overlap), ``"start"``
-        (the first weights), ``"threads"`` (the pool, and lines that other cores hold).
-    cycles : float
-        Of the whole kernel.
+        Cycles of the slowest thread by what it waits for: ``"compute"`` and each level in
+        the phases where that takes longest, ``"start"`` (the first weights), ``"threads"``
+        (the pool, and lines that other cores hold).
     ideal : float
         Cycles of the multiply-adds alone, at the peak of all threads.
     """
@@ -91,8 +93,12 @@ class Cost:
     macs: int
     moved: dict[str, float]
     parts: dict[str, float]
-    cycles: float
     ideal: float
+
+    @property
+    def cycles(self) -> float:
+        """Of the whole kernel."""
+        return sum(self.parts.values())
 
     @property
     def share(self) -> float:
@@ -110,7 +116,6 @@ class Cost:
             self.macs + other.macs,
             {level: self.moved[level] + other.moved[level] for level in self.moved},
             {part: self.parts[part] + other.parts[part] for part in self.parts},
-            self.cycles + other.cycles,
             self.ideal + other.ideal,
         )
 
@@ -153,7 +158,7 @@ class Caches:
         return LEVELS[3]
 
     def crossing(self, stream: Stream) -> tuple[float, float, float]:
-        """Return the bytes that pass the far border of L1, L2 and L3.
+        """Return this thread's bytes that pass the far border of L1, L2 and L3.
 
         Without an L3 (or an L2) what passes the border before it passes its own too.
         """
@@ -164,7 +169,7 @@ class Caches:
                 continue
             first = stream.size if LEVELS.index(stream.found) > i else 0.0
             passed.append(first + sum(n for n, distance in stream.again if distance > size))
-        return passed[1], passed[2], passed[3]
+        return passed[1], passed[2], passed[3] / stream.readers
 
 
 def cost_of(  # noqa: PLR0917  what runs, then where
@@ -199,20 +204,18 @@ def cost_of(  # noqa: PLR0917  what runs, then where
     rates = _rates(speeds, target, threads)
     moved = dict.fromkeys(LEVELS, 0.0)
     parts = dict.fromkeys(("compute", *LEVELS, "start", "threads"), 0.0)
-    cycles = 0.0
     for phase in phases:
         each = [caches.crossing(stream) for stream in phase.streams]
         crossing = [sum(one[i] for one in each) for i in range(3)]
         counts = dict(zip(LEVELS, (phase.loads, *crossing), strict=True))
-        took = {level: counts[level] / rates.get(level, near) for level in LEVELS}
+        took = {"compute": phase.cycles}
+        took |= {level: counts[level] / rates.get(level, near) for level in LEVELS}
         if phase.slowest:
             took["L2"] = max(took["L2"], counts["L2"] / phase.slowest)
-        took["compute"] = phase.cycles
         for level in LEVELS:
             moved[level] += counts[level] * spread
-        for part, value in took.items():
-            parts[part] += value
-        cycles += max(took.values())
+        longest = max(took, key=lambda part: took[part])
+        parts[longest] += took[longest]
     if start is not None:
         parts["start"] = sum(
             amount / rates[level]
@@ -220,11 +223,10 @@ def cost_of(  # noqa: PLR0917  what runs, then where
         )
     if spread > 1:
         parts["threads"] = speeds.region + held / HELD
-    cycles += parts["start"] + parts["threads"]
     if not target.l3_bytes:
         moved["L3"] = 0.0
     peak = speeds.pipes * target.lanes * threads
-    return Cost(macs, moved, parts, cycles, macs / peak)
+    return Cost(macs, moved, parts, macs / peak)
 
 
 def _rates(speeds: Speeds, target: TargetSpec, threads: int) -> dict[str, float]:

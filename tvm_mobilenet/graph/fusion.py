@@ -175,28 +175,33 @@ def decide(compared: Sequence[Comparison]) -> Choice:
     best = max(compared, key=lambda one: one.gain)
     worst = min(compared, key=lambda one: one.gain)
     if worst.gain < 0:
-        return Choice(False, f"one kernel would be slower: {_told(worst)}")
+        return Choice(False, _told(worst, "slower"))
     if best.gain < MARGIN:
-        return Choice(False, f"one kernel would save too little to tell: {_told(best)}")
-    return Choice(True, f"one kernel is faster: {_told(best)}")
+        return Choice(False, f"only {_told(best, 'faster')}")
+    return Choice(True, _told(best, "faster"))
 
 
-def _told(one: Comparison) -> str:
-    """Say how two predictions differ, and where most of that comes from."""
+def _told(one: Comparison, how: str) -> str:
+    """Say what one kernel would gain or lose."""
     threads = "1 thread" if one.threads == 1 else f"{one.threads} threads"
     apart, joined = (f"{cost.cycles / 1e3:.1f}" for cost in (one.apart, one.joined))
+    why = f"{abs(one.gain):.1%} {how} on {threads}, mostly {_reason(one)}"
+    return f"{why}: {apart} → {joined} kcycles"
+
+
+def _reason(one: Comparison) -> str:
+    """Return the part that most of the difference comes from."""
     sign = 1 if one.gain > 0 else -1
     differ = {part: sign * (one.apart.parts[part] - one.joined.parts[part]) for part in _PARTS}
-    most = max(differ, key=lambda part: differ[part])
-    cycles = f"{apart} → {joined} thousand cycles ({-one.gain:+.1%})"
-    return f"{cycles} on {threads}, {_PARTS[most]} above all"
+    return _PARTS[max(differ, key=lambda part: differ[part])]
 
 
 _PARTS = {
     "compute": "arithmetic",
-    "L2": "bytes from L2",
-    "L3": "bytes from L3",
-    "memory": "bytes from memory",
+    "L2": "L2",
+    "L3": "L3",
+    "memory": "memory",
     "start": "first weights",
-    "threads": "threads' waiting",
+    "threads": "threads",
 }
+"""Parts of a prediction, as the reason names them."""

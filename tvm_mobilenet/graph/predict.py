@@ -168,12 +168,13 @@ class _Kernel:
         work = self.work
         return best_tile(work.out_pixels, work.out_blocks, work.depth, self.target, work.batch)
 
-    def _weights(
-        self, panel: float, groups: float, tiles: int, sweeps: float, others: float
+    def _weights(  # noqa: PLR0917  from inner to outer
+        self, panel: float, groups: float, tiles: int, sweeps: float, others: float, spread: float
     ) -> Stream:
         """Return the weights: a panel is read for every tile, all of them in every sweep.
 
-        `others` are the bytes besides weights that a sweep touches.
+        `others` are the bytes besides weights that a sweep touches; several threads may
+        read the same.
         """
         tile = FLOAT * self.work.depth * MAX_PIXELS
         whole = groups * panel
@@ -181,7 +182,8 @@ class _Kernel:
             (whole * sweeps * (tiles - 1), panel + tile),
             (whole * (sweeps - 1), whole + others),
         )
-        return Stream(whole, self.cold, again)
+        every = FLOAT * self.work.depth * self.outside
+        return Stream(whole, self.cold, again, max(spread * whole / every, 1.0))
 
     def pointwise(self) -> Cost:
         work, target = self.work, self.target
@@ -199,7 +201,7 @@ class _Kernel:
         chunk, out = plane / chunks, FLOAT * pixels * tile.vectors * work.out_block
         tiles = -(-pixels // tile.pixels)
         streams = (
-            self._weights(panel, own, tiles, sweeps, chunk + own * out),
+            self._weights(panel, own, tiles, sweeps, chunk + own * out, spread),
             Stream(sweeps * chunk, self.source, ((chunk * (units - sweeps), chunk + panel + out),)),
             *self._written(1 / spread),
         )
@@ -234,7 +236,7 @@ class _Kernel:
         cycles, loads = self._multiply(tile, pixels, swept)
         out = FLOAT * pixels * tile.vectors * work.out_block
         streams = (
-            self._weights(panel, own, -(-pixels // tile.pixels), places, between),
+            self._weights(panel, own, -(-pixels // tile.pixels), places, between, spread),
             Stream(0, "L1", ((swept * middle, middle + panel + out),)),
             *self._written(1 / spread),
         )
@@ -256,7 +258,7 @@ class _Kernel:
         rows = FLOAT * tile.vectors * work.out_block * blocked_classes(work)
         tiles = -(-work.out_pixels // tile.pixels)
         pointwise = (
-            self._weights(panel, own, tiles, images, plane + own * rows),
+            self._weights(panel, own, tiles, images, plane + own * rows, spread),
             Stream(
                 images * plane, self.source, (((swept - images) * plane, plane + panel + rows),)
             ),

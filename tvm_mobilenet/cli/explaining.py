@@ -1,0 +1,91 @@
+"""``explain``: what is predicted and chosen, without compiling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tvm_mobilenet.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.graph.cost import Cost
+    from tvm_mobilenet.graph.explain import Explanation, Step
+    from tvm_mobilenet.graph.fusion import Fusion
+    from tvm_mobilenet.target import TargetSpec
+    from tvm_mobilenet.tuning.store import RecordsLike
+
+
+def explain_model(
+    name: str,
+    options: dict[str, Any],
+    *,
+    target: TargetSpec,
+    fusion: Fusion,
+    records: RecordsLike,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Predict every kernel, and print it."""
+    from tvm_mobilenet import api
+    from tvm_mobilenet.cli.making import warnings_told
+    from tvm_mobilenet.models import build
+
+    model = build(name, **options)
+    with warnings_told():
+        found = api.explain(model, target=target, fusion=fusion, records=records, threads=threads)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        _print(found)
+
+
+def _print(found: Explanation) -> None:
+    threads = "1 thread" if found.threads == 1 else f"{found.threads} threads"
+    columns = ["layers", "kernels", ">MMACs", ">L1", ">L2", ">L3", ">memory MB"]
+    columns += [">kcycles", ">of bound", "by"]
+    rows = [row for step in found.steps for row in _rows(step)]
+    totals = found.totals()
+    rows += [["all", name, *_cells(cost)] for name, cost in totals.items()]
+    print_table(
+        f"{found.model} for {found.target.name}, predicted on {threads}",
+        columns,
+        rows,
+        "* is chosen. L1 to memory: MB that come from there or go there; of bound: multiply-adds\n"
+        "at the peak over the time. Predictions and their mistakes: docs/fusion.md",
+    )
+    chosen = [(step, step.choice) for step in found.steps if step.choice is not None]
+    print_table(
+        "Choices",
+        ["layers", "kernels", "by", "~why"],
+        [
+            [_name(step), "one" if choice.fused else "apart", choice.source, choice.why]
+            for step, choice in chosen
+        ],
+        f"Not predicted: {', '.join(found.unpredicted)}" if found.unpredicted else "",
+    )
+
+
+def _rows(step: Step) -> list[list[str]]:
+    if step.compared is None or step.choice is None:
+        return [[_name(step), "", *_cells(step.cost)]]
+    apart, one = ("  ", "* ") if step.choice.fused else ("* ", "  ")
+    return [
+        [_name(step), f"{apart}apart", *_cells(step.compared.apart)],
+        ["", f"{one}one", *_cells(step.compared.joined)],
+    ]
+
+
+def _name(step: Step) -> str:
+    """Return the layers' names, what they share said once: ``block1.dw+pw``."""
+    first, *rest = step.layers
+    block = first.rpartition(".")[0] + "."
+    return "+".join([first, *(name.removeprefix(block) for name in rest)])
+
+
+def _cells(cost: Cost) -> list[str]:
+    return [
+        f"{cost.macs / 1e6:.1f}",
+        *(f"{count / 1e6:.2f}" for count in cost.moved.values()),
+        f"{cost.cycles / 1e3:.1f}",
+        f"{cost.share:.1%}",
+        cost.bound,
+    ]
