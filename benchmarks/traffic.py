@@ -109,7 +109,7 @@ def compared(
         if abs(both.gain) >= MARGIN and abs(gain) > NOISE and both.gain * gain < 0:
             yield f"{title}, {'+'.join(step.layers)}: {both.gain:+.1%} predicted, {gain:+.1%}"
     for fusion, name in (("none", "unfused"), ("all", "fused")):
-        total = sum(us for layers, us in measured[fusion].items())
+        total = sum(measured[fusion].values())
         print(
             f"\n{name}: {total:.0f} us, {found.totals()[name].cycles / mega_cycles:.0f} predicted"
         )
