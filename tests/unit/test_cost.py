@@ -179,11 +179,10 @@ def test_choices_at_full_size() -> None:
 
 def test_choices_where_fusing_lost() -> None:
     small = fused(explain(mobilenet_v1(0.5, 160), ZEN5))
-    assert not {"block2.dw", "block3.dw", "block4.dw", "block13.pw"} & small  # 25, 12, 6, 5% lost
+    assert not {"block12.dw", "block13.pw"} & small  # 19 → 19, 50 → 53 µs on two threads
+    assert {"block4.dw", "block7.dw"} <= small  # 22 → 18, 34 → 33 µs
     assert "block13.pw" not in fused(explain(mobilenet_v1(0.25, 128), ZEN5))  # 18% on one thread
-    middle = fused(explain(mobilenet_v1(0.75, 192), ZEN5))
-    assert "block13.pw" in middle
-    assert not {"block2.dw", "block3.dw", "block4.dw"} & middle  # 32, 7, 14% lost
+    assert "block13.pw" in fused(explain(mobilenet_v1(0.75, 192), ZEN5))
 
 
 def test_a_pi_keeps_what_its_memory_would_see_twice() -> None:
