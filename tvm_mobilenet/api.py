@@ -482,7 +482,6 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
                 "why": choice.why,
                 "source": choice.source,
             }
-            record["fusion"] = {"fused": choice.fused, "why": choice.why}
         if call.value in lowered.gains:
             gain = lowered.gains[call.value]
             record["strassen"] = {"used": gain.used, "why": gain.why}
