@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         verify,
     )
     from tvm_mobilenet.bench.report import BenchReport
+    from tvm_mobilenet.device import Device, open_device
     from tvm_mobilenet.errors import TvmMobilenetError
     from tvm_mobilenet.models import MODELS, Model, build, mobilenet_v1
     from tvm_mobilenet.profile.report import ProfileReport
@@ -38,6 +39,7 @@ __all__ = [
     "BenchReport",
     "CompileReport",
     "Compiled",
+    "Device",
     "Model",
     "Module",
     "ProfileReport",
@@ -51,6 +53,7 @@ __all__ = [
     "explain",
     "load",
     "mobilenet_v1",
+    "open_device",
     "profile",
     "verify",
 ]
@@ -60,6 +63,7 @@ _HOMES = {
     "BenchReport": "bench.report",
     "CompileReport": "report",
     "Compiled": "api",
+    "Device": "device",
     "Model": "models",
     "Module": "runtime",
     "ProfileReport": "profile.report",
@@ -72,6 +76,7 @@ _HOMES = {
     "explain": "api",
     "load": "api",
     "mobilenet_v1": "models",
+    "open_device": "device",
     "profile": "api",
     "verify": "api",
 }

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tvm_mobilenet.bench import BenchReport
+    from tvm_mobilenet.device import RemoteModule
     from tvm_mobilenet.graph.explain import Explanation
     from tvm_mobilenet.graph.fusion import Fusion
     from tvm_mobilenet.graph.pipeline import Lowered
@@ -307,15 +308,20 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Module:
 
 
 def verify(
-    artifact: str | os.PathLike[str] | Module, weights: WeightsLike | None = None
+    artifact: str | os.PathLike[str] | Module | RemoteModule,
+    weights: WeightsLike | None = None,
+    *,
+    device: str | None = None,
 ) -> VerifyReport:
     """Check an artifact against the NumPy reference, kernel by kernel and end to end.
 
     Parameters
     ----------
-    artifact : path-like or Module
+    artifact : path-like, Module or RemoteModule
     weights : path-like or mapping, optional
         Those that it was compiled with; by default where its manifest says.
+    device : str, optional
+        Where to run the file at that path, see :func:`tvm_mobilenet.open_device`.
 
     Returns
     -------
@@ -325,13 +331,24 @@ def verify(
     Raises
     ------
     ArtifactError, WeightsError
+    DeviceError
+        The device failed.
     """
     from tvm_mobilenet.models import model_from_manifest
     from tvm_mobilenet.models.weights import of_artifact
-    from tvm_mobilenet.runtime.module import Module
     from tvm_mobilenet.verify import verify as verify_module
 
-    module = artifact if isinstance(artifact, Module) else load(artifact)
+    if not isinstance(artifact, str | os.PathLike):
+        if device is not None:
+            raise InputError("this module is loaded already", "give the path of its file")
+        module = artifact
+    elif device is None:
+        module = load(artifact)
+    else:
+        from tvm_mobilenet.device import open_device
+
+        with open_device(device) as opened, opened.session() as session:
+            return verify(session.artifact(artifact), weights)
     model = model_from_manifest(module.manifest["model"])
     return verify_module(module, model, of_artifact(module.manifest, model, weights))
 
@@ -341,12 +358,25 @@ def bench(
     *,
     threads: Sequence[int] = (1,),
     against: Sequence[str] = (),
+    device: str | None = None,
     **options: Any,
 ) -> BenchReport:
     """Time an artifact against the machine's peak and other runtimes.
 
-    See :func:`tvm_mobilenet.bench.bench`.
+    See :func:`tvm_mobilenet.bench.bench`, and for a `device`, where there are no
+    other runtimes, :func:`tvm_mobilenet.bench.board.bench_on`.
     """
+    if device is not None:
+        from tvm_mobilenet.bench.board import bench_on
+        from tvm_mobilenet.device import open_device
+
+        if against:
+            raise InputError(
+                f"{', '.join(against)} cannot be timed on a device",
+                "only ours and the peak are measured there",
+            )
+        with open_device(device) as opened:
+            return bench_on(opened, artifact, threads=threads, **options)
     from tvm_mobilenet.bench import bench as run
 
     return run(artifact, threads=threads, against=against, **options)

@@ -113,3 +113,19 @@ class PeerError(TvmMobilenetError):
 
 class PlotError(TvmMobilenetError):
     """A figure that cannot be drawn: no matplotlib, or no format for the file's name."""
+
+
+class DeviceError(TvmMobilenetError):
+    """A device that cannot be used. The root of the named cases below."""
+
+
+class DeviceLostError(DeviceError):
+    """A device that was there and is gone: crashed, switched off, or cut off."""
+
+
+class DeviceTimeoutError(DeviceError):
+    """A device that did not answer in time."""
+
+
+class DeviceCallError(DeviceError):
+    """A device that answered with an error."""

@@ -22,7 +22,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,6 @@ from tvm_mobilenet.models.spec import (
     Softmax,
 )
 from tvm_mobilenet.runtime.instrument import Trace
-from tvm_mobilenet.runtime.module import Module
 
 END_TO_END_TOLERANCE = 1e-5
 """Norm-wise relative error of the output against the float64 reference."""
@@ -61,6 +60,16 @@ _STRASSEN_GROWTH = 4.5
 
 Weights = Mapping[str, NDArray[Any]]
 Float64 = NDArray[np.float64]
+
+
+class Runnable(Protocol):
+    """A compiled network, loaded here or on a board."""
+
+    def __call__(self, x: Any) -> NDArray[np.float32]:
+        """Return the output."""
+
+    def trace(self, x: Any) -> list[Trace]:
+        """Return the output of every kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +157,13 @@ class VerifyReport:
 
 
 def verify(
-    module: Module, model: Model, weights: Weights, x: NDArray[np.float32] | None = None
+    module: Runnable, model: Model, weights: Weights, x: NDArray[np.float32] | None = None
 ) -> VerifyReport:
     """Compare a compiled module with the reference, kernel by kernel and as a whole.
 
     Parameters
     ----------
-    module : Module
+    module : Runnable
         Loaded artifact of `model`.
     model : Model
         What it should compute.

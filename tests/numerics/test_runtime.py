@@ -261,7 +261,7 @@ def test_a_batch_model_says_so_to_one_image(path: Path, tmp_path: Path) -> None:
 
     record = {"name": "x", "shape": [8, 3, 4, 4], "dtype": "float32", "layout": "NCHW"}
     with pytest.raises(InputError, match="8 images at a time: compile it with batch=1"):
-        Expected(record, None).check((1, 3, 4, 4), np.dtype(np.float32))
+        Expected(record).check((1, 3, 4, 4), np.dtype(np.float32))
 
 
 def test_threads_calling_one_module_get_their_own_answers(module: Module) -> None:

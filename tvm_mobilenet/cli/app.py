@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from tvm_mobilenet.cli import devices
+
 app = typer.Typer(
     name="tvm-mobilenet",
     no_args_is_help=True,
@@ -18,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+app.add_typer(devices.app, name="device")
 
 # Typer reads annotations when a command is declared; Optional, because `X | None` is not an
 # annotation that Python 3.10 can evaluate for every X.
@@ -71,6 +75,14 @@ Records = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+OnDevice = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="Do it there: HOST:PORT, tracker://HOST:PORT/KEY, ssh://USER@HOST[:PORT].",
+        metavar="DEVICE",
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option(help="Threads; TVM_NUM_THREADS, or all cores, by default.")
 ]
@@ -117,6 +129,7 @@ def top(
       tvm-mobilenet models                         which networks, how large
       tvm-mobilenet targets                        which processors
       tvm-mobilenet explain v1 --target rpi4       what would be chosen there, and why
+      tvm-mobilenet device check ssh://USER@HOST   what a board is
       tvm-mobilenet COMMAND --help                 options and examples
     """
 
@@ -242,6 +255,7 @@ def run(
     images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")],
     top_k: Annotated[int, typer.Option("--top", help="Classes to print.", min=1)] = 5,
     threads: Threads = None,
+    device: OnDevice = None,
     as_json: Json = False,
 ) -> None:
     """Classify images.
@@ -254,11 +268,13 @@ def run(
     """
     from tvm_mobilenet.cli.using import run_images
 
-    run_images(artifact, images, top_k, threads, as_json)
+    run_images(artifact, images, top_k, threads=threads, device=device, as_json=as_json)
 
 
 @app.command()
-def verify(artifact: Artifact, weights: Weights = None, as_json: Json = False) -> None:
+def verify(
+    artifact: Artifact, weights: Weights = None, device: OnDevice = None, as_json: Json = False
+) -> None:
     """Compare an artifact with the NumPy reference.
 
     Layer by layer and end to end; exit status 2 where a number is wrong.
@@ -266,10 +282,11 @@ def verify(artifact: Artifact, weights: Weights = None, as_json: Json = False) -
     \b
     Example:
       tvm-mobilenet verify mobilenet.so
+      tvm-mobilenet verify pi.so --device ssh://pi@raspberrypi
     """
     from tvm_mobilenet.cli.using import verify_artifact
 
-    verify_artifact(artifact, weights, as_json)
+    verify_artifact(artifact, weights, device, as_json)
 
 
 @app.command()
@@ -288,6 +305,7 @@ def bench(
     weights: Weights = None,
     rounds: Annotated[int, typer.Option(help="Turns that every runtime takes.", min=1)] = 10,
     seconds: Annotated[float, typer.Option(help="Length of a turn.", min=0.01)] = 0.3,
+    device: OnDevice = None,
     as_json: Json = False,
 ) -> None:
     """Time an artifact, the bound, and other runtimes.
@@ -303,6 +321,19 @@ def bench(
     """
     from tvm_mobilenet.cli.timing import bench_artifact, names, numbers
 
+    if device is not None:
+        from tvm_mobilenet.cli.devices import bench_on_device
+
+        bench_on_device(
+            artifact,
+            device,
+            against=names(against),
+            threads=numbers(threads),
+            rounds=rounds,
+            seconds=seconds,
+            as_json=as_json,
+        )
+        return
     bench_artifact(
         artifact,
         against=names(against),
@@ -323,6 +354,7 @@ def profile(
         typer.Option(help="Draw the roofline: .png, .pdf or .svg.", metavar="FILE"),
     ] = None,
     repeats: Annotated[int, typer.Option(help="Runs to take medians of.", min=1)] = 40,
+    device: OnDevice = None,
     as_json: Json = False,
 ) -> None:
     """Time every layer in the network, alone, and against its bound.
@@ -338,6 +370,13 @@ def profile(
     """
     from tvm_mobilenet.cli.profiling import profile_artifact
 
+    if device is not None:
+        from tvm_mobilenet.cli.devices import profile_on_device
+
+        profile_on_device(
+            artifact, device, threads=threads, plot=plot, repeats=repeats, as_json=as_json
+        )
+        return
     profile_artifact(artifact, threads, plot, repeats, as_json)
 
 

@@ -55,7 +55,7 @@ def bench_artifact(
     if as_json:
         print_json(report.to_dict())
     else:
-        _print_bench(report)
+        print_bench(report)
     if report.disturbed:
         print(
             "warning: other processes used the processors meanwhile; measure again in quiet",
@@ -64,7 +64,8 @@ def bench_artifact(
     _check_agreement(report)
 
 
-def _print_bench(report: BenchReport) -> None:
+def print_bench(report: BenchReport) -> None:
+    """Print a row for each runtime, and the bounds."""
     columns = ["runtime", "version", ">threads", ">median ms", ">p10", ">p90"]
     columns += [">GFLOP/s", ">of peak", ">ratio", ">differs by"]
     rows = []

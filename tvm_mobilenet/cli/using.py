@@ -6,20 +6,43 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tvm_mobilenet.cli.output import print_json, print_table, waiting
 
+if TYPE_CHECKING:
+    from tvm_mobilenet.device import RemoteModule
+    from tvm_mobilenet.runtime import Module
+
 
 def run_images(
-    artifact: Path, images: Sequence[Path], count: int, threads: int | None, as_json: bool
+    artifact: Path,
+    images: Sequence[Path],
+    count: int,
+    *,
+    threads: int | None,
+    device: str | None,
+    as_json: bool,
 ) -> None:
-    """Classify images one by one."""
+    """Classify images one by one, here or on a device."""
+    if device is None:
+        from tvm_mobilenet.runtime import load
+
+        _run_images(load(artifact, threads=threads), images, count, as_json)
+        return
+    from tvm_mobilenet.device import open_device
+
+    with open_device(device) as opened, opened.session() as session:
+        _run_images(session.artifact(artifact, threads), images, count, as_json)
+
+
+def _run_images(
+    module: Module | RemoteModule, images: Sequence[Path], count: int, as_json: bool
+) -> None:
     import numpy as np
 
-    from tvm_mobilenet.runtime import load
     from tvm_mobilenet.runtime.preprocess import class_names, load_image, top
 
-    module = load(artifact, threads=threads)
     preprocess = module.manifest["preprocess"]
     batch, classes = module.inputs[0]["shape"][0], module.outputs[0]["shape"][1]
     known = class_names(classes)
@@ -54,12 +77,14 @@ def run_images(
         print("Class names: pip install 'tvm-mobilenet[demo]'")
 
 
-def verify_artifact(artifact: Path, weights: Path | None, as_json: bool) -> None:
+def verify_artifact(
+    artifact: Path, weights: Path | None, device: str | None, as_json: bool
+) -> None:
     """Compare with the reference; a wrong artifact is an error, after its table."""
     from tvm_mobilenet import api
 
     with waiting("comparing with the reference"):
-        report = api.verify(artifact, weights=weights)
+        report = api.verify(artifact, weights=weights, device=device)
     if as_json:
         print_json({**dataclasses.asdict(report), "passed": report.passed})
     else:

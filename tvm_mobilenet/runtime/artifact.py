@@ -18,7 +18,7 @@ import os
 import shutil
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +45,10 @@ _KEYS = frozenset(
         *("preprocess", "target", "machine", "os", "needs", "weights", "calls"),
     )
 )
+_PACKAGES = {"apache-tvm": "tvm", "apache-tvm-ffi": "tvm_ffi"}
+# Relax bytecode and its builtins may change with every release of TVM; the C ABI of
+# tvm_ffi is stable within a minor version. Post-releases change packaging only.
+_SIGNIFICANT = {"apache-tvm": 3, "apache-tvm-ffi": 2}
 _HASH_KEY = b'"sha256":"'
 _UNHASHED = b"0" * 64
 _CHUNK = 1 << 20
@@ -191,34 +195,70 @@ def check_here(manifest: Mapping[str, Any], where: str = "the artifact") -> None
             f"and this is {here} on {system}",
             "run it there, or compile with --target native",
         )
-    if missing := sorted(set(manifest["needs"]) - host_cpu_features()):
+    versions = {}
+    for package, key in _PACKAGES.items():
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError as error:
+            raise RuntimeLibraryError(
+                f"{package} is not installed",
+                f"install it with `pip install {package}=={manifest[key]}`",
+            ) from error
+    check_fits(manifest, here, host_cpu_features(), versions, where=where)
+
+
+def check_fits(
+    manifest: Mapping[str, Any],
+    machine: str,
+    features: Collection[str],
+    versions: Mapping[str, str],
+    *,
+    where: str = "the artifact",
+    board: str = "this machine",
+) -> None:
+    """Refuse an artifact that some machine cannot run.
+
+    Parameters
+    ----------
+    manifest : mapping
+        Of the artifact.
+    machine : str
+        ELF machine.
+    features : collection of str
+        Of the processor, as ``/proc/cpuinfo`` spells them.
+    versions : mapping
+        Of the packages apache-tvm and apache-tvm-ffi there.
+    where, board : str
+        What messages call the artifact and the machine.
+
+    Raises
+    ------
+    ArchitectureError, CpuFeatureError, AbiError
+        As from :func:`check_here`.
+    """
+    if manifest["machine"] != machine:
+        raise ArchitectureError(
+            f"{where} is for {manifest['machine']}, and {board} is {machine}",
+            "compile it with another --target",
+        )
+    if missing := sorted(set(manifest["needs"]) - set(features)):
         raise CpuFeatureError(
-            f"{where} needs CPU features that this processor lacks: {', '.join(missing)}",
-            "compile with --target native, or with a lower level such as x86-64-v3",
+            f"{where} needs CPU features that {board} lacks: {', '.join(missing)}",
+            "compile with --target native there, or with a lower level such as x86-64-v3",
         )
     if manifest["stack"] != "relax":
         raise AbiError(
             f"{where} was built for TVM's {manifest['stack']!r} stack, and this loads 'relax'",
             "compile it with the main stack",
         )
-    # Relax bytecode and its builtins may change with every release of TVM; the C ABI of
-    # tvm_ffi is stable within a minor version. Post-releases change packaging only.
-    _check_version("apache-tvm", manifest["tvm"], 3, where)
-    _check_version("apache-tvm-ffi", manifest["tvm_ffi"], 2, where)
-
-
-def _check_version(package: str, built: str, parts: int, where: str) -> None:
-    try:
-        installed = importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError as error:
-        raise RuntimeLibraryError(
-            f"{package} is not installed", f"install it with `pip install {package}=={built}`"
-        ) from error
-    if installed.split(".")[:parts] != built.split(".")[:parts]:
-        raise AbiError(
-            f"{where} was built for {package} {built}, and {installed} is installed",
-            f"compile it again here, or `pip install {package}=={built}`",
-        )
+    for package, key in _PACKAGES.items():
+        built, there = manifest[key], versions[package]
+        parts = _SIGNIFICANT[package]
+        if there.split(".")[:parts] != built.split(".")[:parts]:
+            raise AbiError(
+                f"{where} was built for {package} {built}, and {board} has {there}",
+                f"compile it again, or there `pip install {package}=={built}`",
+            )
 
 
 def _open(path: Path) -> BufferedIOBase:

@@ -33,11 +33,9 @@ class Expected:
     record : mapping
         ``name``, ``shape``, ``dtype``, ``layout`` from the manifest, and
         ``alignment`` in bytes (64 if absent).
-    ffi : module
-        ``tvm_ffi``.
     """
 
-    def __init__(self, record: Mapping[str, Any], ffi: ModuleType) -> None:
+    def __init__(self, record: Mapping[str, Any]) -> None:
         self.name = str(record["name"])
         self.shape = tuple(int(size) for size in record["shape"])
         self.dtype = np.dtype(record["dtype"])

@@ -71,7 +71,7 @@ class Module:
         self._executable = executable
         self._ffi = ffi
         self._binding = _Binding()
-        self._input = Expected(manifest["inputs"][0], ffi)
+        self._input = Expected(manifest["inputs"][0])
 
     def __call__(self, x: Any) -> Float32:
         """Run the model.

@@ -47,7 +47,7 @@ def host_cpu_features() -> frozenset[str]:
         on a 64-bit kernel and under QEMU, where /proc/cpuinfo does not.
     """
     machine = host_machine()
-    return _features(machine, _read(_CPUINFO), _auxiliary(machine))
+    return features_of(machine, _read(_CPUINFO), _auxiliary(machine))
 
 
 def host(
@@ -85,11 +85,46 @@ def host(
     machine = machine or host_machine()
     text = _read(_CPUINFO) if cpuinfo is None else cpuinfo
     hwcaps = _auxiliary(machine) if cpuinfo is None else None
-    allowed = tuple(sorted(os.sched_getaffinity(0) if affinity is None else affinity))
-    have = _features(machine, text, hwcaps)
-    cpu = _cpu(machine, text, have)
+    allowed = os.sched_getaffinity(0) if affinity is None else affinity
+    return describe_machine(machine, text, hwcaps, sysfs or _SYSFS, allowed)
+
+
+def describe_machine(
+    machine: str,
+    cpuinfo: str,
+    hwcaps: tuple[int, int] | None,
+    sysfs: Path,
+    affinity: Iterable[int],
+) -> TargetSpec:
+    """Describe a machine by what its system says.
+
+    Parameters
+    ----------
+    machine : str
+        ELF machine.
+    cpuinfo : str
+        Text of ``/proc/cpuinfo``.
+    hwcaps : (int, int), optional
+        Feature words of the auxiliary vector (ARM).
+    sysfs : Path
+        ``/sys/devices/system/cpu``, or a copy.
+    affinity : iterable of int
+        Logical processors to count.
+
+    Returns
+    -------
+    TargetSpec
+        As from :func:`host`.
+
+    Raises
+    ------
+    TargetError
+        A 32-bit ARM processor without NEON.
+    """
+    have = features_of(machine, cpuinfo, hwcaps)
+    cpu = _cpu(machine, cpuinfo, have)
     near = nearest_preset(machine, cpu, have)
-    l1, l2, l3, cores = _caches_and_cores(sysfs or _SYSFS, allowed)
+    l1, l2, l3, cores = _caches_and_cores(sysfs, tuple(sorted(affinity)))
     # Old kernels and some boards publish no caches: then the table's are better than none.
     caches = (l1, l2, l3) if l1 else (near.l1_bytes, near.l2_bytes, near.l3_bytes)
     if (machine, cpu) in CPU_NEEDS:
@@ -166,7 +201,18 @@ def _fields(cpuinfo: str, name: str) -> list[str]:
     return re.findall(rf"^{name}\s*:\s*(.*)$", cpuinfo, flags=re.MULTILINE)
 
 
-def _features(machine: str, cpuinfo: str, hwcaps: tuple[int, int] | None) -> frozenset[str]:
+def features_of(machine: str, cpuinfo: str, hwcaps: tuple[int, int] | None) -> frozenset[str]:
+    """Return what a processor can run, in the vocabulary of /proc/cpuinfo.
+
+    Parameters
+    ----------
+    machine : str
+        ELF machine.
+    cpuinfo : str
+        Text of ``/proc/cpuinfo``.
+    hwcaps : (int, int), optional
+        Feature words of the auxiliary vector, which decide where they are given.
+    """
     if hwcaps is not None:
         tables = HWCAP_AARCH64 if machine == "aarch64" else HWCAP_ARM
         return frozenset(

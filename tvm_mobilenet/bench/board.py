@@ -1,0 +1,116 @@
+"""Latency on a board: the artifact and the peak there, in turns; other runtimes are not there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvm_mobilenet.bench.peak import CHAINS, chains_module, operations
+from tvm_mobilenet.bench.report import OURS, BenchReport, Row
+from tvm_mobilenet.device import Device, Session
+from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.toolchain import find_linker
+
+_CALLS = (5, 1000)
+"""Fewest and most calls of a turn."""
+
+
+def bench_on(
+    device: Device,
+    artifact: str | os.PathLike[str],
+    *,
+    threads: Sequence[int] = (1,),
+    rounds: int = 10,
+    seconds: float = 0.3,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> BenchReport:
+    """Time an artifact on a board, and the peak of its processor.
+
+    Parameters
+    ----------
+    device : Device
+    artifact : path-like
+        Compiled for it.
+    threads : sequence of int
+        Numbers of threads.
+    rounds : int
+        Turns that network and peak take on each number.
+    seconds : float
+        Length of a turn of the network.
+    progress : callable, optional
+        Told of every step.
+
+    Returns
+    -------
+    BenchReport
+        Times are of calls next to the network, without the way to the board.
+
+    Raises
+    ------
+    ArtifactError
+        The artifact is not for this board.
+    DeviceError
+        The board failed.
+    InputError
+        Numbers that make no sense.
+    """
+    threads = tuple(dict.fromkeys(threads))
+    tell = progress or (lambda done, total, text: None)
+    if not threads or rounds < 1 or not seconds > 0:
+        raise InputError("nothing to measure", "threads, rounds and seconds must be positive")
+    total = len(threads) * (rounds + 1)
+    samples: dict[int, list[float]] = {count: [] for count in threads}
+    peaks: dict[int, list[float]] = {count: [] for count in threads}
+    with device.session() as session:
+        module = session.artifact(artifact)
+        cores = module.board.target.cores
+        if max(threads) > cores or min(threads) < 1:
+            raise InputError(
+                f"{max(threads)} threads asked for; {session.where} has {cores} cores",
+                f"choose between 1 and {cores}",
+            )
+        spec = TargetSpec.from_dict(module.manifest["target"])
+        x = np.random.default_rng(0).standard_normal(module.inputs[0]["shape"], np.float32)
+        peak = {count: _peak_kernel(session, spec, count) for count in threads}
+        for number in range(rounds):
+            for place, count in enumerate(threads):
+                tell(number * len(threads) + place, total, f"round {number + 1}: {count} threads")
+                session.threads(count)
+                first = min(module.latencies(x, repeats=2))
+                calls = int(np.clip(seconds / first, *_CALLS))
+                samples[count] += module.latencies(x, repeats=calls)
+                peaks[count] += session.time(*peak[count], repeats=1)
+    tell(total, total, "done")
+    rows = []
+    for count in threads:
+        p10, median, p90 = (float(v) * 1e3 for v in np.quantile(samples[count], [0.1, 0.5, 0.9]))
+        calls, version = len(samples[count]), str(module.manifest["producer"]).rpartition(" ")[2]
+        rows.append(Row(OURS, count, median, p10, p90, calls=calls, version=version))
+    gflops, spread = {}, {}
+    for count in threads:
+        low, middle, high = np.quantile(peaks[count], [0.1, 0.5, 0.9])
+        gflops[count] = operations(count, spec.lanes) / float(middle) / 1e9
+        spread[count] = float(high / low)
+    macs = module.manifest["macs"]
+    return BenchReport(module.title, macs, gflops, tuple(rows), spread)
+
+
+def _peak_kernel(session: Session, spec: TargetSpec, threads: int) -> tuple[Any, ...]:
+    """Compile the kernel of :mod:`tvm_mobilenet.bench.peak` for the board, and put it there."""
+    import tvm
+
+    target = tvm.target.Target({**spec.tvm_dict(), "num-cores": threads})
+    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
+        made = Path(folder) / "peak.so"
+        built = tvm.compile(chains_module(threads, spec.lanes), target=target)
+        built.export_library(str(made), fcompile=find_linker(spec).fcompile)
+        library = session.load(made)
+    x = session.tensor(np.full(spec.lanes, 0.999, np.float32))
+    y = session.tensor(np.zeros((threads, CHAINS, spec.lanes), np.float32))
+    return library, "main", x, y

@@ -1,0 +1,221 @@
+"""``device``: servers, trackers, and what a device is; ``bench`` and ``profile`` on one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tvm_mobilenet.cli.output import print_json, print_table, progress_bar, waiting
+from tvm_mobilenet.errors import DeviceError, InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Serve this machine to others, hand out boards, look at one.",
+)
+
+LOOPBACK = "127.0.0.1"
+_OPEN = (
+    "warning: {what} listens on {address}. TVM's RPC has no authentication and no encryption: "
+    "whoever can connect runs code here as this user and reads and writes its files. "
+    "On a network that others use, stay on loopback and go through ssh://."
+)
+
+Listen = Annotated[
+    str, typer.Option(help="Address to listen on, other than loopback.", metavar="ADDR")
+]
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="Port; 0 takes any.", min=0, max=65535)] = 9090,
+    listen: Listen = LOOPBACK,
+    tracker: Annotated[
+        str, typer.Option(help="Tracker to register with.", metavar="HOST:PORT")
+    ] = "",
+    key: Annotated[str, typer.Option(help="Key to register under.")] = "",
+) -> None:
+    """Serve this machine: TVM's RPC server, started again when a session crashes.
+
+    \b
+    Examples:
+      tvm-mobilenet device serve
+      tvm-mobilenet device serve --tracker 127.0.0.1:9190 --key rpi4
+    """
+    from tvm_mobilenet.device.address import parse_address
+    from tvm_mobilenet.device.serve import serve as run
+
+    address = None
+    if tracker or key:
+        if not (tracker and key):
+            raise InputError("a tracker needs a key, and a key a tracker", "give both")
+        parsed = parse_address(tracker)
+        address = (parsed.host, parsed.port)
+    _warn("the server", listen)
+    facts: dict[str, Any] = {}
+
+    def tell(**told: Any) -> None:
+        facts.update(told)
+        if "port" in told:
+            print(f"listening on {listen}:{told['port']}; stop with Ctrl-C", flush=True)
+
+    try:
+        run(listen, port, key, address, tell)
+    except KeyboardInterrupt:
+        _leave()
+    raise DeviceError(f"the server did not start: {facts['text']}", "choose another --port")
+
+
+@app.command()
+def tracker(
+    port: Annotated[int, typer.Option(help="Port.", min=1, max=65535)] = 9190,
+    listen: Listen = LOOPBACK,
+) -> None:
+    """Hand out boards to clients: TVM's RPC tracker.
+
+    \b
+    Example:
+      tvm-mobilenet device tracker --port 9190
+    """
+    os.environ.setdefault("TVM_USE_RUNTIME_LIB", "1")
+    from tvm.rpc.tracker import PopenTrackerServerState
+
+    _warn("the tracker", listen)
+    try:
+        state = PopenTrackerServerState(listen, port, port + 1, silent=True)
+    except (OSError, ValueError) as error:
+        raise DeviceError(f"the tracker did not start: {error}", "choose another --port") from error
+    print(f"listening on {listen}:{state.port}; stop with Ctrl-C", flush=True)
+    try:
+        state.thread.join()
+    except KeyboardInterrupt:
+        _leave()
+
+
+@app.command()
+def check(
+    device: Annotated[
+        str,
+        typer.Argument(
+            help="local, HOST:PORT, tracker://HOST:PORT/KEY or ssh://USER@HOST[:PORT].",
+            metavar="DEVICE",
+        ),
+    ],
+    timeout: Annotated[float, typer.Option(help="Seconds an answer may take.", min=0.1)] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+) -> None:
+    """Say what a device is; refuse one whose TVM is another than here.
+
+    \b
+    Examples:
+      tvm-mobilenet device check ssh://pi@raspberrypi
+      tvm-mobilenet device check tracker://127.0.0.1:9190/rpi4 --json
+    """
+    from tvm_mobilenet.device import open_device
+
+    with waiting(f"asking {device}"), open_device(device, timeout) as opened:
+        found = opened.describe()
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        spec = found.target
+        rows: list[list[object]] = [
+            ["triple", spec.triple],
+            ["processor", spec.cpu or "baseline"],
+            ["cores", spec.cores],
+            ["caches", " ".join(f"{k} {v}" for k, v in spec.describe().items() if k[:1] == "L")],
+            ["features", " ".join(found.features)],
+            ["TVM", f"{found.tvm or 'unknown'}, ffi {found.tvm_ffi or 'unknown'}"],
+            ["round trip", f"{found.round_trip_ms:.2f} ms"],
+            ["compile with", f"--target {spec.triple}" + f" --mcpu {spec.cpu}" * bool(spec.cpu)],
+        ]
+        print_table(found.where, ["", "~"], rows)
+    found.check_versions()
+
+
+def bench_on_device(
+    artifact: Path,
+    device: str,
+    *,
+    against: Sequence[str],
+    threads: Sequence[int],
+    rounds: int,
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Time an artifact on a device."""
+    from tvm_mobilenet import api
+    from tvm_mobilenet.cli.timing import print_bench
+
+    with progress_bar() as progress:
+        report = api.bench(
+            artifact,
+            device=device,
+            against=against,
+            threads=threads,
+            rounds=rounds,
+            seconds=seconds,
+            progress=progress,
+        )
+    if as_json:
+        print_json(report.to_dict())
+        return
+    print_bench(report)
+    print(f"on {device}: calls next to the network, without the way there; no other runtimes")
+
+
+def profile_on_device(
+    artifact: Path,
+    device: str,
+    *,
+    threads: int | None,
+    plot: Path | None,
+    repeats: int,
+    as_json: bool,
+) -> None:
+    """Time every kernel of an artifact on a device."""
+    import dataclasses
+
+    from tvm_mobilenet.device import open_device
+    from tvm_mobilenet.profile.board import profile_on
+
+    if plot is not None:
+        raise InputError("there is no roofline of a device", "leave --plot away")
+    with waiting(f"timing on {device}"), open_device(device) as opened:
+        report = profile_on(opened, artifact, threads=threads, repeats=repeats)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+        return
+    rows = [
+        [
+            " + ".join(row.layers),
+            f"{row.network_us:.1f}",
+            f"{row.alone_us:.1f}",
+            f"{row.network_us / report.call_us:.1%}",
+            f"{row.gflops:.1f}",
+        ]
+        for row in report.rows
+    ]
+    columns = ["layers", ">us in network", ">alone", ">of the call", ">GFLOP/s"]
+    title = f"{report.title} on {report.device}, {report.threads} threads"
+    footer = (
+        f"one call {report.call_us / 1e3:.3f} ms; bounds, roofline and the split among threads are "
+        "measured on this machine only"
+    )
+    print_table(title, columns, rows, footer)
+
+
+def _warn(what: str, address: str) -> None:
+    if address not in (LOOPBACK, "localhost", "::1"):
+        print(_OPEN.format(what=what, address=address), file=sys.stderr, flush=True)
+
+
+def _leave() -> None:
+    # TVM's threads never end, and Python would wait for them.
+    sys.stdout.flush()
+    os._exit(0)

@@ -1,0 +1,101 @@
+"""Boards: run, check and time compiled code on another machine, or in another process.
+
+In the order of a connection: `address` (the text that a user writes), `places` and
+`owned` (how to reach or start a server, `serve` on its side), `wire` (the handshake, and
+`relay`, which ends what hangs), `session` (calls with time limits, with `agent` on the
+board), `description` (what a board is), `module` (an artifact there).
+"""
+
+from __future__ import annotations
+
+from tvm_mobilenet.device.address import Address, parse_address
+from tvm_mobilenet.device.description import Description, describe
+from tvm_mobilenet.device.module import RemoteModule
+from tvm_mobilenet.device.places import open_place
+from tvm_mobilenet.device.session import LIFETIME_S, TIMEOUT_S, Session
+
+__all__ = ["Address", "Description", "Device", "RemoteModule", "Session", "open_device"]
+
+
+class Device:
+    """A place that sessions are opened at.
+
+    From :func:`open_device`; close it, or use it in a ``with`` statement. Sessions may
+    be opened one after another; several at a time with a tracker only, since one of TVM's
+    servers serves one client.
+
+    Attributes
+    ----------
+    address : Address
+    timeout : float
+        How long one answer may take, seconds.
+    """
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self.address = address
+        self.timeout = timeout
+        self._place = open_place(address, timeout)
+        self._description: Description | None = None
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Device {self.address.text}>"
+
+    def session(self, timeout: float | None = None, lifetime: int = LIFETIME_S) -> Session:
+        """Open a session: a fresh process on the board.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            How long one answer may take, seconds; the device's without.
+        lifetime : int
+            Seconds after which the board may end it.
+
+        Raises
+        ------
+        DeviceError, DeviceLostError, DeviceTimeoutError
+        """
+        seconds = self.timeout if timeout is None else timeout
+        return Session(self._place.dial(seconds), seconds, lifetime)
+
+    def describe(self) -> Description:
+        """Ask what is there, in a session of its own; asked once."""
+        if self._description is None:
+            with self.session() as session:
+                self._description = describe(session)
+        return self._description
+
+    def close(self) -> None:
+        """End what was started for this device: the local server, or the one behind ssh."""
+        self._place.close()
+
+
+def open_device(text: str, timeout: float = TIMEOUT_S) -> Device:
+    """Open a device.
+
+    Parameters
+    ----------
+    text : str
+        ``local``, ``HOST:PORT``, ``tracker://HOST:PORT/KEY`` or
+        ``ssh://USER@HOST[:PORT]``.
+    timeout : float
+        How long one answer may take, seconds; also the start of a server.
+
+    Returns
+    -------
+    Device
+
+    Raises
+    ------
+    DeviceError
+        Its text names what is wrong: an address that means nothing, no host, no ssh
+        key, no Python, no TVM.
+    DeviceTimeoutError
+        No answer.
+    """
+    return Device(parse_address(text), timeout)

@@ -1,0 +1,84 @@
+"""The library that a session uploads, compiled for the board's machine (``agent.c``)."""
+
+from __future__ import annotations
+
+import functools
+import struct
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tvm_mobilenet.errors import DeviceError
+from tvm_mobilenet.target import PRESETS
+from tvm_mobilenet.toolchain import find_linker
+
+OBSERVE = "tvm_mobilenet.observe"
+"""What ``set_instrument`` is given, see ``agent.c``."""
+
+# e_machine of ELF headers (System V ABI and its supplements).
+_MACHINES = {62: "x86_64", 183: "aarch64", 40: "arm", 243: "riscv64"}
+_OPTIONS = ("-O1", "-std=gnu11", "-fvisibility=hidden", "-Wl,-s")
+
+
+@functools.cache
+def agent_for(machine: str) -> bytes:
+    """Compile the agent, once for this process.
+
+    Parameters
+    ----------
+    machine : str
+        ELF machine.
+
+    Returns
+    -------
+    bytes
+        A shared object.
+
+    Raises
+    ------
+    ToolchainError
+        Nothing here compiles for that machine.
+    """
+    from tvm_ffi import libinfo
+
+    spec = next(spec for spec in PRESETS.values() if spec.machine == machine)
+    include = [f"-I{path}" for path in libinfo.include_paths()]
+    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
+        made = Path(folder) / "agent.so"
+        find_linker(spec).fcompile(
+            str(made), [str(Path(__file__).with_name("agent.c"))], [*_OPTIONS, *include]
+        )
+        return made.read_bytes()
+
+
+def machine_of_program(program: bytes, where: str) -> str:
+    """Return the ELF machine of a program of the board.
+
+    Raises
+    ------
+    DeviceError
+        No ELF, or a machine that nothing here compiles for.
+    """
+    head = program[:20]
+    if len(head) < 20 or not head.startswith(b"\x7fELF"):
+        raise DeviceError(f"{where}: /bin/sh there is no ELF program", "use a Linux board")
+    order = "<" if head[5] == 1 else ">"
+    number = struct.unpack(order + "H", head[18:20])[0]
+    if number not in _MACHINES or order == ">":
+        raise DeviceError(
+            f"{where} is of a machine that nothing here compiles for (ELF machine {number})",
+            f"supported: {', '.join(sorted(_MACHINES.values()))}",
+        )
+    return _MACHINES[number]
+
+
+def unpack_files(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Take apart what the agent's ``files`` returns: (path, content)."""
+    at = 0
+    while at < len(data):
+        parts = []
+        for _ in range(2):
+            size = struct.unpack_from("<Q", data, at)[0]
+            parts.append(data[at + 8 : at + 8 + size])
+            at += 8 + size
+        yield parts[0].decode(errors="replace"), parts[1]

@@ -1,0 +1,180 @@
+"""What a board is: its processor, and the TVM that runs there."""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import struct
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvm_mobilenet.errors import AbiError
+from tvm_mobilenet.target.host import describe_machine, features_of
+from tvm_mobilenet.target.spec import TargetSpec
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.device.session import Session
+
+_CPUS = "/sys/devices/system/cpu/cpu[0-9]*"
+_PATTERNS = (
+    f"{_CPUS}/topology/thread_siblings_list",
+    *(f"{_CPUS}/cache/index*/{name}" for name in ("type", "size", "level", "shared_cpu_list")),
+)
+_PINGS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A board, as :meth:`tvm_mobilenet.device.Device.describe` found it.
+
+    Attributes
+    ----------
+    where : str
+        Its address.
+    target : TargetSpec
+        What to compile for to use all of it, as ``native`` would be there.
+    features : tuple of str
+        What its processor can run, as ``/proc/cpuinfo`` spells it; sorted.
+    tvm, tvm_ffi : str
+        Versions there; ``""`` where they cannot be told.
+    round_trip_ms : float
+        Median time of a call that does nothing.
+    """
+
+    where: str
+    target: TargetSpec
+    features: tuple[str, ...]
+    tvm: str
+    tvm_ffi: str
+    round_trip_ms: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON types."""
+        return {
+            "device": self.where,
+            "triple": self.target.triple,
+            "cpu": self.target.cpu,
+            "cores": self.target.cores,
+            "features": list(self.features),
+            "tvm": self.tvm,
+            "tvm_ffi": self.tvm_ffi,
+            "round_trip_ms": self.round_trip_ms,
+            "target": self.target.to_dict(),
+        }
+
+    def check_versions(self) -> None:
+        """Refuse another TVM than the one here.
+
+        Raises
+        ------
+        AbiError
+            What is compiled here may not run there, nor may the two talk to each other.
+        """
+        import importlib.metadata
+
+        for package, there, parts in (
+            ("apache-tvm", self.tvm, 3),
+            ("apache-tvm-ffi", self.tvm_ffi, 2),
+        ):
+            here = importlib.metadata.version(package)
+            if there.split(".")[:parts] != here.split(".")[:parts]:
+                raise AbiError(
+                    f"{self.where} has {package} {there or 'of an unknown version'}, "
+                    f"and {here} is installed here",
+                    f"install the same there: `pip install {package}=={here}`",
+                )
+
+
+def describe(session: Session) -> Description:
+    """Ask a board what it is.
+
+    Raises
+    ------
+    DeviceError
+        From the session.
+    TargetError
+        A 32-bit ARM processor without NEON.
+    """
+    where = session.where
+
+    def one(path: str) -> bytes:
+        return next(iter(session.files(path).values()), b"")
+
+    machine = session.machine
+    cpuinfo = one("/proc/cpuinfo").decode(errors="replace")
+    hwcaps = _auxiliary(one("/proc/self/auxv")) if machine in {"aarch64", "arm"} else None
+    status = one("/proc/self/status").decode(errors="replace")
+    files = {path: text for p in _PATTERNS for path, text in session.files(p).items()}
+    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
+        for path, content in files.items():
+            copy = Path(folder) / os.path.relpath(path, "/sys/devices/system/cpu")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(content)
+        target = describe_machine(
+            machine,
+            cpuinfo,
+            hwcaps,
+            Path(folder),
+            _cpu_list(re.search(r"^Cpus_allowed_list:\s*(\S+)", status, re.MULTILINE)),
+        )
+    versions = _versions(session, one("/proc/self/maps").decode(errors="replace"))
+    return Description(
+        where,
+        target,
+        tuple(sorted(features_of(machine, cpuinfo, hwcaps))),
+        versions["apache_tvm"],
+        versions["apache_tvm_ffi"],
+        _round_trip_ms(session),
+    )
+
+
+def _auxiliary(data: bytes) -> tuple[int, int]:
+    """Return the feature words of an auxiliary vector, 32 or 64 bits wide."""
+    # The wide form ends with a pair of zeros and holds AT_PAGESZ (6) as a plain key.
+    for form in ("<QQ", "<II"):
+        pairs = dict(
+            struct.iter_unpack(
+                form, data[: len(data) // struct.calcsize(form) * struct.calcsize(form)]
+            )
+        )
+        if 6 in pairs and 0 < pairs[6] <= 1 << 20:
+            return pairs.get(16, 0), pairs.get(26, 0)  # AT_HWCAP, AT_HWCAP2
+    return 0, 0
+
+
+def _cpu_list(found: re.Match[str] | None) -> tuple[int, ...]:
+    cpus: list[int] = []
+    for part in found[1].split(",") if found else ("0",):
+        first, _, last = part.partition("-")
+        cpus.extend(range(int(first), int(last or first) + 1))
+    return tuple(cpus)
+
+
+def _versions(session: Session, maps: str) -> dict[str, str]:
+    """Read the versions off the folders beside the TVM that is loaded there."""
+    found = dict.fromkeys(("apache_tvm", "apache_tvm_ffi"), "")
+    libraries = {
+        "apache_tvm": "tvm/lib/libtvm_runtime.so",
+        "apache_tvm_ffi": "tvm_ffi/lib/libtvm_ffi.so",
+    }
+    for name, library in libraries.items():
+        place = re.search(rf"(/\S*)/{re.escape(library)}$", maps, re.MULTILINE)
+        if place is None:
+            continue
+        folder = re.sub(r"([*?\[])", r"[\1]", place[1])
+        for path in session.files(f"{folder}/{name}-*.dist-info/WHEEL"):
+            found[name] = path.rsplit("/", 2)[1].removeprefix(f"{name}-").removesuffix(".dist-info")
+    return found
+
+
+def _round_trip_ms(session: Session) -> float:
+    spans = []
+    for _ in range(_PINGS):
+        start = time.perf_counter()
+        session.ping()
+        spans.append(time.perf_counter() - start)
+    return statistics.median(spans) * 1e3

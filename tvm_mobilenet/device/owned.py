@@ -1,0 +1,298 @@
+"""A server that this process starts and ends: on this machine, or through ssh.
+
+The program of the server (``serve.py``) goes to a Python through its standard input,
+and the server lives until that is closed: with this process, however it ends. It
+listens on loopback of its machine and wants a key, 128 random bits, that no command
+line shows, so that other users of that machine cannot talk to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import secrets
+import select
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from tvm_mobilenet.device import serve
+from tvm_mobilenet.device.address import Address
+from tvm_mobilenet.device.wire import Line, connect
+from tvm_mobilenet.errors import DeviceError, DeviceLostError, DeviceTimeoutError
+
+Command = Callable[[str, int], Sequence[str]]
+"""From a path for a socket and a port of the board to what starts Python there."""
+
+BOARD_PYTHON = "~/.tvm_mobilenet/bin/python"
+"""Where a board's own Python with TVM is looked for, before ``python3``."""
+
+_RUN = "import sys;s=sys.stdin.buffer;exec(compile(s.read(int(s.readline())),'serve.py','exec'))"
+# Below what Linux hands out by itself (32768 and up), above what services use.
+_PORTS = range(20000, 32000)
+_ATTEMPTS = 4
+
+
+def local_command() -> Command:
+    """Return what starts Python here; it takes any port and needs no tunnel."""
+    return lambda _socket, _port: (sys.executable, "-c", _RUN)
+
+
+def ssh_command(address: Address, timeout: float) -> Command:
+    """Return what starts Python on a board, with a tunnel from a socket in a private folder.
+
+    Raises
+    ------
+    DeviceError
+        There is no ``ssh`` on this machine.
+    """
+    program = shutil.which("ssh")
+    if program is None:
+        raise DeviceError(
+            f"{address.text}: there is no ssh on this machine",
+            "install it (Debian: apt install openssh-client)",
+        )
+    options = {
+        "BatchMode": "yes",
+        "ConnectTimeout": str(max(1, round(timeout))),
+        # A shared connection would outlive this process, and its tunnels with it.
+        "ControlMaster": "no",
+        "ControlPath": "none",
+        "ExitOnForwardFailure": "yes",
+        "ServerAliveInterval": "5",
+        "ServerAliveCountMax": "3",
+        "ForwardAgent": "no",
+        "ForwardX11": "no",
+    }
+    run = shlex.quote(_RUN)
+    if address.python:
+        found = f"exec {shlex.quote(address.python)} -c {run}"
+    else:
+        found = (
+            f"for p in {BOARD_PYTHON} python3; do command -v $p >/dev/null && exec $p -c {run}; "
+            "done; exit 127"
+        )
+
+    def command(tunnel: str, port: int) -> Sequence[str]:
+        words = [program, "-T", "-L", f"{tunnel}:127.0.0.1:{port}"]
+        for name, value in options.items():
+            words += ["-o", f"{name}={value}"]
+        words += ["-p", str(address.port)] if address.port else []
+        words += ["-l", address.user] if address.user else []
+        # The user's shell there may be any; sh is what the loop is written for.
+        return [*words, "--", address.host, f"exec sh -c {shlex.quote(found)}"]
+
+    return command
+
+
+class OwnedServer:
+    """A server under our command.
+
+    Parameters
+    ----------
+    where : str
+        What messages call the device.
+    command : callable
+        That starts Python there.
+    timeout : float
+        Seconds until the server has to listen.
+
+    Raises
+    ------
+    DeviceError, DeviceTimeoutError
+        No connection, no Python, no TVM, or no answer.
+    """
+
+    def __init__(self, where: str, command: Command, timeout: float) -> None:
+        self._where = where
+        self._key = secrets.token_hex(16)
+        self._folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
+        self._tunnel = Path(self._folder.name) / "rpc"
+        self._said: IO[bytes] = open(Path(self._folder.name) / "stderr", "w+b")  # noqa: SIM115
+        self._process: subprocess.Popen[bytes] | None = None
+        self.facts: dict[str, Any] = {}
+        try:
+            self._start(command, time.monotonic() + timeout, timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    def dial(self, timeout: float) -> Line:
+        """Connect to the server, through the tunnel if there is one."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            raise DeviceLostError(
+                f"the connection to {self._where} was lost{self._last_words()}", "open it again"
+            )
+        if not self._tunnel.exists():
+            port = int(self.facts["port"])
+            return Line(connect("127.0.0.1", port, self._where, timeout), self._key, self._where)
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(timeout)
+        try:
+            sock.connect(str(self._tunnel))
+        except OSError as error:
+            sock.close()
+            raise DeviceLostError(
+                f"the tunnel to {self._where} is gone ({error.strerror or error})", "open it again"
+            ) from error
+        return Line(sock, self._key, self._where)
+
+    def close(self) -> None:
+        """End the server: its standard input closes, and it ends all that it started."""
+        self._stop()
+        self._said.close()
+        self._folder.cleanup()
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        try:
+            process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _start(self, command: Command, deadline: float, timeout: float) -> None:
+        for _ in range(_ATTEMPTS):
+            port = random.choice(_PORTS)
+            program = Path(serve.__file__).read_bytes()
+            program += f"\nserve_owner({self._key!r}, {port})\n".encode()
+            self._process = subprocess.Popen(
+                command(str(self._tunnel), port),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                # A group of its own: Ctrl-C reaches this process alone, which then ends it.
+                start_new_session=True,
+                env={**os.environ, "LC_ALL": "C"},
+            )
+            assert self._process.stdin is not None
+            try:
+                self._process.stdin.write(b"%d\n" % len(program) + program)
+                self._process.stdin.flush()
+            except OSError:
+                self._process.wait(5.0)  # it has ended: what it said tells why
+            self.facts = self._report(deadline, timeout)
+            if self.facts.get("error") != "port":
+                break
+            self._stop()
+            self._tunnel.unlink(missing_ok=True)
+        if "error" in self.facts:
+            raise self._refusal()
+
+    def _report(self, deadline: float, timeout: float) -> dict[str, Any]:
+        """Wait for the line that the server writes when it listens, or cannot."""
+        process = self._process
+        assert process is not None
+        assert process.stdout is not None
+        text = b""
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([process.stdout], [], [], left)[0]:
+                raise DeviceTimeoutError(
+                    f"no server listened on {self._where} within {timeout:.0f} s"
+                    f"{self._last_words()}",
+                    "give it more time, or try `python3 -c 'import tvm'` there",
+                )
+            part = os.read(process.stdout.fileno(), 4096)
+            if not part:
+                process.wait(5.0)
+                raise self._no_start(process.returncode)
+            text += part
+            for line in text.split(b"\n")[:-1]:
+                # A login script may print lines of its own.
+                with contextlib.suppress(ValueError):
+                    facts = json.loads(line)
+                    if isinstance(facts, dict) and {"port", "error"} & set(facts):
+                        return facts
+
+    def _refusal(self) -> DeviceError:
+        facts, where = self.facts, self._where
+        if facts["error"] == "tvm":
+            return DeviceError(
+                f"{where}: {facts['python']} there has no TVM: {facts['text']}",
+                "install the runtime there, see the README: pip install "
+                "apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post1",
+            )
+        if facts["error"] == "python":
+            return DeviceError(
+                f"{where}: Python there is {facts['text']}, 3.10 or newer is needed",
+                f"install one, for example as {BOARD_PYTHON}",
+            )
+        return DeviceError(f"{where}: no free port: {facts['text']}", "try again")
+
+    def _no_start(self, status: int) -> DeviceError:
+        """Name what ssh, or Python, said before it ended."""
+        said, where = self._last_words(), self._where
+        for text, what, remedy in _SSH_ERRORS:
+            if text in said:
+                return DeviceError(f"{where}: {what}{said}", remedy)
+        if status == 127:
+            return DeviceError(
+                f"{where}: there is no Python there{said}",
+                f"install python3, make {BOARD_PYTHON}, or name one: ssh://…?python=/path",
+            )
+        return DeviceError(
+            f"{where}: the server ended before it listened (status {status}){said}",
+            "the lines above are its own",
+        )
+
+    def _last_words(self) -> str:
+        self._said.flush()
+        self._said.seek(0)
+        text = self._said.read().decode(errors="replace").strip()
+        return "\n  " + "\n  ".join(text.splitlines()[-8:]) if text else ""
+
+
+_SSH_ERRORS = (
+    (
+        "Could not resolve hostname",
+        "the host is unknown",
+        "check the name, or give its address",
+    ),
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "the host has another key than before",
+        "if you know why, remove the old one with `ssh-keygen -R HOST`",
+    ),
+    (
+        "Host key verification failed",
+        "ssh does not know the host's key",
+        "connect once with `ssh USER@HOST` and accept it",
+    ),
+    (
+        "Permission denied",
+        "ssh's key was refused",
+        "install your key there with `ssh-copy-id USER@HOST`; no password is asked for",
+    ),
+    (
+        "Connection refused",
+        "no ssh server listens there",
+        "check the port, and that sshd runs there",
+    ),
+    (
+        "timed out",
+        "the host does not answer",
+        "check that it is up and reachable",
+    ),
+    (
+        "No route to host",
+        "the host cannot be reached",
+        "check that it is up and in this network",
+    ),
+)

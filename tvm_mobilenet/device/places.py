@@ -1,0 +1,140 @@
+"""How to reach a server: each kind of address knows how to get a connection to one."""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+import time
+from typing import Protocol
+
+from tvm_mobilenet.device.address import Address
+from tvm_mobilenet.device.owned import OwnedServer, local_command, ssh_command
+from tvm_mobilenet.device.wire import Line, connect
+from tvm_mobilenet.errors import DeviceError, DeviceLostError, DeviceTimeoutError
+
+
+class Place(Protocol):
+    """Where connections come from."""
+
+    def dial(self, timeout: float) -> Line:
+        """Return a new connection, within `timeout` seconds."""
+
+    def close(self) -> None:
+        """End what was started for this place."""
+
+
+def open_place(address: Address, timeout: float) -> Place:
+    """Return the place of an address; for ``local`` and ssh the server is started.
+
+    Raises
+    ------
+    DeviceError, DeviceTimeoutError
+    """
+    if address.kind == "local":
+        return OwnedServer(address.text, local_command(), timeout)
+    if address.kind == "ssh":
+        return OwnedServer(address.text, ssh_command(address, timeout), timeout)
+    return _Tracker(address) if address.kind == "tracker" else _Server(address)
+
+
+class _Server:
+    """TVM's server that somebody started."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    def dial(self, timeout: float) -> Line:
+        address = self._address
+        return Line(connect(address.host, address.port, address.text, timeout), "", address.text)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class _Tracker:
+    """Servers that TVM's tracker hands out, one to a client."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    def dial(self, timeout: float) -> Line:
+        """Ask for a board until one is free that answers."""
+        deadline = time.monotonic() + timeout
+        while True:
+            host, port, key = self._request(max(0.1, deadline - time.monotonic()))
+            where = f"{self._address.text} ({host}:{port})"
+            try:
+                left = max(0.1, deadline - time.monotonic())
+                return Line(connect(host, port, where, left), key, where)
+            except DeviceError as error:
+                # The tracker still lists a board that has just died: ask for another.
+                if time.monotonic() + 1 > deadline:
+                    raise self._explained(host, error) from error
+                time.sleep(0.2)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+    def _explained(self, board: str, error: DeviceError) -> DeviceError:
+        try:
+            loopback = ipaddress.ip_address(board).is_loopback
+        except ValueError:
+            loopback = board == "localhost"
+        if loopback and self._address.host not in ("127.0.0.1", "localhost", "::1"):
+            return DeviceError(
+                f"{error.what}; the tracker knows the board by an address of its own machine",
+                "start the board's server with an address that this machine reaches",
+            )
+        return error
+
+    def _request(self, timeout: float) -> tuple[str, int, str]:
+        """Wait for a board under the key; return host, port and what to say to it."""
+        from tvm.rpc import base
+
+        address = self._address
+        known: list[str] | None = None
+        with connect(address.host, address.port, address.text, timeout) as sock:
+            sock.settimeout(timeout)
+            try:
+                sock.sendall(struct.pack("<i", base.RPC_TRACKER_MAGIC))
+                if struct.unpack("<i", base.recvall(sock, 4))[0] != base.RPC_TRACKER_MAGIC:
+                    raise DeviceError(
+                        f"{address.host}:{address.port} is no tracker of TVM's",
+                        "check the port; `tvm-mobilenet device tracker` starts one",
+                    )
+                base.sendjson(sock, [base.TrackerCode.SUMMARY])
+                known = [str(server["key"]) for server in base.recvjson(sock)[1]["server_info"]]
+                base.sendjson(sock, [base.TrackerCode.REQUEST, address.key, "", 1])
+                status, value = base.recvjson(sock)
+            except TimeoutError as error:
+                raise self._none_free(timeout, known) from error
+            except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+                raise DeviceLostError(
+                    f"the tracker {address.host}:{address.port} closed the connection, or speaks "
+                    f"another language: {error}",
+                    "start it again; `tvm-mobilenet device tracker`",
+                ) from error
+        if status != base.TrackerCode.SUCCESS:
+            raise DeviceError(f"{address.text}: the tracker refuses", "start the tracker again")
+        host, port, key = value
+        return str(host), int(port), str(key)
+
+    def _none_free(self, timeout: float, known: list[str] | None) -> DeviceTimeoutError:
+        address = self._address
+        if known is None:
+            return DeviceTimeoutError(
+                f"{address.host}:{address.port} did not answer in {timeout:.0f} s as a tracker",
+                "check the port; start the tracker again",
+            )
+        mine = known.count(f"server:{address.key}")
+        if mine:
+            return DeviceTimeoutError(
+                f"none of the {mine} boards under {address.key!r} became free in {timeout:.0f} s",
+                "wait until others are done, or start more boards",
+            )
+        names = ", ".join(sorted({key.removeprefix("server:") for key in known})) or "none"
+        return DeviceTimeoutError(
+            f"no board is registered under {address.key!r} at {address.host}:{address.port} "
+            f"(registered: {names})",
+            f"on a board: tvm-mobilenet device serve --tracker HOST:PORT --key {address.key}",
+        )

@@ -1,0 +1,105 @@
+"""Every kernel on a board: in the network and alone. Its bounds are measured here only."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tvm_mobilenet.device import Device
+from tvm_mobilenet.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class BoardRow:
+    """One kernel.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        That it computes.
+    kernel : str
+        Its name.
+    network_us, alone_us : float
+        Microseconds in the network, and again and again on the same buffers.
+    gflops : float
+        In the network.
+    """
+
+    layers: tuple[str, ...]
+    kernel: str
+    network_us: float
+    alone_us: float
+    gflops: float
+
+
+@dataclass(frozen=True, slots=True)
+class BoardProfile:
+    """Where the time goes on a board.
+
+    Attributes
+    ----------
+    title, device : str
+        The model, and where it ran.
+    threads : int
+        Of one call.
+    call_us : float
+        One whole call.
+    rows : tuple of BoardRow
+        In the order of execution.
+    """
+
+    title: str
+    device: str
+    threads: int
+    call_us: float
+    rows: tuple[BoardRow, ...]
+
+
+def profile_on(
+    device: Device,
+    artifact: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    repeats: int = 40,
+) -> BoardProfile:
+    """Time every kernel of an artifact on a board.
+
+    Parameters
+    ----------
+    device : Device
+    artifact : path-like
+        Compiled for it.
+    threads : int, optional
+        The board's cores without.
+    repeats : int
+        Runs of the network to take medians of.
+
+    Raises
+    ------
+    ArtifactError, DeviceError
+    InputError
+        No repeats.
+    """
+    if repeats < 1:
+        raise InputError(f"{repeats} repeats", "ask for 1 or more")
+    with device.session() as session:
+        module = session.artifact(artifact, threads)
+        x = np.random.default_rng(0).standard_normal(module.inputs[0]["shape"], np.float32)
+        profile = module.profile(x, repeats)
+        # Calls of one kernel differ in their buffers alone.
+        first: dict[str, float] = {}
+        rows = []
+        for position, (call, microseconds) in enumerate(profile.calls):
+            name = str(call["kernel"])
+            if name not in first:
+                first[name] = module.alone(position)
+            rows.append(_row(call, microseconds, first[name]))
+        return BoardProfile(module.title, session.where, module.threads, profile.total, tuple(rows))
+
+
+def _row(call: dict[str, Any], network_us: float, alone_us: float) -> BoardRow:
+    gflops = 2e-3 * call["macs"] / network_us
+    return BoardRow(tuple(call["layers"]), str(call["kernel"]), network_us, alone_us, gflops)
