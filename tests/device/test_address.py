@@ -14,7 +14,10 @@ from tvm_mobilenet.errors import DeviceError
         ("local", Address("local", "local")),
         ("10.0.0.7:9090", Address("10.0.0.7:9090", "server", "10.0.0.7", 9090)),
         ("[::1]:9090", Address("[::1]:9090", "server", "::1", 9090)),
-        ("tracker://t:9190/rpi4", Address("tracker://t:9190/rpi4", "tracker", "t", 9190, key="rpi4")),
+        (
+            "tracker://t:9190/rpi4",
+            Address("tracker://t:9190/rpi4", "tracker", "t", 9190, key="rpi4"),
+        ),
         ("ssh://pi@berry", Address("ssh://pi@berry", "ssh", "berry", user="pi")),
         (
             "ssh://berry:2222?python=/opt/p/bin/python",

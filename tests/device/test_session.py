@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import device_command, free_port, running, wait_for
+from conftest import device_command, free_port, listens, running, wait_for
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.device import Device, open_device
@@ -128,9 +128,7 @@ def test_a_crash_costs_its_session(local: Device, mischief: Callable[[str], Path
         session.ping()
 
 
-def test_a_crash_without_the_agent_does_too(
-    local: Device, mischief: Callable[[str], Path]
-) -> None:
+def test_a_crash_without_the_agent_does_too(local: Device, mischief: Callable[[str], Path]) -> None:
     """TVM's server stops listening after a signal; ours starts it again."""
     with local.session() as session:
         library = session.load(mischief(host_machine()))
@@ -152,16 +150,22 @@ def test_a_loop_costs_its_session(local: Device, mischief: Callable[[str], Path]
 
 
 def test_a_plain_server_of_tvm_survives_too(mischief: Callable[[str], Path]) -> None:
-    port = 9091
-    command = [sys.executable, "-m", "tvm.exec.rpc_server", "--host", "127.0.0.1"]
-    with running(*command, "--port", port, until="bind to") as line:
-        with open_device(line.rsplit(" ", 1)[1], 30) as device:
-            for name, error in (("crash", DeviceLostError), ("hang", DeviceTimeoutError)):
-                with device.session() as session:
-                    library = session.load(mischief(host_machine()))
-                    with pytest.raises(error):
-                        session.call(library, name, seconds=1)
-            assert device.describe().target == host()
+    port = free_port()
+    program = (
+        "from tvm.rpc.server import PopenRPCServerState as State\n"
+        f"State('127.0.0.1', {port}, {port + 1})"
+    )
+    with (
+        running(sys.executable, "-c", program, until="bind to"),
+        open_device(f"127.0.0.1:{port}", 30) as device,
+    ):
+        assert wait_for(lambda: listens(port))  # it says so before it does
+        for name, error in (("crash", DeviceLostError), ("hang", DeviceTimeoutError)):
+            with device.session() as session:
+                library = session.load(mischief(host_machine()))
+                with pytest.raises(error):
+                    session.call(library, name, seconds=1)
+        assert device.describe().target == host()
 
 
 def test_a_server_that_is_killed(mischief: Callable[[str], Path]) -> None:
@@ -197,7 +201,7 @@ def pretending(answer: bytes | None) -> Iterator[str]:
 
         thread = threading.Thread(target=accept)
         thread.start()
-        yield "127.0.0.1:{}".format(listener.getsockname()[1])
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
         for sock in kept:
@@ -222,15 +226,15 @@ def test_what_is_no_server(answer: bytes | None, error: type[DeviceError], match
 
 
 def test_a_busy_server(server: str) -> None:
-    with open_device(server, 30) as device, device.session():
-        with pytest.raises(DeviceTimeoutError, match="another client"):
-            device.session(timeout=1)
+    refused = pytest.raises(DeviceTimeoutError, match="another client")
+    with open_device(server, 30) as device, device.session(), refused:
+        device.session(timeout=1)
 
 
 def test_nothing_listens() -> None:
-    with open_device(f"127.0.0.1:{free_port()}", 5) as device:
-        with pytest.raises(DeviceError, match="nothing listens"):
-            device.session()
+    refused = pytest.raises(DeviceError, match="nothing listens")
+    with open_device(f"127.0.0.1:{free_port()}", 5) as device, refused:
+        device.session()
 
 
 def test_a_closed_session_says_so(local: Device) -> None:

@@ -20,7 +20,7 @@ from tvm_mobilenet.target import (
     validate_with_llvm,
 )
 from tvm_mobilenet.target.features import CPU_NEEDS, HWCAP_ARM
-from tvm_mobilenet.target.host import _auxiliary, _auxiliary_value, _features
+from tvm_mobilenet.target.host import _auxiliary, _auxiliary_value, features_of
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -115,8 +115,8 @@ def test_32_bit_process_on_a_64_bit_kernel_reads_the_auxiliary_vector() -> None:
         sum(1 << HWCAP_ARM[0][n] for n in ("vfp", "neon", "vfpv4")),
         1 << HWCAP_ARM[1]["crc32"],
     )
-    assert _features("arm", arm(PI4, 0xD08), bits) == {"vfp", "neon", "vfpv4", "crc32"}
-    assert _features("aarch64", "flags : avx2 sse\n", (0b11, 0)) == {"fp", "asimd"}
+    assert features_of("arm", arm(PI4, 0xD08), bits) == {"vfp", "neon", "vfpv4", "crc32"}
+    assert features_of("aarch64", "flags : avx2 sse\n", (0b11, 0)) == {"fp", "asimd"}
 
 
 def test_auxiliary_vector_is_the_kernels() -> None:

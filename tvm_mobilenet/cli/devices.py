@@ -83,7 +83,13 @@ def tracker(
       tvm-mobilenet device tracker --port 9190
     """
     os.environ.setdefault("TVM_USE_RUNTIME_LIB", "1")
-    from tvm.rpc.tracker import PopenTrackerServerState
+    try:
+        from tvm.rpc.tracker import PopenTrackerServerState
+    except ImportError as error:
+        raise DeviceError(
+            f"TVM's tracker cannot be imported: {error}",
+            "it needs tornado: pip install 'tvm-mobilenet[device]'",
+        ) from error
 
     _warn("the tracker", listen)
     try:

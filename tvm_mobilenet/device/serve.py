@@ -67,20 +67,22 @@ def listen(host: str, port: int, key: str, tracker: Tracker) -> Any:
         raise OSError(str(error)) from error
 
 
-def keep_listening(state: Any, host: str, port: int, key: str, tracker: Tracker) -> None:
-    """Watch the thread that listens, and start another whenever it dies; never returns."""
+def keep_listening(state: Any, key: str, tracker: Tracker) -> None:
+    """Watch the thread that listens, and start another whenever it dies; never returns.
+
+    The socket stays open, so that who connects meanwhile waits instead of being refused.
+    """
+    from tvm.rpc import server
+
     folder = os.getcwd()
     while True:
         state.thread.join()
         sys.stderr.write("a session died; listening again\n")
         os.chdir(folder)  # TVM's thread had gone to the session's, which is no more
-        state.sock.close()
-        while True:
-            try:
-                state = listen(host, port, key, tracker)
-                break
-            except OSError:  # the dying session may hold the port for a moment
-                time.sleep(0.2)
+        arguments = (state.sock, state.port, key, tracker, None, None)
+        state.thread = threading.Thread(target=server._listen_loop, args=arguments)
+        state.thread.start()
+        time.sleep(0.1)  # whatever kills it, this does not become a busy loop
 
 
 def serve(
@@ -114,7 +116,7 @@ def serve(
         tell(error="port", text=str(error))
         return
     tell(port=port, versions=versions, python=sys.executable)
-    keep_listening(state, host, port, key, tracker)  # until the process is ended
+    keep_listening(state, key, tracker)  # until the process is ended
 
 
 def leave_with_owner() -> None:
