@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import device_command, free_port, running
+from parts import device_command, free_port, running
 
 import tvm_mobilenet as tm
 from tvm_mobilenet import reference

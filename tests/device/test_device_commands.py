@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import device_command, free_port, running
+from parts import device_command, free_port, running
 
 from tvm_mobilenet.target import host
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import device_command, free_port, listens, running, wait_for
+from parts import device_command, free_port, listens, running, wait_for
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.device import Device, open_device

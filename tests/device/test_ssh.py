@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import listens, wait_for
+from parts import listens, wait_for
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.device import open_device

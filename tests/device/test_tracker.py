@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from conftest import device_command, free_port, running, wait_for
+from parts import device_command, free_port, running, wait_for
 
 from tvm_mobilenet.device import Device, Session, open_device
 from tvm_mobilenet.errors import DeviceError, DeviceLostError, DeviceTimeoutError

@@ -1,0 +1,127 @@
+"""Real parts: servers, trackers, sshd, and a board that QEMU plays."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BOARD = ROOT / "out" / "board" / "python3"
+SSHD = "/usr/sbin/sshd"
+
+# What a candidate kernel may do, as functions of a module.
+MISCHIEF = r"""
+#include <tvm/ffi/c_api.h>
+#define FUNCTION(name) __attribute__((visibility("default"))) \
+  int __tvm_ffi_##name(void* s, const TVMFFIAny* a, int32_t n, TVMFFIAny* r)
+FUNCTION(add) { (void)s; r->type_index = kTVMFFIInt; r->v_int64 = n;
+  for (int i = 0; i < n; ++i) r->v_int64 += a[i].v_int64; return 0; }
+FUNCTION(crash) { (void)s, (void)a, (void)n, (void)r; *(volatile int*)8 = 1; return 0; }
+FUNCTION(hang) { (void)s, (void)a, (void)n, (void)r; for (volatile int i = 0;; ++i) {} }
+FUNCTION(refuse) { (void)s, (void)a, (void)n, (void)r;
+  TVMFFIErrorSetRaisedFromCStr("ValueError", "not today"); return -1; }
+"""
+
+
+def compiled(path: Path, target: str) -> Path:
+    """Compile a very small network."""
+    import tvm_mobilenet as tm
+
+    model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=7)
+    tm.compile(model, target=target, seed=3).export(path)
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Whether a port of loopback is open; nobody is disturbed."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(row[1] == f"0100007F:{port:04X}" and row[3] == "0A" for row in rows)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
+
+
+@contextlib.contextmanager
+def running(*command: object, until: str = "listening on", seconds: float = 120) -> Iterator[str]:
+    """Run a process in a group of its own until the block ends; yields the line it said."""
+    process = subprocess.Popen(
+        list(map(str, command)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if until in line:
+                break
+        assert said, "it said nothing"
+        assert until in said[-1], "".join(said)
+        yield said[-1].strip()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+def device_command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "tvm_mobilenet", "device", *map(str, arguments)]
+
+
+@contextlib.contextmanager
+def ssh_server(folder: Path) -> Iterator[tuple[int, Path]]:
+    """Run sshd on loopback with a throw-away key; yields its port and a folder for PATH."""
+    if not Path(SSHD).exists():
+        pytest.skip("no sshd: apt install openssh-server")
+    for name in ("host", "user"):
+        key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(key, check=True)
+    port = free_port()
+    (folder / "sshd_config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\n"
+        f"AuthorizedKeysFile {folder}/user.pub\nPidFile {folder}/pid\nStrictModes no\nUsePAM no\n"
+        "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
+    )
+    public = (folder / "host.pub").read_text().split()[:2]
+    (folder / "known").write_text(f"[127.0.0.1]:{port} {' '.join(public)}\n")
+    (folder / "ssh_config").write_text(
+        f"IdentityFile {folder}/user\nIdentitiesOnly yes\nUserKnownHostsFile {folder}/known\n"
+        "GlobalKnownHostsFile /dev/null\n"
+    )
+    # The user's own ssh, told where the throw-away key is.
+    (folder / "bin").mkdir()
+    shim = folder / "bin" / "ssh"
+    shim.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder}/ssh_config "$@"\n')
+    shim.chmod(0o755)
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    command = [SSHD, "-D", "-e", "-f", str(folder / "sshd_config")]
+    with running(*command, until="listening on"):
+        yield port, folder
