@@ -7,6 +7,7 @@ packing, so that an error in one does not hide in the other.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -90,6 +91,39 @@ def of_model(model: Any, lanes: int) -> dict[str, Workload]:
         )
         found[work.key] = work
     return found
+
+
+def fused_of_model(model: Any, lanes: int) -> dict[str, Workload]:
+    """The workloads of a model's separable blocks and of its end, each as one kernel."""
+    found = {}
+    layers = list(model.layers)
+    for first, second in itertools.pairwise(layers):
+        if isinstance(first, Conv2d) and first.kind == "depthwise" and first.kernel == (3, 3):
+            assert isinstance(second, Conv2d)
+            pair = (first.in_shape[1], second.out_channels)
+            depthwise = workload(
+                "depthwise", pair[:1] * 2, first.in_shape[2:], lanes, batch=first.in_shape[0],
+                kernel=3, stride=first.strides[0], padding=first.padding,
+            )  # fmt: skip
+            work = dataclasses.replace(
+                depthwise,
+                operator="separable",
+                out_channels=pair[1],
+                out_block=blocked_channels(pair[1], lanes),
+                activation=second.activation,
+                mid_activation=first.activation,
+            )
+            found[work.key] = work
+    last, _, classifier = layers[-4:-1]
+    n, channels, *size = last.in_shape
+    work = dataclasses.replace(
+        workload("pointwise", (channels, last.out_channels), tuple(size), lanes, batch=n),
+        operator="tail",
+        activation=last.activation,
+        classes=classifier.out_features,
+        class_block=min(DENSE_VECTORS, -(-classifier.out_features // lanes)) * lanes,
+    )
+    return found | {work.key: work}
 
 
 def layer_of(work: Workload, bias: bool = True) -> Layer:

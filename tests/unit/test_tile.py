@@ -7,6 +7,8 @@ import dataclasses
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kernels import workload
+from tvm import IRModule
 from tvm_mobilenet.schedules.cpu.depthwise import MOST_PIXELS, row_tile
 from tvm_mobilenet.schedules.cpu.threads import imbalance
 from tvm_mobilenet.schedules.cpu.tile import (
@@ -17,7 +19,11 @@ from tvm_mobilenet.schedules.cpu.tile import (
     chunk_options,
     fits,
 )
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.rules import schedule
 
+from tvm_mobilenet.compute.primfunc import prim_func
+from tvm_mobilenet.graph.workspace import workspaces
 from tvm_mobilenet.target import PRESETS
 
 AVX512 = dataclasses.replace(PRESETS["znver5"], cores=2)
@@ -27,7 +33,7 @@ FAMILIES = ["znver5", "x86-64-v3", "x86-64-v2", "rpi4", "rpi2", "riscv64"]
 @pytest.mark.parametrize(
     ("name", "inside", "outside"),
     [
-        ("znver5", [(7, 2), (8, 2), (13, 2), (6, 4)], [(14, 2), (7, 4)]),
+        ("znver5", [(7, 2), (8, 2), (5, 3), (4, 4)], [(9, 2), (6, 3), (5, 4)]),
         ("x86-64-v3", [(6, 2), (4, 3), (14, 1)], [(7, 2), (5, 3), (4, 4)]),
         ("x86-64-v2", [(4, 2), (2, 3)], [(5, 2), (6, 2), (2, 4)]),
         ("rpi4", [(7, 2), (8, 2), (6, 3)], [(12, 2), (7, 3), (6, 4)]),
@@ -43,12 +49,26 @@ def test_what_fits_the_registers(
 
 @pytest.mark.parametrize(
     ("pixels", "blocks", "depth", "tile"),
-    [(12544, 4, 32, (8, 2)), (784, 16, 256, (7, 2)), (49, 64, 1024, (7, 2)), (6400, 2, 16, (8, 2))],
+    [(12544, 4, 32, (7, 2)), (784, 16, 256, (7, 2)), (49, 64, 1024, (7, 2)), (6400, 2, 16, (8, 2))],
 )
 def test_the_tiles_of_mobilenet_on_avx512(
     pixels: int, blocks: int, depth: int, tile: tuple[int, int]
 ) -> None:
     assert best_tile(pixels, blocks, depth, AVX512) == Tile(*tile)
+
+
+@pytest.mark.parametrize("width", [112, 96, 80, 64, 48, 40, 32, 24])
+def test_tiles_of_the_first_convolution_divide_its_rows(width: int) -> None:
+    """Accumulators of a tile that reaches into the next row do not stay in registers."""
+    work = workload(
+        "conv", (3, 32), (2 * width, 2 * width), 16, kernel=3, stride=2, padding=(0, 0, 1, 1)
+    )
+    knobs = Knobs()
+    done = schedule(prim_func(work), AVX512, knobs)
+    assert done is not None
+    assert width % int(knobs.chosen["pixels"]) == 0
+    assert int(knobs.chosen["pixels"]) * int(knobs.chosen["vectors"]) >= 8
+    assert workspaces(IRModule({"conv": done.func}), 2) == {"conv": 0}
 
 
 SIZES = (st.integers(1, 4000), st.integers(1, 70), st.integers(1, 1024))
