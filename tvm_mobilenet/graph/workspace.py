@@ -1,4 +1,4 @@
-"""What a kernel allocates for itself while it runs: the buffers between fused layers."""
+"""What a kernel allocates for itself while it runs, and how many units threads share."""
 
 from __future__ import annotations
 
@@ -41,18 +41,43 @@ def workspaces(mod: Any, threads: int) -> dict[str, int]:
     return {name: _allocated(compact[name].body, threads) for name in kernels}
 
 
+def parallel_units(func: Any) -> list[int]:
+    """List the units of each parallel region of a scheduled kernel.
+
+    Parameters
+    ----------
+    func : tirx.PrimFunc
+
+    Returns
+    -------
+    list of int
+        Empty where one thread does everything.
+    """
+    return _regions(func.body)
+
+
+def _regions(statement: Any) -> list[int]:
+    if _is_parallel(statement):
+        return [int(statement.extent)]
+    return [units for child in _children(statement) for units in _regions(child)]
+
+
 def _allocated(statement: Any, threads: int) -> int:
     """Add up the buffers of a statement and of those within it."""
-    parallel = isinstance(statement, tirx.For) and statement.kind == tirx.ForKind.PARALLEL
-    children = [
-        getattr(statement, name)
-        for name in ("body", "block", "then_case", "else_case")
-        if getattr(statement, name, None) is not None
-    ]
-    within = sum(_allocated(s, threads) for s in [*children, *getattr(statement, "seq", ())])
+    within = sum(_allocated(child, threads) for child in _children(statement))
     own = 0
     for buffer in getattr(statement, "alloc_buffers", ()):
         count = math.prod(int(size) for size in buffer.shape)
         size = int(count) * np.dtype(str(buffer.dtype)).itemsize
         own += size if size > _ON_STACK else 0
-    return own + within * (threads if parallel else 1)
+    return own + within * (threads if _is_parallel(statement) else 1)
+
+
+def _is_parallel(statement: Any) -> bool:
+    return isinstance(statement, tirx.For) and statement.kind == tirx.ForKind.PARALLEL
+
+
+def _children(statement: Any) -> list[Any]:
+    names = ("body", "block", "then_case", "else_case")
+    found = [getattr(statement, name, None) for name in names]
+    return [*(child for child in found if child is not None), *getattr(statement, "seq", ())]
