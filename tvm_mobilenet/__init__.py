@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from tvm_mobilenet.bench.report import BenchReport
     from tvm_mobilenet.device import Device, open_device
     from tvm_mobilenet.errors import TvmMobilenetError
-    from tvm_mobilenet.models import MODELS, Model, build, mobilenet_v1
+    from tvm_mobilenet.models import (
+        MODELS,
+        Model,
+        build,
+        mobilenet_v1,
+        mobilenet_v2,
+        mobilenet_v3_large,
+        mobilenet_v3_small,
+    )
     from tvm_mobilenet.profile.report import ProfileReport
     from tvm_mobilenet.report import CompileReport
     from tvm_mobilenet.runtime import Module
@@ -53,6 +61,9 @@ __all__ = [
     "explain",
     "load",
     "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
     "open_device",
     "profile",
     "verify",
@@ -76,6 +87,9 @@ _HOMES = {
     "explain": "api",
     "load": "api",
     "mobilenet_v1": "models",
+    "mobilenet_v2": "models",
+    "mobilenet_v3_large": "models",
+    "mobilenet_v3_small": "models",
     "open_device": "device",
     "profile": "api",
     "verify": "api",

@@ -21,7 +21,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from tvm_mobilenet.errors import InputError, InvalidModelError, VerificationError, WeightsError
 from tvm_mobilenet.models.activations import activate
-from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, GlobalAvgPool, Layer, Model, Softmax
+from tvm_mobilenet.models.spec import (
+    INPUT,
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Model,
+    Scale,
+    Softmax,
+)
 from tvm_mobilenet.models.weights import validate
 
 Float64 = NDArray[np.float64]
@@ -102,7 +112,7 @@ def run_layer(layer: Layer, weights: Mapping[str, NDArray[Any]], *inputs: ArrayL
     weights : mapping of str to ndarray
         At least the parameters of the layer, by their full names.
     *inputs : array_like
-        One array per producer, NCHW or NC, of the layer's ``in_shape``.
+        One array per producer, NCHW or NC, of the layer's ``in_shapes``.
 
     Returns
     -------
@@ -122,14 +132,21 @@ def run_layer(layer: Layer, weights: Mapping[str, NDArray[Any]], *inputs: ArrayL
         raise InputError(
             f"layer {layer.name!r} takes {len(layer.inputs)} inputs, not {len(inputs)}"
         )
-    x = _input(inputs[0], layer.in_shape)
+    x, *others = (
+        _input(value, shape) for value, shape in zip(inputs, layer.in_shapes, strict=True)
+    )
     if isinstance(layer, Conv2d):
         return _conv2d(layer, weights, x)
     if isinstance(layer, GlobalAvgPool):
-        return np.asarray(x.mean(axis=(2, 3)))
+        return np.asarray(x.mean(axis=(2, 3), keepdims=layer.keep_map))
     if isinstance(layer, Dense):
         product = x @ _parameter(layer, weights, "weight").T
-        return product + _parameter(layer, weights, "bias") if layer.bias else product
+        y = product + _parameter(layer, weights, "bias") if layer.bias else product
+        return activate(y, layer.activation)
+    if isinstance(layer, Add):
+        return x + others[0]
+    if isinstance(layer, Scale):
+        return x * others[0]
     if isinstance(layer, Softmax):
         exponentials = np.exp(x - x.max(axis=1, keepdims=True))
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))

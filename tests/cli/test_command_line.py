@@ -89,7 +89,21 @@ def test_models_as_json(run: Run) -> None:
     assert data["options"]["alpha"] == 0.5
     assert data["macs"] == sum(layer["macs"] for layer in data["layers"])
     assert len(data["separable"]) == 13
-    assert len(json.loads(run("models", "--json").stdout)) == 16
+    sizes = {
+        (model["name"], model["options"]["alpha"]): round(model["params"] / 1e6, 1)
+        for model in json.loads(run("models", "--json").stdout)
+    }
+    assert sizes["mobilenet_v2", 1.4] == 6.1
+    assert sizes["mobilenet_v3_large", 1.0] == 5.5
+    assert sizes["mobilenet_v3_small", 0.75] == 2.0
+
+
+def test_a_model_with_branches_layer_by_layer(run: Run) -> None:
+    shown = run("models", "v3-small", "--resolution", "96").stdout
+    assert "MobileNet V3-Small 1.0/96" in shown
+    assert re.search(r"block5\.dw +depthwise +1x240x6x6 +1x240x6x6", shown)
+    assert re.search(r"block5\.se\.scale +Scale +1x240x6x6 +1x240x6x6", shown)
+    assert re.search(r"block5\.add +Add +1x40x6x6 +1x40x6x6", shown)
 
 
 def test_targets(run: Run) -> None:

@@ -24,9 +24,18 @@ from tvm_mobilenet.errors import (
     VerificationError,
     WeightsError,
 )
-from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.models import build, mobilenet_v1
 from tvm_mobilenet.models.onnx_export import to_onnx
-from tvm_mobilenet.models.spec import Conv2d, Dense, GlobalAvgPool, Layer, Model, Softmax
+from tvm_mobilenet.models.spec import (
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Model,
+    Scale,
+    Softmax,
+)
 from tvm_mobilenet.models.weights import initialize
 
 Array = NDArray[Any]
@@ -53,10 +62,20 @@ def naive_conv2d(layer: Conv2d, weights: dict[str, Array], x: Array) -> Array:
                 for part in ("gamma", "beta", "mean", "variance")
             )
             total = gamma * (total - mean) / (variance + layer.batch_norm) ** 0.5 + beta
-        if layer.activation != "none":
-            total = max(total, 0.0)
-        y[n, o, row, column] = min(total, 6.0) if layer.activation == "relu6" else total
+        y[n, o, row, column] = naive_activation(total, layer.activation)
     return y
+
+
+def naive_activation(x: float, name: str) -> float:
+    """Follow the papers' definitions, one number at a time."""
+    gate = 0.0 if x <= -3 else 1.0 if x >= 3 else (x + 3) / 6
+    return {
+        "none": x,
+        "relu": max(x, 0.0),
+        "relu6": min(max(x, 0.0), 6.0),
+        "hardsigmoid": gate,
+        "hardswish": x * gate,
+    }[name]
 
 
 @st.composite
@@ -78,7 +97,7 @@ def convolutions(draw: st.DrawFn) -> Conv2d:
         groups=groups,
         bias=draw(st.booleans()),
         batch_norm=draw(st.sampled_from([None, 1e-3])),
-        activation=draw(st.sampled_from(["none", "relu", "relu6"])),
+        activation=draw(st.sampled_from(["none", "relu", "relu6", "hardswish", "hardsigmoid"])),
     )
 
 
@@ -152,10 +171,30 @@ def test_softmax_of_large_logits_stays_finite() -> None:
     np.testing.assert_array_equal(got, [[0.5, 0.5, 0.0]])
 
 
+def test_add_scale_and_dense_against_python() -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(2, 2, 3, 2, 4))
+    factors = reference.run_layer(GlobalAvgPool("p", ("y",), y.shape, keep_map=True), {}, y)
+    assert factors.shape == (2, 3, 1, 1)
+    added = reference.run_layer(Add("a", ("x", "y"), x.shape), {}, x, y)
+    scaled = reference.run_layer(Scale("s", ("x", "p"), x.shape), {}, x, factors)
+    for n, c, i, j in np.ndindex(*x.shape):
+        assert added[n, c, i, j] == x[n, c, i, j] + y[n, c, i, j]
+        mean = sum(map(float, y[n, c].flat)) / 8
+        assert scaled[n, c, i, j] == pytest.approx(x[n, c, i, j] * mean, rel=1e-12)
+    dense = Dense("d", ("input",), (2, 3), 4, activation="hardswish")
+    weights = random_weights(dense, rng)
+    got = reference.run_layer(dense, weights, x[:, :, 0, 0])
+    linear = x[:, :, 0, 0] @ weights["d.weight"].T + weights["d.bias"]
+    want = [[naive_activation(value, "hardswish") for value in row] for row in linear]
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
 @pytest.mark.parametrize("padding", ["same", "symmetric"])
 @pytest.mark.parametrize("resolution", [32, 45])
-def test_every_layer_against_the_onnx_evaluator(padding: str, resolution: int) -> None:
-    model = mobilenet_v1(0.125, resolution, classes=12, batch=2, padding=padding)  # type: ignore[arg-type]
+@pytest.mark.parametrize("name", ["v1", "v2", "v3-large", "v3-small"])
+def test_every_layer_against_the_onnx_evaluator(name: str, padding: str, resolution: int) -> None:
+    model = build(name, alpha=0.125, resolution=resolution, classes=12, batch=2, padding=padding)
     weights = initialize(model)
     exported = to_onnx(model, weights)
     del exported.graph.output[:]

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from tvm_mobilenet import reference
 from tvm_mobilenet.errors import OutputError, WeightsError
-from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.models import build, mobilenet_v1
 from tvm_mobilenet.models.onnx_export import export_onnx, to_onnx
 from tvm_mobilenet.models.spec import Conv2d, Model
 from tvm_mobilenet.models.weights import initialize
@@ -59,11 +59,14 @@ def test_input_and_output_are_declared() -> None:
     assert [declared(info) for info in graph.output] == [("softmax", (3, 7))]
 
 
+@pytest.mark.parametrize("name", ["v1", "v2", "v3-large", "v3-small"])
 @pytest.mark.parametrize(("alpha", "resolution", "batch"), [(1.0, 224, 1), (0.75, 97, 2)])
-def test_onnxruntime_agrees(tmp_path: Path, alpha: float, resolution: int, batch: int) -> None:
-    model = mobilenet_v1(alpha, resolution, batch=batch)
+def test_onnxruntime_agrees(
+    tmp_path: Path, name: str, alpha: float, resolution: int, batch: int
+) -> None:
+    model = build(name, alpha=alpha, resolution=resolution, batch=batch)
     weights = initialize(model)
-    path = tmp_path / "v1.onnx"
+    path = tmp_path / "model.onnx"
     export_onnx(model, weights, path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -73,7 +76,7 @@ def test_onnxruntime_agrees(tmp_path: Path, alpha: float, resolution: int, batch
     assert reference.relative_error(got, reference.run(model, weights, x)) < 1e-5
 
 
-@pytest.mark.parametrize("activation", ["none", "relu", "relu6"])
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6", "hardswish", "hardsigmoid"])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("batch_norm", [None, 1e-5])
 def test_every_epilogue_and_only_the_last_tensor_bears_the_name(

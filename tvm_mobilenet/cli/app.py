@@ -45,14 +45,16 @@ class Fusion(str, Enum):
 Artifact = Annotated[
     Path, typer.Argument(help="File that `tvm-mobilenet compile` wrote.", metavar="ARTIFACT")
 ]
-ModelName = Annotated[str, typer.Argument(help="Which network: v1.", metavar="MODEL")]
+ModelName = Annotated[
+    str, typer.Argument(help="Which network: v1, v2, v3-large, v3-small.", metavar="MODEL")
+]
 Alpha = Annotated[float | None, typer.Option(help="Width multiplier; 1.0 by default.")]
 Resolution = Annotated[int | None, typer.Option(help="Height and width in pixels; 224 by default.")]
 Classes = Annotated[int | None, typer.Option(help="Outputs; 1000 by default.")]
 Batch = Annotated[int | None, typer.Option(help="Images per run; 1 by default.")]
 Paddings = Annotated[
     Padding | None,
-    typer.Option(help="As TensorFlow pads (same, the default) or as PyTorch (symmetric)."),
+    typer.Option(help="As TensorFlow pads (same, the default of v1) or as PyTorch (symmetric)."),
 ]
 Weights = Annotated[
     Path | None, typer.Option(help="Weights, .npz or .safetensors.", metavar="FILE")
@@ -414,6 +416,7 @@ def models(
     Examples:
       tvm-mobilenet models
       tvm-mobilenet models v1 --alpha 0.75 --resolution 192
+      tvm-mobilenet models v3-small
     """
     from tvm_mobilenet.cli.describing import model_options, show_models
 

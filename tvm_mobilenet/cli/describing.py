@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 # arXiv 1704.04861, Tables 6 and 7.
 _ALPHAS, _RESOLUTIONS = (1.0, 0.75, 0.5, 0.25), (224, 192, 160, 128)
 
+# arXiv 1801.04381, section 6.1, and 1905.02244, Tables 3 to 5; all at 224 x 224.
+_LATER = {
+    "v2": (1.4, 1.0, 0.75, 0.5, 0.35),
+    "v3-large": (1.0, 0.75),
+    "v3-small": (1.0, 0.75),
+}
+
 
 def model_options(
     alpha: float | None,
@@ -38,7 +45,7 @@ def model_options(
 
 
 def show_models(name: str | None, options: dict[str, Any], as_json: bool) -> None:
-    """Print the table of the paper, or one network layer by layer."""
+    """Print the tables of the papers, or one network layer by layer."""
     from tvm_mobilenet.models import build
 
     if name is not None:
@@ -49,25 +56,30 @@ def show_models(name: str | None, options: dict[str, Any], as_json: bool) -> Non
             f"--{odd[0]} needs a model", f"for example `tvm-mobilenet models v1 --{odd[0]} …`"
         )
     grid = [
-        build("v1", alpha=alpha, resolution=resolution, **options)
+        ("v1", build("v1", alpha=alpha, resolution=resolution, **options))
         for alpha in _ALPHAS
         for resolution in _RESOLUTIONS
     ]
+    grid += [
+        (short, build(short, alpha=alpha, **options))
+        for short, alphas in _LATER.items()
+        for alpha in alphas
+    ]
     if as_json:
-        print_json([_model_facts(model) for model in grid])
+        print_json([_model_facts(model) for _, model in grid])
         return
     rows = [
         [
-            "v1",
+            short,
             model.options["alpha"],
             model.options["resolution"],
             mega(model.macs),
             f"{model.params / 1e6:.1f}",
         ]
-        for model in grid
+        for short, model in grid
     ]
     print_table(
-        "MobileNet V1 (arXiv 1704.04861, Tables 6 and 7)",
+        "MobileNet V1 (arXiv 1704.04861), V2 (1801.04381), V3 (1905.02244)",
         ["model", ">alpha", ">resolution", ">million MACs", ">million parameters"],
         rows,
         "Layer by layer: tvm-mobilenet models v1 --alpha 0.75 --resolution 192",
@@ -128,6 +140,8 @@ def _show_model(model: Model, as_json: bool) -> None:
         rows,
         f"{mega(model.macs)} million MACs, {model.params / 1e6:.1f} million parameters",
     )
+    if not savings:
+        return
     print_table(
         "Depthwise separable against full convolution: 1/N + 1/D_K^2",
         ["block", ">separable, million MACs", ">full", ">ratio", ">saving"],

@@ -1,4 +1,4 @@
-"""Bias and activation, computed on the accumulator before it leaves the registers."""
+"""Bias, residual and activation, computed on the accumulator before it leaves the registers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ def activate(value: Any, activation: Activation) -> Any:
     ----------
     value : PrimExpr
         The biased accumulator.
-    activation : {"none", "relu", "relu6"}
-        ReLU is max(x, 0); ReLU6 is min(max(x, 0), 6) (arXiv 1704.04861).
+    activation : {"none", "relu", "relu6", "hardsigmoid", "hardswish"}
+        ReLU is max(x, 0); ReLU6 is min(max(x, 0), 6) (arXiv 1704.04861); hard sigmoid is
+        ReLU6(x + 3) / 6, hard swish x times that (arXiv 1905.02244, section 5.2).
 
     Returns
     -------
@@ -25,12 +26,19 @@ def activate(value: Any, activation: Activation) -> Any:
     """
     if activation == "none":
         return value
-    value = te.max(value, te.const(0.0, "float32"))
-    return value if activation == "relu" else te.min(value, te.const(6.0, "float32"))
+    if activation == "relu":
+        return te.max(value, te.const(0.0, "float32"))
+    if activation == "relu6":
+        return te.min(te.max(value, te.const(0.0, "float32")), te.const(6.0, "float32"))
+    sixth = te.const(1.0 / 6.0, "float32")
+    gate = activate(value + te.const(3.0, "float32"), "relu6") * sixth
+    return gate if activation == "hardsigmoid" else value * gate
 
 
-def biased(name: str, accumulator: Any, bias: Any, activation: Activation) -> Any:
-    """Return the output stage: ``activate(accumulator + bias)``.
+def biased(
+    name: str, accumulator: Any, bias: Any, activation: Activation, residual: Any = None
+) -> Any:
+    """Return the output stage: ``activate(accumulator + bias (+ residual))``.
 
     Parameters
     ----------
@@ -40,14 +48,19 @@ def biased(name: str, accumulator: Any, bias: Any, activation: Activation) -> An
         (N, Ob, P, c), the finished reduction.
     bias : te.Tensor
         (Ob, c).
+    residual : te.Tensor, optional
+        (N, Ob, P, c).
 
     Returns
     -------
     te.Tensor
         (N, Ob, P, c).
     """
-    return te.compute(
-        accumulator.shape,
-        lambda n, o, p, c: activate(accumulator[n, o, p, c] + bias[o, c], activation),
-        name=name,
-    )
+
+    def element(n: Any, o: Any, p: Any, c: Any) -> Any:
+        value = accumulator[n, o, p, c] + bias[o, c]
+        if residual is not None:
+            value += residual[n, o, p, c]
+        return activate(value, activation)
+
+    return te.compute(accumulator.shape, element, name=name)

@@ -11,7 +11,7 @@ from tvm_mobilenet.target import TargetSpec
 Operator = Literal[
     "conv", "depthwise", "pointwise", "strassen", "separable", "tail", "pool", "dense", "softmax"
 ]
-Activation = Literal["none", "relu", "relu6"]
+Activation = Literal["none", "relu", "relu6", "hardswish", "hardsigmoid"]
 
 DENSE_VECTORS = 8
 """Vectors in an output block of the classifier: as many accumulators hide a

@@ -1,7 +1,7 @@
 """What a MobileNet is: layers, shapes, MACs, weights. No TVM, no computation.
 
-``spec`` describes any network, ``mobilenet_v1`` one family, ``weights`` makes,
-reads and writes parameters, ``onnx_export`` hands the same network to others.
+``spec`` describes any network, ``mobilenet_v1`` to ``mobilenet_v3`` one family each,
+``weights`` makes, reads and writes parameters, ``onnx_export`` hands the same network to others.
 """
 
 from __future__ import annotations
@@ -13,11 +13,31 @@ from typing import Any
 
 from tvm_mobilenet.errors import InvalidModelError, UnknownModelError
 from tvm_mobilenet.models.mobilenet_v1 import mobilenet_v1
+from tvm_mobilenet.models.mobilenet_v2 import mobilenet_v2
+from tvm_mobilenet.models.mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
 from tvm_mobilenet.models.spec import Model
 
-__all__ = ["MODELS", "Model", "build", "mobilenet_v1", "model_from_manifest"]
+__all__ = [
+    "MODELS",
+    "Model",
+    "build",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "model_from_manifest",
+]
 
-MODELS: dict[str, Callable[..., Model]] = {"v1": mobilenet_v1, "mobilenet_v1": mobilenet_v1}
+MODELS: dict[str, Callable[..., Model]] = {
+    "v1": mobilenet_v1,
+    "v2": mobilenet_v2,
+    "v3-large": mobilenet_v3_large,
+    "v3-small": mobilenet_v3_small,
+    "mobilenet_v1": mobilenet_v1,
+    "mobilenet_v2": mobilenet_v2,
+    "mobilenet_v3_large": mobilenet_v3_large,
+    "mobilenet_v3_small": mobilenet_v3_small,
+}
 """Every name that :func:`build` takes, short and long."""
 
 

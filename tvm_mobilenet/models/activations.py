@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 LIMITS: dict[str, tuple[float, float]] = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 """Lowest and highest output of the activations that only clip."""
 
+STEEPEST: dict[str, float] = {
+    "none": 1.0,
+    "relu": 1.0,
+    "relu6": 1.0,
+    "hardsigmoid": 1 / 6,
+    "hardswish": 1.5,  # (2 x + 3) / 6 at x = 3
+}
+"""Largest slope of each activation: what it multiplies an error of its input by, at most."""
+
 
 def activate(
     values: NDArray[np.float64], activation: Activation, out: NDArray[Any] | None = None
@@ -43,6 +52,10 @@ def activate(
     """
     if activation == "none":
         return np.positive(values, out=out)
+    if activation in ("hardsigmoid", "hardswish"):
+        gate = np.clip(values + 3.0, 0.0, 6.0) / 6.0
+        factor = values if activation == "hardswish" else 1.0
+        return np.multiply(gate, factor, out=out)
     if activation not in LIMITS:
         raise InvalidModelError(f"unknown activation {activation!r}")
     low, high = LIMITS[activation]

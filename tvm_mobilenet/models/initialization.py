@@ -24,11 +24,14 @@ from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.spec import (
     INPUT,
+    Activation,
+    Add,
     Conv2d,
     Dense,
     GlobalAvgPool,
     Layer,
     Model,
+    Scale,
     Softmax,
 )
 
@@ -79,18 +82,27 @@ def initialize(model: Model, seed: int = 0) -> dict[str, NDArray[Any]]:
     moments = {INPUT: Moments(np.zeros(channels), np.full(channels, 1 / 3))}
     drawn: dict[str, Float64] = {}
     for layer in model.layers:
-        moments[layer.name] = _draw(layer, moments[layer.inputs[0]], rng, drawn)
+        moments[layer.name] = _draw(layer, [moments[name] for name in layer.inputs], rng, drawn)
     return {name: drawn[name].astype(np.float32) for name in model.parameters}
 
 
 def _draw(
-    layer: Layer, before: Moments, rng: np.random.Generator, drawn: dict[str, Float64]
+    layer: Layer, inputs: list[Moments], rng: np.random.Generator, drawn: dict[str, Float64]
 ) -> Moments:
     """Add the parameters of one layer to `drawn`; return the moments behind it."""
+    before = inputs[0]
     if isinstance(layer, Conv2d):
         return _draw_conv2d(layer, before, rng, drawn)
     if isinstance(layer, Dense):
         return _draw_dense(layer, before, rng, drawn)
+    if isinstance(layer, Add):
+        return Moments(before.mean + inputs[1].mean, before.variance + inputs[1].variance)
+    if isinstance(layer, Scale):
+        # From pixel to pixel a factor does not vary.
+        factor = inputs[1].mean
+        return Moments(before.mean * factor, before.variance * factor**2)
+    if isinstance(layer, GlobalAvgPool) and layer.keep_map:
+        return Moments(before.mean, np.zeros_like(before.variance))
     if isinstance(layer, (GlobalAvgPool, Softmax)):
         return before
     raise InvalidModelError(f"cannot initialise {type(layer).__name__} {layer.name!r}")
@@ -122,7 +134,7 @@ def _draw_conv2d(
         drawn[f"{layer.name}.bn.mean"] = mean
         drawn[f"{layer.name}.bn.variance"] = variance
         mean, variance = beta, gamma**2 * variance / (variance + layer.batch_norm)
-    return _activated(layer, Moments(mean, variance))
+    return _activated(layer.activation, Moments(mean, variance))
 
 
 def _draw_dense(
@@ -139,7 +151,7 @@ def _draw_dense(
         bias = rng.normal(0.0, 0.1, layer.out_features)
         drawn[f"{layer.name}.bias"] = bias
         mean = mean + bias
-    return Moments(mean, weight**2 @ before.variance)
+    return _activated(layer.activation, Moments(mean, weight**2 @ before.variance))
 
 
 def _through(weight: Float64, values: Float64) -> Float64:
@@ -148,13 +160,15 @@ def _through(weight: Float64, values: Float64) -> Float64:
     return per_group.ravel()
 
 
-def _activated(layer: Conv2d, before: Moments) -> Moments:
+def _activated(activation: Activation, before: Moments) -> Moments:
     """Return the moments behind the activation of normally distributed channels."""
+    if activation == "none":
+        return before
     steps = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
     normal = np.array([NormalDist().inv_cdf(float(step)) for step in steps])
     deviation = np.sqrt(before.variance)
     samples = before.mean[:, None] + deviation[:, None] * normal
-    after = activate(samples, layer.activation)
+    after = activate(samples, activation)
     return Moments(after.mean(axis=1), after.var(axis=1))
 
 

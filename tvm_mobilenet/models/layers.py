@@ -15,7 +15,10 @@ from typing import Literal
 from tvm_mobilenet.errors import InvalidModelError
 
 Shape = tuple[int, ...]
-Activation = Literal["none", "relu", "relu6"]
+Activation = Literal["none", "relu", "relu6", "hardswish", "hardsigmoid"]
+"""Hard sigmoid is min(max(x + 3, 0), 6) / 6, hard swish x times that (arXiv 1905.02244,
+section 5.2)."""
+
 ConvKind = Literal["depthwise", "pointwise", "full"]
 
 _STATISTICS = (".bn.mean", ".bn.variance")
@@ -75,11 +78,20 @@ class Layer(ABC):
         self._require(
             all(size > 0 for size in self.in_shape), f"has an empty input {self.in_shape}"
         )
+        wanted = len(self.in_shapes)
+        self._require(
+            len(self.inputs) == wanted, f"has {len(self.inputs)} inputs, and takes {wanted}"
+        )
 
     @property
     @abstractmethod
     def out_shape(self) -> Shape:
         """Shape of the output, NCHW or NC."""
+
+    @property
+    def in_shapes(self) -> tuple[Shape, ...]:
+        """Shapes of all inputs."""
+        return (self.in_shape,)
 
     @property
     def macs(self) -> int:
@@ -213,7 +225,15 @@ class Conv2d(Layer):
 
 @dataclass(frozen=True, slots=True)
 class GlobalAvgPool(Layer):
-    """Mean over the map: NCHW to NC."""
+    """Mean over the map: NCHW to NC.
+
+    Parameters
+    ----------
+    keep_map : bool
+        Whether the output is a map of one pixel, NC11, for convolutions to read.
+    """
+
+    keep_map: bool = False
 
     def __post_init__(self) -> None:
         Layer.__post_init__(self)
@@ -221,13 +241,13 @@ class GlobalAvgPool(Layer):
 
     @property
     def out_shape(self) -> Shape:
-        """(N, C)."""
-        return self.in_shape[:2]
+        """(N, C), or (N, C, 1, 1)."""
+        return (*self.in_shape[:2], 1, 1) if self.keep_map else self.in_shape[:2]
 
 
 @dataclass(frozen=True, slots=True)
 class Dense(Layer):
-    """Fully connected layer: (N, I) to (N, O).
+    """Fully connected layer, then activation: (N, I) to (N, O).
 
     Parameters
     ----------
@@ -235,10 +255,13 @@ class Dense(Layer):
         O.
     bias : bool
         Whether there is a ``<name>.bias``.
+    activation : Activation
+        Applied last.
     """
 
     out_features: int
     bias: bool = True
+    activation: Activation = "none"
 
     def __post_init__(self) -> None:
         Layer.__post_init__(self)
@@ -274,3 +297,40 @@ class Softmax(Layer):
     def out_shape(self) -> Shape:
         """(N, C)."""
         return self.in_shape
+
+
+@dataclass(frozen=True, slots=True)
+class Add(Layer):
+    """Sum of two maps of one shape: a residual connection (arXiv 1801.04381, section 3.3)."""
+
+    @property
+    def out_shape(self) -> Shape:
+        """Shape of either input."""
+        return self.in_shape
+
+    @property
+    def in_shapes(self) -> tuple[Shape, ...]:
+        """One shape, twice."""
+        return (self.in_shape, self.in_shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale(Layer):
+    """Map times one factor a channel: the end of squeeze-and-excite (arXiv 1709.01507).
+
+    Inputs are the map, NCHW, and the factors, NC11.
+    """
+
+    def __post_init__(self) -> None:
+        Layer.__post_init__(self)
+        self._require_rank(4)
+
+    @property
+    def out_shape(self) -> Shape:
+        """Shape of the map."""
+        return self.in_shape
+
+    @property
+    def in_shapes(self) -> tuple[Shape, ...]:
+        """NCHW, NC11."""
+        return (self.in_shape, (*self.in_shape[:2], 1, 1))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import operator
 from fractions import Fraction
-from typing import Any, Literal, SupportsIndex
 
 from tvm_mobilenet.errors import InvalidModelError
+from tvm_mobilenet.models.options import (
+    SMALLEST_RESOLUTION,
+    Padding,
+    check_padding,
+    exact,
+    whole,
+)
 from tvm_mobilenet.models.spec import (
     INPUT,
     Conv2d,
@@ -17,8 +22,6 @@ from tvm_mobilenet.models.spec import (
     Softmax,
     same_padding,
 )
-
-Padding = Literal["same", "symmetric"]
 
 BATCH_NORM_EPSILON = 1e-3
 """Of the authors' own code (tensorflow/models, slim); the paper does not say."""
@@ -38,11 +41,6 @@ BLOCKS = (
     (1024, 1),
 )
 """Output channels at alpha 1 and depthwise stride of the 13 separable blocks."""
-
-SMALLEST_RESOLUTION = 32
-"""The total stride: from here on every strided layer has a map to halve and the
-last one leaves at least a pixel that stands for a whole cell of the image. Below
-it, strided layers would see a single pixel among padding."""
 
 
 def mobilenet_v1(
@@ -84,12 +82,11 @@ def mobilenet_v1(
         If an option is of the wrong kind, out of range, or gives a fraction
         of a channel.
     """
-    width = _exact(alpha)
-    size = _whole("resolution", resolution, SMALLEST_RESOLUTION)
-    images = _whole("batch", batch, 1)
-    labels = _whole("classes", classes, 1)
-    if padding not in ("same", "symmetric"):
-        raise InvalidModelError(f"unknown padding {padding!r}", "use 'same' or 'symmetric'")
+    width = exact(alpha)
+    size = whole("resolution", resolution, SMALLEST_RESOLUTION)
+    images = whole("batch", batch, 1)
+    labels = whole("classes", classes, 1)
+    check_padding(padding)
 
     def conv(name: str, channels: int, taps: int, stride: int, groups: int = 1) -> Conv2d:
         shape = layers[-1].out_shape if layers else (images, 3, size, size)
@@ -135,19 +132,6 @@ def mobilenet_v1(
     )
 
 
-def _exact(alpha: Any) -> Fraction:
-    # Through the decimal text: 0.1 means a tenth, not the nearest binary fraction.
-    try:
-        width = Fraction(0) if isinstance(alpha, bool) else Fraction(str(alpha))
-    except (ValueError, ZeroDivisionError):
-        width = Fraction(0)
-    if width <= 0:
-        raise InvalidModelError(
-            f"alpha must be a positive number, not {alpha!r}", "use 0.25, 0.5, 0.75 or 1.0"
-        )
-    return width
-
-
 def _channels(width: Fraction, full_channels: int) -> int:
     channels = width * full_channels
     if channels.denominator != 1:
@@ -157,17 +141,3 @@ def _channels(width: Fraction, full_channels: int) -> int:
             "use a multiple of 1/32, such as 0.25, 0.5, 0.75 or 1.0",
         )
     return channels.numerator
-
-
-def _whole(option: str, value: SupportsIndex, smallest: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool):
-        raise InvalidModelError(f"{option} must be a whole number, not {value!r}")
-    if number < smallest:
-        raise InvalidModelError(
-            f"{option} must be at least {smallest}, not {number}", f"raise {option}"
-        )
-    return number

@@ -17,11 +17,25 @@ from numpy.typing import NDArray
 from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.models.activations import LIMITS
 from tvm_mobilenet.models.files import written_aside
-from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, GlobalAvgPool, Layer, Model, Softmax
+from tvm_mobilenet.models.spec import (
+    INPUT,
+    Activation,
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Model,
+    Scale,
+    Softmax,
+)
 from tvm_mobilenet.models.weights import validate
 
 if TYPE_CHECKING:
     import onnx
+
+_Stage = tuple[str, str, list[str], dict[str, Any]]
+"""Operator, name of the node, inputs beside the first, attributes."""
 
 OPSET = 17
 
@@ -109,6 +123,8 @@ def _nodes(layer: Layer, constants: dict[str, NDArray[Any]]) -> list[onnx.NodePr
 
     if isinstance(layer, Conv2d):
         return _conv2d_nodes(layer, constants)
+    if isinstance(layer, GlobalAvgPool) and layer.keep_map:
+        return [helper.make_node("GlobalAveragePool", layer.inputs, [layer.name], layer.name)]
     if isinstance(layer, GlobalAvgPool):
         pooled = f"{layer.name}.map"
         return [
@@ -116,18 +132,19 @@ def _nodes(layer: Layer, constants: dict[str, NDArray[Any]]) -> list[onnx.NodePr
             helper.make_node("Flatten", [pooled], [layer.name], f"{layer.name}.flatten", axis=1),
         ]
     if isinstance(layer, Dense):
-        inputs = [*layer.inputs, *layer.parameters]
-        return [helper.make_node("Gemm", inputs, [layer.name], layer.name, transB=1)]
+        product: _Stage = ("Gemm", layer.name, list(layer.parameters), {"transB": 1})
+        return _chained(layer, [product, *_activation(layer, layer.activation, constants)])
+    if isinstance(layer, Add | Scale):
+        operator = "Add" if isinstance(layer, Add) else "Mul"
+        return [helper.make_node(operator, layer.inputs, [layer.name], layer.name)]
     if isinstance(layer, Softmax):
         return [helper.make_node("Softmax", layer.inputs, [layer.name], layer.name, axis=1)]
     raise InvalidModelError(f"cannot export {type(layer).__name__} {layer.name!r} to ONNX")
 
 
 def _conv2d_nodes(layer: Conv2d, constants: dict[str, NDArray[Any]]) -> list[onnx.NodeProto]:
-    from onnx import helper
-
     name = layer.name
-    stages: list[tuple[str, str, list[str], dict[str, Any]]] = [
+    stages: list[_Stage] = [
         (
             "Conv",
             name,
@@ -143,18 +160,36 @@ def _conv2d_nodes(layer: Conv2d, constants: dict[str, NDArray[Any]]) -> list[onn
     if layer.batch_norm is not None:
         parts = [f"{name}.bn.{part}" for part in ("gamma", "beta", "mean", "variance")]
         stages.append(("BatchNormalization", f"{name}.bn", parts, {"epsilon": layer.batch_norm}))
-    if layer.activation == "relu":
-        stages.append(("Relu", f"{name}.relu", [], {}))
-    elif layer.activation != "none":
-        low, high = f"{layer.activation}.min", f"{layer.activation}.max"
-        limits = zip((low, high), LIMITS[layer.activation], strict=True)
-        constants.update({limit: np.array(value, np.float32) for limit, value in limits})
-        stages.append(("Clip", f"{name}.{layer.activation}", [low, high], {}))
+    return _chained(layer, [*stages, *_activation(layer, layer.activation, constants)])
+
+
+def _activation(
+    layer: Layer, activation: Activation, constants: dict[str, NDArray[Any]]
+) -> list[_Stage]:
+    """Return the node of an activation, if there is one."""
+    node = f"{layer.name}.{activation}"
+    if activation == "none":
+        return []
+    if activation == "relu":
+        return [("Relu", node, [], {})]
+    if activation == "hardswish":
+        return [("HardSwish", node, [], {})]
+    if activation == "hardsigmoid":
+        return [("HardSigmoid", node, [], {"alpha": 1 / 6, "beta": 0.5})]
+    low, high = f"{activation}.min", f"{activation}.max"
+    limits = zip((low, high), LIMITS[activation], strict=True)
+    constants.update({limit: np.array(value, np.float32) for limit, value in limits})
+    return [("Clip", node, [low, high], {})]
+
+
+def _chained(layer: Layer, stages: list[_Stage]) -> list[onnx.NodeProto]:
+    """Return a node for each stage, the first of which reads the layer's input."""
+    from onnx import helper
 
     nodes, source = [], layer.inputs[0]
     for number, (operator, node_name, constant_inputs, attributes) in enumerate(stages, start=1):
         # Only the last tensor of a layer bears its name.
-        target = name if number == len(stages) else f"{node_name}.out"
+        target = layer.name if number == len(stages) else f"{node_name}.out"
         nodes.append(
             helper.make_node(
                 operator, [source, *constant_inputs], [target], node_name, **attributes

@@ -17,11 +17,13 @@ from typing import Any
 from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.models.layers import (
     Activation,
+    Add,
     Conv2d,
     ConvKind,
     Dense,
     GlobalAvgPool,
     Layer,
+    Scale,
     Shape,
     Softmax,
     same_padding,
@@ -30,12 +32,14 @@ from tvm_mobilenet.models.layers import (
 __all__ = [
     "INPUT",
     "Activation",
+    "Add",
     "Conv2d",
     "ConvKind",
     "Dense",
     "GlobalAvgPool",
     "Layer",
     "Model",
+    "Scale",
     "SeparableSaving",
     "Shape",
     "Softmax",
@@ -108,11 +112,11 @@ class Model:
             missing = [name for name in layer.inputs if name not in shapes]
             if missing:
                 raise InvalidModelError(f"layer {layer.name!r} reads {missing}, not computed yet")
-            if shapes[layer.inputs[0]] != layer.in_shape:
-                raise InvalidModelError(
-                    f"layer {layer.name!r} takes {layer.in_shape}, but {layer.inputs[0]!r} "
-                    f"gives {shapes[layer.inputs[0]]}"
-                )
+            for name, shape in zip(layer.inputs, layer.in_shapes, strict=True):
+                if shapes[name] != shape:
+                    raise InvalidModelError(
+                        f"layer {layer.name!r} takes {shape}, but {name!r} gives {shapes[name]}"
+                    )
             shapes[layer.name] = layer.out_shape
 
     @property

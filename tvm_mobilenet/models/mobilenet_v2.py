@@ -1,0 +1,95 @@
+"""MobileNet V2 (Sandler et al., 2018, arXiv 1801.04381, Table 2) as data."""
+
+from __future__ import annotations
+
+from tvm_mobilenet.models.inverted_residual import Block, Growing
+from tvm_mobilenet.models.options import (
+    SMALLEST_RESOLUTION,
+    Padding,
+    check_padding,
+    divisible,
+    exact,
+    whole,
+)
+from tvm_mobilenet.models.spec import Model
+
+BATCH_NORM_EPSILON = 1e-5
+"""Of torchvision, whose weights are the ones at hand; the paper does not say."""
+
+FIRST_CHANNELS, LAST_CHANNELS = 32, 1280
+
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+"""Expansion t, channels c, repetitions n, stride s of the first of them."""
+
+
+def mobilenet_v2(
+    alpha: float = 1.0,
+    resolution: int = 224,
+    classes: int = 1000,
+    batch: int = 1,
+    padding: Padding = "symmetric",
+) -> Model:
+    """Describe MobileNet V2.
+
+    Parameters
+    ----------
+    alpha : float
+        Width multiplier; channels are rounded to multiples of 8. The last pointwise
+        layer never gets narrower than 1280 (section 5 of the paper).
+    resolution, classes, batch, padding
+        As for :func:`tvm_mobilenet.models.mobilenet_v1`; padding as PyTorch does by
+        default, whose weights are the published ones.
+
+    Returns
+    -------
+    Model
+        Input (batch, 3, resolution, resolution) NCHW, output (batch, classes)
+        probabilities; layers ``conv1``, ``block1.dw``, ``block1.project``,
+        ``block2.expand``, …, ``block3.add``, …, ``last``, ``pool``, ``classifier``,
+        ``softmax``.
+
+    Raises
+    ------
+    InvalidModelError
+        If an option is of the wrong kind or out of range.
+    """
+    width = exact(alpha)
+    size = whole("resolution", resolution, SMALLEST_RESOLUTION)
+    images = whole("batch", batch, 1)
+    labels = whole("classes", classes, 1)
+    check_padding(padding)
+
+    input_shape = (images, 3, size, size)
+    net = Growing(input_shape, padding, BATCH_NORM_EPSILON)
+    channels = divisible(width * FIRST_CHANNELS)
+    net.conv("conv1", channels, 3, 2, "relu6")
+    number = 0
+    for expansion, full_channels, count, stride in STAGES:
+        for position in range(count):
+            number += 1
+            wide, channels = channels * expansion, divisible(width * full_channels)
+            first = stride if position == 0 else 1
+            net.block(f"block{number}", Block(wide, channels, 3, first, "relu6"))
+    net.conv("last", divisible(max(width, exact(1)) * LAST_CHANNELS), 1, 1, "relu6")
+    net.head(labels)
+    return Model(
+        name="mobilenet_v2",
+        title=f"MobileNet V2 {float(width)}/{size}",
+        options={
+            "alpha": float(width),
+            "resolution": size,
+            "classes": labels,
+            "batch": images,
+            "padding": padding,
+        },
+        input_shape=input_shape,
+        layers=tuple(net.layers),
+    )

@@ -1,0 +1,72 @@
+"""What the families' functions take: options checked, channel counts rounded."""
+
+from __future__ import annotations
+
+import operator
+from fractions import Fraction
+from typing import Any, Literal, SupportsIndex
+
+from tvm_mobilenet.errors import InvalidModelError
+
+Padding = Literal["same", "symmetric"]
+
+SMALLEST_RESOLUTION = 32
+"""The total stride: from here on every strided layer has a map to halve and the
+last one leaves at least a pixel that stands for a whole cell of the image. Below
+it, strided layers would see a single pixel among padding."""
+
+
+def exact(alpha: Any) -> Fraction:
+    """Return a width multiplier as the fraction that its decimal text means.
+
+    Raises
+    ------
+    InvalidModelError
+        If it is no positive number.
+    """
+    # Through the decimal text: 0.1 means a tenth, not the nearest binary fraction.
+    try:
+        width = Fraction(0) if isinstance(alpha, bool) else Fraction(str(alpha))
+    except (ValueError, ZeroDivisionError):
+        width = Fraction(0)
+    if width <= 0:
+        raise InvalidModelError(
+            f"alpha must be a positive number, not {alpha!r}", "use 0.25, 0.5, 0.75 or 1.0"
+        )
+    return width
+
+
+def divisible(channels: Fraction, divisor: int = 8) -> int:
+    """Round a channel count to a multiple of `divisor`, down by a tenth at most.
+
+    As the authors do (tensorflow/models, slim, ``_make_divisible``) and torchvision.
+    """
+    rounded = max(divisor, int(channels + Fraction(divisor, 2)) // divisor * divisor)
+    return rounded + divisor if rounded < Fraction(9, 10) * channels else rounded
+
+
+def whole(option: str, value: SupportsIndex, smallest: int) -> int:
+    """Return an option as an int.
+
+    Raises
+    ------
+    InvalidModelError
+        If it is no whole number, or below `smallest`.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise InvalidModelError(f"{option} must be a whole number, not {value!r}")
+    if number < smallest:
+        raise InvalidModelError(
+            f"{option} must be at least {smallest}, not {number}", f"raise {option}"
+        )
+    return number
+
+
+def check_padding(padding: str) -> None:
+    """Raise InvalidModelError if nobody pads like that."""
+    if padding not in ("same", "symmetric"):
+        raise InvalidModelError(f"unknown padding {padding!r}", "use 'same' or 'symmetric'")
