@@ -7,14 +7,15 @@ would answer::
     pixels = knobs.choice("pixels", range(1, 15), default=7)
 
 :class:`Knobs` answers by the rule or from a tuning record; :class:`SeededKnobs`
-answers at random, so that a test can show that every answer is right.
+answers at random, and :class:`WishedKnobs` as near to a wish as the schedule allows:
+what tests and the tuner explore a schedule with.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tvm_mobilenet.errors import TvmMobilenetError
 
@@ -104,3 +105,27 @@ class SeededKnobs(Knobs):
 
     def _answer(self, name: str, options: Sequence[T], default: T) -> T:
         return self._random.choice(list(options))
+
+
+class WishedKnobs(Knobs):
+    """Answers as wished where that is allowed: the nearest number, else the rule's answer.
+
+    What a knob may be depends on the answers before it, so that a wish made of two
+    answered sets need not be allowed as it is.
+
+    Parameters
+    ----------
+    wishes : mapping of str to int or str
+    """
+
+    def __init__(self, wishes: Mapping[str, int | str]) -> None:
+        super().__init__()
+        self.source = "wish"
+        self._wishes = dict(wishes)
+
+    def _answer(self, name: str, options: Sequence[T], default: T) -> T:
+        wish: Any = self._wishes.get(name, default)
+        if wish in options:
+            return wish  # type: ignore[no-any-return]
+        apart = {abs(o - wish): o for o in options if isinstance(wish, int) and isinstance(o, int)}
+        return apart[min(apart)] if apart else default

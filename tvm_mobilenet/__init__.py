@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         explain,
         load,
         profile,
+        tune,
         verify,
     )
     from tvm_mobilenet.bench.report import BenchReport
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.report import CompileReport
     from tvm_mobilenet.runtime import Module
     from tvm_mobilenet.target import TargetSpec
+    from tvm_mobilenet.tuning.report import TuningReport
     from tvm_mobilenet.verify import VerifyReport
 
 __version__ = "0.1.0"
@@ -52,6 +54,7 @@ __all__ = [
     "Module",
     "ProfileReport",
     "TargetSpec",
+    "TuningReport",
     "TvmMobilenetError",
     "VerifyReport",
     "__version__",
@@ -66,6 +69,7 @@ __all__ = [
     "mobilenet_v3_small",
     "open_device",
     "profile",
+    "tune",
     "verify",
 ]
 
@@ -79,6 +83,7 @@ _HOMES = {
     "Module": "runtime",
     "ProfileReport": "profile.report",
     "TargetSpec": "target",
+    "TuningReport": "tuning.report",
     "TvmMobilenetError": "errors",
     "VerifyReport": "verify",
     "bench": "api",
@@ -92,6 +97,7 @@ _HOMES = {
     "mobilenet_v3_small": "models",
     "open_device": "device",
     "profile": "api",
+    "tune": "api",
     "verify": "api",
 }
 

@@ -1,4 +1,4 @@
-"""The package as functions: compile, explain, load, verify, bench, profile.
+"""The package as functions: compile, tune, explain, load, verify, bench, profile.
 
 The command line calls these.
 """
@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from tvm_mobilenet.errors import (
     InputError,
     MissingRecordsError,
     RecordsWarning,
+    TuningError,
 )
 from tvm_mobilenet.report import CompileReport, report_of
 from tvm_mobilenet.target import TargetSpec, parse
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.models.spec import Layer, Model
     from tvm_mobilenet.profile.report import ProfileReport
     from tvm_mobilenet.runtime import Module
+    from tvm_mobilenet.tuning.report import Status, TuningReport
     from tvm_mobilenet.tuning.store import RecordsLike
     from tvm_mobilenet.verify import VerifyReport
 
@@ -51,6 +53,7 @@ __all__ = [
     "explain",
     "load",
     "profile",
+    "tune",
     "verify",
 ]
 
@@ -248,6 +251,87 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         manifest["verification"] = checked.to_dict()
         compiled.manifest = write_manifest(compiled.path, manifest)
     return compiled
+
+
+def tune(
+    model: Model | str,
+    *,
+    trials: int,
+    target: str | TargetSpec = "native",
+    log_dir: str | os.PathLike[str] = "tuning",
+    tuner: str = "template",
+    device: str = "local",
+    fusion: Fusion = "auto",
+    records: RecordsLike = None,
+    progress: Callable[[Status], object] = lambda _: None,
+    **settings: Any,
+) -> TuningReport:
+    """Search the knobs of every kernel that compiling would call, and keep the best.
+
+    What was measured is remembered, so that the same call continues where another
+    ended, however it ended. ``compile(..., records=log_dir)`` uses the result.
+
+    Parameters
+    ----------
+    model : Model or str
+    trials : int
+        Candidates to try, those of earlier runs included, shared out by what each kernel
+        costs the network; 0 keeps the best of what was tried.
+    target : str or TargetSpec
+        As for :func:`compile`; of this machine. Its cores are the threads.
+    log_dir : path-like
+        Folder of the history and the records; made if it is not there.
+    tuner : {"template"}
+        The knobs of our own schedules.
+    device : {"local"}
+        Who measures.
+    fusion : {"auto", "all", "none"}
+        As for :func:`compile`: which kernels there are.
+    records : path-like or False, optional
+        As for :func:`compile`; of these, only what they say about fusion.
+    progress : callable
+        Told a :class:`~tvm_mobilenet.tuning.report.Status` after every trial.
+    **settings
+        ``cool_down``, ``build_limit``, ``measure_limit``, ``seed``: see
+        :class:`tvm_mobilenet.tuning.task.Settings`.
+
+    Returns
+    -------
+    TuningReport
+
+    Raises
+    ------
+    UnknownModelError, InvalidModelError, TargetError
+        What was asked for makes no sense.
+    TuningError
+        Nothing here measures for the target, or nothing builds.
+    RecordsError, RecordsBusyError, OutputError
+        The folder cannot be read, is being written by somebody else, or takes nothing.
+    """
+    from tvm_mobilenet.models import build as build_model
+    from tvm_mobilenet.target import validate_with_llvm
+    from tvm_mobilenet.tuning.store import records_for
+    from tvm_mobilenet.tuning.task import Settings
+    from tvm_mobilenet.tuning.tune import tune as run
+
+    model = build_model(model) if isinstance(model, str) else model
+    spec = target if isinstance(target, TargetSpec) else parse(target)
+    if tuner != "template":
+        raise TuningError(f"there is no tuner {tuner!r}", "choose template")
+    if device != "local":
+        raise TuningError(f"there is no tuning on {device!r} yet", "tune on that machine: local")
+    if trials < 0:
+        raise TuningError(f"{trials} trials asked for", "give their number, 0 or more")
+    validate_with_llvm(spec)
+    return run(
+        model,
+        spec,
+        Path(log_dir),
+        Settings(trials, **settings),
+        fusion=fusion,
+        found=records_for(spec, records),
+        tell=progress,
+    )
 
 
 def explain(

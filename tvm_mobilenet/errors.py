@@ -103,6 +103,10 @@ class MissingRecordsError(RecordsError):
     """Kernels without a tuning record, where records were required."""
 
 
+class TuningError(TvmMobilenetError):
+    """A tuning run that cannot begin or go on: nothing to tune, nothing that measures."""
+
+
 class RecordsWarning(UserWarning):
     """A tuning record that was found and not used: damaged, not verified, or not fitting."""
 

@@ -291,7 +291,7 @@ def _row(
     alone = reference.relative_error(got, want)
     passed = alone <= tolerance
     if not passed and math.isfinite(alone):
-        bound = (_in_halves if in_halves else _guaranteed)(layers, weights, values)
+        bound = (strassen_bound if in_halves else guaranteed_bound)(layers, weights, values)
         if bound is not None and bool(np.all(np.abs(got - want) <= bound)):
             tolerance = float(np.linalg.norm(bound) / np.linalg.norm(want))
             passed = True
@@ -327,7 +327,7 @@ def _tolerance(layer: Layer, before: float, inputs: Iterable[NDArray[Any]]) -> f
     return own + before
 
 
-def _guaranteed(
+def guaranteed_bound(
     layers: tuple[Layer, ...], weights: Weights, values: Mapping[str, NDArray[Any]]
 ) -> Float64 | None:
     """Bound the error of every element of the last of `layers`, or None if none is known.
@@ -364,7 +364,7 @@ def _guaranteed(
     return errors[layers[-1].name]
 
 
-def _in_halves(
+def strassen_bound(
     layers: tuple[Layer, ...], weights: Weights, values: Mapping[str, NDArray[Any]]
 ) -> Float64:
     """Bound the error of a layer computed by one level of Strassen-Winograd.

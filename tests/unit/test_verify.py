@@ -14,7 +14,7 @@ from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, Model, Softmax
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.runtime.module import Trace
-from tvm_mobilenet.verify import _guaranteed, sample_input, verify
+from tvm_mobilenet.verify import guaranteed_bound, sample_input, verify
 
 MODEL = mobilenet_v1(alpha=0.25, resolution=32, classes=10)
 WEIGHTS = initialize(MODEL, seed=3)
@@ -196,7 +196,7 @@ def test_the_guaranteed_bound_holds_for_float32_and_is_not_vacuous() -> None:
     }
     x = rng.standard_normal((1, 64, 5, 5)).astype(np.float32)
     values = {INPUT: x, "c": reference.run(model, weights, x)}
-    bound = _guaranteed((conv,), weights, values)
+    bound = guaranteed_bound((conv,), weights, values)
     scale = weights["c.bn.gamma"] / np.sqrt(weights["c.bn.variance"] + np.float32(1e-3))
     y = weights["c.weight"][:, :, 0, 0] @ x.reshape(64, 25)
     y = (y - weights["c.bn.mean"][:, None]) * scale[:, None] + weights["c.bn.beta"][:, None]
@@ -207,7 +207,7 @@ def test_the_guaranteed_bound_holds_for_float32_and_is_not_vacuous() -> None:
     softmax = Softmax("s", (INPUT,), (1, 10))
     logits = rng.standard_normal((1, 10)) * 10
     p = reference.run_layer(softmax, {}, logits)
-    bound = _guaranteed((softmax,), {}, {INPUT: logits, "s": p})
+    bound = guaranteed_bound((softmax,), {}, {INPUT: logits, "s": p})
     assert (np.abs(reference.run_layer(softmax, {}, logits.astype(np.float32)) - p) <= bound).all()
     assert (bound < 1e-4 * p).all()
 

@@ -131,6 +131,7 @@ def top(
       tvm-mobilenet models                         which networks, how large
       tvm-mobilenet targets                        which processors
       tvm-mobilenet explain v1 --target rpi4       what would be chosen there, and why
+      tvm-mobilenet tune v1 --trials 500           faster knobs for this processor
       tvm-mobilenet device check ssh://USER@HOST   what a board is
       tvm-mobilenet COMMAND --help                 options and examples
     """
@@ -204,6 +205,68 @@ def compile_command(
         require_records=require_records,
         strassen=strassen,
         dump_ir=dump_ir,
+    )
+
+
+@app.command()
+def tune(
+    model: ModelName,
+    trials: Annotated[
+        int,
+        typer.Option(help="Candidates to try in all, earlier runs included.", min=0, metavar="N"),
+    ],
+    alpha: Alpha = None,
+    resolution: Resolution = None,
+    classes: Classes = None,
+    batch: Batch = None,
+    padding: Paddings = None,
+    target: Target = "native",
+    mcpu: Mcpu = None,
+    mattr: Mattr = None,
+    cores: Cores = None,
+    fusion: Fusions = Fusion.auto,
+    tuner: Annotated[
+        str, typer.Option(help="template: the knobs of our own schedules.", metavar="NAME")
+    ] = "template",
+    log_dir: Annotated[
+        Path, typer.Option(help="Folder of the history and the records.", metavar="DIR")
+    ] = Path("tuning"),
+    device: Annotated[str, typer.Option(help="Who measures: local.", metavar="DEVICE")] = "local",
+    cool_down: Annotated[
+        float, typer.Option(help="Seconds of rest before each measurement.", min=0)
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of what is tried.", min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Search faster knobs for every kernel, on the machine itself.
+
+    Candidates are built and run in processes that may crash or hang. Each is compared
+    with the NumPy reference; the fastest of each kernel meets the rule's knobs in turns
+    before its record is kept. Whatever ends a run, the same command continues it;
+    --trials 0 only keeps the best of what was tried.
+
+    \b
+    Examples:
+      tvm-mobilenet tune v1 --trials 500
+      tvm-mobilenet tune v1 --trials 500 --cores 1 --log-dir mylogs
+      tvm-mobilenet compile v1 --records mylogs --cores 1 -o mobilenet.so
+    """
+    from tvm_mobilenet.cli.describing import model_options
+    from tvm_mobilenet.cli.making import target_of
+    from tvm_mobilenet.cli.tuner import tune_model
+
+    tune_model(
+        model,
+        model_options(alpha, resolution, classes, batch, padding and padding.value),
+        as_json,
+        trials=trials,
+        target=target_of(target, mcpu, mattr, cores),
+        log_dir=log_dir,
+        tuner=tuner,
+        device=device,
+        fusion=fusion.value,
+        cool_down=cool_down,
+        seed=seed,
     )
 
 

@@ -33,7 +33,12 @@ from tvm_mobilenet.graph.strassen import Gain, choose_strassen
 from tvm_mobilenet.target import TargetSpec
 
 
-def block_layout(mod: Any, target: TargetSpec, gains: dict[str, Gain] | None = None) -> Any:
+def block_layout(
+    mod: Any,
+    target: TargetSpec,
+    gains: dict[str, Gain] | None = None,
+    works: dict[str, Workload] | None = None,
+) -> Any:
     """Lower every composite function to a call of a kernel on blocked maps.
 
     before: ``y = fused(x)``, x and y in NCHW (NC behind the pool)
@@ -49,6 +54,8 @@ def block_layout(mod: Any, target: TargetSpec, gains: dict[str, Gain] | None = N
     gains : dict of str to Gain, optional
         Where there is one, pointwise layers may take Strassen's products: it receives
         what was decided, by the name of the variable that the layer computes.
+    works : dict of str to Workload, optional
+        Receives what each kernel computes, by its key.
 
     Returns
     -------
@@ -59,6 +66,8 @@ def block_layout(mod: Any, target: TargetSpec, gains: dict[str, Gain] | None = N
     for gv, func in mod.functions.items():
         if isinstance(func, relax.Function) and COMPOSITE not in (func.attrs or {}):
             lowering.builder_.update_func(gv, lowering.visit_expr(func))
+    if works is not None:
+        works.update(lowering.works)
     return relax.transform.DeadCodeElimination()(lowering.builder_.get())
 
 
@@ -113,6 +122,7 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
         self._target = target
         self._blocked: dict[Any, tuple[tuple[int, ...], int]] = {}  # plain shape, block
         self._kernels: dict[str, Any] = {}
+        self.works: dict[str, Workload] = {}
 
     def visit_var_binding_(self, binding: Any) -> None:
         call = binding.value
@@ -183,6 +193,7 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
 
     def _kernel(self, work: Workload) -> Any:
         if work.key not in self._kernels:
+            self.works[work.key] = work
             opaque = prim_func(work).with_attr("op_pattern", 8)  # TVM's FuseOps keeps out
             self._kernels[work.key] = self.builder_.add_func(opaque, work.key)
         return self._kernels[work.key]

@@ -12,6 +12,7 @@ import tvm
 from numpy.typing import NDArray
 from tvm import relax
 
+from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import OutputError
 from tvm_mobilenet.graph.block_layout import block_layout
 from tvm_mobilenet.graph.build import ENTRY, build
@@ -49,6 +50,8 @@ class Lowered:
         variable that the last of them computes.
     gains : dict of str to Gain
         What was decided about Strassen's products, likewise; empty unless asked for.
+    works : dict of str to Workload
+        What each kernel of ours computes, by its name.
     """
 
     mod: Any
@@ -56,6 +59,7 @@ class Lowered:
     calls: list[KernelCall]
     fusions: dict[str, Choice]
     gains: dict[str, Gain]
+    works: dict[str, Workload]
 
 
 def lower(
@@ -99,6 +103,7 @@ def lower(
     tvm_target = tvm.target.Target(target.tvm_dict())
     fusions: dict[str, Choice] = {}
     gains: dict[str, Gain] = {}
+    works: dict[str, Workload] = {}
 
     def fuse(mod: Any) -> Any:
         mod, choices = fuse_blocks(mod, target, fusion, fusion_for, strassen=strassen)
@@ -109,7 +114,7 @@ def lower(
         ("fold_batch_norm", fold_batch_norm),
         ("fuse_epilogue", fuse_epilogue),
         ("fuse_blocks", fuse),
-        ("block_layout", lambda mod: block_layout(mod, target, gains if strassen else None)),
+        ("block_layout", lambda mod: block_layout(mod, target, gains if strassen else None, works)),
         ("pack_weights", pack_weights),
         ("legalize_rest", lambda mod: _legalize_rest(mod, tvm_target)),
     ]
@@ -120,7 +125,7 @@ def lower(
         _dump(mod, dump_ir, number, name)
     mod, kernels = schedule_kernels(mod, target, knobs_for)
     _dump(mod, dump_ir, len(phases) + 1, "schedule_kernels")
-    return Lowered(mod, kernels, calls_in_order(mod, ENTRY), fusions, gains)
+    return Lowered(mod, kernels, calls_in_order(mod, ENTRY), fusions, gains, works)
 
 
 def _legalize_rest(mod: Any, target: Any) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Protocol
 
 from tvm_mobilenet.errors import OutputError, RecordsBusyError, RecordsError
 from tvm_mobilenet.models.files import written_aside
@@ -70,6 +71,25 @@ class Log:
     foreign: tuple[bytes, ...]
 
 
+def numbered(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file that are not empty, numbered from 1; none without a file.
+
+    Raises
+    ------
+    RecordsError
+        It is there and cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RecordsError(f"cannot read {path}: {error.strerror}", "name another folder") from None
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line.strip():
+            yield number, line
+
+
 def read(path: Path) -> Log:
     """Read a file of records; none if there is no such file.
 
@@ -82,18 +102,10 @@ def read(path: Path) -> Log:
     RecordsError
         It is there and cannot be read.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return Log((), (), ())
-    except OSError as error:
-        raise RecordsError(f"cannot read {path}: {error.strerror}", "name another folder") from None
     records: list[Record] = []
     damaged: list[Damage] = []
     foreign: list[bytes] = []
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if not line.strip():
-            continue
+    for number, line in numbered(path):
         try:
             records.append(Record.from_line(line))
         except RecordsError as error:
@@ -105,8 +117,16 @@ def read(path: Path) -> Log:
     return Log(tuple(records), tuple(damaged), tuple(foreign))
 
 
-def append(path: Path, record: Record) -> None:
-    """Add a record at the end of a file, on the disk when this returns.
+class Line(Protocol):
+    """What a line of a log can be made of."""
+
+    def to_line(self) -> bytes:
+        """Return ASCII without a line break."""
+        ...
+
+
+def append(path: Path, record: Line) -> None:
+    """Add a line at the end of a file, on the disk when this returns.
 
     Whoever writes holds the folder's lock (:func:`writing`). A writer that dies leaves
     at most a torn last line, and the next one starts on a line of its own.
@@ -115,7 +135,7 @@ def append(path: Path, record: Record) -> None:
     ----------
     path : Path
         Made, with its folder, if it is not there.
-    record : Record
+    record : Record or Trial
 
     Raises
     ------

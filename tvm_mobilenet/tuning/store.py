@@ -13,13 +13,15 @@ from typing import Literal
 from tvm_mobilenet.errors import RecordsError
 from tvm_mobilenet.graph.fusion import Choice
 from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.tuning.log import Log, append, read, rewrite, writing
+from tvm_mobilenet.tuning.log import Line, Log, append, read, rewrite, writing
 from tvm_mobilenet.tuning.records import Record, target_key
 
 RecordsLike = str | os.PathLike[str] | Literal[False] | None
 """Whose records compile asks: a folder's, nobody's, or (None) those of the package."""
 
-_HISTORY = "history.jsonl"
+HISTORY = "history.jsonl"
+"""What was tried, for the tuner; compile does not read it."""
+
 _FUSION = "fusion"
 
 
@@ -137,22 +139,25 @@ class Writer:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def append(self, record: Record) -> None:
-        """Add a record to the history, on the disk when this returns.
+    def append(self, line: Line) -> None:
+        """Add a line to the history, on the disk when this returns.
 
         Raises
         ------
         OutputError
         """
-        append(self._root / _HISTORY, record)
+        append(self._root / HISTORY, line)
 
-    def keep(self, record: Record) -> bool:
+    def keep(self, record: Record, instead: bool = False) -> bool:
         """Put a record among the best, if it is: what compile will use.
 
         Parameters
         ----------
         record : Record
             Of a kernel, kept if it is the fastest yet; of a fusion, always.
+        instead : bool
+            Whether it replaces what is there even if that claims to be faster: it was
+            measured against that.
 
         Returns
         -------
@@ -173,8 +178,10 @@ class Writer:
         path = self._root / record.target / f"{name}.jsonl"
         log = read(path)
         best: dict[object, Record] = {}
-        for known in (*log.records, record):
+        for known in log.records:
             best[known.identity] = _better(best.get(known.identity), known)
+        new = record if instead else _better(best.get(record.identity), record)
+        best[record.identity] = new
         if best[record.identity] is not record:
             return False
         rewrite(path, (best[i] for i in sorted(best, key=str)), log.foreign)

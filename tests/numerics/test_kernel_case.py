@@ -1,0 +1,68 @@
+"""Data and answers for single kernels, made in the package, against the kernels themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from kernels import compiled
+
+from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.errors import VerificationError
+from tvm_mobilenet.graph.pipeline import lower
+from tvm_mobilenet.kernel_case import KernelCase, kernel_case, layers_of
+from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.target import host
+
+MODEL = mobilenet_v1(alpha=0.75, resolution=64, classes=30)
+
+
+def works(**options: Any) -> dict[str, Workload]:
+    return lower(MODEL, initialize(MODEL, 0), host(), lambda _: None, **options).works
+
+
+def run(case: KernelCase, kernel: Any) -> Any:
+    import tvm
+
+    out = tvm.runtime.tensor(np.full(case.want.shape, np.nan, np.float32))
+    kernel(*map(tvm.runtime.tensor, case.inputs), out)
+    return out.numpy()
+
+
+@pytest.mark.parametrize(
+    "options", [{"fusion": "none"}, {"fusion": "all"}, {"fusion": "none", "strassen": True}]
+)
+def test_every_kernel_of_a_network_passes_its_own_case(options: dict[str, Any]) -> None:
+    found = works(**options)
+    kernels = compiled(list(found.values()), host()).jit()
+    operators = {work.operator for work in found.values()}
+    assert operators >= ({"tail", "separable"} if options["fusion"] == "all" else {"dense", "pool"})
+    for key, work in found.items():
+        case = kernel_case(work, seed=1)
+        got = run(case, kernels[key])
+        assert case.error(got) < 1e-4
+        # An element that is off by more than rounding, and one that nobody wrote.
+        at = np.unravel_index(int(np.argmax(np.abs(case.want))), case.want.shape)
+        off = got.copy()
+        off[at] += np.float32(2 * case.bound[at] + 1e-6 * abs(case.want[at]))
+        with pytest.raises(VerificationError, match=r"1 of .* elements are wrong"):
+            case.error(off)
+        off[at] = np.nan
+        with pytest.raises(VerificationError, match=r"1 of .* nan instead of"):
+            case.error(off)
+
+
+def test_other_seeds_are_other_data() -> None:
+    work = next(iter(works(fusion="none").values()))
+    one, other = kernel_case(work, 0), kernel_case(work, 1)
+    assert not np.array_equal(one.inputs[0], other.inputs[0])
+    assert np.array_equal(one.inputs[0], kernel_case(work, 0).inputs[0])
+
+
+def test_macs_of_the_layers_are_those_of_the_workload() -> None:
+    for options in ({"fusion": "none"}, {"fusion": "all"}):
+        for work in works(**options).values():
+            if work.operator not in ("pool", "softmax", "tail"):
+                assert sum(layer.macs for layer in layers_of(work)) == work.macs

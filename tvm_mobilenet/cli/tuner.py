@@ -1,0 +1,135 @@
+"""``tune``: a live table on a terminal, lines elsewhere, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from tvm_mobilenet.cli.making import warnings_told
+from tvm_mobilenet.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.tuning.report import Status, TuningReport
+
+_EVERY_S = 5.0
+"""Between two lines, where the output is no terminal."""
+
+
+def tune_model(name: str, options: dict[str, Any], as_json: bool, **settings: Any) -> None:
+    """Tune, showing how it goes, and print what was kept."""
+    from tvm_mobilenet import api
+    from tvm_mobilenet.models import build
+
+    model = build(name, **options)
+    try:
+        with warnings_told(), watched(model.title) as progress:
+            report = api.tune(model, progress=progress, **settings)
+    except KeyboardInterrupt:
+        print(
+            "stopped; nothing that was finished is lost. The same command goes on, and with "
+            "--trials 0 it only keeps the best so far",
+            file=sys.stderr,
+        )
+        raise
+    for problem in report.problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _print_report(report)
+
+
+@contextlib.contextmanager
+def watched(title: str) -> Iterator[Callable[[Status], None]]:
+    """Show each Status: a table that stays in its place, or a line now and then."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+        yield lambda status: live.update(_table(title, status))
+
+
+def _lines() -> Callable[[Status], None]:
+    last = float("-inf")
+
+    def tell(status: Status) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _EVERY_S or status.trials >= status.budget:
+            last = time.monotonic()
+            facts = ", ".join(f"{name} {value}" for name, value in _facts(status).items())
+            print(facts, file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _table(title: str, status: Status) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"tuning {title}", show_header=False)
+    for name, value in (*_facts(status).items(), ("now", status.workload)):
+        table.add_row(Text(name), Text(value))
+    return table
+
+
+def _facts(status: Status) -> dict[str, str]:
+    """Return what there is to say, by name."""
+    minutes, seconds = divmod(round(status.left_s), 60)
+    facts = {
+        "trials": f"{status.trials} of {status.budget}",
+        "a second": f"{status.rate:.2f}",
+        "time left": f"{minutes}:{seconds:02d}",
+    }
+    if status.start_s:
+        facts["kernels"] = (
+            f"{status.now_s * 1e3:.3f} ms (rule {status.start_s * 1e3:.3f}, "
+            f"bound {status.bound_s * 1e3:.3f})"
+        )
+    facts["failed"] = failures(status)
+    facts["building and measuring"] = f"{status.busy:.0%}"
+    return facts
+
+
+def failures(status: Status) -> str:
+    """Return failures by kind."""
+    kinds = [f"{count} {kind}" for kind, count in sorted(status.failures.items())]
+    return " ".join(kinds) or "none"
+
+
+def _print_report(report: TuningReport) -> None:
+    columns = ["kernel", ">calls", ">trials", ">rule us", ">kept us", ">gain", "kept", "~knobs"]
+    rows = [
+        [
+            row.workload,
+            row.calls,
+            row.trials,
+            _microseconds(row.rule_s),
+            _microseconds(row.best_s),
+            f"{row.gain:.1%}",
+            "rule" if row.is_rule else "tuned",
+            " ".join(f"{knob}={value}" for knob, value in row.knobs.items()),
+        ]
+        for row in report.rows
+    ]
+    status = report.status
+    threads = "1 thread" if report.threads == 1 else f"{report.threads} threads"
+    gain = 1 - report.best_s / report.rule_s if report.rule_s else 0.0
+    footer = [
+        f"kernels alone: {report.best_s * 1e3:.3f} ms, by rule {report.rule_s * 1e3:.3f} "
+        f"({gain:.1%} less), bound {status.bound_s * 1e3:.3f}",
+        f"{status.trials} trials, {status.fresh} of them now in {status.seconds:.0f} s: "
+        f"{status.building_s:.0f} s building, {status.measuring_s:.0f} s measuring, "
+        f"together {status.busy:.0%}; failed: {failures(status)}",
+        f"records: {report.folder}/{report.target}; use them with --records {report.folder}",
+    ]
+    print_table(f"{report.title} for {report.target}, {threads}", columns, rows, "\n".join(footer))
+
+
+def _microseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1e6:.2f}"

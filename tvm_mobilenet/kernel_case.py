@@ -1,0 +1,222 @@
+"""One kernel by itself: data for it, and what it must compute from them.
+
+Layouts are packed here by NumPy, from the definitions in ``compute/`` and not by the
+graph's own packing, so that an error in one does not hide in the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet import reference
+from tvm_mobilenet.compute.workload import Operator, Workload
+from tvm_mobilenet.errors import VerificationError
+from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, GlobalAvgPool, Layer, Softmax
+from tvm_mobilenet.verify import guaranteed_bound, strassen_bound
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+_DEVIATION = 3.0
+"""Of the sums, so that ReLU6 meets both of its ends."""
+
+_PLAIN: frozenset[Operator] = frozenset({"dense", "tail", "softmax"})
+"""Operators whose output is (N, C)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCase:
+    """What a kernel is called with, and what it must answer.
+
+    Attributes
+    ----------
+    inputs : tuple of ndarray
+        float32, as the operator's definition lists them, without the output.
+    want : ndarray
+        float64 reference, in the layout of the kernel's output; zero in lanes of no channel.
+    bound : ndarray
+        What an element may be off by, of the same shape: see
+        :func:`tvm_mobilenet.verify.guaranteed_bound`.
+    """
+
+    inputs: tuple[Float32, ...]
+    want: Float64
+    bound: Float64
+
+    def error(self, got: Float32) -> float:
+        """Return the largest error, relative to the largest number.
+
+        Parameters
+        ----------
+        got : ndarray
+            The kernel's output, as it wrote it.
+
+        Raises
+        ------
+        VerificationError
+            An element is off by more than its bound, or not a number.
+        """
+        off = np.abs(got - self.want)
+        # NaN compares false.
+        if wrong := int(np.count_nonzero(~(off <= self.bound))):
+            at = np.unravel_index(
+                int(np.argmax(np.nan_to_num(off - self.bound, nan=np.inf))), off.shape
+            )
+            raise VerificationError(
+                f"{wrong} of {off.size} elements are wrong; at {tuple(map(int, at))} "
+                f"{got[at]} instead of {self.want[at]:.7g}"
+            )
+        return float(off.max() / max(float(np.abs(self.want).max()), np.finfo(np.float32).tiny))
+
+
+def kernel_case(work: Workload, seed: int = 0) -> KernelCase:
+    """Make random data for a workload's kernel, and compute the answer.
+
+    Parameters
+    ----------
+    work : Workload
+    seed : int
+        Of the data.
+
+    Raises
+    ------
+    VerificationError
+        The reference cannot compute it: a block that adds a residual.
+    """
+    if work.residual:
+        raise VerificationError(f"there is no reference for {work.key}, which adds a residual")
+    layers = layers_of(work)
+    rng = np.random.default_rng(seed)
+    weights: dict[str, Any] = {}
+    for layer in layers:
+        for name, shape in layer.parameters.items():
+            scale = _DEVIATION / math.sqrt(math.prod(shape[1:]))
+            weights[name] = (scale * rng.standard_normal(shape)).astype(np.float32)
+    x = rng.standard_normal(layers[0].in_shape).astype(np.float32)
+    values: dict[str, NDArray[Any]] = {INPUT: x}
+    for layer in layers:
+        values[layer.name] = reference.run_layer(layer, weights, values[layer.inputs[0]])
+    find = strassen_bound if work.operator == "strassen" else guaranteed_bound
+    bound = find(layers, weights, values)
+    assert bound is not None
+    want = values[layers[-1].name]
+    if work.operator not in _PLAIN:
+        want, bound = blocked(want, work.out_block), blocked(bound, work.out_block)
+    return KernelCase(_packed(work, x, weights), want, bound)
+
+
+def layers_of(work: Workload) -> tuple[Layer, ...]:
+    """Return the layers that a workload computes, each reading the one before it."""
+    n, k, o = work.batch, work.in_channels, work.out_channels
+    shape, out = (n, k, *work.in_size), (n, o, *work.out_size)
+    if work.operator == "pool":
+        return (GlobalAvgPool("a", (INPUT,), shape),)
+    if work.operator == "dense":
+        return (Dense("a", (INPUT,), (n, k), o, True),)
+    if work.operator == "softmax":
+        return (Softmax("a", (INPUT,), (n, k)),)
+    if work.operator == "tail":
+        return (
+            _conv("a", INPUT, shape, o, work),
+            GlobalAvgPool("b", ("a",), out),
+            Dense("c", ("b",), (n, o), work.classes, True),
+        )
+    if work.operator == "separable":
+        mid = Conv2d(
+            "a", (INPUT,), shape, k, work.kernel, work.strides, work.padding, k, True, None,
+            work.mid_activation,
+        )  # fmt: skip
+        last = Conv2d(
+            "b", ("a",), (n, k, *work.out_size), o, (1, 1), (1, 1), (0, 0, 0, 0), 1, True, None,
+            work.activation,
+        )  # fmt: skip
+        return mid, last
+    return (_conv("a", INPUT, shape, o, work),)
+
+
+def _conv(name: str, source: str, shape: tuple[int, ...], out: int, work: Workload) -> Conv2d:
+    groups = work.in_channels if work.operator == "depthwise" else 1
+    return Conv2d(
+        name, (source,), shape, out, work.kernel, work.strides, work.padding, groups, True, None,
+        work.activation,
+    )  # fmt: skip
+
+
+def blocked(x: NDArray[Any], block: int) -> NDArray[Any]:
+    """Pack (N, C, ...) into (N, ceil(C / block), pixels, block), zeros in lanes of no channel."""
+    n, channels = x.shape[:2]
+    blocks = -(-channels // block)
+    flat = _filled(x.reshape(n, channels, -1), (n, blocks * block, math.prod(x.shape[2:])))
+    return np.ascontiguousarray(flat.reshape(n, blocks, block, -1).transpose(0, 1, 3, 2))
+
+
+def _packed(work: Workload, x: Float32, weights: Mapping[str, Float32]) -> tuple[Float32, ...]:
+    """Return the inputs as the operator's definition in ``compute/`` lists them."""
+    k, o = (work.in_channels, work.in_block), (work.out_channels, work.out_block)
+    if work.operator == "softmax":
+        return (x,)
+    data = x if work.operator == "conv" else blocked(x, work.in_block)
+    if work.operator == "pool":
+        return (data,)
+    weight, bias = weights["a.weight"], weights["a.bias"]
+    if work.operator == "strassen":
+        return (data, _seven(weight, work), bias.reshape(-1, work.out_block))
+    if work.operator == "separable":
+        first = (_panels(weight, k), _vector(bias, k))
+        return (
+            data,
+            *first,
+            _panels(weights["b.weight"], o, work.depth),
+            _vector(weights["b.bias"], o),
+        )
+    deep = work.operator in ("pointwise", "dense", "tail")
+    panels = (_panels(weight, o, work.depth if deep else 0), _vector(bias, o))
+    if work.operator == "tail":
+        classes = (work.classes, work.class_block)
+        rows = weights["c.weight"]
+        channels = work.out_blocks * work.out_block
+        columns = -(-work.classes // work.class_block) * work.class_block
+        rows = _filled(rows, (columns, channels))
+        rows = rows.reshape(-1, work.class_block, work.out_blocks, work.out_block)
+        rows = np.ascontiguousarray(rows.transpose(2, 0, 3, 1))
+        return data, *panels, rows, _vector(weights["c.bias"], classes)
+    return data, *panels
+
+
+def _panels(weight: Float32, out: tuple[int, int], depth: int = 0) -> Float32:
+    """Pack (O, ...) into (ceil(O / block), depth, block)."""
+    channels, block = out
+    flat = weight.reshape(channels, -1)
+    blocks, depth = -(-channels // block), depth or flat.shape[1]
+    flat = _filled(flat, (blocks * block, depth))
+    return np.ascontiguousarray(flat.reshape(blocks, block, depth).transpose(0, 2, 1))
+
+
+def _vector(bias: Float32, out: tuple[int, int]) -> Float32:
+    """Pack (O,) into (ceil(O / block), block)."""
+    channels, block = out
+    blocks = -(-channels // block)
+    return _filled(bias, (blocks * block,)).reshape(blocks, block)
+
+
+def _seven(weight: Float32, work: Workload) -> Float32:
+    """Pack a weight into Winograd's seven panels (7, blocks / 2, depth / 2, block)."""
+    half, out = work.in_channels // 2, work.out_channels // 2
+    flat = weight.reshape(2 * out, 2 * half)
+    b11, b21 = flat[:out, :half].T, flat[:out, half:].T
+    b12, b22 = flat[out:, :half].T, flat[out:, half:].T
+    t1, t3 = b12 - b11, b22 - b12
+    t2 = b22 - t1
+    panels = np.stack([b11, b21, t2, t3, b21 - t2, t1, b22]).reshape(7, half, -1, work.out_block)
+    return np.ascontiguousarray(panels.transpose(0, 2, 1, 3))
+
+
+def _filled(array: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    """Return an array with zeros at the end of each axis."""
+    return np.pad(array, [(0, want - have) for have, want in zip(array.shape, shape, strict=True)])

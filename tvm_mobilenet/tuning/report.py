@@ -1,0 +1,147 @@
+"""What a tuning run says: while it runs, and at its end."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a run is.
+
+    Attributes
+    ----------
+    trials, budget : int
+        Finished, those of earlier runs included; and wanted.
+    fresh : int
+        Finished by this run.
+    start_s, now_s, bound_s : float
+        Sum over the network's kernels, each alone: with the rule's knobs, with the best so
+        far, and of their multiply-adds at the measured peak; 0 while unknown.
+    failures : dict of str to int
+        By kind.
+    seconds, building_s, measuring_s : float
+        Of this run: in all, building candidates, measuring them.
+    workload : str
+        What was tried last.
+    """
+
+    trials: int
+    budget: int
+    fresh: int
+    start_s: float
+    now_s: float
+    bound_s: float
+    failures: Mapping[str, int]
+    seconds: float
+    building_s: float
+    measuring_s: float
+    workload: str = ""
+
+    @property
+    def rate(self) -> float:
+        """Trials a second."""
+        return self.fresh / self.seconds if self.seconds else 0.0
+
+    @property
+    def left_s(self) -> float:
+        """Time left at this rate, seconds."""
+        return max(self.budget - self.trials, 0) / self.rate if self.rate else 0.0
+
+    @property
+    def busy(self) -> float:
+        """Part of the time that was building or measuring."""
+        spent = self.building_s + self.measuring_s
+        return spent / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """One workload at the end of a run.
+
+    Attributes
+    ----------
+    operator, workload : str
+    calls : int
+        That the network makes of it.
+    trials : int
+    rule_s, best_s : float, optional
+        Median times of the rule's knobs and of those that were kept; None where nothing
+        right ran.
+    knobs : dict
+        Kept.
+    is_rule : bool
+        Whether they are the rule's own.
+    """
+
+    operator: str
+    workload: str
+    calls: int
+    trials: int
+    rule_s: float | None
+    best_s: float | None
+    knobs: Mapping[str, int | str]
+    is_rule: bool
+
+    @property
+    def gain(self) -> float:
+        """What was saved, a part of the rule's time."""
+        return 1 - self.best_s / self.rule_s if self.best_s and self.rule_s else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TuningReport:
+    """The end of a run.
+
+    Attributes
+    ----------
+    title : str
+        The network.
+    target : str
+        :func:`~tvm_mobilenet.tuning.records.target_key`.
+    threads : int
+    rows : tuple of Tuned
+    status : Status
+        The last one.
+    problems : tuple of str
+        Lines of the history that were skipped, comparisons that failed.
+    folder : str
+        Where the records are.
+    """
+
+    title: str
+    target: str
+    threads: int
+    rows: tuple[Tuned, ...]
+    status: Status
+    problems: tuple[str, ...]
+    folder: str
+
+    @property
+    def rule_s(self) -> float:
+        """Sum of the kernels with the rule's knobs, seconds."""
+        return sum(row.calls * (row.rule_s or 0.0) for row in self.rows)
+
+    @property
+    def best_s(self) -> float:
+        """Sum of the kernels with the knobs that were kept, seconds."""
+        return sum(row.calls * (row.best_s or 0.0) for row in self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        status = dataclasses.asdict(self.status)
+        return {
+            "model": self.title,
+            "target": self.target,
+            "threads": self.threads,
+            "rows": [{**dataclasses.asdict(row), "gain": row.gain} for row in self.rows],
+            "rule_s": self.rule_s,
+            "best_s": self.best_s,
+            **status,
+            "busy": self.status.busy,
+            "problems": list(self.problems),
+            "folder": self.folder,
+        }

@@ -1,0 +1,81 @@
+"""What a schedule can be asked to do: found out by running it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs, WishedKnobs
+from tvm_mobilenet.target import TargetSpec
+
+Answers = dict[str, int | str]
+"""Knobs of one kernel, by name."""
+
+
+def identity(knobs: Mapping[str, int | str]) -> frozenset[tuple[str, int | str]]:
+    """Return what two equal sets of knobs have in common, whatever their order."""
+    return frozenset(knobs.items())
+
+
+class Space:
+    """The knobs of one workload's schedule.
+
+    There is no list of them: what a knob may be depends on the answers before it, and
+    the schedule itself is asked (about 10 ms each time, on one Zen 5 core).
+
+    Parameters
+    ----------
+    work : Workload
+    target : TargetSpec
+
+    Attributes
+    ----------
+    options : dict of str to list
+        Every value that was seen to be allowed, by knob.
+    rule : dict
+        What the schedule's own rule answers.
+    """
+
+    def __init__(self, work: Workload, target: TargetSpec) -> None:
+        from tvm_mobilenet.compute.primfunc import prim_func
+
+        self.work = work
+        self.options: dict[str, list[int | str]] = {}
+        self._func = prim_func(work)
+        self._target = target
+        self.rule = self._asked(Knobs())
+
+    def sample(self, rng: random.Random) -> Answers:
+        """Return an allowed set of knobs, each answered at random."""
+        return self._asked(SeededKnobs(rng.getrandbits(32)))
+
+    def nearest(self, wishes: Mapping[str, int | str]) -> Answers:
+        """Return the allowed set of knobs that is next to a wish."""
+        return self._asked(WishedKnobs(wishes))
+
+    def _asked(self, knobs: Knobs) -> Answers:
+        from tvm_mobilenet.schedules.rules import schedule
+
+        listening = _Listening(knobs, self.options)
+        try:
+            schedule(self._func, self._target, listening)
+        # TVM raises what its C++ names. The builder will meet the same, and count it.
+        except Exception:
+            return listening.chosen
+        return listening.chosen
+
+
+class _Listening(Knobs):
+    """Passes questions on, and remembers what may be answered."""
+
+    def __init__(self, knobs: Knobs, seen: dict[str, list[int | str]]) -> None:
+        super().__init__()
+        self._inner = knobs
+        self._seen = seen
+
+    def _answer(self, name: str, options: Sequence[Any], default: Any) -> Any:
+        known = self._seen.setdefault(name, [])
+        known.extend(option for option in options if option not in known)
+        return self._inner.choice(name, options, default)

@@ -1,0 +1,87 @@
+"""What a run tunes, and how: its settings, and a network's workloads with their trials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.tuning.crew import PROGRAM
+from tvm_mobilenet.tuning.search import Explorer
+from tvm_mobilenet.tuning.space import identity
+from tvm_mobilenet.tuning.trials import Trial, comparable
+
+_BUILD_S, _MEASURE_S = 30.0, 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a run is done.
+
+    Attributes
+    ----------
+    trials : int
+        Finished trials at which it ends, those of earlier runs included.
+    cool_down : float
+        Seconds of rest before each measurement.
+    build_limit, measure_limit : float
+        Seconds after which a candidate counts as hung.
+    seed : int
+        Of the proposals.
+    program : tuple of str
+        What builds and measures.
+    """
+
+    trials: int
+    cool_down: float = 0.0
+    build_limit: float = _BUILD_S
+    measure_limit: float = _MEASURE_S
+    seed: int = 0
+    program: tuple[str, ...] = PROGRAM
+
+
+@dataclass(slots=True)
+class Task:
+    """One workload of the network.
+
+    Attributes
+    ----------
+    work : Workload
+    calls : int
+        That the network makes of it.
+    explorer : Explorer
+    trials : list of Trial
+    """
+
+    work: Workload
+    calls: int
+    explorer: Explorer
+    trials: list[Trial] = field(default_factory=list)
+
+    @property
+    def rule(self) -> Trial | None:
+        """The trial of the rule's knobs, if it ran."""
+        rule = identity(self.explorer.space.rule)
+        return next(
+            (t for t in self.trials if t.outcome == "ok" and identity(t.knobs) == rule), None
+        )
+
+    def ranked(self, control: float) -> list[tuple[float, Trial]]:
+        """Return the trials that ran with their comparable seconds, the fastest first."""
+        timed = [(comparable(t, control), t) for t in self.trials if t.outcome == "ok"]
+        return sorted(((s, t) for s, t in timed if s is not None), key=lambda pair: pair[0])
+
+
+def weight_bytes(work: Workload) -> int:
+    """Return the bytes of a workload's weights, biases not counted."""
+    pointwise = work.depth * work.out_blocks * work.out_block
+    taps = work.kernel[0] * work.kernel[1]
+    filters = {
+        "conv": taps * work.in_channels * work.out_blocks * work.out_block,
+        "depthwise": taps * work.out_blocks * work.out_block,
+        "separable": taps * work.in_blocks * work.in_block + pointwise,
+        "tail": pointwise + work.out_channels * work.classes,
+        "strassen": 7 * pointwise // 4,
+        "pool": 0,
+        "softmax": 0,
+    }
+    return 4 * filters.get(work.operator, pointwise)

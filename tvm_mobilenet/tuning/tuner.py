@@ -1,0 +1,314 @@
+"""A tuning run: propose, build, measure, remember; again and again, until the budget is spent."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import itertools
+import os
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import Any
+
+from tvm_mobilenet.bench.peak import operations
+from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.errors import TuningError
+from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.host import processor_name
+from tvm_mobilenet.tuning.crew import Crew, LostError
+from tvm_mobilenet.tuning.model import CostModel, Example
+from tvm_mobilenet.tuning.records import target_key
+from tvm_mobilenet.tuning.report import Status
+from tvm_mobilenet.tuning.search import Explorer, Prospect, share_out
+from tvm_mobilenet.tuning.space import Answers, Space, identity
+from tvm_mobilenet.tuning.store import Writer
+from tvm_mobilenet.tuning.task import Settings, Task, weight_bytes
+from tvm_mobilenet.tuning.trials import History, Outcome, Trial, comparable, control_of
+
+ROUND = 12
+"""Trials between two looks at who should get the next ones."""
+
+_COLD_L2 = 4
+_COLD_LEAST = 1 << 22
+
+
+class Tuner:
+    """Tunes the workloads of one network; from within the store's lock.
+
+    Parameters
+    ----------
+    works : mapping of str to (Workload, int)
+        By key: what is called, and how often.
+    target : TargetSpec
+        This machine.
+    history : History
+        What is known already.
+    writer : Writer
+    settings : Settings
+    tell : callable
+        Told the Status after every trial.
+
+    Attributes
+    ----------
+    tasks : dict of str to Task
+        By key.
+    writer : Writer
+    """
+
+    def __init__(  # noqa: PLR0917  what a run is made of
+        self,
+        works: Mapping[str, tuple[Workload, int]],
+        target: TargetSpec,
+        history: History,
+        writer: Writer,
+        settings: Settings,
+        tell: Callable[[Status], object] = lambda _: None,
+    ) -> None:
+        self.writer = writer
+        self._target, self._settings, self._tell = target, settings, tell
+        self._trials = list(history.trials)
+        rng = random.Random(settings.seed + len(self._trials))
+        self.tasks: dict[str, Task] = {}
+        for key, (work, calls) in works.items():
+            explorer = Explorer(Space(work, target), rng)
+            own = [trial for trial in self._trials if trial.workload == key]
+            explorer.known.update(identity(trial.knobs) for trial in own)
+            self.tasks[key] = Task(work, calls, explorer, own)
+        weights = sum(weight_bytes(task.work) * task.calls for task in self.tasks.values())
+        cache = _COLD_L2 * target.l2_bytes * target.cores or _COLD_LEAST
+        self._cold_bytes = min(weights, cache)
+        self._fresh = 0
+        # The loader takes a name that it has seen for the library that had it then.
+        self._names = itertools.count()
+        self._building = self._measuring = 0.0
+        self._begin = self._rested = time.monotonic()
+        self._facts: dict[str, Any] = {
+            "target": target_key(target),
+            "threads": target.cores,
+            "machine": processor_name(),
+            "tvm": importlib.metadata.version("apache-tvm"),
+        }
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """Start what builds and measures, and a folder for what is built."""
+        program = self._settings.program
+        with (
+            tempfile.TemporaryDirectory(prefix="tvm_mobilenet-tune-") as folder,
+            Crew(max(os.cpu_count() or 1, 1), program) as self._builders,
+            Crew(1, program) as self._runner,
+        ):
+            self._folder = folder
+            self._control = os.path.join(folder, "control.so")
+            request = {
+                "do": "build_control",
+                "path": self._control,
+                "target": self._target.to_dict(),
+            }
+            try:
+                self._builders.ask(request, self._settings.build_limit)
+            except LostError as lost:
+                raise TuningError(
+                    f"the control kernel cannot be built: {lost.note}",
+                    "check that `tvm-mobilenet compile` works for this target",
+                ) from None
+            yield
+
+    def run(self) -> None:
+        """Try candidates until the budget is spent or nothing new can be tried."""
+        with self.ready():
+            while (left := self._settings.trials - self.done) > 0:
+                batch = self._proposals(min(left, ROUND))
+                if not batch:
+                    break
+                self._try(batch)
+
+    @property
+    def done(self) -> int:
+        """Finished trials of this network's workloads."""
+        return sum(len(task.trials) for task in self.tasks.values())
+
+    @property
+    def control(self) -> float:
+        """Usual time of the control kernel, seconds."""
+        return control_of(self._trials)
+
+    def status(self, workload: str = "") -> Status:
+        """Return how far the run is."""
+        control = self.control
+        start = now = 0.0
+        if all(task.trials for task in self.tasks.values()):
+            for task in self.tasks.values():
+                ranked, rule = task.ranked(control), task.rule
+                if ranked and rule is not None:
+                    start += task.calls * (comparable(rule, control) or 0.0)
+                    now += task.calls * ranked[0][0]
+        failures = Counter[str](
+            trial.outcome
+            for task in self.tasks.values()
+            for trial in task.trials
+            if trial.outcome != "ok"
+        )
+        bound = sum(task.calls * self._bound(task.work) for task in self.tasks.values())
+        return Status(
+            self.done,
+            self._settings.trials,
+            self._fresh,
+            start,
+            now,
+            bound,
+            dict(failures),
+            time.monotonic() - self._begin,
+            self._building,
+            self._measuring,
+            workload,
+        )
+
+    def _bound(self, work: Workload) -> float:
+        """Return the time of a workload's multiply-adds at the measured peak."""
+        count = operations(self._target.cores, self._target.lanes)
+        return 2 * work.macs * self.control / count
+
+    def _proposals(self, count: int) -> list[tuple[Task, Answers]]:
+        control = self.control
+        open_tasks = {key: task for key, task in self.tasks.items() if not task.explorer.exhausted}
+        prospects = {
+            key: Prospect(
+                task.calls,
+                self._bound(task.work),
+                tuple(comparable(trial, control) or float("inf") for trial in task.trials),
+            )
+            for key, task in open_tasks.items()
+        }
+        models: dict[str, CostModel] = {}
+        batch: list[tuple[Task, Answers]] = []
+        for key, share in share_out(count, prospects).items():
+            task = self.tasks[key]
+            operator = task.work.operator
+            if operator not in models:
+                models[operator] = CostModel(self._examples(operator))
+            ranked = [trial.knobs for _, trial in task.ranked(control)]
+            found = task.explorer.propose(share, ranked, models[operator])
+            batch.extend((task, knobs) for knobs in found)
+        if not batch and len(open_tasks) > sum(t.explorer.exhausted for t in open_tasks.values()):
+            return self._proposals(count)
+        return batch
+
+    def _examples(self, operator: str) -> list[Example]:
+        """Return what was measured of an operator, in times of each workload's first trial."""
+        control = self.control
+        first: dict[str, float] = {}
+        examples: list[Example] = []
+        for trial in self._trials:
+            if trial.operator != operator:
+                continue
+            seconds = comparable(trial, control)
+            if seconds is not None:
+                first.setdefault(trial.workload, seconds)
+            if trial.workload in first:
+                ratio = None if seconds is None else seconds / first[trial.workload]
+                examples.append((trial.workload, trial.knobs, ratio))
+        return examples
+
+    def _try(self, batch: Sequence[tuple[Task, Answers]]) -> None:
+        """Build candidates all at once, then measure them one by one."""
+        begin = time.monotonic()
+        built: list[tuple[Task, Answers, str]] = []
+        for number, answer in self.build(batch):
+            task, knobs = batch[number]
+            if isinstance(answer, str):
+                built.append((task, knobs, answer))
+            else:
+                self._finish(task, knobs, *answer)
+        self._building += time.monotonic() - begin
+        built.sort(key=lambda one: one[0].work.key)
+        for task, knobs, path in built:
+            outcome, found = self._measured(task, path)
+            os.unlink(path)
+            note = found.pop("note", "")
+            self._finish(task, knobs, outcome, note, **found)
+
+    def build(
+        self, batch: Sequence[tuple[Task, Mapping[str, int | str]]]
+    ) -> Iterator[tuple[int, str | tuple[Outcome, str]]]:
+        """Build candidates; yield the number of each, and its file or what went wrong."""
+        target = self._target.to_dict()
+        requests = [
+            {
+                "do": "build",
+                "work": dataclasses.asdict(task.work),
+                "target": target,
+                "knobs": dict(knobs),
+                "path": os.path.join(self._folder, f"{next(self._names)}.so"),
+            }
+            for task, knobs in batch
+        ]
+        for number, answer in self._builders.work(requests, self._settings.build_limit):
+            if isinstance(answer, LostError):
+                yield number, (answer.outcome, f"while it was built: {answer.note}")
+            elif "failed" in answer:
+                yield number, ("unbuildable", str(answer["failed"]))
+            else:
+                yield number, str(requests[number]["path"])
+
+    def on_stand(self, task: Task, limit: float, **request: Any) -> dict[str, Any]:
+        """Let candidates of a workload be measured, after a rest.
+
+        Raises
+        ------
+        LostError
+        """
+        rest = self._rested + self._settings.cool_down - time.monotonic()
+        if rest > 0:
+            time.sleep(rest)
+        begin = time.monotonic()
+        best = task.ranked(self.control)[:1]
+        try:
+            return self._runner.ask(
+                {
+                    "work": dataclasses.asdict(task.work),
+                    "cold_bytes": self._cold_bytes,
+                    "control": self._control,
+                    "threads": self._target.cores,
+                    "lanes": self._target.lanes,
+                    "best": best[0][0] if best else None,
+                    **request,
+                },
+                limit,
+            )
+        finally:
+            self._rested = time.monotonic()
+            self._measuring += self._rested - begin
+
+    def _measured(self, task: Task, path: str) -> tuple[Outcome, dict[str, Any]]:
+        try:
+            found = self.on_stand(task, self._settings.measure_limit, do="measure", path=path)
+        except LostError as lost:
+            return lost.outcome, {"note": lost.note}
+        return found.pop("outcome"), found
+
+    def _finish(
+        self, task: Task, knobs: Answers, outcome: Outcome, note: str = "", **found: Any
+    ) -> None:
+        """Remember a trial: on the disk when this returns."""
+        trial = Trial(
+            operator=task.work.operator,
+            workload=task.work.key,
+            tuner="template",
+            knobs=knobs,
+            outcome=outcome,
+            note=note,
+            date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            **self._facts,
+            **found,
+        )
+        self.writer.append(trial)
+        task.trials.append(trial)
+        self._trials.append(trial)
+        self._fresh += 1
+        self._tell(self.status(task.work.key))

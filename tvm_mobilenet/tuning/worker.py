@@ -1,0 +1,134 @@
+"""A member of a :class:`~tvm_mobilenet.tuning.crew.Crew`: builds candidates, runs and times them.
+
+Reads requests from standard input, one JSON object a line, and answers each with one on
+what was standard output; whatever else is printed goes to standard error. A builder never
+runs a candidate, and who runs one never loads TVM's compiler.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.target import TargetSpec
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    _die_with(int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid())
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    answers.write(b"{}\n")
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        answer = REQUESTS[request.pop("do")](request)
+        answers.write(json.dumps(answer).encode() + b"\n")
+
+
+def _die_with(parent: int) -> None:
+    """End when the tuner ends, however that ends, even in the middle of a candidate."""
+    with contextlib.suppress(AttributeError):  # no prctl: not Linux
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit()
+
+
+def build(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Compile one candidate into a shared object.
+
+    Parameters
+    ----------
+    request : mapping
+        ``work``, ``target``: fields of Workload and TargetSpec; ``knobs``; ``path``.
+
+    Returns
+    -------
+    dict
+        Empty, or ``failed``: why there is no code.
+    """
+    import tvm
+
+    from tvm_mobilenet.compute.primfunc import prim_func
+    from tvm_mobilenet.errors import TvmMobilenetError
+    from tvm_mobilenet.schedules import rules
+    from tvm_mobilenet.schedules.knobs import Knobs
+
+    work, spec = workload_of(request["work"]), TargetSpec.from_dict(request["target"])
+    knobs = Knobs(request["knobs"])
+    try:
+        done = rules.schedule(prim_func(work), spec, knobs)
+        assert done is not None
+        func = done.func.with_attr("global_symbol", work.key)
+        _compile(tvm.IRModule({work.key: func}), spec, request["path"])
+    # TVM raises what its C++ names: anything here is about this candidate.
+    except Exception as error:
+        text = error.what if isinstance(error, TvmMobilenetError) else str(error)
+        lines = [line for line in text.splitlines() if line.strip()]
+        return {"failed": f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]}
+    return {}
+
+
+def build_control(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Compile the control kernel: multiply-adds in registers, on all threads.
+
+    Parameters
+    ----------
+    request : mapping
+        ``target``, ``path``.
+    """
+    from tvm_mobilenet.bench.peak import chains_module
+
+    spec = TargetSpec.from_dict(request["target"])
+    _compile(chains_module(spec.cores, spec.lanes), spec, request["path"])
+    return {}
+
+
+def _compile(mod: Any, spec: TargetSpec, path: str) -> None:
+    import tvm
+
+    from tvm_mobilenet.toolchain import find_linker
+
+    executable = tvm.compile(mod, target=tvm.target.Target(spec.tvm_dict()))
+    executable.export_library(path, fcompile=find_linker(spec).fcompile)
+
+
+def measure(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Check and time one candidate; see :func:`tvm_mobilenet.tuning.timing.measure`."""
+    from tvm_mobilenet.tuning import timing
+
+    return timing.measure(request)
+
+
+def compare(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Time candidates in turns; see :func:`tvm_mobilenet.tuning.timing.compare`."""
+    from tvm_mobilenet.tuning import timing
+
+    return timing.compare(request)
+
+
+def workload_of(fields: Mapping[str, Any]) -> Workload:
+    """Make a workload of its fields, as JSON has them."""
+    pairs: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return Workload(**pairs)
+
+
+REQUESTS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "build": build,
+    "build_control": build_control,
+    "measure": measure,
+    "compare": compare,
+}
+
+if __name__ == "__main__":
+    main()
