@@ -13,6 +13,7 @@ from tvm_mobilenet.schedules.cpu.depthwise import schedule_depthwise
 from tvm_mobilenet.schedules.cpu.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.cpu.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, with_prefetches
+from tvm_mobilenet.schedules.cpu.scale import schedule_scale
 from tvm_mobilenet.schedules.cpu.separable import schedule_separable
 from tvm_mobilenet.schedules.cpu.softmax import schedule_softmax
 from tvm_mobilenet.schedules.cpu.strassen import write_strassen
@@ -32,6 +33,7 @@ CPU: dict[str, Rule] = {
     "depthwise": schedule_depthwise,
     "pointwise": schedule_pointwise,
     "pool": schedule_pool,
+    "scale": schedule_scale,
     "separable": schedule_separable,
     "softmax": schedule_softmax,
     "tail": schedule_tail,

@@ -21,7 +21,8 @@ from tvm_mobilenet.schedules.rules import schedule
 from tvm_mobilenet import reference
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.compute.workload import Activation, Operator, Workload
-from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, GlobalAvgPool, Layer, Softmax
+from tvm_mobilenet.models.activations import STEEPEST, activate
+from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, GlobalAvgPool, Layer, Scale, Softmax
 from tvm_mobilenet.target import TargetSpec
 
 Array = NDArray[Any]
@@ -45,6 +46,7 @@ def workload(
     stride: int = 1,
     padding: tuple[int, int, int, int] = (0, 0, 0, 0),
     activation: Activation = "none",
+    residual: bool = False,
 ) -> Workload:
     """A workload from its sizes, blocked for a target of so many lanes."""
     top, left, bottom, right = padding
@@ -62,7 +64,7 @@ def workload(
         out_block = min(DENSE_VECTORS, -(-channels[1] // lanes)) * lanes
     return Workload(
         operator, batch, *channels, size, out, in_block, out_block, (kernel, kernel),
-        (stride, stride), padding, activation,
+        (stride, stride), padding, activation, residual=residual,
     )  # fmt: skip
 
 
@@ -131,6 +133,8 @@ def layer_of(work: Workload, bias: bool = True) -> Layer:
     shape = (work.batch, work.in_channels, *work.in_size)
     if work.operator == "pool":
         return GlobalAvgPool("x", (INPUT,), shape)
+    if work.operator == "scale":
+        return Scale("x", (INPUT, "factor"), shape)
     if work.operator == "dense":
         return Dense("x", (INPUT,), shape[:2], work.out_channels, bias)
     groups = work.in_channels if work.operator == "depthwise" else 1
@@ -183,25 +187,36 @@ class Case:
             name: (3 * rng.standard_normal(shape) / math.sqrt(math.prod(shape[1:]))).astype("f4")
             for name, shape in layer.parameters.items()
         }
-        x = rng.standard_normal(layer.in_shape).astype(np.float32)
-        self.want = reference.run_layer(layer, weights, x)
+        inputs = [rng.standard_normal(shape).astype(np.float32) for shape in layer.in_shapes]
+        x = inputs[0]
+        self.want = reference.run_layer(layer, weights, *inputs)
         magnitudes = {name: np.abs(value) for name, value in weights.items()}
         linear = layer
         if isinstance(layer, Conv2d):
             linear = dataclasses.replace(layer, activation="none")
         terms = (layer.macs // math.prod(layer.out_shape) or math.prod(work.in_size)) + 4
         gamma = terms * UNIT_ROUNDOFF / (1 - terms * UNIT_ROUNDOFF)
-        self.bound = gamma * reference.run_layer(linear, magnitudes, np.abs(x))
+        self.bound = gamma * reference.run_layer(linear, magnitudes, *map(np.abs, inputs))
+        if work.residual:
+            inputs.append(rng.standard_normal(self.want.shape).astype(np.float32))
+            total = reference.run_layer(linear, weights, x) + inputs[1]
+            self.want = activate(total, work.activation)
+            self.bound += gamma * np.abs(inputs[1])
+        # Behind a slope, and, where the function is not only a clip, roundings of its own.
+        self.bound *= max(STEEPEST[work.activation], 1.0)
+        if work.activation == "hardsigmoid":
+            self.bound += 4 * UNIT_ROUNDOFF
         if work.operator == "strassen":  # Higham, section 23.2.2: one level, Winograd's form
             half = work.in_channels / 2
             growth = (18 * (half**2 + 6 * half) - 12 * half) * UNIT_ROUNDOFF
             self.bound += growth * magnitudes["x.weight"].max() * np.abs(x).max()
-        self.arrays = [*self._packed(x, weights), self._empty()]
+        others = [blocked(other, work.out_block) for other in inputs[1:]]
+        self.arrays = [*self._packed(x, weights), *others, self._empty()]
 
     def _packed(self, x: Array, weights: Mapping[str, Array]) -> list[Array]:
         work = self.work
         data = x if work.operator == "conv" else blocked(x, work.in_block)
-        if work.operator == "pool":
+        if work.operator in ("pool", "scale"):
             return [data]
         weight = weights["x.weight"].reshape(work.out_channels, -1)
         depth = work.depth if work.operator in ("pointwise", "dense") else weight.shape[1]
@@ -233,14 +248,16 @@ class Case:
         return np.full(shape, np.nan, np.float32)
 
     def check(self, run: Callable[..., object], note: object = "") -> None:
-        """Run a kernel; assert that every element is right and every lane of no channel zero."""
+        """Run a kernel; assert that elements are right, and lanes of no channel those of 0."""
         tensors = [tvm.runtime.tensor(array) for array in self.arrays]
         run(*tensors)
         y = tensors[-1].numpy()
         message = f"{self.work.key} {note}"
         if self.work.operator != "dense":
             y, lanes = plain(y, self.want.shape)
-            assert not lanes.any(), f"{message}: lanes of no channel hold {lanes[lanes != 0][:4]}"
+            idle = 0.5 if self.work.activation == "hardsigmoid" else 0.0
+            strange = lanes[lanes != idle]
+            assert not strange.size, f"{message}: lanes of no channel hold {strange[:4]}"
         error = np.abs(y - self.want)
         worst = np.unravel_index(np.argmax(error - self.bound), error.shape)
         assert (error <= self.bound).all(), (

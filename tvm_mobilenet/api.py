@@ -63,6 +63,7 @@ _READS_ELEMENTS = {"cpu.conv"}
 """Schedules that read their input an element at a time."""
 _BLOCKED = {
     "cpu.conv", "cpu.depthwise", "cpu.pointwise", "cpu.strassen", "cpu.separable", "cpu.pool",
+    "cpu.scale",
 }  # fmt: skip
 """Schedules that write blocked maps."""
 

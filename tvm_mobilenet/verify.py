@@ -29,13 +29,16 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet import reference
 from tvm_mobilenet.errors import VerificationError
+from tvm_mobilenet.models.activations import STEEPEST
 from tvm_mobilenet.models.spec import (
     INPUT,
+    Add,
     Conv2d,
     Dense,
     GlobalAvgPool,
     Layer,
     Model,
+    Scale,
     Softmax,
 )
 from tvm_mobilenet.runtime.instrument import Trace
@@ -49,9 +52,8 @@ _CONFIDENCE = 4.0
 # Roundings of one element beside its sum: batch norm folded into a weight (scale, quotient,
 # product), the bias folded and added, one for each padded or split accumulator.
 _EPILOGUE = 8
-# Largest slope of an activation; hard swish reaches 1.5 at x = 3.
-_SLOPE = {"none": 1.0, "relu": 1.0, "relu6": 1.0}
-_STEEPEST = 1.5
+# Roundings of a hard sigmoid, whose value is up to 1 however small its argument.
+_GATE = 4 * _UNIT_ROUNDOFF
 
 _STRASSEN = "strassen"
 """Operator whose error is bounded otherwise."""
@@ -345,13 +347,22 @@ def guaranteed_bound(
             relative = 2 * error.max() + gamma + 2 * x.max() * _UNIT_ROUNDOFF
             errors[layer.name] = np.abs(values[layer.name]) * math.expm1(relative)
             continue
+        extra = 0.0
+        if isinstance(layer, Add | Scale):
+            other = layer.inputs[1]
+            y = np.abs(np.asarray(values[other], np.float64))
+            carried = errors.get(other, np.zeros(y.shape))
+            if isinstance(layer, Add):
+                errors[layer.name] = gamma * (x + y) + (1 + gamma) * (error + carried)
+            else:
+                both = x * carried + y * error + error * carried
+                errors[layer.name] = gamma * x * y + (1 + gamma) * both
+            continue
         if isinstance(layer, Conv2d | Dense):
             magnitudes, offsets = _magnitudes(layer, weights)
-            linear = layer
-            slope = 1.0
-            if isinstance(layer, Conv2d):
-                slope = _SLOPE.get(layer.activation, _STEEPEST)
-                linear = dataclasses.replace(layer, activation="none")
+            slope = STEEPEST[layer.activation]
+            extra = _GATE if layer.activation == "hardsigmoid" else 0.0
+            linear = dataclasses.replace(layer, activation="none")
             total = reference.run_layer(linear, {**magnitudes, **offsets}, x)
             none = {name: np.zeros_like(offset) for name, offset in offsets.items()}
             carried = reference.run_layer(linear, {**magnitudes, **none}, error)
@@ -360,7 +371,7 @@ def guaranteed_bound(
             total, carried = (reference.run_layer(layer, {}, part) for part in (x, error))
         else:
             return None
-        errors[layer.name] = slope * (gamma * total + (1 + gamma) * carried)
+        errors[layer.name] = slope * (gamma * total + (1 + gamma) * carried) + extra
     return errors[layers[-1].name]
 
 
@@ -382,7 +393,7 @@ def strassen_bound(
     total = reference.run_layer(linear, {**factors, **offsets}, np.full_like(x, np.abs(x).max()))
     half = _terms(layer) / 2
     terms = (18 * (half**2 + 6 * half) - 12 * half) / (2 * half) + _EPILOGUE
-    slope = _SLOPE.get(layer.activation, _STEEPEST)
+    slope = STEEPEST[layer.activation]
     return np.full(
         values[layer.name].shape, slope * terms * _UNIT_ROUNDOFF * float(total.max()), np.float64
     )

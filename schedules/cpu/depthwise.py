@@ -53,6 +53,8 @@ from tvm_mobilenet.target import TargetSpec
 
 MOST_PIXELS = 8
 
+_MOST_TAP_ROWS = 3
+
 _FEW_TILES = 4
 """Tiles in a row up to which a row with a tail is unrolled whole."""
 
@@ -83,7 +85,7 @@ def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
 
     most = min(MOST_PIXELS, width)
     tile = knobs.choice("pixels", range(1, most + 1), row_tile(width, target))
-    taps = knobs.choice("tap_rows", ["unrolled", "loop"], tap_rows(width, target))
+    taps = knobs.choice("tap_rows", ["unrolled", "loop"], tap_rows(r_extent, width, target))
     options = range(1, rows + 1)
     groups = knobs.choice(
         "row_groups",
@@ -161,10 +163,13 @@ def settle_tail(sch: Any, tiles: Any, width: int, tile: int) -> None:
         peel_tail(sch, tiles)
 
 
-def tap_rows(width: int, target: TargetSpec) -> str:
+def tap_rows(rows: int, width: int, target: TargetSpec) -> str:
     """Answer "loop" where LLVM would hoist more of the taps' rows than fit, else "unrolled".
 
-    It unrolls a short row of pixels itself, and then keeps all nine taps in registers.
+    It unrolls a short row of pixels itself, and then keeps all nine taps in registers; 25
+    taps are more than any machine has.
     """
+    if rows > _MOST_TAP_ROWS:
+        return "loop"
     short = width <= MOST_PIXELS and not target.fma
     return "loop" if target.isa == "neon32" or short else "unrolled"

@@ -100,8 +100,9 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     )
     chunks, chunk_pixels = height // rows, rows * width
     most = min(MOST_PIXELS, width)
+    tap_count = extent(sch, sch.get_loops(filtered)[-2])
     mid_pixels = knobs.choice("mid_pixels", range(1, most + 1), row_tile(width, target))
-    taps = knobs.choice("tap_rows", ["unrolled", "loop"], tap_rows(width, target))
+    taps = knobs.choice("tap_rows", ["unrolled", "loop"], tap_rows(tap_count, width, target))
 
     chunk, rest = sch.split(p, [chunks, chunk_pixels])
     tile_loop, pixel = sch.split(rest, [None, tile.pixels])

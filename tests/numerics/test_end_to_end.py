@@ -11,6 +11,7 @@ from elftools.elf.elffile import ELFFile
 import tvm_mobilenet as tm
 from tvm_mobilenet import reference
 from tvm_mobilenet.errors import ToolchainError
+from tvm_mobilenet.graph.fusion import Fusion
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.target import PRESETS, host_cpu_features, host_machine
@@ -61,6 +62,61 @@ def test_right_at_odd_sizes(
     shifted[:] = x
     assert compiled.module._binding.staging.tensor(shifted).data_ptr() == shifted.ctypes.data
     np.testing.assert_array_equal(first, compiled.module(shifted))
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha", "resolution", "batch", "padding", "target", "fusion"),
+    [
+        ("v2", 1.0, 33, 1, "symmetric", "native", "none"),
+        ("v2", 0.35, 97, 2, "same", "native", "all"),
+        ("v2", 0.75, 64, 1, "same", "x86-64-v3", "auto"),
+        ("v2", 0.1, 47, 1, "symmetric", "x86-64", "all"),
+        ("v3-large", 0.75, 65, 1, "symmetric", "native", "all"),
+        ("v3-large", 0.35, 32, 2, "same", "x86-64-v3", "none"),
+        ("v3-small", 1.0, 47, 1, "same", "native", "auto"),
+        ("v3-small", 0.5, 96, 3, "symmetric", "native", "all"),
+        ("v3-small", 0.35, 64, 1, "symmetric", "x86-64-v2", "all"),
+    ],
+)
+def test_later_models_are_right_and_all_ours(  # noqa: PLR0917  as pytest passes them
+    name: str,
+    alpha: float,
+    resolution: int,
+    batch: int,
+    padding: str,
+    target: str,
+    fusion: Fusion,
+) -> None:
+    if target != "native":
+        spec = PRESETS[target]
+        if host_machine() != spec.machine or not set(spec.needs) <= set(host_cpu_features()):
+            pytest.skip(f"this processor cannot run code for {target}")
+    model = tm.build(
+        name, alpha=alpha, resolution=resolution, batch=batch, padding=padding, classes=17
+    )
+    compiled = tm.compile(model, target=target, seed=resolution, fusion=fusion)
+    assert {call["source"] for call in compiled.manifest["calls"]} == {"rule"}
+    computed = [layer for call in compiled.manifest["calls"] for layer in call["layers"]]
+    assert computed == [layer.name for layer in model.layers]
+    x = sample_input(model.input_shape, seed=1)
+    want = reference.run(model, initialize(model, seed=resolution), x)
+    assert reference.relative_error(compiled.module(x), want) < 1e-5
+    np.testing.assert_array_equal(compiled.module(x), compiled.module(x))
+
+
+@pytest.mark.parametrize("name", ["v2", "v3-large", "v3-small"])
+@pytest.mark.parametrize("fusion", ["auto", "none"])
+def test_explain_knows_every_kernel_of_later_models(name: str, fusion: Fusion) -> None:
+    model = tm.build(name, resolution=64, classes=10)
+    compiled = tm.compile(model, fusion=fusion, records=False)
+    told = tm.explain(model, fusion=fusion, records=False)
+    assert told.unpredicted == ()
+    calls = {tuple(call["layers"]) for call in compiled.manifest["calls"]}
+    fused = {step.layers for step in told.steps if step.choice is None or step.choice.fused}
+    assert fused <= calls
+    assert [name for step in told.steps for name in step.layers] == [
+        layer.name for layer in model.layers
+    ]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,17 @@ POINTWISE = [
     ((128, 48), (14, 14), 1, "relu6"),
     ((256, 128), (7, 7), 2, "relu6"),
     ((144, 96), (28, 28), 1, "relu6"),
+    ((40, 120), (1, 1), 2, "hardsigmoid"),
+    ((17, 72), (9, 7), 1, "hardswish"),
 ]
+RESIDUAL = [
+    ((3, 5), (1, 1), 2, "none"),
+    ((96, 24), (11, 13), 1, "none"),
+    ((40, 40), (7, 7), 3, "relu6"),
+    ((120, 100), (5, 5), 1, "hardswish"),
+    ((240, 64), (14, 14), 1, "none"),
+]
+SCALE = [(3, (1, 1), 1), (17, (5, 5), 2), (72, (28, 28), 1), (960, (7, 7), 1)]
 STRASSEN = [  # whole blocks in halves; an odd pixel, alone in its tile or not
     ((2, 2), (1, 1), 1, "none"),
     ((32, 32), (2, 2), 1, "relu"),
@@ -58,6 +68,10 @@ DEPTHWISE = [
     (32, (12, 37), 1, 3, 1, ODD, "relu6"),
     (32, (14, 14), 1, 5, 1, (2, 2, 2, 2), "relu6"),
     (24, (17, 9), 1, 5, 2, (1, 2, 2, 1), "relu"),
+    (72, (28, 28), 1, 5, 1, (2, 2, 2, 2), "hardswish"),
+    (40, (7, 7), 2, 5, 1, (2, 2, 2, 2), "hardswish"),
+    (20, (13, 3), 1, 5, 2, (2, 2, 2, 2), "hardsigmoid"),
+    (16, (1, 1), 1, 5, 1, (2, 2, 2, 2), "relu"),
     (40, (9, 9), 2, 1, 2, NONE, "none"),
     (64, (112, 18), 2, 3, 1, AROUND, "relu6"),
 ]
@@ -71,6 +85,7 @@ CONV = [
     ((5, 100), (15, 15), 1, 5, 2, (2, 2, 2, 2), "none"),
     ((17, 24), (9, 9), 1, 1, 2, NONE, "relu6"),
     ((8, 16), (33, 4), 1, 3, 1, SAME, "relu6"),
+    ((3, 16), (47, 47), 1, 3, 2, AROUND, "hardswish"),
 ]
 POOL = [(3, (1, 1), 1), (17, (5, 5), 2), (100, (11, 13), 1), (1024, (7, 7), 1), (40, (7, 7), 3)]
 DENSE = [
@@ -90,6 +105,14 @@ def works(lanes: int) -> dict[str, list[Workload]]:
         "pointwise": [
             make("pointwise", channels, size, batch=batch, activation=activation)
             for channels, size, batch, activation in POINTWISE
+        ],
+        "residual": [
+            make("pointwise", channels, size, batch=batch, activation=activation, residual=True)
+            for channels, size, batch, activation in RESIDUAL
+        ],
+        "scale": [
+            make("scale", (channels, channels), size, batch=batch)
+            for channels, size, batch in SCALE
         ],
         "strassen": [
             make("strassen", channels, size, batch=batch, activation=activation)

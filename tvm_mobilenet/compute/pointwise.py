@@ -11,7 +11,7 @@ from tvm_mobilenet.compute.workload import Workload
 
 
 def pointwise(work: Workload) -> list[Any]:
-    """Define ``out[o, p] = act(sum_k data[k, p] * weight[k, o] + bias[o])``.
+    """Define ``out[o, p] = act(sum_k data[k, p] * weight[k, o] + bias[o] (+ residual[o, p]))``.
 
     Parameters
     ----------
@@ -22,8 +22,8 @@ def pointwise(work: Workload) -> list[Any]:
     -------
     list of te.Tensor
         data (N, Kb, P, in_block), weight (Ob, depth, out_block), bias
-        (Ob, out_block), out (N, Ob, P, out_block); float32. Weights of padded
-        input and output channels are zero.
+        (Ob, out_block), with a residual that (N, Ob, P, out_block), and out, of the same
+        shape; float32. Weights of padded input and output channels are zero.
     """
     kc, oc = work.in_block, work.out_block
     depth, pixels = work.depth, work.out_pixels
@@ -36,4 +36,7 @@ def pointwise(work: Workload) -> list[Any]:
         lambda n, o, p, c: te.sum(data[n, k // kc, p, k % kc] * weight[o, k, c], axis=k),
         name="accumulate",
     )
-    return [data, weight, bias, biased("out", acc, bias, work.activation)]
+    if not work.residual:
+        return [data, weight, bias, biased("out", acc, bias, work.activation)]
+    residual = te.placeholder(acc.shape, name="residual")
+    return [data, weight, bias, residual, biased("out", acc, bias, work.activation, residual)]

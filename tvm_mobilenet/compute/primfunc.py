@@ -8,6 +8,7 @@ from tvm_mobilenet.compute.conv import conv
 from tvm_mobilenet.compute.depthwise import depthwise
 from tvm_mobilenet.compute.head import dense, pool
 from tvm_mobilenet.compute.pointwise import pointwise
+from tvm_mobilenet.compute.scale import scale
 from tvm_mobilenet.compute.separable import separable
 from tvm_mobilenet.compute.softmax import softmax
 from tvm_mobilenet.compute.strassen import ACTIVATION, strassen
@@ -22,6 +23,7 @@ DEFINITIONS = {
     "strassen": strassen,
     "tail": tail,
     "pool": pool,
+    "scale": scale,
     "dense": dense,
     "softmax": softmax,
 }

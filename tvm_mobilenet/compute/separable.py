@@ -10,7 +10,7 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.compute.epilogue import activate, biased
+from tvm_mobilenet.compute.epilogue import biased
 from tvm_mobilenet.compute.padding import padded
 from tvm_mobilenet.compute.workload import Workload
 
@@ -68,11 +68,4 @@ def separable(work: Workload) -> list[Any]:
     if not work.residual:
         return [*inputs, biased("out", acc, bias, work.activation)]
     residual = te.placeholder(acc.shape, name="residual")
-    out = te.compute(
-        acc.shape,
-        lambda n, o, p, c: activate(
-            acc[n, o, p, c] + bias[o, c] + residual[n, o, p, c], work.activation
-        ),
-        name="out",
-    )
-    return [*inputs, residual, out]
+    return [*inputs, residual, biased("out", acc, bias, work.activation, residual)]

@@ -9,7 +9,16 @@ from typing import Literal
 from tvm_mobilenet.target import TargetSpec
 
 Operator = Literal[
-    "conv", "depthwise", "pointwise", "strassen", "separable", "tail", "pool", "dense", "softmax"
+    "conv",
+    "depthwise",
+    "pointwise",
+    "strassen",
+    "separable",
+    "tail",
+    "pool",
+    "scale",
+    "dense",
+    "softmax",
 ]
 Activation = Literal["none", "relu", "relu6", "hardswish", "hardsigmoid"]
 
@@ -57,12 +66,13 @@ class Workload:
         (height, width), in pixels.
     padding : tuple of int
         (top, left, bottom, right), in pixels.
-    activation : {"none", "relu", "relu6"}
+    activation : {"none", "relu", "relu6", "hardsigmoid", "hardswish"}
         The activation of the epilogue, after the bias.
-    mid_activation : {"none", "relu", "relu6"}
+    mid_activation : {"none", "relu", "relu6", "hardsigmoid", "hardswish"}
         Of a separable block: the activation between its two convolutions.
     residual : bool
-        Whether a separable block adds a tensor of its output's shape, after the bias.
+        Whether a pointwise layer or separable block adds a tensor of its output's shape,
+        after the bias.
     classes, class_block : int
         Of a tail: the classifier's outputs, and how many of them are a block.
     """
@@ -117,8 +127,11 @@ class Workload:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds on real channels; a pool counts one per input element, a softmax none."""
-        if self.operator == "softmax":
+        """Multiply-adds on real channels; a pool counts one per input element.
+
+        A softmax and a scale count none.
+        """
+        if self.operator in ("softmax", "scale"):
             return 0
         if self.operator == "pool":
             return self.batch * self.in_channels * self.in_pixels

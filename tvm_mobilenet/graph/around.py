@@ -72,6 +72,7 @@ def weight_bytes(work: Workload) -> int:
         "separable": inside * (taps + 1) + outside * (work.depth + 1),
         "tail": outside * (work.depth + 1) + (outside + 1) * blocked_classes(work),
         "pool": 0,
+        "scale": 0,
         "softmax": 0,
     }[work.operator]
     return FLOAT * count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +14,13 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.compute.workload import (
-    Activation,
     Operator,
     Workload,
     channel_block,
     class_block,
 )
-from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, operator_name
+from tvm_mobilenet.graph.epilogue import Epilogue, operator_name, read_epilogue
+from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, readers
 from tvm_mobilenet.graph.layouts import (
     from_blocked,
     pack_bias,
@@ -65,6 +66,7 @@ def block_layout(
     lowering = _Lowering(mod, target, gains)
     for gv, func in mod.functions.items():
         if isinstance(func, relax.Function) and COMPOSITE not in (func.attrs or {}):
+            lowering.enter(func)
             lowering.builder_.update_func(gv, lowering.visit_expr(func))
     if works is not None:
         works.update(lowering.works)
@@ -80,19 +82,11 @@ class _Part:
     """One layer of a composite function."""
 
     anchor: Any
-    bias: Any | None
-    activation: Activation
+    epilogue: Epilogue
 
     @classmethod
     def read(cls, calls: list[Any]) -> _Part:
-        by_name = {operator_name(call): call for call in calls}
-        bias = by_name.get("relax.add")
-        activation: Activation = "none"
-        if "relax.clip" in by_name:
-            activation = "relu6"
-        elif "relax.nn.relu" in by_name:
-            activation = "relu"
-        return cls(calls[0], bias.args[1] if bias is not None else None, activation)
+        return cls(calls[0], read_epilogue(calls))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +100,7 @@ class _Composite:
     def read(cls, func: Any) -> _Composite:
         layers: list[list[Any]] = []
         for call in (b.value for block in func.body.blocks for b in block.bindings):
-            if operator_name(call) in _ANCHORS:
+            if not layers or operator_name(call) in _ANCHORS:
                 layers.append([])
             layers[-1].append(call)
         operator = str(func.attrs[COMPOSITE]).removeprefix(PREFIX)
@@ -123,6 +117,24 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
         self._blocked: dict[Any, tuple[tuple[int, ...], int]] = {}  # plain shape, block
         self._kernels: dict[str, Any] = {}
         self.works: dict[str, Workload] = {}
+        self._hidden: set[Any] = set()
+
+    def enter(self, func: Any) -> None:
+        """Note which dense layers only our kernels read: those keep their output in blocks."""
+        reads, _ = readers(func)
+        ours: Counter[Any] = Counter()
+        dense = []
+        for binding in (b for block in func.body.blocks for b in block.bindings):
+            call = binding.value
+            callee = self._mod[call.op] if _calls_function(call) else None
+            if callee is None or COMPOSITE not in (callee.attrs or {}):
+                continue
+            operator = str(callee.attrs[COMPOSITE]).removeprefix(PREFIX)
+            if operator not in _PLAIN_IN:
+                ours.update({arg for arg in call.args if isinstance(arg, relax.Var)})
+            if operator == "dense":
+                dense.append(binding.var)
+        self._hidden = {var for var in dense if reads[var] == ours[var] > 0}
 
     def visit_var_binding_(self, binding: Any) -> None:
         call = binding.value
@@ -132,8 +144,8 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
             return
         shape = shape_of(binding.var)
         found = _Composite.read(func)
-        work = self._work(found, call.args[0], shape, str(binding.var.name))
-        value, block = self._lower(found, work, call.args[0], shape)
+        work = self._work(found, call.args[0], shape, binding.var)
+        value, block = self._lower(found, work, call.args, shape)
         if isinstance(binding.var, relax.DataflowVar):
             var = self.builder_.emit(value, binding.var.name)
             if block:
@@ -163,10 +175,14 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
         return to_blocked(self._plain(var), shape, block)
 
     def _work(
-        self, found: _Composite, source: Any, out_shape: tuple[int, ...], name: str
+        self, found: _Composite, source: Any, out_shape: tuple[int, ...], var: Any
     ) -> Workload:
         """Return the workload of a composite function."""
+        name = str(var.name)
         work = _workload(found, shape_of(source), out_shape, self._target)
+        if var in self._hidden:
+            block = channel_block(work.out_channels, self._target)
+            work = dataclasses.replace(work, operator="pointwise", out_block=block)
         if work.operator == "pointwise" and self._gains is not None:
             self._gains[name] = choose_strassen(work)
             if self._gains[name].used:
@@ -174,15 +190,18 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
         return work
 
     def _lower(
-        self, found: _Composite, work: Workload, source: Any, out_shape: tuple[int, ...]
+        self, found: _Composite, work: Workload, sources: Any, out_shape: tuple[int, ...]
     ) -> tuple[Any, int]:
         """Return the call of a kernel and the block of its result (0: plain)."""
+        source, other = sources[0], sources[-1]
         in_shape = shape_of(source)
         if work.operator in _PLAIN_IN:
             data = self.visit_expr(source)
         else:
             data = self._in_blocks(source, in_shape, work.in_block)
         arguments = [data, *_parameters(found, work)]
+        if work.residual or work.operator == "scale":
+            arguments.append(self._in_blocks(other, shape_of(other), work.out_block))
         arguments = [self.builder_.normalize(a) for a in arguments]
         plain = work.operator in _PLAIN_OUT
         result = (
@@ -224,7 +243,7 @@ def _calls_function(value: Any) -> bool:
 def _parameters(found: _Composite, work: Workload) -> list[Any]:
     """Return the packed weights and biases, as the operator's definition lists them."""
     taps = math.prod(work.kernel)
-    if work.operator in ("pool", "softmax"):
+    if work.operator in ("pool", "scale", "softmax"):
         return []
     if work.operator in ("conv", "depthwise"):
         steps = taps * (1 if work.operator == "depthwise" else work.in_channels)
@@ -255,7 +274,7 @@ def _packed(part: _Part, out_channels: int, steps: int, depth: int, block: int) 
 
 
 def _bias(part: _Part, channels: int, block: int) -> Any:
-    bias = part.bias
+    bias = part.epilogue.bias
     if bias is None:
         bias = relax.const(np.zeros(channels, np.float32))
     return pack_bias(bias, channels, block)
@@ -273,6 +292,9 @@ def _workload(
     if found.operator == "pool":
         size = (height, width)
         return Workload("pool", n, channels, channels, size, (1, 1), in_block, in_block)
+    if found.operator == "scale":
+        size = (height, width)
+        return Workload("scale", n, channels, channels, size, size, in_block, in_block)
     if found.operator == "softmax":
         block = channel_block(channels, target)
         return Workload("softmax", n, channels, channels, (1, 1), (1, 1), block, block)
@@ -286,7 +308,7 @@ def _workload(
             (1, 1),
             in_block,
             class_block(out_channels, target),
-            activation=found.parts[0].activation,
+            activation=found.parts[0].epilogue.activation,
         )
     if found.operator == "tail":
         return _tail(found, (n, channels, height, width), out_channels, target)
@@ -313,8 +335,9 @@ def _workload(
         (kernel[0], kernel[1]),
         (strides[0], strides[1]),
         (padding[0], padding[1], padding[2], padding[3]),
-        last.activation,
-        mid_activation=found.parts[0].activation if separable else "none",
+        last.epilogue.activation,
+        mid_activation=found.parts[0].epilogue.activation if separable else "none",
+        residual=last.epilogue.residual,
     )
 
 
@@ -332,7 +355,7 @@ def _tail(
         (height, width),
         channel_block(channels, target),
         channel_block(out_channels, target),
-        activation=found.parts[0].activation,
+        activation=found.parts[0].epilogue.activation,
         classes=classes,
         class_block=class_block(classes, target),
     )

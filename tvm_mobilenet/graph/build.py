@@ -10,7 +10,18 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from tvm_mobilenet.errors import InvalidModelError
-from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, GlobalAvgPool, Layer, Model, Softmax
+from tvm_mobilenet.models.spec import (
+    INPUT,
+    Activation,
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Model,
+    Scale,
+    Softmax,
+)
 
 ENTRY = "main"
 """Name of the one function of the module."""
@@ -61,14 +72,19 @@ def _emit(
         return relax.const(weights[f"{layer.name}.{name}"], "float32")
 
     if isinstance(layer, Conv2d):
-        return _emit_conv(builder, layer, inputs[0], constant)
+        return _emit_conv(builder, layer, inputs[0], weights)
     if isinstance(layer, GlobalAvgPool):
-        value = relax.op.mean(inputs[0], axis=[2, 3])
+        value = relax.op.mean(inputs[0], axis=[2, 3], keepdims=layer.keep_map)
     elif isinstance(layer, Dense):
         transposed = np.ascontiguousarray(weights[f"{layer.name}.weight"].T)
         value = relax.op.matmul(inputs[0], relax.const(transposed, "float32"))
         if layer.bias:
             value = relax.op.add(builder.emit(value), constant("bias"))
+        value = _activated(builder, value, layer.activation)
+    elif isinstance(layer, Add):
+        value = relax.op.add(*inputs)
+    elif isinstance(layer, Scale):
+        value = relax.op.multiply(*inputs)
     elif isinstance(layer, Softmax):
         value = relax.op.nn.softmax(inputs[0], axis=-1)
     else:
@@ -76,7 +92,12 @@ def _emit(
     return builder.emit(value, symbol(layer.name))
 
 
-def _emit_conv(builder: Any, layer: Conv2d, data: Any, constant: Any) -> Any:
+def _emit_conv(
+    builder: Any, layer: Conv2d, data: Any, weights: Mapping[str, NDArray[np.float32]]
+) -> Any:
+    def constant(name: str) -> Any:
+        return relax.const(weights[f"{layer.name}.{name}"], "float32")
+
     value = relax.op.nn.conv2d(
         data,
         constant("weight"),
@@ -85,16 +106,28 @@ def _emit_conv(builder: Any, layer: Conv2d, data: Any, constant: Any) -> Any:
         groups=layer.groups,
     )
     if layer.bias:
-        per_channel = relax.op.reshape(constant("bias"), (1, layer.out_channels, 1, 1))
-        value = relax.op.add(builder.emit(value), builder.emit(per_channel))
+        per_channel = weights[f"{layer.name}.bias"].reshape(1, -1, 1, 1)
+        value = relax.op.add(builder.emit(value), relax.const(per_channel, "float32"))
     if layer.batch_norm is not None:
         statistics = [constant(f"bn.{name}") for name in ("gamma", "beta", "mean", "variance")]
         normed = relax.op.nn.batch_norm(
             builder.emit(value), *statistics, axis=1, epsilon=layer.batch_norm, training=False
         )
         value = builder.emit(normed)[0]
-    if layer.activation == "relu":
-        value = relax.op.nn.relu(builder.emit(value))
-    elif layer.activation == "relu6":
-        value = relax.op.clip(builder.emit(value), 0.0, 6.0)
+    value = _activated(builder, value, layer.activation)
     return builder.emit(value, symbol(layer.name))
+
+
+def _activated(builder: Any, value: Any, activation: Activation) -> Any:
+    """Return an activation of a value, its last operator not yet bound."""
+    if activation == "none":
+        return value
+    value = builder.emit(value)
+    if activation == "relu":
+        return relax.op.nn.relu(value)
+    if activation == "relu6":
+        return relax.op.clip(value, 0.0, 6.0)
+    raised = builder.emit(relax.op.add(value, relax.const(3.0, "float32")))
+    clipped = builder.emit(relax.op.clip(raised, 0.0, 6.0))
+    gate = relax.op.divide(clipped, relax.const(6.0, "float32"))
+    return gate if activation == "hardsigmoid" else relax.op.multiply(value, builder.emit(gate))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,12 +14,22 @@ from tvm_mobilenet.graph.around import Around, map_bytes, weight_bytes
 from tvm_mobilenet.graph.cost import Cost, total
 from tvm_mobilenet.graph.fusion import Choice, Comparison, Fusion, FusionFor, compare, settle
 from tvm_mobilenet.graph.predict import predict
-from tvm_mobilenet.models.spec import Conv2d, Dense, GlobalAvgPool, Layer, Model, Softmax
+from tvm_mobilenet.models.spec import (
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Model,
+    Scale,
+    Softmax,
+)
 from tvm_mobilenet.target import TargetSpec
 
-_PATTERNS: tuple[tuple[Operator, tuple[Operator, ...]], ...] = (
+_PATTERNS: tuple[tuple[Operator, tuple[str, ...]], ...] = (
     ("tail", ("pointwise", "pool", "dense")),
     ("separable", ("depthwise", "pointwise")),
+    ("separable", ("depthwise", "residual")),
 )
 """As in ``fuse_blocks``: what a kernel can hold, the first that fits."""
 
@@ -138,12 +149,25 @@ def workload(layer: Layer, target: TargetSpec) -> Workload | None:
             layer.padding,
             layer.activation,
         )
+    if isinstance(layer, Scale):
+        size = (layer.in_shape[2], layer.in_shape[3])
+        return Workload("scale", n, channels, channels, size, size, block, block)
     if isinstance(layer, GlobalAvgPool):
         h, w = layer.in_shape[2:]
         return Workload("pool", n, channels, channels, (h, w), (1, 1), block, block)
     if isinstance(layer, Dense):
         wide = class_block(layer.out_features, target)
-        return Workload("dense", n, channels, layer.out_features, (1, 1), (1, 1), block, wide)
+        return Workload(
+            "dense",
+            n,
+            channels,
+            layer.out_features,
+            (1, 1),
+            (1, 1),
+            block,
+            wide,
+            activation=layer.activation,
+        )
     if isinstance(layer, Softmax):
         return Workload("softmax", n, channels, channels, (1, 1), (1, 1), block, block)
     return None
@@ -176,56 +200,106 @@ def explain(
     Explanation
     """
     threads = target.cores if threads is None else threads
-    works = {layer.name: workload(layer, target) for layer in model.layers}
-    known = [layer for layer in model.layers if works[layer.name] is not None]
-    kernels = [work for work in works.values() if work is not None]
+    units = _units(model, target)
+    kernels = [unit.work for unit in units]
     # As fuse_blocks sees it: the image, then every map; and all weights.
     values = (4 * math.prod(model.input_shape), *map(map_bytes, kernels))
     weights = sum(map(weight_bytes, kernels))
-    names = tuple(layer.name for layer in known)
+    names = [unit.names for unit in units]
     taken: dict[int, Step] = {}
-    declined: list[tuple[int, Step]] = []
-    for operator, at, count in _candidates(model, known, kernels):
+    declined: list[tuple[range, Step]] = []
+    for operator, at, count in _candidates(model, units):
         if any(i in taken for i in range(at, at + count)):
             continue
         parts, around = kernels[at : at + count], Around(weights, values, at)
         choice = settle(operator, parts, target, around, fusion, fusion_for)
         both = compare(operator, parts, target, around, threads)
         cost = both.joined if choice.fused else both.apart
-        step = Step(names[at : at + count], operator, cost, both, choice)
+        shared = tuple(name for some in names[at : at + count] for name in some)
+        step = Step(shared, operator, cost, both, choice)
         if choice.fused:
             taken |= dict.fromkeys(range(at, at + count), step)
         else:
-            declined.append((at, step))
-    for at, step in declined:
-        places = range(at, at + len(step.layers))
+            declined.append((range(at, at + count), step))
+    for places, step in declined:
         if not any(i in taken for i in places):
             taken |= dict.fromkeys(places, step)
     steps: list[Step] = []
     for at, work in enumerate(kernels):
         if at not in taken:
             cost = predict(work, target, Around(weights, values, at), threads)
-            steps.append(Step((names[at],), work.operator, cost))
-        elif taken[at].layers[0] == names[at]:
+            steps.append(Step(names[at], work.operator, cost))
+        elif taken[at].layers[0] == names[at][0]:
             steps.append(taken[at])
-    unknown = tuple(name for name, work in works.items() if work is None)
+    covered = {name for some in names for name in some}
+    unknown = tuple(layer.name for layer in model.layers if layer.name not in covered)
     return Explanation(model.title, target, threads, tuple(steps), unknown)
 
 
-def _candidates(
-    model: Model, layers: Sequence[Layer], kernels: Sequence[Workload]
-) -> list[tuple[Operator, int, int]]:
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """Layers that always share a kernel: one, or a pointwise layer and what adds to it."""
+
+    layers: tuple[Layer, ...]
+    work: Workload
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(layer.name for layer in self.layers)
+
+    @property
+    def kind(self) -> str:
+        return "residual" if self.work.residual else self.work.operator
+
+
+def _units(model: Model, target: TargetSpec) -> list[_Unit]:
+    """List the layers that the model knows, as ``fuse_epilogue`` groups them."""
+    reads = _reads(model)
+    units: list[_Unit] = []
+    for layer in model.layers:
+        work = workload(layer, target)
+        if isinstance(layer, Dense) and work is not None and _is_hidden(model, layer):
+            block = channel_block(layer.out_features, target)
+            work = dataclasses.replace(work, operator="pointwise", out_block=block)
+        if work is not None:
+            units.append(_Unit((layer,), work))
+        elif isinstance(layer, Add) and units:
+            before = units[-1]
+            joins = (
+                before.work.operator == "pointwise"
+                and before.work.activation == "none"
+                and before.names[-1] in layer.inputs
+                and reads.count(before.names[-1]) == 1
+            )
+            if joins:
+                added = dataclasses.replace(before.work, residual=True)
+                units[-1] = _Unit((*before.layers, layer), added)
+    return units
+
+
+def _is_hidden(model: Model, layer: Dense) -> bool:
+    """Whether other dense layers read this one, which keeps its output in blocks for them."""
+    readers = [other for other in model.layers if layer.name in other.inputs]
+    return bool(readers) and all(isinstance(reader, Dense) for reader in readers)
+
+
+def _reads(model: Model) -> list[str]:
+    return [name for layer in model.layers for name in layer.inputs]
+
+
+def _candidates(model: Model, units: Sequence[_Unit]) -> list[tuple[Operator, int, int]]:
     """List what could be joined, tails first: operator, first kernel, kernels."""
-    reads = [name for layer in model.layers for name in layer.inputs]
-    kinds = tuple(work.operator for work in kernels)
+    reads = _reads(model)
+    kinds = tuple(unit.kind for unit in units)
     found = []
     for operator, pattern in _PATTERNS:
-        for at in range(len(layers) - len(pattern) + 1):
-            group = layers[at : at + len(pattern)]
+        for at in range(len(units) - len(pattern) + 1):
+            group = units[at : at + len(pattern)]
             chained = all(
-                after.inputs == (before.name,) and reads.count(before.name) == 1
+                after.layers[0].inputs == (before.names[-1],) and reads.count(before.names[-1]) == 1
                 for before, after in pairwise(group)
             )
-            if chained and kinds[at : at + len(pattern)] == pattern:
+            plain = operator != "tail" or group[-1].work.activation == "none"
+            if chained and plain and kinds[at : at + len(pattern)] == pattern:
                 found.append((operator, at, len(pattern)))
     return found

@@ -13,7 +13,8 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm_mobilenet.compute.workload import Operator, Workload
 from tvm_mobilenet.graph.around import Around, map_bytes, weight_bytes
 from tvm_mobilenet.graph.block_layout import workload_of
-from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, operator_name, readers
+from tvm_mobilenet.graph.epilogue import read_epilogue
+from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, inlined, is_pointwise, readers
 from tvm_mobilenet.graph.fusion import Choice, Fusion, FusionFor, settle
 from tvm_mobilenet.graph.layouts import shape_of
 from tvm_mobilenet.graph.strassen import choose_strassen
@@ -22,8 +23,10 @@ from tvm_mobilenet.target import TargetSpec
 _PATTERNS: tuple[tuple[Operator, tuple[str, ...]], ...] = (
     ("tail", ("pointwise", "pool", "dense")),
     ("separable", ("depthwise", "pointwise")),
+    ("separable", ("depthwise", "residual")),
 )
-"""Operator of the kernel, and the layers that it computes."""
+"""Operator of the kernel, and the layers that it computes; "residual" is a pointwise layer
+that adds another map."""
 
 
 def fuse_blocks(
@@ -116,21 +119,18 @@ def _calls(func: Any) -> list[Any]:
 
 
 def _kind(func: Any) -> str:
-    """Return "depthwise", "pointwise", "pool", "dense"; "" for what joins nothing."""
+    """Return "depthwise", "pointwise", "residual", "pool", "dense"; "" for what joins nothing."""
     name = str(func.attrs[COMPOSITE]).removeprefix(PREFIX)
     calls = _calls(func)
-    if name == "pool":
-        return name
-    if name == "dense":
-        activated = {"relax.clip", "relax.nn.relu"} & {operator_name(call) for call in calls}
-        return "" if activated else name
+    if name in ("pool", "dense"):
+        return name if read_epilogue(calls).activation == "none" else ""
     if name != "conv2d":
         return ""
-    attrs, kernel = calls[0].attrs, shape_of(calls[0].args[1])
-    if int(attrs.groups) > 1:
-        return "depthwise"
-    moved = any(int(s) != 1 for s in attrs.strides) or any(int(p) for p in attrs.padding)
-    return "" if kernel[2:] != (1, 1) or moved else "pointwise"
+    if not is_pointwise(calls[0]):
+        return "depthwise" if int(calls[0].attrs.groups) > 1 else ""
+    if not read_epilogue(calls).residual:
+        return "pointwise"
+    return "residual" if len(func.params) > 1 else ""  # else it adds its own input
 
 
 def _nodes(mod: Any, func: Any) -> dict[Any, _Node]:
@@ -187,6 +187,8 @@ def _candidates(func: Any, nodes: dict[Any, _Node]) -> list[tuple[Operator, list
             follower = nodes.get(following.var) if following is not None else None
             if follower is None or follower.kind != kind:
                 return []
+            if not follower.binding.value.args[0].same_as(var):
+                return []  # it is what the follower adds
             found.append(follower)
         return found if node.kind == kinds[0] else []
 
@@ -216,7 +218,9 @@ class _Joiner(PyExprMutator):  # type: ignore[misc]
         operator, group = self._last[binding.var]
         name = binding.var.name
         function = self.builder_.add_func(_joined(operator, group), f"fused_{operator}_{name}")
-        call = relax.Call(function, [self.visit_expr(group[0].binding.value.args[0])])
+        others = [arg for node in group for arg in node.binding.value.args[1:]]
+        taken = [group[0].binding.value.args[0], *others]
+        call = relax.Call(function, [self.visit_expr(value) for value in taken])
         if isinstance(binding.var, relax.DataflowVar):
             var = self.builder_.emit(call, name)
         else:
@@ -228,12 +232,24 @@ def _joined(operator: str, group: list[_Node]) -> Any:
     """Build the private function that computes a group, one layer after the other."""
     builder = relax.BlockBuilder()
     data = relax.Var("data", group[0].composite.params[0].ty)
+    others = [
+        [relax.Var(str(param.name), param.ty) for param in node.composite.params[1:]]
+        for node in group
+    ]
+    params = [data, *(other for some in others for other in some)]
     attrs = {COMPOSITE: PREFIX + operator, "Primitive": True}
-    with builder.function("composite", [data], attrs=attrs, private=True):
+    with builder.function("composite", params, attrs=attrs, private=True):
         with builder.dataflow():
             value: Any = data
-            for call in (call for node in group for call in _calls(node.composite)):
-                value = builder.emit(relax.Call(call.op, [value, *call.args[1:]], call.attrs))
+            for node, some in zip(group, others, strict=True):
+                inside = dict(zip(node.composite.params, [value, *some], strict=True))
+                for binding in (b for block in node.composite.body.blocks for b in block.bindings):
+                    value = binding.value
+                    if isinstance(value, relax.Call):
+                        value = builder.emit(inlined(value, inside))
+                    else:
+                        value = inside[value]
+                    inside[binding.var] = value
             output = builder.emit_output(value)
         builder.emit_func_output(output)
     return builder.get()["composite"]

@@ -88,6 +88,7 @@ def join(operator: Operator, parts: Sequence[Workload]) -> Workload:
             out_block=last.out_block,
             mid_activation=first.activation,
             activation=last.activation,
+            residual=last.residual,
         )
     return dataclasses.replace(
         first, operator="tail", classes=last.out_channels, class_block=last.out_block

@@ -10,7 +10,7 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_mobilenet.graph.constants import array_of, is_constant
-from tvm_mobilenet.graph.fuse_epilogue import operator_name
+from tvm_mobilenet.graph.epilogue import operator_name
 
 
 def pack_weights(mod: Any) -> Any:

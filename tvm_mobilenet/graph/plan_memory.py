@@ -21,7 +21,8 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_mobilenet.graph.build import ENTRY
-from tvm_mobilenet.graph.fuse_epilogue import operator_name, static_shape, variables
+from tvm_mobilenet.graph.epilogue import operator_name, static_shape
+from tvm_mobilenet.graph.fuse_epilogue import variables
 
 _ALLOCATE = "relax.builtin.alloc_tensor"
 

@@ -37,6 +37,9 @@ _LATENCY = 4
 _POWER = 16
 """Vector operations of a softmax for each element: schedules/cpu/softmax.py."""
 
+_SCALE = 8
+"""What a scale's element costs for a thread to be worth it: schedules/cpu/scale.py."""
+
 _ROWS = 18.0
 """Bytes a cycle of the classifier's rows inside a tail, whose eight accumulators are stored
 after every 32 channels: 57 to 74 GB/s in V1 from 1.0/224 to 0.25/128."""
@@ -67,6 +70,7 @@ def predict(work: Workload, target: TargetSpec, around: Around, threads: int) ->
         "separable": kernel.separable,
         "tail": kernel.tail,
         "pool": kernel.pool,
+        "scale": kernel.scale,
         "dense": kernel.dense,
         "softmax": kernel.softmax,
     }[work.operator]()
@@ -99,6 +103,13 @@ class _Kernel:
 
     def _written(self, part: float) -> tuple[Stream, Stream]:
         return self.around.written(self.out_bytes * part, self.caches, self.threads)
+
+    def _residual(self, part: float) -> tuple[Stream, ...]:
+        """Return what is added: of the output's size, written three or more kernels ago."""
+        if not self.work.residual:
+            return ()
+        size = self.out_bytes * part
+        return (Stream(size, self.caches.found(2 * self.in_bytes * part + size)),)
 
     def _held(self, spread: float) -> float:
         """Return the output's bytes that lie in other cores' L2, which have just read there."""
@@ -203,6 +214,7 @@ class _Kernel:
         streams = (
             self._weights(panel, own, tiles, sweeps, chunk + own * out, spread),
             Stream(sweeps * chunk, self.source, ((chunk * (units - sweeps), chunk + panel + out),)),
+            *self._residual(1 / spread),
             *self._written(1 / spread),
         )
         return self._cost([Phase(cycles, loads, streams)], spread, panel)
@@ -238,6 +250,7 @@ class _Kernel:
         streams = (
             self._weights(panel, own, -(-pixels // tile.pixels), places, between, spread),
             Stream(0, "L1", ((swept * middle, middle + panel + out),)),
+            *self._residual(1 / spread),
             *self._written(1 / spread),
         )
         held = self._held(spread) if splits > 1 else 0.0
@@ -276,6 +289,14 @@ class _Kernel:
         vectors = work.batch * work.in_blocks * work.in_pixels
         streams = (Stream(self.in_bytes * part, self.source), *self._written(part))
         return self._cost([Phase(vectors * part * _LATENCY, self.in_bytes * part, streams)], spread)
+
+    def scale(self) -> Cost:
+        work = self.work
+        vectors = work.batch * work.in_blocks * work.in_pixels
+        _, spread = self._share(work.batch * work.in_blocks, _SCALE * vectors * work.in_block)
+        part = 1 / spread
+        streams = (Stream(self.in_bytes * part, self.source), *self._written(part))
+        return self._cost([Phase(vectors * part, self.in_bytes * part, streams)], spread)
 
     def dense(self) -> Cost:
         work = self.work

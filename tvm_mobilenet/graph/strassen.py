@@ -48,6 +48,8 @@ def choose_strassen(work: Workload) -> Gain:
         A ``"pointwise"`` workload, in the blocks of its target.
     """
     batch, in_channels, out_channels = work.batch, work.in_channels, work.out_channels
+    if work.residual or work.activation not in ("none", "relu", "relu6"):
+        return Gain(False, "its epilogue is more than a bias and a clip")
     if in_channels % (2 * work.in_block) or out_channels % (2 * work.out_block):
         return Gain(False, "its channels are no whole blocks in halves")
     pixels = work.out_pixels

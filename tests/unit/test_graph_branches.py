@@ -1,0 +1,197 @@
+"""Graphs that branch: residuals, squeeze-and-excite, activations of several operators."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import tvm
+from graphs import run
+from tvm import relax
+
+from tvm_mobilenet import reference
+from tvm_mobilenet.graph.block_layout import block_layout
+from tvm_mobilenet.graph.build import build
+from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
+from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
+from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, fuse_epilogue
+from tvm_mobilenet.graph.fusion import Fusion
+from tvm_mobilenet.graph.pack_weights import pack_weights
+from tvm_mobilenet.graph.pipeline import _legalize_rest
+from tvm_mobilenet.models import build as build_model
+from tvm_mobilenet.models.spec import Activation, Add, Conv2d, Layer, Model, Scale
+from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.target import host
+from tvm_mobilenet.verify import sample_input
+
+TARGET = dataclasses.replace(host(), cores=1)
+SHAPE = (2, 5, 6, 7)
+LAST = ("legalize_rest",)
+ALL = ("build", "fuse_epilogue", "fuse_blocks", "legalize_rest")
+
+
+def phases(model: Model, weights: Any, fusion: Fusion) -> dict[str, Any]:
+    found = {"build": build(model, weights)}
+    found["fuse_epilogue"] = fuse_epilogue(fold_batch_norm(found["build"]))
+    found["fuse_blocks"], _ = fuse_blocks(found["fuse_epilogue"], TARGET, fusion)
+    packed = pack_weights(block_layout(found["fuse_blocks"], TARGET))
+    found["legalize_rest"] = _legalize_rest(packed, tvm.target.Target(TARGET.tvm_dict()))
+    return found
+
+
+def kernels(mod: Any) -> list[str]:
+    """Operators of our kernels and symbols of others, in the order of calls."""
+    names = []
+    call_tir = tvm.ir.Op.get("relax.call_tir")
+    for binding in (b for block in mod["main"].body.blocks for b in block.bindings):
+        if isinstance(binding.value, relax.Call) and binding.value.op.same_as(call_tir):
+            names.append(str(binding.value.args[0].name_hint))
+    return names
+
+
+def operators(mod: Any) -> list[str]:
+    return [name.split("_")[0] for name in kernels(mod)]
+
+
+def same(model: Model, fusion: Fusion = "none", checked: tuple[str, ...] = LAST) -> Any:
+    """The lowered module of a model, after checking that it computes what the model does."""
+    weights = initialize(model, seed=2)
+    x = np.random.default_rng(1).normal(0, 2, model.input_shape).astype(np.float32)
+    want = reference.run(model, weights, x)
+    found = phases(model, weights, fusion)
+    for phase in checked:
+        assert reference.relative_error(run(found[phase], x), want) < 1e-5, phase
+    return found["legalize_rest"]
+
+
+def of(*layers: Layer) -> Model:
+    return Model("m", "M", {}, SHAPE, layers)
+
+
+def conv(
+    name: str, source: str, activation: Activation = "none", taps: int = 1, groups: int = 1
+) -> Conv2d:
+    around = (taps // 2,) * 4
+    return Conv2d(
+        name, (source,), SHAPE, 5, (taps, taps), (1, 1), around, groups, True, None, activation
+    )
+
+
+@pytest.mark.parametrize("fusion", ["none", "all"])
+@pytest.mark.parametrize("name", ["v2", "v3-small"])
+def test_every_phase_computes_the_same(name: str, fusion: Fusion) -> None:
+    model = build_model(name, alpha=0.35, resolution=32, classes=7)
+    found = operators(same(model, fusion, ALL))
+    allowed = {"conv", "depthwise", "pointwise", "separable", "scale", "pool", "tail", "dense"}
+    assert set(found) <= {*allowed, "softmax"}
+    assert ("separable" in found) == (fusion == "all")
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6", "hardswish", "hardsigmoid"])
+def test_an_activation_is_part_of_its_kernel(activation: Activation) -> None:
+    for taps, groups, operator in ((3, 1, "conv"), (3, 5, "depthwise"), (1, 1, "pointwise")):
+        first = conv("a", "input", "relu", taps=3, groups=5)
+        mod = same(of(first, conv("b", "a", activation, taps, groups), conv("c", "b")))
+        ours = [name for name in kernels(mod) if name.split("_")[0] in (operator, "pointwise")]
+        assert any(name.endswith(activation) or activation == "none" for name in ours)
+
+
+def test_a_residual_is_part_of_the_pointwise_kernel() -> None:
+    first = conv("a", "input", "relu6", taps=3, groups=5)
+    for inputs in (("b", "a"), ("a", "b")):
+        mod = same(of(first, conv("b", "a"), Add("c", inputs, SHAPE), conv("d", "c")))
+        assert any("residual" in name for name in kernels(mod)), inputs
+
+
+def test_both_sides_computed_by_pointwise_kernels() -> None:
+    layers = (
+        conv("a", "input", "relu6", taps=3, groups=5),
+        conv("b", "a"),
+        conv("c", "a"),
+        Add("d", ("b", "c"), SHAPE),
+        conv("e", "d"),
+    )
+    assert sum("residual" in name for name in kernels(same(of(*layers)))) == 1
+
+
+def test_what_is_added_may_be_the_kernels_own_input() -> None:
+    for fusion in ("none", "all"):
+        first = conv("a", "input", "relu6", taps=3, groups=5)
+        mod = same(of(first, conv("b", "a"), Add("c", ("b", "a"), SHAPE)), fusion)  # type: ignore[arg-type]
+        assert any("residual" in name for name in kernels(mod))
+
+
+def test_other_residuals_are_right_and_not_ours() -> None:
+    """Behind an activation; behind a full convolution; of a value with another reader; doubled."""
+    first = conv("a", "input", "relu", taps=3, groups=5)
+    models = [
+        of(first, conv("b", "a", "relu"), Add("c", ("b", "a"), SHAPE)),
+        of(first, conv("b", "a", taps=3), Add("c", ("b", "a"), SHAPE)),
+        of(first, conv("b", "a"), Add("c", ("b", "a"), SHAPE), Add("d", ("c", "b"), SHAPE)),
+        of(first, conv("b", "a"), Add("c", ("b", "b"), SHAPE)),
+    ]
+    for model in models:
+        assert not any("residual" in name for name in kernels(same(model)))
+
+
+def test_a_fused_block_with_its_residual() -> None:
+    layers = (
+        conv("a", "input", "hardswish"),
+        conv("b", "a", "hardswish", taps=5, groups=5),
+        conv("c", "b"),
+        Add("d", ("c", "a"), SHAPE),
+        conv("e", "d"),
+    )
+    (name,) = (n for n in kernels(same(of(*layers), "all")) if n.startswith("separable"))
+    assert "mhardswish" in name
+    assert name.endswith("residual")
+
+
+def test_a_product_of_a_map_and_itself_is_no_scale() -> None:
+    shape = (2, 5, 1, 1)
+    first = Conv2d("a", ("input",), shape, 5, (1, 1))
+    model = Model("m", "M", {}, shape, (first, Scale("b", ("a", "a"), shape)))
+    assert "scale" not in operators(same(model))
+
+
+def test_something_like_a_hard_swish_is_no_hard_swish() -> None:
+    """Other numbers, another factor, a reader of the middle: TVM's own kernels, and right."""
+    x = sample_input(SHAPE)
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(5, 5, 1, 1)).astype(np.float32)
+
+    def graph(raised: float, divisor: float, swap: bool, leak: bool) -> Any:
+        builder = relax.BlockBuilder()
+        data = relax.Var("x", relax.TensorType(SHAPE, "float32"))
+        with builder.function("main", [data]):
+            with builder.dataflow():
+                y = builder.emit(relax.op.nn.conv2d(data, relax.const(weight)))
+                z = builder.emit(relax.op.add(y, relax.const(np.float32(raised))))
+                z = builder.emit(relax.op.clip(z, 0.0, 6.0))
+                gate = builder.emit(relax.op.divide(z, relax.const(np.float32(divisor))))
+                out = builder.emit(relax.op.multiply(data if swap else y, gate))
+                if leak:
+                    out = builder.emit(relax.op.add(out, gate))
+                out = builder.emit_output(out)
+            builder.emit_func_output(out)
+        return builder.get()
+
+    linear = np.tensordot(weight[:, :, 0, 0], x.astype(np.float64), (1, 1)).transpose(1, 0, 2, 3)
+    for raised, divisor, swap, leak in (
+        (3, 6, False, False),
+        (2, 6, False, False),
+        (3, 5, False, False),
+        (3, 6, True, False),
+        (3, 6, False, True),
+    ):
+        gate = np.clip(linear + raised, 0, 6) / divisor
+        want = (x if swap else linear) * gate + (gate if leak else 0)
+        mod = fuse_epilogue(graph(raised, divisor, swap, leak))
+        bodies = [f for f in mod.functions.values() if COMPOSITE in (f.attrs or {})]
+        count = sum(len(block.bindings) for block in bodies[0].body.blocks)
+        assert (count > 5) == ((raised, divisor, swap, leak) == (3, 6, False, False))
+        packed = pack_weights(block_layout(mod, TARGET))
+        lowered = _legalize_rest(packed, tvm.target.Target(TARGET.tvm_dict()))
+        assert reference.relative_error(run(lowered, x), want) < 1e-5
