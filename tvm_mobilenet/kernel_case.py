@@ -6,6 +6,7 @@ graph's own packing, so that an error in one does not hide in the other.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,17 @@ from numpy.typing import NDArray
 from tvm_mobilenet import reference
 from tvm_mobilenet.compute.workload import Operator, Workload
 from tvm_mobilenet.errors import VerificationError
-from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, GlobalAvgPool, Layer, Softmax
+from tvm_mobilenet.models.activations import activate
+from tvm_mobilenet.models.spec import (
+    INPUT,
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Scale,
+    Softmax,
+)
 from tvm_mobilenet.verify import guaranteed_bound, strassen_bound
 
 Float32 = NDArray[np.float32]
@@ -29,6 +40,9 @@ _DEVIATION = 3.0
 _PLAIN: frozenset[Operator] = frozenset({"dense", "tail", "softmax"})
 """Operators whose output is (N, C)."""
 
+_OTHER = "other"
+"""Name of a second map: what is added, or the factors of a scale."""
+
 
 @dataclass(frozen=True, slots=True)
 class KernelCase:
@@ -39,7 +53,8 @@ class KernelCase:
     inputs : tuple of ndarray
         float32, as the operator's definition lists them, without the output.
     want : ndarray
-        float64 reference, in the layout of the kernel's output; zero in lanes of no channel.
+        float64 reference, in the layout of the kernel's output; what 0
+        becomes in lanes of no channel.
     bound : ndarray
         What an element may be off by, of the same shape: see
         :func:`tvm_mobilenet.verify.guaranteed_bound`.
@@ -87,10 +102,10 @@ def kernel_case(work: Workload, seed: int = 0) -> KernelCase:
     Raises
     ------
     VerificationError
-        The reference cannot compute it: a block that adds a residual.
+        The reference cannot compute it: an activation behind a residual.
     """
-    if work.residual:
-        raise VerificationError(f"there is no reference for {work.key}, which adds a residual")
+    if work.residual and work.activation != "none":
+        raise VerificationError(f"there is no reference for {work.key}")
     layers = layers_of(work)
     rng = np.random.default_rng(seed)
     weights: dict[str, Any] = {}
@@ -101,24 +116,39 @@ def kernel_case(work: Workload, seed: int = 0) -> KernelCase:
     x = rng.standard_normal(layers[0].in_shape).astype(np.float32)
     values: dict[str, NDArray[Any]] = {INPUT: x}
     for layer in layers:
-        values[layer.name] = reference.run_layer(layer, weights, values[layer.inputs[0]])
+        if _OTHER in layer.inputs:
+            values[_OTHER] = rng.standard_normal(layer.in_shapes[1]).astype(np.float32)
+        inputs = [values[name] for name in layer.inputs]
+        values[layer.name] = reference.run_layer(layer, weights, *inputs)
     find = strassen_bound if work.operator == "strassen" else guaranteed_bound
     bound = find(layers, weights, values)
     assert bound is not None
     want = values[layers[-1].name]
     if work.operator not in _PLAIN:
-        want, bound = blocked(want, work.out_block), blocked(bound, work.out_block)
-    return KernelCase(_packed(work, x, weights), want, bound)
+        idle = float(activate(np.zeros(1), work.activation)[0])
+        want = blocked(want, work.out_block, idle)
+        bound = blocked(bound, work.out_block)
+    others = [blocked(values[_OTHER], work.out_block)] if _OTHER in values else []
+    return KernelCase((*_packed(work, x, weights), *others), want, bound)
 
 
-def layers_of(work: Workload) -> tuple[Layer, ...]:
-    """Return the layers that a workload computes, each reading the one before it."""
+def layers_of(work: Workload) -> tuple[Layer, ...]:  # noqa: PLR0911  one for each operator
+    """Return the layers that a workload computes, each reading the one before it.
+
+    Where one has a second input, that is called ``"other"``.
+    """
+    if work.residual:
+        *before, last = layers_of(dataclasses.replace(work, residual=False))
+        added = Add("sum", (last.name, _OTHER), last.out_shape)
+        return (*before, last, added)
     n, k, o = work.batch, work.in_channels, work.out_channels
     shape, out = (n, k, *work.in_size), (n, o, *work.out_size)
     if work.operator == "pool":
         return (GlobalAvgPool("a", (INPUT,), shape),)
+    if work.operator == "scale":
+        return (Scale("a", (INPUT, _OTHER), shape),)
     if work.operator == "dense":
-        return (Dense("a", (INPUT,), (n, k), o, True),)
+        return (Dense("a", (INPUT,), (n, k), o, True, work.activation),)
     if work.operator == "softmax":
         return (Softmax("a", (INPUT,), (n, k)),)
     if work.operator == "tail":
@@ -148,11 +178,12 @@ def _conv(name: str, source: str, shape: tuple[int, ...], out: int, work: Worklo
     )  # fmt: skip
 
 
-def blocked(x: NDArray[Any], block: int) -> NDArray[Any]:
-    """Pack (N, C, ...) into (N, ceil(C / block), pixels, block), zeros in lanes of no channel."""
+def blocked(x: NDArray[Any], block: int, idle: float = 0.0) -> NDArray[Any]:
+    """Pack (N, C, ...) into (N, ceil(C / block), pixels, block), `idle` in lanes of no channel."""
     n, channels = x.shape[:2]
     blocks = -(-channels // block)
-    flat = _filled(x.reshape(n, channels, -1), (n, blocks * block, math.prod(x.shape[2:])))
+    shape = (n, blocks * block, math.prod(x.shape[2:]))
+    flat = _filled(x.reshape(n, channels, -1), shape, idle)
     return np.ascontiguousarray(flat.reshape(n, blocks, block, -1).transpose(0, 1, 3, 2))
 
 
@@ -162,7 +193,7 @@ def _packed(work: Workload, x: Float32, weights: Mapping[str, Float32]) -> tuple
     if work.operator == "softmax":
         return (x,)
     data = x if work.operator == "conv" else blocked(x, work.in_block)
-    if work.operator == "pool":
+    if work.operator in ("pool", "scale"):
         return (data,)
     weight, bias = weights["a.weight"], weights["a.bias"]
     if work.operator == "strassen":
@@ -217,6 +248,7 @@ def _seven(weight: Float32, work: Workload) -> Float32:
     return np.ascontiguousarray(panels.transpose(0, 2, 1, 3))
 
 
-def _filled(array: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-    """Return an array with zeros at the end of each axis."""
-    return np.pad(array, [(0, want - have) for have, want in zip(array.shape, shape, strict=True)])
+def _filled(array: NDArray[Any], shape: Sequence[int], idle: float = 0.0) -> NDArray[Any]:
+    """Return an array with `idle` at the end of each axis."""
+    widths = [(0, want - have) for have, want in zip(array.shape, shape, strict=True)]
+    return np.pad(array, widths, constant_values=idle)

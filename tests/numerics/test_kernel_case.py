@@ -12,15 +12,15 @@ from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.kernel_case import KernelCase, kernel_case, layers_of
-from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.models import Model, build, mobilenet_v1
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.target import host
 
 MODEL = mobilenet_v1(alpha=0.75, resolution=64, classes=30)
 
 
-def works(**options: Any) -> dict[str, Workload]:
-    return lower(MODEL, initialize(MODEL, 0), host(), lambda _: None, **options).works
+def works(model: Model = MODEL, **options: Any) -> dict[str, Workload]:
+    return lower(model, initialize(model, 0), host(), lambda _: None, **options).works
 
 
 def run(case: KernelCase, kernel: Any) -> Any:
@@ -52,6 +52,19 @@ def test_every_kernel_of_a_network_passes_its_own_case(options: dict[str, Any]) 
         off[at] = np.nan
         with pytest.raises(VerificationError, match=r"1 of .* nan instead of"):
             case.error(off)
+
+
+@pytest.mark.parametrize("name", ["v2", "v3-small"])
+@pytest.mark.parametrize("fusion", ["none", "all"])
+def test_residuals_scales_and_hard_activations(name: str, fusion: str) -> None:
+    found = works(build(name, alpha=0.35, resolution=64, classes=30), fusion=fusion)
+    assert any(work.residual for work in found.values())
+    kernels = compiled(list(found.values()), host()).jit()
+    for key, work in found.items():
+        case = kernel_case(work, seed=2)
+        assert case.error(run(case, kernels[key])) < 1e-4
+        with pytest.raises(VerificationError, match="elements are wrong"):
+            case.error(np.full(case.want.shape, case.want.mean() + 1, np.float32))
 
 
 def test_other_seeds_are_other_data() -> None:

@@ -10,7 +10,8 @@ from assembly import Loop, innermost_loops
 from kernels import compiled, fused_of_model, of_model
 
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.graph.explain import _units as explained_units
+from tvm_mobilenet.models import build, mobilenet_v1
 from tvm_mobilenet.target import PRESETS, TargetSpec
 
 TARGETS = ["znver5", "x86-64-v3", "x86-64", "rpi4", "rpi2"]
@@ -73,6 +74,18 @@ def test_nothing_spills_in_fused_kernels(target: str, alpha: float, resolution: 
     assert all(found.values())
     spilled = {key: loop.spilled for key, loops in found.items() for loop in loops if loop.spilled}
     assert set(spilled) <= {key for name, key in STORES if name == target}, spilled
+
+
+@pytest.mark.parametrize("target", ["znver5", "x86-64", "rpi4"])
+@pytest.mark.parametrize("name", ["v2", "v3-large", "v3-small"])
+def test_nothing_spills_in_later_models(name: str, target: str) -> None:
+    """5 x 5 taps and hard swish among them; a constant may be loaded from the stack."""
+    spec = PRESETS[target]
+    units = explained_units(build(name), spec)
+    found = _loops({unit.work.key: unit.work for unit in units}, spec)
+    assert any("k5x5" in key for key in found) == (name != "v2")
+    spilled = {key: loop.spilled for key, loops in found.items() for loop in loops if loop.spilled}
+    assert not spilled
 
 
 @pytest.mark.parametrize(

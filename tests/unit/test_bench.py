@@ -19,10 +19,11 @@ from tvm_mobilenet.bench.report import OURS, PEAK, BenchReport, Row, geometric_m
 from tvm_mobilenet.bench.session import _check_numbers, _write_for_peers
 from tvm_mobilenet.bench.worker import timed_round
 from tvm_mobilenet.errors import InputError, PeerError
-from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.models import build, mobilenet_v1
 from tvm_mobilenet.models.initialization import initialize
 from tvm_mobilenet.models.spec import Conv2d, Model
 from tvm_mobilenet.target import PRESETS, host
+from tvm_mobilenet.verify import sample_input
 
 
 def report(*extra: Row) -> BenchReport:
@@ -171,6 +172,26 @@ def test_a_peer_that_dies_is_named(folder: Path) -> None:
         worker._process.kill()
         with pytest.raises(PeerError, match="the process of ncnn died: Killed"):
             worker.round(0.01)
+
+
+@pytest.mark.parametrize("name", ["v1", "v2", "v3-large", "v3-small"])
+def test_ncnn_computes_every_model(name: str, tmp_path: Path, capfd: Any) -> None:
+    import ncnn
+
+    model = build(name, alpha=0.5, resolution=64, classes=20)
+    weights = initialize(model)
+    files = tmp_path / "a.param", tmp_path / "a.bin"
+    write_ncnn(model, weights, *files)
+    net = ncnn.Net()
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    assert net.load_param(str(files[0])) == net.load_model(str(files[1])) == 0
+    x = sample_input(model.input_shape)
+    extractor = net.create_extractor()
+    extractor.input("input", ncnn.Mat(x[0]))
+    _, got = extractor.extract("softmax")
+    want = reference.run(model, weights, x)[0]
+    assert reference.relative_error(np.array(got).ravel(), want) < 1e-5
+    assert "deprecated" not in capfd.readouterr().err
 
 
 def test_ncnn_takes_one_image(tmp_path: Path) -> None:

@@ -11,7 +11,16 @@ import pytest
 from tvm_mobilenet import reference
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.models import mobilenet_v1
-from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, Model, Softmax
+from tvm_mobilenet.models.spec import (
+    INPUT,
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Model,
+    Scale,
+    Softmax,
+)
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.runtime.module import Trace
 from tvm_mobilenet.verify import guaranteed_bound, sample_input, verify
@@ -230,3 +239,30 @@ def test_a_report_can_be_replaced_but_not_changed() -> None:
         report.relative = 0.0
     assert not dataclasses.replace(report, relative=float("nan")).passed
     assert SimpleNamespace(**report.to_dict()).max_abs == report.max_abs
+
+
+def test_the_bound_of_sums_scales_and_hard_activations_holds_for_float32() -> None:
+    """And is no more than what float32 could need."""
+    rng = np.random.default_rng(7)
+    shape, pooled = (2, 12, 5, 5), (2, 12, 1, 1)
+    layers = (
+        Conv2d("a", (INPUT,), shape, 12, (3, 3), (1, 1), (1, 1, 1, 1), 12, True, None, "hardswish"),
+        GlobalAvgPool("p", ("a",), shape, keep_map=True),
+        Conv2d("g", ("p",), pooled, 12, (1, 1), bias=True, activation="hardsigmoid"),
+        Scale("s", ("a", "g"), shape),
+        Add("y", ("s", INPUT), shape),
+    )
+    model = Model("m", "M", {}, shape, layers)
+    weights = initialize(model, 1)
+    x = rng.normal(0, 2, shape).astype(np.float32)
+    values = {INPUT: x, **reference.run(model, weights, x, keep_layers=True)}
+    rounded = {INPUT: x}
+    for layer in layers:
+        inputs = [rounded[name] for name in layer.inputs]
+        rounded[layer.name] = reference.run_layer(layer, weights, *inputs).astype(np.float32)
+    for count in range(1, len(layers) + 1):
+        bound = guaranteed_bound(layers[:count], weights, values)
+        assert bound is not None
+        name = layers[count - 1].name
+        assert np.all(np.abs(rounded[name] - values[name]) <= bound)
+        assert np.all(bound <= 1e-4 * np.abs(values[name]).max())

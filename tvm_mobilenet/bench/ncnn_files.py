@@ -11,6 +11,7 @@ https://github.com/Tencent/ncnn/blob/master/docs/developer-guide/operators.md
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import PeerError
-from tvm_mobilenet.models.spec import Conv2d, Dense, GlobalAvgPool, Layer, Model, Softmax
+from tvm_mobilenet.models.spec import (
+    INPUT,
+    Activation,
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Model,
+    Scale,
+    Softmax,
+)
 
 MAGIC = "7767517"
-_ACTIVATIONS = {"none": "9=0", "relu": "9=1", "relu6": "9=3 -23310=2,0.0,6.0"}
+_ACTIVATIONS = {
+    "none": "9=0",
+    "relu": "9=1",
+    "relu6": "9=3 -23310=2,0.0,6.0",
+    "hardswish": "9=6 -23310=2,0.16666667,0.5",
+    "hardsigmoid": "9=0",  # a layer of its own
+}
+"""Fused into a layer, by number and parameters."""
+
+_HARD_SIGMOID = "0=0.16666667 1=0.5"
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -52,19 +73,41 @@ def write_ncnn(model: Model, weights: Arrays, param: Path, binary: Path) -> None
             "leave ncnn out of --against, or compile with batch 1",
         )
     lines = [f"Input input 0 1 input 0={columns} 1={rows} 2={channels}"]
+    readers = Counter(name for layer in model.layers for name in layer.inputs)
+    copies = {name: iter(range(count)) for name, count in readers.items() if count > 1}
+
+    def source(name: str) -> str:
+        return f"{name}.{next(copies[name])}" if name in copies else name
+
+    def copied(name: str) -> None:
+        """Give each reader a blob of its own: ncnn lets a layer write over what it reads."""
+        if name in copies:
+            blobs = " ".join(f"{name}.{number}" for number in range(readers[name]))
+            lines.append(f"Split {name}.split 1 {readers[name]} {name} {blobs}")
+
+    copied(INPUT)
+    vectors: set[str] = set()  # what a pool left, and what was computed from it
     with binary.open("wb") as file:
         for layer in model.layers:
             kind, arguments, tensors = _layer(layer, weights)
-            sources = " ".join(layer.inputs)
-            lines.append(
-                f"{kind} {layer.name} {len(layer.inputs)} 1 {sources} {layer.name} {arguments}"
-            )
+            if isinstance(layer, GlobalAvgPool):
+                vectors.add(layer.name)
+            elif isinstance(layer, Conv2d) and layer.inputs[0] in vectors:
+                vectors.add(layer.name)
+                kind, arguments = "InnerProduct", _product(layer.activation, tensors)
+            sources = " ".join(source(name) for name in layer.inputs)
+            gated = getattr(layer, "activation", "none") == "hardsigmoid"
+            blob = f"{layer.name}.linear" if gated else layer.name
+            lines.append(f"{kind} {blob} {len(layer.inputs)} 1 {sources} {blob} {arguments}")
+            if gated:
+                lines.append(f"HardSigmoid {layer.name} 1 1 {blob} {layer.name} {_HARD_SIGMOID}")
+            copied(layer.name)
             for number, tensor in enumerate(tensors):
                 if number == 0:
                     file.write(struct.pack("<I", 0))  # the weights that follow are float32
                 file.write(np.ascontiguousarray(tensor, np.float32).tobytes())
-    counts = f"{len(lines)} {len(lines)}"
-    param.write_text("\n".join([MAGIC, counts, *lines]) + "\n")
+    blobs = len(lines) + sum(readers[name] - 1 for name in copies)
+    param.write_text("\n".join([MAGIC, f"{len(lines)} {blobs}", *lines]) + "\n")
 
 
 def folded(layer: Conv2d, weights: Arrays) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -101,15 +144,18 @@ def _layer(layer: Layer, weights: Arrays) -> tuple[str, str, list[NDArray[Any]]]
         return "Pooling", "0=1 4=1", []
     if isinstance(layer, Dense):
         tensors = [weights[name] for name in layer.parameters]
-        bias_term = int(len(tensors) == 2)
-        return (
-            "InnerProduct",
-            f"0={layer.out_shape[1]} 1={bias_term} 2={tensors[0].size}",
-            tensors,
-        )
+        return "InnerProduct", _product(layer.activation, tensors), tensors
+    if isinstance(layer, Add | Scale):
+        return "BinaryOp", f"0={0 if isinstance(layer, Add) else 2}", []
     if isinstance(layer, Softmax):
         return "Softmax", "0=0", []
     raise PeerError(
         f"{type(layer).__name__} {layer.name!r} is not written for ncnn yet",
         "leave ncnn out of --against",
     )
+
+
+def _product(activation: Activation, tensors: list[NDArray[Any]]) -> str:
+    """Return the arguments of a product with a vector: outputs, bias or not, weights."""
+    weight, *bias = tensors
+    return f"0={weight.shape[0]} 1={len(bias)} 2={weight.size} {_ACTIVATIONS[activation]}"
