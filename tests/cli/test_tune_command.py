@@ -31,6 +31,20 @@ def test_it_tells_how_it_goes_and_what_it_kept(run: Run, tmp_path: Path) -> None
     report = json.loads(again.stdout)
     assert (report["trials"], report["fresh"], report["threads"]) == (24, 0, 1)
     assert len(report["rows"]) == kept
+    page = tmp_path / "page.html"
+    shown = run("report", folder, "-o", page)
+    assert shown.returncode == 0, shown.stderr
+    times = f"{report['rule_s'] * 1e3:.3f} ms by rule, {report['best_s'] * 1e3:.3f} kept"
+    assert f"{report['model']} for {report['target']}, 1 thread: {times}" in shown.stdout
+    assert "24 trials, 0 failed" in shown.stdout
+    html = page.read_text()
+    # The network, its bound and the time that was spent are known; the bandwidth is not.
+    assert "The folder does not say." not in html
+    assert "its kernels, each alone" in html
+    bound = re.search(r'data-key="bound_s" data-value="([^"]+)"', html)
+    assert bound is not None
+    assert float(bound[1]) == pytest.approx(report["bound_s"])
+    assert "was not measured" in html
     listed = run("records", folder)
     assert listed.returncode == 0
     assert "conv_n1_i3_o8_s32x32" in listed.stdout

@@ -270,6 +270,28 @@ def tune(
     )
 
 
+@app.command("report")
+def report_command(
+    log_dir: Annotated[Path, typer.Argument(help="The --log-dir of `tune`.", metavar="LOGDIR")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="HTML file to write.", metavar="FILE")
+    ] = Path("report.html"),
+) -> None:
+    """Show a tuning run as one page for a browser: curve, kernels, roofline, failures.
+
+    The page needs nothing else, from the network or from here. A run may still be
+    writing to the folder.
+
+    \b
+    Examples:
+      tvm-mobilenet report tuning
+      tvm-mobilenet report mylogs -o mylogs.html
+    """
+    from tvm_mobilenet.cli.tuner import write_report
+
+    write_report(log_dir, output)
+
+
 @app.command()
 def explain(
     model: ModelName,

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.cli.making import warnings_told
@@ -40,6 +41,24 @@ def tune_model(name: str, options: dict[str, Any], as_json: bool, **settings: An
         print_json(report.to_dict())
     else:
         _print_report(report)
+
+
+def write_report(folder: Path, path: Path) -> None:
+    """Write the page of a tuning folder, and say what is on it."""
+    from tvm_mobilenet.tuning.page import write_page
+
+    summary = write_page(folder, path)
+    for damage in summary.damaged:
+        print(f"warning: {damage}", file=sys.stderr)
+    for section in summary.sections:
+        threads = "1 thread" if section.threads == 1 else f"{section.threads} threads"
+        print(
+            f"{section.title or 'kernels of no known network'} for {section.target}, {threads}: "
+            f"{section.rule_s * 1e3:.3f} ms by rule, {section.best_s * 1e3:.3f} kept "
+            f"({section.gain:.1%} less); {len(section.steps)} trials, "
+            f"{sum(section.failures.values())} failed"
+        )
+    print(f"written: {path}", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,8 +128,26 @@ def read_history(path: Path, target: str, threads: int) -> History:
     RecordsError
         It cannot be read.
     """
-    trials: list[Trial] = []
-    finals: dict[str, Final] = {}
+    groups, damaged = read_groups(path)
+    found = groups.get((target, threads), History((), {}, ()))
+    return History(found.trials, found.finals, damaged)
+
+
+def read_groups(path: Path) -> tuple[dict[tuple[str, int], History], tuple[Damage, ...]]:
+    """Read all that was tried: histories by target and threads, and lines that were skipped.
+
+    Parameters
+    ----------
+    path : Path
+        Need not be there.
+
+    Raises
+    ------
+    RecordsError
+        It cannot be read.
+    """
+    trials: dict[tuple[str, int], list[Trial]] = {}
+    finals: dict[tuple[str, int], dict[str, Final]] = {}
     damaged: list[Damage] = []
     for number, line in numbered(path):
         try:
@@ -136,13 +155,17 @@ def read_history(path: Path, target: str, threads: int) -> History:
         except (ValueError, TypeError, RecursionError) as error:
             damaged.append(Damage(path, number, str(error).splitlines()[0]))
             continue
-        if (found.target, found.threads) != (target, threads):
-            continue
+        group = (found.target, found.threads)
+        trials.setdefault(group, [])
+        finals.setdefault(group, {})
         if isinstance(found, Trial):
-            trials.append(found)
+            trials[group].append(found)
         else:
-            finals[found.workload] = found
-    return History(tuple(trials), finals, tuple(damaged))
+            finals[group][found.workload] = found
+    return (
+        {group: History(tuple(trials[group]), finals[group], ()) for group in trials},
+        tuple(damaged),
+    )
 
 
 def control_of(trials: Iterable[Trial]) -> float:
@@ -189,12 +212,35 @@ def _parsed(line: bytes) -> Trial | Final:
             0 <= final.chosen < len(final.seconds)
         ):
             raise ValueError("its candidates, seconds and chosen do not fit each other")
+        _check(final, ("workload", "target"), final.seconds, final.candidates)
         return final
     if kind != "trial":
         raise ValueError(f"kind is {kind!r}")
     trial = Trial(**content)
-    if trial.outcome not in OUTCOMES or not isinstance(trial.knobs, Mapping):
-        raise ValueError(f"outcome is {trial.outcome!r}, knobs are {trial.knobs!r}")
+    if trial.outcome not in OUTCOMES:
+        raise ValueError(f"outcome is {trial.outcome!r}")
     if (trial.outcome == "ok") != isinstance(trial.seconds, float):
         raise ValueError(f"outcome is {trial.outcome!r}, seconds are {trial.seconds!r}")
+    texts = ("operator", "workload", "target", "tuner", "note", "machine", "date", "tvm")
+    measures = [value for value in (trial.seconds, trial.control) if value is not None]
+    _check(trial, texts, measures, [trial.knobs])
     return trial
+
+
+def _check(
+    item: Trial | Final, texts: Iterable[str], measures: Iterable[object], knobs: Iterable[object]
+) -> None:
+    """Refuse values that no writer of ours wrote: whoever reads a trial computes with them."""
+    for name in texts:
+        if not isinstance(getattr(item, name), str):
+            raise ValueError(f"{name} is {getattr(item, name)!r}, not a text")
+    if not isinstance(item.threads, int) or isinstance(item.threads, bool) or item.threads < 1:
+        raise ValueError(f"threads is {item.threads!r}")
+    for value in measures:
+        if not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise ValueError(f"a time is {value!r}")
+    for chosen in knobs:
+        if not isinstance(chosen, Mapping) or not all(
+            isinstance(value, int | str) for value in chosen.values()
+        ):
+            raise ValueError(f"knobs are {chosen!r}")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
+from tvm_mobilenet.bench.machine import measure_machine
+from tvm_mobilenet.bench.peak import operations
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.graph.fusion import Fusion
@@ -13,18 +19,28 @@ from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning import model as cost
 from tvm_mobilenet.tuning.finals import settle
+from tvm_mobilenet.tuning.log import append
 from tvm_mobilenet.tuning.records import target_key
 from tvm_mobilenet.tuning.report import Status, TuningReport
+from tvm_mobilenet.tuning.runs import RUNS, Network, Part, Roofs, Runs, Spent, read_runs
 from tvm_mobilenet.tuning.store import HISTORY, Found, Store
 from tvm_mobilenet.tuning.task import Settings
 from tvm_mobilenet.tuning.trials import read_history
 from tvm_mobilenet.tuning.tuner import Tuner
 
+_ROOFS_FROM = 100
+"""Trials in a folder that make five seconds for its machine's bandwidth worth while."""
+
+_EVERY_S = 5.0
+"""Between two lines about the time that was spent."""
+
 
 def workloads(
     model: Model, target: TargetSpec, fusion: Fusion, found: Found
-) -> dict[str, tuple[Workload, int]]:
-    """Return the kernels that a compilation would call, and how often, by key.
+) -> tuple[dict[str, tuple[Workload, int]], dict[str, Part]]:
+    """Return the kernels that a compilation would call, by key: work and calls, and facts.
+
+    The facts are without the rule's knobs: nobody has asked the schedules yet.
 
     Parameters
     ----------
@@ -34,7 +50,9 @@ def workloads(
     found : Found
         Records that decide about fusion.
     """
+    from tvm_mobilenet.graph.build import ENTRY
     from tvm_mobilenet.graph.pipeline import lower
+    from tvm_mobilenet.graph.traffic import traffic
     from tvm_mobilenet.models.weights import initialize
 
     lowered = lower(
@@ -45,8 +63,18 @@ def workloads(
         fusion=fusion,
         fusion_for=found.fusion_for,
     )
-    calls = Counter(call.kernel for call in lowered.calls)
-    return {key: (work, calls[key]) for key, work in lowered.works.items() if calls[key]}
+    calls: dict[str, list[str]] = {key: [] for key in lowered.works}
+    moved: dict[str, int] = {}
+    for call, tensors in zip(lowered.calls, traffic(lowered.mod, ENTRY), strict=True):
+        if call.kernel in calls:
+            calls[call.kernel].append(call.value)
+            moved[call.kernel] = sum(tensors.values())
+    works = {key: (work, len(calls[key])) for key, work in lowered.works.items() if calls[key]}
+    parts = {
+        key: Part(count, tuple(calls[key]), work.macs, moved[key], {})
+        for key, (work, count) in works.items()
+    }
+    return works, parts
 
 
 def tune(
@@ -62,25 +90,85 @@ def tune(
     """Tune every kernel of a network on this machine; see :func:`tvm_mobilenet.tune`."""
     cost.check_installed()
     _check_here(target)
-    works = workloads(model, target, fusion, found)
+    works, parts = workloads(model, target, fusion, found)
     if not works:
         raise TuningError(f"{model.title} has no kernel of ours", "there is nothing to tune")
     key = target_key(target)
     store = Store(log_dir)
     with store.writing() as writer:
         history = read_history(log_dir / HISTORY, key, target.cores)
-        tuner = Tuner(works, target, history, writer, settings, tell)
+        runs = read_runs(log_dir / RUNS)
+        books = _Books(log_dir / RUNS, model.title, target)
+        tuner = Tuner(works, target, history, writer, settings, books.telling(tell))
+        books.open(tuner, parts, runs)
         tuner.run()
         rows, problems = settle(tuner, history.finals)
+        books.close(tuner, runs)
     return TuningReport(
         model.title,
         key,
         target.cores,
         tuple(rows),
         tuner.status(),
-        (*map(str, history.damaged), *problems),
+        (*map(str, history.damaged), *map(str, runs.damaged), *problems),
         str(log_dir),
     )
+
+
+class _Books:
+    """Writes beside the history what the trials were for, and what they cost."""
+
+    def __init__(self, path: Path, title: str, target: TargetSpec) -> None:
+        self._path, self._target = path, target
+        self._facts: dict[str, Any] = {"target": target_key(target), "threads": target.cores}
+        self._title = title
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._run = f"{now} process {os.getpid()}"
+        self._last = time.monotonic()
+
+    def telling(self, tell: Callable[[Status], object]) -> Callable[[Status], None]:
+        """Pass every Status on, and write now and then where the time went."""
+
+        def told(status: Status) -> None:
+            tell(status)
+            if time.monotonic() - self._last >= _EVERY_S:
+                self._spent(status)
+
+        return told
+
+    def open(self, tuner: Tuner, parts: Mapping[str, Part], runs: Runs) -> None:
+        """Write what is tuned, unless that is known."""
+        ruled = {
+            key: dataclasses.replace(part, rule=tuner.tasks[key].explorer.space.rule)
+            for key, part in parts.items()
+        }
+        count = operations(self._target.cores, self._target.lanes)
+        network = Network(model=self._title, operations=count, parts=ruled, **self._facts)
+        if runs.networks.get((network.group, network.model)) != network:
+            append(self._path, network)
+
+    def close(self, tuner: Tuner, runs: Runs) -> None:
+        """Write the end of a run, and once how fast the machine reads."""
+        status = tuner.status()
+        if status.building_s or status.measuring_s:
+            self._spent(status)
+        group = (self._facts["target"], self._facts["threads"])
+        if tuner.done >= _ROOFS_FROM and group not in runs.roofs:
+            bandwidth = measure_machine(self._target, self._target.cores).bandwidth
+            append(self._path, Roofs(bandwidth=bandwidth, **self._facts))
+
+    def _spent(self, status: Status) -> None:
+        self._last = time.monotonic()
+        line = Spent(
+            run=self._run,
+            model=self._title,
+            trials=status.fresh,
+            seconds=round(status.seconds, 2),
+            building_s=round(status.building_s, 2),
+            measuring_s=round(status.measuring_s, 2),
+            **self._facts,
+        )
+        append(self._path, line)
 
 
 def _check_here(target: TargetSpec) -> None:
