@@ -66,6 +66,7 @@ WORKS = {
     "pool": workload("pool", (64, 64), (7, 7), 16),
     "dense": workload("dense", (64, 100), (1, 1), 16, batch=2),
     "softmax": workload("softmax", (100, 100), (1, 1), 16, batch=2),
+    "scale": workload("scale", (64, 64), (10, 10), 16),
     "separable": Workload(
         "separable", 1, 32, 64, (14, 14), (14, 14), 16, 16, (3, 3), padding=(1, 1, 1, 1)
     ),
