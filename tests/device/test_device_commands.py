@@ -144,7 +144,11 @@ def test_ctrl_c_ends_it(command: str) -> None:
         device_command(command, "--port", free_port()), stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    with process.stdout:
-        assert "listening on" in process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+    try:
+        with process.stdout:
+            assert "listening on" in process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()

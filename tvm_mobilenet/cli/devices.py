@@ -92,15 +92,15 @@ def tracker(
         ) from error
 
     _warn("the tracker", listen)
+    # One block: the thread that listens outlives an interrupt anywhere in here.
     try:
         state = PopenTrackerServerState(listen, port, port + 1, silent=True)
-    except (OSError, ValueError) as error:
-        raise DeviceError(f"the tracker did not start: {error}", "choose another --port") from error
-    print(f"listening on {listen}:{state.port}; stop with Ctrl-C", flush=True)
-    try:
+        print(f"listening on {listen}:{state.port}; stop with Ctrl-C", flush=True)
         state.thread.join()
     except KeyboardInterrupt:
         _leave()
+    except (OSError, ValueError) as error:
+        raise DeviceError(f"the tracker did not start: {error}", "choose another --port") from error
 
 
 @app.command()
