@@ -289,7 +289,8 @@ def tune(
     fusion : {"auto", "all", "none"}
         As for :func:`compile`: which kernels there are.
     records : path-like or False, optional
-        As for :func:`compile`; of these, only what they say about fusion.
+        As for :func:`compile`; of these, only what they say about fusion, which is copied
+        to `log_dir`.
     progress : callable
         Told a :class:`~tvm_mobilenet.tuning.report.Status` after every trial.
     **settings

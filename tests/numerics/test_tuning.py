@@ -24,7 +24,7 @@ from tvm_mobilenet.errors import RecordsBusyError, TuningError
 from tvm_mobilenet.target import host
 from tvm_mobilenet.tuning.crew import Crew, LostError
 from tvm_mobilenet.tuning.finals import settle
-from tvm_mobilenet.tuning.records import target_key
+from tvm_mobilenet.tuning.records import Record, target_key
 from tvm_mobilenet.tuning.search import Explorer
 from tvm_mobilenet.tuning.space import Space, identity
 from tvm_mobilenet.tuning.store import HISTORY, Store
@@ -262,6 +262,35 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(tmp_path: Path) -> None:
     tried = Counter((trial.workload, identity(trial.knobs)) for trial in trials)
     assert max(tried.values()) == 1
     assert tm.compile(MODEL, target=TARGET, records=tmp_path, require_records=True)
+
+
+def test_what_decided_about_fusion_goes_with_the_records(tmp_path: Path) -> None:
+    shared = [
+        call
+        for call in tm.compile(MODEL, target=TARGET, records=False, fusion="all").manifest["calls"]
+        if call["operator"] == "separable"
+    ]
+    facts: dict[str, Any] = {
+        "target": target_key(TARGET), "threads": 1, "seconds": 1e-6, "repeats": 9, "spread": 0.0,
+        "machine": "nowhere", "date": "2026-01-01", "verified": True, "error": 0.0, "tvm": "0.27",
+    }  # fmt: skip
+    with Store(tmp_path / "before").writing() as writer:
+        for number, call in enumerate(shared):
+            writer.keep(
+                Record(
+                    kind="fusion", operator="separable", workload=call["kernel"],
+                    fused=number % 2 == 0, **facts,
+                )
+            )  # fmt: skip
+    report = tm.tune(
+        MODEL, trials=1, target=TARGET, log_dir=tmp_path / "logs", records=tmp_path / "before"
+    )
+    kernels = {row.workload for row in report.rows}
+    fused = {call["kernel"] for call in shared[::2]}
+    assert fused <= kernels
+    assert not kernels & ({call["kernel"] for call in shared[1::2]} - fused)
+    compiled = tm.compile(MODEL, target=TARGET, records=tmp_path / "logs", verify=False)
+    assert {c["kernel"] for c in compiled.manifest["calls"] if c["knobs"]} == kernels
 
 
 def test_two_runs_on_one_folder(tmp_path: Path) -> None:

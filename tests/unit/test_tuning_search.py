@@ -16,12 +16,14 @@ from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet import target
 from tvm_mobilenet.compute.primfunc import prim_func
+from tvm_mobilenet.tuning.crew import LostError
 from tvm_mobilenet.tuning.finals import choose
 from tvm_mobilenet.tuning.model import LEAST, CostModel
 from tvm_mobilenet.tuning.report import Status
 from tvm_mobilenet.tuning.search import Explorer, Prospect, share_out
 from tvm_mobilenet.tuning.space import Space, identity
 from tvm_mobilenet.tuning.trials import Final, Trial, comparable, control_of, read_history
+from tvm_mobilenet.tuning.worker import knobs
 
 SPEC = target.parse("x86-64-v4", cores=2)
 WORK = workload("pointwise", (64, 64), (14, 14), 16)
@@ -47,12 +49,12 @@ def test_proposals_are_allowed_new_and_begin_with_the_rule() -> None:
         assert len(found) == 8
         if number == 0:
             assert found[0] == by_rule.chosen
-        for knobs in found:
-            assert identity(knobs) not in seen
-            seen.add(identity(knobs))
-            again = Knobs(knobs)  # refuses what the schedule does not allow
+        for one_of in found:
+            assert identity(one_of) not in seen
+            seen.add(identity(one_of))
+            again = Knobs(one_of)  # refuses what the schedule does not allow
             assert schedule(prim_func(WORK), SPEC, again) is not None
-            assert again.chosen == knobs
+            assert again.chosen == one_of
         ranked = [*found, *ranked]
     assert len(one.known) == 48
 
@@ -60,7 +62,7 @@ def test_proposals_are_allowed_new_and_begin_with_the_rule() -> None:
 def test_a_candidate_of_an_earlier_run_is_not_proposed_again() -> None:
     everything = explorer(workload("pool", (64, 64), (7, 7), 16))
     found = everything.propose(8, [], NONE)
-    assert [sorted(knobs.values()) for knobs in found] in ([["one"], ["all"]], [["all"], ["one"]])
+    assert [sorted(k.values()) for k in found] in ([["one"], ["all"]], [["all"], ["one"]])
     assert everything.propose(8, found, NONE) == []
     assert everything.exhausted
     later = explorer(workload("pool", (64, 64), (7, 7), 16))
@@ -85,7 +87,7 @@ def test_a_wish_that_is_not_allowed_becomes_the_nearest_that_is() -> None:
 def test_the_model_learns_what_is_fast_and_proposals_follow_it() -> None:
     rng = random.Random(1)
     space = Space(WORK, SPEC)
-    sampled = [space.sample(rng) for _ in range(120)]
+    sampled = [k for k in (space.sample(rng) for _ in range(120)) if k]
     examples = [(WORK.key, k, 0.5 if k["prefetch"] == "input" else 1.0) for k in sampled]
     assert not CostModel(examples[: LEAST - 1]).knows
     model = CostModel(examples)
@@ -98,6 +100,26 @@ def test_the_model_learns_what_is_fast_and_proposals_follow_it() -> None:
     assert guesses[0] < guesses[1]
     found = explorer().propose(20, sampled[:8], model)
     assert sum(k["prefetch"] == "input" for k in found) >= 12
+
+
+def test_what_a_schedule_does_not_survive_is_not_proposed_and_stops_nothing() -> None:
+    one = explorer()
+    asked = []
+
+    def ask(request: dict[str, Any]) -> dict[str, Any]:
+        asked.append(request)
+        if len(asked) % 2:
+            raise LostError("hung", "no answer in 30 s")
+        return knobs(request)
+
+    one.space.ask = ask
+    first = one.propose(3, [], NONE)
+    second = one.propose(6, first, NONE)
+    assert 1 < len(first) <= 3
+    assert 1 <= len(second) <= 6
+    assert len(one.known) == len(first) + len(second)
+    assert all(schedule(prim_func(WORK), SPEC, Knobs(k)) for k in second)
+    json.dumps(asked)
 
 
 def test_a_failed_candidate_counts_as_slow() -> None:

@@ -85,7 +85,9 @@ class Explorer:
         self.exhausted = not found
         return found
 
-    def _take(self, knobs: Answers, found: list[Answers]) -> None:
+    def _take(self, knobs: Answers | None, found: list[Answers]) -> None:
+        if knobs is None:
+            return
         key = identity(knobs)
         if key not in self.known:
             self.known.add(key)
@@ -93,9 +95,9 @@ class Explorer:
 
     def _ideas(self, ranked: Sequence[Mapping[str, int | str]], count: int) -> list[Answers]:
         """Return what may be worth trying, unordered; allowed or nearly."""
-        wanted = min(_STRANGERS, len(self._strangers) + 2 * count)
-        while len(self._strangers) < wanted:
-            self._strangers.append(self.space.sample(self.rng))
+        wanted = min(_STRANGERS - len(self._strangers), 2 * count)
+        sampled = [self.space.sample(self.rng) for _ in range(wanted)]
+        self._strangers.extend(knobs for knobs in sampled if knobs is not None)
         parents = list(ranked[:PARENTS])
         children = [self._child(parents) for _ in range(_CHILDREN)] if parents else []
         fresh = {identity(idea): idea for idea in (*children, *self._strangers)}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs, WishedKnobs
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.tuning.crew import LostError
 
 Answers = dict[str, int | str]
 """Knobs of one kernel, by name."""
@@ -36,6 +38,9 @@ class Space:
         Every value that was seen to be allowed, by knob.
     rule : dict
         What the schedule's own rule answers.
+    ask : callable, optional
+        Who runs the schedule elsewhere, given a request for
+        :func:`tvm_mobilenet.tuning.worker.knobs`: some answers make TVM hang.
     """
 
     def __init__(self, work: Workload, target: TargetSpec) -> None:
@@ -45,15 +50,39 @@ class Space:
         self.options: dict[str, list[int | str]] = {}
         self._func = prim_func(work)
         self._target = target
+        self.ask: Callable[[dict[str, Any]], dict[str, Any]] | None = None
         self.rule = self._asked(Knobs())
 
-    def sample(self, rng: random.Random) -> Answers:
-        """Return an allowed set of knobs, each answered at random."""
-        return self._asked(SeededKnobs(rng.getrandbits(32)))
+    def sample(self, rng: random.Random) -> Answers | None:
+        """Return an allowed set of knobs, each answered at random.
 
-    def nearest(self, wishes: Mapping[str, int | str]) -> Answers:
+        None where whoever was asked did not survive it; so for :meth:`nearest`.
+        """
+        return self._answer({"seed": rng.getrandbits(32)})
+
+    def nearest(self, wishes: Mapping[str, int | str]) -> Answers | None:
         """Return the allowed set of knobs that is next to a wish."""
-        return self._asked(WishedKnobs(wishes))
+        return self._answer({"wishes": dict(wishes)})
+
+    def answer(self, question: Mapping[str, Any]) -> Answers:
+        """Run the schedule here, for a ``seed`` or for ``wishes``."""
+        if "seed" in question:
+            return self._asked(SeededKnobs(question["seed"]))
+        return self._asked(WishedKnobs(question["wishes"]))
+
+    def _answer(self, question: dict[str, Any]) -> Answers | None:
+        if self.ask is None:
+            return self.answer(question)
+        about = {"work": dataclasses.asdict(self.work), "target": self._target.to_dict()}
+        try:
+            found = self.ask({"do": "knobs", **about, **question})
+        except LostError:
+            return None
+        for name, options in found["options"].items():
+            known = self.options.setdefault(name, [])
+            known.extend(option for option in options if option not in known)
+        chosen: Answers = found["chosen"]
+        return chosen
 
     def _asked(self, knobs: Knobs) -> Answers:
         from tvm_mobilenet.schedules.rules import schedule

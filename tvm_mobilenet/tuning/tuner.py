@@ -117,7 +117,12 @@ class Tuner:
                     f"the control kernel cannot be built: {lost.note}",
                     "check that `tvm-mobilenet compile` works for this target",
                 ) from None
+            for task in self.tasks.values():
+                task.explorer.space.ask = self._ask_knobs
             yield
+
+    def _ask_knobs(self, request: dict[str, Any]) -> dict[str, Any]:
+        return self._builders.ask(request, self._settings.build_limit)
 
     def run(self) -> None:
         """Try candidates until the budget is spent or nothing new can be tried."""

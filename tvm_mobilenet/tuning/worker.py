@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import resource
@@ -19,6 +20,7 @@ from typing import Any
 
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.tuning.space import Space
 
 _PR_SET_PDEATHSIG = 1
 
@@ -65,9 +67,8 @@ def build(request: Mapping[str, Any]) -> dict[str, Any]:
     from tvm_mobilenet.schedules.knobs import Knobs
 
     work, spec = workload_of(request["work"]), TargetSpec.from_dict(request["target"])
-    knobs = Knobs(request["knobs"])
     try:
-        done = rules.schedule(prim_func(work), spec, knobs)
+        done = rules.schedule(prim_func(work), spec, Knobs(request["knobs"]))
         assert done is not None
         func = done.func.with_attr("global_symbol", work.key)
         _compile(tvm.IRModule({work.key: func}), spec, request["path"])
@@ -77,6 +78,30 @@ def build(request: Mapping[str, Any]) -> dict[str, Any]:
         lines = [line for line in text.splitlines() if line.strip()]
         return {"failed": f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]}
     return {}
+
+
+def knobs(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a schedule for its answers.
+
+    Parameters
+    ----------
+    request : mapping
+        ``work``, ``target``, and a question of
+        :meth:`tvm_mobilenet.tuning.space.Space.answer`.
+
+    Returns
+    -------
+    dict
+        ``chosen``; ``options``: all that were seen to be allowed.
+    """
+    space = _space(json.dumps([request["work"], request["target"]]))
+    return {"chosen": space.answer(request), "options": space.options}
+
+
+@functools.lru_cache(maxsize=64)
+def _space(about: str) -> Space:
+    work, target = json.loads(about)
+    return Space(workload_of(work), TargetSpec.from_dict(target))
 
 
 def build_control(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,6 +151,7 @@ def workload_of(fields: Mapping[str, Any]) -> Workload:
 REQUESTS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "build": build,
     "build_control": build_control,
+    "knobs": knobs,
     "measure": measure,
     "compare": compare,
 }
