@@ -5,6 +5,7 @@ The command line calls these.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import os
 import shutil
@@ -262,6 +263,7 @@ def tune(
     log_dir: str | os.PathLike[str] = "tuning",
     tuner: str = "template",
     device: str = "local",
+    cores: int | None = None,
     fusion: Fusion = "auto",
     records: RecordsLike = None,
     progress: Callable[[Status], object] = lambda _: None,
@@ -279,13 +281,17 @@ def tune(
         Candidates to try, those of earlier runs included, shared out by what each kernel
         costs the network; 0 keeps the best of what was tried.
     target : str or TargetSpec
-        As for :func:`compile`; of this machine. Its cores are the threads.
+        As for :func:`compile`; of what measures, which is what ``native`` stands for.
+        Its cores are the threads.
     log_dir : path-like
         Folder of the history and the records; made if it is not there.
     tuner : {"template"}
         The knobs of our own schedules.
-    device : {"local"}
-        Who measures.
+    device : str
+        Who measures: this machine, or as for :func:`tvm_mobilenet.open_device`. All
+        boards under a tracker's key measure side by side.
+    cores : int, optional
+        Instead of the target's.
     fusion : {"auto", "all", "none"}
         As for :func:`compile`: which kernels there are.
     records : path-like or False, optional
@@ -294,7 +300,8 @@ def tune(
     progress : callable
         Told a :class:`~tvm_mobilenet.tuning.report.Status` after every trial.
     **settings
-        ``cool_down``, ``build_limit``, ``measure_limit``, ``seed``: see
+        ``cool_down``, ``build_limit``, ``measure_limit``, ``open_limit``, ``board_limit``,
+        ``seed``: see
         :class:`tvm_mobilenet.tuning.task.Settings`.
 
     Returns
@@ -307,11 +314,14 @@ def tune(
         What was asked for makes no sense.
     TuningError
         Nothing here measures for the target, or nothing builds.
+    DeviceError
+        No board, or none for as long as ``board_limit``; what was measured is kept.
     RecordsError, RecordsBusyError, OutputError
         The folder cannot be read, is being written by somebody else, or takes nothing.
     """
     from tvm_mobilenet.models import build as build_model
     from tvm_mobilenet.target import validate_with_llvm
+    from tvm_mobilenet.tuning.boards import check_board, find_place
     from tvm_mobilenet.tuning.store import records_for
     from tvm_mobilenet.tuning.task import Settings
     from tvm_mobilenet.tuning.tune import tune as run
@@ -320,10 +330,16 @@ def tune(
     spec = target if isinstance(target, TargetSpec) else parse(target)
     if tuner != "template":
         raise TuningError(f"there is no tuner {tuner!r}", "choose template")
-    if device != "local":
-        raise TuningError(f"there is no tuning on {device!r} yet", "tune on that machine: local")
     if trials < 0:
         raise TuningError(f"{trials} trials asked for", "give their number, 0 or more")
+    place = None
+    if device != "local":
+        place, board = find_place(device)
+        spec = board.target if target == "native" else spec
+    if cores is not None:
+        spec = dataclasses.replace(spec, cores=cores)
+    if place is not None:
+        check_board(spec, board)
     validate_with_llvm(spec)
     return run(
         model,
@@ -333,6 +349,7 @@ def tune(
         fusion=fusion,
         found=records_for(spec, records),
         tell=progress,
+        place=place,
     )
 
 

@@ -25,13 +25,13 @@ STEPS = 2_000_000
 parallel region (about 10 us) does not count."""
 
 
-def operations(threads: int, lanes: int) -> int:
+def operations(threads: int, lanes: int, steps: int = STEPS) -> int:
     """Return the floating-point operations of one call, two per multiply-add."""
-    return 2 * threads * CHAINS * lanes * STEPS
+    return 2 * threads * CHAINS * lanes * steps
 
 
-def chains_module(threads: int, lanes: int) -> Any:
-    """Build the kernel: ``y[t, c, :] = y[t, c, :] * x + 1e-6``, STEPS times.
+def chains_module(threads: int, lanes: int, steps: int = STEPS) -> Any:
+    """Build the kernel: ``y[t, c, :] = y[t, c, :] * x + 1e-6``, so many steps.
 
     Parameters
     ----------
@@ -39,6 +39,8 @@ def chains_module(threads: int, lanes: int) -> Any:
         Iterations of the parallel outer loop.
     lanes : int
         float32 elements in a vector register.
+    steps : int
+        Multiply-adds of a chain.
 
     Returns
     -------
@@ -60,7 +62,7 @@ def chains_module(threads: int, lanes: int) -> Any:
         lambda dtype: tirx.const(1.0, dtype),
         name="chain",
     )
-    k = te.reduce_axis((0, STEPS), name="k")
+    k = te.reduce_axis((0, steps), name="k")
     y = te.compute((threads, CHAINS, lanes), lambda t, c, i: chain(x[i], axis=k), name="y")
     sch = s_tir.Schedule(te.create_prim_func([x, y]))
     block = sch.get_sblock("y")

@@ -231,7 +231,13 @@ def tune(
     log_dir: Annotated[
         Path, typer.Option(help="Folder of the history and the records.", metavar="DIR")
     ] = Path("tuning"),
-    device: Annotated[str, typer.Option(help="Who measures: local.", metavar="DEVICE")] = "local",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="Who measures: local, HOST:PORT, tracker://HOST:PORT/KEY, ssh://USER@HOST.",
+            metavar="DEVICE",
+        ),
+    ] = "local",
     cool_down: Annotated[
         float, typer.Option(help="Seconds of rest before each measurement.", min=0)
     ] = 0.0,
@@ -255,15 +261,18 @@ def tune(
     from tvm_mobilenet.cli.making import target_of
     from tvm_mobilenet.cli.tuner import tune_model
 
+    native_there = device != "local" and target == "native" and not (mcpu or mattr)
     tune_model(
         model,
         model_options(alpha, resolution, classes, batch, padding and padding.value),
         as_json,
         trials=trials,
-        target=target_of(target, mcpu, mattr, cores),
+        # A device says itself what is native there.
+        target=target if native_there else target_of(target, mcpu, mattr, cores),
         log_dir=log_dir,
         tuner=tuner,
         device=device,
+        cores=cores,
         fusion=fusion.value,
         cool_down=cool_down,
         seed=seed,

@@ -79,7 +79,8 @@ def _lines() -> Callable[[Status], None]:
 
     def tell(status: Status) -> None:
         nonlocal last
-        if time.monotonic() - last >= _EVERY_S or status.trials >= status.budget:
+        over = status.trials >= status.budget
+        if over or status.waiting or time.monotonic() - last >= _EVERY_S:
             last = time.monotonic()
             facts = ", ".join(f"{name} {value}" for name, value in _facts(status).items())
             print(facts, file=sys.stderr, flush=True)
@@ -92,7 +93,7 @@ def _table(title: str, status: Status) -> Any:
     from rich.text import Text
 
     table = Table(title=f"tuning {title}", show_header=False)
-    for name, value in (*_facts(status).items(), ("now", status.workload)):
+    for name, value in ({"now": status.workload} | _facts(status)).items():
         table.add_row(Text(name), Text(value))
     return table
 
@@ -112,6 +113,8 @@ def _facts(status: Status) -> dict[str, str]:
         )
     facts["failed"] = failures(status)
     facts["building and measuring"] = f"{status.busy:.0%}"
+    if status.waiting:
+        facts["now"] = status.waiting
     return facts
 
 

@@ -29,6 +29,8 @@ class Device:
     address : Address
     timeout : float
         How long one answer may take, seconds.
+    where : str
+        The board that a session was last opened at, or failed to.
     """
 
     def __init__(self, address: Address, timeout: float) -> None:
@@ -36,6 +38,7 @@ class Device:
         self.timeout = timeout
         self._place = open_place(address, timeout)
         self._description: Description | None = None
+        self.where = address.text
 
     def __enter__(self) -> Device:
         return self
@@ -61,7 +64,10 @@ class Device:
         DeviceError, DeviceLostError, DeviceTimeoutError
         """
         seconds = self.timeout if timeout is None else timeout
-        return Session(self._place.dial(seconds), seconds, lifetime)
+        self.where = self.address.text
+        line = self._place.dial(seconds)
+        self.where = line.where
+        return Session(line, seconds, lifetime)
 
     def describe(self) -> Description:
         """Ask what is there, in a session of its own; asked once."""
@@ -69,6 +75,16 @@ class Device:
             with self.session() as session:
                 self._description = describe(session)
         return self._description
+
+    def free(self) -> int:
+        """Return how many boards a session could be opened at just now.
+
+        Raises
+        ------
+        DeviceError
+            The tracker does not say.
+        """
+        return self._place.free(self.timeout)
 
     def close(self) -> None:
         """End what was started for this device: the local server, or the one behind ssh."""

@@ -3,12 +3,13 @@
  * A server knows the functions of TVM's runtime and those of the modules it loads, nothing
  * else. This module adds what checking and timing a network on another machine takes: reading
  * files of /proc and /sys, stating the number of threads, ending a session that hangs or crashes,
- * and an instrument of Relax's virtual machine that keeps every kernel's function, arguments and
- * output. It is used by one thread, the one that serves the session.
+ * an instrument of Relax's virtual machine that keeps every kernel's function, arguments and
+ * output, and a kernel's call with arguments that take turns. It is used by one thread, the one that serves the session.
  *
  * Functions follow TVM's C ABI: __tvm_ffi_NAME is the module's function NAME.
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <glob.h>
 #include <signal.h>
 #include <stdint.h>
@@ -377,4 +378,109 @@ FUNCTION(replay) {
   if (!status) status = bytes(spans, (size_t)(repeats * called) * sizeof *spans, result);
   free(spans);
   return status;
+}
+
+/* A kernel by itself. Its arguments stay where they are: who sent them keeps the tensors. */
+enum { ARGUMENTS = 8, AXES = 8 };
+typedef struct Turn {
+  struct Turn* next;
+  int32_t count;
+  TVMFFIAny values[ARGUMENTS];
+  DLTensor tensors[ARGUMENTS];
+  int64_t shapes[ARGUMENTS][AXES];
+} Turn;
+
+static Turn *turns, *last_turn;
+static int (*kernel_function)(void*, const TVMFFIAny*, int32_t, TVMFFIAny*);
+
+/* kernel(file, name): what step() calls from now on, of a library that is loaded. */
+FUNCTION(kernel) {
+  size_t size;
+  char path[512], symbol[512];
+  const char* file = count == 2 ? text(&arguments[0], &size) : NULL;
+  const char* name = count == 2 ? text(&arguments[1], &size) : NULL;
+  void* library;
+  UNUSED;
+  if (file == NULL || name == NULL) return fail("kernel expects a file and a name");
+  if (snprintf(path, sizeof path, "./%s", file) >= (int)sizeof path ||
+      snprintf(symbol, sizeof symbol, "__tvm_ffi_%s", name) >= (int)sizeof symbol)
+    return fail("the name is too long");
+  /* Of this session's folder, where TVM's server keeps uploads; it is in memory already. */
+  library = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
+  if (library == NULL) return fail("the library is not loaded");
+  *(void**)&kernel_function = dlsym(library, symbol);
+  return kernel_function ? 0 : fail("the library has no such function");
+}
+
+/* turns(): forget all sets of arguments. */
+FUNCTION(turns) {
+  UNUSED;
+  while (turns != NULL) {
+    Turn* next = turns->next;
+    int end = turns == last_turn;
+    free(turns);
+    turns = end ? NULL : next;
+  }
+  last_turn = NULL;
+  return 0;
+}
+
+/* turn(tensors...): one more set of arguments. */
+FUNCTION(turn) {
+  Turn* made;
+  UNUSED;
+  if (count > ARGUMENTS) return fail("more arguments than a kernel has");
+  made = calloc(1, sizeof *made);
+  if (made == NULL) return fail("out of memory");
+  made->count = count;
+  for (int32_t i = 0; i < count; ++i) {
+    const DLTensor* from = tensor(&arguments[i]);
+    if (from == NULL || from->ndim > AXES) {
+      free(made);
+      return fail("turn expects tensors");
+    }
+    made->tensors[i] = *from;
+    memcpy(made->shapes[i], from->shape, (size_t)from->ndim * sizeof(int64_t));
+    made->tensors[i].shape = made->shapes[i];
+    made->tensors[i].strides = NULL;
+    /* Kernels take no offset. */
+    made->tensors[i].data = (char*)from->data + from->byte_offset;
+    made->tensors[i].byte_offset = 0;
+    made->values[i].type_index = kTVMFFIDLTensorPtr;
+    made->values[i].v_ptr = &made->tensors[i];
+  }
+  if (last_turn == NULL) turns = made;
+  else last_turn->next = made;
+  made->next = turns;
+  last_turn = made;
+  return 0;
+}
+
+/* step(): call the kernel with the next set of arguments; after turn() with the first. */
+FUNCTION(step) {
+  TVMFFIAny nothing;
+  UNUSED;
+  if (kernel_function == NULL || last_turn == NULL) return fail("there is no kernel, or no turn");
+  last_turn = last_turn->next;
+  memset(&nothing, 0, sizeof nothing);
+  return kernel_function(NULL, last_turn->values, last_turn->count, &nothing);
+}
+
+/* rewind(): the next step takes the first set; returns a hash (FNV-1a) of its inputs. */
+FUNCTION(rewind) {
+  uint64_t hash = 14695981039346656037u;
+  (void)self, (void)arguments, (void)count;
+  if (turns == NULL) return fail("there is no turn");
+  while (last_turn->next != turns) last_turn = last_turn->next;
+  for (int32_t i = 0; i + 1 < turns->count; ++i) {
+    const DLTensor* from = &turns->tensors[i];
+    size_t words = (size_t)(from->dtype.bits / 8);
+    for (int32_t axis = 0; axis < from->ndim; ++axis) words *= (size_t)from->shape[axis];
+    words /= sizeof(uint32_t);
+    for (size_t k = 0; k < words; ++k)
+      hash = (hash ^ ((const uint32_t*)from->data)[k]) * 1099511628211u;
+  }
+  result->type_index = kTVMFFIInt;
+  result->v_int64 = (int64_t)hash;
+  return 0;
 }

@@ -46,7 +46,7 @@ def agent_for(machine: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
         made = Path(folder) / "agent.so"
         find_linker(spec).fcompile(
-            str(made), [str(Path(__file__).with_name("agent.c"))], [*_OPTIONS, *include]
+            str(made), [str(Path(__file__).with_name("agent.c"))], [*_OPTIONS, *include, "-ldl"]
         )
         return made.read_bytes()
 

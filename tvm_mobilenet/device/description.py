@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.errors import AbiError
-from tvm_mobilenet.target.host import describe_machine, features_of
+from tvm_mobilenet.target.host import describe_machine, features_of, named_in
 from tvm_mobilenet.target.spec import TargetSpec
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ _PATTERNS = (
     *(f"{_CPUS}/cache/index*/{name}" for name in ("type", "size", "level", "shared_cpu_list")),
 )
 _PINGS = 5
+
+EMULATED = "emulated by QEMU"
+"""In the name of a machine that is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,10 @@ class Description:
         Versions there; ``""`` where they cannot be told.
     round_trip_ms : float
         Median time of a call that does nothing.
+    machine : str
+        What it calls itself, for people.
+    emulated : bool
+        Its times mean nothing.
     """
 
     where: str
@@ -51,11 +58,15 @@ class Description:
     tvm: str
     tvm_ffi: str
     round_trip_ms: float
+    machine: str = ""
+    emulated: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""
         return {
             "device": self.where,
+            "machine": self.machine,
+            "emulated": self.emulated,
             "triple": self.target.triple,
             "cpu": self.target.cpu,
             "cores": self.target.cores,
@@ -129,7 +140,24 @@ def describe(session: Session) -> Description:
         versions["apache_tvm"],
         versions["apache_tvm_ffi"],
         _round_trip_ms(session),
+        *_machine(session, cpuinfo, target),
     )
+
+
+def _machine(session: Session, cpuinfo: str, target: TargetSpec) -> tuple[str, bool]:
+    """Return what a board calls itself, and whether another machine plays it."""
+
+    def line(path: str) -> str:
+        content = next(iter(session.files(path).values()), b"")
+        return content.decode(errors="replace").strip("\0\n ")
+
+    # Under QEMU's user mode, these two are the real machine's.
+    kernel = line("/proc/sys/kernel/arch") or target.machine
+    foreign = (kernel == "x86_64") != (target.machine == "x86_64")
+    if line("/proc/self/comm").startswith("qemu-") or foreign:
+        return f"{target.machine}, {EMULATED}", True
+    name = line("/proc/device-tree/model") or named_in(cpuinfo)
+    return name or target.cpu or target.machine, False
 
 
 def _auxiliary(data: bytes) -> tuple[int, int]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import socket
 import struct
 import time
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 from tvm_mobilenet.device.address import Address
 from tvm_mobilenet.device.owned import OwnedServer, local_command, ssh_command
@@ -18,6 +21,9 @@ class Place(Protocol):
 
     def dial(self, timeout: float) -> Line:
         """Return a new connection, within `timeout` seconds."""
+
+    def free(self, timeout: float) -> int:
+        """Return how many boards wait for a client."""
 
     def close(self) -> None:
         """End what was started for this place."""
@@ -47,6 +53,10 @@ class _Server:
         address = self._address
         return Line(connect(address.host, address.port, address.text, timeout), "", address.text)
 
+    def free(self, timeout: float) -> int:
+        """One server, one client."""
+        return 1
+
     def close(self) -> None:
         """Nothing was started."""
 
@@ -72,6 +82,11 @@ class _Tracker:
                     raise self._explained(host, error) from error
                 time.sleep(0.2)
 
+    def free(self, timeout: float) -> int:
+        """As the tracker counts."""
+        with self._asked(timeout) as (_, summary):
+            return int(summary["queue_info"].get(self._address.key, {}).get("free", 0))
+
     def close(self) -> None:
         """Nothing was started."""
 
@@ -91,8 +106,26 @@ class _Tracker:
         """Wait for a board under the key; return host, port and what to say to it."""
         from tvm.rpc import base
 
+        with self._asked(timeout) as (sock, summary):
+            known = [str(server["key"]) for server in summary["server_info"]]
+            base.sendjson(sock, [base.TrackerCode.REQUEST, self._address.key, "", 1])
+            try:
+                status, value = base.recvjson(sock)
+            except TimeoutError as error:
+                raise self._none_free(timeout, known) from error
+        if status != base.TrackerCode.SUCCESS:
+            raise DeviceError(
+                f"{self._address.text}: the tracker refuses", "start the tracker again"
+            )
+        host, port, key = value
+        return str(host), int(port), str(key)
+
+    @contextlib.contextmanager
+    def _asked(self, timeout: float) -> Iterator[tuple[socket.socket, dict[str, Any]]]:
+        """Connect to the tracker, and ask what it knows."""
+        from tvm.rpc import base
+
         address = self._address
-        known: list[str] | None = None
         with connect(address.host, address.port, address.text, timeout) as sock:
             sock.settimeout(timeout)
             try:
@@ -103,21 +136,15 @@ class _Tracker:
                         "check the port; `tvm-mobilenet device tracker` starts one",
                     )
                 base.sendjson(sock, [base.TrackerCode.SUMMARY])
-                known = [str(server["key"]) for server in base.recvjson(sock)[1]["server_info"]]
-                base.sendjson(sock, [base.TrackerCode.REQUEST, address.key, "", 1])
-                status, value = base.recvjson(sock)
+                yield sock, base.recvjson(sock)[1]
             except TimeoutError as error:
-                raise self._none_free(timeout, known) from error
+                raise self._none_free(timeout, None) from error
             except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
                 raise DeviceLostError(
                     f"the tracker {address.host}:{address.port} closed the connection, or speaks "
                     f"another language: {error}",
                     "start it again; `tvm-mobilenet device tracker`",
                 ) from error
-        if status != base.TrackerCode.SUCCESS:
-            raise DeviceError(f"{address.text}: the tracker refuses", "start the tracker again")
-        host, port, key = value
-        return str(host), int(port), str(key)
 
     def _none_free(self, timeout: float, known: list[str] | None) -> DeviceTimeoutError:
         address = self._address

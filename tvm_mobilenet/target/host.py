@@ -134,8 +134,13 @@ def describe_machine(
 
 def processor_name() -> str:
     """Return what this machine calls its processor, for people; its architecture at least."""
-    names = _fields(_read(_CPUINFO), "model name") or _fields(_read(_CPUINFO), "Model")
-    return names[0] if names else platform.machine()
+    return named_in(_read(_CPUINFO)) or platform.machine()
+
+
+def named_in(cpuinfo: str) -> str:
+    """Return what ``/proc/cpuinfo`` calls a processor; "" where it has no name."""
+    names = _fields(cpuinfo, "model name") or _fields(cpuinfo, "Model")
+    return names[0] if names else ""
 
 
 def _plain_armv7(have: frozenset[str], caches: tuple[int, int, int], cores: int) -> TargetSpec:

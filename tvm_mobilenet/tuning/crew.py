@@ -54,7 +54,9 @@ class Crew:
     """
 
     def __init__(self, size: int, program: Sequence[str] = PROGRAM) -> None:
-        self._members = [_Member(program) for _ in range(size)]
+        self._program = program
+        self._members: list[_Member] = []
+        self.resize(size)
 
     def __enter__(self) -> Crew:
         return self
@@ -62,6 +64,13 @@ class Crew:
     def __exit__(self, *_: object) -> None:
         for member in self._members:
             member.end()
+
+    def resize(self, size: int) -> None:
+        """Have so many members from now on; between two calls of :meth:`work`."""
+        for member in self._members[size:]:
+            member.end()
+        kept = self._members[:size]
+        self._members = kept + [_Member(self._program) for _ in range(size - len(kept))]
 
     def ask(self, request: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
         """Return the answer to one request.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +57,7 @@ def settle(tuner: Tuner, finals: Mapping[str, Final]) -> tuple[list[Tuned], list
     ]
     made, problems = dict(finals), []
     if missing:
-        with tuner.ready():
+        with tuner.shop.ready():
             for key in missing:
                 found = _compared(tuner, tuner.tasks[key], wanted[key])
                 if isinstance(found, str):
@@ -110,19 +109,17 @@ def _same(final: Final | None, trials: list[Trial]) -> bool:
 
 def _compared(tuner: Tuner, task: Task, trials: list[Trial]) -> Final | str:
     """Build candidates anew and time them in turns, or say why that failed."""
-    built = dict(tuner.build([(task, trial.knobs) for trial in trials]))
+    built = dict(tuner.shop.build([(task.work, trial.knobs) for trial in trials]))
     paths = {number: path for number, path in sorted(built.items()) if isinstance(path, str)}
     if 0 not in paths:
         return f"the rule's was not built: {built[0]}"
     try:
-        request: dict[str, Any] = {"do": "compare", "paths": list(paths.values())}
-        answer = tuner.on_stand(task, _LIMIT_S, rounds=_ROUNDS, **request)
+        samples = np.array(tuner.shop.compare(task.work, list(paths.values()), _ROUNDS, _LIMIT_S))
     except LostError as lost:
         return f"{lost.outcome}: {lost.note}"
     finally:
         for path in paths.values():
             os.unlink(path)
-    samples = np.array(answer["samples"])
     seconds = [float("inf")] * len(trials)
     for number, own in zip(paths, samples, strict=True):
         seconds[number] = _rounded(float(np.median(own)))

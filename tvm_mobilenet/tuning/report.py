@@ -27,6 +27,8 @@ class Status:
         Of this run: in all, building candidates, measuring them.
     workload : str
         What was tried last.
+    waiting : str
+        Why nothing is measured just now.
     """
 
     trials: int
@@ -40,6 +42,7 @@ class Status:
     building_s: float
     measuring_s: float
     workload: str = ""
+    waiting: str = ""
 
     @property
     def rate(self) -> float:

@@ -11,6 +11,7 @@ from tvm_mobilenet.tuning.space import identity
 from tvm_mobilenet.tuning.trials import Trial, comparable
 
 _BUILD_S, _MEASURE_S = 30.0, 20.0
+_OPEN_S, _BOARD_S = 30.0, 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,10 @@ class Settings:
         Seconds of rest before each measurement.
     build_limit, measure_limit : float
         Seconds after which a candidate counts as hung.
+    open_limit : float
+        Seconds that a board may take to open a session.
+    board_limit : float
+        Seconds that a run waits for a board when none can be used.
     seed : int
         Of the proposals.
     program : tuple of str
@@ -35,6 +40,8 @@ class Settings:
     cool_down: float = 0.0
     build_limit: float = _BUILD_S
     measure_limit: float = _MEASURE_S
+    open_limit: float = _OPEN_S
+    board_limit: float = _BOARD_S
     seed: int = 0
     program: tuple[str, ...] = PROGRAM
 

@@ -21,23 +21,18 @@ from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.kernel_case import kernel_case
 from tvm_mobilenet.runtime.library import load_runtime
 from tvm_mobilenet.runtime.threads import use_threads
+from tvm_mobilenet.tuning.sampling import (
+    GUARD,
+    MOST_COPIES,
+    SAMPLE_S,
+    WARM_UP_S,
+    NotANumberError,
+    beside,
+    blank,
+    judge,
+    repeated,
+)
 from tvm_mobilenet.tuning.worker import workload_of
-
-SPREAD = 0.003
-"""Standard error of the median at which repeating ends, a part of it."""
-
-LIMIT_S = 0.35
-"""Time after which it ends in any case."""
-
-_SAMPLE_S = 1.5e-3
-_LEAST, _LEAST_OF_LOSERS = 7, 3
-_LOSER = 1.5
-"""So many times the best known: not worth measuring better."""
-_WARM_UP_S = 0.01
-_DRIFT, _NOISE, _ATTEMPTS = 0.05, 0.15, 3
-_MOST_COPIES = 64
-_GUARD = 1024
-_CANARY = np.float32(1.5e30)
 
 Call = tuple[Any, ...]
 
@@ -64,11 +59,11 @@ class Stand:
         self._case = kernel_case(self.work)
         data, *weights = self._case.inputs
         size = sum(array.nbytes for array in weights)
-        copies = min(max(math.ceil(cold_bytes / size), 1), _MOST_COPIES) if size else 1
+        copies = min(max(math.ceil(cold_bytes / size), 1), MOST_COPIES) if size else 1
         # Guards on both sides of what a candidate may write.
-        space = _aligned(self._case.want.size + 2 * _GUARD)
+        space = _aligned(self._case.want.size + 2 * GUARD)
         self._guarded = space
-        self._out = space[_GUARD:-_GUARD].reshape(self._case.want.shape)
+        self._out = space[GUARD:-GUARD].reshape(self._case.want.shape)
         self._inputs = [[_copied(array) for array in weights] for _ in range(copies)]
         self._data = _copied(data)
         tensor = self._ffi.from_dlpack
@@ -84,22 +79,12 @@ class Stand:
         VerificationError
             It is wrong.
         """
-        self._guarded.fill(_CANARY)
-        self._out.fill(np.nan)
+        self._guarded[...] = blank(self._case)
         function(*self._calls[0])
-        outside = (self._guarded[:_GUARD], self._guarded[-_GUARD:])
-        if not all((part == _CANARY).all() for part in outside):
-            raise VerificationError("it wrote outside its output")
         inputs = (self._data, *self._inputs[0])
         if not all(map(np.array_equal, inputs, self._case.inputs)):
             raise VerificationError("it wrote into its inputs")
-        if not np.isfinite(self._out).all():
-            raise NotANumberError(f"{np.count_nonzero(~np.isfinite(self._out))} numbers are none")
-        return self._case.error(self._out)
-
-
-class NotANumberError(VerificationError):
-    """An output with NaN or infinity in it."""
+        return judge(self._case, self._guarded)
 
 
 def measure(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,46 +144,25 @@ def compare(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _timed(function: Any, stand: Stand, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Time until the machine was quiet meanwhile, or often enough."""
     control = _control(request["control"], request["threads"], request["lanes"])
-    attempts = []
-    for _ in range(_ATTEMPTS):
-        before = control()
-        seconds, repeats, spread = _repeated(function, stand, request["best"])
-        after = control()
-        drift = abs(after / before - 1)
-        attempts.append((drift + spread, seconds, repeats, spread, (before + after) / 2))
-        if drift <= _DRIFT and spread <= _NOISE:
-            break
-    _, seconds, repeats, spread, both = min(attempts)
-    return {"seconds": seconds, "repeats": repeats, "spread": spread, "control": both}
 
+    def repeat() -> tuple[float, int, float]:
+        once, count = _warm(function, stand)
+        take = lambda number: [_sample(function, stand, count) for _ in range(number)]  # noqa: E731
+        return repeated(take, once, request["best"], 1)
 
-def _repeated(function: Any, stand: Stand, best: float | None) -> tuple[float, int, float]:
-    once, count = _warm(function, stand)
-    least = _LEAST_OF_LOSERS if best is not None and once > _LOSER * best else _LEAST
-    samples: list[float] = []
-    end = time.perf_counter() + LIMIT_S
-    while True:
-        samples.append(_sample(function, stand, count))
-        low, middle, high = np.quantile(samples, [0.25, 0.5, 0.75])
-        spread = float((high - low) / middle)
-        # 1.25 sigma / sqrt(n), the median's standard error; sigma is IQR / 1.35.
-        settled = 0.93 * spread / math.sqrt(len(samples)) < SPREAD
-        over = time.perf_counter() > end
-        if len(samples) >= least and (settled or over or least < _LEAST):
-            return float(middle), len(samples), spread
+    return beside(control, repeat)
 
 
 def _warm(function: Any, stand: Stand) -> tuple[float, int]:
     """Call until it is warm; return seconds of a call, and how many of them make a sample."""
     begin = time.perf_counter()
     done = 0
-    while time.perf_counter() - begin < _WARM_UP_S or done < 3:
+    while time.perf_counter() - begin < WARM_UP_S or done < 3:
         function(*next(stand.calls))
         done += 1
     once = (time.perf_counter() - begin) / done
-    return once, max(math.ceil(_SAMPLE_S / once), 1)
+    return once, max(math.ceil(SAMPLE_S / once), 1)
 
 
 def _sample(function: Any, stand: Stand, count: int) -> float:

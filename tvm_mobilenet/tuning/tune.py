@@ -13,11 +13,13 @@ from typing import Any
 from tvm_mobilenet.bench.machine import measure_machine
 from tvm_mobilenet.bench.peak import operations
 from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.device.description import EMULATED
 from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.graph.fusion import Fusion
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning import model as cost
+from tvm_mobilenet.tuning.boards import Place
 from tvm_mobilenet.tuning.finals import settle
 from tvm_mobilenet.tuning.log import append
 from tvm_mobilenet.tuning.records import target_key
@@ -25,7 +27,7 @@ from tvm_mobilenet.tuning.report import Status, TuningReport
 from tvm_mobilenet.tuning.runs import RUNS, Network, Part, Roofs, Runs, Spent, read_runs
 from tvm_mobilenet.tuning.store import HISTORY, Found, Store
 from tvm_mobilenet.tuning.task import Settings
-from tvm_mobilenet.tuning.trials import read_history
+from tvm_mobilenet.tuning.trials import History, read_history
 from tvm_mobilenet.tuning.tuner import Tuner
 
 _ROOFS_FROM = 100
@@ -86,10 +88,17 @@ def tune(
     fusion: Fusion,
     found: Found,
     tell: Callable[[Status], object],
+    place: Place | None = None,
 ) -> TuningReport:
-    """Tune every kernel of a network on this machine; see :func:`tvm_mobilenet.tune`."""
+    """Tune every kernel of a network, here or at a place; see :func:`tvm_mobilenet.tune`."""
     cost.check_installed()
-    _check_here(target)
+    if place is None:
+        _check_here(target)
+    elif place.emulated and log_dir.resolve().is_relative_to(Store().root.resolve()):
+        raise TuningError(
+            f"{place.address} is {place.machine}, and its times mean nothing",
+            "give another --log-dir than the package's own records",
+        )
     works, parts = workloads(model, target, fusion, found)
     if not works:
         raise TuningError(f"{model.title} has no kernel of ours", "there is nothing to tune")
@@ -104,11 +113,13 @@ def tune(
         history = read_history(log_dir / HISTORY, key, target.cores)
         runs = read_runs(log_dir / RUNS)
         books = _Books(log_dir / RUNS, model.title, target)
-        tuner = Tuner(works, target, history, writer, settings, books.telling(tell))
+        _check_history(history, place)
+        tell = books.telling(tell)
+        tuner = Tuner(works, target, history, writer, settings, tell, place)
         books.open(tuner, parts, runs)
         tuner.run()
         rows, problems = settle(tuner, history.finals)
-        books.close(tuner, runs)
+        books.close(tuner, runs, here=place is None)
     return TuningReport(
         model.title,
         key,
@@ -147,18 +158,18 @@ class _Books:
             key: dataclasses.replace(part, rule=tuner.tasks[key].explorer.space.rule)
             for key, part in parts.items()
         }
-        count = operations(self._target.cores, self._target.lanes)
+        count = operations(self._target.cores, self._target.lanes, tuner.shop.steps)
         network = Network(model=self._title, operations=count, parts=ruled, **self._facts)
         if runs.networks.get((network.group, network.model)) != network:
             append(self._path, network)
 
-    def close(self, tuner: Tuner, runs: Runs) -> None:
-        """Write the end of a run, and once how fast the machine reads."""
+    def close(self, tuner: Tuner, runs: Runs, here: bool) -> None:
+        """Write the end of a run, and once how fast this machine reads, if it measured."""
         status = tuner.status()
         if status.building_s or status.measuring_s:
             self._spent(status)
         group = (self._facts["target"], self._facts["threads"])
-        if tuner.done >= _ROOFS_FROM and group not in runs.roofs:
+        if here and tuner.done >= _ROOFS_FROM and group not in runs.roofs:
             bandwidth = measure_machine(self._target, self._target.cores).bandwidth
             append(self._path, Roofs(bandwidth=bandwidth, **self._facts))
 
@@ -174,6 +185,17 @@ class _Books:
             **self._facts,
         )
         append(self._path, line)
+
+
+def _check_history(history: History, place: Place | None) -> None:
+    """Refuse to compare an emulator's times with a processor's."""
+    machines = {trial.machine for trial in history.trials}
+    emulated = place is not None and place.emulated
+    if any((EMULATED in machine) != emulated for machine in machines):
+        raise TuningError(
+            f"what was measured there is of {', '.join(sorted(machines))}",
+            "an emulator's times compare with no other's: give another --log-dir",
+        )
 
 
 def _check_here(target: TargetSpec) -> None:

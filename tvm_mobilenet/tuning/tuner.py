@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import itertools
 import os
 import random
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from tvm_mobilenet.bench.peak import operations
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.host import processor_name
-from tvm_mobilenet.tuning.crew import Crew, LostError
+from tvm_mobilenet.tuning.boards import Place
 from tvm_mobilenet.tuning.model import CostModel, Example
 from tvm_mobilenet.tuning.records import target_key
 from tvm_mobilenet.tuning.report import Status
@@ -29,6 +25,7 @@ from tvm_mobilenet.tuning.space import Answers, Space, identity
 from tvm_mobilenet.tuning.store import Writer
 from tvm_mobilenet.tuning.task import Settings, Task, weight_bytes
 from tvm_mobilenet.tuning.trials import History, Outcome, Trial, comparable, control_of
+from tvm_mobilenet.tuning.workshop import Job, Workshop
 
 ROUND = 12
 """Trials between two looks at who should get the next ones."""
@@ -45,19 +42,22 @@ class Tuner:
     works : mapping of str to (Workload, int)
         By key: what is called, and how often.
     target : TargetSpec
-        This machine.
+        Of what measures.
     history : History
         What is known already.
     writer : Writer
     settings : Settings
     tell : callable
-        Told the Status after every trial.
+        Told the Status after every trial, and when it has to wait.
+    place : Place, optional
+        Where candidates are measured, if not here.
 
     Attributes
     ----------
     tasks : dict of str to Task
         By key.
     writer : Writer
+    shop : Workshop
     """
 
     def __init__(  # noqa: PLR0917  what a run is made of
@@ -68,6 +68,7 @@ class Tuner:
         writer: Writer,
         settings: Settings,
         tell: Callable[[Status], object] = lambda _: None,
+        place: Place | None = None,
     ) -> None:
         self.writer = writer
         self._target, self._settings, self._tell = target, settings, tell
@@ -81,52 +82,27 @@ class Tuner:
             self.tasks[key] = Task(work, calls, explorer, own)
         weights = sum(weight_bytes(task.work) * task.calls for task in self.tasks.values())
         cache = _COLD_L2 * target.l2_bytes * target.cores or _COLD_LEAST
-        self._cold_bytes = min(weights, cache)
+        self.shop = Workshop(
+            target,
+            settings,
+            min(weights, cache),
+            place,
+            lambda why: self._tell(dataclasses.replace(self.status(), waiting=why)),
+        )
         self._fresh = 0
-        # The loader takes a name that it has seen for the library that had it then.
-        self._names = itertools.count()
-        self._building = self._measuring = 0.0
-        self._begin = self._rested = time.monotonic()
+        self._begin = time.monotonic()
         self._facts: dict[str, Any] = {
             "target": target_key(target),
             "threads": target.cores,
-            "machine": processor_name(),
+            "machine": place.machine if place else processor_name(),
             "tvm": importlib.metadata.version("apache-tvm"),
         }
 
-    @contextmanager
-    def ready(self) -> Iterator[None]:
-        """Start what builds and measures, and a folder for what is built."""
-        program = self._settings.program
-        with (
-            tempfile.TemporaryDirectory(prefix="tvm_mobilenet-tune-") as folder,
-            Crew(max(os.cpu_count() or 1, 1), program) as self._builders,
-            Crew(1, program) as self._runner,
-        ):
-            self._folder = folder
-            self._control = os.path.join(folder, "control.so")
-            request = {
-                "do": "build_control",
-                "path": self._control,
-                "target": self._target.to_dict(),
-            }
-            try:
-                self._builders.ask(request, self._settings.build_limit)
-            except LostError as lost:
-                raise TuningError(
-                    f"the control kernel cannot be built: {lost.note}",
-                    "check that `tvm-mobilenet compile` works for this target",
-                ) from None
-            for task in self.tasks.values():
-                task.explorer.space.ask = self._ask_knobs
-            yield
-
-    def _ask_knobs(self, request: dict[str, Any]) -> dict[str, Any]:
-        return self._builders.ask(request, self._settings.build_limit)
-
     def run(self) -> None:
         """Try candidates until the budget is spent or nothing new can be tried."""
-        with self.ready():
+        with self.shop.ready():
+            for task in self.tasks.values():
+                task.explorer.space.ask = self.shop.knobs
             while (left := self._settings.trials - self.done) > 0:
                 batch = self._proposals(min(left, ROUND))
                 if not batch:
@@ -169,14 +145,14 @@ class Tuner:
             bound,
             dict(failures),
             time.monotonic() - self._begin,
-            self._building,
-            self._measuring,
+            self.shop.building_s,
+            self.shop.measuring_s,
             workload,
         )
 
     def _bound(self, work: Workload) -> float:
         """Return the time of a workload's multiply-adds at the measured peak."""
-        count = operations(self._target.cores, self._target.lanes)
+        count = operations(self._target.cores, self._target.lanes, self.shop.steps)
         return 2 * work.macs * self.control / count
 
     def _proposals(self, count: int) -> list[tuple[Task, Answers]]:
@@ -221,81 +197,23 @@ class Tuner:
         return examples
 
     def _try(self, batch: Sequence[tuple[Task, Answers]]) -> None:
-        """Build candidates all at once, then measure them one by one."""
-        begin = time.monotonic()
+        """Build candidates all at once, then measure them."""
         built: list[tuple[Task, Answers, str]] = []
-        for number, answer in self.build(batch):
+        for number, answer in self.shop.build([(task.work, knobs) for task, knobs in batch]):
             task, knobs = batch[number]
             if isinstance(answer, str):
                 built.append((task, knobs, answer))
             else:
                 self._finish(task, knobs, *answer)
-        self._building += time.monotonic() - begin
         built.sort(key=lambda one: one[0].work.key)
-        for task, knobs, path in built:
-            outcome, found = self._measured(task, path)
+        jobs: list[Job] = []
+        for task, _, path in built:
+            best = task.ranked(self.control)[:1]
+            jobs.append((task.work, path, best[0][0] if best else None))
+        for number, found in self.shop.measure(jobs):
+            task, knobs, path = built[number]
             os.unlink(path)
-            note = found.pop("note", "")
-            self._finish(task, knobs, outcome, note, **found)
-
-    def build(
-        self, batch: Sequence[tuple[Task, Mapping[str, int | str]]]
-    ) -> Iterator[tuple[int, str | tuple[Outcome, str]]]:
-        """Build candidates; yield the number of each, and its file or what went wrong."""
-        target = self._target.to_dict()
-        requests = [
-            {
-                "do": "build",
-                "work": dataclasses.asdict(task.work),
-                "target": target,
-                "knobs": dict(knobs),
-                "path": os.path.join(self._folder, f"{next(self._names)}.so"),
-            }
-            for task, knobs in batch
-        ]
-        for number, answer in self._builders.work(requests, self._settings.build_limit):
-            if isinstance(answer, LostError):
-                yield number, (answer.outcome, f"while it was built: {answer.note}")
-            elif "failed" in answer:
-                yield number, ("unbuildable", str(answer["failed"]))
-            else:
-                yield number, str(requests[number]["path"])
-
-    def on_stand(self, task: Task, limit: float, **request: Any) -> dict[str, Any]:
-        """Let candidates of a workload be measured, after a rest.
-
-        Raises
-        ------
-        LostError
-        """
-        rest = self._rested + self._settings.cool_down - time.monotonic()
-        if rest > 0:
-            time.sleep(rest)
-        begin = time.monotonic()
-        best = task.ranked(self.control)[:1]
-        try:
-            return self._runner.ask(
-                {
-                    "work": dataclasses.asdict(task.work),
-                    "cold_bytes": self._cold_bytes,
-                    "control": self._control,
-                    "threads": self._target.cores,
-                    "lanes": self._target.lanes,
-                    "best": best[0][0] if best else None,
-                    **request,
-                },
-                limit,
-            )
-        finally:
-            self._rested = time.monotonic()
-            self._measuring += self._rested - begin
-
-    def _measured(self, task: Task, path: str) -> tuple[Outcome, dict[str, Any]]:
-        try:
-            found = self.on_stand(task, self._settings.measure_limit, do="measure", path=path)
-        except LostError as lost:
-            return lost.outcome, {"note": lost.note}
-        return found.pop("outcome"), found
+            self._finish(task, knobs, found.pop("outcome"), found.pop("note", ""), **found)
 
     def _finish(
         self, task: Task, knobs: Answers, outcome: Outcome, note: str = "", **found: Any

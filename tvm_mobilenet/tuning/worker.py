@@ -2,7 +2,8 @@
 
 Reads requests from standard input, one JSON object a line, and answers each with one on
 what was standard output; whatever else is printed goes to standard error. A builder never
-runs a candidate, and who runs one never loads TVM's compiler.
+runs a candidate, and who runs one here never loads
+TVM's compiler.
 """
 
 from __future__ import annotations
@@ -110,12 +111,12 @@ def build_control(request: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     request : mapping
-        ``target``, ``path``.
+        ``target``, ``path``, ``steps``: multiply-adds of a chain.
     """
     from tvm_mobilenet.bench.peak import chains_module
 
     spec = TargetSpec.from_dict(request["target"])
-    _compile(chains_module(spec.cores, spec.lanes), spec, request["path"])
+    _compile(chains_module(spec.cores, spec.lanes, request["steps"]), spec, request["path"])
     return {}
 
 
@@ -130,16 +131,23 @@ def _compile(mod: Any, spec: TargetSpec, path: str) -> None:
 
 def measure(request: Mapping[str, Any]) -> dict[str, Any]:
     """Check and time one candidate; see :func:`tvm_mobilenet.tuning.timing.measure`."""
-    from tvm_mobilenet.tuning import timing
-
-    return timing.measure(request)
+    return _place(request).measure(request)
 
 
 def compare(request: Mapping[str, Any]) -> dict[str, Any]:
     """Time candidates in turns; see :func:`tvm_mobilenet.tuning.timing.compare`."""
+    return _place(request).compare(request)
+
+
+def _place(request: Mapping[str, Any]) -> Any:
+    """Return the module that measures: on the device that is named, or here."""
+    if "device" in request:
+        from tvm_mobilenet.tuning import remote
+
+        return remote
     from tvm_mobilenet.tuning import timing
 
-    return timing.compare(request)
+    return timing
 
 
 def workload_of(fields: Mapping[str, Any]) -> Workload:

@@ -1,0 +1,121 @@
+"""What is the same wherever a candidate runs: when it is right, and when it was timed enough."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet.errors import VerificationError
+from tvm_mobilenet.kernel_case import KernelCase
+
+SPREAD = 0.003
+"""Standard error of the median at which repeating ends, a part of it."""
+
+LIMIT_S = 0.35
+"""Time after which it ends in any case."""
+
+SAMPLE_S = 1.5e-3
+_LEAST, _LEAST_OF_LOSERS = 7, 3
+_LOSER = 1.5
+"""So many times the best known: not worth measuring better."""
+WARM_UP_S = 0.01
+_DRIFT, _NOISE, _ATTEMPTS = 0.05, 0.15, 3
+MOST_COPIES = 64
+GUARD = 1024
+_CANARY = np.float32(1.5e30)
+
+
+class NotANumberError(VerificationError):
+    """An output with NaN or infinity in it."""
+
+
+def blank(case: KernelCase) -> NDArray[np.float32]:
+    """Return what an output holds before a candidate runs: NaN, between two guards."""
+    space = np.full(case.want.size + 2 * GUARD, _CANARY, np.float32)
+    space[GUARD:-GUARD] = np.nan
+    return space
+
+
+def judge(case: KernelCase, space: NDArray[np.float32]) -> float:
+    """Return the largest relative error of what a candidate made of :func:`blank`.
+
+    Raises
+    ------
+    VerificationError
+        It is wrong.
+    """
+    if not all((part == _CANARY).all() for part in (space[:GUARD], space[-GUARD:])):
+        raise VerificationError("it wrote outside its output")
+    out = space[GUARD:-GUARD].reshape(case.want.shape)
+    if not np.isfinite(out).all():
+        raise NotANumberError(f"{np.count_nonzero(~np.isfinite(out))} numbers are none")
+    return case.error(out)
+
+
+def beside(
+    control: Callable[[], float], repeat: Callable[[], tuple[float, int, float]]
+) -> dict[str, Any]:
+    """Time until the machine was quiet meanwhile, or often enough.
+
+    Parameters
+    ----------
+    control : callable
+        Returns the seconds of the control kernel.
+    repeat : callable
+        Returns what :func:`repeated` does.
+
+    Returns
+    -------
+    dict
+        ``seconds``, ``repeats``, ``spread``, ``control``.
+    """
+    attempts = []
+    for _ in range(_ATTEMPTS):
+        before = control()
+        seconds, repeats, spread = repeat()
+        after = control()
+        drift = abs(after / before - 1)
+        attempts.append((drift + spread, seconds, repeats, spread, (before + after) / 2))
+        if drift <= _DRIFT and spread <= _NOISE:
+            break
+    _, seconds, repeats, spread, both = min(attempts)
+    return {"seconds": seconds, "repeats": repeats, "spread": spread, "control": both}
+
+
+def repeated(
+    take: Callable[[int], list[float]], once: float, best: float | None, more: int
+) -> tuple[float, int, float]:
+    """Take samples until their median is settled, or time is up.
+
+    Parameters
+    ----------
+    take : callable
+        Returns so many samples, seconds.
+    once : float
+        Seconds of a call, about.
+    best : float, optional
+        Of the best known: a candidate that is far behind is not worth many samples.
+    more : int
+        Samples to take at a time, after the least.
+
+    Returns
+    -------
+    float, int, float
+        Median, number, spread (interquartile range over median).
+    """
+    least = _LEAST_OF_LOSERS if best is not None and once > _LOSER * best else _LEAST
+    end = time.perf_counter() + LIMIT_S
+    samples = take(least)
+    while True:
+        low, middle, high = np.quantile(samples, [0.25, 0.5, 0.75])
+        spread = float((high - low) / middle)
+        # 1.25 sigma / sqrt(n), the median's standard error; sigma is IQR / 1.35.
+        settled = 0.93 * spread / math.sqrt(len(samples)) < SPREAD
+        if settled or least < _LEAST or time.perf_counter() > end:
+            return float(middle), len(samples), spread
+        samples += take(more)

@@ -1,0 +1,197 @@
+"""What builds and measures the tuner's candidates: processes, and a folder for what is built."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tvm_mobilenet.bench.peak import STEPS
+from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.errors import TuningError
+from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.tuning.boards import Boards, Place
+from tvm_mobilenet.tuning.crew import Crew, LostError
+from tvm_mobilenet.tuning.task import Settings
+from tvm_mobilenet.tuning.trials import Outcome
+
+Job = tuple[Workload, str, float | None]
+"""What is measured: of which workload, its file, and seconds of the best known."""
+
+
+class Workshop:
+    """Builds candidates for a target and measures them, here or at a place.
+
+    Parameters
+    ----------
+    target : TargetSpec
+    settings : Settings
+    cold_bytes : int
+        Weights that pass between two uses of the same.
+    place : Place, optional
+        Where candidates are measured, if not here.
+    tell : callable
+        Told, in a sentence, that no board can be used just now.
+
+    Attributes
+    ----------
+    steps : int
+        Multiply-adds of a chain of the control kernel.
+    building_s, measuring_s : float
+        Time that went into each, seconds.
+    """
+
+    def __init__(
+        self,
+        target: TargetSpec,
+        settings: Settings,
+        cold_bytes: int,
+        place: Place | None,
+        tell: Callable[[str], object],
+    ) -> None:
+        self._target, self._settings, self._cold_bytes = target, settings, cold_bytes
+        self._place, self._tell = place, tell
+        # An emulator takes seconds for what takes a processor milliseconds.
+        self.steps = STEPS // 100 if place and place.emulated else STEPS
+        self.building_s = self.measuring_s = 0.0
+        self._rested = time.monotonic()
+        # The loader takes a name that it has seen for the library that had it then.
+        self._names = itertools.count()
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """Start what builds and measures, and a folder for what is built."""
+        program = self._settings.program
+        with (
+            tempfile.TemporaryDirectory(prefix="tvm_mobilenet-tune-") as folder,
+            Crew(max(os.cpu_count() or 1, 1), program) as self._builders,
+            self._runners() as self._runner,
+        ):
+            self._folder = folder
+            self._control = os.path.join(folder, "control.so")
+            request = {
+                "do": "build_control",
+                "path": self._control,
+                "target": self._target.to_dict(),
+                "steps": self.steps,
+            }
+            try:
+                self._builders.ask(request, self._settings.build_limit)
+            except LostError as lost:
+                raise TuningError(
+                    f"the control kernel cannot be built: {lost.note}",
+                    "check that `tvm-mobilenet compile` works for this target",
+                ) from None
+            yield
+
+    def _runners(self) -> Crew | Boards:
+        if self._place is None:
+            return Crew(1, self._settings.program)
+        return Boards(self._place, self._settings, self._tell)
+
+    def knobs(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Run a schedule for its answers, as :func:`tvm_mobilenet.tuning.worker.knobs`.
+
+        Raises
+        ------
+        LostError
+        """
+        return self._builders.ask(request, self._settings.build_limit)
+
+    def build(
+        self, batch: Sequence[tuple[Workload, Mapping[str, int | str]]]
+    ) -> Iterator[tuple[int, str | tuple[Outcome, str]]]:
+        """Build candidates; yield the number of each, and its file or what went wrong."""
+        begin = time.monotonic()
+        target = self._target.to_dict()
+        requests = [
+            {
+                "do": "build",
+                "work": dataclasses.asdict(work),
+                "target": target,
+                "knobs": dict(knobs),
+                "path": os.path.join(self._folder, f"{next(self._names)}.so"),
+            }
+            for work, knobs in batch
+        ]
+        for number, answer in self._builders.work(requests, self._settings.build_limit):
+            if isinstance(answer, LostError):
+                yield number, (answer.outcome, f"while it was built: {answer.note}")
+            elif "failed" in answer:
+                yield number, ("unbuildable", str(answer["failed"]))
+            else:
+                yield number, str(requests[number]["path"])
+        self.building_s += time.monotonic() - begin
+
+    def measure(self, jobs: Sequence[Job]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Measure candidates; yield the number of each, and what became of it.
+
+        Raises
+        ------
+        DeviceLostError
+            No board measures any more.
+        """
+        limit = self._settings.measure_limit
+        requests = [
+            self._request(work, do="measure", path=path, best=best) for work, path, best in jobs
+        ]
+        if isinstance(self._runner, Boards):
+            with self._stopwatch():
+                for number, answer in self._runner.work(requests, limit):
+                    yield number, _plain(answer)
+            return
+        for number, request in enumerate(requests):
+            with self._stopwatch():
+                try:
+                    found = self._runner.ask(request, limit)
+                except LostError as lost:
+                    found = _plain(lost)
+            yield number, found
+
+    def compare(self, work: Workload, paths: Sequence[str], rounds: int, limit: float) -> Any:
+        """Let candidates of a workload run in turns; return their seconds by round.
+
+        Raises
+        ------
+        LostError, DeviceLostError
+        """
+        request = self._request(work, do="compare", paths=list(paths), rounds=rounds)
+        with self._stopwatch():
+            found = self._runner.ask(request, limit)
+        if "samples" not in found:  # on a board
+            raise LostError(found["outcome"], found["note"])
+        return found["samples"]
+
+    @contextmanager
+    def _stopwatch(self) -> Iterator[None]:
+        """Rest, then count the time."""
+        rest = self._rested + self._settings.cool_down - time.monotonic()
+        if rest > 0:
+            time.sleep(rest)
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self._rested = time.monotonic()
+            self.measuring_s += self._rested - begin
+
+    def _request(self, work: Workload, **request: Any) -> dict[str, Any]:
+        return {
+            "work": dataclasses.asdict(work),
+            "cold_bytes": self._cold_bytes,
+            "control": self._control,
+            "threads": self._target.cores,
+            "lanes": self._target.lanes,
+            **request,
+        }
+
+
+def _plain(answer: dict[str, Any] | LostError) -> dict[str, Any]:
+    if isinstance(answer, LostError):
+        return {"outcome": answer.outcome, "note": answer.note}
+    return answer
