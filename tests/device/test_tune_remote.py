@@ -118,7 +118,7 @@ def test_two_boards_one_dies_then_none(
             first.close()
 
     settings = Settings(40, open_limit=1.5, board_limit=8.0)
-    lost = pytest.raises(DeviceLostError, match="no board .* could be used")
+    lost = pytest.raises(DeviceLostError, match=r"no board .* could be used")
     with started(tmp_path, address, settings, tell=tell) as tuner, lost:
         tuner.run()
     assert any("waits for a board" in status.waiting for status in told)

@@ -130,24 +130,20 @@ def _compile(mod: Any, spec: TargetSpec, path: str) -> None:
 
 
 def measure(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Check and time one candidate; see :func:`tvm_mobilenet.tuning.timing.measure`."""
-    return _place(request).measure(request)
+    """Check and time one candidate, on the device that is named, or here.
+
+    See :func:`tvm_mobilenet.tuning.timing.measure`.
+    """
+    from tvm_mobilenet.tuning import remote, timing
+
+    return remote.measure(request) if "device" in request else timing.measure(request)
 
 
 def compare(request: Mapping[str, Any]) -> dict[str, Any]:
     """Time candidates in turns; see :func:`tvm_mobilenet.tuning.timing.compare`."""
-    return _place(request).compare(request)
+    from tvm_mobilenet.tuning import remote, timing
 
-
-def _place(request: Mapping[str, Any]) -> Any:
-    """Return the module that measures: on the device that is named, or here."""
-    if "device" in request:
-        from tvm_mobilenet.tuning import remote
-
-        return remote
-    from tvm_mobilenet.tuning import timing
-
-    return timing
+    return remote.compare(request) if "device" in request else timing.compare(request)
 
 
 def workload_of(fields: Mapping[str, Any]) -> Workload:
