@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tvm_mobilenet.api import (
-        Compiled,
         bench,
-        compile,  # noqa: A004  as in torch.compile and tvm.compile
         explain,
         load,
         profile,
@@ -24,6 +22,10 @@ if TYPE_CHECKING:
         verify,
     )
     from tvm_mobilenet.bench.report import BenchReport
+    from tvm_mobilenet.compiling import (
+        Compiled,
+        compile,  # noqa: A004  as in torch.compile and tvm.compile
+    )
     from tvm_mobilenet.device import Device, open_device
     from tvm_mobilenet.errors import TvmMobilenetError
     from tvm_mobilenet.models import (
@@ -77,7 +79,7 @@ _HOMES = {
     "MODELS": "models",
     "BenchReport": "bench.report",
     "CompileReport": "report",
-    "Compiled": "api",
+    "Compiled": "compiling",
     "Device": "device",
     "Model": "models",
     "Module": "runtime",
@@ -88,7 +90,7 @@ _HOMES = {
     "VerifyReport": "verify",
     "bench": "api",
     "build": "models",
-    "compile": "api",
+    "compile": "compiling",
     "explain": "api",
     "load": "api",
     "mobilenet_v1": "models",

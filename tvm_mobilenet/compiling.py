@@ -1,0 +1,241 @@
+"""From a model to an artifact."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvm_mobilenet.errors import ArtifactError, MissingRecordsError, RecordsWarning
+from tvm_mobilenet.report import CompileReport, report_of
+from tvm_mobilenet.target import TargetSpec, parse
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tvm_mobilenet.graph.fusion import Fusion
+    from tvm_mobilenet.graph.pipeline import Lowered
+    from tvm_mobilenet.models.spec import Model
+    from tvm_mobilenet.runtime import Module
+    from tvm_mobilenet.tuning.store import RecordsLike
+
+    WeightsLike = str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]
+
+_ROOM = 2
+"""The manifest's section, in sizes of the manifest before verification."""
+
+
+class Compiled:
+    """A network compiled and, for this machine, verified; not yet in its place.
+
+    Attributes
+    ----------
+    manifest : dict
+        What the artifact says of itself.
+    """
+
+    def __init__(self, manifest: dict[str, Any], folder: tempfile.TemporaryDirectory[str]) -> None:
+        self.manifest = manifest
+        self._folder = folder
+        # Left to itself, the folder would warn that nobody cleaned it up.
+        weakref.finalize(self, folder.cleanup)
+        self._module: Module | None = None
+
+    @property
+    def path(self) -> Path:
+        """The artifact, in a temporary folder that lives as long as this object."""
+        return _artifact_in(self._folder.name)
+
+    @property
+    def module(self) -> Module:
+        """The artifact, loaded.
+
+        Raises
+        ------
+        ArtifactError
+            It is for another machine.
+        """
+        from tvm_mobilenet.runtime import load
+
+        if self._module is None:
+            self._module = load(self.path)
+        return self._module
+
+    @property
+    def report(self) -> CompileReport:
+        """Layer by layer; timed, if the artifact runs here."""
+        from tvm_mobilenet.verify import sample_input
+
+        if not _runs_here(self.manifest):
+            return report_of(self.manifest)
+        shape = tuple(self.manifest["inputs"][0]["shape"])
+        return report_of(self.manifest, self.module.profile(sample_input(shape)))
+
+    def export(self, path: str | os.PathLike[str]) -> Path:
+        """Write the artifact, whole or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            The ``.so``; one that is there is replaced.
+
+        Returns
+        -------
+        Path
+            Where it is.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written.
+        """
+        from tvm_mobilenet.models.files import written_aside
+
+        target = Path(path)
+        with written_aside(target) as aside, self.path.open("rb") as source:
+            shutil.copyfileobj(source, aside)
+        target.chmod(0o755)
+        return target
+
+
+def compile(  # noqa: A001  as in torch.compile and tvm.compile
+    model: Model | str,
+    *,
+    target: str | TargetSpec = "native",
+    weights: WeightsLike | None = None,
+    seed: int = 0,
+    verify: bool = True,
+    fusion: Fusion = "auto",
+    records: RecordsLike = None,
+    require_records: bool = False,
+    strassen: bool = False,
+    dump_ir: str | os.PathLike[str] | None = None,
+) -> Compiled:
+    """Compile a model for a target.
+
+    Parameters
+    ----------
+    model : Model or str
+        From :func:`tvm_mobilenet.mobilenet_v1`, or a model's name.
+    target : str or TargetSpec
+        ``"native"``, a preset, an LLVM triple with ``--mcpu`` and ``--mattr``, or
+        TVM's JSON.
+    weights : path-like or mapping, optional
+        ``.npz``, ``.safetensors``, or arrays by parameter name; seeded without.
+    seed : int
+        Of the weights, where none are given.
+    verify : bool
+        Whether to check the artifact against the reference, if it runs here.
+    fusion : {"auto", "all", "none"}
+        Which layers share a kernel: those for which a record or else
+        :mod:`tvm_mobilenet.graph.fusion` says so, all that can, none.
+    records : path-like or False, optional
+        Folder of tuning records, instead of the package's own; False for rules only.
+        A RecordsWarning names each that is there for this target and cannot be used.
+    require_records : bool
+        Whether every kernel that has knobs must find them in a record.
+    strassen : bool
+        Whether large pointwise layers take seven products for eight (one level of
+        Strassen–Winograd): less arithmetic, more rounding; docs/adr/0008-strassen.md.
+    dump_ir : path-like, optional
+        Folder for the module after each phase.
+
+    Returns
+    -------
+    Compiled
+
+    Raises
+    ------
+    UnknownModelError, InvalidModelError, WeightsError, TargetError
+        What was asked for makes no sense.
+    RecordsError, MissingRecordsError
+        The folder of records cannot be read; kernels without one, where required.
+    ToolchainError
+        Nothing here links for the target.
+    VerificationError
+        The compiled network is wrong; nothing is returned.
+    """
+    from tvm_mobilenet.models import build as build_model
+    from tvm_mobilenet.models import weights as weight_files
+    from tvm_mobilenet.target import validate_with_llvm
+    from tvm_mobilenet.toolchain import find_linker
+
+    model = build_model(model) if isinstance(model, str) else model
+    spec = target if isinstance(target, TargetSpec) else parse(target)
+    linker = find_linker(spec)
+    validate_with_llvm(spec)
+    if isinstance(weights, Mapping):
+        source, arrays = "arrays", dict(weights)
+        weight_files.validate(model, arrays)
+    else:
+        source = f"{weight_files.SEED}{seed}" if weights is None else os.path.abspath(weights)
+        arrays = weight_files.from_source(source, model)
+
+    from tvm_mobilenet.graph.codegen import generate
+    from tvm_mobilenet.graph.pipeline import lower
+    from tvm_mobilenet.manifest import describe, describe_memory
+    from tvm_mobilenet.runtime.artifact import write_manifest
+    from tvm_mobilenet.tuning.store import records_for
+
+    found = records_for(spec, records)
+    folder_for_ir = Path(dump_ir) if dump_ir else None
+    lowered = lower(
+        model,
+        arrays,
+        spec,
+        found.knobs_for,
+        folder_for_ir,
+        fusion=fusion,
+        fusion_for=found.fusion_for,
+        strassen=strassen,
+    )
+    notes = [f"the record of {k.name}: {k.note}" for k in lowered.kernels.values() if k.note]
+    for problem in (*found.problems, *notes):
+        warnings.warn(RecordsWarning(problem), stacklevel=2)
+    if require_records:
+        _check_recorded(lowered, spec)
+    manifest = describe(model, spec, lowered, source, weight_files.digest(arrays))
+    folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
+    compiled = Compiled(manifest, folder)
+    room = _ROOM * len(str(manifest)) + 4096
+    plan = generate(lowered, spec, linker, room, compiled.path)
+    manifest["memory"] = describe_memory(model, plan)
+    compiled.manifest = write_manifest(compiled.path, manifest)
+    if verify and _runs_here(manifest):
+        from tvm_mobilenet.verify import verify as verify_module
+
+        checked = verify_module(compiled.module, model, arrays)
+        checked.check()
+        manifest["verification"] = checked.to_dict()
+        compiled.manifest = write_manifest(compiled.path, manifest)
+    return compiled
+
+
+def _check_recorded(lowered: Lowered, spec: TargetSpec) -> None:
+    ruled = [k.name for k in lowered.kernels.values() if k.knobs and k.source != "record"]
+    if ruled:
+        raise MissingRecordsError(
+            f"{len(ruled)} kernels have no usable record for {spec.name} on {spec.cores} "
+            f"threads: {', '.join(ruled)}",
+            "tune for this target, name a folder that has them, or do not require records",
+        )
+
+
+def _artifact_in(folder: str) -> Path:
+    return Path(folder) / "artifact.so"
+
+
+def _runs_here(manifest: Mapping[str, Any]) -> bool:
+    from tvm_mobilenet.runtime.artifact import check_here
+
+    try:
+        check_here(manifest)
+    except ArtifactError:
+        return False
+    return True

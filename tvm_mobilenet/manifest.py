@@ -1,0 +1,155 @@
+"""What an artifact says about itself: written by the compiler, read before it is loaded."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tvm_mobilenet import __version__
+from tvm_mobilenet.target import TargetSpec
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.graph.pipeline import Lowered
+    from tvm_mobilenet.graph.plan_memory import MemoryPlan
+    from tvm_mobilenet.models.spec import Layer, Model
+
+_ELEMENT, _VECTOR = 4, 64
+"""Bytes: of a float32, and what TVM takes every buffer to be aligned to."""
+_READS_ELEMENTS = {"cpu.conv"}
+"""Schedules that read their input an element at a time."""
+_BLOCKED = {
+    "cpu.conv", "cpu.depthwise", "cpu.pointwise", "cpu.strassen", "cpu.separable", "cpu.pool",
+    "cpu.scale",
+}  # fmt: skip
+"""Schedules that write blocked maps."""
+
+
+def describe(
+    model: Model, spec: TargetSpec, lowered: Lowered, source: str, digest: str
+) -> dict[str, Any]:
+    """Describe a lowered network: what :mod:`tvm_mobilenet.runtime.artifact` reads.
+
+    Parameters
+    ----------
+    model : Model
+    spec : TargetSpec
+    lowered : Lowered
+    source, digest : str
+        Where the weights are from; their SHA-256.
+    """
+    from tvm_mobilenet.runtime.artifact import FORMAT
+    from tvm_mobilenet.runtime.preprocess import default_preprocess
+
+    last = model.layers[-1]
+    return {
+        "format": FORMAT,
+        "producer": f"tvm_mobilenet {__version__}",
+        "stack": "relax",
+        "tvm": importlib.metadata.version("apache-tvm"),
+        "tvm_ffi": importlib.metadata.version("apache-tvm-ffi"),
+        "model": model.describe(),
+        "title": model.title,
+        "macs": model.macs,
+        "params": model.params,
+        "inputs": [_tensor("x", model.input_shape) | {"alignment": _alignment(lowered)}],
+        "outputs": [_tensor(last.name, model.output_shape)],
+        "preprocess": default_preprocess(model.input_shape[2]),
+        "target": spec.to_dict(),
+        "machine": spec.machine,
+        "os": spec.os,
+        "needs": list(spec.needs),
+        "weights": {"source": source, "sha256": digest},
+        "calls": _calls(model, lowered, spec),
+        "verification": None,
+    }
+
+
+def _tensor(name: str, shape: Sequence[int]) -> dict[str, Any]:
+    layout = "NCHW" if len(shape) == 4 else "NC"
+    return {"name": name, "shape": list(shape), "dtype": "float32", "layout": layout}
+
+
+def _alignment(lowered: Lowered) -> int:
+    """Return what the input's address must be a multiple of, bytes.
+
+    Our first convolution reads its image an element at a time; other kernels load whole
+    vectors, from addresses that TVM takes to be aligned.
+    """
+    first = lowered.kernels[lowered.calls[0].kernel]
+    return _ELEMENT if first.schedule in _READS_ELEMENTS else _VECTOR
+
+
+def describe_memory(model: Model, plan: MemoryPlan) -> dict[str, Any]:
+    """Describe what one call allocates, and the tensors that need it, bytes."""
+    from tvm_mobilenet.graph.build import symbol
+
+    names = {symbol(layer.name): layer.name for layer in model.layers}
+    return {
+        "activations": plan.activation_bytes,
+        "storages": plan.storages,
+        "output": plan.output_bytes,
+        "bound": plan.bound,
+        "largest": {names.get(t.name, t.name): t.bytes for t in plan.largest},
+    }
+
+
+def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, Any]]:
+    """Describe each call and the layers that it computes."""
+    from tvm_mobilenet.graph.build import ENTRY
+    from tvm_mobilenet.graph.traffic import traffic
+    from tvm_mobilenet.graph.workspace import workspaces
+
+    calls = []
+    workspace = workspaces(lowered.mod, spec.cores)
+    moves = traffic(lowered.mod, ENTRY)
+    groups = _layers_of(model, [call.value for call in lowered.calls])
+    for call, layers, moved in zip(lowered.calls, groups, moves, strict=True):
+        kernel = lowered.kernels[call.kernel]
+        shape = list(layers[-1].out_shape)
+        output: dict[str, Any] = {"layout": "NC" if len(shape) == 2 else "NCHW", "shape": shape}
+        if kernel.schedule in _BLOCKED:
+            output |= {"layout": "NCHWc", "block": call.shape[-1]}
+        record = {
+            "kernel": call.kernel,
+            "layers": [layer.name for layer in layers],
+            "operator": kernel.operator,
+            "schedule": kernel.schedule,
+            "knobs": kernel.knobs,
+            "source": kernel.source,
+            "macs": sum(layer.macs for layer in layers),
+            "bytes": moved,
+            "workspace": workspace[call.kernel],
+            "output": output,
+        }
+        if call.value in lowered.fusions:
+            choice = lowered.fusions[call.value]
+            record["fusion"] = {
+                "fused": choice.fused,
+                "why": choice.why,
+                "source": choice.source,
+            }
+        if call.value in lowered.gains:
+            gain = lowered.gains[call.value]
+            record["strassen"] = {"used": gain.used, "why": gain.why}
+        calls.append(record)
+    return calls
+
+
+def _layers_of(model: Model, values: Sequence[str]) -> list[list[Layer]]:
+    """Group the layers by call: each call ends with the layer whose value it computes.
+
+    Layers are in their order of execution, and what shares a kernel stands together.
+    """
+    from tvm_mobilenet.graph.build import symbol
+
+    groups: list[list[Layer]] = []
+    rest = iter(model.layers)
+    for value in values:
+        group = []
+        for layer in rest:
+            group.append(layer)
+            if symbol(layer.name) == value:
+                break
+        groups.append(group)
+    return groups
