@@ -19,7 +19,9 @@ demo: $(VENV)/demo.stamp  ## compile for this processor, verify, classify a phot
 	$(BIN)/tvm-mobilenet bench $(MODEL)
 
 test: $(VENV)/test.stamp  ## install what the tests need, and run them
-	$(BIN)/python -m pytest
+	@mkdir -p $(OUT)
+	$(BIN)/python -m pytest -m "not alone" -n auto --maxprocesses 8 --dist worksteal --junitxml $(OUT)/tests.xml
+	$(BIN)/python -m pytest -m alone --junitxml $(OUT)/tests-alone.xml
 
 # schedules/ and tuning_logs/ stand at the top and install inside the package: what looks at the
 # package as a whole looks at this copy.

@@ -81,6 +81,7 @@ def test_verify_with_other_weights_is_an_error(run: Run, artifact: Path, tmp_pat
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.alone
 def test_bench_against_every_peer(run: Run, artifact: Path) -> None:
     arguments = ("--against", ",".join(PEERS), "--rounds", 2, "--seconds", 0.05, "--json")
     shown = run("bench", artifact, *arguments)

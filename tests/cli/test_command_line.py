@@ -20,6 +20,7 @@ COMMANDS = (
 )
 
 
+@pytest.mark.alone
 def test_help_is_quick_and_names_every_command(run: Run) -> None:
     seconds = []
     for _ in range(3):

@@ -45,6 +45,7 @@ def test_table(run: Run, artifact: Path) -> None:
     assert "lost by threads" not in done.stdout
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [

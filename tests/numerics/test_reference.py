@@ -221,6 +221,7 @@ def test_batch_is_image_by_image() -> None:
     np.testing.assert_allclose(reference.run(model, weights, x), singly, rtol=1e-12)
 
 
+@pytest.mark.alone
 def test_whole_network_is_fast_enough_for_every_compile() -> None:
     model = mobilenet_v1()
     weights = initialize(model)

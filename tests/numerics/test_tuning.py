@@ -177,6 +177,7 @@ def test_a_rest_before_each_measurement_is_taken(
     assert min(rests) >= 0.69
 
 
+@pytest.mark.alone
 def test_a_tiny_network_from_end_to_end(tmp_path: Path) -> None:
     statuses: list[Any] = []
     folder = tmp_path / "logs"

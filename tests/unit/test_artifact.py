@@ -303,6 +303,7 @@ def test_without_tvm_installed_the_package_is_named(monkeypatch) -> None:
         check_here(manifest())
 
 
+@pytest.mark.alone
 def test_twenty_megabytes_are_read_and_hashed_quickly(tmp_path: Path) -> None:
     weights = f'__attribute__((used)) char weights[{20 << 20}] = "w";\n'
     path = link(tmp_path, ["cc"], manifest_source(4096) + weights)

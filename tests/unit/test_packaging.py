@@ -107,6 +107,7 @@ print("alive")
     assert run.stdout.strip() == "alive"
 
 
+@pytest.mark.alone
 def test_import_is_quick_and_light() -> None:
     code = "import sys, tvm_mobilenet; print(*sys.modules)"
     seconds = []

@@ -282,6 +282,7 @@ def units_kernels(library: tuple[str, Any]) -> tuple[Kernels, np.ndarray]:
     return Kernels(path, loaded, ffi, calls, 2), y
 
 
+@pytest.mark.alone
 def test_uneven_parts_are_found(library: tuple[str, Any]) -> None:
     """Three units on two threads: one thread has two of them, and the other waits for half."""
     kernels, _ = units_kernels(library)
