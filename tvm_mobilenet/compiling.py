@@ -110,6 +110,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     target: str | TargetSpec = "native",
     weights: WeightsLike | None = None,
     seed: int = 0,
+    preprocess: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     verify: bool = True,
     fusion: Fusion = "auto",
     records: RecordsLike = None,
@@ -127,9 +128,16 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         ``"native"``, a preset, an LLVM triple with ``--mcpu`` and ``--mattr``, or
         TVM's JSON.
     weights : path-like or mapping, optional
-        ``.npz``, ``.safetensors``, or arrays by parameter name; seeded without.
+        ``"pretrained"``; ``"hf-hub:OWNER/NAME"``; an ``.npz``, ``.safetensors`` or
+        ``torch.save`` file with our names, torchvision's or timm's; or arrays by our names.
+        Seeded without. Of a checkpoint whose source is known, the model takes the epsilon
+        and the padding, where it was not asked for others.
     seed : int
         Of the weights, where none are given.
+    preprocess : str, path-like or mapping, optional
+        What images go through, for the manifest: ``"torchvision"``, ``"tf"``, ``"none"``, or
+        a recipe, see :mod:`tvm_mobilenet.runtime.recipe`. By default what the weights say,
+        else torchvision's.
     verify : bool
         Whether to check the artifact against the reference, if it runs here.
     fusion : {"auto", "all", "none"}
@@ -152,7 +160,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
 
     Raises
     ------
-    UnknownModelError, InvalidModelError, WeightsError, TargetError
+    UnknownModelError, InvalidModelError, WeightsError, PreprocessError, TargetError
         What was asked for makes no sense.
     RecordsError, MissingRecordsError
         The folder of records cannot be read; kernels without one, where required.
@@ -163,6 +171,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     """
     from tvm_mobilenet.models import build as build_model
     from tvm_mobilenet.models import weights as weight_files
+    from tvm_mobilenet.runtime.recipe import preprocess_for
     from tvm_mobilenet.target import validate_with_llvm
     from tvm_mobilenet.toolchain import find_linker
 
@@ -170,12 +179,16 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     spec = target if isinstance(target, TargetSpec) else parse(target)
     linker = find_linker(spec)
     validate_with_llvm(spec)
+    known: Mapping[str, Any] = {}
     if isinstance(weights, Mapping):
         source, arrays = "arrays", dict(weights)
         weight_files.validate(model, arrays)
     else:
-        source = f"{weight_files.SEED}{seed}" if weights is None else os.path.abspath(weights)
-        arrays = weight_files.from_source(source, model)
+        source = f"{weight_files.SEED}{seed}" if weights is None else os.fspath(weights)
+        if weight_files.is_path(source):
+            source = os.path.abspath(source)
+        arrays, model, known = weight_files.trained(source, model)
+    recipe = preprocess_for(model.input_shape[2], preprocess, known)
 
     from tvm_mobilenet.graph.codegen import generate
     from tvm_mobilenet.graph.pipeline import lower
@@ -200,7 +213,8 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         warnings.warn(RecordsWarning(problem), stacklevel=2)
     if require_records:
         _check_recorded(lowered, spec)
-    manifest = describe(model, spec, lowered, source, weight_files.digest(arrays))
+    digest = weight_files.digest(arrays)
+    manifest = describe(model, spec, lowered, source=source, digest=digest, preprocess=recipe)
     folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
     compiled = Compiled(manifest, folder)
     room = _ROOM * len(str(manifest)) + 4096

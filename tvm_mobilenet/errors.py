@@ -63,6 +63,10 @@ class ImageError(TvmMobilenetError):
     """A file that is not an image, or one that cannot be read."""
 
 
+class PreprocessError(TvmMobilenetError):
+    """A description of preprocessing that cannot be read, or makes no sense."""
+
+
 class ArtifactError(TvmMobilenetError):
     """An artifact that cannot be loaded here. The root of the named cases below."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet import __version__
@@ -26,7 +26,13 @@ _BLOCKED = {
 
 
 def describe(
-    model: Model, spec: TargetSpec, lowered: Lowered, source: str, digest: str
+    model: Model,
+    spec: TargetSpec,
+    lowered: Lowered,
+    *,
+    source: str,
+    digest: str,
+    preprocess: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Describe a lowered network: what :mod:`tvm_mobilenet.runtime.artifact` reads.
 
@@ -37,9 +43,10 @@ def describe(
     lowered : Lowered
     source, digest : str
         Where the weights are from; their SHA-256.
+    preprocess : mapping
+        What images go through, see :mod:`tvm_mobilenet.runtime.recipe`.
     """
     from tvm_mobilenet.runtime.artifact import FORMAT
-    from tvm_mobilenet.runtime.preprocess import default_preprocess
 
     last = model.layers[-1]
     return {
@@ -54,7 +61,7 @@ def describe(
         "params": model.params,
         "inputs": [_tensor("x", model.input_shape) | {"alignment": _alignment(lowered)}],
         "outputs": [_tensor(last.name, model.output_shape)],
-        "preprocess": default_preprocess(model.input_shape[2]),
+        "preprocess": dict(preprocess),
         "target": spec.to_dict(),
         "machine": spec.machine,
         "os": spec.os,

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from tvm_mobilenet.errors import ImageError
-from tvm_mobilenet.runtime.preprocess import class_names, default_preprocess, load_image, top
+from tvm_mobilenet.runtime.preprocess import class_names, load_image, top
+from tvm_mobilenet.runtime.recipe import default_preprocess
 
 PLAIN = {"resize": 8, "crop": 8, "mean": [0, 0, 0], "std": [1, 1, 1], "channels": "RGB"}
 

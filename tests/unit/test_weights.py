@@ -203,8 +203,8 @@ def test_single_array(tmp_path: Path) -> None:
 
 
 def test_unknown_suffix(tmp_path: Path, weights: Weights) -> None:
-    with pytest.raises(WeightsError, match=r"use \.npz or \.safetensors"):
-        load(tmp_path / "w.pth", MODEL)
+    with pytest.raises(WeightsError, match=r"use \.npz, \.safetensors, \.pth"):
+        load(tmp_path / "w.h5", MODEL)
     with pytest.raises(OutputError, match=r"use \.npz or \.safetensors"):
         save(weights, tmp_path / "w.pth")
 

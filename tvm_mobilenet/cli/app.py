@@ -57,7 +57,12 @@ Paddings = Annotated[
     typer.Option(help="As TensorFlow pads (same, the default of v1) or as PyTorch (symmetric)."),
 ]
 Weights = Annotated[
-    Path | None, typer.Option(help="Weights, .npz or .safetensors.", metavar="FILE")
+    str | None,
+    typer.Option(
+        help="A file (.npz, .safetensors, .pth) with our names, torchvision's or timm's; "
+        "pretrained; or hf-hub:OWNER/NAME.",
+        metavar="WEIGHTS",
+    ),
 ]
 Target = Annotated[
     str, typer.Option(help="native, a preset, an LLVM triple, or TVM's JSON.", metavar="TARGET")
@@ -149,9 +154,21 @@ def compile_command(
     batch: Batch = None,
     padding: Paddings = None,
     weights: Weights = None,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(help="Of batch norm; what the weights or the family have by default."),
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="Seed of random weights, where none are given.", min=0)
     ] = 0,
+    preprocess: Annotated[
+        str | None,
+        typer.Option(
+            help="What images go through: torchvision, tf (-1 to 1), none (0 to 255), a JSON file; "
+            "what the weights say by default.",
+            metavar="RECIPE",
+        ),
+    ] = None,
     target: Target = "native",
     mcpu: Mcpu = None,
     mattr: Mattr = None,
@@ -186,18 +203,22 @@ def compile_command(
     Examples:
       tvm-mobilenet compile v1 -o mobilenet.so
       tvm-mobilenet compile v1 --alpha 0.5 --resolution 160 --weights w.npz -o small.so
+      tvm-mobilenet compile v2 --weights pretrained -o mobilenet.so
+      tvm-mobilenet compile v3-large --weights hf-hub:timm/mobilenetv3_large_100.ra_in1k -o v3.so
       tvm-mobilenet compile v1 --target rpi4 -o pi.so
       tvm-mobilenet compile v1 --target aarch64-linux-gnu --mcpu cortex-a76 -o pi5.so
     """
     from tvm_mobilenet.cli.describing import model_options
     from tvm_mobilenet.cli.making import compile_model, target_of
 
+    options = model_options(alpha, resolution, classes, batch, padding and padding.value)
     compile_model(
         model,
-        model_options(alpha, resolution, classes, batch, padding and padding.value),
+        options if epsilon is None else options | {"epsilon": epsilon},
         output,
         weights=weights,
         seed=seed,
+        preprocess=preprocess,
         target=target_of(target, mcpu, mattr, cores),
         verify=verify,
         fusion=fusion.value,

@@ -34,7 +34,7 @@ def bench_artifact(
     *,
     against: Sequence[str],
     threads: Sequence[int],
-    weights: Path | None,
+    weights: str | None,
     rounds: int,
     seconds: float,
     as_json: bool,

@@ -77,9 +77,7 @@ def _run_images(
         print("Class names: pip install 'tvm-mobilenet[demo]'")
 
 
-def verify_artifact(
-    artifact: Path, weights: Path | None, device: str | None, as_json: bool
-) -> None:
+def verify_artifact(artifact: Path, weights: str | None, device: str | None, as_json: bool) -> None:
     """Compare with the reference; a wrong artifact is an error, after its table."""
     from tvm_mobilenet import api
 

@@ -8,8 +8,9 @@ from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.models.options import (
     SMALLEST_RESOLUTION,
     Padding,
-    check_padding,
+    epsilon_or,
     exact,
+    padding_or,
     whole,
 )
 from tvm_mobilenet.models.spec import (
@@ -48,7 +49,9 @@ def mobilenet_v1(
     resolution: int = 224,
     classes: int = 1000,
     batch: int = 1,
-    padding: Padding = "same",
+    padding: Padding | None = None,
+    *,
+    epsilon: float | None = None,
 ) -> Model:
     """Describe MobileNet V1.
 
@@ -64,10 +67,13 @@ def mobilenet_v1(
         Outputs of the classifier.
     batch : int
         Images per run.
-    padding : {"same", "symmetric"}
+    padding : {"same", "symmetric"}, optional
         Where a strided layer on an even map pads its one row and column:
         bottom and right as TensorFlow does and the published weights expect,
-        or one pixel on each side as PyTorch ports do. Shapes are the same.
+        or one pixel on each side as PyTorch ports do. Shapes are the same. By
+        default "same", or what the weights of a known source were trained with.
+    epsilon : float, optional
+        Of every batch norm; 1e-3 by default, or as for padding.
 
     Returns
     -------
@@ -86,13 +92,14 @@ def mobilenet_v1(
     size = whole("resolution", resolution, SMALLEST_RESOLUTION)
     images = whole("batch", batch, 1)
     labels = whole("classes", classes, 1)
-    check_padding(padding)
+    pads = padding_or("same", padding)
+    norm = epsilon_or(BATCH_NORM_EPSILON, epsilon)
 
     def conv(name: str, channels: int, taps: int, stride: int, groups: int = 1) -> Conv2d:
         shape = layers[-1].out_shape if layers else (images, 3, size, size)
         half = taps // 2
         around = (half, half, half, half)
-        if padding == "same":
+        if pads == "same":
             around = same_padding((shape[2], shape[3]), (taps, taps), (stride, stride))
         return Conv2d(
             name=name,
@@ -103,7 +110,7 @@ def mobilenet_v1(
             strides=(stride, stride),
             padding=around,
             groups=groups,
-            batch_norm=BATCH_NORM_EPSILON,
+            batch_norm=norm,
             activation="relu6",
         )
 
@@ -126,6 +133,7 @@ def mobilenet_v1(
             "classes": labels,
             "batch": images,
             "padding": padding,
+            "epsilon": epsilon,
         },
         input_shape=(images, 3, size, size),
         layers=tuple(layers),

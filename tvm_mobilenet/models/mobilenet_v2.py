@@ -6,9 +6,10 @@ from tvm_mobilenet.models.inverted_residual import Block, Growing
 from tvm_mobilenet.models.options import (
     SMALLEST_RESOLUTION,
     Padding,
-    check_padding,
     divisible,
+    epsilon_or,
     exact,
+    padding_or,
     whole,
 )
 from tvm_mobilenet.models.spec import Model
@@ -35,7 +36,9 @@ def mobilenet_v2(
     resolution: int = 224,
     classes: int = 1000,
     batch: int = 1,
-    padding: Padding = "symmetric",
+    padding: Padding | None = None,
+    *,
+    epsilon: float | None = None,
 ) -> Model:
     """Describe MobileNet V2.
 
@@ -44,9 +47,9 @@ def mobilenet_v2(
     alpha : float
         Width multiplier; channels are rounded to multiples of 8. The last pointwise
         layer never gets narrower than 1280 (section 5 of the paper).
-    resolution, classes, batch, padding
-        As for :func:`tvm_mobilenet.models.mobilenet_v1`; padding as PyTorch does by
-        default, whose weights are the published ones.
+    resolution, classes, batch, padding, epsilon
+        As for :func:`tvm_mobilenet.models.mobilenet_v1`; by default padding as PyTorch
+        does, whose weights are the published ones, and an epsilon of 1e-5.
 
     Returns
     -------
@@ -65,10 +68,11 @@ def mobilenet_v2(
     size = whole("resolution", resolution, SMALLEST_RESOLUTION)
     images = whole("batch", batch, 1)
     labels = whole("classes", classes, 1)
-    check_padding(padding)
+    around = padding_or("symmetric", padding)
+    norm = epsilon_or(BATCH_NORM_EPSILON, epsilon)
 
     input_shape = (images, 3, size, size)
-    net = Growing(input_shape, padding, BATCH_NORM_EPSILON)
+    net = Growing(input_shape, around, norm)
     channels = divisible(width * FIRST_CHANNELS)
     net.conv("conv1", channels, 3, 2, "relu6")
     number = 0
@@ -89,6 +93,7 @@ def mobilenet_v2(
             "classes": labels,
             "batch": images,
             "padding": padding,
+            "epsilon": epsilon,
         },
         input_shape=input_shape,
         layers=tuple(net.layers),

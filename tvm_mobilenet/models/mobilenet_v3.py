@@ -9,9 +9,10 @@ from tvm_mobilenet.models.inverted_residual import Block, Growing
 from tvm_mobilenet.models.options import (
     SMALLEST_RESOLUTION,
     Padding,
-    check_padding,
     divisible,
+    epsilon_or,
     exact,
+    padding_or,
     whole,
 )
 from tvm_mobilenet.models.spec import Activation, Model
@@ -83,7 +84,9 @@ def mobilenet_v3_large(
     resolution: int = 224,
     classes: int = 1000,
     batch: int = 1,
-    padding: Padding = "symmetric",
+    padding: Padding | None = None,
+    *,
+    epsilon: float | None = None,
 ) -> Model:
     """Describe MobileNet V3-Large.
 
@@ -93,8 +96,8 @@ def mobilenet_v3_large(
         Width multiplier; channels are rounded to multiples of 8. A block expands what it
         gets by the factor that it has at 1.0, and the head's hidden layer never gets
         narrower: so the paper's figures at 0.75 come out. torchvision multiplies both.
-    resolution, classes, batch, padding
-        As for :func:`tvm_mobilenet.models.mobilenet_v2`.
+    resolution, classes, batch, padding, epsilon
+        As for :func:`tvm_mobilenet.models.mobilenet_v2`; epsilon 1e-3 by default.
 
     Returns
     -------
@@ -109,7 +112,7 @@ def mobilenet_v3_large(
     InvalidModelError
         If an option is of the wrong kind or out of range.
     """
-    return _describe(_LARGE, alpha, resolution, classes, batch, padding)
+    return _describe(_LARGE, alpha, resolution, classes, batch, padding, epsilon=epsilon)
 
 
 def mobilenet_v3_small(
@@ -117,10 +120,12 @@ def mobilenet_v3_small(
     resolution: int = 224,
     classes: int = 1000,
     batch: int = 1,
-    padding: Padding = "symmetric",
+    padding: Padding | None = None,
+    *,
+    epsilon: float | None = None,
 ) -> Model:
     """Describe MobileNet V3-Small; see :func:`mobilenet_v3_large`."""
-    return _describe(_SMALL, alpha, resolution, classes, batch, padding)
+    return _describe(_SMALL, alpha, resolution, classes, batch, padding, epsilon=epsilon)
 
 
 def _describe(  # noqa: PLR0917  those of the public functions
@@ -129,16 +134,19 @@ def _describe(  # noqa: PLR0917  those of the public functions
     resolution: int,
     classes: int,
     batch: int,
-    padding: Padding,
+    padding: Padding | None,
+    *,
+    epsilon: float | None,
 ) -> Model:
     width = exact(alpha)
     size = whole("resolution", resolution, SMALLEST_RESOLUTION)
     images = whole("batch", batch, 1)
     labels = whole("classes", classes, 1)
-    check_padding(padding)
+    around = padding_or("symmetric", padding)
+    norm = epsilon_or(BATCH_NORM_EPSILON, epsilon)
 
     input_shape = (images, 3, size, size)
-    net = Growing(input_shape, padding, BATCH_NORM_EPSILON)
+    net = Growing(input_shape, around, norm)
     channels, full_before = divisible(width * FIRST_CHANNELS), FIRST_CHANNELS
     net.conv("conv1", channels, 3, 2, _HS)
     for number, row in enumerate(version.rows, start=1):
@@ -161,6 +169,7 @@ def _describe(  # noqa: PLR0917  those of the public functions
             "classes": labels,
             "batch": images,
             "padding": padding,
+            "epsilon": epsilon,
         },
         input_shape=input_shape,
         layers=tuple(net.layers),

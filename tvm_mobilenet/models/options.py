@@ -66,7 +66,35 @@ def whole(option: str, value: SupportsIndex, smallest: int) -> int:
     return number
 
 
-def check_padding(padding: str) -> None:
-    """Raise InvalidModelError if nobody pads like that."""
-    if padding not in ("same", "symmetric"):
-        raise InvalidModelError(f"unknown padding {padding!r}", "use 'same' or 'symmetric'")
+def padding_or(default: Padding, padding: str | None) -> Padding:
+    """Return a padding, the family's own where none is given.
+
+    Raises
+    ------
+    InvalidModelError
+        If nobody pads like that.
+    """
+    if padding is None:
+        return default
+    if padding == "same":
+        return "same"
+    if padding == "symmetric":
+        return "symmetric"
+    raise InvalidModelError(f"unknown padding {padding!r}", "use 'same' or 'symmetric'")
+
+
+def epsilon_or(default: float, epsilon: Any) -> float:
+    """Return a batch-norm epsilon, the family's own where none is given.
+
+    Raises
+    ------
+    InvalidModelError
+        If it is no positive number.
+    """
+    if epsilon is None:
+        return default
+    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
+        raise InvalidModelError(
+            f"epsilon must be a number between 0 and 1, not {epsilon!r}", "use 1e-5 or 1e-3"
+        )
+    return float(epsilon)

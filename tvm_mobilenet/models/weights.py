@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import OutputError, WeightsError
+from tvm_mobilenet.models.checkpoints import hub, pretrained
+from tvm_mobilenet.models.checkpoints.fitting import Trained, Weights, check, fitted
+from tvm_mobilenet.models.checkpoints.reading import read_arrays
 from tvm_mobilenet.models.files import written_aside
 from tvm_mobilenet.models.initialization import initialize
 from tvm_mobilenet.models.spec import Model
@@ -24,46 +26,59 @@ from tvm_mobilenet.models.spec import Model
 __all__ = [
     "FORMATS",
     "SEED",
+    "Trained",
     "Weights",
     "digest",
     "from_source",
     "initialize",
+    "is_path",
     "load",
     "of_artifact",
     "save",
+    "trained",
     "validate",
 ]
 
-Weights = dict[str, NDArray[Any]]
-"""Full parameter name to array; float32 wherever this module made it."""
-
 FORMATS = (".npz", ".safetensors")
-"""Suffixes that :func:`load` and :func:`save` take."""
-
-_SHOWN = 6
+"""Suffixes that :func:`save` takes; :func:`load` reads those of
+:data:`~tvm_mobilenet.models.checkpoints.reading.READABLE`."""
 
 SEED = "seed:"
 """Prefix of the source of weights that were made, not read: ``"seed:0"``."""
 
 
+def is_path(source: str) -> bool:
+    """Return whether a source of weights is a file's path."""
+    return source != pretrained.SOURCE and not source.startswith((SEED, hub.PREFIX))
+
+
 def from_source(source: str, model: Model) -> Weights:
-    """Return the weights that a source names.
+    """Return the weights that a source names; see :func:`trained`."""
+    return trained(source, model).weights
+
+
+def trained(source: str, model: Model) -> Trained:
+    """Find weights, and adapt the model to how they were trained.
 
     Parameters
     ----------
     source : str
-        ``"seed:N"``, or the path of a file.
+        ``"seed:N"``, ``"pretrained"``, ``"hf-hub:OWNER/NAME"``, or the path of a file.
     model : Model
         What the weights must fit.
 
     Raises
     ------
     WeightsError
-        As :func:`load`.
+        As :func:`load`; nothing is published for this model; it cannot be fetched.
     """
     if source.startswith(SEED):
-        return initialize(model, int(source.removeprefix(SEED)))
-    return load(source, model)
+        return Trained(initialize(model, int(source.removeprefix(SEED))), model, {})
+    if source.startswith(hub.PREFIX):
+        found = hub.fetch(source)
+        return fitted(read_arrays(found.path), model, source, found.preprocess)
+    path = pretrained.fetch(model) if source == pretrained.SOURCE else source
+    return fitted(read_arrays(path), model, os.fspath(path), {})
 
 
 def of_artifact(
@@ -106,10 +121,11 @@ def load(path: str | os.PathLike[str], model: Model) -> Weights:
     Parameters
     ----------
     path : path-like
-        An ``.npz`` or ``.safetensors`` file. Half and double precision are
-        converted to float32.
+        An ``.npz``, ``.safetensors`` or ``torch.save`` file with our names, torchvision's
+        or timm's. Half and double precision are converted to float32.
     model : Model
-        What the weights must fit.
+        What the weights must fit; whether its epsilon and padding are theirs is for
+        :func:`trained` to say.
 
     Returns
     -------
@@ -122,25 +138,7 @@ def load(path: str | os.PathLike[str], model: Model) -> Weights:
         If the file is missing, of another format, damaged, holds anything but
         floating-point arrays, or does not fit the model.
     """
-    where = os.fspath(path)
-    suffix = _suffix(where, WeightsError)
-    try:
-        arrays = _read_npz(where) if suffix == ".npz" else _read_safetensors(where)
-    except OSError as error:
-        raise WeightsError(f"cannot read {where!r}: {error.strerror or error}") from error
-    for name, array in arrays.items():
-        if array.dtype not in (np.float16, np.float32, np.float64):
-            raise WeightsError(
-                f"{where}: {name!r} has dtype {array.dtype}",
-                "store weights as float16, float32 or float64",
-            )
-    with np.errstate(over="ignore"):
-        # What overflows float32 becomes infinite, and validate names it.
-        weights = {
-            name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()
-        }
-    validate(model, weights, where)
-    return {name: weights[name] for name in model.parameters}
+    return fitted(read_arrays(path), model, os.fspath(path), {}).weights
 
 
 def save(weights: Mapping[str, NDArray[Any]], path: str | os.PathLike[str]) -> None:
@@ -161,7 +159,12 @@ def save(weights: Mapping[str, NDArray[Any]], path: str | os.PathLike[str]) -> N
     arrays: dict[str, Any] = {
         name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()
     }
-    if _suffix(os.fspath(path), OutputError) == ".npz":
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        raise OutputError(
+            f"{os.fspath(path)!r} is not a known format of weights", f"use {' or '.join(FORMATS)}"
+        )
+    if suffix == ".npz":
         with written_aside(path) as file:
             np.savez(file, **arrays)
         return
@@ -189,33 +192,7 @@ def validate(model: Model, weights: Mapping[str, NDArray[Any]], where: str = "we
         Names every parameter that is missing, unexpected, of the wrong shape,
         not floating-point, not finite, or a negative variance.
     """
-    expected = model.parameters
-    arrays = {name: np.asarray(weights[name]) for name in expected if name in weights}
-    floating = {name: array for name, array in arrays.items() if array.dtype.kind == "f"}
-    problems = {
-        "missing": [name for name in expected if name not in weights],
-        "unexpected": [name for name in weights if name not in expected],
-        "wrong shape": [
-            f"{name} is {array.shape}, not {expected[name]}"
-            for name, array in arrays.items()
-            if array.shape != expected[name]
-        ],
-        "not floating-point": [
-            f"{name} is {array.dtype}" for name, array in arrays.items() if name not in floating
-        ],
-        "not finite": [name for name, array in floating.items() if not np.isfinite(array).all()],
-        "negative": [
-            name
-            for name, array in floating.items()
-            if name.endswith(".bn.variance") and np.any(array < 0)
-        ],
-    }
-    found = [f"{problem}: {_list(names)}" for problem, names in problems.items() if names]
-    if found:
-        raise WeightsError(
-            f"{where} do not fit {model.title}: " + "; ".join(found),
-            "check that alpha and classes are those the weights were made for",
-        )
+    check(model.parameters, weights, model.title, where)
 
 
 def digest(weights: Mapping[str, NDArray[Any]]) -> str:
@@ -232,40 +209,3 @@ def digest(weights: Mapping[str, NDArray[Any]]) -> str:
         sha.update(f"{name} {'x'.join(map(str, array.shape))}\n".encode())
         sha.update(array.data)
     return sha.hexdigest()
-
-
-def _suffix(path: str, error: type[WeightsError] | type[OutputError]) -> str:
-    suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS:
-        raise error(f"{path!r} is not a known format of weights", f"use {' or '.join(FORMATS)}")
-    return suffix
-
-
-def _read_npz(path: str) -> Weights:
-    try:
-        # Opened here: np.load leaves a damaged file open when it gives the path up.
-        with open(path, "rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise WeightsError(f"{path!r} holds a single array", "save it with numpy.savez")
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path!r} is no readable .npz without pickle: {error}") from error
-
-
-def _read_safetensors(path: str) -> Weights:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return dict(load_file(path))
-    # NumPy has no name for bfloat16 and its like, which surfaces as one of the latter two.
-    except (SafetensorError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(
-            f"{path!r} is no readable .safetensors file of float16, float32 or float64: {error}"
-        ) from error
-
-
-def _list(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

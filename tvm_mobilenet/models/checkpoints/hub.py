@@ -1,0 +1,74 @@
+"""Checkpoints of the Hugging Face hub, as ``hf-hub:OWNER/NAME`` with an optional ``@REVISION``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tvm_mobilenet.errors import WeightsError
+
+PREFIX = "hf-hub:"
+
+_FILE, _CONFIG = "model.safetensors", "config.json"
+
+
+class FromHub(NamedTuple):
+    """A repository's weights, in the hub's own cache, and how its images are prepared."""
+
+    path: Path
+    preprocess: Mapping[str, Any]
+
+
+def fetch(source: str) -> FromHub:
+    """Fetch a checkpoint, or take it from huggingface_hub's cache.
+
+    Parameters
+    ----------
+    source : str
+        Such as ``"hf-hub:timm/mobilenetv3_large_100.ra_in1k"``.
+
+    Returns
+    -------
+    FromHub
+
+    Raises
+    ------
+    WeightsError
+        huggingface_hub is not installed, or it cannot get the file.
+    """
+    name, _, revision = source.removeprefix(PREFIX).partition("@")
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+    except ImportError as error:
+        raise WeightsError(
+            f"{source} needs huggingface_hub, which is not installed",
+            "pip install 'tvm-mobilenet[hub]'",
+        ) from error
+    # Beside these, huggingface_hub raises OSError for what is not in its cache when it is offline.
+    failures = (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError)
+    try:
+        path = Path(hf_hub_download(name, _FILE, revision=revision or None))
+    except failures as error:
+        reason = str(error).strip().splitlines()[0]
+        raise WeightsError(
+            f"cannot get {_FILE} of {source}: {reason}",
+            "check the name on the hub and the network, or download it and give its path",
+        ) from error
+    try:
+        config = Path(hf_hub_download(name, _CONFIG, revision=revision or None))
+        described = json.loads(config.read_text())
+    except (*failures, ValueError):
+        # Repositories need not describe themselves; the weights are what was asked for.
+        described = {}
+    return FromHub(path, _preprocess(described))
+
+
+def _preprocess(described: Any) -> dict[str, Any]:
+    """Return what timm's config.json says about the images."""
+    found = described.get("pretrained_cfg", described) if isinstance(described, dict) else {}
+    names = {"mean": "mean", "std": "std", "interpolation": "interpolation"}
+    names["crop_pct"] = "crop_fraction"
+    return {ours: found[theirs] for theirs, ours in names.items() if found.get(theirs)}

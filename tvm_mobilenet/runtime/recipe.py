@@ -1,0 +1,170 @@
+"""What an image goes through before a network sees it, as the manifest states it.
+
+A recipe is a dictionary, JSON-able:
+
+=================  ================================================================
+``resize``         pixels of the shorter side; None squeezes the whole image to ``crop``
+``crop``           pixels of the square cut from the middle: the network's input
+``interpolation``  one of :data:`INTERPOLATIONS`
+``channels``       "RGB" or "BGR"
+``scale``          by which pixels of 0 to 255 are divided
+``mean``, ``std``  three each: subtracted after that, and divided by
+=================  ================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tvm_mobilenet.errors import PreprocessError
+
+__all__ = ["INTERPOLATIONS", "RECIPES", "default_preprocess", "preprocess_for"]
+
+INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+"""Pillow's."""
+
+_WHOLE = "whole"  # instead of a fraction: the image is squeezed, not cut
+
+RECIPES: dict[str, dict[str, Any]] = {
+    # Channel statistics of ImageNet's training set on a scale of 0 to 1, and 224 of 256 pixels,
+    # as torchvision publishes them with its models.
+    "torchvision": {
+        "crop_fraction": 0.875,
+        "interpolation": "bilinear",
+        "channels": "RGB",
+        "scale": 255.0,
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+    },
+    # From -1 to 1 (tensorflow/models, slim, inception_preprocessing, for evaluation).
+    "tf": {
+        "crop_fraction": 0.875,
+        "interpolation": "bilinear",
+        "channels": "RGB",
+        "scale": 255.0,
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+    },
+    # The pixels of the whole image, 0 to 255.
+    "none": {
+        "crop_fraction": _WHOLE,
+        "interpolation": "bilinear",
+        "channels": "RGB",
+        "scale": 1.0,
+        "mean": [0.0, 0.0, 0.0],
+        "std": [1.0, 1.0, 1.0],
+    },
+}
+"""What ``--preprocess`` knows by name. ``crop_fraction`` is ``crop`` over ``resize``."""
+
+_KEYS = ("resize", "crop", *RECIPES["none"])
+
+
+def default_preprocess(resolution: int) -> dict[str, Any]:
+    """Return the recipe that ImageNet classifiers are evaluated with, torchvision's.
+
+    Parameters
+    ----------
+    resolution : int
+        Height and width of the model's input, pixels.
+    """
+    return preprocess_for(resolution)
+
+
+def preprocess_for(
+    resolution: int,
+    given: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    known: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the recipe of a model.
+
+    Parameters
+    ----------
+    resolution : int
+        Height and width of its input, pixels.
+    given : str, path-like or mapping, optional
+        A name in :data:`RECIPES`, or a recipe or a JSON file with one, in which what is not
+        said is torchvision's. ``crop_fraction`` may stand for ``resize``.
+    known : mapping, optional
+        What the weights say of it, where nothing is given.
+
+    Raises
+    ------
+    PreprocessError
+        The file cannot be read, a key is unknown, or a value makes no sense.
+    """
+    if isinstance(given, str) and given in RECIPES:
+        return _recipe(resolution, RECIPES[given], f"preprocessing {given!r}")
+    if given is None:
+        return _recipe(resolution, known or {}, "the preprocessing that comes with the weights")
+    if isinstance(given, Mapping):
+        return _recipe(resolution, given, "the preprocessing")
+    path = Path(given)
+    try:
+        found = json.loads(path.read_text())
+    except OSError as error:
+        raise PreprocessError(
+            f"no preprocessing {os.fspath(given)!r}: {error.strerror}",
+            f"use {', '.join(RECIPES)}, or the path of a JSON file",
+        ) from error
+    except ValueError as error:
+        raise PreprocessError(f"{os.fspath(given)!r} is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise PreprocessError(f"{os.fspath(given)!r} holds no JSON object")
+    return _recipe(resolution, found, os.fspath(given))
+
+
+def _recipe(resolution: int, said: Mapping[str, Any], where: str) -> dict[str, Any]:
+    if unknown := sorted(set(said) - set(_KEYS)):
+        raise PreprocessError(
+            f"{where} has unknown keys: {', '.join(unknown)}", f"known: {', '.join(_KEYS)}"
+        )
+    base = {**RECIPES["torchvision"], **said}
+    fraction = base["crop_fraction"]
+    if "resize" in said:
+        resize = said["resize"]
+    elif fraction == _WHOLE:
+        resize = None
+    elif _number(fraction) and 0 < fraction <= 1:
+        resize = round(resolution / fraction)
+    else:
+        raise PreprocessError(
+            f"{where}: crop_fraction must be above 0 and at most 1, not {fraction!r}"
+        )
+    recipe = {
+        "resize": resize,
+        "crop": said.get("crop", resolution),
+        **{key: base[key] for key in ("interpolation", "channels", "scale", "mean", "std")},
+    }
+    _check(recipe, resolution, where)
+    return recipe
+
+
+def _check(recipe: Mapping[str, Any], resolution: int, where: str) -> None:
+    resize, crop = recipe["resize"], recipe["crop"]
+    problems = {
+        f"crop must be the model's {resolution}, not {crop!r}": crop == resolution,
+        f"resize must be null or at least {resolution}, not {resize!r}": resize is None
+        or (type(resize) is int and resize >= resolution),
+        f"interpolation must be one of {', '.join(INTERPOLATIONS)}": recipe["interpolation"]
+        in INTERPOLATIONS,
+        "channels must be RGB or BGR": recipe["channels"] in ("RGB", "BGR"),
+        "scale must be a positive number": _number(recipe["scale"]) and recipe["scale"] > 0,
+        "mean must be three numbers": _three(recipe["mean"]),
+        "std must be three numbers above 0": _three(recipe["std"])
+        and all(number > 0 for number in recipe["std"]),
+    }
+    if wrong := [problem for problem, fine in problems.items() if not fine]:
+        raise PreprocessError(f"{where}: {'; '.join(wrong)}")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
+
+
+def _three(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 3 and all(map(_number, value))
