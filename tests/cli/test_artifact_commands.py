@@ -34,27 +34,6 @@ def test_inspect(run: Run, artifact: Path) -> None:
     assert manifest["model"]["options"]["classes"] == 10
 
 
-def test_run_prints_the_likeliest(run: Run, artifact: Path, photograph: Path) -> None:
-    shown = run("run", artifact, photograph, photograph, "--top", 3)
-    assert shown.returncode == 0, shown.stderr
-    assert len(re.findall(r"class \d+ +\d+\.\d\d %", shown.stdout)) == 6
-    assert "random" in shown.stdout
-    (first, second) = json.loads(run("run", artifact, photograph, photograph, "--json").stdout)
-    assert first["top"] == second["top"]
-    assert len(first["top"]) == 5
-    probabilities = [entry["probability"] for entry in first["top"]]
-    assert probabilities == sorted(probabilities, reverse=True)
-    assert 0 < sum(probabilities) <= 1 + 1e-6
-
-
-def test_run_refuses_what_is_no_image(run: Run, artifact: Path, tmp_path: Path) -> None:
-    (tmp_path / "text.png").write_text("not an image")
-    failed = run("run", artifact, tmp_path / "text.png")
-    assert failed.returncode == 2
-    assert "text.png" in failed.stderr
-    assert "Traceback" not in failed.stderr
-
-
 def test_verify(run: Run, artifact: Path) -> None:
     shown = run("verify", artifact)
     assert shown.returncode == 0, shown.stderr

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tvm_mobilenet.errors import ImageError
-from tvm_mobilenet.runtime.preprocess import class_names, load_image, top
-from tvm_mobilenet.runtime.recipe import default_preprocess
+from tvm_mobilenet.errors import ImageError, PreprocessError
+from tvm_mobilenet.runtime.preprocess import class_names, guesses, load_image
+from tvm_mobilenet.runtime.recipe import INTERPOLATIONS, RECIPES, default_preprocess, preprocess_for
 
 PLAIN = {"resize": 8, "crop": 8, "mean": [0, 0, 0], "std": [1, 1, 1], "channels": "RGB"}
 
@@ -133,7 +134,121 @@ def test_class_names(monkeypatch) -> None:
     assert class_names(1000) is None
 
 
-def test_top_is_sorted_and_named() -> None:
+def test_guesses_are_sorted_and_named() -> None:
     p = np.array([0.1, 0.5, 0.4], np.float32)
-    assert [name for name, _ in top(p, 2)] == ["class 1", "class 2"]
-    assert top(p, 5, ["a", "b", "c"])[0] == ("b", pytest.approx(0.5))
+    assert [(guess.index, guess.name) for guess in guesses(p, 2)] == [
+        (1, "class 1"),
+        (2, "class 2"),
+    ]
+    (best, *_) = guesses(p, 5, ["a", "b", "c"])
+    assert (best.name, best.unnamed) == ("b", False)
+    assert best.probability == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("scores", [[1.0, 3.0, -1.0], [800.0, 802.0, 798.0], [5.0, 7.0, 3.0]])
+def test_scores_without_a_softmax_become_probabilities(scores: list[float]) -> None:
+    found = guesses(np.array(scores, np.float32), 3)
+    assert [guess.index for guess in found] == [1, 0, 2]
+    assert sum(guess.probability for guess in found) == pytest.approx(1)
+    assert found[0].probability / found[1].probability == pytest.approx(np.exp(2), rel=1e-5)
+
+
+def test_classes_with_a_background() -> None:
+    names = class_names(1001)
+    assert names is not None
+    assert (names[0], names[968], len(names)) == ("background", "espresso", 1001)
+
+
+@pytest.mark.parametrize("size", [(640, 427), (427, 640), (500, 375), (333, 500), (257, 256)])
+@pytest.mark.parametrize(("resize", "crop"), [(256, 224), (232, 224), (146, 128)])
+def test_resize_and_crop_are_torchvisions(size: tuple[int, int], resize: int, crop: int) -> None:
+    """Against the formulas of torchvision 0.24, transforms/functional.py, on Pillow images."""
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8))
+    short, long = min(size), max(size)
+    sides = (resize, int(resize * long / short))
+    width, height = sides if size[0] <= size[1] else sides[::-1]
+    top, left = round((height - crop) / 2.0), round((width - crop) / 2.0)
+    scaled = image.resize((width, height), Image.Resampling.BILINEAR)
+    expected = np.asarray(scaled.crop((left, top, left + crop, top + crop)))
+    recipe = {**PLAIN, "resize": resize, "crop": crop}
+    found = load_image(encoded(image), recipe)
+    np.testing.assert_allclose(found[0].transpose(1, 2, 0) * 255, expected, atol=1e-3)
+
+
+def test_an_animation_is_its_first_frame() -> None:
+    frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
+    content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert rgb(load_image(content, PLAIN)) == [255, 0, 0]
+
+
+def test_the_whole_image_is_squeezed_where_nothing_is_cut() -> None:
+    pixels = np.zeros((20, 80, 3), np.uint8)
+    pixels[:, 40:] = 200
+    x = load_image(encoded(Image.fromarray(pixels)), preprocess_for(32, "none"))
+    assert (x[0, 0, 5, 0], x[0, 0, 5, -1]) == (0, 200)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_by_name(name: str) -> None:
+    recipe = preprocess_for(160, name)
+    assert recipe["crop"] == 160
+    assert recipe["resize"] == (None if name == "none" else 183)
+    white = load_image(encoded(Image.new("RGB", (200, 200), "white")), recipe)
+    assert white.max() == pytest.approx({"torchvision": 2.64, "tf": 1.0, "none": 255.0}[name])
+
+
+def test_what_is_given_wins_over_what_the_weights_say(tmp_path) -> None:
+    known = {"mean": [0.1] * 3, "crop_fraction": 0.5, "interpolation": "bicubic"}
+    assert preprocess_for(100, None, known)["resize"] == 200
+    assert preprocess_for(100, "torchvision", known)["mean"][0] == 0.485
+    file = tmp_path / "recipe.json"
+    file.write_text(json.dumps({"resize": 120, "channels": "BGR", "std": [1, 2, 3]}))
+    recipe = preprocess_for(100, file, known)
+    assert recipe == {
+        **preprocess_for(100), "resize": 120, "channels": "BGR", "std": [1, 2, 3]
+    }  # fmt: skip
+    assert preprocess_for(100, recipe) == recipe
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_every_interpolation(interpolation: str) -> None:
+    content = encoded(Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3)))
+    x = load_image(content, preprocess_for(32, {"interpolation": interpolation}))
+    expected = Image.open(io.BytesIO(content)).resize(
+        (37, 37), Image.Resampling[interpolation.upper()]
+    )
+    pixels = np.asarray(expected.crop((2, 2, 34, 34)), np.float32)[..., 0]
+    np.testing.assert_allclose(x[0, 0] * 0.229 + 0.485, pixels / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"means": [0, 0, 0]}, "unknown keys: means"),
+        ({"mean": [0, 0]}, "mean must be three numbers"),
+        ({"mean": ["a", 0, 0]}, "mean must be three numbers"),
+        ({"std": [0, 1, 1]}, "std must be three numbers above 0"),
+        ({"crop": 200}, "crop must be the model's 224"),
+        ({"resize": 100}, "resize must be null or at least 224"),
+        ({"crop_fraction": 0}, "crop_fraction must be"),
+        ({"interpolation": "area"}, "interpolation must be one of"),
+        ({"channels": "GRB"}, "channels must be RGB or BGR"),
+        ({"scale": True}, "scale must be"),
+    ],
+)
+def test_recipes_that_make_no_sense(recipe: dict[str, object], message: str, tmp_path) -> None:
+    file = tmp_path / "recipe.json"
+    file.write_text(json.dumps(recipe))
+    for given in (recipe, file):
+        with pytest.raises(PreprocessError, match=message):
+            preprocess_for(224, given)
+
+
+@pytest.mark.parametrize(("content", "message"), [("{", "is no JSON"), ("[1]", "no JSON object")])
+def test_a_recipe_that_is_none(content: str, message: str, tmp_path) -> None:
+    (tmp_path / "r.json").write_text(content)
+    with pytest.raises(PreprocessError, match=message):
+        preprocess_for(224, tmp_path / "r.json")
+    with pytest.raises(PreprocessError, match="use torchvision, tf, none"):
+        preprocess_for(224, "pytorch")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,27 @@ from typing import Annotated
 import typer
 
 from tvm_mobilenet.cli import devices
+from tvm_mobilenet.cli.options import (
+    Alpha,
+    Artifact,
+    Batch,
+    Classes,
+    Cores,
+    Fusion,
+    Fusions,
+    Json,
+    Mattr,
+    Mcpu,
+    ModelName,
+    OnDevice,
+    Paddings,
+    Records,
+    Resolution,
+    Target,
+    Threads,
+    Weights,
+)
+from tvm_mobilenet.cli.run import run
 
 app = typer.Typer(
     name="tvm-mobilenet",
@@ -22,77 +42,6 @@ app = typer.Typer(
 )
 
 app.add_typer(devices.app, name="device")
-
-# Typer reads annotations when a command is declared; Optional, because `X | None` is not an
-# annotation that Python 3.10 can evaluate for every X.
-
-
-class Padding(str, Enum):
-    """Where strided layers pad."""
-
-    same = "same"
-    symmetric = "symmetric"
-
-
-class Fusion(str, Enum):
-    """Which layers share a kernel."""
-
-    auto = "auto"
-    all = "all"
-    none = "none"
-
-
-Artifact = Annotated[
-    Path, typer.Argument(help="File that `tvm-mobilenet compile` wrote.", metavar="ARTIFACT")
-]
-ModelName = Annotated[
-    str, typer.Argument(help="Which network: v1, v2, v3-large, v3-small.", metavar="MODEL")
-]
-Alpha = Annotated[float | None, typer.Option(help="Width multiplier; 1.0 by default.")]
-Resolution = Annotated[int | None, typer.Option(help="Height and width in pixels; 224 by default.")]
-Classes = Annotated[int | None, typer.Option(help="Outputs; 1000 by default.")]
-Batch = Annotated[int | None, typer.Option(help="Images per run; 1 by default.")]
-Paddings = Annotated[
-    Padding | None,
-    typer.Option(help="As TensorFlow pads (same, the default of v1) or as PyTorch (symmetric)."),
-]
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        help="A file (.npz, .safetensors, .pth) with our names, torchvision's or timm's; "
-        "pretrained; or hf-hub:OWNER/NAME.",
-        metavar="WEIGHTS",
-    ),
-]
-Target = Annotated[
-    str, typer.Option(help="native, a preset, an LLVM triple, or TVM's JSON.", metavar="TARGET")
-]
-Mcpu = Annotated[str | None, typer.Option(help="LLVM processor of a triple.")]
-Mattr = Annotated[str | None, typer.Option(help="LLVM features of a triple, such as +dotprod.")]
-Cores = Annotated[int | None, typer.Option(help="Cores to plan for; the target's own by default.")]
-Fusions = Annotated[
-    Fusion,
-    typer.Option(help="Layers that share a kernel: by record or rule, all that can, none."),
-]
-Records = Annotated[
-    str | None,
-    typer.Option(
-        help="Folder of tuning records, instead of the package's; none: rules only.",
-        metavar="DIR|none",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
-OnDevice = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        help="Do it there: HOST:PORT, tracker://HOST:PORT/KEY, ssh://USER@HOST[:PORT].",
-        metavar="DEVICE",
-    ),
-]
-Threads = Annotated[
-    int | None, typer.Option(help="Threads; TVM_NUM_THREADS, or all cores, by default.")
-]
 
 
 def _print_version(wanted: bool) -> None:
@@ -366,26 +315,7 @@ def explain(
     )
 
 
-@app.command()
-def run(
-    artifact: Artifact,
-    images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")],
-    top_k: Annotated[int, typer.Option("--top", help="Classes to print.", min=1)] = 5,
-    threads: Threads = None,
-    device: OnDevice = None,
-    as_json: Json = False,
-) -> None:
-    """Classify images.
-
-    Preprocesses as the artifact says and prints the likeliest classes.
-
-    \b
-    Example:
-      tvm-mobilenet run mobilenet.so cat.jpg dog.png --top 3
-    """
-    from tvm_mobilenet.cli.using import run_images
-
-    run_images(artifact, images, top_k, threads=threads, device=device, as_json=as_json)
+app.command()(run)
 
 
 @app.command()

@@ -78,8 +78,13 @@ def waiting(text: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
+def progress_bar(after_s: float = 0.0) -> Iterator[Callable[[int, int, str], None]]:
     """Show steps as a bar on a terminal, else as a line now and then.
+
+    Parameters
+    ----------
+    after_s : float
+        Seconds before there is a bar.
 
     Yields
     ------
@@ -93,11 +98,21 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total, text: bar.update(
-            task, completed=done, total=total, description=text
-        )
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task("", total=None)
+    start = time.monotonic()
+    if not after_s:
+        bar.start()
+
+    def tell(done: int, total: int, text: str) -> None:
+        bar.update(task, completed=done, total=total, description=text)
+        if not bar.live.is_started and time.monotonic() - start >= after_s:
+            bar.start()
+
+    try:
+        yield tell
+    finally:
+        bar.stop()
 
 
 def _lines(every_seconds: float = 10.0) -> Callable[[int, int, str], None]:

@@ -10,6 +10,7 @@ import importlib.util
 import io
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _IMAGENET_CLASSES = 1000
+_ROUNDING = 1e-3
+"""By how much the sum of float32 probabilities may miss 1."""
 _BACKGROUND = "background"
 """Class 0 of TensorFlow's models, which have 1001."""
 
@@ -102,22 +105,40 @@ def class_names(count: int) -> list[str] | None:
     return [str(imagenet_classes.get_1k_class_name(index)) for index in range(count)]
 
 
-def top(
-    probabilities: NDArray[np.float32], count: int, names: Sequence[str] | None = None
-) -> list[tuple[str, float]]:
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """One of the likeliest classes of an image; `unnamed` where its name is not known."""
+
+    index: int
+    name: str
+    probability: float
+    unnamed: bool
+
+
+def guesses(
+    scores: NDArray[np.float32], count: int, names: Sequence[str] | None = None
+) -> list[Guess]:
     """Return the `count` likeliest classes of one image, likeliest first.
 
     Parameters
     ----------
-    probabilities : ndarray
-        (classes,).
+    scores : ndarray
+        (classes,): probabilities, or what a softmax makes them of, as networks from
+        elsewhere return it.
     count : int
         At most this many.
     names : sequence of str, optional
         By class; ``"class 17"`` without.
     """
-    order = np.argsort(-probabilities, kind="stable")[:count]
-    return [(names[i] if names else f"class {i}", float(probabilities[i])) for i in order]
+    values = np.asarray(scores, np.float64)
+    if values.min() < 0 or abs(values.sum() - 1) > _ROUNDING:
+        values = np.exp(values - values.max())
+        values /= values.sum()
+    order = np.argsort(-values, kind="stable")[:count]
+    return [
+        Guess(int(i), names[i] if names else f"class {i}", float(values[i]), names is None)
+        for i in order
+    ]
 
 
 def _as_rgb(image: Image) -> Image:

@@ -1,0 +1,143 @@
+"""``tvm-mobilenet run`` as a person uses it: files, folders, pipes, and images that are none."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tvm_mobilenet as tm
+from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.runtime import load_image
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def piped(content: bytes, *arguments: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "tvm_mobilenet", *map(str, arguments)],
+        input=content,
+        capture_output=True,
+        check=False,
+        timeout=180,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, photograph: Path) -> Path:
+    """A folder with two photographs, one of them deeper, and two files that are none."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("run") / "photos"
+    (root / "deep").mkdir(parents=True)
+    image = Image.open(photograph)
+    image.save(root / "a.png")
+    image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(root / "deep/b.bmp")
+    (root / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photograph")
+    (root / "notes.txt").write_text("not meant")
+    return root
+
+
+def test_one_image(run: Run, artifact: Path, photograph: Path) -> None:
+    shown = run("run", artifact, photograph, "--top", 3)
+    assert shown.returncode == 0, shown.stderr
+    assert re.search(rf"{re.escape(str(photograph))}  \(\d+\.\d\d ms\)", shown.stdout)
+    assert len(re.findall(r"class \d+ +\d+\.\d\d %", shown.stdout)) == 3
+    assert "random" in shown.stdout
+    assert "\x1b" not in shown.stdout
+    assert shown.stderr == ""
+
+
+def test_a_folder_with_an_image_that_is_none(run: Run, artifact: Path, folder: Path) -> None:
+    shown = run("run", artifact, folder, "--top", 2)
+    assert shown.returncode == 1
+    assert shown.stderr.startswith(f"skipped: {folder}/cut.jpg cannot be read as an image")
+    assert "notes.txt" not in shown.stdout + shown.stderr
+    assert re.search(r"a\.png +\d+\.\d\d +class \d+ +\d+\.\d\d %", shown.stdout)
+    assert len(re.findall(r"class \d+ +\d+\.\d\d %", shown.stdout)) == 4
+    assert re.search(
+        r"2 images: \d+\.\d\d ms each in the network, \d+ a second; with", shown.stdout
+    )
+
+
+def test_json_lists_what_was_read_and_what_was_not(
+    run: Run, artifact: Path, folder: Path, photograph: Path
+) -> None:
+    shown = run("run", artifact, photograph, folder, folder / "absent.png", "--json")
+    assert shown.returncode == 1
+    data = json.loads(shown.stdout)
+    named = [entry["image"] for entry in data["images"]]
+    assert named == [str(photograph), f"{folder}/a.png", f"{folder}/deep/b.bmp"]
+    assert [entry["image"] for entry in data["skipped"]] == [
+        f"{folder}/cut.jpg",
+        f"{folder}/absent.png",
+    ]
+    assert "No such file" in data["skipped"][1]["error"]
+    first, same, flipped = (entry["top"] for entry in data["images"])
+    assert first == same
+    assert first != flipped
+    for top in (first, flipped):
+        probabilities = [entry["probability"] for entry in top]
+        assert len(probabilities) == 5
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert 0 < sum(probabilities) <= 1 + 1e-6
+        assert all(entry["class"] == f"class {entry['index']}" for entry in top)
+    assert data["ms_per_image"] > 0
+    assert 0 < data["images_per_second"] < 1e3 / data["ms_per_image"]
+
+
+def test_standard_input(artifact: Path, folder: Path) -> None:
+    listed = piped(f"{folder}/a.png\n{folder}/deep\n".encode(), "run", artifact, "-", "--json")
+    assert listed.returncode == 0, listed.stderr
+    images = json.loads(listed.stdout)["images"]
+    assert [entry["image"] for entry in images] == [f"{folder}/a.png", f"{folder}/deep/b.bmp"]
+    image = piped((folder / "a.png").read_bytes(), "run", artifact, "-", "--json")
+    assert image.returncode == 0, image.stderr
+    (only,) = json.loads(image.stdout)["images"]
+    assert (only["image"], only["top"]) == ("-", images[0]["top"])
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (["cut.jpg"], "error: {}/cut.jpg cannot be read as an image"),
+        (["cut.jpg", "absent.png"], "error: none of 2 images could be read"),
+        (["a.png", "--batch", "2"], "error: the artifact takes 1 images a call, not 2"),
+    ],
+)
+def test_nothing_classified(
+    run: Run, artifact: Path, folder: Path, images: list[str], message: str
+) -> None:
+    given = [folder / name if name.endswith(("g", "t")) else name for name in images]
+    failed = run("run", artifact, *given)
+    assert failed.returncode == 2
+    assert message.format(folder) in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert failed.stdout == ""
+
+
+def test_a_batch_is_filled_with_what_can_be_read(run: Run, folder: Path, tmp_path: Path) -> None:
+    """Five images, one of them none, in calls of three."""
+    compiled = tm.compile(mobilenet_v1(0.25, 32, classes=10, batch=3), verify=False)
+    artifact = compiled.export(tmp_path / "three.so")
+    a, b = folder / "a.png", folder / "deep/b.bmp"
+    shown = run("run", artifact, a, b, folder / "cut.jpg", b, a, "--json", "--top", 10)
+    assert shown.returncode == 1, shown.stderr
+    recipe = compiled.manifest["preprocess"]
+    x = np.concatenate([load_image(path, recipe) for path in (a, b, b)])
+    expected = compiled.module(x)
+    images = json.loads(shown.stdout)["images"]
+    assert len(images) == 4
+    for entry, scores in zip(images, expected[[0, 1, 1, 0]], strict=True):
+        found = {one["index"]: one["probability"] for one in entry["top"]}
+        np.testing.assert_allclose([found[i] for i in range(10)], scores, rtol=1e-6)
+    fewer = run("run", artifact, a, b, "--batch", 1, "--json", "--top", 10)
+    assert [entry["top"] for entry in json.loads(fewer.stdout)["images"]] == [
+        entry["top"] for entry in images[:2]
+    ]

@@ -1,0 +1,80 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Typer reads annotations when a command is declared; Optional, because `X | None` is not an
+# annotation that Python 3.10 can evaluate for every X.
+
+
+class Padding(str, Enum):
+    """Where strided layers pad."""
+
+    same = "same"
+    symmetric = "symmetric"
+
+
+class Fusion(str, Enum):
+    """Which layers share a kernel."""
+
+    auto = "auto"
+    all = "all"
+    none = "none"
+
+
+Artifact = Annotated[
+    Path, typer.Argument(help="File that `tvm-mobilenet compile` wrote.", metavar="ARTIFACT")
+]
+ModelName = Annotated[
+    str, typer.Argument(help="Which network: v1, v2, v3-large, v3-small.", metavar="MODEL")
+]
+Alpha = Annotated[float | None, typer.Option(help="Width multiplier; 1.0 by default.")]
+Resolution = Annotated[int | None, typer.Option(help="Height and width in pixels; 224 by default.")]
+Classes = Annotated[int | None, typer.Option(help="Outputs; 1000 by default.")]
+Batch = Annotated[int | None, typer.Option(help="Images per run; 1 by default.")]
+Paddings = Annotated[
+    Padding | None,
+    typer.Option(help="As TensorFlow pads (same, the default of v1) or as PyTorch (symmetric)."),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        help="A file (.npz, .safetensors, .pth) with our names, torchvision's or timm's; "
+        "pretrained; or hf-hub:OWNER/NAME.",
+        metavar="WEIGHTS",
+    ),
+]
+Target = Annotated[
+    str, typer.Option(help="native, a preset, an LLVM triple, or TVM's JSON.", metavar="TARGET")
+]
+Mcpu = Annotated[str | None, typer.Option(help="LLVM processor of a triple.")]
+Mattr = Annotated[str | None, typer.Option(help="LLVM features of a triple, such as +dotprod.")]
+Cores = Annotated[int | None, typer.Option(help="Cores to plan for; the target's own by default.")]
+Fusions = Annotated[
+    Fusion,
+    typer.Option(help="Layers that share a kernel: by record or rule, all that can, none."),
+]
+Records = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder of tuning records, instead of the package's; none: rules only.",
+        metavar="DIR|none",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+OnDevice = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="Do it there: HOST:PORT, tracker://HOST:PORT/KEY, ssh://USER@HOST[:PORT].",
+        metavar="DEVICE",
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads; TVM_NUM_THREADS, or all cores, by default.")
+]

@@ -1,0 +1,55 @@
+"""Options and help of ``run``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tvm_mobilenet.cli.options import Artifact, Json, OnDevice, Threads
+
+
+def run(
+    artifact: Artifact,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Image files, folders (with those inside them), or - for standard input: "
+            "an image, or names of files by line.",
+            metavar="IMAGE...",
+        ),
+    ],
+    top_k: Annotated[int, typer.Option("--top", help="Classes to print.", min=1)] = 5,
+    batch: Annotated[
+        int | None,
+        typer.Option(help="Images a call; as many as the artifact takes by default.", min=1),
+    ] = None,
+    threads: Threads = None,
+    device: OnDevice = None,
+    as_json: Json = False,
+) -> None:
+    """Classify images.
+
+    Preprocesses as the artifact says and prints the likeliest classes. Photographs
+    are turned upright; of an animation the first frame counts. What cannot be read
+    is named on standard error and skipped.
+
+    \b
+    Exit status:
+      0  every image was classified
+      1  some were skipped
+      2  none was classified, or the artifact cannot be run
+
+    \b
+    Examples:
+      tvm-mobilenet run mobilenet.so cat.jpg dog.png --top 3
+      tvm-mobilenet run mobilenet.so ~/Pictures --json > classes.json
+      find . -name '*.jpg' -newer mark | tvm-mobilenet run mobilenet.so -
+    """
+    from tvm_mobilenet.cli.classifying import run_images
+
+    complete = run_images(
+        artifact, images, top_k, batch=batch, threads=threads, device=device, as_json=as_json
+    )
+    if not complete:
+        raise typer.Exit(1)
