@@ -132,6 +132,11 @@ def test_targets(run: Run) -> None:
         (["compile", "v1", "-o", "{}/none/a.so"], "cannot write"),
         (["compile", "v1", "-o", "{}"], "cannot write"),
         (["compile", "v1", "-o", "{}/a.so", "--weights", "{}/none.npz"], "none.npz"),
+        (["compile", "v1", "-o", "{}/a.so", "--weights", "pretrained"], "known: v2 at alpha 1.0"),
+        (
+            ["compile", "v1", "-o", "{}/a.so", "--preprocess", "{}/none"],
+            "use torchvision, tf, none",
+        ),
         (["inspect", "{}/none.so"], "none.so"),
         (["run", "{}/none.so", "{}/none.png"], "none.so"),
         (["verify", "{}/none.so"], "none.so"),

@@ -96,7 +96,7 @@ def test_verify_bench_run_profile(server: str, artifact: Path, tmp_path: Path) -
     here = json.loads(run("run", artifact, photo, "--json").stdout)
     there = run("run", artifact, photo, "--json", "--device", server)
     assert there.returncode == 0, there.stderr
-    assert json.loads(there.stdout)[0]["top"] == here[0]["top"]
+    assert json.loads(there.stdout)["images"][0]["top"] == here["images"][0]["top"]
 
     verified = run("verify", artifact, "--device", server)
     assert verified.returncode == 0, verified.stderr
