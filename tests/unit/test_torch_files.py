@@ -96,7 +96,7 @@ def test_a_malicious_pickle_is_not_run(written: Callable[[Any], bytes], tmp_path
     path.write_bytes(
         written({"x": torch_save.tensor(np.ones(1, np.float32), "0"), "y": Runs(marker)})
     )
-    with pytest.raises(WeightsError, match=r"names \w+\.system, which has no place") as caught:
+    with pytest.raises(WeightsError, match=r"names '\w+\.system', which has no place") as caught:
         read_arrays(path)
     assert "nothing was run" in str(caught.value)
     assert str(path) in str(caught.value)
@@ -136,6 +136,25 @@ def zip_of(program: bytes, **files: bytes) -> bytes:
         for name, content in files.items():
             archive.writestr(f"w/data/{name}", content)
     return stream.getvalue()
+
+
+NESTED = b"\x80\x02)" + b"q\x00h\x00\x86" * 60
+"""A pair of one pair twice, sixty deep: in words it would take 2**60 characters."""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        NESTED + b"Q.",
+        NESTED + b"q\x00(X\x07\0\0\0storagectorch\nFloatStorage\nh\x00X\x03\0\0\0cpuK\x01tQ.",
+        NESTED
+        + b"q\x00(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0aX\x03\0\0\0cpuh\x00tQ.",
+    ],
+    ids=["id", "key", "count"],
+)
+def test_what_is_nested_is_not_put_into_words(program: bytes) -> None:
+    with pytest.raises(WeightsError):
+        read(zip_of(program))
 
 
 @pytest.mark.parametrize(

@@ -145,14 +145,16 @@ class _Unpickler(pickle.Unpickler):
         if module == "torch" and name in _STORAGES:
             return _StorageType(_STORAGES[name])
         raise RefusedError(
-            f"names {module}.{name}, which has no place in a state dict; nothing was run"
+            f"names {f'{module}.{name}'!r}, which has no place in a state dict; nothing was run"
         )
 
     def persistent_load(self, pid: Any) -> Storage:
         kind, storage_type, key, _, count, *view = pid
-        if kind != "storage" or not isinstance(storage_type, _StorageType) or any(view):
-            raise RefusedError(f"refers to {pid!r}, which is no storage of its own")
-        return Storage(storage_type.dtype, str(key), _whole(count))
+        # Nothing of another type is put into words: a few nested tuples can fill the memory.
+        typed = isinstance(storage_type, _StorageType) and isinstance(key, str)
+        if kind != "storage" or not typed or any(part is not None for part in view):
+            raise RefusedError("refers to what is no storage of its own")
+        return Storage(storage_type.dtype, key, _whole(count))
 
 
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
@@ -170,7 +172,8 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
 
 def _whole(number: Any) -> int:
     if type(number) is not int or number < 0:
-        raise RefusedError(f"has {number!r} where a size belongs")
+        found = number if type(number) is int else f"a {type(number).__name__}"
+        raise RefusedError(f"has {found} where a size belongs")
     return number
 
 

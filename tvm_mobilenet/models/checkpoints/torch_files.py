@@ -123,8 +123,8 @@ def _read_legacy(data: bytes) -> tuple[Any, Callable[[Storage], bytes], str]:
     starts: dict[str, int] = {}
     sizes = {storage.key: item_bytes(storage) for storage in _storages(result)}
     for key in keys:
-        if key not in sizes:
-            raise RefusedError(f"has a storage {key!r} that no tensor uses")
+        if not isinstance(key, str) or key not in sizes:
+            raise RefusedError("has a storage that no tensor uses")
         count = int.from_bytes(data[at : at + 8], "little" if system["little_endian"] else "big")
         counts[key], starts[key] = count, at + 8
         at += 8 + count * sizes[key]
@@ -163,7 +163,9 @@ def _state_dict(result: Any) -> Mapping[str, Tensor]:
     if not isinstance(result, dict) or not result:
         raise RefusedError("holds no state dict")
     for key, value in result.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
+        if not isinstance(key, str):
+            raise RefusedError(f"names a tensor by a {type(key).__name__}")
+        if not isinstance(value, Tensor):
             raise RefusedError(f"holds {key!r}, which is no tensor")
     return {key.removeprefix("module."): value for key, value in result.items()}
 
