@@ -6,10 +6,11 @@
 
 ``theirs`` is TVM alone: Relax as the network's definition reads, batch norm folded into the
 weights, TVM's legalization and fusion, the post-order-apply rules of MetaSchedule, its
-evolutionary search, cost model, builder and runner. Three settings are not TVM's own: rounds of
-16 trials, because the usual 64 would leave half of the kernels without any; four times as long for
-a candidate, because a busy machine would cost it candidates; code for ``--cores`` threads. ``ours`` compiles by rule, then tunes with the same number of trials.
-``table`` lets the three networks run in turns in one process and prints Markdown.
+evolutionary search, cost model, builder and runner. Three settings are not TVM's own: rounds
+of 16 trials, because the usual 64 would leave half of the kernels without any; four times as
+long for a candidate, because a busy machine would cost it candidates; code for ``--cores``
+threads. ``ours`` compiles by rule, then tunes with the same number of trials. ``table`` lets
+the three networks run in turns in one process and prints Markdown.
 
 Seconds in which the process was stopped by somebody else are counted apart.
 """

@@ -21,6 +21,22 @@ from tvm_mobilenet.errors import TvmMobilenetError
 
 T = TypeVar("T", int, str)
 
+TRACE = "trace"
+"""The one knob of a schedule that MetaSchedule made: all its steps, as JSON."""
+
+_SHOWN = 40
+
+
+def described(knobs: Mapping[str, int | str]) -> str:
+    """Return knobs as people read them, on one line."""
+    return " ".join(f"{name}={readable(value)}" for name, value in knobs.items())
+
+
+def readable(value: int | str) -> str:
+    """Return a knob's value, a trace by its length."""
+    text = str(value)
+    return text if len(text) <= _SHOWN else f"({len(text)} characters)"
+
 
 class KnobError(TvmMobilenetError):
     """A recorded knob that the schedule does not have, or a value it does not allow."""
@@ -72,6 +88,13 @@ class Knobs:
             )
         self.chosen[name] = value
         return value
+
+    def trace(self) -> str | None:
+        """Return a recorded trace, which leaves nothing to choose; None without."""
+        if TRACE not in self._values:
+            return None
+        self.chosen[TRACE] = self._values[TRACE]
+        return str(self._values[TRACE])
 
     def finish(self) -> None:
         """Refuse a record that names knobs which the schedule never asked for.

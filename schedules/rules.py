@@ -19,6 +19,7 @@ from tvm_mobilenet.schedules.cpu.softmax import schedule_softmax
 from tvm_mobilenet.schedules.cpu.strassen import write_strassen
 from tvm_mobilenet.schedules.cpu.tail import schedule_tail
 from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.trace import replay
 
 from tvm_mobilenet.target import TargetSpec
 
@@ -52,7 +53,7 @@ class Scheduled:
     ----------
     func : tirx.PrimFunc
     schedule : str
-        Name of the schedule, such as ``"cpu.pointwise"``.
+        Name of the schedule, such as ``"cpu.pointwise"``; ``"metaschedule"`` for a trace.
     """
 
     func: Any
@@ -60,7 +61,7 @@ class Scheduled:
 
 
 def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
-    """Schedule a function, if its operator is one of ours.
+    """Schedule a function, if its operator is one of ours or there is a trace for it.
 
     Parameters
     ----------
@@ -80,6 +81,9 @@ def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
     KnobError
         The knobs do not fit the schedule.
     """
+    if (text := knobs.trace()) is not None:
+        knobs.finish()
+        return Scheduled(replay(func, text), "metaschedule")
     operator = str((func.attrs or {}).get(OPERATOR, ""))
     if operator in WRITTEN:
         written = WRITTEN[operator](func, knobs, target)

@@ -66,15 +66,16 @@ def tune(
     ----------
     model : Model or str
     trials : int
-        Candidates to try, those of earlier runs included, shared out by what each kernel
-        costs the network; 0 keeps the best of what was tried.
+        Candidates to try, those of this tuner's earlier runs included, shared out by what
+        each kernel costs the network; 0 keeps the best of what was tried.
     target : str or TargetSpec
         As for :func:`compile`; of what measures, which is what ``native`` stands for.
         Its cores are the threads.
     log_dir : path-like
         Folder of the history and the records; made if it is not there.
-    tuner : {"template"}
-        The knobs of our own schedules.
+    tuner : {"template", "auto"}
+        Who proposes candidates: evolution over the knobs of our own schedules, or over what
+        MetaSchedule's rules generate from the same definitions. Each has its own budget.
     device : str
         Who measures: this machine, or as for :func:`tvm_mobilenet.open_device`. All
         boards under a tracker's key measure side by side.
@@ -88,8 +89,8 @@ def tune(
     progress : callable
         Told a :class:`~tvm_mobilenet.tuning.report.Status` after every trial.
     **settings
-        ``cool_down``, ``build_limit``, ``measure_limit``, ``open_limit``, ``board_limit``,
-        ``seed``: see
+        ``cool_down``, ``build_limit``, ``measure_limit``, ``search_limit``, ``open_limit``,
+        ``board_limit``, ``seed``: see
         :class:`tvm_mobilenet.tuning.task.Settings`.
 
     Returns
@@ -111,13 +112,13 @@ def tune(
     from tvm_mobilenet.target import validate_with_llvm
     from tvm_mobilenet.tuning.boards import check_board, find_place
     from tvm_mobilenet.tuning.store import records_for
-    from tvm_mobilenet.tuning.task import Settings
+    from tvm_mobilenet.tuning.task import TUNERS, Settings
     from tvm_mobilenet.tuning.tune import tune as run
 
     model = build_model(model) if isinstance(model, str) else model
     spec = target if isinstance(target, TargetSpec) else parse(target)
-    if tuner != "template":
-        raise TuningError(f"there is no tuner {tuner!r}", "choose template")
+    if tuner not in TUNERS:
+        raise TuningError(f"there is no tuner {tuner!r}", f"choose {' or '.join(TUNERS)}")
     if trials < 0:
         raise TuningError(f"{trials} trials asked for", "give their number, 0 or more")
     place = None
@@ -133,7 +134,7 @@ def tune(
         model,
         spec,
         Path(log_dir),
-        Settings(trials, **settings),
+        Settings(trials, tuner=tuner, **settings),
         fusion=fusion,
         found=records_for(spec, records),
         tell=progress,

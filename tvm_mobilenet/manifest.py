@@ -18,11 +18,8 @@ _ELEMENT, _VECTOR = 4, 64
 """Bytes: of a float32, and what TVM takes every buffer to be aligned to."""
 _READS_ELEMENTS = {"cpu.conv"}
 """Schedules that read their input an element at a time."""
-_BLOCKED = {
-    "cpu.conv", "cpu.depthwise", "cpu.pointwise", "cpu.strassen", "cpu.separable", "cpu.pool",
-    "cpu.scale",
-}  # fmt: skip
-"""Schedules that write blocked maps."""
+_BLOCKED = {"conv", "depthwise", "pointwise", "strassen", "separable", "pool", "scale"}
+"""Operators of ours that write blocked maps."""
 
 
 def describe(
@@ -115,7 +112,7 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
         kernel = lowered.kernels[call.kernel]
         shape = list(layers[-1].out_shape)
         output: dict[str, Any] = {"layout": "NC" if len(shape) == 2 else "NCHW", "shape": shape}
-        if kernel.schedule in _BLOCKED:
+        if kernel.operator in _BLOCKED:
             output |= {"layout": "NCHWc", "block": call.shape[-1]}
         record = {
             "kernel": call.kernel,

@@ -19,7 +19,8 @@ class KernelRow:
     layers : tuple of str
         Layers that it computes.
     operator, schedule : str
-        Such as ``"pointwise"`` and ``"cpu.pointwise"``; ``"tvm"`` for a fallback.
+        Such as ``"pointwise"`` and ``"cpu.pointwise"``; ``"tvm"`` for a fallback,
+        ``"metaschedule"`` for a recorded trace.
     source : {"rule", "record", "fallback"}
         Where its knobs came from.
     knobs : dict

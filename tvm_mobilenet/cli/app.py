@@ -196,7 +196,11 @@ def tune(
     cores: Cores = None,
     fusion: Fusions = Fusion.auto,
     tuner: Annotated[
-        str, typer.Option(help="template: the knobs of our own schedules.", metavar="NAME")
+        str,
+        typer.Option(
+            help="template: the knobs of our own schedules; auto: what MetaSchedule generates.",
+            metavar="NAME",
+        ),
     ] = "template",
     log_dir: Annotated[
         Path, typer.Option(help="Folder of the history and the records.", metavar="DIR")

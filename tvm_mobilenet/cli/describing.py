@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.cli.output import mega, print_json, print_table, shape
 from tvm_mobilenet.errors import InvalidModelError
+from tvm_mobilenet.schedules.knobs import described
 
 if TYPE_CHECKING:
     from tvm_mobilenet.models import Model
@@ -213,4 +214,4 @@ def show_records(folder: Path | None, as_json: bool) -> None:
 def _answer(record: Record) -> str:
     if record.knobs is None:
         return "fused" if record.fused else "not fused"
-    return " ".join(f"{knob}={value}" for knob, value in record.knobs.items())
+    return described(record.knobs)

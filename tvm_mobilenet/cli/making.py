@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.cli.output import mega, print_json, print_table, shape, size, waiting
 from tvm_mobilenet.errors import OutputError, RecordsWarning
+from tvm_mobilenet.schedules.knobs import described
 
 if TYPE_CHECKING:
     from tvm_mobilenet.graph.fusion import Fusion
@@ -111,7 +112,7 @@ def _layers_table(
             kernel.fusion,
             kernel.schedule,
             kernel.source,
-            " ".join(f"{knob}={value}" for knob, value in kernel.knobs.items()),
+            described(kernel.knobs),
             shape(kernel.shape),
             f"{kernel.macs / 1e6:.2f}",
         ]

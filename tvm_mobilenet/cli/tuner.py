@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.cli.making import warnings_told
 from tvm_mobilenet.cli.output import print_json, print_table
+from tvm_mobilenet.schedules.knobs import described
 
 if TYPE_CHECKING:
     from tvm_mobilenet.tuning.report import Status, TuningReport
@@ -135,7 +136,7 @@ def _print_report(report: TuningReport) -> None:
             _microseconds(row.best_s),
             f"{row.gain:.1%}",
             "rule" if row.is_rule else "tuned",
-            " ".join(f"{knob}={value}" for knob, value in row.knobs.items()),
+            described(row.knobs),
         ]
         for row in report.rows
     ]

@@ -28,7 +28,8 @@ class Kernel:
     operator : str
         ``"pointwise"``, …; for a fallback, its symbol.
     schedule : str
-        Such as ``"cpu.pointwise"``; ``"tvm"`` for a fallback.
+        Such as ``"cpu.pointwise"``; ``"metaschedule"`` for a recorded trace, ``"tvm"`` for
+        a fallback.
     knobs : dict
         The choices, by name.
     source : {"rule", "record", "fallback"}

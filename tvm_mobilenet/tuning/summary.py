@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tvm_mobilenet.errors import RecordsError
+from tvm_mobilenet.schedules.knobs import readable
 from tvm_mobilenet.tuning.finals import LEAST_GAIN
 from tvm_mobilenet.tuning.runs import RUNS, Network, Part, Runs, read_runs
 from tvm_mobilenet.tuning.sections import Row, Section, State, Step, Summary
@@ -139,7 +140,7 @@ def _row(
         best_s,
         state,
         tuple(
-            (name, str(part.rule.get(name, "-")), str(value))
+            (name, str(part.rule.get(name, "-")), readable(value))
             for name, value in knobs.items()
             if part.rule.get(name) != value
         ),

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.tuning.auto import AutoExplorer
 from tvm_mobilenet.tuning.crew import PROGRAM
 from tvm_mobilenet.tuning.search import Explorer
 from tvm_mobilenet.tuning.space import identity
 from tvm_mobilenet.tuning.trials import Trial, comparable
 
-_BUILD_S, _MEASURE_S = 30.0, 20.0
+_BUILD_S, _MEASURE_S, _SEARCH_S = 30.0, 20.0, 300.0
 _OPEN_S, _BOARD_S = 30.0, 600.0
+
+
+TUNERS = ("template", "auto")
+"""``template``: the knobs of our own schedules; ``auto``: what MetaSchedule generates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +26,13 @@ class Settings:
     Attributes
     ----------
     trials : int
-        Finished trials at which it ends, those of earlier runs included.
+        Finished trials of this tuner's at which it ends, those of earlier runs included.
     cool_down : float
         Seconds of rest before each measurement.
     build_limit, measure_limit : float
         Seconds after which a candidate counts as hung.
+    search_limit : float
+        Seconds that one search of MetaSchedule's may take.
     open_limit : float
         Seconds that a board may take to open a session.
     board_limit : float
@@ -34,16 +41,20 @@ class Settings:
         Of the proposals.
     program : tuple of str
         What builds and measures.
+    tuner : {"template", "auto"}
+        Who proposes.
     """
 
     trials: int
     cool_down: float = 0.0
     build_limit: float = _BUILD_S
     measure_limit: float = _MEASURE_S
+    search_limit: float = _SEARCH_S
     open_limit: float = _OPEN_S
     board_limit: float = _BOARD_S
     seed: int = 0
     program: tuple[str, ...] = PROGRAM
+    tuner: str = "template"
 
 
 @dataclass(slots=True)
@@ -55,13 +66,13 @@ class Task:
     work : Workload
     calls : int
         That the network makes of it.
-    explorer : Explorer
+    explorer : Explorer or AutoExplorer
     trials : list of Trial
     """
 
     work: Workload
     calls: int
-    explorer: Explorer
+    explorer: Explorer | AutoExplorer
     trials: list[Trial] = field(default_factory=list)
 
     @property

@@ -30,7 +30,7 @@ class Trial:
     operator, workload, target, threads, machine, date, tvm
         As of a :class:`~tvm_mobilenet.tuning.records.Record`.
     tuner : str
-        Who proposed it: ``"template"``.
+        Who proposed it: ``"template"`` or ``"auto"``.
     knobs : mapping of str to int or str
     outcome : {"ok", "unbuildable", "hung", "crashed", "wrong", "nan"}
     seconds : float, optional

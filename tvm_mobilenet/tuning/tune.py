@@ -126,7 +126,7 @@ def tune(
         target.cores,
         tuple(rows),
         tuner.status(),
-        (*map(str, history.damaged), *map(str, runs.damaged), *problems),
+        (*map(str, history.damaged), *map(str, runs.damaged), *tuner.problems, *problems),
         str(log_dir),
     )
 

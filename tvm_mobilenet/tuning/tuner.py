@@ -14,8 +14,10 @@ from typing import Any
 
 from tvm_mobilenet.bench.peak import operations
 from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.schedules.knobs import TRACE
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.host import processor_name
+from tvm_mobilenet.tuning.auto import AutoExplorer
 from tvm_mobilenet.tuning.boards import Place
 from tvm_mobilenet.tuning.model import CostModel, Example
 from tvm_mobilenet.tuning.records import target_key
@@ -76,7 +78,12 @@ class Tuner:
         rng = random.Random(settings.seed + len(self._trials))
         self.tasks: dict[str, Task] = {}
         for key, (work, calls) in works.items():
-            explorer = Explorer(Space(work, target), rng)
+            space = Space(work, target)
+            explorer: Explorer | AutoExplorer
+            if settings.tuner == "auto":
+                explorer = AutoExplorer(space, target, settings.seed + len(self._trials))
+            else:
+                explorer = Explorer(space, rng)
             own = [trial for trial in self._trials if trial.workload == key]
             explorer.known.update(identity(trial.knobs) for trial in own)
             self.tasks[key] = Task(work, calls, explorer, own)
@@ -103,6 +110,8 @@ class Tuner:
         with self.shop.ready():
             for task in self.tasks.values():
                 task.explorer.space.ask = self.shop.knobs
+                if isinstance(task.explorer, AutoExplorer):
+                    task.explorer.ask = self.shop.traces
             while (left := self._settings.trials - self.done) > 0:
                 batch = self._proposals(min(left, ROUND))
                 if not batch:
@@ -111,8 +120,19 @@ class Tuner:
 
     @property
     def done(self) -> int:
-        """Finished trials of this network's workloads."""
-        return sum(len(task.trials) for task in self.tasks.values())
+        """Finished trials of this network's workloads, by this tuner."""
+        own = self._settings.tuner
+        return sum(t.tuner == own for task in self.tasks.values() for t in task.trials)
+
+    @property
+    def problems(self) -> list[str]:
+        """Why somebody had nothing to propose, each a sentence."""
+        return [
+            f"{key}: {problem}"
+            for key, task in self.tasks.items()
+            if isinstance(task.explorer, AutoExplorer)
+            for problem in task.explorer.problems
+        ]
 
     @property
     def control(self) -> float:
@@ -171,10 +191,14 @@ class Tuner:
         for key, share in share_out(count, prospects).items():
             task = self.tasks[key]
             operator = task.work.operator
-            if operator not in models:
-                models[operator] = CostModel(self._examples(operator))
-            ranked = [trial.knobs for _, trial in task.ranked(control)]
-            found = task.explorer.propose(share, ranked, models[operator])
+            if isinstance(task.explorer, AutoExplorer):
+                tried = [(trial.knobs, comparable(trial, control)) for trial in task.trials]
+                found = task.explorer.propose(share, tried)
+            else:
+                if operator not in models:
+                    models[operator] = CostModel(self._examples(operator))
+                ranked = [t.knobs for _, t in task.ranked(control) if TRACE not in t.knobs]
+                found = task.explorer.propose(share, ranked, models[operator])
             batch.extend((task, knobs) for knobs in found)
         if not batch and len(open_tasks) > sum(t.explorer.exhausted for t in open_tasks.values()):
             return self._proposals(count)
@@ -186,7 +210,7 @@ class Tuner:
         first: dict[str, float] = {}
         examples: list[Example] = []
         for trial in self._trials:
-            if trial.operator != operator:
+            if trial.operator != operator or TRACE in trial.knobs:
                 continue
             seconds = comparable(trial, control)
             if seconds is not None:
@@ -222,7 +246,7 @@ class Tuner:
         trial = Trial(
             operator=task.work.operator,
             workload=task.work.key,
-            tuner="template",
+            tuner=self._settings.tuner,
             knobs=knobs,
             outcome=outcome,
             note=note,

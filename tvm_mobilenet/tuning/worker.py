@@ -146,6 +146,13 @@ def compare(request: Mapping[str, Any]) -> dict[str, Any]:
     return remote.compare(request) if "device" in request else timing.compare(request)
 
 
+def traces(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask MetaSchedule what to try; see :func:`tvm_mobilenet.tuning.metaschedule.traces`."""
+    from tvm_mobilenet.tuning import metaschedule
+
+    return metaschedule.traces(request)
+
+
 def workload_of(fields: Mapping[str, Any]) -> Workload:
     """Make a workload of its fields, as JSON has them."""
     pairs: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
@@ -156,6 +163,7 @@ REQUESTS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "build": build,
     "build_control": build_control,
     "knobs": knobs,
+    "traces": traces,
     "measure": measure,
     "compare": compare,
 }

@@ -103,6 +103,15 @@ class Workshop:
         """
         return self._builders.ask(request, self._settings.build_limit)
 
+    def traces(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Let MetaSchedule search, as :func:`tvm_mobilenet.tuning.metaschedule.traces`.
+
+        Raises
+        ------
+        LostError
+        """
+        return self._builders.ask(request, self._settings.search_limit)
+
     def build(
         self, batch: Sequence[tuple[Workload, Mapping[str, int | str]]]
     ) -> Iterator[tuple[int, str | tuple[Outcome, str]]]:
