@@ -1,8 +1,8 @@
 """The command line: parses, calls the api, prints.
 
-``app`` holds options and help texts, ``commands`` what each command does,
-``output`` tables and progress. Nothing beyond Typer is imported before a
-command runs, so that ``--help`` answers at once.
+``app``, ``run``, ``measuring`` and ``looking`` hold options and help texts, the modules that their
+commands import what each does, ``output`` tables and progress. Nothing beyond Typer is imported
+before a command runs, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations

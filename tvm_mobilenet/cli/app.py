@@ -1,4 +1,4 @@
-"""Options and help of every command. What a command does is in ``commands``."""
+"""The command line: what there is, and the options and help of what makes an artifact."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from tvm_mobilenet.cli import devices
+from tvm_mobilenet.cli import devices, looking, measuring
 from tvm_mobilenet.cli.options import (
     Alpha,
-    Artifact,
     Batch,
     Classes,
     Cores,
@@ -21,12 +20,10 @@ from tvm_mobilenet.cli.options import (
     Mattr,
     Mcpu,
     ModelName,
-    OnDevice,
     Paddings,
     Records,
     Resolution,
     Target,
-    Threads,
     Weights,
 )
 from tvm_mobilenet.cli.run import run
@@ -75,10 +72,10 @@ def top(
 
     \b
     Start here:
-      tvm-mobilenet compile v1 -o mobilenet.so     compile for this processor, verified
-      tvm-mobilenet run mobilenet.so photo.jpg     classify
-      tvm-mobilenet bench mobilenet.so             how fast, and how far from the bound
-      tvm-mobilenet profile mobilenet.so           where the time goes, layer by layer
+      tvm-mobilenet compile v2 --weights pretrained -o m.so   for this processor, verified
+      tvm-mobilenet run m.so photo.jpg                        classify
+      tvm-mobilenet bench m.so                                how fast, how far from the bound
+      tvm-mobilenet profile m.so                              where the time goes, by layer
 
     \b
     Then:
@@ -253,255 +250,14 @@ def tune(
     )
 
 
-@app.command("report")
-def report_command(
-    log_dir: Annotated[Path, typer.Argument(help="The --log-dir of `tune`.", metavar="LOGDIR")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="HTML file to write.", metavar="FILE")
-    ] = Path("report.html"),
-) -> None:
-    """Show a tuning run as one page for a browser: curve, kernels, roofline, failures.
-
-    The page needs nothing else, from the network or from here. A run may still be
-    writing to the folder.
-
-    \b
-    Examples:
-      tvm-mobilenet report tuning
-      tvm-mobilenet report mylogs -o mylogs.html
-    """
-    from tvm_mobilenet.cli.tuner import write_report
-
-    write_report(log_dir, output)
-
-
-@app.command()
-def explain(
-    model: ModelName,
-    alpha: Alpha = None,
-    resolution: Resolution = None,
-    classes: Classes = None,
-    batch: Batch = None,
-    padding: Paddings = None,
-    target: Target = "native",
-    mcpu: Mcpu = None,
-    mattr: Mattr = None,
-    cores: Cores = None,
-    fusion: Fusions = Fusion.auto,
-    records: Records = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads that run it; the target's cores by default.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Predict bytes, time and which layers share a kernel, without compiling.
-
-    For each block, as kernels apart and as one: bytes that come from each level of
-    the caches, multiply-adds, predicted cycles, what bounds them, the choice and why.
-
-    \b
-    Examples:
-      tvm-mobilenet explain v1
-      tvm-mobilenet explain v1 --alpha 0.5 --resolution 160 --target rpi4 --threads 1
-    """
-    from tvm_mobilenet.cli.describing import model_options
-    from tvm_mobilenet.cli.explaining import explain_model
-    from tvm_mobilenet.cli.making import target_of
-
-    explain_model(
-        model,
-        model_options(alpha, resolution, classes, batch, padding and padding.value),
-        target=target_of(target, mcpu, mattr, cores),
-        fusion=fusion.value,
-        records=False if records == "none" else records,
-        threads=threads,
-        as_json=as_json,
-    )
-
-
+# Those above make an artifact; these use one, or need none.
 app.command()(run)
-
-
-@app.command()
-def verify(
-    artifact: Artifact, weights: Weights = None, device: OnDevice = None, as_json: Json = False
-) -> None:
-    """Compare an artifact with the NumPy reference.
-
-    Layer by layer and end to end; exit status 2 where a number is wrong.
-
-    \b
-    Example:
-      tvm-mobilenet verify mobilenet.so
-      tvm-mobilenet verify pi.so --device ssh://pi@raspberrypi
-    """
-    from tvm_mobilenet.cli.using import verify_artifact
-
-    verify_artifact(artifact, weights, device, as_json)
-
-
-@app.command()
-def bench(
-    artifact: Artifact,
-    against: Annotated[
-        str,
-        typer.Option(
-            help="Runtimes to compare with, by commas: onnxruntime,openvino,ncnn.",
-            metavar="RUNTIMES",
-        ),
-    ] = "",
-    threads: Annotated[
-        str, typer.Option(help="Numbers of threads, by commas: 1,2.", metavar="NUMBERS")
-    ] = "1",
-    weights: Weights = None,
-    rounds: Annotated[int, typer.Option(help="Turns that every runtime takes.", min=1)] = 10,
-    seconds: Annotated[float, typer.Option(help="Length of a turn.", min=0.01)] = 0.3,
-    device: OnDevice = None,
-    as_json: Json = False,
-) -> None:
-    """Time an artifact, the bound, and other runtimes.
-
-    Every runtime has a process of its own and they take turns, the others
-    stopped. The same weights go to all, and outputs are compared. A ratio is
-    the other's median over ours: above 1 we are faster.
-
-    \b
-    Examples:
-      tvm-mobilenet bench mobilenet.so --threads 1,2
-      tvm-mobilenet bench mobilenet.so --against onnxruntime,openvino,ncnn --json
-    """
-    from tvm_mobilenet.cli.timing import bench_artifact, names, numbers
-
-    if device is not None:
-        from tvm_mobilenet.cli.devices import bench_on_device
-
-        bench_on_device(
-            artifact,
-            device,
-            against=names(against),
-            threads=numbers(threads),
-            rounds=rounds,
-            seconds=seconds,
-            as_json=as_json,
-        )
-        return
-    bench_artifact(
-        artifact,
-        against=names(against),
-        threads=numbers(threads),
-        weights=weights,
-        rounds=rounds,
-        seconds=seconds,
-        as_json=as_json,
-    )
-
-
-@app.command()
-def profile(
-    artifact: Artifact,
-    threads: Threads = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(help="Draw the roofline: .png, .pdf or .svg.", metavar="FILE"),
-    ] = None,
-    repeats: Annotated[int, typer.Option(help="Runs to take medians of.", min=1)] = 40,
-    device: OnDevice = None,
-    as_json: Json = False,
-) -> None:
-    """Time every layer in the network, alone, and against its bound.
-
-    The bound is the larger of two: multiply-adds at the measured peak, and bytes
-    at the measured bandwidth of where they come from. On several threads it
-    also says how uneven each layer's parts are, and what the thread pool takes.
-
-    \b
-    Examples:
-      tvm-mobilenet profile mobilenet.so --threads 2
-      tvm-mobilenet profile mobilenet.so --threads 1 --plot roofline.png
-    """
-    from tvm_mobilenet.cli.profiling import profile_artifact
-
-    if device is not None:
-        from tvm_mobilenet.cli.devices import profile_on_device
-
-        profile_on_device(
-            artifact, device, threads=threads, plot=plot, repeats=repeats, as_json=as_json
-        )
-        return
-    profile_artifact(artifact, threads, plot, repeats, as_json)
-
-
-@app.command()
-def inspect(artifact: Artifact, as_json: Json = False) -> None:
-    """Print what an artifact says about itself.
-
-    Nothing in it is executed.
-
-    \b
-    Examples:
-      tvm-mobilenet inspect mobilenet.so
-      tvm-mobilenet inspect mobilenet.so --json | jq .needs
-    """
-    from tvm_mobilenet.cli.making import inspect_artifact
-
-    inspect_artifact(artifact, as_json)
-
-
-@app.command()
-def models(
-    name: Annotated[
-        str | None, typer.Argument(help="One network, layer by layer.", metavar="MODEL")
-    ] = None,
-    alpha: Alpha = None,
-    resolution: Resolution = None,
-    classes: Classes = None,
-    batch: Batch = None,
-    padding: Paddings = None,
-    as_json: Json = False,
-) -> None:
-    """List the networks, or one layer by layer.
-
-    \b
-    Examples:
-      tvm-mobilenet models
-      tvm-mobilenet models v1 --alpha 0.75 --resolution 192
-      tvm-mobilenet models v3-small
-    """
-    from tvm_mobilenet.cli.describing import model_options, show_models
-
-    options = model_options(alpha, resolution, classes, batch, padding and padding.value)
-    show_models(name, options, as_json)
-
-
-@app.command()
-def targets(as_json: Json = False) -> None:
-    """List the processors that --target knows.
-
-    \b
-    Example:
-      tvm-mobilenet targets
-    """
-    from tvm_mobilenet.cli.describing import show_targets
-
-    show_targets(as_json)
-
-
-@app.command("records")
-def records_command(
-    folder: Annotated[
-        Path | None, typer.Argument(help="The package's own by default.", metavar="DIR")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """List the tuning records that compile uses.
-
-    Lines that cannot be read are named on standard error.
-
-    \b
-    Examples:
-      tvm-mobilenet records
-      tvm-mobilenet records mylogs --json
-    """
-    from tvm_mobilenet.cli.describing import show_records
-
-    show_records(folder, as_json)
+app.command()(measuring.verify)
+app.command()(measuring.bench)
+app.command()(measuring.profile)
+app.command()(looking.explain)
+app.command("report")(looking.report_command)
+app.command()(looking.inspect)
+app.command()(looking.models)
+app.command()(looking.targets)
+app.command("records")(looking.records_command)
