@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ from tvm_mobilenet.models.weights import Weights, digest, initialize, load, trai
 SMALL = {"resolution": 32, "classes": 10}
 SOURCES = [(source, name) for source, models in NAMES.items() for name in models]
 sources = pytest.mark.parametrize(("source", "name"), SOURCES)
+
+
+@functools.cache
+def made(name: str) -> tuple[Model, Weights]:
+    """A small model and its weights, drawn once; to be left as they are."""
+    model = build(name, **SMALL)
+    return model, initialize(model)
 
 
 def renamed(source: str, model: Model, weights: Weights) -> dict[str, Any]:
@@ -40,8 +48,7 @@ def epsilons(model: Model) -> set[float | None]:
 def test_weights_come_back_under_our_names(
     tmp_path: Path, source: str, name: str, suffix: str
 ) -> None:
-    model = build(name, **SMALL)
-    weights = initialize(model)
+    model, weights = made(name)
     path = tmp_path / f"w{suffix}"
     arrays = renamed(source, model, weights)
     if suffix == ".pth":
@@ -59,7 +66,7 @@ def test_weights_come_back_under_our_names(
 
 
 def test_counts_of_the_sources() -> None:
-    """Tensors of each state dict: torchvision 0.24 and timm 1.0, less num_batches_tracked."""
+    """Tensors of each state dict: torchvision 0.29 and timm 1.0.31, less num_batches_tracked."""
     counts = {
         ("torchvision", "mobilenet_v2"): 262,
         ("torchvision", "mobilenet_v3_large"): 266,
@@ -126,8 +133,8 @@ def test_an_epsilon_that_makes_no_sense(epsilon: Any) -> None:
 
 @sources
 def test_misfits_are_listed_by_the_sources_names(tmp_path: Path, source: str, name: str) -> None:
-    model = build(name, **SMALL)
-    arrays = renamed(source, model, initialize(model))
+    model, weights = made(name)
+    arrays = renamed(source, model, weights)
     classifier = NAMES[source][model.name].of(model)["classifier.bias"][0]
     variance = NAMES[source][model.name].of(model)["conv1.bn.variance"][0]
     missing = NAMES[source][model.name].of(model)["block2.dw.weight"][0]

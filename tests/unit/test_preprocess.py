@@ -103,6 +103,13 @@ def test_what_is_no_image_is_refused(content: bytes, tmp_path) -> None:
             load_image(source, PLAIN)
 
 
+def test_a_program_that_draws_is_not_run(monkeypatch) -> None:
+    content = encoded(Image.new("RGB", (9, 9)), "EPS")
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_: pytest.fail("was run"))
+    with pytest.raises(ImageError, match="PostScript"):
+        load_image(content, PLAIN)
+
+
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
 def test_a_cut_off_image_is_refused(form: str) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)

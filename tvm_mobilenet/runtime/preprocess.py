@@ -59,6 +59,11 @@ def load_image(
     try:
         content = source if isinstance(source, bytes) else Path(source).read_bytes()
         with Image.open(io.BytesIO(content)) as opened:
+            if opened.format == "EPS":
+                raise ImageError(
+                    f"{name} is a PostScript program, which Pillow would have Ghostscript run",
+                    "convert it to PNG first",
+                )
             image = _as_rgb(ImageOps.exif_transpose(opened))
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is too large: {error}", "scale it down first") from error
