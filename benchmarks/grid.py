@@ -1,6 +1,10 @@
-"""Every MobileNet V1 of the paper's grid against every peer; the README's table.
+"""Every MobileNet V1 of the paper's grid, and V2 and V3, against every peer; the README's tables.
 
     python benchmarks/grid.py --write README.md
+    python benchmarks/grid.py --models v2 v3-large v3-small --artifacts out/grid --write README.md
+
+Each model but V1 is measured at 1.0/224. `--artifacts` keeps what is compiled, so that
+`--prepare` can do it before the machine has to be quiet.
 
 Random weights of seed 0: the time of a network does not depend on them. Each
 cell compiles with the default rules (no tuning record), verifies, and runs
@@ -21,26 +25,43 @@ from pathlib import Path
 import tvm_mobilenet as tm
 from tvm_mobilenet.bench.peers import PEERS, version_of
 from tvm_mobilenet.bench.report import OURS, BenchReport, geometric_mean
+from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.target.host import processor_name
 
 ALPHAS = (1.0, 0.75, 0.5, 0.25)
 RESOLUTIONS = (224, 192, 160, 128)
 ATTEMPTS = 2
-BEGIN, END = "<!-- grid:begin -->", "<!-- grid:end -->"
+V1 = "v1"
 
 
-def measure(arguments: argparse.Namespace) -> Iterator[BenchReport]:
-    """Compile and time one network after another."""
-    with tempfile.TemporaryDirectory() as folder:
+def networks(arguments: argparse.Namespace) -> Iterator[tuple[str, Model]]:
+    """Yield what is asked for: a file's name and the model."""
+    for name in arguments.models:
+        if name != V1:
+            yield name, tm.build(name)
+            continue
         for alpha in arguments.alphas:
             for resolution in arguments.resolutions:
                 model = tm.mobilenet_v1(alpha=alpha, resolution=resolution)
-                path = tm.compile(model).export(Path(folder) / "model.so")
-                report = _quietest(path, arguments)
-                if report.disagreeing:
-                    sys.exit(f"{report.model}: outputs differ: {report.disagreeing}")
-                print(json.dumps(report.to_dict()), file=sys.stderr, flush=True)
-                yield report
+                yield f"{name}-{alpha}-{resolution}", model
+
+
+def compiled(folder: Path, arguments: argparse.Namespace) -> Iterator[Path]:
+    """Yield artifacts, compiled where the folder lacks them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, model in networks(arguments):
+        path = folder / f"{name}.so"
+        yield path if path.exists() else tm.compile(model).export(path)
+
+
+def measure(folder: Path, arguments: argparse.Namespace) -> Iterator[BenchReport]:
+    """Time one network after another."""
+    for path in compiled(folder, arguments):
+        report = _quietest(path, arguments)
+        if report.disagreeing:
+            sys.exit(f"{report.model}: outputs differ: {report.disagreeing}")
+        print(json.dumps(report.to_dict()), file=sys.stderr, flush=True)
+        yield report
 
 
 def _quietest(path: Path, arguments: argparse.Namespace) -> BenchReport:
@@ -90,16 +111,17 @@ def table(reports: list[BenchReport], threads: int) -> list[str]:
     return lines
 
 
-def write_region(path: Path, lines: list[str]) -> None:
-    """Replace what stands between the marks of a file."""
+def write_region(path: Path, region: str, lines: list[str]) -> None:
+    """Replace what stands between the marks of a region of a file."""
+    first, last = f"<!-- {region}:begin -->", f"<!-- {region}:end -->"
     text = path.read_text()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not (begin and end):
-        sys.exit(f"{path} has no region {BEGIN} … {END}")
+        sys.exit(f"{path} has no region {first} … {last}")
     aside = path.with_name(f".{path.name}.part")
     with aside.open("w") as file:
-        file.write("\n".join([before + BEGIN, *lines, END]) + after)
+        file.write("\n".join([before + first, *lines, last]) + after)
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
@@ -108,14 +130,23 @@ def write_region(path: Path, lines: list[str]) -> None:
 def main() -> None:
     """Measure, print the table, and write it where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=(V1,))
     parser.add_argument("--alphas", type=float, nargs="+", default=ALPHAS)
     parser.add_argument("--resolutions", type=int, nargs="+", default=RESOLUTIONS)
     parser.add_argument("--threads", type=int, nargs="+", default=(1, 2))
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=0.3)
     parser.add_argument("--write", type=Path, help="file whose marked region to replace")
+    parser.add_argument("--artifacts", type=Path, help="folder that keeps what is compiled")
+    parser.add_argument("--prepare", action="store_true", help="compile into it, measure nothing")
     arguments = parser.parse_args()
-    reports = list(measure(arguments))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.artifacts or Path(temporary)
+        if arguments.prepare:
+            for path in compiled(folder, arguments):
+                print(path)
+            return
+        reports = list(measure(folder, arguments))
     versions = ", ".join(f"{name} {version_of(name)}" for name in PEERS)
     lines = [
         f"{processor_name()}, {len(os.sched_getaffinity(0))} cores, float32, batch 1, "
@@ -127,7 +158,8 @@ def main() -> None:
         lines += table(reports, threads)
     print("\n".join(lines))
     if arguments.write:
-        write_region(arguments.write, lines)
+        region = "grid" if V1 in arguments.models else "later"
+        write_region(arguments.write, region, lines)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import Any
 
 from tvm_mobilenet.schedules.cpu.micro_kernel import extent, keep_in_registers
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
-from tvm_mobilenet.schedules.cpu.threads import share
+from tvm_mobilenet.schedules.cpu.threads import ELEMENT, share
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
@@ -51,7 +51,7 @@ def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     units = sch.fuse(n, o)
     sch.compute_at(accumulate, z, preserve_unit_loops=True)
     tile_lanes, p = sch.get_loops(accumulate)[-2:]
-    share(sch, units, batch * blocks * lanes * extent(sch, p), knobs, target)
+    share(sch, units, ELEMENT * batch * blocks * lanes * extent(sch, p), knobs, target)
     keep_in_registers(sch, accumulate, [p], [], tile_lanes)
     sch.vectorize(c)
     return []

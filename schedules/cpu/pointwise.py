@@ -38,8 +38,8 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
     peel_tail,
     write_back,
 )
-from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch
-from tvm_mobilenet.schedules.cpu.threads import choose_chunks, share
+from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch, for_others
+from tvm_mobilenet.schedules.cpu.threads import ELEMENT, choose_chunks, share
 from tvm_mobilenet.schedules.cpu.tile import (
     MAX_PIXELS,
     MAX_VECTORS,
@@ -96,7 +96,8 @@ def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     vectors, tile_pixels, tile_lanes, k = sch.get_loops(accumulate)[-4:]
     steps = inner_steps(depth, lanes, target)
     outer, inner = sch.split(k, [None, steps])
-    share(sch, units, batch * blocks * pixels * lanes * depth, knobs, target)
+    macs = blocks * lanes * depth * max(batch * pixels, ELEMENT)
+    share(sch, units, macs, knobs, target)
     keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
     write_back(sch, [pixel, vector], c)
 
@@ -107,6 +108,7 @@ def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     if choice != "weights" or target.isa != "avx512":
         peel_tail(sch, tile_loop)
     loops = [units, tile_loop, outer]
+    others = for_others(sch, loops, [batch * chunks * groups, tiles, depth // steps])
     if choice == "input":
         in_block = int(sch.mod["main"].params[0].ty.shape[-1])
 
@@ -116,7 +118,7 @@ def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
             apart = max(LINE // in_block, 1)
             return [(image, block, first + i, 0) for i in range(0, tile.pixels, apart)]
 
-        return [Prefetch(outer, 0, next_tile, loops)]
+        return [Prefetch(outer, 0, next_tile, loops), *others]
     if choice == "weights":
         rows = max(LINE // lanes, 1)
         each = -(-tile.vectors * depth // (rows * tiles * (depth // steps)))
@@ -127,8 +129,8 @@ def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
             places = [(first + i) * rows for i in range(each)]
             return [(group + place // depth, place % depth, 0) for place in places]
 
-        return [Prefetch(outer, 1, next_group, loops)]
-    return []
+        return [Prefetch(outer, 1, next_group, loops), *others]
+    return others
 
 
 def _what_to_prefetch(pixels: int, chunks: int, depth: int, target: TargetSpec) -> str:

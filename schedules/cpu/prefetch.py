@@ -14,6 +14,7 @@ scheduled function, at the start of a loop's body. ``tirx.prefetch`` becomes LLV
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,11 @@ from tvm import tirx
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 from tvm.tirx import For, ForKind, SeqStmt
 
-_READ, _KEEP, _DATA = 0, 3, 1
+_READ, _KEEP, _LATER, _DATA = 0, 3, 2, 1
+
+AHEAD = "tvm_mobilenet.ahead"
+"""Function attribute: for each of its last inputs, which is cut into parts, the number of parts,
+the lines of each, and which of those to prefetch: the first, and how many."""
 
 LINE = 16
 """float32 elements in a cache line of 64 bytes."""
@@ -46,6 +51,8 @@ class Prefetch:
     repeat : int
         Unless 0, a loop of this extent around the prefetches; its variable is the
         last argument of `indices`.
+    near : bool
+        Whether it is used so soon that L1 should have it.
     """
 
     loop: Any
@@ -53,6 +60,7 @@ class Prefetch:
     indices: Callable[..., Sequence[tuple[Any, ...]]]
     variables: Sequence[Any]
     repeat: int = 0
+    near: bool = True
 
 
 def next_panel(
@@ -101,6 +109,54 @@ def next_panel(
     return Prefetch(loops[-1], parameter, indices, loops)
 
 
+def for_others(sch: Any, loops: Sequence[Any], extents: Sequence[int]) -> list[Prefetch]:
+    """Prefetch what later kernels will wait for, evenly through a kernel.
+
+    Parameters
+    ----------
+    sch : s_tir.Schedule
+        Over a function that says what (``AHEAD``), if anything.
+    loops : sequence of LoopRV
+        From the units to the outer steps of the reduction, nested.
+    extents : sequence of int
+        Their extents; of a loop that is cut shorter in places, the longest.
+
+    Returns
+    -------
+    list of Prefetch
+        At the start of an outer step.
+    """
+    func = sch.mod["main"]
+    numbers = [int(number) for number in (func.attrs or {}).get(AHEAD, ())]
+    pieces = [tuple(numbers[i : i + 4]) for i in range(0, len(numbers), 4)]
+    begin = len(func.params) - 1 - len(pieces)
+    return [
+        _for_other(begin + i, piece, loops, extents, len(func.params[begin + i].ty.shape))
+        for i, piece in enumerate(pieces)
+    ]
+
+
+def _for_other(
+    parameter: int,
+    piece: tuple[int, ...],
+    loops: Sequence[Any],
+    extents: Sequence[int],
+    dimensions: int,
+) -> Prefetch:
+    parts, apart, first, lines = piece
+    each = -(-lines * parts // math.prod(extents))
+
+    def indices(*at: Any) -> list[tuple[Any, ...]]:
+        place: Any = 0
+        for variable, extent in zip(at, extents, strict=True):
+            place = place * extent + variable
+        # The parts in turns; the lines of a step follow each other: one address, constant offsets.
+        line = place % parts * apart + first + place // parts * each
+        return [(*(0,) * (dimensions - 1), (line + i) * LINE) for i in range(each)]
+
+    return Prefetch(loops[-1], parameter, indices, loops, near=False)
+
+
 def with_prefetches(sch: Any, func: Any, prefetches: Sequence[Prefetch]) -> Any:
     """Put prefetches into a scheduled function.
 
@@ -128,21 +184,20 @@ def _statements(sch: Any, func: Any, prefetch: Prefetch) -> list[Any]:
     buffer = func.params[prefetch.parameter]
     variables = [sch.get(loop).loop_var for loop in prefetch.variables]
     if prefetch.repeat == 0:
-        return [_statement(buffer, index) for index in prefetch.indices(*variables)]
+        indices = prefetch.indices(*variables)
+        return [tirx.Evaluate(touch(buffer, index, near=prefetch.near)) for index in indices]
     line = tirx.Var("line", "int32")
-    body = [_statement(buffer, index) for index in prefetch.indices(*variables, line)]
+    indices = prefetch.indices(*variables, line)
+    body = [tirx.Evaluate(touch(buffer, index, near=prefetch.near)) for index in indices]
     together = body[0] if len(body) == 1 else SeqStmt(body)
     return [For(line, 0, prefetch.repeat, ForKind.SERIAL, together)]
 
 
-def touch(buffer: Any, index: tuple[Any, ...]) -> Any:
-    """Return the call that prefetches the line of one element."""
+def touch(buffer: Any, index: tuple[Any, ...], *, near: bool = True) -> Any:
+    """Return the call that prefetches the line of one element, to L1 or (not `near`) L2."""
     address = tirx.address_of(buffer[index])
-    return tirx.call_intrin("void", "tirx.prefetch", address, _READ, _KEEP, _DATA)
-
-
-def _statement(buffer: Any, index: tuple[Any, ...]) -> Any:
-    return tirx.Evaluate(touch(buffer, index))
+    level = _KEEP if near else _LATER
+    return tirx.call_intrin("void", "tirx.prefetch", address, _READ, level, _DATA)
 
 
 def _insert(statement: Any, variable: Any, first: Sequence[Any]) -> Any:

@@ -19,13 +19,10 @@ from typing import Any
 
 from tvm_mobilenet.schedules.cpu.micro_kernel import extent
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
-from tvm_mobilenet.schedules.cpu.threads import share
+from tvm_mobilenet.schedules.cpu.threads import ELEMENT, share
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
-
-_ELEMENT = 8
-"""What an element costs, in multiply-adds: eight bytes to and from L2."""
 
 
 def schedule_scale(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
@@ -47,6 +44,6 @@ def schedule_scale(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]
     n, o, p, c = sch.get_loops(sch.get_sblock("out"))
     batch, blocks, pixels, lanes = (extent(sch, loop) for loop in (n, o, p, c))
     units = sch.fuse(n, o)
-    share(sch, units, _ELEMENT * batch * blocks * pixels * lanes, knobs, target)
+    share(sch, units, ELEMENT * batch * blocks * pixels * lanes, knobs, target)
     sch.vectorize(c)
     return []

@@ -51,7 +51,7 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
     write_back,
 )
 from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
-from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, next_panel
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, for_others, next_panel
 from tvm_mobilenet.schedules.cpu.row_groups import choose_rows, row_group_tile
 from tvm_mobilenet.schedules.cpu.threads import share
 from tvm_mobilenet.schedules.knobs import Knobs
@@ -99,9 +99,10 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
         math.prod(extent(sch, loop) for loop in sch.get_loops(filtered)[-2:]) / (blocks * lanes),
     )
     chunks, chunk_pixels = height // rows, rows * width
-    most = min(MOST_PIXELS, width)
     tap_count = extent(sch, sch.get_loops(filtered)[-2])
-    mid_pixels = knobs.choice("mid_pixels", range(1, most + 1), row_tile(width, target))
+    mid_pixels = knobs.choice(
+        "mid_pixels", range(1, min(MOST_PIXELS, width) + 1), row_tile(width, target)
+    )
     taps = knobs.choice("tap_rows", ["unrolled", "loop"], tap_rows(tap_count, width, target))
 
     chunk, rest = sch.split(p, [chunks, chunk_pixels])
@@ -136,6 +137,7 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     choice = _choose_prefetch(knobs, 4 * depth * blocks * lanes, target)
     loops = [units, group, tile_loop, outer]
     tiles, sweeps, k_steps = -(-chunk_pixels // tile.pixels), groups // splits, depth // steps
+    others = for_others(sch, loops, [batch * chunks * splits, sweeps, tiles, k_steps])
     if choice == "weights":
         return [
             next_panel(
@@ -146,13 +148,13 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
                 vectors=tile.vectors,
                 steps=(tiles, k_steps),
                 groups=(splits, sweeps),
-            )
+            ),
+            *others,
         ]
     if choice == "none":
-        return []
-
-    sizes = (in_pixels // chunks, in_blocks, chunks, splits)
-    return [_next_rows(loops, sizes, (sweeps, tiles, k_steps))]
+        return others
+    ahead = (in_pixels // chunks, in_blocks, chunks, splits)
+    return [_next_rows(loops, ahead, (sweeps, tiles, k_steps)), *others]
 
 
 def _next_rows(

@@ -20,6 +20,10 @@ _SERIAL_MACS = 400_000
 pool and waiting for it costs about as long as the second thread would save
 (measured: benchmarks/threads.py)."""
 
+ELEMENT = 16
+"""What an element, or a weight, that is used once counts in multiply-adds: it takes as long as it
+needs to come from L3, memory, or the cache of the thread that computed it."""
+
 
 def imbalance(units: int, cores: int) -> float:
     """Return the longest thread's work over the mean: 1.0 is perfect.

@@ -58,6 +58,9 @@ product. The others hold several broadcasts at once. Found by compiling every ti
 looking for spills, as tests/unit/test_assembly.py does."""
 
 
+_STREAMED = 2.2
+"""Cycles in which a vector of weights that is used once comes from L3: 29 bytes a cycle."""
+
 _ON_STACK = 1024
 """Bytes up to which TVM puts accumulators on the stack, from where LLVM takes them into
 registers (kMaxStackAlloca). Beyond, TVM's allocator is called for every unit, and they
@@ -164,6 +167,8 @@ def best_tile(  # noqa: PLR0917  sizes, from outer to inner
     def cycles(tile: Tile) -> float:
         groups = blocks // tile.vectors
         total = _run_cycles(pixels, tile, depth) * groups
+        if pixels * batch == 1 and target.cores > 1:
+            total = max(total, depth * blocks * _STREAMED)
         if rows:
             return total * imbalance(batch * rows, target.cores)
         units = (batch * groups * i for i in chunk_options(pixels, tile))

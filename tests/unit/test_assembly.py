@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 
@@ -9,9 +10,12 @@ import pytest
 from assembly import Loop, innermost_loops
 from kernels import compiled, fused_of_model, of_model
 
+from tvm_mobilenet.compute.primfunc import AHEAD
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.graph.explain import _units as explained_units
+from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.models import build, mobilenet_v1
+from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.target import PRESETS, TargetSpec
 
 TARGETS = ["znver5", "x86-64-v3", "x86-64", "rpi4", "rpi2"]
@@ -86,6 +90,21 @@ def test_nothing_spills_in_later_models(name: str, target: str) -> None:
     assert any("k5x5" in key for key in found) == (name != "v2")
     spilled = {key: loop.spilled for key, loops in found.items() for loop in loops if loop.spilled}
     assert not spilled
+
+
+def test_nothing_spills_where_weights_are_fetched_for_others() -> None:
+    import tvm
+
+    spec = dataclasses.replace(PRESETS["znver5"], cores=2)
+    model = build("v3-small")
+    mod = lower(model, initialize(model, 0), spec, lambda _: None).mod
+    hosts = {gv: func for gv, func in mod.functions.items() if AHEAD in (func.attrs or {})}
+    assert len(hosts) > 8
+    made = tvm.compile(tvm.IRModule(hosts), target=tvm.target.Target(spec.tvm_dict()))
+    loops = innermost_loops(made.mod.inspect_source("asm"), spec.machine)
+    busy = [loop for loop in loops if loop.fused]
+    assert len(busy) >= len(hosts)
+    assert not [loop.spills for loop in busy if loop.spills]
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ from graphs import operators, run
 from tvm import relax, tirx
 
 from tvm_mobilenet import reference
+from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import InvalidModelError, OutputError
 from tvm_mobilenet.graph.block_layout import block_layout
-from tvm_mobilenet.graph.build import build, symbol
+from tvm_mobilenet.graph.build import ENTRY, build, symbol
 from tvm_mobilenet.graph.constants import array_of, is_constant
+from tvm_mobilenet.graph.fetch_ahead import fetch_ahead
 from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
 from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, fuse_epilogue
@@ -42,6 +44,7 @@ PHASES = (
     "block_layout",
     "pack_weights",
     "legalize_rest",
+    "fetch_ahead",
     "schedule_kernels",
 )
 
@@ -53,11 +56,13 @@ def phases() -> dict[str, Any]:
     found["fold_batch_norm"] = fold_batch_norm(found["build"])
     found["fuse_epilogue"] = fuse_epilogue(found["fold_batch_norm"])
     found["fuse_blocks"], _ = fuse_blocks(found["fuse_epilogue"], TARGET, "none")
-    found["block_layout"] = block_layout(found["fuse_blocks"], TARGET)
+    works: dict[str, Workload] = {}
+    found["block_layout"] = block_layout(found["fuse_blocks"], TARGET, works=works)
     found["pack_weights"] = pack_weights(found["block_layout"])
     target = tvm.target.Target(TARGET.tvm_dict())
     found["legalize_rest"] = _legalize_rest(found["pack_weights"], target)
-    found["schedule_kernels"], _ = schedule_kernels(found["legalize_rest"], TARGET, lambda _: None)
+    found["fetch_ahead"] = fetch_ahead(found["legalize_rest"], TARGET, ENTRY, works)
+    found["schedule_kernels"], _ = schedule_kernels(found["fetch_ahead"], TARGET, lambda _: None)
     return found
 
 
@@ -213,7 +218,7 @@ def test_the_ir_is_dumped_after_each_phase(tmp_path: Path) -> None:
     assert "batch_norm" in (folder / "00_build.py").read_text()
     assert "batch_norm" not in (folder / "01_fold_batch_norm.py").read_text()
     assert "T.parallel" not in (folder / "06_legalize_rest.py").read_text()
-    assert "T.vectorized" in (folder / "07_schedule_kernels.py").read_text()
+    assert "T.vectorized" in (folder / "08_schedule_kernels.py").read_text()
 
 
 def test_ir_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

@@ -27,6 +27,15 @@ DENSE_VECTORS = 8
 multiply-add's latency of four cycles on two pipes."""
 
 
+AHEAD_OF = "ahead"
+"""In a kernel's name, what it prefetches for others follows."""
+
+
+def workload_key(kernel: str) -> str:
+    """Return the workload's key from a kernel's name: without what it prefetches for others."""
+    return kernel.partition(f"_{AHEAD_OF}_")[0]
+
+
 def channel_block(channels: int, target: TargetSpec) -> int:
     """Return the channels in a block: the target's lanes, or fewer where there are fewer.
 

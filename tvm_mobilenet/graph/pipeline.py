@@ -16,6 +16,7 @@ from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import OutputError
 from tvm_mobilenet.graph.block_layout import block_layout
 from tvm_mobilenet.graph.build import ENTRY, build
+from tvm_mobilenet.graph.fetch_ahead import fetch_ahead
 from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
 from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
 from tvm_mobilenet.graph.fuse_epilogue import fuse_epilogue
@@ -117,6 +118,7 @@ def lower(
         ("block_layout", lambda mod: block_layout(mod, target, gains if strassen else None, works)),
         ("pack_weights", pack_weights),
         ("legalize_rest", lambda mod: _legalize_rest(mod, tvm_target)),
+        ("fetch_ahead", lambda mod: fetch_ahead(mod, target, ENTRY, works)),
     ]
     mod = build(model, weights)
     _dump(mod, dump_ir, 0, "build")

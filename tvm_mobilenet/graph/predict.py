@@ -15,6 +15,7 @@ from tvm_mobilenet.graph.cost import FLOAT, Caches, Cost, Phase, Stream, cost_of
 from tvm_mobilenet.graph.speeds import speeds_of
 from tvm_mobilenet.schedules.cpu.row_groups import choose_rows, row_group_tile
 from tvm_mobilenet.schedules.cpu.threads import (
+    ELEMENT,
     choose_chunks,
     choose_pieces,
     divisors,
@@ -36,9 +37,6 @@ _LATENCY = 4
 
 _POWER = 16
 """Vector operations of a softmax for each element: schedules/cpu/softmax.py."""
-
-_SCALE = 8
-"""What a scale's element costs for a thread to be worth it: schedules/cpu/scale.py."""
 
 _ROWS = 18.0
 """Bytes a cycle of the classifier's rows inside a tail, whose eight accumulators are stored
@@ -204,7 +202,7 @@ class _Kernel:
         plane = FLOAT * work.depth * work.out_pixels
         chunks = choose_chunks(Knobs(), options, plane, work.batch * groups, target)
         pixels = work.out_pixels // chunks
-        macs = work.batch * self.outside * work.out_pixels * work.depth
+        macs = self.outside * work.depth * max(work.batch * work.out_pixels, ELEMENT)
         units, spread = self._share(work.batch * chunks * groups, macs)
         own, sweeps = min(groups, units), max(units / groups, 1)
         cycles, loads = self._multiply(tile, pixels, units)
@@ -284,7 +282,7 @@ class _Kernel:
 
     def pool(self) -> Cost:
         work = self.work
-        _, spread = self._share(work.batch * work.in_blocks, work.macs)
+        _, spread = self._share(work.batch * work.in_blocks, ELEMENT * work.macs)
         part = 1 / spread
         vectors = work.batch * work.in_blocks * work.in_pixels
         streams = (Stream(self.in_bytes * part, self.source), *self._written(part))
@@ -293,7 +291,7 @@ class _Kernel:
     def scale(self) -> Cost:
         work = self.work
         vectors = work.batch * work.in_blocks * work.in_pixels
-        _, spread = self._share(work.batch * work.in_blocks, _SCALE * vectors * work.in_block)
+        _, spread = self._share(work.batch * work.in_blocks, ELEMENT * vectors * work.in_block)
         part = 1 / spread
         streams = (Stream(self.in_bytes * part, self.source), *self._written(part))
         return self._cost([Phase(vectors * part, self.in_bytes * part, streams)], spread)

@@ -1,4 +1,4 @@
-"""Phase 7: every kernel gets its schedule, its knobs from a record or by rule."""
+"""Phase 8: every kernel gets its schedule, its knobs from a record or by rule."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import tvm
 from tvm import relax, tirx
 
+from tvm_mobilenet.compute.workload import workload_key
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs
 from tvm_mobilenet.schedules.rules import OPERATOR, Scheduled, schedule
 from tvm_mobilenet.target import TargetSpec
@@ -72,7 +73,7 @@ def schedule_kernels(
     for gv, func in mod.functions.items():
         name = str(gv.name_hint)
         if isinstance(func, tirx.PrimFunc):
-            done, knobs, note = _scheduled(func, target, knobs_for(name))
+            done, knobs, note = _scheduled(func, target, knobs_for(workload_key(name)))
             if done is None:
                 kernels[name] = Kernel(name, name, "tvm")
             else:

@@ -9,6 +9,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from tvm_mobilenet.compute.primfunc import AHEAD
 from tvm_mobilenet.graph.constants import is_constant
 
 
@@ -24,8 +25,8 @@ def traffic(mod: Any, entry: str) -> list[dict[str, int]]:
     Returns
     -------
     list of dict
-        ``"input"`` (activations), ``"weights"`` (constants, packed) and
-        ``"output"``, bytes.
+        ``"input"`` (activations), ``"weights"`` (constants, packed, without those that are
+        prefetched for others) and ``"output"``, bytes.
     """
     call_tir = tvm.ir.Op.get("relax.call_tir")
     found = []
@@ -33,7 +34,8 @@ def traffic(mod: Any, entry: str) -> list[dict[str, int]]:
         call = binding.value
         if isinstance(call, relax.Call) and call.op.same_as(call_tir):
             moved = {"input": 0, "weights": 0, "output": _bytes(binding.var)}
-            for argument in call.args[1]:
+            numbers = (mod[call.args[0]].attrs or {}).get(AHEAD, ())
+            for argument in list(call.args[1])[: len(call.args[1]) - len(numbers) // 4]:
                 moved["weights" if is_constant(argument) else "input"] += _bytes(argument)
             found.append(moved)
     return found

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.compute.workload import workload_key
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.host import processor_name
 from tvm_mobilenet.tuning.records import Record, target_key
@@ -190,7 +191,7 @@ def _blocks(
         parts = sorted({apart[layer] for layer in call["layers"]})
         if "fusion" in call and call["fusion"]["fused"]:
             times = one_us[:, number], two_us[:, parts].sum(axis=1)
-            found[call["operator"], call["kernel"]].append(times)
+            found[call["operator"], workload_key(call["kernel"])].append(times)
     return {
         name: (
             list(np.mean([fused for fused, _ in blocks], axis=0) / 1e6),

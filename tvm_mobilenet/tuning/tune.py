@@ -12,7 +12,7 @@ from typing import Any
 
 from tvm_mobilenet.bench.machine import measure_machine
 from tvm_mobilenet.bench.peak import operations
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.compute.workload import Workload, workload_key
 from tvm_mobilenet.device.description import EMULATED
 from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.graph.fusion import Fusion
@@ -65,13 +65,15 @@ def workloads(
         fusion=fusion,
         fusion_for=found.fusion_for,
     )
-    calls: dict[str, list[str]] = {key: [] for key in lowered.works}
+    found_works = {workload_key(name): work for name, work in lowered.works.items()}
+    calls: dict[str, list[str]] = {key: [] for key in found_works}
     moved: dict[str, int] = {}
     for call, tensors in zip(lowered.calls, traffic(lowered.mod, ENTRY), strict=True):
-        if call.kernel in calls:
-            calls[call.kernel].append(call.value)
-            moved[call.kernel] = sum(tensors.values())
-    works = {key: (work, len(calls[key])) for key, work in lowered.works.items() if calls[key]}
+        key = workload_key(call.kernel)
+        if key in calls:
+            calls[key].append(call.value)
+            moved[key] = sum(tensors.values())
+    works = {key: (work, len(calls[key])) for key, work in found_works.items() if calls[key]}
     parts = {
         key: Part(count, tuple(calls[key]), work.macs, moved[key], {})
         for key, (work, count) in works.items()
