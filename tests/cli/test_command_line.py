@@ -137,6 +137,7 @@ def test_targets(run: Run) -> None:
             ["compile", "v1", "-o", "{}/a.so", "--preprocess", "{}/none"],
             "use torchvision, tf, none",
         ),
+        (["compile", "v2", "-o", "{}/a.so", "--epsilon", "2"], "epsilon must be a number between"),
         (["inspect", "{}/none.so"], "none.so"),
         (["run", "{}/none.so", "{}/none.png"], "none.so"),
         (["verify", "{}/none.so"], "none.so"),

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import numpy as np
 import pytest
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.cli.classifying import _image_and_classes
+from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.models import mobilenet_v1
-from tvm_mobilenet.runtime import load_image
+from tvm_mobilenet.runtime import load_image, preprocess_for
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -141,3 +144,19 @@ def test_a_batch_is_filled_with_what_can_be_read(run: Run, folder: Path, tmp_pat
     assert [entry["top"] for entry in json.loads(fewer.stdout)["images"]] == [
         entry["top"] for entry in images[:2]
     ]
+
+
+@pytest.mark.parametrize(
+    ("image", "scores"),
+    [((1, 1, 28, 28), (1, 10)), ((1, 3, 32, 64), (1, 10)), ((1, 3, 32, 32), (1, 8, 4, 4))],
+)
+def test_a_network_that_classifies_no_images(
+    image: tuple[int, ...], scores: tuple[int, ...]
+) -> None:
+    module = types.SimpleNamespace(
+        inputs=[{"shape": list(image)}],
+        outputs=[{"shape": list(scores)}],
+        manifest={"title": "mine.onnx", "preprocess": preprocess_for(32)},
+    )
+    with pytest.raises(InputError, match=r"mine\.onnx does not classify images: from 1x"):
+        _image_and_classes(module)  # type: ignore[arg-type]

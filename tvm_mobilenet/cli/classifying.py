@@ -106,8 +106,8 @@ def _classify(
 
     from tvm_mobilenet.runtime.preprocess import class_names, guesses
 
-    shape = tuple(module.inputs[0]["shape"])
-    names = class_names(module.outputs[0]["shape"][1])
+    shape, classes = _image_and_classes(module)
+    names = class_names(classes)
     found: list[Answer] = []
     skipped: list[tuple[str, ImageError]] = []
     with progress_bar(after_s=_PATIENCE_S) as tell:
@@ -127,6 +127,20 @@ def _classify(
             ]
             tell(len(found) + len(skipped), len(sources), group[-1][0].name)
         return Answers(found, skipped, time.perf_counter() - begin)
+
+
+def _image_and_classes(module: Module | RemoteModule) -> tuple[tuple[int, ...], int]:
+    """Return the shape of a batch of images, NCHW, and the number of classes."""
+    (source, *others), (target, *rest) = module.inputs, module.outputs
+    crop = module.manifest["preprocess"]["crop"]
+    shape, scores = tuple(source["shape"]), tuple(target["shape"])
+    if others or rest or shape[1:] != (3, crop, crop) or len(scores) != 2:
+        raise InputError(
+            f"{module.manifest['title']} does not classify images: from "
+            f"{'x'.join(map(str, shape))} it makes {'x'.join(map(str, scores))}",
+            "call it from Python, as module(array)",
+        )
+    return shape, int(scores[1])
 
 
 def _groups(
