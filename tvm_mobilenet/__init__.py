@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         mobilenet_v3_large,
         mobilenet_v3_small,
     )
+    from tvm_mobilenet.models.importer import Imported, import_onnx
     from tvm_mobilenet.profile.report import ProfileReport
     from tvm_mobilenet.report import CompileReport
     from tvm_mobilenet.runtime import Module
@@ -52,6 +53,7 @@ __all__ = [
     "CompileReport",
     "Compiled",
     "Device",
+    "Imported",
     "Model",
     "Module",
     "ProfileReport",
@@ -64,6 +66,7 @@ __all__ = [
     "build",
     "compile",
     "explain",
+    "import_onnx",
     "load",
     "mobilenet_v1",
     "mobilenet_v2",
@@ -81,6 +84,7 @@ _HOMES = {
     "CompileReport": "report",
     "Compiled": "compiling",
     "Device": "device",
+    "Imported": "models.importer",
     "Model": "models",
     "Module": "runtime",
     "ProfileReport": "profile.report",
@@ -92,6 +96,7 @@ _HOMES = {
     "build": "models",
     "compile": "compiling",
     "explain": "api",
+    "import_onnx": "models.importer",
     "load": "api",
     "mobilenet_v1": "models",
     "mobilenet_v2": "models",

@@ -19,11 +19,10 @@ from tvm_mobilenet.target import TargetSpec, parse
 
 if TYPE_CHECKING:
     from tvm_mobilenet.bench import BenchReport
-    from tvm_mobilenet.compiling import WeightsLike
+    from tvm_mobilenet.compiling import ModelLike, WeightsLike
     from tvm_mobilenet.device import RemoteModule
     from tvm_mobilenet.graph.explain import Explanation
     from tvm_mobilenet.graph.fusion import Fusion
-    from tvm_mobilenet.models.spec import Model
     from tvm_mobilenet.profile.report import ProfileReport
     from tvm_mobilenet.runtime import Module
     from tvm_mobilenet.tuning.report import Status, TuningReport
@@ -44,7 +43,7 @@ __all__ = [
 
 
 def tune(
-    model: Model | str,
+    model: ModelLike,
     *,
     trials: int,
     target: str | TargetSpec = "native",
@@ -64,7 +63,7 @@ def tune(
 
     Parameters
     ----------
-    model : Model or str
+    model : Model, Imported or path-like
     trials : int
         Candidates to try, those of this tuner's earlier runs included, shared out by what
         each kernel costs the network; 0 keeps the best of what was tried.
@@ -99,7 +98,7 @@ def tune(
 
     Raises
     ------
-    UnknownModelError, InvalidModelError, TargetError
+    UnknownModelError, InvalidModelError, OnnxError, TargetError
         What was asked for makes no sense.
     TuningError
         Nothing here measures for the target, or nothing builds.
@@ -108,14 +107,14 @@ def tune(
     RecordsError, RecordsBusyError, OutputError
         The folder cannot be read, is being written by somebody else, or takes nothing.
     """
-    from tvm_mobilenet.models import build as build_model
+    from tvm_mobilenet.models.network import model_from
     from tvm_mobilenet.target import validate_with_llvm
     from tvm_mobilenet.tuning.boards import check_board, find_place
     from tvm_mobilenet.tuning.store import records_for
     from tvm_mobilenet.tuning.task import TUNERS, Settings
     from tvm_mobilenet.tuning.tune import tune as run
 
-    model = build_model(model) if isinstance(model, str) else model
+    model = model_from(model)
     spec = target if isinstance(target, TargetSpec) else parse(target)
     if tuner not in TUNERS:
         raise TuningError(f"there is no tuner {tuner!r}", f"choose {' or '.join(TUNERS)}")
@@ -143,7 +142,7 @@ def tune(
 
 
 def explain(
-    model: Model | str,
+    model: ModelLike,
     *,
     target: str | TargetSpec = "native",
     fusion: Fusion = "auto",
@@ -154,7 +153,7 @@ def explain(
 
     Parameters
     ----------
-    model : Model or str
+    model : Model, Imported or path-like
     target : str or TargetSpec
         As for :func:`compile`; need not be this machine.
     fusion : {"auto", "all", "none"}
@@ -170,16 +169,16 @@ def explain(
 
     Raises
     ------
-    UnknownModelError, InvalidModelError, TargetError, RecordsError
+    UnknownModelError, InvalidModelError, OnnxError, TargetError, RecordsError
         What was asked for makes no sense.
     InputError
         More threads than the target has cores, or none.
     """
     from tvm_mobilenet.graph.explain import explain as predict
-    from tvm_mobilenet.models import build as build_model
+    from tvm_mobilenet.models.network import model_from
     from tvm_mobilenet.tuning.store import records_for
 
-    model = build_model(model) if isinstance(model, str) else model
+    model = model_from(model)
     spec = target if isinstance(target, TargetSpec) else parse(target)
     if threads is not None and not 1 <= threads <= spec.cores:
         raise InputError(
@@ -203,15 +202,20 @@ def verify(
     artifact: str | os.PathLike[str] | Module | RemoteModule,
     weights: WeightsLike | None = None,
     *,
+    model: str | os.PathLike[str] | None = None,
     device: str | None = None,
 ) -> VerifyReport:
-    """Check an artifact against the NumPy reference, kernel by kernel and end to end.
+    """Check an artifact against the reference, kernel by kernel and end to end.
+
+    The reference is NumPy in float64; of a network from an ONNX file, onnx's evaluator too.
 
     Parameters
     ----------
     artifact : path-like, Module or RemoteModule
     weights : path-like or mapping, optional
         Those that it was compiled with; by default where its manifest says.
+    model : path-like, optional
+        Likewise the ONNX file that it was compiled from.
     device : str, optional
         Where to run the file at that path, see :func:`tvm_mobilenet.open_device`.
 
@@ -222,12 +226,11 @@ def verify(
 
     Raises
     ------
-    ArtifactError, WeightsError
+    ArtifactError, WeightsError, OnnxError
     DeviceError
         The device failed.
     """
-    from tvm_mobilenet.models import model_from_manifest
-    from tvm_mobilenet.models.weights import of_artifact
+    from tvm_mobilenet.models.network import network_of
     from tvm_mobilenet.verify import verify as verify_module
 
     if not isinstance(artifact, str | os.PathLike):
@@ -240,9 +243,9 @@ def verify(
         from tvm_mobilenet.device import open_device
 
         with open_device(device) as opened, opened.session() as session:
-            return verify(session.artifact(artifact), weights)
-    model = model_from_manifest(module.manifest["model"])
-    return verify_module(module, model, of_artifact(module.manifest, model, weights))
+            return verify(session.artifact(artifact), weights, model=model)
+    network = network_of(module.manifest, weights, model)
+    return verify_module(module, network.model, network.weights, expect=network.expect)
 
 
 def bench(

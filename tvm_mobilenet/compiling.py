@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
     from tvm_mobilenet.graph.fusion import Fusion
     from tvm_mobilenet.graph.pipeline import Lowered
+    from tvm_mobilenet.models.importer import Imported
     from tvm_mobilenet.models.spec import Model
     from tvm_mobilenet.runtime import Module
     from tvm_mobilenet.tuning.store import RecordsLike
 
+    ModelLike = Model | Imported | str | os.PathLike[str]
     WeightsLike = str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]
 
 _ROOM = 2
@@ -105,7 +107,7 @@ class Compiled:
 
 
 def compile(  # noqa: A001  as in torch.compile and tvm.compile
-    model: Model | str,
+    model: ModelLike,
     *,
     target: str | TargetSpec = "native",
     weights: WeightsLike | None = None,
@@ -122,8 +124,9 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
 
     Parameters
     ----------
-    model : Model or str
-        From :func:`tvm_mobilenet.mobilenet_v1`, or a model's name.
+    model : Model, Imported or path-like
+        From :func:`tvm_mobilenet.mobilenet_v1` or :func:`tvm_mobilenet.import_onnx`; or a
+        model's name, or the path of an ``.onnx`` file.
     target : str or TargetSpec
         ``"native"``, a preset, an LLVM triple with ``--mcpu`` and ``--mattr``, or
         TVM's JSON.
@@ -160,7 +163,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
 
     Raises
     ------
-    UnknownModelError, InvalidModelError, WeightsError, PreprocessError, TargetError
+    UnknownModelError, InvalidModelError, OnnxError, WeightsError, PreprocessError, TargetError
         What was asked for makes no sense.
     RecordsError, MissingRecordsError
         The folder of records cannot be read; kernels without one, where required.
@@ -169,26 +172,17 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     VerificationError
         The compiled network is wrong; nothing is returned.
     """
-    from tvm_mobilenet.models import build as build_model
-    from tvm_mobilenet.models import weights as weight_files
+    from tvm_mobilenet.models.network import network_from
+    from tvm_mobilenet.models.weights import digest
     from tvm_mobilenet.runtime.recipe import preprocess_for
     from tvm_mobilenet.target import validate_with_llvm
     from tvm_mobilenet.toolchain import find_linker
 
-    model = build_model(model) if isinstance(model, str) else model
+    network = network_from(model, weights, seed)
     spec = target if isinstance(target, TargetSpec) else parse(target)
     linker = find_linker(spec)
     validate_with_llvm(spec)
-    known: Mapping[str, Any] = {}
-    if isinstance(weights, Mapping):
-        source, arrays = "arrays", dict(weights)
-        weight_files.validate(model, arrays)
-    else:
-        source = f"{weight_files.SEED}{seed}" if weights is None else os.fspath(weights)
-        if weight_files.is_path(source):
-            source = os.path.abspath(source)
-        arrays, model, known = weight_files.trained(source, model)
-    recipe = preprocess_for(model.input_shape[2], preprocess, known)
+    recipe = preprocess_for(network.model.resolution, preprocess, network.preprocess)
 
     from tvm_mobilenet.graph.codegen import generate
     from tvm_mobilenet.graph.pipeline import lower
@@ -199,8 +193,8 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     found = records_for(spec, records)
     folder_for_ir = Path(dump_ir) if dump_ir else None
     lowered = lower(
-        model,
-        arrays,
+        network.model,
+        network.weights,
         spec,
         found.knobs_for,
         folder_for_ir,
@@ -213,18 +207,26 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         warnings.warn(RecordsWarning(problem), stacklevel=2)
     if require_records:
         _check_recorded(lowered, spec)
-    digest = weight_files.digest(arrays)
-    manifest = describe(model, spec, lowered, source=source, digest=digest, preprocess=recipe)
+    manifest = describe(
+        network.model,
+        spec,
+        lowered,
+        source=network.source,
+        digest=digest(network.weights),
+        preprocess=recipe,
+    )
     folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
     compiled = Compiled(manifest, folder)
     room = _ROOM * len(str(manifest)) + 4096
     plan = generate(lowered, spec, linker, room, compiled.path)
-    manifest["memory"] = describe_memory(model, plan)
+    manifest["memory"] = describe_memory(network.model, plan)
     compiled.manifest = write_manifest(compiled.path, manifest)
     if verify and _runs_here(manifest):
         from tvm_mobilenet.verify import verify as verify_module
 
-        checked = verify_module(compiled.module, model, arrays)
+        checked = verify_module(
+            compiled.module, network.model, network.weights, expect=network.expect
+        )
         checked.check()
         manifest["verification"] = checked.to_dict()
         compiled.manifest = write_manifest(compiled.path, manifest)

@@ -35,6 +35,22 @@ class InvalidModelError(TvmMobilenetError):
     """A model option (alpha, resolution, classes, batch, …) that cannot be built."""
 
 
+class OnnxError(TvmMobilenetError):
+    """An ONNX model that cannot be taken. The root of the named cases below."""
+
+
+class OnnxFileError(OnnxError):
+    """A file that is no ONNX model, is damaged, or lacks the file with its weights."""
+
+
+class OpsetError(OnnxError):
+    """An ONNX model newer than the onnx package, or too old."""
+
+
+class UnsupportedOperatorError(OnnxError):
+    """An operator, named with its node, that nothing here can compile."""
+
+
 class WeightsError(TvmMobilenetError):
     """Weights that are missing, unexpected, of the wrong shape, or not finite."""
 

@@ -12,6 +12,7 @@ from tvm_mobilenet.target import TargetSpec
 if TYPE_CHECKING:
     from tvm_mobilenet.graph.pipeline import Lowered
     from tvm_mobilenet.graph.plan_memory import MemoryPlan
+    from tvm_mobilenet.graph.schedule_kernels import Kernel
     from tvm_mobilenet.models.spec import Layer, Model
 
 _ELEMENT, _VECTOR = 4, 64
@@ -45,7 +46,7 @@ def describe(
     """
     from tvm_mobilenet.runtime.artifact import FORMAT
 
-    last = model.layers[-1]
+    layout = {"layout": model.input_layout, "alignment": _alignment(lowered)}
     return {
         "format": FORMAT,
         "producer": f"tvm_mobilenet {__version__}",
@@ -56,8 +57,8 @@ def describe(
         "title": model.title,
         "macs": model.macs,
         "params": model.params,
-        "inputs": [_tensor("x", model.input_shape) | {"alignment": _alignment(lowered)}],
-        "outputs": [_tensor(last.name, model.output_shape)],
+        "inputs": [_tensor("x", model.input_shape) | layout],
+        "outputs": [_output(model.layer(name)) for name in model.outputs],
         "preprocess": dict(preprocess),
         "target": spec.to_dict(),
         "machine": spec.machine,
@@ -74,6 +75,13 @@ def _tensor(name: str, shape: Sequence[int]) -> dict[str, Any]:
     return {"name": name, "shape": list(shape), "dtype": "float32", "layout": layout}
 
 
+def _output(layer: Layer) -> dict[str, Any]:
+    from tvm_mobilenet.models.spec import Operator
+
+    dtype = layer.dtypes[-1] if isinstance(layer, Operator) else "float32"
+    return _tensor(layer.name, layer.out_shape) | {"dtype": dtype}
+
+
 def _alignment(lowered: Lowered) -> int:
     """Return what the input's address must be a multiple of, bytes.
 
@@ -86,7 +94,7 @@ def _alignment(lowered: Lowered) -> int:
 
 def describe_memory(model: Model, plan: MemoryPlan) -> dict[str, Any]:
     """Describe what one call allocates, and the tensors that need it, bytes."""
-    from tvm_mobilenet.graph.build import symbol
+    from tvm_mobilenet.models.spec import symbol
 
     names = {symbol(layer.name): layer.name for layer in model.layers}
     return {
@@ -101,6 +109,7 @@ def describe_memory(model: Model, plan: MemoryPlan) -> dict[str, Any]:
 def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, Any]]:
     """Describe each call and the layers that it computes."""
     from tvm_mobilenet.graph.build import ENTRY
+    from tvm_mobilenet.graph.legalize_rest import BLOCKED
     from tvm_mobilenet.graph.traffic import traffic
     from tvm_mobilenet.graph.workspace import workspaces
 
@@ -110,14 +119,15 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
     groups = _layers_of(model, [call.value for call in lowered.calls])
     for call, layers, moved in zip(lowered.calls, groups, moves, strict=True):
         kernel = lowered.kernels[call.kernel]
-        shape = list(layers[-1].out_shape)
+        # A change of layout computes no layer.
+        shape = list(layers[-1].out_shape if layers else call.shape)
         output: dict[str, Any] = {"layout": "NC" if len(shape) == 2 else "NCHW", "shape": shape}
-        if kernel.operator in _BLOCKED:
+        if kernel.operator in _BLOCKED or call.value.endswith(BLOCKED):
             output |= {"layout": "NCHWc", "block": call.shape[-1]}
         record = {
             "kernel": call.kernel,
             "layers": [layer.name for layer in layers],
-            "operator": kernel.operator,
+            "operator": _operator(kernel, layers),
             "schedule": kernel.schedule,
             "knobs": kernel.knobs,
             "source": kernel.source,
@@ -140,20 +150,33 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
     return calls
 
 
+def _operator(kernel: Kernel, layers: Sequence[Layer]) -> str:
+    """Name what a kernel computes: of TVM's own, the operators of the ONNX file."""
+    from tvm_mobilenet.models.spec import Operator
+
+    foreign = [layer.operator for layer in layers if isinstance(layer, Operator)]
+    return kernel.operator if kernel.source != "fallback" else "+".join(foreign) or kernel.name
+
+
 def _layers_of(model: Model, values: Sequence[str]) -> list[list[Layer]]:
-    """Group the layers by call: each call ends with the layer whose value it computes.
+    """Group the layers by the call that computes them: none for a change of layout.
 
-    Layers are in their order of execution, and what shares a kernel stands together.
+    A layer whose value no call computes is in the kernel of the first that reads it; where
+    nobody does, it is a view of what it reads, and in no kernel.
     """
-    from tvm_mobilenet.graph.build import symbol
+    from tvm_mobilenet.graph.legalize_rest import BLOCKED
+    from tvm_mobilenet.models.spec import symbol
 
-    groups: list[list[Layer]] = []
-    rest = iter(model.layers)
-    for value in values:
-        group = []
-        for layer in rest:
-            group.append(layer)
-            if symbol(layer.name) == value:
-                break
-        groups.append(group)
+    called = {value.removesuffix(BLOCKED): at for at, value in enumerate(values)}
+    readers = {name: layer.name for layer in reversed(model.layers) for name in layer.inputs}
+    where: dict[str, int] = {}
+    for layer in reversed(model.layers):
+        reader = where.get(readers.get(layer.name, ""))
+        at = called.get(symbol(layer.name), reader)
+        if at is not None:
+            where[layer.name] = at
+    groups: list[list[Layer]] = [[] for _ in values]
+    for layer in model.layers:
+        if layer.name in where:
+            groups[where[layer.name]].append(layer)
     return groups

@@ -23,12 +23,14 @@ from tvm_mobilenet.errors import InputError, InvalidModelError, VerificationErro
 from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.spec import (
     INPUT,
+    Activate,
     Add,
     Conv2d,
     Dense,
     GlobalAvgPool,
     Layer,
     Model,
+    Operator,
     Scale,
     Softmax,
 )
@@ -78,7 +80,7 @@ def run(
     Returns
     -------
     ndarray or dict of str to ndarray
-        Output in float64 (NC for classifiers), or layer name to output.
+        First output in float64 (NC for classifiers), or layer name to output.
 
     Raises
     ------
@@ -94,15 +96,17 @@ def run(
         values[layer.name] = run_layer(layer, weights, *(values[name] for name in layer.inputs))
         if not keep_layers:
             for name in set(layer.inputs):
-                if last_use[name] == layer.name:
+                if last_use[name] == layer.name and name not in model.outputs:
                     del values[name]
     if keep_layers:
         del values[INPUT]
         return values
-    return values[model.layers[-1].name]
+    return values[model.outputs[0]]
 
 
-def run_layer(layer: Layer, weights: Mapping[str, NDArray[Any]], *inputs: ArrayLike) -> Float64:
+def run_layer(  # noqa: PLR0911  one for each kind
+    layer: Layer, weights: Mapping[str, NDArray[Any]], *inputs: ArrayLike
+) -> Float64:
     """Run one layer, epilogue included.
 
     Parameters
@@ -143,6 +147,10 @@ def run_layer(layer: Layer, weights: Mapping[str, NDArray[Any]], *inputs: ArrayL
         product = x @ _parameter(layer, weights, "weight").T
         y = product + _parameter(layer, weights, "bias") if layer.bias else product
         return activate(y, layer.activation)
+    if isinstance(layer, Operator):
+        return np.asarray(layer.run(weights, x, *others), np.float64)
+    if isinstance(layer, Activate):
+        return activate(x, layer.activation)
     if isinstance(layer, Add):
         return x + others[0]
     if isinstance(layer, Scale):

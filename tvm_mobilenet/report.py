@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from tvm_mobilenet.runtime.instrument import Profile
 
 
+LAYOUT = "(layout)"
+"""Stands where a kernel computes no layer, only another order of the same numbers."""
+
+
 @dataclass(frozen=True, slots=True)
 class KernelRow:
     """One kernel of the network.
@@ -99,7 +103,7 @@ def report_of(manifest: Mapping[str, Any], profile: Profile | None = None) -> Co
         span = spans[number] if spans else None
         rows.append(
             KernelRow(
-                tuple(call["layers"]),
+                tuple(call["layers"]) or (LAYOUT,),
                 call["operator"],
                 call["schedule"],
                 call["source"],

@@ -225,10 +225,11 @@ def test_explaining_needs_no_tvm() -> None:
 @pytest.mark.parametrize("name", ["znver5", "rpi4", "x86-64-v3"])
 @pytest.mark.parametrize(("alpha", "resolution"), [(1.0, 224), (0.25, 97)])
 def test_explanation_is_what_compiling_chooses(name: str, alpha: float, resolution: int) -> None:
-    from tvm_mobilenet.graph.build import build, symbol
+    from tvm_mobilenet.graph.build import build
     from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
     from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
     from tvm_mobilenet.graph.fuse_epilogue import fuse_epilogue
+    from tvm_mobilenet.models.spec import symbol
     from tvm_mobilenet.models.weights import initialize
 
     model = mobilenet_v1(alpha, resolution, classes=50)

@@ -18,8 +18,8 @@ from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
 from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, fuse_epilogue
 from tvm_mobilenet.graph.fusion import Fusion
+from tvm_mobilenet.graph.legalize_rest import legalize_rest
 from tvm_mobilenet.graph.pack_weights import pack_weights
-from tvm_mobilenet.graph.pipeline import _legalize_rest
 from tvm_mobilenet.models import build as build_model
 from tvm_mobilenet.models.spec import Activation, Add, Conv2d, Layer, Model, Scale
 from tvm_mobilenet.models.weights import initialize
@@ -37,7 +37,7 @@ def phases(model: Model, weights: Any, fusion: Fusion) -> dict[str, Any]:
     found["fuse_epilogue"] = fuse_epilogue(fold_batch_norm(found["build"]))
     found["fuse_blocks"], _ = fuse_blocks(found["fuse_epilogue"], TARGET, fusion)
     packed = pack_weights(block_layout(found["fuse_blocks"], TARGET))
-    found["legalize_rest"] = _legalize_rest(packed, tvm.target.Target(TARGET.tvm_dict()))
+    found["legalize_rest"] = legalize_rest(packed, tvm.target.Target(TARGET.tvm_dict()))
     return found
 
 
@@ -193,5 +193,5 @@ def test_something_like_a_hard_swish_is_no_hard_swish() -> None:
         count = sum(len(block.bindings) for block in bodies[0].body.blocks)
         assert (count > 5) == ((raised, divisor, swap, leak) == (3, 6, False, False))
         packed = pack_weights(block_layout(mod, TARGET))
-        lowered = _legalize_rest(packed, tvm.target.Target(TARGET.tvm_dict()))
+        lowered = legalize_rest(packed, tvm.target.Target(TARGET.tvm_dict()))
         assert reference.relative_error(run(lowered, x), want) < 1e-5

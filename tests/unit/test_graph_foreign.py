@@ -15,8 +15,8 @@ from tvm_mobilenet.compute.workload import channel_block
 from tvm_mobilenet.graph.block_layout import block_layout
 from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
 from tvm_mobilenet.graph.fuse_epilogue import fuse_epilogue
+from tvm_mobilenet.graph.legalize_rest import legalize_rest
 from tvm_mobilenet.graph.pack_weights import pack_weights
-from tvm_mobilenet.graph.pipeline import _legalize_rest
 from tvm_mobilenet.graph.schedule_kernels import schedule_kernels
 from tvm_mobilenet.target import PRESETS, host
 
@@ -28,7 +28,7 @@ IMAGE = (1, 3, 12, 12)
 def phases(mod: Any) -> tuple[Any, Any]:
     """The module in blocks with packed weights, and the scheduled one."""
     blocked = pack_weights(block_layout(fuse_epilogue(fold_batch_norm(mod)), TARGET))
-    legal = _legalize_rest(blocked, tvm.target.Target(TARGET.tvm_dict()))
+    legal = legalize_rest(blocked, tvm.target.Target(TARGET.tvm_dict()))
     return blocked, schedule_kernels(legal, TARGET, lambda _: None)[0]
 
 

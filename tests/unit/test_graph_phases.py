@@ -16,18 +16,19 @@ from tvm_mobilenet import reference
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import InvalidModelError, OutputError
 from tvm_mobilenet.graph.block_layout import block_layout
-from tvm_mobilenet.graph.build import ENTRY, build, symbol
+from tvm_mobilenet.graph.build import ENTRY, build
 from tvm_mobilenet.graph.constants import array_of, is_constant
 from tvm_mobilenet.graph.fetch_ahead import fetch_ahead
 from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
 from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, fuse_epilogue
 from tvm_mobilenet.graph.fusion import Choice
+from tvm_mobilenet.graph.legalize_rest import legalize_rest
 from tvm_mobilenet.graph.pack_weights import pack_weights
-from tvm_mobilenet.graph.pipeline import _legalize_rest, lower
+from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.graph.schedule_kernels import schedule_kernels
 from tvm_mobilenet.models import mobilenet_v1
-from tvm_mobilenet.models.spec import Layer, Model
+from tvm_mobilenet.models.spec import Layer, Model, symbol
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.target import host
 from tvm_mobilenet.verify import sample_input
@@ -60,7 +61,7 @@ def phases() -> dict[str, Any]:
     found["block_layout"] = block_layout(found["fuse_blocks"], TARGET, works=works)
     found["pack_weights"] = pack_weights(found["block_layout"])
     target = tvm.target.Target(TARGET.tvm_dict())
-    found["legalize_rest"] = _legalize_rest(found["pack_weights"], target)
+    found["legalize_rest"] = legalize_rest(found["pack_weights"], target)
     found["fetch_ahead"] = fetch_ahead(found["legalize_rest"], TARGET, ENTRY, works)
     found["schedule_kernels"], _ = schedule_kernels(found["fetch_ahead"], TARGET, lambda _: None)
     return found

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from tvm_mobilenet.bench.pool import Worker, workers
 from tvm_mobilenet.bench.report import OURS, PEAK, BenchReport, Row
 from tvm_mobilenet.errors import InputError
 
+if TYPE_CHECKING:
+    from tvm_mobilenet.models.network import Network
+
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what comes next."""
 
@@ -37,6 +40,7 @@ def bench(
     threads: Sequence[int] = (1,),
     against: Sequence[str] = (),
     weights: str | os.PathLike[str] | Mapping[str, NDArray[Any]] | None = None,
+    model: str | os.PathLike[str] | None = None,
     rounds: int = ROUNDS,
     seconds: float = ROUND_SECONDS,
     progress: Progress | None = None,
@@ -57,6 +61,8 @@ def bench(
         Peers, from :data:`tvm_mobilenet.bench.peers.PEERS`.
     weights : path-like or mapping, optional
         Weights for the peers; default: those that the manifest names.
+    model : path-like, optional
+        Likewise the ONNX file of an imported network.
     rounds : int
         Turns that each takes.
     seconds : float
@@ -79,8 +85,7 @@ def bench(
     InputError
         If a number of threads, of rounds or of seconds makes no sense.
     """
-    from tvm_mobilenet.models import model_from_manifest
-    from tvm_mobilenet.models.weights import of_artifact
+    from tvm_mobilenet.models.network import network_of
     from tvm_mobilenet.runtime.artifact import check_here, read_manifest
 
     threads, against = tuple(dict.fromkeys(threads)), tuple(dict.fromkeys(against))
@@ -99,8 +104,7 @@ def bench(
         x = np.random.default_rng(0).standard_normal(shape, np.float32)
         np.save(folder / "input.npy", x)
         if against:
-            model = model_from_manifest(manifest["model"])
-            _write_for_peers(model, of_artifact(manifest, model, weights), against, folder)
+            _write_for_peers(network_of(manifest, weights, model), against, folder)
         requests = [
             {
                 "runtime": runtime,
@@ -174,12 +178,14 @@ def _difference(folder: Path, worker: Worker) -> float:
     return relative_error(theirs.reshape(ours.shape), ours)
 
 
-def _write_for_peers(
-    model: Any, weights: Mapping[str, NDArray[Any]], against: Sequence[str], folder: Path
-) -> None:
+def _write_for_peers(network: Network, against: Sequence[str], folder: Path) -> None:
+    model, weights = network.model, network.weights
     if "ncnn" in against:
         write_ncnn(model, weights, folder / NCNN_PARAM, folder / NCNN_BIN)
-    if set(against) - {"ncnn"}:
+    if network.imported is not None:
+        # Theirs as the file has it, its batch fixed to ours.
+        (folder / ONNX_FILE).write_bytes(network.imported.source.SerializeToString())
+    elif set(against) - {"ncnn"}:
         from tvm_mobilenet.models.onnx_export import export_onnx
 
         export_onnx(model, weights, folder / ONNX_FILE)

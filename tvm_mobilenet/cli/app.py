@@ -151,6 +151,7 @@ def compile_command(
       tvm-mobilenet compile v1 --alpha 0.5 --resolution 160 --weights w.npz -o small.so
       tvm-mobilenet compile v2 --weights pretrained -o mobilenet.so
       tvm-mobilenet compile v3-large --weights hf-hub:timm/mobilenetv3_large_100.ra_in1k -o v3.so
+      tvm-mobilenet compile model.onnx --batch 4 -o mine.so
       tvm-mobilenet compile v1 --target rpi4 -o pi.so
       tvm-mobilenet compile v1 --target aarch64-linux-gnu --mcpu cortex-a76 -o pi5.so
     """

@@ -27,9 +27,9 @@ def explain_model(
     """Predict every kernel, and print it."""
     from tvm_mobilenet import api
     from tvm_mobilenet.cli.making import warnings_told
-    from tvm_mobilenet.models import build
+    from tvm_mobilenet.models.network import find_model
 
-    model = build(name, **options)
+    model = find_model(name, options)
     with warnings_told():
         found = api.explain(model, target=target, fusion=fusion, records=records, threads=threads)
     if as_json:

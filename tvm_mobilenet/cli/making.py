@@ -47,12 +47,12 @@ def compile_model(
 ) -> None:
     """Compile, write, and report layer by layer."""
     from tvm_mobilenet import api
-    from tvm_mobilenet.models import build
+    from tvm_mobilenet.models.network import find_model, model_from
 
-    model = build(name, **options)
+    model = find_model(name, options)
     _check_writable(output)
     start = time.perf_counter()
-    with warnings_told(), waiting(f"compiling {model.title} for {target.name}"):
+    with warnings_told(), waiting(f"compiling {model_from(model).title} for {target.name}"):
         compiled = api.compile(
             model,
             target=target,
@@ -110,7 +110,7 @@ def _layers_table(
         row = [
             " + ".join(kernel.layers),
             kernel.fusion,
-            kernel.schedule,
+            kernel.schedule if kernel.source != "fallback" else f"tvm {kernel.operator}",
             kernel.source,
             described(kernel.knobs),
             shape(kernel.shape),

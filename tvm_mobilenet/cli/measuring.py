@@ -11,15 +11,20 @@ from tvm_mobilenet.cli.options import (
     Artifact,
     Json,
     OnDevice,
+    OnnxFile,
     Threads,
     Weights,
 )
 
 
 def verify(
-    artifact: Artifact, weights: Weights = None, device: OnDevice = None, as_json: Json = False
+    artifact: Artifact,
+    weights: Weights = None,
+    model: OnnxFile = None,
+    device: OnDevice = None,
+    as_json: Json = False,
 ) -> None:
-    """Compare an artifact with the NumPy reference.
+    """Compare an artifact with the NumPy reference, and with onnx's if it is from a file.
 
     Layer by layer and end to end; exit status 2 where a number is wrong.
 
@@ -30,7 +35,7 @@ def verify(
     """
     from tvm_mobilenet.cli.using import verify_artifact
 
-    verify_artifact(artifact, weights, device, as_json)
+    verify_artifact(artifact, weights, model, device, as_json)
 
 
 def bench(
@@ -46,6 +51,7 @@ def bench(
         str, typer.Option(help="Numbers of threads, by commas: 1,2.", metavar="NUMBERS")
     ] = "1",
     weights: Weights = None,
+    model: OnnxFile = None,
     rounds: Annotated[int, typer.Option(help="Turns that every runtime takes.", min=1)] = 10,
     seconds: Annotated[float, typer.Option(help="Length of a turn.", min=0.01)] = 0.3,
     device: OnDevice = None,
@@ -82,6 +88,7 @@ def bench(
         against=names(against),
         threads=numbers(threads),
         weights=weights,
+        model=model,
         rounds=rounds,
         seconds=seconds,
         as_json=as_json,

@@ -31,7 +31,10 @@ Artifact = Annotated[
     Path, typer.Argument(help="File that `tvm-mobilenet compile` wrote.", metavar="ARTIFACT")
 ]
 ModelName = Annotated[
-    str, typer.Argument(help="Which network: v1, v2, v3-large, v3-small.", metavar="MODEL")
+    str,
+    typer.Argument(
+        help="Which network: v1, v2, v3-large, v3-small, or an .onnx file.", metavar="MODEL"
+    ),
 ]
 Alpha = Annotated[float | None, typer.Option(help="Width multiplier; 1.0 by default.")]
 Resolution = Annotated[int | None, typer.Option(help="Height and width in pixels; 224 by default.")]
@@ -48,6 +51,10 @@ Weights = Annotated[
         "pretrained; or hf-hub:OWNER/NAME.",
         metavar="WEIGHTS",
     ),
+]
+OnnxFile = Annotated[
+    Path | None,
+    typer.Option("--model", help="The .onnx file it was compiled from, if moved.", metavar="FILE"),
 ]
 Target = Annotated[
     str, typer.Option(help="native, a preset, an LLVM triple, or TVM's JSON.", metavar="TARGET")

@@ -23,9 +23,9 @@ _EVERY_S = 5.0
 def tune_model(name: str, options: dict[str, Any], as_json: bool, **settings: Any) -> None:
     """Tune, showing how it goes, and print what was kept."""
     from tvm_mobilenet import api
-    from tvm_mobilenet.models import build
+    from tvm_mobilenet.models.network import find_model, model_from
 
-    model = build(name, **options)
+    model = model_from(find_model(name, options))
     try:
         with warnings_told(), watched(model.title) as progress:
             report = api.tune(model, progress=progress, **settings)

@@ -73,7 +73,7 @@ class RemoteModule:
         """The model, for people."""
         return str(self.manifest.get("title", self.manifest["model"]["name"]))
 
-    def __call__(self, x: Any) -> Float32:
+    def __call__(self, x: Any) -> Any:
         """Run the model there.
 
         Parameters
@@ -84,7 +84,7 @@ class RemoteModule:
         Returns
         -------
         ndarray
-            float32; new memory with every call.
+            float32; new memory with every call. A tuple, where there are several.
 
         Raises
         ------
@@ -94,9 +94,12 @@ class RemoteModule:
             The board failed.
         """
         self._run(self._machine, x)
-        with self._session.answering("reading the output"):
-            output = self._machine["get_output"]("main")
-        return np.asarray(self._session.array(output), np.float32)
+        session, count = self._session, len(self.manifest["outputs"])
+        with session.answering("reading the output"):
+            if count == 1:
+                return session.array(self._machine["get_output"]("main"))
+            parts = [self._machine["get_output"]("main", at) for at in range(count)]
+            return tuple(session.array(part) for part in parts)
 
     def trace(self, x: Any) -> list[Trace]:
         """Run the model and keep the output of every kernel; see ``Module.trace``.

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from tvm_mobilenet.errors import InvalidModelError
+from tvm_mobilenet.graph.foreign import import_operator, inline
 from tvm_mobilenet.models.spec import (
     INPUT,
+    Activate,
     Activation,
     Add,
     Conv2d,
@@ -19,17 +21,14 @@ from tvm_mobilenet.models.spec import (
     GlobalAvgPool,
     Layer,
     Model,
+    Operator,
     Scale,
     Softmax,
+    symbol,
 )
 
 ENTRY = "main"
 """Name of the one function of the module."""
-
-
-def symbol(layer: str) -> str:
-    """Return a layer's name as Relax spells it: identifiers have no dots."""
-    return layer.replace(".", "_")
 
 
 def build(model: Model, weights: Mapping[str, NDArray[np.float32]]) -> Any:
@@ -44,14 +43,22 @@ def build(model: Model, weights: Mapping[str, NDArray[np.float32]]) -> Any:
     Returns
     -------
     IRModule
-        ``main(x: NCHW) -> output``; the last operator of each layer is bound to a
-        variable with the layer's :func:`symbol`.
+        ``main(x: NCHW) -> output``, or a tuple of several; the last operator of each
+        layer is bound to a variable with the layer's ``symbol``.
 
     Raises
     ------
     InvalidModelError
         A layer of a kind that the graph does not know.
+    UnsupportedOperatorError
+        An operator that TVM does not know.
     """
+    # Before there is a builder: it complains when an error leaves it half done.
+    foreign = {
+        layer.name: import_operator(layer, weights)
+        for layer in model.layers
+        if isinstance(layer, Operator)
+    }
     builder = relax.BlockBuilder()
     x = relax.Var("x", relax.TensorType(model.input_shape, "float32"))
     values: dict[str, Any] = {INPUT: x}
@@ -59,8 +66,13 @@ def build(model: Model, weights: Mapping[str, NDArray[np.float32]]) -> Any:
         with builder.dataflow():
             for layer in model.layers:
                 inputs = [values[name] for name in layer.inputs]
-                values[layer.name] = _emit(builder, layer, inputs, weights)
-            output = builder.emit_output(values[model.layers[-1].name])
+                if layer.name in foreign:
+                    value = inline(builder, foreign[layer.name], inputs)
+                    values[layer.name] = builder.emit(value, symbol(layer.name))
+                else:
+                    values[layer.name] = _emit(builder, layer, inputs, weights)
+            outputs = [values[name] for name in model.outputs]
+            output = builder.emit_output(outputs[0] if len(outputs) == 1 else relax.Tuple(outputs))
         builder.emit_func_output(output)
     return builder.get()
 
@@ -81,6 +93,8 @@ def _emit(
         if layer.bias:
             value = relax.op.add(builder.emit(value), constant("bias"))
         value = _activated(builder, value, layer.activation)
+    elif isinstance(layer, Activate):
+        value = _activated(builder, inputs[0], layer.activation)
     elif isinstance(layer, Add):
         value = relax.op.add(*inputs)
     elif isinstance(layer, Scale):

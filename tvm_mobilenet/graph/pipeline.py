@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tvm
 from numpy.typing import NDArray
-from tvm import relax
 
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import OutputError
@@ -21,6 +20,7 @@ from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
 from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
 from tvm_mobilenet.graph.fuse_epilogue import fuse_epilogue
 from tvm_mobilenet.graph.fusion import Choice, Fusion, FusionFor
+from tvm_mobilenet.graph.legalize_rest import legalize_rest
 from tvm_mobilenet.graph.pack_weights import pack_weights
 from tvm_mobilenet.graph.schedule_kernels import (
     Kernel,
@@ -30,7 +30,7 @@ from tvm_mobilenet.graph.schedule_kernels import (
     schedule_kernels,
 )
 from tvm_mobilenet.graph.strassen import Gain
-from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.models.spec import Model, symbol
 from tvm_mobilenet.target import TargetSpec
 
 
@@ -117,7 +117,7 @@ def lower(
         ("fuse_blocks", fuse),
         ("block_layout", lambda mod: block_layout(mod, target, gains if strassen else None, works)),
         ("pack_weights", pack_weights),
-        ("legalize_rest", lambda mod: _legalize_rest(mod, tvm_target)),
+        ("legalize_rest", lambda mod: legalize_rest(mod, tvm_target)),
         ("fetch_ahead", lambda mod: fetch_ahead(mod, target, ENTRY, works)),
     ]
     mod = build(model, weights)
@@ -127,21 +127,13 @@ def lower(
         _dump(mod, dump_ir, number, name)
     mod, kernels = schedule_kernels(mod, target, knobs_for)
     _dump(mod, dump_ir, len(phases) + 1, "schedule_kernels")
-    return Lowered(mod, kernels, calls_in_order(mod, ENTRY), fusions, gains, works)
-
-
-def _legalize_rest(mod: Any, target: Any) -> Any:
-    """Phase 6: operators that are not ours become kernels of TVM's own, fused by TVM."""
-    with target:
-        return tvm.transform.Sequential(
-            [
-                relax.transform.LegalizeOps(),
-                relax.transform.AnnotateTIROpPattern(),
-                relax.transform.FuseOps(),
-                relax.transform.FuseTIR(),
-                relax.transform.CanonicalizeBindings(),
-            ]
-        )(mod)
+    # What the function returns is bound to a name of its own.
+    returned, last = str(mod[ENTRY].body.body.name), symbol(model.outputs[0])
+    calls = [
+        replace(call, value=last) if call.value == returned else call
+        for call in calls_in_order(mod, ENTRY)
+    ]
+    return Lowered(mod, kernels, calls, fusions, gains, works)
 
 
 def _dump(mod: Any, folder: Path | None, number: int, name: str) -> None:

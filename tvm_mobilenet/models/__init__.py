@@ -1,7 +1,8 @@
 """What a MobileNet is: layers, shapes, MACs, weights. No TVM, no computation.
 
 ``spec`` describes any network, ``mobilenet_v1`` to ``mobilenet_v3`` one family each,
-``weights`` makes, reads and writes parameters, ``onnx_export`` hands the same network to others.
+``weights`` makes, reads and writes parameters, ``onnx_export`` hands the same network to others,
+``importer`` takes theirs; ``network`` is a model with its weights, wherever from.
 """
 
 from __future__ import annotations

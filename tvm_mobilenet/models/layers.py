@@ -334,3 +334,21 @@ class Scale(Layer):
     def in_shapes(self) -> tuple[Shape, ...]:
         """NCHW, NC11."""
         return (self.in_shape, (*self.in_shape[:2], 1, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Activate(Layer):
+    """An activation that follows something else than a convolution or dense layer.
+
+    Parameters
+    ----------
+    activation : Activation
+        Not ``"none"``.
+    """
+
+    activation: Activation
+
+    @property
+    def out_shape(self) -> Shape:
+        """Shape of the input."""
+        return self.in_shape

@@ -10,12 +10,14 @@ whose names are also this module's.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.models.layers import (
+    Activate,
     Activation,
     Add,
     Conv2d,
@@ -28,9 +30,11 @@ from tvm_mobilenet.models.layers import (
     Softmax,
     same_padding,
 )
+from tvm_mobilenet.models.operator import Operator
 
 __all__ = [
     "INPUT",
+    "Activate",
     "Activation",
     "Add",
     "Conv2d",
@@ -39,15 +43,26 @@ __all__ = [
     "GlobalAvgPool",
     "Layer",
     "Model",
+    "Operator",
     "Scale",
     "SeparableSaving",
     "Shape",
     "Softmax",
     "same_padding",
+    "symbol",
 ]
 
 INPUT = "input"
 """Name by which layers refer to the input of the model."""
+
+_CHANNELS = (1, 3, 4)
+"""Of an image."""
+
+
+def symbol(layer: str) -> str:
+    """Return a layer's name as compilers spell it: a letter, then letters, digits and ``_``."""
+    spelled = re.sub(r"\W", "_", layer, flags=re.ASCII)
+    return spelled if spelled[:1].isalpha() else f"t{spelled}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +90,7 @@ class SeparableSaving:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A network: its layers in topological order, the last one its output.
+    """A network: its layers in topological order.
 
     Parameters
     ----------
@@ -89,6 +104,8 @@ class Model:
         (N, C, H, W) of the one input.
     layers : tuple of Layer
         Every layer after its producers.
+    outputs : tuple of str
+        Layers whose output is the network's; the last one by default.
 
     Raises
     ------
@@ -101,10 +118,13 @@ class Model:
     options: dict[str, Any] = field(hash=False)
     input_shape: Shape
     layers: tuple[Layer, ...]
+    outputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.layers:
             raise InvalidModelError(f"model {self.name!r} has no layer")
+        if not self.outputs:
+            object.__setattr__(self, "outputs", (self.layers[-1].name,))
         shapes: dict[str, Shape] = {INPUT: self.input_shape}
         for layer in self.layers:
             if layer.name in shapes:
@@ -118,11 +138,24 @@ class Model:
                         f"layer {layer.name!r} takes {shape}, but {name!r} gives {shapes[name]}"
                     )
             shapes[layer.name] = layer.out_shape
+        if unknown := [name for name in self.outputs if name not in shapes]:
+            raise InvalidModelError(f"the outputs {unknown} of {self.name!r} are not its layers")
+
+    @property
+    def input_layout(self) -> str:
+        """``"NCHW"``, or ``"NHWC"`` where the last axis alone can be the channels of an image."""
+        last = self.input_shape[-1] in _CHANNELS and self.input_shape[1] not in _CHANNELS
+        return "NHWC" if last else "NCHW"
+
+    @property
+    def resolution(self) -> int:
+        """Height of the input, pixels."""
+        return self.input_shape[self.input_layout.index("H")]
 
     @property
     def output_shape(self) -> Shape:
-        """Shape of the last layer's output."""
-        return self.layers[-1].out_shape
+        """Shape of the first output."""
+        return self.layer(self.outputs[0]).out_shape
 
     @property
     def macs(self) -> int:

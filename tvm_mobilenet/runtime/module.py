@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from tvm_mobilenet.errors import ArtifactError
 from tvm_mobilenet.runtime.artifact import check_here, read_manifest
 from tvm_mobilenet.runtime.inputs import Expected, Staging
 from tvm_mobilenet.runtime.instrument import (
-    Float32,
     Profile,
     Trace,
     observe,
@@ -72,8 +71,9 @@ class Module:
         self._ffi = ffi
         self._binding = _Binding()
         self._input = Expected(manifest["inputs"][0])
+        self._several = len(manifest["outputs"]) > 1
 
-    def __call__(self, x: Any) -> Float32:
+    def __call__(self, x: Any) -> Any:
         """Run the model.
 
         Parameters
@@ -87,7 +87,8 @@ class Module:
         Returns
         -------
         ndarray
-            float32; new memory with every call.
+            float32; new memory with every call. Of a network with several outputs, a tuple,
+            each of the type that :attr:`outputs` states.
 
         Raises
         ------
@@ -100,7 +101,8 @@ class Module:
             main = self._bind()
         # A no-op unless another module of this thread asked for another number.
         use_threads(self._ffi, self.threads)
-        return cast(Float32, np.from_dlpack(main(binding.staging.tensor(x))))
+        found = main(binding.staging.tensor(x))
+        return tuple(map(np.from_dlpack, found)) if self._several else np.from_dlpack(found)
 
     @property
     def inputs(self) -> list[dict[str, Any]]:

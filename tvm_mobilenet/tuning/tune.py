@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tvm_mobilenet.bench.machine import measure_machine
 from tvm_mobilenet.bench.peak import operations
 from tvm_mobilenet.compute.workload import Workload, workload_key
@@ -55,11 +57,10 @@ def workloads(
     from tvm_mobilenet.graph.build import ENTRY
     from tvm_mobilenet.graph.pipeline import lower
     from tvm_mobilenet.graph.traffic import traffic
-    from tvm_mobilenet.models.weights import initialize
 
     lowered = lower(
         model,
-        initialize(model, 0),
+        {name: np.ones(shape, np.float32) for name, shape in model.parameters.items()},
         target,
         lambda _: None,
         fusion=fusion,

@@ -1,0 +1,102 @@
+"""Imported networks compile, are verified, and run as the built-in ones do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx_nets import Net
+
+import tvm_mobilenet as tm
+from tvm_mobilenet import reference
+from tvm_mobilenet.graph.pipeline import lower
+from tvm_mobilenet.models.onnx_export import export_onnx
+from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.report import report_of
+from tvm_mobilenet.target import host
+
+
+def compiled(net: Net, folder: Path, *outputs: str) -> tuple[Any, Any]:
+    """Compile; what comes out is what onnx's evaluator says. Return it and the import."""
+    imported = tm.import_onnx(net.save(folder / "net.onnx", *outputs))
+    made = tm.compile(imported)
+    x = np.random.default_rng(2).standard_normal(imported.model.input_shape).astype(np.float32)
+    found = made.module(x)
+    expected = imported.expected(x)
+    for name, got in zip(
+        imported.model.outputs, found if len(outputs) > 1 else [found], strict=True
+    ):
+        assert reference.relative_error(got, expected[name]) < 1e-5, name
+    return made, imported
+
+
+def test_a_trunk_with_another_head(tmp_path: Path) -> None:
+    """Several outputs, one of which others read; TVM's kernels between ours, and named."""
+    net = Net((1, 3, 24, 24))
+    x = net.act(net.norm(net.conv("image", 12, 3, strides=[2, 2])), "hardswish", "late")
+    y = net.add(net.conv(net.act(net.depthwise(x), "relu6", "clip"), 12), x)
+    y = net.act(net.excite(net.act(y, "relu"), 4), "hardswish", "spelled")
+    leaky = net.op("LeakyRelu", y, alpha=0.1)
+    dilated = net.conv(leaky, 6, 3, dilations=[2, 2], pads=[2] * 4)
+    one, other = net.op("Split", y, net.const([5, 7], np.int64), axis=1, outputs=2)
+    joined = net.op("Concat", dilated, one, other, axis=1)
+    net.channels[joined] = 18
+    logits = net.conv(joined, 5, bias=True)
+    sizes = net.const([1, 5, 24, 24], np.int64)
+    wide = net.op(
+        "Resize", logits, "", "", sizes, mode="linear",
+        coordinate_transformation_mode="half_pixel",
+    )  # fmt: skip
+    flat = net.op("Flatten", net.op("GlobalAveragePool", y))
+    made, imported = compiled(net, tmp_path, wide, flat, leaky)
+
+    outputs = [(record["shape"], record["layout"]) for record in made.manifest["outputs"]]
+    assert outputs == [([1, 5, 24, 24], "NCHW"), ([1, 12], "NC"), ([1, 12, 12, 12], "NCHW")]
+    named = {name for row in report_of(made.manifest).rows for name in row.layers}
+    assert named - {"(layout)"} == {layer.name for layer in imported.model.layers}
+    foreign = {call["operator"] for call in made.manifest["calls"] if call["source"] == "fallback"}
+    text = " ".join(foreign)
+    assert all(op in text for op in ("LeakyRelu", "Conv", "Slice", "Concat", "Resize"))
+    ours = [call["operator"] for call in made.manifest["calls"] if call["source"] != "fallback"]
+    assert {"conv", "depthwise", "pointwise", "scale", "pool"} <= set(ours) | {"depthwise"}
+
+    assert tm.verify(made.path).passed
+    moved = tmp_path / "moved.onnx"
+    (tmp_path / "net.onnx").rename(moved)
+    with pytest.raises(tm.TvmMobilenetError, match="--model"):
+        tm.verify(made.path)
+    assert tm.verify(made.path, model=moved).passed
+    net.save(moved, wide, flat)
+    with pytest.raises(tm.TvmMobilenetError):
+        tm.verify(made.path, model=moved)
+
+
+def test_nhwc_and_views(tmp_path: Path) -> None:
+    """The transposition at the way in is TVM's; a view in the middle and one at the end."""
+    net = Net((2, 12, 12, 3))
+    x = net.op("Transpose", "image", perm=[0, 3, 1, 2])
+    net.channels[x] = 3
+    x = net.act(net.conv(x, 8, 3, auto_pad="SAME_UPPER", strides=[2, 2]), "relu")
+    x = net.op("Reshape", net.depthwise(x), net.const([2, 8, 9, 4], np.int64))
+    y = net.act(net.conv(x, 6), "hardsigmoid", "times")
+    made, _ = compiled(net, tmp_path, net.op("Reshape", y, net.const([2, 6, -1], np.int64)))
+    assert made.manifest["inputs"][0]["layout"] == "NHWC"
+    assert made.manifest["preprocess"]["crop"] == 12
+
+
+@pytest.mark.parametrize("name", ["v1", "v2", "v3-large", "v3-small"])
+def test_imported_and_built_in_are_the_same_kernels(name: str, tmp_path: Path) -> None:
+    """Exported and imported again: calls, layers, knobs, fusion, and the weights of each."""
+    model = tm.build(name, alpha=0.35 if name == "v2" else 0.5, resolution=64)
+    weights = initialize(model, 1)
+    export_onnx(model, weights, tmp_path / "net.onnx")
+    imported = tm.import_onnx(tmp_path / "net.onnx")
+    ours = lower(model, weights, host(), lambda _: None)
+    theirs = lower(imported.model, imported.weights, host(), lambda _: None)
+    assert theirs.calls == ours.calls
+    assert theirs.kernels == ours.kernels
+    assert theirs.fusions == ours.fusions
+    assert not [k for k in theirs.kernels.values() if k.source == "fallback"]
+    assert all(np.array_equal(imported.weights[key], value) for key, value in weights.items())

@@ -1,0 +1,157 @@
+"""Everything that is known before the image comes: constants computed, shapes inferred."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tvm_mobilenet.errors import OnnxFileError, UnsupportedOperatorError
+from tvm_mobilenet.models.importer.graph import IR_VERSION, Array, Graph, Node, value_info
+from tvm_mobilenet.models.importer.read import opset_of
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def fold(model: onnx.ModelProto) -> Graph:
+    """Return the graph with every constant computed and every shape known.
+
+    Nodes that read constants alone, or nothing but the shape of a tensor, are computed by
+    onnx's evaluator.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Its input of fixed shape.
+
+    Raises
+    ------
+    OnnxFileError
+        Shapes contradict each other.
+    UnsupportedOperatorError
+        A node whose output has a shape that depends on the image.
+    """
+    graph = _graph(model)
+    while True:
+        _infer(graph)
+        folded = _fold_constants(graph)
+        unknown = [node for node in graph.nodes if _unknown(graph, node)]
+        if not unknown:
+            break
+        if not folded:
+            node = unknown[0]
+            raise UnsupportedOperatorError(
+                f"the node {node.name!r}, {node.op}, gives a tensor whose shape depends on "
+                "the image",
+                "export the model for a fixed input, or cut it before this node",
+            )
+    for tensor in graph.outputs:
+        if tensor in graph.constants or tensor == graph.input:
+            raise OnnxFileError(f"the output {tensor!r} does not depend on the image", "check it")
+    graph.keep(graph.nodes)
+    return graph
+
+
+def _graph(model: onnx.ModelProto) -> Graph:
+    from onnx import helper, numpy_helper
+
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    (value,) = (value for value in model.graph.input if value.name not in constants)
+    shape = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+    nodes = [
+        Node(
+            node.op_type,
+            node.name or node.output[0],
+            list(node.input),
+            list(node.output),
+            {a.name: helper.get_attribute_value(a) for a in node.attribute},
+        )
+        for node in model.graph.node
+    ]
+    outputs = [output.name for output in model.graph.output]
+    types = {value.name: ("float32", shape)}
+    return Graph(value.name, outputs, list(outputs), nodes, constants, types, opset_of(model))
+
+
+def _infer(graph: Graph) -> None:
+    """Ask onnx for the types of all tensors."""
+    import onnx
+    from onnx import helper, shape_inference
+
+    try:
+        inferred = shape_inference.infer_shapes(graph.model(), strict_mode=True, data_prop=True)
+    except (shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        raise OnnxFileError(
+            f"the shapes of the model contradict each other: {' '.join(str(error).split())[:400]}",
+            "export it again, with a dynamic batch dimension if the batch is not its own",
+        ) from None
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        kind = value.type.tensor_type
+        known = all(dim.HasField("dim_value") for dim in kind.shape.dim)
+        if kind.elem_type and kind.HasField("shape") and known:
+            shape = tuple(dim.dim_value for dim in kind.shape.dim)
+            dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
+            graph.types[value.name] = (str(dtype), shape)
+
+
+def _unknown(graph: Graph, node: Node) -> bool:
+    return any(t and t not in graph.types and t not in graph.constants for t in node.outputs)
+
+
+def _fold_constants(graph: Graph) -> bool:
+    """Compute what needs no image; whether anything was."""
+    kept = []
+    for node in graph.nodes:
+        values = _values(graph, node)
+        if values is None:
+            kept.append(node)
+            continue
+        graph.constants.update(
+            (name, value) for name, value in zip(node.outputs, values, strict=False) if name
+        )
+    folded = len(kept) < len(graph.nodes)
+    graph.nodes = kept
+    return folded
+
+
+def _values(graph: Graph, node: Node) -> list[Array] | None:
+    """Return what a node computes, None if that needs the image."""
+    source = node.input(0)
+    if node.op in ("Shape", "Size") and source in graph.types and source not in graph.constants:
+        shape = graph.shape(source)
+        if node.op == "Size":
+            return [np.array(int(np.prod(shape)), np.int64)]
+        first, last = node.attrs.get("start", 0), node.attrs.get("end")
+        return [np.array(shape[first:last], np.int64)]
+    if node.op == "Identity" and source in graph.constants:
+        return [graph.constants[source]]
+    if any(name and name not in graph.constants for name in node.inputs):
+        return None
+    return evaluate(graph, node)
+
+
+def evaluate(graph: Graph, node: Node) -> list[Array]:
+    """Compute a node whose inputs are constants.
+
+    Raises
+    ------
+    UnsupportedOperatorError
+        onnx's evaluator cannot.
+    """
+    from onnx.reference import ReferenceEvaluator
+
+    model = graph.model([node])
+    del model.graph.output[:]
+    model.graph.output.extend(value_info(name, "float32", ()) for name in node.outputs if name)
+    model.ir_version = IR_VERSION
+    try:
+        found: list[Any] = ReferenceEvaluator(model).run(None, {})
+    # Whatever its arithmetic raises: the node cannot be computed.
+    except Exception as error:
+        raise UnsupportedOperatorError(
+            f"the node {node.name!r}, {node.op}, cannot be computed: {error}",
+            "export the model again",
+        ) from error
+    values = iter(found)
+    return [np.asarray(next(values)) if name else np.zeros(0) for name in node.outputs]

@@ -1,0 +1,171 @@
+"""An ONNX graph while it is being simplified: nodes, constants as arrays, shapes as numbers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet.models.layers import Shape
+
+if TYPE_CHECKING:
+    import onnx
+
+Array = NDArray[Any]
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One operator.
+
+    Attributes
+    ----------
+    op : str
+        ONNX's type, or ``"Activation"``: one of ours, named by its attribute.
+    name : str
+        The node's own, or its first output's.
+    inputs, outputs : list of str
+        Tensors; ``""`` for one that is left out.
+    attrs : dict
+        By name, as ``onnx.helper.get_attribute_value`` gives them.
+    """
+
+    op: str
+    name: str
+    inputs: list[str]
+    outputs: list[str]
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def out(self) -> str:
+        """The first output."""
+        return self.outputs[0]
+
+    def input(self, at: int) -> str:
+        """Return an input, ``""`` where there is none."""
+        return self.inputs[at] if at < len(self.inputs) else ""
+
+
+@dataclass(slots=True)
+class Graph:
+    """A network of one input.
+
+    Attributes
+    ----------
+    input : str
+    outputs : list of str
+        Tensors that the network returns.
+    titles : list of str
+        What the file calls them.
+    nodes : list of Node
+        Each behind those that it reads.
+    constants : dict of str to ndarray
+    types : dict of str to (str, tuple of int)
+        NumPy's name of the element type, and the shape, of every tensor that is known.
+    opset : int
+    """
+
+    input: str
+    outputs: list[str]
+    titles: list[str]
+    nodes: list[Node]
+    constants: dict[str, Array]
+    types: dict[str, tuple[str, Shape]]
+    opset: int
+
+    def shape(self, tensor: str) -> Shape:
+        """Return the shape of a tensor or constant."""
+        if tensor in self.constants:
+            return tuple(self.constants[tensor].shape)
+        return self.types[tensor][1]
+
+    def dtype(self, tensor: str) -> str:
+        """Return the element type of a tensor or constant."""
+        if tensor in self.constants:
+            return str(self.constants[tensor].dtype)
+        return self.types[tensor][0]
+
+    def readers(self) -> dict[str, list[Node]]:
+        """Return who reads each tensor, once for each time."""
+        found: dict[str, list[Node]] = defaultdict(list)
+        for node in self.nodes:
+            for tensor in node.inputs:
+                found[tensor].append(node)
+        return found
+
+    def producers(self) -> dict[str, Node]:
+        """Return who computes each tensor."""
+        return {tensor: node for node in self.nodes for tensor in node.outputs}
+
+    def rename(self, tensor: str, by: str) -> None:
+        """Let everybody who reads `tensor` read `by`."""
+        for node in self.nodes:
+            node.inputs = [by if name == tensor else name for name in node.inputs]
+        self.outputs = [by if name == tensor else name for name in self.outputs]
+
+    def add_constant(self, name: str, value: Array) -> str:
+        """Store a constant under a name that nothing else has; return it."""
+        name = self.fresh(name)
+        self.constants[name] = value
+        return name
+
+    def fresh(self, name: str) -> str:
+        """Return a name that no tensor has."""
+        while name in self.constants or name in self.types:
+            name += "'"
+        return name
+
+    def keep(self, nodes: Iterable[Node]) -> None:
+        """Keep these nodes, and of them those that the outputs need."""
+        kept, needed = [], set(self.outputs)
+        for node in reversed([*nodes]):
+            if needed.intersection(node.outputs):
+                kept.append(node)
+                needed.update(node.inputs)
+        self.nodes = kept[::-1]
+
+    def model(self, nodes: list[Node] | None = None) -> onnx.ModelProto:
+        """Return it, or some of its nodes, as ONNX again; types of the outputs left open."""
+        from onnx import helper, numpy_helper
+
+        some = self.nodes if nodes is None else nodes
+        read = {tensor for node in some for tensor in node.inputs}
+        made = {tensor for node in some for tensor in node.outputs if tensor}
+        inputs = sorted(read - made - set(self.constants) - {""})
+        outputs = self.outputs if nodes is None else sorted(made - {""})
+        graph = helper.make_graph(
+            [to_proto(node) for node in some],
+            "part",
+            [value_info(name, *self.types[name]) for name in inputs],
+            [helper.make_empty_tensor_value_info(name) for name in outputs],
+            [
+                numpy_helper.from_array(self.constants[name], name)
+                for name in sorted(read & set(self.constants))
+            ],
+        )
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=IR_VERSION
+        )
+
+
+IR_VERSION = 10
+"""Of the models made here, which nobody but onnx and TVM reads."""
+
+
+def to_proto(node: Node) -> onnx.NodeProto:
+    """Return a node as ONNX."""
+    from onnx import helper
+
+    return helper.make_node(node.op, node.inputs, node.outputs, node.name, **node.attrs)
+
+
+def value_info(name: str, dtype: str, shape: Shape) -> onnx.ValueInfoProto:
+    """Return the declaration of a tensor."""
+    from onnx import helper
+
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    return helper.make_tensor_value_info(name, kind, shape)

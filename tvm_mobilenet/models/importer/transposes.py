@@ -1,0 +1,188 @@
+"""NHWC becomes NCHW: transpositions move down until they meet their inverse, or the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tvm_mobilenet.models.importer.graph import Graph, Node
+from tvm_mobilenet.models.importer.simplify import is_view, perm_of, reduced_axes
+
+_ONE_BY_ONE = {
+    "Abs", "Cast", "Ceil", "Celu", "Clip", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu",
+    "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal", "Relu", "Round",
+    "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt", "Tanh", "ThresholdedRelu",
+}  # fmt: skip
+_BROADCASTING = {"Add", "Div", "Max", "Min", "Mul", "PRelu", "Pow", "Sub"}
+_REDUCTIONS = {"ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"}
+
+
+def sink_transposes(graph: Graph) -> None:
+    """Move every ``Transpose`` behind what can as well be computed before it.
+
+    before: ``y = Relu(Transpose(x))``, ``z = Conv(Transpose⁻¹(y))``
+    after: ``z = Conv(Relu(x))``
+
+    Element-wise operators, those with a constant, ``Concat``, reductions, ``Softmax`` and
+    ``Pad`` are computed in the order of axes that their input has; what they computed keeps
+    its name behind the transposition, and the new tensor's ends in ``.nchw``.
+    """
+    while True:
+        producers = graph.producers()
+        for at, node in enumerate(graph.nodes):
+            moved = _moved(graph, producers, node)
+            if moved is not None:
+                graph.nodes[at : at + 1] = moved
+                break
+        else:
+            return
+        graph.keep(graph.nodes)
+
+
+def _moved(graph: Graph, producers: dict[str, Node], node: Node) -> list[Node] | None:
+    """Return what takes the place of a node that reads a transposed tensor, or None."""
+    sources = [producers.get(tensor) for tensor in node.inputs]
+    before = next((s for s in sources if s is not None and s.op == "Transpose"), None)
+    if before is None:
+        return None
+    perm = perm_of(graph, before)
+    if node.op == "Transpose":
+        both = [perm[axis] for axis in perm_of(graph, node)]
+        if both == sorted(both):
+            graph.rename(node.out, before.inputs[0])
+            return []
+        return [Node("Transpose", node.name, [before.inputs[0]], node.outputs, {"perm": both})]
+    rule = _RULES.get(node.op)
+    return rule(graph, producers, node, perm) if rule is not None else None
+
+
+_Rule = Callable[[Graph, "dict[str, Node]", Node, "list[int]"], "list[Node] | None"]
+
+
+def _swapped(graph: Graph, node: Node, inputs: list[str], perm: list[int]) -> list[Node]:
+    """Compute a node on other inputs, and transpose what it gives."""
+    inner = graph.fresh(f"{node.out}.nchw")
+    dtype, shape = graph.types[node.out]
+    graph.types[inner] = (dtype, tuple(shape[perm.index(axis)] for axis in range(len(perm))))
+    name = f"{node.name}.nchw"
+    return [
+        Node(node.op, name, inputs, [inner], node.attrs),
+        Node("Transpose", node.name, [inner], [node.out], {"perm": perm}),
+    ]
+
+
+def _one_by_one(
+    graph: Graph, producers: dict[str, Node], node: Node, perm: list[int]
+) -> list[Node] | None:
+    source = producers[node.inputs[0]].inputs[0] if node.inputs[0] in producers else ""
+    if not source or any(name and name not in graph.constants for name in node.inputs[1:]):
+        return None
+    return _swapped(graph, node, [source, *node.inputs[1:]], perm)
+
+
+def _broadcasting(
+    graph: Graph, producers: dict[str, Node], node: Node, perm: list[int]
+) -> list[Node] | None:
+    """Transpose what the other operands are, if that costs nothing."""
+    rank = len(perm)
+    if len(graph.shape(node.out)) != rank:
+        return None
+    inputs, extra = [], []
+    for tensor in node.inputs:
+        before = producers.get(tensor)
+        shape = graph.shape(tensor)
+        if before is not None and before.op == "Transpose" and perm_of(graph, before) == perm:
+            inputs.append(before.inputs[0])
+            continue
+        full = (1,) * (rank - len(shape)) + shape
+        back = [perm.index(axis) for axis in range(rank)]
+        if tensor in graph.constants:
+            value = graph.constants[tensor]
+            if value.size > 1:
+                value = np.ascontiguousarray(value.reshape(full).transpose(back))
+                tensor = graph.add_constant(f"{tensor}.nchw", value)  # noqa: PLW2901
+            inputs.append(tensor)
+            continue
+        if len(shape) != rank or not is_view(shape, back):
+            return None
+        moved = tuple(full[axis] for axis in back)
+        inner = graph.fresh(f"{tensor}.nchw")
+        graph.types[inner] = (graph.dtype(tensor), moved)
+        extra.append(Node("Transpose", inner, [tensor], [inner], {"perm": back}))
+        inputs.append(inner)
+    return [*extra, *_swapped(graph, node, inputs, perm)]
+
+
+def _reduction(
+    graph: Graph, producers: dict[str, Node], node: Node, perm: list[int]
+) -> list[Node] | None:
+    axes = reduced_axes(graph, node)
+    if axes is None:
+        return None
+    moved = sorted(perm[axis] for axis in axes)
+    source = producers[node.inputs[0]].inputs[0]
+    inputs, attrs = [source], {k: v for k, v in node.attrs.items() if k != "axes"}
+    if node.input(1):
+        inputs.append(graph.add_constant(f"{node.out}.axes", np.array(moved, np.int64)))
+    else:
+        attrs["axes"] = moved
+    inner = Node(node.op, node.name, inputs, node.outputs, attrs)
+    if node.attrs.get("keepdims", 1):
+        return _swapped(graph, inner, inputs, perm)
+    rest = [perm[axis] for axis in range(len(perm)) if axis not in axes]
+    return [inner] if rest == sorted(rest) else None
+
+
+def _concat(
+    graph: Graph, producers: dict[str, Node], node: Node, perm: list[int]
+) -> list[Node] | None:
+    inputs = []
+    for tensor in node.inputs:
+        before = producers.get(tensor)
+        if before is None or before.op != "Transpose" or perm_of(graph, before) != perm:
+            return None
+        inputs.append(before.inputs[0])
+    axis = perm[int(node.attrs["axis"]) % len(perm)]
+    return _swapped(graph, Node(node.op, node.name, inputs, node.outputs, {"axis": axis}), inputs,
+                    perm)  # fmt: skip
+
+
+def _softmax(
+    graph: Graph, producers: dict[str, Node], node: Node, perm: list[int]
+) -> list[Node] | None:
+    if graph.opset < 13:  # there it flattens what stands behind the axis
+        return None
+    source = producers[node.inputs[0]].inputs[0]
+    axis = perm[int(node.attrs.get("axis", -1)) % len(perm)]
+    inner = Node(node.op, node.name, [source], node.outputs, {"axis": axis})
+    return _swapped(graph, inner, [source], perm)
+
+
+def _pad(
+    graph: Graph, producers: dict[str, Node], node: Node, perm: list[int]
+) -> list[Node] | None:
+    source = producers[node.inputs[0]].inputs[0] if node.inputs[0] in producers else ""
+    pads = node.attrs.get("pads")
+    if node.input(1):
+        pads = graph.constants.get(node.input(1))
+    if not source or pads is None or node.input(3):
+        return None
+    back = [perm.index(axis) for axis in range(len(perm))]
+    moved = np.asarray(pads, np.int64).reshape(2, -1)[:, back].ravel()
+    inputs, attrs = [source, *node.inputs[1:]], dict(node.attrs)
+    if node.input(1):
+        inputs[1] = graph.add_constant(f"{node.out}.pads", moved)
+    else:
+        attrs["pads"] = moved.tolist()
+    return _swapped(graph, Node(node.op, node.name, inputs, node.outputs, attrs), inputs, perm)
+
+
+_RULES: dict[str, _Rule] = {
+    **dict.fromkeys(_ONE_BY_ONE, _one_by_one),
+    **dict.fromkeys(_BROADCASTING, _broadcasting),
+    **dict.fromkeys(_REDUCTIONS, _reduction),
+    "Concat": _concat,
+    "Softmax": _softmax,
+    "Pad": _pad,
+}

@@ -1,0 +1,168 @@
+"""A model with its weights: from a name, a file or an artifact."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tvm_mobilenet.errors import InvalidModelError, OnnxFileError, WeightsError
+from tvm_mobilenet.models import Model, build, model_from_manifest
+from tvm_mobilenet.models.importer import ONNX, Imported, import_onnx, is_onnx
+from tvm_mobilenet.models.weights import (
+    SEED,
+    Weights,
+    is_path,
+    of_artifact,
+    trained,
+    validate,
+)
+
+Expect = Callable[[NDArray[Any]], dict[str, NDArray[Any]]]
+"""From an input to what layers should compute, by a reference of the network's own."""
+
+_OPTIONS = ("batch", "resolution")
+
+
+@dataclass(frozen=True)
+class Network:
+    """What to compile, or what was compiled.
+
+    Attributes
+    ----------
+    model : Model
+    weights : dict of str to ndarray
+    source : str
+        Where the weights are from: ``"seed:N"``, ``"arrays"`` or a path.
+    imported : Imported or None
+        Where the model is from an ONNX file.
+    preprocess : mapping
+        What the weights say of the images that they are for.
+    """
+
+    model: Model
+    weights: Weights
+    source: str
+    imported: Imported | None = None
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def expect(self) -> Expect | None:
+        """The reference beside our own: onnx's, for what comes from there."""
+        return None if self.imported is None else self.imported.expected
+
+
+def find_model(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Model | Imported:
+    """Return the model of a name or ONNX file.
+
+    Parameters
+    ----------
+    name : str or path-like
+    options : mapping
+        Those of the model; ``batch`` and ``resolution`` of a file.
+
+    Raises
+    ------
+    UnknownModelError, InvalidModelError, OnnxError
+    """
+    if not is_onnx(name):
+        return build(os.fspath(name), **options)
+    if odd := [option for option in options if option not in _OPTIONS]:
+        raise InvalidModelError(
+            f"{os.fspath(name)!r} is what it is: there is no {odd[0]} to choose",
+            f"only {' and '.join(_OPTIONS)} can be given, where the file leaves them open",
+        )
+    return import_onnx(name, **options)
+
+
+def model_from(model: Model | Imported | str | os.PathLike[str]) -> Model:
+    """Return the model that a name, a file or an import stands for."""
+    found = model if isinstance(model, Model | Imported) else find_model(model, {})
+    return found.model if isinstance(found, Imported) else found
+
+
+def network_from(
+    model: Model | Imported | str | os.PathLike[str],
+    weights: str | os.PathLike[str] | Mapping[str, NDArray[Any]] | None,
+    seed: int,
+) -> Network:
+    """Return a model and its weights.
+
+    Parameters
+    ----------
+    model : Model, Imported or path-like
+    weights : path-like or mapping, optional
+        Of a model that has none of its own; made from `seed` without. Those of a checkpoint
+        may change the model, see :func:`tvm_mobilenet.models.weights.trained`.
+    seed : int
+
+    Raises
+    ------
+    UnknownModelError, InvalidModelError, OnnxError, WeightsError
+    """
+    found = model if isinstance(model, Model | Imported) else find_model(model, {})
+    if isinstance(found, Imported):
+        if weights is not None:
+            raise WeightsError(
+                f"{found.path!r} has weights of its own", "leave --weights or weights= out"
+            )
+        return Network(found.model, found.weights, found.path, found)
+    if isinstance(weights, Mapping):
+        validate(found, weights)
+        return Network(found, dict(weights), "arrays")
+    source = f"{SEED}{seed}" if weights is None else os.fspath(weights)
+    if is_path(source):
+        source = os.path.abspath(source)
+    arrays, model, known = trained(source, found)
+    return Network(model, arrays, source, preprocess=known)
+
+
+def network_of(
+    manifest: Mapping[str, Any],
+    weights: str | os.PathLike[str] | Mapping[str, NDArray[Any]] | None = None,
+    file: str | os.PathLike[str] | None = None,
+) -> Network:
+    """Return what an artifact was compiled from, proved by the hash of its weights.
+
+    Parameters
+    ----------
+    manifest : mapping
+        The artifact's.
+    weights : path-like or mapping, optional
+        Where they are; by default where the manifest says.
+    file : path-like, optional
+        Likewise the ONNX file of an imported model.
+
+    Raises
+    ------
+    InvalidModelError, OnnxError, WeightsError
+        What it was compiled from is not there any more, or is something else.
+    """
+    described = manifest["model"]
+    if described.get("name") != ONNX:
+        if file is not None:
+            raise InvalidModelError(
+                f"this artifact is of {manifest['title']}, not of an ONNX file",
+                "leave --model or model= out",
+            )
+        model = model_from_manifest(described)
+        given = of_artifact(manifest, model, weights)
+        return Network(model, given, str(manifest["weights"]["source"]))
+    options = described["options"]
+    path = options["path"] if file is None else os.fspath(file)
+    if file is None and not os.path.exists(path):
+        raise OnnxFileError(
+            f"{path!r}, which this artifact was compiled from, is not there",
+            "say where it is now, by --model or model=",
+        )
+    imported = import_onnx(path, batch=options["batch"], resolution=options["resolution"])
+    if imported.model.options["sha256"] != options["sha256"]:
+        raise OnnxFileError(
+            f"{path!r} is not the file that this artifact was compiled from, or was changed",
+            "give that file by --model or model=, or compile again",
+        )
+    found = of_artifact(manifest, imported.model, imported.weights if weights is None else weights)
+    return Network(imported.model, found, imported.path, imported)
