@@ -108,6 +108,7 @@ def _classify(
 
     shape, classes = _image_and_classes(module)
     names = class_names(classes)
+    pixels_last = module.inputs[0]["layout"] == "NHWC"
     found: list[Answer] = []
     skipped: list[tuple[str, ImageError]] = []
     with progress_bar(after_s=_PATIENCE_S) as tell:
@@ -117,9 +118,10 @@ def _classify(
         for group in _groups(module, sources, batch, skipped):
             x = np.zeros(shape, np.float32)
             for place, (_, pixels) in enumerate(group):
-                x[place] = pixels[0]
+                x[place] = pixels[0].transpose(1, 2, 0) if pixels_last else pixels[0]
             start = time.perf_counter()
             scores = module(x)
+            scores = scores[0] if isinstance(scores, tuple) else scores
             each = (time.perf_counter() - start) * 1e3 / len(group)
             found += [
                 Answer(source.name, each, guesses(row, count, names))

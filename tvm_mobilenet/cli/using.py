@@ -8,12 +8,14 @@ from pathlib import Path
 from tvm_mobilenet.cli.output import print_json, print_table, waiting
 
 
-def verify_artifact(artifact: Path, weights: str | None, device: str | None, as_json: bool) -> None:
+def verify_artifact(
+    artifact: Path, weights: str | None, model: Path | None, device: str | None, as_json: bool
+) -> None:
     """Compare with the reference; a wrong artifact is an error, after its table."""
     from tvm_mobilenet import api
 
     with waiting("comparing with the reference"):
-        report = api.verify(artifact, weights=weights, device=device)
+        report = api.verify(artifact, weights=weights, model=model, device=device)
     if as_json:
         print_json({**dataclasses.asdict(report), "passed": report.passed})
     else:
