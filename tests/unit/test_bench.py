@@ -21,6 +21,7 @@ from tvm_mobilenet.bench.worker import timed_round
 from tvm_mobilenet.errors import InputError, PeerError
 from tvm_mobilenet.models import build, mobilenet_v1
 from tvm_mobilenet.models.initialization import initialize
+from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.spec import Conv2d, Model
 from tvm_mobilenet.target import PRESETS, host
 from tvm_mobilenet.verify import sample_input
@@ -130,7 +131,7 @@ def folder(tmp_path: Path, small: tuple[Model, dict[str, Any]]) -> Path:
     model, weights = small
     x = np.random.default_rng(0).standard_normal(model.input_shape, np.float32)
     np.save(tmp_path / "input.npy", x)
-    _write_for_peers(model, weights, tuple(peers.PEERS), tmp_path)
+    _write_for_peers(Network(model, weights, "arrays"), tuple(peers.PEERS), tmp_path)
     return tmp_path
 
 
