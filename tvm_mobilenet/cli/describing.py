@@ -48,9 +48,10 @@ def model_options(
 def show_models(name: str | None, options: dict[str, Any], as_json: bool) -> None:
     """Print the tables of the papers, or one network layer by layer."""
     from tvm_mobilenet.models import build
+    from tvm_mobilenet.models.network import find_model, model_from
 
     if name is not None:
-        _show_model(build(name, **options), as_json)
+        _show_model(model_from(find_model(name, options)), as_json)
         return
     if odd := sorted({"alpha", "resolution"} & set(options)):
         raise InvalidModelError(

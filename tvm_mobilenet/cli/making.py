@@ -151,6 +151,8 @@ def _verified(manifest: dict[str, Any]) -> str:
 
 def _memory(manifest: dict[str, Any]) -> dict[str, str]:
     """Say what a call needs beside the weights, and what of it L2 holds."""
+    from tvm_mobilenet.report import LAYOUT
+
     memory, target = manifest.get("memory"), manifest["target"]
     if memory is None:
         return {}  # from before this was planned
@@ -165,7 +167,7 @@ def _memory(manifest: dict[str, Any]) -> dict[str, str]:
     }
     if most["workspace"]:
         facts["workspace"] = (
-            f"{_kib(most['workspace'])} on {target['cores']} threads: {' + '.join(most['layers'])}"
+            f"{_kib(most['workspace'])} on {target['cores']} threads: {' + '.join(most['layers']) or LAYOUT}"
         )
     if l2:
         verdict = "fits" if memory["bound"] <= l2 else "does not fit"

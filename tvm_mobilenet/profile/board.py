@@ -10,6 +10,7 @@ import numpy as np
 
 from tvm_mobilenet.device import Device
 from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.report import LAYOUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +103,6 @@ def profile_on(
 
 def _row(call: dict[str, Any], network_us: float, alone_us: float) -> BoardRow:
     gflops = 2e-3 * call["macs"] / network_us
-    return BoardRow(tuple(call["layers"]), str(call["kernel"]), network_us, alone_us, gflops)
+    return BoardRow(
+        tuple(call["layers"]) or (LAYOUT,), str(call["kernel"]), network_us, alone_us, gflops
+    )

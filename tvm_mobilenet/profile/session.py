@@ -11,6 +11,7 @@ import numpy as np
 from tvm_mobilenet.bench.machine import Machine, measure_machine
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.profile.report import KernelProfile, ProfileReport
+from tvm_mobilenet.report import LAYOUT
 from tvm_mobilenet.runtime import Module, load
 from tvm_mobilenet.runtime.kernels import Kernels, Split
 
@@ -114,7 +115,7 @@ def _alone(
     found: dict[str, tuple[float, Split]] = {}
     for position, call in enumerate(manifest["calls"]):
         if call["kernel"] not in found:
-            step(" + ".join(call["layers"]))
+            step(" + ".join(call["layers"]) or LAYOUT)
             found[call["kernel"]] = kernels.alone(position), kernels.split(position)
     return found
 
@@ -133,7 +134,7 @@ def _row(
     memory = maps / machine.bandwidth[level] + moved["weights"] / machine.bandwidth[cold]
     alone_us, split = alone
     return KernelProfile(
-        tuple(call["layers"]),
+        tuple(call["layers"]) or (LAYOUT,),
         call["kernel"],
         call["operator"],
         call["schedule"],
