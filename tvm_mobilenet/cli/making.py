@@ -166,9 +166,8 @@ def _memory(manifest: dict[str, Any]) -> dict[str, str]:
         "needed": f"{_kib(memory['bound'])}, live at once: {largest}",
     }
     if most["workspace"]:
-        facts["workspace"] = (
-            f"{_kib(most['workspace'])} on {target['cores']} threads: {' + '.join(most['layers']) or LAYOUT}"
-        )
+        where = " + ".join(most["layers"]) or LAYOUT
+        facts["workspace"] = f"{_kib(most['workspace'])} on {target['cores']} threads: {where}"
     if l2:
         verdict = "fits" if memory["bound"] <= l2 else "does not fit"
         facts["in L2"] = (
