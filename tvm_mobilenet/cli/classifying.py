@@ -121,7 +121,6 @@ def _classify(
                 x[place] = pixels[0].transpose(1, 2, 0) if pixels_last else pixels[0]
             start = time.perf_counter()
             scores = module(x)
-            scores = scores[0] if isinstance(scores, tuple) else scores
             each = (time.perf_counter() - start) * 1e3 / len(group)
             found += [
                 Answer(source.name, each, guesses(row, count, names))
@@ -132,11 +131,12 @@ def _classify(
 
 
 def _image_and_classes(module: Module | RemoteModule) -> tuple[tuple[int, ...], int]:
-    """Return the shape of a batch of images, NCHW, and the number of classes."""
+    """Return the shape of a batch of images, NCHW or NHWC, and the number of classes."""
     (source, *others), (target, *rest) = module.inputs, module.outputs
     crop = module.manifest["preprocess"]["crop"]
     shape, scores = tuple(source["shape"]), tuple(target["shape"])
-    if others or rest or shape[1:] != (3, crop, crop) or len(scores) != 2:
+    image = ((3, crop, crop), (crop, crop, 3))
+    if others or rest or shape[1:] not in image or len(scores) != 2:
         raise InputError(
             f"{module.manifest['title']} does not classify images: from "
             f"{'x'.join(map(str, shape))} it makes {'x'.join(map(str, scores))}",
