@@ -89,7 +89,7 @@ def tune(
         Told a :class:`~tvm_mobilenet.tuning.report.Status` after every trial.
     **settings
         ``cool_down``, ``build_limit``, ``measure_limit``, ``search_limit``, ``open_limit``,
-        ``board_limit``, ``seed``: see
+        ``board_limit``, ``quarantine``, ``seed``: see
         :class:`tvm_mobilenet.tuning.task.Settings`.
 
     Returns
@@ -120,9 +120,10 @@ def tune(
         raise TuningError(f"there is no tuner {tuner!r}", f"choose {' or '.join(TUNERS)}")
     if trials < 0:
         raise TuningError(f"{trials} trials asked for", "give their number, 0 or more")
+    how = Settings(trials, tuner=tuner, **settings)
     place = None
     if device != "local":
-        place, board = find_place(device)
+        place, board = find_place(device, how.open_limit)
         spec = board.target if target == "native" else spec
     if cores is not None:
         spec = dataclasses.replace(spec, cores=cores)
@@ -133,7 +134,7 @@ def tune(
         model,
         spec,
         Path(log_dir),
-        Settings(trials, tuner=tuner, **settings),
+        how,
         fusion=fusion,
         found=records_for(spec, records),
         tell=progress,

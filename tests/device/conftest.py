@@ -57,7 +57,7 @@ def board() -> Path:
 def server() -> Iterator[str]:
     """Address of a server on this machine."""
     with running(*device_command("serve", "--port", 0)) as line:
-        yield line.removeprefix("listening on ").split(";")[0]
+        yield line.address
 
 
 @pytest.fixture

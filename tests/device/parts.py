@@ -7,8 +7,10 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,8 +65,19 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     return condition()
 
 
+class Said(str):
+    """A line, and the group of processes that said it."""
+
+    group: int
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return self.removeprefix("listening on ").split(";")[0]
+
+
 @contextlib.contextmanager
-def running(*command: object, until: str = "listening on", seconds: float = 120) -> Iterator[str]:
+def running(*command: object, until: str = "listening on", seconds: float = 120) -> Iterator[Said]:
     """Run a process in a group of its own until the block ends; yields the line it said."""
     process = subprocess.Popen(
         list(map(str, command)),
@@ -83,12 +96,58 @@ def running(*command: object, until: str = "listening on", seconds: float = 120)
                 break
         assert said, "it said nothing"
         assert until in said[-1], "".join(said)
-        yield said[-1].strip()
+        line = Said(said[-1].strip())
+        line.group = process.pid
+        yield line
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
+
+
+@contextlib.contextmanager
+def silent_board(tracker: str, key: str) -> Iterator[list[bytes]]:
+    """A board that registers, accepts and says nothing; yields what it was told.
+
+    Unlike a server that hangs, it registers again as soon as it was handed out.
+    """
+    from tvm.rpc import base
+
+    host, _, port = tracker.rpartition(":")
+    told: list[bytes] = []
+    kept: list[socket.socket] = []
+    with (
+        socket.create_connection((host, int(port))) as line,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        line.sendall(struct.pack("<i", base.RPC_TRACKER_MAGIC))
+        base.recvall(line, 4)
+        own = listener.getsockname()[1]
+
+        def ask(*words: object) -> None:
+            base.sendjson(line, list(words))
+            base.recvjson(line)
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    ask(base.TrackerCode.PUT, key, (own, base.random_key(key)), None)
+                    kept.append(listener.accept()[0])
+                    kept[-1].settimeout(0.3)
+                    with contextlib.suppress(TimeoutError):
+                        told.append(kept[-1].recv(64))
+
+        ask(base.TrackerCode.UPDATE_INFO, {"key": f"server:{key}", "addr": (None, own)})
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield told
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for sock in kept:
+                sock.close()
 
 
 def device_command(*arguments: object) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from tvm_mobilenet.cli.output import print_json, print_table
 from tvm_mobilenet.schedules.knobs import described
 
 if TYPE_CHECKING:
-    from tvm_mobilenet.tuning.report import Status, TuningReport
+    from tvm_mobilenet.tuning.report import Board, Status, TuningReport
 
 _EVERY_S = 5.0
 """Between two lines, where the output is no terminal."""
@@ -114,9 +114,21 @@ def _facts(status: Status) -> dict[str, str]:
         )
     facts["failed"] = failures(status)
     facts["building and measuring"] = f"{status.busy:.0%}"
+    if status.boards:
+        facts["boards"] = boards_text(status.boards)
     if status.waiting:
         facts["now"] = status.waiting
     return facts
+
+
+def boards_text(boards: Sequence[Board]) -> str:
+    """Say how many measure, and what is wrong with the others."""
+    parts = [f"{sum(not board.why for board in boards)} of {len(boards)} measure"]
+    for board in boards:
+        if board.why:
+            alone = f" left alone for {board.alone_s:.0f} s:" if board.alone_s else ":"
+            parts.append(f"{board.name}{alone} {board.why}")
+    return "; ".join(parts)
 
 
 def failures(status: Status) -> str:
@@ -151,6 +163,10 @@ def _print_report(report: TuningReport) -> None:
         f"together {status.busy:.0%}; failed: {failures(status)}",
         f"records: {report.folder}/{report.target}; use them with --records {report.folder}",
     ]
+    for board in status.boards:
+        lost = f", lost {board.failures} times" if board.failures else ""
+        wrong = f", now {'left alone' if board.alone_s else 'lost'}: {board.why}" * bool(board.why)
+        footer.append(f"board {board.name}: {board.trials} trials{lost}{wrong}")
     print_table(f"{report.title} for {report.target}, {threads}", columns, rows, "\n".join(footer))
 
 

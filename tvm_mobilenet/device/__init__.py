@@ -8,6 +8,8 @@ board), `description` (what a board is), `module` (an artifact there).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from tvm_mobilenet.device.address import Address, parse_address
 from tvm_mobilenet.device.description import Description, describe
 from tvm_mobilenet.device.module import RemoteModule
@@ -85,6 +87,19 @@ class Device:
             The tracker does not say.
         """
         return self._place.free(self.timeout)
+
+    def avoid(self, boards: Collection[str]) -> None:
+        """Leave boards alone from now on, of those that a tracker hands out.
+
+        They are kept busy, so that the tracker does not hand them out again and again: to
+        nobody, until they are not named any more or this device is closed.
+
+        Parameters
+        ----------
+        boards : collection of str
+            As in :attr:`where`.
+        """
+        self._place.avoid(boards)
 
     def close(self) -> None:
         """End what was started for this device: the local server, or the one behind ssh."""

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,6 +40,7 @@ _RUN = "import sys;s=sys.stdin.buffer;exec(compile(s.read(int(s.readline())),'se
 # Below what Linux hands out by itself (32768 and up), above what services use.
 _PORTS = range(20000, 32000)
 _ATTEMPTS = 4
+_LONGEST = 75
 
 
 def local_command() -> Command:
@@ -115,7 +116,10 @@ class OwnedServer:
     def __init__(self, where: str, command: Command, timeout: float) -> None:
         self._where = where
         self._key = secrets.token_hex(16)
-        self._folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
+        # A socket's path has at most 107 bytes.
+        crowded = len(os.fsencode(tempfile.gettempdir())) > _LONGEST
+        folder = "/tmp" if crowded else None
+        self._folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-", dir=folder)
         self._tunnel = Path(self._folder.name) / "rpc"
         self._said: IO[bytes] = open(Path(self._folder.name) / "stderr", "w+b")  # noqa: SIM115
         self._process: subprocess.Popen[bytes] | None = None
@@ -150,6 +154,9 @@ class OwnedServer:
     def free(self, timeout: float) -> int:
         """One server, one client."""
         return 1
+
+    def avoid(self, boards: Collection[str]) -> None:
+        """There is no other."""
 
     def close(self) -> None:
         """End the server: its standard input closes, and it ends all that it started."""

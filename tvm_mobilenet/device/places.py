@@ -7,7 +7,7 @@ import ipaddress
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
 from tvm_mobilenet.device.address import Address
@@ -24,6 +24,9 @@ class Place(Protocol):
 
     def free(self, timeout: float) -> int:
         """Return how many boards wait for a client."""
+
+    def avoid(self, boards: Collection[str]) -> None:
+        """Give no connection to these, where there are others."""
 
     def close(self) -> None:
         """End what was started for this place."""
@@ -57,6 +60,9 @@ class _Server:
         """One server, one client."""
         return 1
 
+    def avoid(self, boards: Collection[str]) -> None:
+        """There is no other."""
+
     def close(self) -> None:
         """Nothing was started."""
 
@@ -66,6 +72,8 @@ class _Tracker:
 
     def __init__(self, address: Address) -> None:
         self._address = address
+        self._avoided: frozenset[str] = frozenset()
+        self._held: dict[str, socket.socket] = {}
 
     def dial(self, timeout: float) -> Line:
         """Ask for a board until one is free that answers."""
@@ -75,12 +83,30 @@ class _Tracker:
             where = f"{self._address.text} ({host}:{port})"
             try:
                 left = max(0.1, deadline - time.monotonic())
-                return Line(connect(host, port, where, left), key, where)
+                sock = connect(host, port, where, left)
             except DeviceError as error:
                 # The tracker still lists a board that has just died: ask for another.
                 if time.monotonic() + 1 > deadline:
                     raise self._explained(host, error) from error
                 time.sleep(0.2)
+                continue
+            if where not in self._avoided:
+                return Line(sock, key, where)
+            # A server that has accepted this is not handed out again.
+            if old := self._held.pop(where, None):
+                old.close()
+            self._held[where] = sock
+            if time.monotonic() > deadline:
+                raise DeviceTimeoutError(
+                    f"only boards that are left alone were free in {timeout:.0f} s",
+                    "see what is wrong with them",
+                )
+
+    def avoid(self, boards: Collection[str]) -> None:
+        """Hold the connections to these, when the tracker hands them out; let others go."""
+        self._avoided = frozenset(boards)
+        for where in self._held.keys() - self._avoided:
+            self._held.pop(where).close()
 
     def free(self, timeout: float) -> int:
         """As the tracker counts."""
@@ -88,7 +114,8 @@ class _Tracker:
             return int(summary["queue_info"].get(self._address.key, {}).get("free", 0))
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Let go of what is held."""
+        self.avoid(())
 
     def _explained(self, board: str, error: DeviceError) -> DeviceError:
         try:

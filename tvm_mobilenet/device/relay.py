@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hmac
 import selectors
+import signal
 import socket
 import struct
 import sys
@@ -171,6 +172,8 @@ def receive_some(sock: socket.socket, reason: str) -> bytes:
 
 def main(board_fd: int, control_fd: int) -> None:
     """Serve one client; see the module."""
+    # Ctrl-C is its owner's to deal with.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     board, control = socket.socket(fileno=board_fd), socket.socket(fileno=control_fd)
     told = b""
     while b"\n" not in told:

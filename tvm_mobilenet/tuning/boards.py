@@ -1,30 +1,31 @@
 """Boards that measure: as many runners as there are, and what happens when one is lost.
 
 A lost board is not the candidate's fault: what it had is measured elsewhere, or when it is
-back. One that fails again and again is left alone while others serve.
+back. One that fails again and again is left alone for a while
+(:mod:`~tvm_mobilenet.tuning.roster`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tvm_mobilenet.device import Description, open_device
+from tvm_mobilenet.device import Description, Device, open_device
 from tvm_mobilenet.device.address import parse_address
-from tvm_mobilenet.errors import DeviceLostError, TuningError
+from tvm_mobilenet.device.session import TIMEOUT_S
+from tvm_mobilenet.errors import DeviceError, DeviceLostError, TuningError
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.crew import Crew, LostError
+from tvm_mobilenet.tuning.roster import Roster
 from tvm_mobilenet.tuning.task import Settings
-
-QUARANTINE = 3
-"""Failures of a board, without a trial in between, after which it is left alone."""
 
 _MOST = 32
 _STRIKES = 3
-_REGROW_S = 60.0
+_LOOK_S, _LOOK_LIMIT_S = 10.0, 2.0
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 
 
@@ -49,18 +50,46 @@ class Place:
     count: int
 
 
-def find_place(address: str) -> tuple[Place, Description]:
+def has_many(address: str) -> bool:
+    """Whether another board can be asked for there, instead of one that fails."""
+    return parse_address(address).kind == "tracker"
+
+
+def find_place(address: str, limit: float = TIMEOUT_S) -> tuple[Place, Description]:
     """Ask a device what it is, and how many of it there are.
+
+    Parameters
+    ----------
+    address : str
+        As :func:`tvm_mobilenet.device.open_device` takes it.
+    limit : float
+        How long an answer may take, seconds.
 
     Raises
     ------
     DeviceError, AbiError
     """
-    with open_device(address) as device:
+    with open_device(address, limit) as device:
         count = device.free()  # before the one that is asked is busy
-        board = device.describe()
+        board = _first(device)
     board.check_versions()
     return Place(address, board.machine, board.emulated, min(max(count, 1), _MOST)), board
+
+
+def _first(device: Device) -> Description:
+    """Describe the first board that answers."""
+    lost: list[str] = []
+    first: DeviceError | None = None
+    while True:
+        try:
+            return device.describe()
+        except DeviceError as error:
+            first = first or error
+            nowhere = device.where == device.address.text or device.where in lost
+            if nowhere or device.address.kind != "tracker":
+                raise first from error
+            lost.append(device.where)
+            device.avoid(lost)
 
 
 def check_board(target: TargetSpec, board: Description) -> None:
@@ -92,17 +121,26 @@ class Boards:
     ----------
     place : Place
     settings : Settings
+    roster : Roster
+        Of this place; told what becomes of each board.
+    folder : str
+        For what the members leave behind when they are ended.
     tell : callable
         Told, in a sentence, that no board can be used just now.
     """
 
-    def __init__(self, place: Place, settings: Settings, tell: Callable[[str], object]) -> None:
-        self._place, self._settings, self._tell = place, settings, tell
-        self._crew = Crew(place.count, settings.program)
-        self._wanted, self._shrunk = place.count, 0.0
-        self._failures: Counter[str] = Counter()
-        # Others can be asked for instead at a tracker only.
-        self._many = parse_address(place.address).kind == "tracker"
+    def __init__(
+        self,
+        place: Place,
+        settings: Settings,
+        roster: Roster,
+        folder: str,
+        tell: Callable[[str], object],
+    ) -> None:
+        self._place, self._settings, self._roster = place, settings, roster
+        self._tell = tell
+        self._crew = Crew(place.count, settings.program, folder)
+        self._wanted, self._looked = place.count, time.monotonic()
 
     def __enter__(self) -> Boards:
         self._crew.__enter__()
@@ -111,18 +149,25 @@ class Boards:
     def __exit__(self, *_: object) -> None:
         self._crew.__exit__()
 
-    @property
-    def quarantined(self) -> list[str]:
-        """Boards that are left alone."""
-        return [where for where, n in self._failures.items() if self._many and n >= QUARANTINE]
-
-    def _blame(self, where: str) -> None:
+    def _blame(self, where: str, why: str, grave: bool) -> None:
         """Count a failure of a board; or that there was none to be had."""
-        if where == self._place.address:
+        if where == self._place.address and has_many(where):
             self._wanted = max(self._wanted - 1, 1)
-            self._shrunk = time.monotonic()
         else:
-            self._failures[where] += 1
+            self._roster.failed(where, why, grave)
+
+    def _look(self) -> None:
+        """Ask now and then whether boards have come, or come back, that nobody uses."""
+        if time.monotonic() - self._looked < _LOOK_S or not has_many(self._place.address):
+            return
+        self._looked = time.monotonic()
+        # Whoever measures finds out too when the tracker is gone.
+        with (
+            contextlib.suppress(DeviceError),
+            open_device(self._place.address, _LOOK_LIMIT_S) as device,
+        ):
+            found = self._roster.serving() + device.free()
+            self._wanted = min(max(self._wanted, found), _MOST)
 
     def ask(self, request: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
         """Return the answer to one request; see :meth:`work`.
@@ -161,14 +206,14 @@ class Boards:
         settings = self._settings
         waiting, strikes = list(range(len(requests))), Counter[int]()
         idle_since, pauses, note = time.monotonic(), iter(_PAUSES_S), ""
-        pause = next(pauses)
+        pause, rounds = next(pauses), 2
         while waiting:
             again: list[int] = []
-            if time.monotonic() - self._shrunk > _REGROW_S:
-                self._wanted = self._place.count  # somebody may have started one again
+            self._look()
             self._crew.resize(self._wanted)
             # A few at a time: each of them finds out by itself that no board answers.
-            now, later = waiting[: 2 * self._wanted], waiting[2 * self._wanted :]
+            count = rounds * self._wanted
+            now, later = waiting[:count], waiting[count:]
             batch = [self._addressed(requests[n], strikes[n], limit_s) for n in now]
             # Twice the candidate, and a session before, between and after.
             most = 4 * (limit_s + settings.open_limit) + settings.cool_down
@@ -181,29 +226,28 @@ class Boards:
                         continue
                     note, answered = answer.note, False
                 else:
-                    for where in answer.pop("failed", ()):
-                        self._blame(where)
+                    for where, why, grave in answer.pop("failed", ()):
+                        self._blame(where, why, grave)
                     answered = "outcome" in answer
                     if answered:
-                        self._failures.pop(answer.pop("where"), None)
+                        self._roster.answered(answer.pop("where"))
                         yield number, answer
                     else:
                         strikes[number], note = answer["strikes"], answer["note"]
                 if answered:
-                    idle_since, pauses = time.monotonic(), iter(_PAUSES_S)
+                    idle_since, pauses, rounds = time.monotonic(), iter(_PAUSES_S), 2
                 else:
                     again.append(number)
             waiting = sorted(again) + later
             if len(again) == len(now):
-                pause = next(pauses, pause)
+                pause, rounds = next(pauses, pause), 1
                 self._wait(time.monotonic() - idle_since, pause, note)
 
     def _wait(self, idle_s: float, pause: float, note: str) -> None:
         """Wait for a board a little, or give up."""
         left = self._settings.board_limit - idle_s
-        alone = (
-            f"; in quarantine: {', '.join(sorted(self.quarantined))}" if self.quarantined else ""
-        )
+        names = ", ".join(self._roster.alone())
+        alone = f"; left alone: {names}" if names else ""
         if left <= 0:
             raise DeviceLostError(
                 f"no board of {self._place.address} could be used for {idle_s:.0f} s: "
@@ -220,7 +264,7 @@ class Boards:
             **request,
             "device": self._place.address,
             "machine": self._place.machine,
-            "avoid": self.quarantined,
+            "avoid": self._roster.alone(),
             "open_limit": self._settings.open_limit,
             "run_limit": limit_s,
             "rest": self._settings.cool_down,

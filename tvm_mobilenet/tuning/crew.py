@@ -51,10 +51,14 @@ class Crew:
     size : int
     program : sequence of str
         What they run.
+    folder : str, optional
+        For their temporary files: those of a member that is ended stay.
     """
 
-    def __init__(self, size: int, program: Sequence[str] = PROGRAM) -> None:
-        self._program = program
+    def __init__(
+        self, size: int, program: Sequence[str] = PROGRAM, folder: str | None = None
+    ) -> None:
+        self._program, self._folder = program, folder
         self._members: list[_Member] = []
         self.resize(size)
 
@@ -70,7 +74,8 @@ class Crew:
         for member in self._members[size:]:
             member.end()
         kept = self._members[:size]
-        self._members = kept + [_Member(self._program) for _ in range(size - len(kept))]
+        added = size - len(kept)
+        self._members = kept + [_Member(self._program, self._folder) for _ in range(added)]
 
     def ask(self, request: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
         """Return the answer to one request.
@@ -139,8 +144,9 @@ class Crew:
 class _Member:
     """One process, started when it is first asked."""
 
-    def __init__(self, program: Sequence[str]) -> None:
+    def __init__(self, program: Sequence[str], folder: str | None) -> None:
         self._program = list(program)
+        self._variables = {"TMPDIR": folder} if folder else {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -186,7 +192,11 @@ class _Member:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={
+                **os.environ,
+                **self._variables,
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            },
         )
         spent = 0.0
         while not select.select([self.stream], [], [], _SLICE_S)[0] and spent < _START_S:

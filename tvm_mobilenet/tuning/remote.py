@@ -51,8 +51,9 @@ def measure(request: Mapping[str, Any]) -> Answer:
     -------
     dict
         As from :func:`tvm_mobilenet.tuning.timing.measure`, with ``where`` it ran, and
-        ``failed``, boards that were lost and are to blame themselves; without an
-        ``outcome`` none could be used, and ``strikes`` and ``note`` say more.
+        ``failed``: (where, why, whether it is of no use to try at once again) of boards that
+        are to blame themselves; without an ``outcome`` none could be used, and ``strikes``
+        and ``note`` say more.
     """
     return _tried(request, _measured)
 
@@ -66,13 +67,14 @@ def _tried(request: Mapping[str, Any], do: Callable[[Visit, Mapping[str, Any]], 
     """Do it, once more if the session is lost; tell whose fault it was."""
     visit = _visit(request["device"], request["open_limit"])
     strikes: int = request["strikes"]
-    failed: list[str] = []
+    failed: list[tuple[str, str, bool]] = []
     blamed: Answer | None = None
     while True:
         try:
             visit.open(request)
         except TvmMobilenetError as error:
-            return {"failed": [*failed, visit.where], "strikes": strikes, "note": error.what}
+            failed.append((visit.where, error.what, not isinstance(error, DeviceLostError)))
+            return {"failed": failed, "strikes": strikes, "note": error.what}
         if blamed is not None and strikes >= _TWICE:
             return blamed  # the board is well, and not to blame
         where = visit.where
@@ -81,21 +83,24 @@ def _tried(request: Mapping[str, Any], do: Callable[[Visit, Mapping[str, Any]], 
             return {**do(visit, request), "where": where, "failed": failed}
         except DeviceCallError as error:  # of the stand: no memory, no disk
             visit.drop()
-            return {"failed": [*failed, where], "strikes": strikes, "note": error.what}
+            failed.append((where, error.what, False))
+            return {"failed": failed, "strikes": strikes, "note": error.what}
         except (DeviceLostError, DeviceTimeoutError) as error:
             visit.drop()
             strikes += 1
-            outcome = "hung" if isinstance(error, DeviceTimeoutError) else "crashed"
+            silent = isinstance(error, DeviceTimeoutError)
+            outcome = "hung" if silent else "crashed"
             blamed = {"outcome": outcome, "note": error.what, "where": where, "failed": []}
             if strikes >= _THREE_TIMES:
                 return blamed
-            failed.append(where)
+            failed.append((where, error.what, silent))
 
 
 def _measured(visit: Visit, request: Mapping[str, Any]) -> Answer:
     stand = visit.stand(request)
+    name = stand.upload(request["path"])
     try:
-        stand.use(request["path"])
+        stand.use(name)
         error = stand.check()
         timed = sampling.beside(visit.control, lambda: _repeated(stand, request["best"]))
         stand.again()
@@ -119,8 +124,8 @@ def _compared(visit: Visit, request: Mapping[str, Any]) -> Answer:
     stand = visit.stand(request)
     names, counts = [], []
     for path in request["paths"]:
-        stand.use(path)
-        names.append(stand.name)
+        names.append(stand.upload(path))
+        stand.use(names[-1])
         counts.append(stand.warm()[1])
     samples: list[list[float]] = [[] for _ in names]
     for turn in range(request["rounds"]):

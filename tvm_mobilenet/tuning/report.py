@@ -9,6 +9,34 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class Board:
+    """One of the boards that measure, and how it does.
+
+    Attributes
+    ----------
+    where : str
+        Its address.
+    trials, failures : int
+        Finished there by this run; and losses that were the board's own fault.
+    why : str
+        What is wrong with it since its last trial; "" while it measures.
+    alone_s : float
+        Seconds for which it is still left alone.
+    """
+
+    where: str
+    trials: int
+    failures: int
+    why: str
+    alone_s: float
+
+    @property
+    def name(self) -> str:
+        """The address, without the tracker that gave it."""
+        return self.where.rpartition("(")[2].rstrip(")")
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """How far a run is.
 
@@ -29,6 +57,8 @@ class Status:
         What was tried last.
     waiting : str
         Why nothing is measured just now.
+    boards : tuple of Board
+        Those that were met, where candidates are not measured here.
     """
 
     trials: int
@@ -43,6 +73,7 @@ class Status:
     measuring_s: float
     workload: str = ""
     waiting: str = ""
+    boards: tuple[Board, ...] = ()
 
     @property
     def rate(self) -> float:

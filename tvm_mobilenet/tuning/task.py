@@ -12,7 +12,7 @@ from tvm_mobilenet.tuning.space import identity
 from tvm_mobilenet.tuning.trials import Trial, comparable
 
 _BUILD_S, _MEASURE_S, _SEARCH_S = 30.0, 20.0, 300.0
-_OPEN_S, _BOARD_S = 30.0, 600.0
+_OPEN_S, _BOARD_S, _ALONE_S = 60.0, 600.0, 300.0
 
 
 TUNERS = ("template", "auto")
@@ -37,6 +37,8 @@ class Settings:
         Seconds that a board may take to open a session.
     board_limit : float
         Seconds that a run waits for a board when none can be used.
+    quarantine : float
+        Seconds for which a board that fails is left alone, while there are others.
     seed : int
         Of the proposals.
     program : tuple of str
@@ -52,6 +54,7 @@ class Settings:
     search_limit: float = _SEARCH_S
     open_limit: float = _OPEN_S
     board_limit: float = _BOARD_S
+    quarantine: float = _ALONE_S
     seed: int = 0
     program: tuple[str, ...] = PROGRAM
     tuner: str = "template"

@@ -168,6 +168,7 @@ class Tuner:
             self.shop.building_s,
             self.shop.measuring_s,
             workload,
+            boards=self.shop.boards,
         )
 
     def _bound(self, work: Workload) -> float:

@@ -21,6 +21,9 @@ _AGE_S = 1200.0
 """After which a session is replaced: servers end theirs after an hour, and what was
 uploaded goes with the session only."""
 
+_USES = 500
+"""After which it is, too: what was uploaded fills disk and memory."""
+
 _MOST_BYTES = 1 << 26
 """Of weights on a board, all copies together: some have little memory."""
 
@@ -44,6 +47,7 @@ class Stand:
     ) -> None:
         self.work = workload_of(fields)
         self._session, self._limit = session, limit
+        self._name = ""
         self._case: KernelCase = kernel_case(self.work)
         data, *weights = self._case.inputs
         size = sum(array.nbytes for array in weights)
@@ -66,23 +70,26 @@ class Stand:
             self._tensors += more
             session.agent("turn", first, *more, out)
 
-    def use(self, path: str) -> None:
-        """Upload a candidate and make it what is checked and timed from now on."""
-        name = self._session.upload(path)
+    def upload(self, path: str) -> str:
+        """Send a candidate to the board; return its name there.
+
+        Raises
+        ------
+        DeviceError
+            The board's fault, such as a disk that is full.
+        """
+        return self._session.upload(path)
+
+    def use(self, name: str) -> None:
+        """Load a candidate and make it what is checked and timed from now on."""
         with self._session.answering(f"loading {name}"):
             self._session.rpc.load_module(name)
-        self._name = name
-        self.again()
+        self.again(name)
 
     def again(self, name: str = "") -> None:
         """Go back to a candidate that was in use."""
         self._name = name or self._name
         self._session.agent("kernel", self._name, self.work.key)
-
-    @property
-    def name(self) -> str:
-        """Of the candidate in use, on the board."""
-        return self._name
 
     def check(self) -> float:
         """Run the candidate once; return its largest relative error.
@@ -123,8 +130,7 @@ class Visit:
         self._address, self._limit = address, limit
         self._device: Device | None = None
         self._session: Session | None = None
-        self._opened = 0.0
-        self._held: dict[str, Session] = {}
+        self._opened, self._uses = 0.0, 0
         self._known: dict[str, str] = {}
         self._stand: tuple[Any, Stand] | None = None
         self.where = address
@@ -137,15 +143,28 @@ class Visit:
         ------
         DeviceError, TvmMobilenetError
         """
-        if self._session is not None and time.monotonic() - self._opened < _AGE_S:
+        avoid: list[str] = request["avoid"]
+        if self._device is not None:
+            self._device.avoid(avoid)
+        self._uses += 1
+        if (
+            self._session is not None
+            and self._session.where not in avoid
+            and time.monotonic() - self._opened < _AGE_S
+            and self._uses < _USES
+        ):
             return self._session
         self.drop()
         try:
             if self._device is None:
                 self.where = self._address
                 self._device = open_device(self._address, self._limit)
-            self._session = self._welcome(self._device, request["avoid"])
-            self._opened = time.monotonic()
+                self._device.avoid(avoid)
+            try:
+                self._session = self._device.session()
+            finally:
+                self.where = self._device.where
+            self._opened, self._uses = time.monotonic(), 0
             self._check(self._session, request["machine"])
             self.control = _control(self._session, request)
             self.control()
@@ -173,19 +192,6 @@ class Visit:
             fields, cold = request["work"], request["cold_bytes"]
             self._stand = key, Stand(self._session, fields, cold, request["run_limit"])
         return self._stand[1]
-
-    def _welcome(self, device: Device, avoid: list[str]) -> Session:
-        """Open a session; boards in quarantine are kept busy, so that they are not given again."""
-        while True:
-            try:
-                session = device.session()
-            finally:
-                self.where = device.where
-            if session.where not in avoid:
-                return session
-            if old := self._held.pop(session.where, None):
-                old.close()
-            self._held[session.where] = session
 
     def _check(self, session: Session, machine: str) -> None:
         """Refuse a board of another kind than the run began with."""

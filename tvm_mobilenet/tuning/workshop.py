@@ -15,8 +15,10 @@ from tvm_mobilenet.bench.peak import STEPS
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.tuning.boards import Boards, Place
+from tvm_mobilenet.tuning.boards import Boards, Place, has_many
 from tvm_mobilenet.tuning.crew import Crew, LostError
+from tvm_mobilenet.tuning.report import Board
+from tvm_mobilenet.tuning.roster import Roster
 from tvm_mobilenet.tuning.task import Settings
 from tvm_mobilenet.tuning.trials import Outcome
 
@@ -56,6 +58,8 @@ class Workshop:
     ) -> None:
         self._target, self._settings, self._cold_bytes = target, settings, cold_bytes
         self._place, self._tell = place, tell
+        many = place is not None and has_many(place.address)
+        self._roster = Roster(settings.quarantine, many)
         # An emulator takes seconds for what takes a processor milliseconds.
         self.steps = STEPS // 100 if place and place.emulated else STEPS
         self.building_s = self.measuring_s = 0.0
@@ -68,9 +72,9 @@ class Workshop:
         """Start what builds and measures, and a folder for what is built."""
         program = self._settings.program
         with (
-            tempfile.TemporaryDirectory(prefix="tvm_mobilenet-tune-") as folder,
-            Crew(max(os.cpu_count() or 1, 1), program) as self._builders,
-            self._runners() as self._runner,
+            tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder,
+            Crew(max(os.cpu_count() or 1, 1), program, folder) as self._builders,
+            self._runners(folder) as self._runner,
         ):
             self._folder = folder
             self._control = os.path.join(folder, "control.so")
@@ -89,10 +93,15 @@ class Workshop:
                 ) from None
             yield
 
-    def _runners(self) -> Crew | Boards:
+    def _runners(self, folder: str) -> Crew | Boards:
         if self._place is None:
-            return Crew(1, self._settings.program)
-        return Boards(self._place, self._settings, self._tell)
+            return Crew(1, self._settings.program, folder)
+        return Boards(self._place, self._settings, self._roster, folder, self._tell)
+
+    @property
+    def boards(self) -> tuple[Board, ...]:
+        """Those that were met, where candidates are not measured here."""
+        return self._roster.boards()
 
     def knobs(self, request: dict[str, Any]) -> dict[str, Any]:
         """Run a schedule for its answers, as :func:`tvm_mobilenet.tuning.worker.knobs`.
@@ -178,9 +187,9 @@ class Workshop:
 
     @contextmanager
     def _stopwatch(self) -> Iterator[None]:
-        """Rest, then count the time."""
+        """Rest, then count the time; boards rest by themselves."""
         rest = self._rested + self._settings.cool_down - time.monotonic()
-        if rest > 0:
+        if rest > 0 and self._place is None:
             time.sleep(rest)
         begin = time.monotonic()
         try:
