@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from tvm_mobilenet.graph.fusion import Fusion
     from tvm_mobilenet.graph.pipeline import Lowered
     from tvm_mobilenet.models.importer import Imported
+    from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.spec import Model
     from tvm_mobilenet.runtime import Module
     from tvm_mobilenet.tuning.store import RecordsLike
+    from tvm_mobilenet.verify import VerifyReport
 
     ModelLike = Model | Imported | str | os.PathLike[str]
     WeightsLike = str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]
@@ -119,6 +121,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     require_records: bool = False,
     strassen: bool = False,
     dump_ir: str | os.PathLike[str] | None = None,
+    device: str | None = None,
 ) -> Compiled:
     """Compile a model for a target.
 
@@ -156,6 +159,9 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         Strassen–Winograd): less arithmetic, more rounding; docs/adr/0008-strassen.md.
     dump_ir : path-like, optional
         Folder for the module after each phase.
+    device : str, optional
+        A board to compile for, see :func:`tvm_mobilenet.open_device`: it says what
+        ``native`` is there, and the artifact is checked there.
 
     Returns
     -------
@@ -171,6 +177,8 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         Nothing here links for the target.
     VerificationError
         The compiled network is wrong; nothing is returned.
+    DeviceError, AbiError
+        The board cannot be reached, has another TVM, or failed.
     """
     from tvm_mobilenet.models.network import network_from
     from tvm_mobilenet.models.weights import digest
@@ -179,7 +187,10 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     from tvm_mobilenet.toolchain import find_linker
 
     network = network_from(model, weights, seed)
-    spec = target if isinstance(target, TargetSpec) else parse(target)
+    if target == "native" and device is not None:
+        spec = native_on(device)
+    else:
+        spec = target if isinstance(target, TargetSpec) else parse(target)
     linker = find_linker(spec)
     validate_with_llvm(spec)
     recipe = preprocess_for(network.model.resolution, preprocess, network.preprocess)
@@ -221,16 +232,40 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     plan = generate(lowered, spec, linker, room, compiled.path)
     manifest["memory"] = describe_memory(network.model, plan)
     compiled.manifest = write_manifest(compiled.path, manifest)
-    if verify and _runs_here(manifest):
-        from tvm_mobilenet.verify import verify as verify_module
-
-        checked = verify_module(
-            compiled.module, network.model, network.weights, expect=network.expect
-        )
+    if verify and (device is not None or _runs_here(manifest)):
+        checked = _checked(compiled, network, device)
         checked.check()
         manifest["verification"] = checked.to_dict()
         compiled.manifest = write_manifest(compiled.path, manifest)
     return compiled
+
+
+def native_on(device: str) -> TargetSpec:
+    """Ask a board what to compile for to use all of it.
+
+    Raises
+    ------
+    DeviceError, AbiError
+        It cannot be reached, or has another TVM.
+    """
+    from tvm_mobilenet.device import open_device
+
+    with open_device(device) as opened:
+        board = opened.describe()
+    board.check_versions()
+    return board.target
+
+
+def _checked(compiled: Compiled, network: Network, device: str | None) -> VerifyReport:
+    """Verify an artifact here, or on a board."""
+    from tvm_mobilenet.device import open_device
+    from tvm_mobilenet.verify import verify as verify_module
+
+    model, weights, expect = network.model, network.weights, network.expect
+    if device is None:
+        return verify_module(compiled.module, model, weights, expect=expect)
+    with open_device(device) as opened, opened.session() as session:
+        return verify_module(session.artifact(compiled.path), model, weights, expect=expect)
 
 
 def _check_recorded(lowered: Lowered, spec: TargetSpec) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from parts import BOARD, MISCHIEF, compiled, device_command, running, ssh_server
+from parts import BOARD, MISCHIEF, compiled, device_command, running, served, ssh_server
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +51,13 @@ def board() -> Path:
     if not BOARD.exists():
         pytest.skip("no emulated board: run .ci/board out/board")
     return BOARD
+
+
+@pytest.fixture(scope="session")
+def emulated(board: Path) -> Iterator[str]:
+    """Address of a server on the emulated board."""
+    with served(board) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -20,6 +21,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BOARD = ROOT / "out" / "board" / "python3"
 SSHD = "/usr/sbin/sshd"
+START_S = 120
+"""For an answer of the emulated board."""
 
 # What a candidate kernel may do, as functions of a module.
 MISCHIEF = r"""
@@ -104,6 +107,19 @@ def running(*command: object, until: str = "listening on", seconds: float = 120)
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
+
+
+@contextlib.contextmanager
+def served(board: Path, tracker: str = "", key: str = "") -> Iterator[str]:
+    """Run our server in the board; yields its address."""
+    from tvm_mobilenet.device import serve
+
+    host, _, port = tracker.rpartition(":")
+    where = (host, int(port)) if tracker else None
+    program = Path(serve.__file__).read_text()
+    program += f"\nserve('127.0.0.1', 0, {key!r}, {where!r})\n"
+    with running(board, "-c", program, until='"port"', seconds=START_S) as line:
+        yield f"127.0.0.1:{json.loads(line)['port']}"
 
 
 @contextlib.contextmanager

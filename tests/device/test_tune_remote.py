@@ -1,8 +1,7 @@
-"""Tuning on devices: trials, faults of candidates, and a whole run on an emulated board."""
+"""Tuning on devices: trials, rests, candidates that are bad, and what is refused."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,14 @@ import faults
 import numpy as np
 import pytest
 from parts import free_port
-from test_board import served
 from tuned import FAULTY, SMALL, TARGET, started, trials_in
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.errors import DeviceError, TuningError
-from tvm_mobilenet.target import parse
 from tvm_mobilenet.tuning.finals import settle
 from tvm_mobilenet.tuning.search import Explorer
 from tvm_mobilenet.tuning.space import Space
-from tvm_mobilenet.tuning.store import HISTORY, Store
+from tvm_mobilenet.tuning.store import Store
 from tvm_mobilenet.tuning.task import Settings
 
 
@@ -74,32 +71,3 @@ def test_what_no_device_can_do_is_refused(server: str, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="nothing listens"):
         tm.tune("v1", trials=1, device=f"127.0.0.1:{free_port()}", log_dir=folder)
     assert not folder.exists()
-
-
-def test_an_emulated_board_from_end_to_end(board: Path, tmp_path: Path) -> None:
-    model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=7)
-    target = dataclasses.replace(parse("aarch64"), cores=1)
-    with served(board) as address:
-        report = tm.tune(
-            model, trials=5, target=target, device=address, log_dir=tmp_path,
-            measure_limit=60.0, open_limit=60.0,
-        )  # fmt: skip
-        assert report.problems == ()
-        assert report.status.failures == {}
-        tuned = {row.workload for row in report.rows if row.best_s}
-        assert len(tuned) == 5
-        made = tm.compile(model, target=target, seed=3, records=tmp_path)
-        made.export(tmp_path / "tuned.so")
-        calls = made.manifest["calls"]
-        assert {call["kernel"] for call in calls if call["source"] == "record"} == tuned
-        tm.verify(tmp_path / "tuned.so", device=address).check()
-        # An emulator's times are compared with no others, and never shipped.
-        with pytest.raises(TuningError, match="its times mean nothing"):
-            tm.tune(model, trials=1, target=target, log_dir=Store().root, device=address)
-        path = tmp_path / HISTORY
-        path.write_text(path.read_text().replace("emulated by QEMU", "a board"))
-        with pytest.raises(TuningError, match="give another --log-dir"):
-            tm.tune(model, trials=1, target=target, log_dir=tmp_path, device=address)
-    records = [r for _, log in Store(tmp_path).logs() for r in log.records]
-    assert {record.machine for record in records} == {"aarch64, emulated by QEMU, alone"}
-    assert all(record.verified for record in records)

@@ -121,7 +121,9 @@ def compile_command(
     cores: Cores = None,
     verify: Annotated[
         bool,
-        typer.Option(help="Check against the NumPy reference before writing (this machine only)."),
+        typer.Option(
+            help="Check against the NumPy reference before writing, here or on the --device."
+        ),
     ] = True,
     fusion: Fusions = Fusion.auto,
     records: Records = None,
@@ -139,6 +141,7 @@ def compile_command(
         Path | None,
         typer.Option(help="Write the module after every phase into a folder.", metavar="DIR"),
     ] = None,
+    device: OnDevice = None,
 ) -> None:
     """Compile a network into one .so, verified.
 
@@ -154,6 +157,7 @@ def compile_command(
       tvm-mobilenet compile model.onnx --batch 4 -o mine.so
       tvm-mobilenet compile v1 --target rpi4 -o pi.so
       tvm-mobilenet compile v1 --target aarch64-linux-gnu --mcpu cortex-a76 -o pi5.so
+      tvm-mobilenet compile v1 --device ssh://pi@raspberrypi -o pi.so   # verified there
     """
     from tvm_mobilenet.cli.describing import model_options
     from tvm_mobilenet.cli.making import compile_model, target_of
@@ -166,13 +170,14 @@ def compile_command(
         weights=weights,
         seed=seed,
         preprocess=preprocess,
-        target=target_of(target, mcpu, mattr, cores),
+        target=target_of(target, mcpu, mattr, cores, device),
         verify=verify,
         fusion=fusion.value,
         records=False if records == "none" else records,
         require_records=require_records,
         strassen=strassen,
         dump_ir=dump_ir,
+        device=device,
     )
 
 

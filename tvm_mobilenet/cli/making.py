@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import time
@@ -22,10 +23,22 @@ if TYPE_CHECKING:
     from tvm_mobilenet.tuning.store import RecordsLike
 
 
-def target_of(text: str, mcpu: str | None, mattr: str | None, cores: int | None) -> TargetSpec:
-    """Return the target that the options of ``compile`` describe."""
+def target_of(
+    text: str,
+    mcpu: str | None,
+    mattr: str | None,
+    cores: int | None,
+    device: str | None = None,
+) -> TargetSpec:
+    """Return the target that the options of ``compile`` describe; a device is asked."""
     from tvm_mobilenet.target import parse
 
+    if device is not None and text == "native" and not (mcpu or mattr):
+        from tvm_mobilenet.compiling import native_on
+
+        with waiting(f"asking {device}"):
+            spec = native_on(device)
+        return spec if cores is None else dataclasses.replace(spec, cores=cores)
     return parse(text, mcpu=mcpu, mattr=mattr, cores=cores)
 
 
@@ -44,6 +57,7 @@ def compile_model(
     require_records: bool,
     strassen: bool,
     dump_ir: Path | None,
+    device: str | None,
 ) -> None:
     """Compile, write, and report layer by layer."""
     from tvm_mobilenet import api
@@ -65,6 +79,7 @@ def compile_model(
             require_records=require_records,
             strassen=strassen,
             dump_ir=dump_ir,
+            device=device,
         )
         path = compiled.export(output)
     seconds = time.perf_counter() - start

@@ -120,8 +120,9 @@ def tune(
         tell = books.telling(tell)
         tuner = Tuner(works, target, history, writer, settings, tell, place)
         books.open(tuner, parts, runs)
-        tuner.run()
-        rows, problems = settle(tuner, history.finals)
+        with tuner.shop.ready():
+            tuner.run()
+            rows, problems = settle(tuner, history.finals)
         books.close(tuner, runs, here=place is None)
     return TuningReport(
         model.title,

@@ -64,23 +64,38 @@ class Workshop:
         self.steps = STEPS // 100 if place and place.emulated else STEPS
         self.building_s = self.measuring_s = 0.0
         self._rested = time.monotonic()
+        self._open, self._control = False, ""
         # The loader takes a name that it has seen for the library that had it then.
         self._names = itertools.count()
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Start what builds and measures, and a folder for what is built."""
+        """Have what builds and measures, and a folder for what is built.
+
+        Each process starts when it is first needed. Within another one this does nothing.
+        """
+        if self._open:
+            yield
+            return
         program = self._settings.program
         with (
             tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder,
             Crew(max(os.cpu_count() or 1, 1), program, folder) as self._builders,
             self._runners(folder) as self._runner,
         ):
-            self._folder = folder
-            self._control = os.path.join(folder, "control.so")
+            self._folder, self._control, self._open = folder, "", True
+            try:
+                yield
+            finally:
+                self._open = False
+
+    def _control_kernel(self) -> str:
+        """Return the file of the control kernel, built once for each folder."""
+        if not self._control:
+            path = os.path.join(self._folder, "control.so")
             request = {
                 "do": "build_control",
-                "path": self._control,
+                "path": path,
                 "target": self._target.to_dict(),
                 "steps": self.steps,
             }
@@ -91,7 +106,8 @@ class Workshop:
                     f"the control kernel cannot be built: {lost.note}",
                     "check that `tvm-mobilenet compile` works for this target",
                 ) from None
-            yield
+            self._control = path
+        return self._control
 
     def _runners(self, folder: str) -> Crew | Boards:
         if self._place is None:
@@ -202,7 +218,7 @@ class Workshop:
         return {
             "work": dataclasses.asdict(work),
             "cold_bytes": self._cold_bytes,
-            "control": self._control,
+            "control": self._control_kernel(),
             "threads": self._target.cores,
             "lanes": self._target.lanes,
             **request,
