@@ -39,3 +39,8 @@ def trials_in(folder: Path) -> tuple[Trial, ...]:
     history = read_history(folder / HISTORY, target_key(TARGET), 1)
     assert history.damaged == ()
     return history.trials
+
+
+if __name__ == "__main__":
+    with started(Path(sys.argv[1]), sys.argv[2], Settings(int(sys.argv[3]))) as of_this_process:
+        of_this_process.run()

@@ -20,6 +20,7 @@ from tvm_mobilenet.cli.options import (
     Mattr,
     Mcpu,
     ModelName,
+    OnDevice,
     Paddings,
     Records,
     Resolution,
