@@ -59,6 +59,18 @@ def listens(port: int) -> bool:
     return any(row[1] == f"0100007F:{port:04X}" and row[3] == "0A" for row in rows)
 
 
+def alive(group: int) -> bool:
+    """Whether a group has processes that run."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, own = path.read_text().rpartition(")")[2].split()[:3]
+        except OSError:  # it has just ended
+            continue
+        if own == str(group) and state not in "ZX":
+            return True
+    return False
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -107,6 +119,8 @@ def running(*command: object, until: str = "listening on", seconds: float = 120)
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
+        # A session's process has the port too; what died stays in the group until it is reaped.
+        wait_for(lambda: not alive(process.pid), 5)
 
 
 @contextlib.contextmanager
