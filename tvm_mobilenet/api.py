@@ -149,6 +149,7 @@ def explain(
     fusion: Fusion = "auto",
     records: RecordsLike = None,
     threads: int | None = None,
+    strassen: bool = False,
 ) -> Explanation:
     """Predict what compiling would choose and each kernel take; nothing is compiled.
 
@@ -163,6 +164,8 @@ def explain(
         As for :func:`compile`; they decide about fusion, knobs are predicted by rule.
     threads : int, optional
         That run it, at most the target's cores; all of them by default.
+    strassen : bool
+        As for :func:`compile`.
 
     Returns
     -------
@@ -189,7 +192,14 @@ def explain(
     found = records_for(spec, records)
     for problem in found.problems:
         warnings.warn(RecordsWarning(problem), stacklevel=2)
-    return predict(model, spec, fusion=fusion, fusion_for=found.fusion_for, threads=threads)
+    return predict(
+        model,
+        spec,
+        fusion=fusion,
+        fusion_for=found.fusion_for,
+        threads=threads,
+        strassen=strassen,
+    )
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None) -> Module:

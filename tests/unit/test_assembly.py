@@ -12,8 +12,8 @@ from kernels import compiled, fused_of_model, of_model
 
 from tvm_mobilenet.compute.primfunc import AHEAD
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.graph.explain import _units as explained_units
 from tvm_mobilenet.graph.pipeline import lower
+from tvm_mobilenet.graph.units import units_of
 from tvm_mobilenet.models import build, mobilenet_v1
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.target import PRESETS, TargetSpec
@@ -85,7 +85,7 @@ def test_nothing_spills_in_fused_kernels(target: str, alpha: float, resolution: 
 def test_nothing_spills_in_later_models(name: str, target: str) -> None:
     """5 x 5 taps and hard swish among them; a constant may be loaded from the stack."""
     spec = PRESETS[target]
-    units = explained_units(build(name), spec)
+    units = units_of(build(name), spec)
     found = _loops({unit.work.key: unit.work for unit in units}, spec)
     assert any("k5x5" in key for key in found) == (name != "v2")
     spilled = {key: loop.spilled for key, loops in found.items() for loop in loops if loop.spilled}

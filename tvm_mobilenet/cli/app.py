@@ -24,6 +24,7 @@ from tvm_mobilenet.cli.options import (
     Paddings,
     Records,
     Resolution,
+    Strassen,
     Target,
     Weights,
 )
@@ -131,13 +132,7 @@ def compile_command(
     require_records: Annotated[
         bool, typer.Option("--require-records", help="Fail where a kernel has no record.")
     ] = False,
-    strassen: Annotated[
-        bool,
-        typer.Option(
-            "--strassen",
-            help="Seven products for eight in large 1 x 1 layers: faster, rounds more.",
-        ),
-    ] = False,
+    strassen: Strassen = False,
     dump_ir: Annotated[
         Path | None,
         typer.Option(help="Write the module after every phase into a folder.", metavar="DIR"),

@@ -22,6 +22,7 @@ def explain_model(
     fusion: Fusion,
     records: RecordsLike,
     threads: int | None,
+    strassen: bool,
     as_json: bool,
 ) -> None:
     """Predict every kernel, and print it."""
@@ -31,7 +32,14 @@ def explain_model(
 
     model = find_model(name, options)
     with warnings_told():
-        found = api.explain(model, target=target, fusion=fusion, records=records, threads=threads)
+        found = api.explain(
+            model,
+            target=target,
+            fusion=fusion,
+            records=records,
+            threads=threads,
+            strassen=strassen,
+        )
     if as_json:
         print_json(found.to_dict())
     else:
@@ -52,6 +60,7 @@ def _print(found: Explanation) -> None:
         "* is chosen. L1 to memory: MB that come from there or go there; of bound: multiply-adds\n"
         "at the peak over the time. Predictions and their mistakes: docs/fusion.md",
     )
+    gains = [pair for step in found.steps for pair in step.gains.items()]
     chosen = [(step, step.choice) for step in found.steps if step.choice is not None]
     print_table(
         "Choices",
@@ -59,7 +68,8 @@ def _print(found: Explanation) -> None:
         [
             [_name(step), "one" if choice.fused else "apart", choice.source, choice.why]
             for step, choice in chosen
-        ],
+        ]
+        + [[name, "seven" if gain.used else "eight", "rule", gain.why] for name, gain in gains],
         f"Not predicted: {', '.join(found.unpredicted)}" if found.unpredicted else "",
     )
 

@@ -22,6 +22,7 @@ from tvm_mobilenet.cli.options import (
     Paddings,
     Records,
     Resolution,
+    Strassen,
     Target,
 )
 
@@ -63,6 +64,7 @@ def explain(
     threads: Annotated[
         int | None, typer.Option(help="Threads that run it; the target's cores by default.")
     ] = None,
+    strassen: Strassen = False,
     as_json: Json = False,
 ) -> None:
     """Predict bytes, time and which layers share a kernel, without compiling.
@@ -86,6 +88,7 @@ def explain(
         fusion=fusion.value,
         records=False if records == "none" else records,
         threads=threads,
+        strassen=strassen,
         as_json=as_json,
     )
 

@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tvm_mobilenet.compute.workload import Operator, Workload, channel_block, class_block
+from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.graph.around import Around, map_bytes, weight_bytes
 from tvm_mobilenet.graph.cost import Cost, total
 from tvm_mobilenet.graph.fusion import Choice, Comparison, Fusion, FusionFor, compare, settle
 from tvm_mobilenet.graph.predict import predict
-from tvm_mobilenet.models.spec import (
-    Add,
-    Conv2d,
-    Dense,
-    GlobalAvgPool,
-    Layer,
-    Model,
-    Scale,
-    Softmax,
-)
+from tvm_mobilenet.graph.speeds import speeds_of
+from tvm_mobilenet.graph.strassen import SEVEN_WIN, Gain, choose_strassen
+from tvm_mobilenet.graph.units import candidates, units_of
+from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.target import TargetSpec
-
-_PATTERNS: tuple[tuple[Operator, tuple[str, ...]], ...] = (
-    ("tail", ("pointwise", "pool", "dense")),
-    ("separable", ("depthwise", "pointwise")),
-    ("separable", ("depthwise", "residual")),
-)
-"""As in ``fuse_blocks``: what a kernel can hold, the first that fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +33,8 @@ class Step:
     compared : Comparison, optional
         Both ways, where there is a choice.
     choice : Choice, optional
+    gains : dict of str to Gain
+        What is decided about Strassen's products, by pointwise layer; empty unless asked for.
     """
 
     layers: tuple[str, ...]
@@ -55,6 +42,7 @@ class Step:
     cost: Cost
     compared: Comparison | None = None
     choice: Choice | None = None
+    gains: dict[str, Gain] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -70,6 +58,9 @@ class Step:
                 "fused": _cost(both.joined),
                 "fusion": asdict(self.choice),
             }
+        if self.gains:
+            told = {name: {"used": g.used, "why": g.why} for name, g in self.gains.items()}
+            found["strassen"] = told
         return found
 
 
@@ -128,51 +119,6 @@ def _cost(cost: Cost) -> dict[str, Any]:
     }
 
 
-def workload(layer: Layer, target: TargetSpec) -> Workload | None:
-    """Return the kernel of a layer by itself; None for one that has none of ours."""
-    n, channels = layer.in_shape[:2]
-    block = channel_block(channels, target)
-    if isinstance(layer, Conv2d):
-        (h, w), (_, out, oh, ow) = layer.in_shape[2:], layer.out_shape
-        operator: Operator = "conv" if layer.kind == "full" else layer.kind
-        return Workload(
-            operator,
-            n,
-            channels,
-            out,
-            (h, w),
-            (oh, ow),
-            1 if operator == "conv" else block,
-            channel_block(out, target),
-            layer.kernel,
-            layer.strides,
-            layer.padding,
-            layer.activation,
-        )
-    if isinstance(layer, Scale):
-        size = (layer.in_shape[2], layer.in_shape[3])
-        return Workload("scale", n, channels, channels, size, size, block, block)
-    if isinstance(layer, GlobalAvgPool):
-        h, w = layer.in_shape[2:]
-        return Workload("pool", n, channels, channels, (h, w), (1, 1), block, block)
-    if isinstance(layer, Dense):
-        wide = class_block(layer.out_features, target)
-        return Workload(
-            "dense",
-            n,
-            channels,
-            layer.out_features,
-            (1, 1),
-            (1, 1),
-            block,
-            wide,
-            activation=layer.activation,
-        )
-    if isinstance(layer, Softmax):
-        return Workload("softmax", n, channels, channels, (1, 1), (1, 1), block, block)
-    return None
-
-
 def explain(
     model: Model,
     target: TargetSpec,
@@ -180,6 +126,7 @@ def explain(
     fusion: Fusion = "auto",
     fusion_for: FusionFor = lambda _: None,
     threads: int | None = None,
+    strassen: bool = False,
 ) -> Explanation:
     """Predict every kernel of a network, and which layers share one.
 
@@ -194,13 +141,15 @@ def explain(
     threads : int, optional
         That run it; the target's cores by default. The choice, which is made at compile
         time, does not depend on them.
+    strassen : bool
+        Whether pointwise layers may take seven products for eight, as in a compilation.
 
     Returns
     -------
     Explanation
     """
     threads = target.cores if threads is None else threads
-    units = _units(model, target)
+    units = units_of(model, target)
     kernels = [unit.work for unit in units]
     # As fuse_blocks sees it: the image, then every map; and all weights.
     values = (4 * math.prod(model.input_shape), *map(map_bytes, kernels))
@@ -208,11 +157,15 @@ def explain(
     names = [unit.names for unit in units]
     taken: dict[int, Step] = {}
     declined: list[tuple[range, Step]] = []
-    for operator, at, count in _candidates(model, units):
+    for operator, at, count in candidates(model, units):
         if any(i in taken for i in range(at, at + count)):
             continue
         parts, around = kernels[at : at + count], Around(weights, values, at)
-        choice = settle(operator, parts, target, around, fusion, fusion_for)
+        halve = strassen and fusion == "auto" and operator == "separable"
+        if halve and choose_strassen(parts[-1]).used:
+            choice = Choice(False, SEVEN_WIN)
+        else:
+            choice = settle(operator, parts, target, around, fusion, fusion_for)
         both = compare(operator, parts, target, around, threads)
         cost = both.joined if choice.fused else both.apart
         shared = tuple(name for some in names[at : at + count] for name in some)
@@ -231,75 +184,22 @@ def explain(
             steps.append(Step(names[at], work.operator, cost))
         elif taken[at].layers[0] == names[at][0]:
             steps.append(taken[at])
+    if strassen:
+        works = {name: unit.work for unit in units for name in unit.names[:1]}
+        steps = [_halved(step, works, target, threads) for step in steps]
     covered = {name for some in names for name in some}
     unknown = tuple(layer.name for layer in model.layers if layer.name not in covered)
     return Explanation(model.title, target, threads, tuple(steps), unknown)
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """Layers that always share a kernel: one, or a pointwise layer and what adds to it."""
-
-    layers: tuple[Layer, ...]
-    work: Workload
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(layer.name for layer in self.layers)
-
-    @property
-    def kind(self) -> str:
-        return "residual" if self.work.residual else self.work.operator
-
-
-def _units(model: Model, target: TargetSpec) -> list[_Unit]:
-    """List the layers that the model knows, as ``fuse_epilogue`` groups them."""
-    reads = _reads(model)
-    units: list[_Unit] = []
-    for layer in model.layers:
-        work = workload(layer, target)
-        if isinstance(layer, Dense) and work is not None and _is_hidden(model, layer):
-            block = channel_block(layer.out_features, target)
-            work = dataclasses.replace(work, operator="pointwise", out_block=block)
-        if work is not None:
-            units.append(_Unit((layer,), work))
-        elif isinstance(layer, Add) and units:
-            before = units[-1]
-            joins = (
-                before.work.operator == "pointwise"
-                and before.work.activation == "none"
-                and before.names[-1] in layer.inputs
-                and reads.count(before.names[-1]) == 1
-            )
-            if joins:
-                added = dataclasses.replace(before.work, residual=True)
-                units[-1] = _Unit((*before.layers, layer), added)
-    return units
-
-
-def _is_hidden(model: Model, layer: Dense) -> bool:
-    """Whether other dense layers read this one, which keeps its output in blocks for them."""
-    readers = [other for other in model.layers if layer.name in other.inputs]
-    return bool(readers) and all(isinstance(reader, Dense) for reader in readers)
-
-
-def _reads(model: Model) -> list[str]:
-    return [name for layer in model.layers for name in layer.inputs]
-
-
-def _candidates(model: Model, units: Sequence[_Unit]) -> list[tuple[Operator, int, int]]:
-    """List what could be joined, tails first: operator, first kernel, kernels."""
-    reads = _reads(model)
-    kinds = tuple(unit.kind for unit in units)
-    found = []
-    for operator, pattern in _PATTERNS:
-        for at in range(len(units) - len(pattern) + 1):
-            group = units[at : at + len(pattern)]
-            chained = all(
-                after.layers[0].inputs == (before.names[-1],) and reads.count(before.names[-1]) == 1
-                for before, after in pairwise(group)
-            )
-            plain = operator != "tail" or group[-1].work.activation == "none"
-            if chained and plain and kinds[at : at + len(pattern)] == pattern:
-                found.append((operator, at, len(pattern)))
-    return found
+def _halved(step: Step, works: dict[str, Workload], target: TargetSpec, threads: int) -> Step:
+    """Return a step whose pointwise layers take seven products where that is chosen."""
+    if step.choice is not None and step.choice.fused:
+        return step
+    pointwise = {name: works[name] for name in step.layers if name in works}
+    pointwise = {n: work for n, work in pointwise.items() if work.operator == "pointwise"}
+    gains = {name: choose_strassen(work) for name, work in pointwise.items()}
+    peak = speeds_of(target).pipes * target.lanes * threads
+    saved = sum(gains[name].share * work.macs / peak for name, work in pointwise.items())
+    parts = step.cost.parts | {"compute": step.cost.parts["compute"] - saved}
+    return dataclasses.replace(step, cost=dataclasses.replace(step.cost, parts=parts), gains=gains)

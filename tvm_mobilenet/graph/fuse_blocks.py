@@ -17,7 +17,7 @@ from tvm_mobilenet.graph.epilogue import read_epilogue
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, inlined, is_pointwise, readers
 from tvm_mobilenet.graph.fusion import Choice, Fusion, FusionFor, settle
 from tvm_mobilenet.graph.layouts import shape_of
-from tvm_mobilenet.graph.strassen import choose_strassen
+from tvm_mobilenet.graph.strassen import SEVEN_WIN, choose_strassen
 from tvm_mobilenet.target import TargetSpec
 
 _PATTERNS: tuple[tuple[Operator, tuple[str, ...]], ...] = (
@@ -79,7 +79,7 @@ def fuse_blocks(
                 around = network.around(group)
                 halve = strassen and fusion == "auto" and operator == "separable"
                 if halve and choose_strassen(parts[-1]).used:
-                    choice = Choice(False, "seven products for eight gain more")
+                    choice = Choice(False, SEVEN_WIN)
                 else:
                     choice = settle(operator, parts, target, around, fusion, fusion_for)
                 choices[str(group[-1].var.name)] = choice

@@ -24,6 +24,10 @@ _LEAST = 0.04
 """Gain from which it is done: prediction and measurement are two parts in a hundred apart."""
 
 
+SEVEN_WIN = "seven products for eight gain more"
+"""Why a layer that takes them shares no kernel."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gain:
     """Whether a layer is computed so.
@@ -33,10 +37,13 @@ class Gain:
     used : bool
     why : str
         One sentence for people.
+    share : float
+        Of the layer's own arithmetic, what is saved; 0 where it is not used.
     """
 
     used: bool
     why: str
+    share: float = 0.0
 
 
 def choose_strassen(work: Workload) -> Gain:
@@ -58,4 +65,4 @@ def choose_strassen(work: Workload) -> Gain:
     gain = _SAVED - cost
     if gain < _LEAST:
         return Gain(False, f"a gain of {100 * gain:.1f}% is predicted, too little to be sure of")
-    return Gain(True, f"a gain of {100 * gain:.1f}% is predicted")
+    return Gain(True, f"a gain of {100 * gain:.1f}% is predicted", gain)
