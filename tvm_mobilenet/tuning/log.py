@@ -208,13 +208,13 @@ def writing(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise OutputError(
-            f"cannot write to {str(folder)!r}: {error.strerror or error}",
-            "name a folder that you may write to",
-        ) from error
+        raise _unwritable(folder, error) from error
     _locks.add(file)
     try:
-        _lock(file, folder)
+        try:
+            _lock(file, folder)
+        except OSError as error:  # no room to say whose it is
+            raise _unwritable(folder, error) from error
         yield
         os.ftruncate(file, 0)
     finally:
@@ -222,6 +222,13 @@ def writing(folder: Path) -> Iterator[None]:
         if file in _locks:
             _locks.discard(file)
             os.close(file)
+
+
+def _unwritable(folder: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot write to {str(folder)!r}: {error.strerror or error}",
+        "make room, or name a folder that you may write to",
+    )
 
 
 def _lock(file: int, folder: Path) -> None:

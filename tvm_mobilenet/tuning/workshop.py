@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 from tvm_mobilenet.bench.peak import STEPS
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.errors import TuningError
+from tvm_mobilenet.errors import OutputError, TuningError
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.boards import Boards, Place, has_many
 from tvm_mobilenet.tuning.crew import Crew, LostError
@@ -24,6 +25,9 @@ from tvm_mobilenet.tuning.trials import Outcome
 
 Job = tuple[Workload, str, float | None]
 """What is measured: of which workload, its file, and seconds of the best known."""
+
+_ROOM = 1 << 24
+"""Bytes that building some candidates may take."""
 
 
 class Workshop:
@@ -157,10 +161,24 @@ class Workshop:
             if isinstance(answer, LostError):
                 yield number, (answer.outcome, f"while it was built: {answer.note}")
             elif "failed" in answer:
+                self._check_room()
                 yield number, ("unbuildable", str(answer["failed"]))
             else:
                 yield number, str(requests[number]["path"])
         self.building_s += time.monotonic() - begin
+
+    def _check_room(self) -> None:
+        """Refuse to blame candidates for a full disk.
+
+        Raises
+        ------
+        OutputError
+        """
+        if shutil.disk_usage(self._folder).free < _ROOM:
+            raise OutputError(
+                f"no candidate can be built: {self._folder!r} has no room",
+                "make room, or set TMPDIR to a folder that has some",
+            )
 
     def measure(self, jobs: Sequence[Job]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Measure candidates; yield the number of each, and what became of it.
