@@ -18,6 +18,7 @@ from tvm_mobilenet.schedules.rules import schedule
 import tvm_mobilenet as tm
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.target import host
+from tvm_mobilenet.tuning import metaschedule
 from tvm_mobilenet.tuning.crew import LostError
 from tvm_mobilenet.tuning.finals import settle
 from tvm_mobilenet.tuning.records import Record, target_key
@@ -102,6 +103,30 @@ def test_what_metaschedule_does_not_survive_ends_the_run_and_says_so(tmp_path: P
     assert 1 < len(asked) < 9
     assert tuner.problems[0] == f"{SMALL.key}: MetaSchedule's search hung: no answer in 300 s"
     json.dumps(asked)
+
+
+def test_what_earlier_runs_measured_trains_the_model_of_a_later_one(
+    logs: Path, tmp_path: Path
+) -> None:
+    shutil.copy(logs / HISTORY, tmp_path)
+    asked = []
+
+    def spoil(tuner: Tuner) -> None:
+        def noted(request: dict[str, Any]) -> dict[str, Any]:
+            asked.append(request)
+            return {"traces": []}
+
+        tuner.shop.traces = noted  # type: ignore[method-assign]
+
+    tuned(tmp_path, 7, spoil)
+    known = [trial for trial in trials_of(logs) if TRACE in trial.knobs]
+    tried = asked[0]["tried"]
+    assert [trace for trace, _ in tried] == [trial.knobs[TRACE] for trial in known]
+    assert [s is None for _, s in tried] == [trial.seconds is None for trial in known]
+    search = metaschedule.Search(SMALL, TARGET, 0)
+    search.learn(tried)
+    search.learn(tried)
+    assert metaschedule._model().data_size == len(known)
 
 
 def recorded(trial: Trial, **changes: Any) -> Record:

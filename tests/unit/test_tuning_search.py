@@ -19,10 +19,14 @@ from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.tuning.crew import LostError
 from tvm_mobilenet.tuning.finals import choose
 from tvm_mobilenet.tuning.model import LEAST, CostModel
+from tvm_mobilenet.tuning.records import target_key
 from tvm_mobilenet.tuning.report import Status
 from tvm_mobilenet.tuning.search import Explorer, Prospect, share_out
 from tvm_mobilenet.tuning.space import Space, identity
-from tvm_mobilenet.tuning.trials import Final, Trial, comparable, control_of, read_history
+from tvm_mobilenet.tuning.store import Store
+from tvm_mobilenet.tuning.task import Settings
+from tvm_mobilenet.tuning.trials import Final, History, Trial, comparable, control_of, read_history
+from tvm_mobilenet.tuning.tuner import Tuner
 from tvm_mobilenet.tuning.worker import knobs
 
 SPEC = target.parse("x86-64-v4", cores=2)
@@ -100,6 +104,36 @@ def test_the_model_learns_what_is_fast_and_proposals_follow_it() -> None:
     assert guesses[0] < guesses[1]
     found = explorer().propose(20, sampled[:8], model)
     assert sum(k["prefetch"] == "input" for k in found) >= 12
+
+
+def test_the_model_of_a_run_has_learnt_from_the_history_of_its_target(tmp_path: Path) -> None:
+    """What another network's kernel of the same operator took, in a run before."""
+    rng = random.Random(1)
+    space = Space(WORK, SPEC)
+    sampled = {identity(k): k for k in (space.sample(rng) for _ in range(60)) if k}
+    facts = {**FACTS, "target": target_key(SPEC), "outcome": "ok", "control": 1e-3, "repeats": 9}
+    seconds = {True: 1e-4, False: 2e-4}
+    trials = [
+        Trial(**facts, knobs=k, seconds=seconds[k["prefetch"] == "input"], spread=0.0, error=0.0)
+        for k in sampled.values()
+    ]
+    other = workload("pointwise", (128, 128), (28, 28), 16)
+    seen: list[CostModel] = []
+
+    def propose(count: int, ranked: Any, model: CostModel) -> list[Any]:
+        seen.append(model)
+        return [space.rule]
+
+    with Store(tmp_path).writing() as writer:
+        history = History(tuple(trials), {}, ())
+        tuner = Tuner({other.key: (other, 1)}, SPEC, history, writer, Settings(5))
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Explorer, "propose", lambda self, *asked: propose(*asked))
+            assert len(tuner._proposals(1)) == 1
+    guesses = seen[0].guess(
+        other.key, [{**space.rule, "prefetch": prefetch} for prefetch in ("input", "none")]
+    )
+    assert guesses[0] < guesses[1] - 0.3
 
 
 def test_what_a_schedule_does_not_survive_is_not_proposed_and_stops_nothing() -> None:
