@@ -230,7 +230,8 @@ class Boards:
                         self._blame(where, why, grave)
                     answered = "outcome" in answer
                     if answered:
-                        self._roster.answered(answer.pop("where"))
+                        trial = requests[number]["do"] == "measure"
+                        self._roster.answered(answer.pop("where"), trial)
                         yield number, answer
                     else:
                         strikes[number], note = answer["strikes"], answer["note"]

@@ -16,6 +16,7 @@ _LONGEST_S = 3600.0
 
 @dataclass(slots=True)
 class _Seen:
+    answers: int = 0
     trials: int = 0
     failures: int = 0
     row: int = 0
@@ -45,10 +46,11 @@ class Roster:
         self._pause_s, self._many, self._now = pause_s, many, now
         self._boards: dict[str, _Seen] = {}
 
-    def answered(self, where: str) -> None:
-        """Count a trial."""
+    def answered(self, where: str, trial: bool = True) -> None:
+        """Note that a board has done what was asked; count it if that was a trial."""
         seen = self._boards.setdefault(where, _Seen())
-        seen.trials += 1
+        seen.answers += 1
+        seen.trials += trial
         seen.row, seen.until, seen.pause_s = 0, 0.0, 0.0
 
     def failed(self, where: str, why: str, grave: bool) -> None:
@@ -74,7 +76,7 @@ class Roster:
 
     def serving(self) -> int:
         """Return how many boards measured when they were last asked to."""
-        return sum(seen.trials > 0 and seen.row == 0 for seen in self._boards.values())
+        return sum(seen.answers > 0 and seen.row == 0 for seen in self._boards.values())
 
     def boards(self) -> tuple[Board, ...]:
         """Return what became of each, by name."""
