@@ -207,7 +207,8 @@ def tune(
     device: Annotated[
         str,
         typer.Option(
-            help="Who measures: local, HOST:PORT, tracker://HOST:PORT/KEY, ssh://USER@HOST.",
+            help="Who measures, and without --target says what to tune for: local, HOST:PORT, "
+            "tracker://HOST:PORT/KEY (all boards under the key), ssh://USER@HOST.",
             metavar="DEVICE",
         ),
     ] = "local",
@@ -217,7 +218,7 @@ def tune(
     seed: Annotated[int, typer.Option(help="Of what is tried.", min=0)] = 0,
     as_json: Json = False,
 ) -> None:
-    """Search faster knobs for every kernel, on the machine itself.
+    """Search faster knobs for every kernel, on this machine or on boards (--device).
 
     Candidates are built and run in processes that may crash or hang. Each is compared
     with the NumPy reference; the fastest of each kernel meets the rule's knobs in turns
@@ -229,6 +230,8 @@ def tune(
       tvm-mobilenet tune v1 --trials 500
       tvm-mobilenet tune v1 --trials 500 --cores 1 --log-dir mylogs
       tvm-mobilenet compile v1 --records mylogs --cores 1 -o mobilenet.so
+      tvm-mobilenet tune v1 --trials 500 --device ssh://pi@raspberrypi --log-dir pilogs
+      tvm-mobilenet compile v1 --device ssh://pi@raspberrypi --records pilogs -o pi.so
     """
     from tvm_mobilenet.cli.describing import model_options
     from tvm_mobilenet.cli.making import target_of

@@ -161,7 +161,8 @@ def _print_report(report: TuningReport) -> None:
         f"{status.trials} trials, {status.fresh} of them now in {status.seconds:.0f} s: "
         f"{status.building_s:.0f} s building, {status.measuring_s:.0f} s measuring, "
         f"together {status.busy:.0%}; failed: {failures(status)}",
-        f"records: {report.folder}/{report.target}; use them with --records {report.folder}",
+        f"records: {report.folder}/{report.target}; use them with --records {report.folder}"
+        + " and the same --device" * bool(status.boards),
     ]
     for board in status.boards:
         lost = f", lost {board.failures} times" if board.failures else ""

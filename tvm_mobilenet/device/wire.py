@@ -16,7 +16,7 @@ from tvm_mobilenet.device import relay
 from tvm_mobilenet.errors import DeviceError, DeviceLostError, DeviceTimeoutError
 
 _OTHER_KEY, _ANSWERED = relay.MAGIC + 2, relay.MAGIC
-_RELAY_START_S = 30.0
+_RELAY_START_S = 120.0
 
 
 class Line(NamedTuple):
