@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from tvm_mobilenet.target import TargetSpec
 if TYPE_CHECKING:
     from tvm_mobilenet.graph.pipeline import Lowered
     from tvm_mobilenet.graph.plan_memory import MemoryPlan
-    from tvm_mobilenet.graph.schedule_kernels import Kernel
+    from tvm_mobilenet.graph.schedule_kernels import Kernel, KernelCall
     from tvm_mobilenet.models.spec import Layer, Model
 
 _ELEMENT, _VECTOR = 4, 64
@@ -109,7 +110,6 @@ def describe_memory(model: Model, plan: MemoryPlan) -> dict[str, Any]:
 def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, Any]]:
     """Describe each call and the layers that it computes."""
     from tvm_mobilenet.graph.build import ENTRY
-    from tvm_mobilenet.graph.legalize_rest import BLOCKED
     from tvm_mobilenet.graph.traffic import traffic
     from tvm_mobilenet.graph.workspace import workspaces
 
@@ -119,11 +119,6 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
     groups = _layers_of(model, [call.value for call in lowered.calls])
     for call, layers, moved in zip(lowered.calls, groups, moves, strict=True):
         kernel = lowered.kernels[call.kernel]
-        # A change of layout computes no layer.
-        shape = list(layers[-1].out_shape if layers else call.shape)
-        output: dict[str, Any] = {"layout": "NC" if len(shape) == 2 else "NCHW", "shape": shape}
-        if kernel.operator in _BLOCKED or call.value.endswith(BLOCKED):
-            output |= {"layout": "NCHWc", "block": call.shape[-1]}
         record = {
             "kernel": call.kernel,
             "layers": [layer.name for layer in layers],
@@ -134,7 +129,7 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
             "macs": sum(layer.macs for layer in layers),
             "bytes": moved,
             "workspace": workspace[call.kernel],
-            "output": output,
+            "output": _layout(call, kernel, layers),
         }
         if call.value in lowered.fusions:
             choice = lowered.fusions[call.value]
@@ -148,6 +143,25 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
             record["strassen"] = {"used": gain.used, "why": gain.why}
         calls.append(record)
     return calls
+
+
+def _layout(call: KernelCall, kernel: Kernel, layers: Sequence[Layer]) -> dict[str, Any]:
+    """Describe what a call leaves behind: the value of its last layer, in which order."""
+    from tvm_mobilenet.graph.legalize_rest import BLOCKED
+
+    shape = list(layers[-1].out_shape if layers else call.shape)
+    plain = {"layout": "NC" if len(shape) == 2 else "NCHW", "shape": shape}
+    if kernel.operator in _BLOCKED:
+        return plain | {"layout": "NCHWc", "block": call.shape[-1]}
+    if not call.value.endswith(BLOCKED):
+        return plain
+    # A kernel of TVM's that goes on to change the layout, in one step or in several.
+    block, pixels = call.shape[-1], math.prod(shape[2:])
+    if call.shape == (shape[0], -(-shape[1] // block), pixels, block):
+        return plain | {"layout": "NCHWc", "block": block}
+    from tvm_mobilenet.runtime.instrument import OTHER
+
+    return {"layout": OTHER, "shape": list(call.shape)}
 
 
 def _operator(kernel: Kernel, layers: Sequence[Layer]) -> str:

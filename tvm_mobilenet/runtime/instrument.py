@@ -13,6 +13,9 @@ from tvm_mobilenet.errors import ArtifactError
 
 Float32 = NDArray[np.float32]
 
+OTHER = "other"
+"""Layout of an output that cannot be compared: half-way to another one."""
+
 
 class Trace(NamedTuple):
     """What one kernel of the network left behind."""
