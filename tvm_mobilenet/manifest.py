@@ -131,14 +131,14 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
             "workspace": workspace[call.kernel],
             "output": _layout(call, kernel, layers),
         }
-        if call.value in lowered.fusions:
+        if layers and call.value in lowered.fusions:
             choice = lowered.fusions[call.value]
             record["fusion"] = {
                 "fused": choice.fused,
                 "why": choice.why,
                 "source": choice.source,
             }
-        if call.value in lowered.gains:
+        if layers and call.value in lowered.gains:
             gain = lowered.gains[call.value]
             record["strassen"] = {"used": gain.used, "why": gain.why}
         calls.append(record)
@@ -181,7 +181,8 @@ def _layers_of(model: Model, values: Sequence[str]) -> list[list[Layer]]:
     from tvm_mobilenet.graph.legalize_rest import BLOCKED
     from tvm_mobilenet.models.spec import symbol
 
-    called = {value.removesuffix(BLOCKED): at for at, value in enumerate(values)}
+    # A change of layout may have the name of what it changes: the first of them is the kernel.
+    called = {value.removesuffix(BLOCKED): at for at, value in reversed([*enumerate(values)])}
     readers = {name: layer.name for layer in reversed(model.layers) for name in layer.inputs}
     where: dict[str, int] = {}
     for layer in reversed(model.layers):

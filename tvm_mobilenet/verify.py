@@ -48,6 +48,10 @@ from tvm_mobilenet.runtime.instrument import OTHER, Trace
 END_TO_END_TOLERANCE = 1e-5
 """Norm-wise relative error of the output against the float64 reference."""
 
+_INHERENT = 8.0
+"""Times the error of the other reference in float32 that ours may be: sums in another order,
+batch norm folded into weights."""
+
 _UNIT_ROUNDOFF = 2.0**-24
 # sqrt(K) u holds with probability 1 - 2 exp(-c**2 / 2) for this factor c: 0.9993.
 _CONFIDENCE = 4.0
@@ -64,7 +68,7 @@ _STRASSEN_GROWTH = 4.5
 
 Weights = Mapping[str, NDArray[Any]]
 Float64 = NDArray[np.float64]
-Expect = Callable[[NDArray[Any]], Mapping[str, Float64]]
+Expect = Callable[..., Mapping[str, Float64]]
 
 
 class Runnable(Protocol):
@@ -185,8 +189,8 @@ def verify(
         Input (N, 3, H, W) float32; :func:`sample_input` without.
     expect : callable, optional
         Another reference for the whole network: from the input to what layers compute,
-        all outputs among them. What it says counts; that each kernel does what its layers
-        say is still judged by ours.
+        all outputs among them; with ``double=False`` in float32. What it says counts; that
+        each kernel does what its layers say is still judged by ours.
 
     Returns
     -------
@@ -232,6 +236,12 @@ def verify(
         name: _end_to_end_tolerance(model.layer(name), error, activations, expected)
         for name, error in errors.items()
     }
+    if expect is not None and any(errors[name] > tolerances[name] for name in found):
+        # Networks that others made may magnify rounding as ours do not.
+        rounded = expect(x, double=False)
+        for name in found:
+            inherent = reference.relative_error(rounded[name], expected[name])
+            tolerances[name] = max(tolerances[name], _INHERENT * inherent)
     worst = max(errors, key=lambda name: _above(errors[name], tolerances[name]))
     return VerifyReport(
         model.title,

@@ -151,8 +151,11 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
             if block:
                 self._blocked[var] = (shape, block)
         else:
-            plain = from_blocked(value, shape, block) if block else value
-            var = self.builder_.emit_output(plain, binding.var.name)
+            name = binding.var.name
+            if block:  # the kernel has the name, not the change of layout behind it
+                blocked = self.builder_.emit(value, name)
+                value, name = from_blocked(blocked, shape, block), ""
+            var = self.builder_.emit_output(value, name)
         self.set_var_remap(binding.var, var)
 
     def visit_dataflow_var_(self, op: Any) -> Any:

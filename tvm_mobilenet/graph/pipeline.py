@@ -129,10 +129,9 @@ def lower(
     _dump(mod, dump_ir, len(phases) + 1, "schedule_kernels")
     # What the function returns is bound to a name of its own.
     returned, last = str(mod[ENTRY].body.body.name), symbol(model.outputs[0])
-    calls = [
-        replace(call, value=last) if call.value == returned else call
-        for call in calls_in_order(mod, ENTRY)
-    ]
+    calls = calls_in_order(mod, ENTRY)
+    if last not in {call.value for call in calls}:  # else that call only changes its layout
+        calls = [replace(c, value=last) if c.value == returned else c for c in calls]
     return Lowered(mod, kernels, calls, fusions, gains, works)
 
 

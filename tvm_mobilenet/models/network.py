@@ -21,8 +21,9 @@ from tvm_mobilenet.models.weights import (
     validate,
 )
 
-Expect = Callable[[NDArray[Any]], dict[str, NDArray[Any]]]
-"""From an input to what layers should compute, by a reference of the network's own."""
+Expect = Callable[..., dict[str, NDArray[Any]]]
+"""From an input to what layers should compute, by a reference of the network's own; with
+``double=False``, as that computes it in float32."""
 
 _OPTIONS = ("batch", "resolution")
 

@@ -7,6 +7,7 @@ layers stay ONNX nodes (:class:`Operator`), which TVM's own importer compiles.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from dataclasses import dataclass
@@ -48,13 +49,15 @@ class Imported:
     source: onnx.ModelProto
     path: str
 
-    def expected(self, x: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-        """Compute the network with onnx's own evaluator, in float64.
+    def expected(self, x: NDArray[Any], *, double: bool = True) -> dict[str, NDArray[np.float64]]:
+        """Compute the network with onnx's own evaluator.
 
         Parameters
         ----------
         x : ndarray
             Input, of the model's ``input_shape``.
+        double : bool
+            Whether in float64, or as the file says.
 
         Returns
         -------
@@ -64,7 +67,7 @@ class Imported:
         """
         from tvm_mobilenet.models.double import evaluator, in_double
 
-        model = in_double(self.source)
+        model = in_double(self.source) if double else copy.deepcopy(self.source)
         known = {name for node in model.graph.node for name in node.output}
         outputs = [output.name for output in self.source.graph.output]
         tensors = {layer.name: layer.name for layer in self.model.layers if layer.name in known}
@@ -76,7 +79,8 @@ class Imported:
         model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
         initial = {tensor.name for tensor in model.graph.initializer}
         (source,) = (value.name for value in model.graph.input if value.name not in initial)
-        found = evaluator(model).run(names, {source: np.asarray(x, np.float64)})
+        feed = {source: np.asarray(x, np.float64 if double else np.float32)}
+        found = evaluator(model).run(names, feed)
         values = dict(zip(names, found, strict=True))
         return {
             layer.name: np.asarray(values[tensors[layer.name]], np.float64).reshape(layer.out_shape)
