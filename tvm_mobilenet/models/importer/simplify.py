@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tvm_mobilenet.errors import OnnxFileError
 from tvm_mobilenet.models.importer.graph import Array, Graph, Node
 from tvm_mobilenet.models.layers import Shape, same_padding
 
@@ -114,9 +115,20 @@ def _to_views(graph: Graph) -> None:
             graph.shape(node.inputs[0]), perm_of(graph, node)
         )
         if node.op in _VIEWS or moved:
+            _check_sizes(graph, node)
             shape = np.array(graph.shape(node.out), np.int64)
             target = graph.add_constant(f"{node.out}.shape", shape)
             node.op, node.inputs, node.attrs = "Reshape", [node.inputs[0], target], {}
+
+
+def _check_sizes(graph: Graph, node: Node) -> None:
+    before, after = graph.shape(node.inputs[0]), graph.shape(node.out)
+    if math.prod(before) != math.prod(after):
+        raise OnnxFileError(
+            f"the shapes of the model contradict each other: the node {node.name!r} makes "
+            f"{after} of {before}",
+            "export it with a dynamic batch dimension, or leave the batch as it is",
+        )
 
 
 def perm_of(graph: Graph, node: Node) -> list[int]:
