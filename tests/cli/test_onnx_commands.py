@@ -192,6 +192,15 @@ def test_models_and_explain_take_a_file(tmp_path: Path) -> None:
     assert "Not predicted" in explained.output
 
 
+def test_a_built_in_network_goes_out_and_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "v3.onnx"
+    options = ["--alpha", "0.5", "--resolution", "32", "--classes", "10"]
+    done = CliRunner().invoke(app, ["export", "v3-small", *options, "-o", str(path)])
+    assert done.exit_code == 0, done.output
+    assert "MobileNet V3-Small" in done.output
+    assert import_onnx(path).model.output_shape == (1, 10)
+
+
 def test_no_traceback_and_status_2(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tvm_mobilenet", "compile", str(unknown(tmp_path))]
     command += ["-o", str(tmp_path / "x.so")]

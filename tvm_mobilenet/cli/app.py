@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tvm_mobilenet.cli import devices, looking, measuring
+from tvm_mobilenet.cli.exporting import export
 from tvm_mobilenet.cli.options import (
     Alpha,
     Batch,
@@ -256,6 +257,7 @@ def tune(
 
 
 # Those above make an artifact; these use one, or need none.
+app.command()(export)
 app.command()(run)
 app.command()(measuring.verify)
 app.command()(measuring.bench)
