@@ -208,7 +208,7 @@ def verify(
     outputs = module(x)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     traces = [trace for trace in module.trace(x) if trace.call["layers"]]
-    told = [trace for trace in traces if trace.call["output"]["layout"] != OTHER]
+    told = [trace for trace in traces if trace.call.get("output", {}).get("layout") != OTHER]
     expected = dict(reference.run(model, weights, x, keep_layers=True))
     if expect is not None:
         expected |= expect(x)
