@@ -29,7 +29,7 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
-from tvm_mobilenet.verify import guaranteed_bound, strassen_bound
+from tvm_mobilenet.rounding import guaranteed_bound, strassen_bound
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]

@@ -2,25 +2,14 @@
 
 A kernel alone is fed to the reference with the activation that the compiled
 network itself had at that point, so its error is its own and nothing that came
-before can hide or excuse it. The tolerance is that of float32 summation:
-
-- Usual: an inner product of K terms in any order has a relative error that grows
-  as sqrt(K) u, u = 2**-24, with high probability (Higham and Mary, "A new approach
-  to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41, 2019).
-- Where that is exceeded because large terms cancel, the guaranteed bound decides,
-  element by element: |error| <= gamma_K sum |w||x|, gamma_K = K u / (1 - K u)
-  (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1).
-- One level of Strassen-Winograd has no bound by element, only by the largest factors:
-  |error| <= (18 (k**2 + 6 k) - 12 k) u max|w| max|x|, k = K / 2 (ibidem, section 23.2.2:
-  n = 2 n0 = K in the bound for Winograd's form). That is 4.5 times the conventional
-  K**2 u max|w| max|x|, and so is its usual tolerance.
+before can hide or excuse it. The tolerances are those of
+:mod:`tvm_mobilenet.rounding`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,19 +18,18 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet import reference
 from tvm_mobilenet.errors import VerificationError
-from tvm_mobilenet.models.activations import STEEPEST
 from tvm_mobilenet.models.spec import (
     INPUT,
-    Activate,
-    Add,
-    Conv2d,
-    Dense,
-    GlobalAvgPool,
     Layer,
     Model,
     Operator,
-    Scale,
     Softmax,
+)
+from tvm_mobilenet.rounding import (
+    STRASSEN_GROWTH,
+    guaranteed_bound,
+    strassen_bound,
+    tolerance_behind,
 )
 from tvm_mobilenet.runtime.instrument import OTHER, Trace
 
@@ -52,19 +40,8 @@ _INHERENT = 8.0
 """Times the error of the other reference in float32 that ours may be: sums in another order,
 batch norm folded into weights."""
 
-_UNIT_ROUNDOFF = 2.0**-24
-# sqrt(K) u holds with probability 1 - 2 exp(-c**2 / 2) for this factor c: 0.9993.
-_CONFIDENCE = 4.0
-# Roundings of one element beside its sum: batch norm folded into a weight (scale, quotient,
-# product), the bias folded and added, one for each padded or split accumulator.
-_EPILOGUE = 8
-# Roundings of a hard sigmoid, whose value is up to 1 however small its argument.
-_GATE = 4 * _UNIT_ROUNDOFF
-
 _STRASSEN = "strassen"
 """Operator whose error is bounded otherwise."""
-
-_STRASSEN_GROWTH = 4.5
 
 Weights = Mapping[str, NDArray[Any]]
 Float64 = NDArray[np.float64]
@@ -352,10 +329,10 @@ def _row(
     for layer in layers:
         inputs = [values[name] for name in layer.inputs]
         values[layer.name] = reference.run_layer(layer, weights, *inputs)
-        tolerance = _tolerance(layer, tolerance, inputs)
+        tolerance = tolerance_behind(layer, tolerance, inputs)
     in_halves = trace.call["operator"] == _STRASSEN
     if in_halves:
-        tolerance *= _STRASSEN_GROWTH
+        tolerance *= STRASSEN_GROWTH
     want = np.asarray(values[layers[-1].name], np.float64)
     alone = reference.relative_error(got, want)
     passed = alone <= tolerance
@@ -373,118 +350,3 @@ def _row(
         tolerance,
         passed,
     )
-
-
-def _terms(layer: Layer) -> int:
-    """Terms of the sum behind one output element."""
-    if isinstance(layer, Conv2d | Dense | Operator):
-        return max(1, layer.macs // math.prod(layer.out_shape))
-    if isinstance(layer, GlobalAvgPool):
-        return math.prod(layer.in_shape[2:])
-    if isinstance(layer, Softmax):
-        return layer.in_shape[-1]
-    return 1
-
-
-def _tolerance(layer: Layer, before: float, inputs: Iterable[NDArray[Any]]) -> float:
-    """Relative tolerance behind `layer` whose input had tolerance `before`."""
-    own = _CONFIDENCE * math.sqrt(_terms(layer) + _EPILOGUE) * _UNIT_ROUNDOFF
-    if isinstance(layer, Operator):
-        own = END_TO_END_TOLERANCE  # its arithmetic is not known here
-    if isinstance(layer, Softmax):
-        # exp turns an absolute error of its argument into a relative one of its value.
-        largest = max(float(np.abs(x).max(initial=0.0)) for x in inputs)
-        return own + largest * (before * _CONFIDENCE + 2 * _UNIT_ROUNDOFF)
-    return own + before
-
-
-def guaranteed_bound(
-    layers: tuple[Layer, ...], weights: Weights, values: Mapping[str, NDArray[Any]]
-) -> Float64 | None:
-    """Bound the error of every element of the last of `layers`, or None if none is known.
-
-    The reference itself computes sum |w||x|, given magnitudes for numbers.
-    """
-    errors: dict[str, Float64] = {}
-    for layer in layers:
-        source = layer.inputs[0]
-        x = np.abs(np.asarray(values[source], np.float64))
-        error = errors.get(source, np.zeros(x.shape))
-        terms = (_terms(layer) + _EPILOGUE) * _UNIT_ROUNDOFF
-        gamma = terms / (1 - terms)
-        if isinstance(layer, Softmax):
-            relative = 2 * error.max() + gamma + 2 * x.max() * _UNIT_ROUNDOFF
-            errors[layer.name] = np.abs(values[layer.name]) * math.expm1(relative)
-            continue
-        extra = 0.0
-        if isinstance(layer, Activate):
-            slope = STEEPEST[layer.activation]
-            gate = _GATE if layer.activation == "hardsigmoid" else 0.0
-            errors[layer.name] = slope * ((1 + gamma) * error + gamma * x) + gate
-            continue
-        if isinstance(layer, Add | Scale):
-            other = layer.inputs[1]
-            y = np.abs(np.asarray(values[other], np.float64))
-            carried = errors.get(other, np.zeros(y.shape))
-            if isinstance(layer, Add):
-                errors[layer.name] = gamma * (x + y) + (1 + gamma) * (error + carried)
-            else:
-                both = x * carried + y * error + error * carried
-                errors[layer.name] = gamma * x * y + (1 + gamma) * both
-            continue
-        if isinstance(layer, Conv2d | Dense):
-            magnitudes, offsets = _magnitudes(layer, weights)
-            slope = STEEPEST[layer.activation]
-            extra = _GATE if layer.activation == "hardsigmoid" else 0.0
-            linear = dataclasses.replace(layer, activation="none")
-            total = reference.run_layer(linear, {**magnitudes, **offsets}, x)
-            none = {name: np.zeros_like(offset) for name, offset in offsets.items()}
-            carried = reference.run_layer(linear, {**magnitudes, **none}, error)
-        elif isinstance(layer, GlobalAvgPool):
-            slope = 1.0
-            total, carried = (reference.run_layer(layer, {}, part) for part in (x, error))
-        else:
-            return None
-        errors[layer.name] = slope * (gamma * total + (1 + gamma) * carried) + extra
-    return errors[layers[-1].name]
-
-
-def strassen_bound(
-    layers: tuple[Layer, ...], weights: Weights, values: Mapping[str, NDArray[Any]]
-) -> Float64:
-    """Bound the error of a layer computed by one level of Strassen-Winograd.
-
-    Given the largest weight and the largest input everywhere, the reference computes
-    K max|w| max|x| and the bias.
-    """
-    (layer,) = layers
-    assert isinstance(layer, Conv2d)
-    x = np.asarray(values[layer.inputs[0]], np.float64)
-    magnitudes, offsets = _magnitudes(layer, weights)
-    name = f"{layer.name}.weight"
-    factors = {**magnitudes, name: np.full_like(magnitudes[name], magnitudes[name].max())}
-    linear = dataclasses.replace(layer, activation="none")
-    total = reference.run_layer(linear, {**factors, **offsets}, np.full_like(x, np.abs(x).max()))
-    half = _terms(layer) / 2
-    terms = (18 * (half**2 + 6 * half) - 12 * half) / (2 * half) + _EPILOGUE
-    slope = STEEPEST[layer.activation]
-    return np.full(
-        values[layer.name].shape, slope * terms * _UNIT_ROUNDOFF * float(total.max()), np.float64
-    )
-
-
-def _magnitudes(
-    layer: Layer, weights: Weights
-) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Return |weights| of a layer: factors, and terms that are added."""
-    factors: dict[str, NDArray[Any]] = {}
-    terms: dict[str, NDArray[Any]] = {}
-    for name in layer.parameters:
-        value = np.abs(np.asarray(weights[name], np.float64))
-        if name.endswith(".mean"):
-            terms[name] = -value  # batch norm subtracts it
-        elif name.endswith((".bias", ".beta")):
-            terms[name] = value
-        else:
-            factors[name] = value
-    return factors, terms

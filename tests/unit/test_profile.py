@@ -216,6 +216,7 @@ def test_replayed_kernels_are_the_network(module: Module, x: np.ndarray) -> None
     assert min(spans) > 0
 
 
+@pytest.mark.alone
 def test_alone_is_of_the_order_of_the_network(module: Module, x: np.ndarray) -> None:
     kernels = module.kernels(x)
     position = max(range(len(kernels)), key=lambda i: module.manifest["calls"][i]["macs"])
