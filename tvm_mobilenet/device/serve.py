@@ -67,14 +67,14 @@ def listen(host: str, port: int, key: str, tracker: Tracker) -> Any:
         raise OSError(str(error)) from error
 
 
-def keep_listening(state: Any, key: str, tracker: Tracker) -> None:
+def keep_listening(state: Any, key: str, tracker: Tracker, folder: str) -> None:
     """Watch the thread that listens, and start another whenever it dies; never returns.
 
     The socket stays open, so that who connects meanwhile waits instead of being refused.
+    `folder` is where this process was before the first session.
     """
     from tvm.rpc import server
 
-    folder = os.getcwd()
     while True:
         state.thread.join()
         sys.stderr.write("a session died; listening again\n")
@@ -110,13 +110,14 @@ def serve(
         tell(error="tvm", text=str(error), python=sys.executable)
         return
     port = port or free_port(host)
+    folder = os.getcwd()  # now: TVM's thread goes to a session's as soon as one connects
     try:
         state = listen(host, port, key, tracker)
     except OSError as error:
         tell(error="port", text=str(error))
         return
     tell(port=port, versions=versions, python=sys.executable)
-    keep_listening(state, key, tracker)  # until the process is ended
+    keep_listening(state, key, tracker, folder)  # until the process is ended
 
 
 def leave_with_owner() -> None:
