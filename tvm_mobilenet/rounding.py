@@ -36,8 +36,8 @@ from tvm_mobilenet.models.spec import (
     Softmax,
 )
 
-OPERATOR_TOLERANCE = 1e-5
-"""Relative, of an operator whose arithmetic is not known here."""
+END_TO_END_TOLERANCE = 1e-5
+"""Norm-wise relative error of the output against the float64 reference."""
 
 STRASSEN_GROWTH = 4.5
 """How much larger one level of Strassen-Winograd's error may be."""
@@ -70,7 +70,7 @@ def tolerance_behind(layer: Layer, before: float, inputs: Iterable[NDArray[Any]]
     """Relative tolerance behind `layer` whose input had tolerance `before`."""
     own = _CONFIDENCE * math.sqrt(_terms(layer) + _EPILOGUE) * _UNIT_ROUNDOFF
     if isinstance(layer, Operator):
-        own = OPERATOR_TOLERANCE
+        own = END_TO_END_TOLERANCE  # its arithmetic is not known here
     if isinstance(layer, Softmax):
         # exp turns an absolute error of its argument into a relative one of its value.
         largest = max(float(np.abs(x).max(initial=0.0)) for x in inputs)

@@ -26,15 +26,13 @@ from tvm_mobilenet.models.spec import (
     Softmax,
 )
 from tvm_mobilenet.rounding import (
+    END_TO_END_TOLERANCE,
     STRASSEN_GROWTH,
     guaranteed_bound,
     strassen_bound,
     tolerance_behind,
 )
 from tvm_mobilenet.runtime.instrument import OTHER, Trace
-
-END_TO_END_TOLERANCE = 1e-5
-"""Norm-wise relative error of the output against the float64 reference."""
 
 _INHERENT = 8.0
 """Times the error of the other reference in float32 that ours may be: sums in another order,

@@ -19,7 +19,7 @@ from tvm_mobilenet.device.address import parse_address
 from tvm_mobilenet.device.session import TIMEOUT_S
 from tvm_mobilenet.errors import DeviceError, DeviceLostError, TuningError
 from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.tuning.crew import Crew, LostError
+from tvm_mobilenet.tuning.crew import Crew, LostError, only
 from tvm_mobilenet.tuning.roster import Roster
 from tvm_mobilenet.tuning.task import Settings
 
@@ -176,10 +176,7 @@ class Boards:
         ------
         LostError, DeviceLostError
         """
-        ((_, answer),) = self.work([request], limit_s)
-        if isinstance(answer, LostError):
-            raise answer
-        return answer
+        return only(self.work([request], limit_s))
 
     def work(
         self, requests: Sequence[Mapping[str, Any]], limit_s: float

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from tvm_mobilenet.errors import TuningError
@@ -38,6 +38,19 @@ class LostError(Exception):
         super().__init__(note)
         self.outcome = outcome
         self.note = note
+
+
+def only(answers: Iterable[tuple[int, dict[str, Any] | LostError]]) -> dict[str, Any]:
+    """Return the answer to the one request there was.
+
+    Raises
+    ------
+    LostError
+    """
+    ((_, answer),) = answers
+    if isinstance(answer, LostError):
+        raise answer
+    return answer
 
 
 class Crew:
@@ -84,10 +97,7 @@ class Crew:
         ------
         LostError
         """
-        ((_, answer),) = self.work([request], limit_s)
-        if isinstance(answer, LostError):
-            raise answer
-        return answer
+        return only(self.work([request], limit_s))
 
     def work(
         self, requests: Sequence[Mapping[str, Any]], limit_s: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import socket
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tvm_mobilenet.errors import OutputError, RecordsBusyError, RecordsError
 from tvm_mobilenet.models.files import written_aside
@@ -88,6 +89,26 @@ def numbered(path: Path) -> Iterator[tuple[int, bytes]]:
     for number, line in enumerate(data.split(b"\n"), 1):
         if line.strip():
             yield number, line
+
+
+def fields_of(line: bytes, expected: int) -> tuple[Any, dict[str, Any]]:
+    """Return the kind of a line of a history, and its other fields.
+
+    Raises
+    ------
+    ValueError
+        It is no JSON object, or not of the version `expected`.
+    """
+    try:
+        content = json.loads(line)
+    except ValueError:
+        raise ValueError("the line is no JSON") from None
+    if not isinstance(content, dict):
+        raise ValueError("the line is no JSON object")
+    version, kind = content.pop("version", None), content.pop("kind", None)
+    if version != expected:
+        raise ValueError(f"the line is of version {version!r}, and this reads {expected}")
+    return kind, content
 
 
 def read(path: Path) -> Log:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tvm_mobilenet.tuning.log import Damage, numbered
+from tvm_mobilenet.tuning.log import Damage, fields_of, numbered
 from tvm_mobilenet.tuning.records import VERSION
 
 RUNS = "runs.jsonl"
@@ -229,15 +229,7 @@ def _line(item: Network | Spent | Roofs) -> bytes:
 
 
 def _parsed(line: bytes) -> Network | Spent | Roofs:
-    try:
-        content = json.loads(line)
-    except ValueError:
-        raise ValueError("the line is no JSON") from None
-    if not isinstance(content, dict):
-        raise ValueError("the line is no JSON object")
-    version, kind = content.pop("version", None), content.pop("kind", None)
-    if version != VERSION:
-        raise ValueError(f"the line is of version {version!r}, and this reads {VERSION}")
+    kind, content = fields_of(line, VERSION)
     if kind == Network.kind:
         parts = content.pop("parts", {})
         return Network(

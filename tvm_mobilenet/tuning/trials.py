@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from tvm_mobilenet.tuning.log import Damage, numbered
+from tvm_mobilenet.tuning.log import Damage, fields_of, numbered
 from tvm_mobilenet.tuning.records import VERSION
 
 Outcome = Literal["ok", "unbuildable", "hung", "crashed", "wrong", "nan"]
@@ -197,15 +197,7 @@ def _line(kind: str, item: Any) -> bytes:
 
 
 def _parsed(line: bytes) -> Trial | Final:
-    try:
-        content = json.loads(line)
-    except ValueError:
-        raise ValueError("the line is no JSON") from None
-    if not isinstance(content, dict):
-        raise ValueError("the line is no JSON object")
-    version, kind = content.pop("version", None), content.pop("kind", None)
-    if version != VERSION:
-        raise ValueError(f"the line is of version {version!r}, and this reads {VERSION}")
+    kind, content = fields_of(line, VERSION)
     if kind == "final":
         final = Final(**content)
         if len(final.candidates) != len(final.seconds) or not (
