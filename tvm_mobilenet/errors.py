@@ -71,6 +71,10 @@ class VerificationError(TvmMobilenetError):
     """A compiled module whose numbers differ from the reference's."""
 
 
+class CodegenError(TvmMobilenetError):
+    """A scheduled function that cannot become device code."""
+
+
 class InputError(TvmMobilenetError):
     """A run-time input of the wrong shape, dtype, layout or device."""
 
