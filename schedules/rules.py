@@ -27,6 +27,7 @@ OPERATOR = "tvm_mobilenet.operator"
 """Function attribute that says which schedule it wants."""
 
 Rule = Callable[[Any, Knobs, TargetSpec], list[Prefetch]]
+GpuRule = Callable[[Any, Knobs, TargetSpec], None]
 
 CPU: dict[str, Rule] = {
     "conv": schedule_conv,
@@ -40,6 +41,9 @@ CPU: dict[str, Rule] = {
     "tail": schedule_tail,
 }
 """Operator to schedule, for processors."""
+
+GPU: dict[str, GpuRule] = {}
+"""Operator to schedule, for graphics processors."""
 
 WRITTEN: dict[str, Callable[[Any, Knobs, TargetSpec], Any]] = {"strassen": write_strassen}
 """Operators whose loops are written anew from the definition's sizes."""
@@ -85,6 +89,8 @@ def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
         knobs.finish()
         return Scheduled(replay(func, text), "metaschedule")
     operator = str((func.attrs or {}).get(OPERATOR, ""))
+    if target.gpu is not None:
+        return _on_gpu(func, operator, target, knobs)
     if operator in WRITTEN:
         written = WRITTEN[operator](func, knobs, target)
         knobs.finish()
@@ -96,3 +102,13 @@ def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
     prefetches = rule(sch, knobs, target)
     knobs.finish()
     return Scheduled(with_prefetches(sch, sch.mod["main"], prefetches), f"cpu.{operator}")
+
+
+def _on_gpu(func: Any, operator: str, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
+    rule = GPU.get(operator)
+    if rule is None:
+        return None
+    sch = Schedule(IRModule({"main": func}))
+    rule(sch, knobs, target)
+    knobs.finish()
+    return Scheduled(sch.mod["main"], f"gpu.{operator}")

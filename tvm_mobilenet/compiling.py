@@ -11,9 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet.errors import ArtifactError, MissingRecordsError, RecordsWarning
+from tvm_mobilenet.errors import (
+    ArtifactError,
+    MissingRecordsError,
+    RecordsWarning,
+    TargetError,
+)
 from tvm_mobilenet.report import CompileReport, report_of
-from tvm_mobilenet.target import TargetSpec, parse
+from tvm_mobilenet.target import Dtype, TargetSpec, parse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,6 +125,8 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     records: RecordsLike = None,
     require_records: bool = False,
     strassen: bool = False,
+    host: str | None = None,
+    dtype: Dtype | None = None,
     dump_ir: str | os.PathLike[str] | None = None,
     device: str | None = None,
 ) -> Compiled:
@@ -131,8 +138,8 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         From :func:`tvm_mobilenet.mobilenet_v1` or :func:`tvm_mobilenet.import_onnx`; or a
         model's name, or the path of an ``.onnx`` file.
     target : str or TargetSpec
-        ``"native"``, a preset, an LLVM triple with ``--mcpu`` and ``--mattr``, or
-        TVM's JSON.
+        ``"native"``, a preset, an LLVM triple with ``--mcpu`` and ``--mattr``, TVM's
+        JSON, or a GPU such as ``"sm_90"`` or ``"opencl"``.
     weights : path-like or mapping, optional
         ``"pretrained"``; ``"hf-hub:OWNER/NAME"``; an ``.npz``, ``.safetensors`` or
         ``torch.save`` file with our names, torchvision's or timm's; or arrays by our names.
@@ -157,6 +164,11 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     strassen : bool
         Whether large pointwise layers take seven products for eight (one level of
         Strassen–Winograd): less arithmetic, more rounding; docs/adr/0008-strassen.md.
+    host : str, optional
+        Of a GPU: the processor that the host code is for; this machine's architecture
+        without.
+    dtype : {"float32", "float16"}, optional
+        Of a GPU: what maps and weights are stored as; sums are float32.
     dump_ir : path-like, optional
         Folder for the module after each phase.
     device : str, optional
@@ -190,7 +202,11 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     if target == "native" and device is not None:
         spec = native_on(device)
     else:
-        spec = target if isinstance(target, TargetSpec) else parse(target)
+        spec = _target(target, host, dtype)
+    if strassen and spec.gpu is not None:
+        raise TargetError(
+            f"there is no schedule of Strassen's products for {spec.name}", "leave it out"
+        )
     linker = find_linker(spec)
     validate_with_llvm(spec)
     recipe = preprocess_for(network.model.resolution, preprocess, network.preprocess)
@@ -238,6 +254,16 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         manifest["verification"] = checked.to_dict()
         compiled.manifest = write_manifest(compiled.path, manifest)
     return compiled
+
+
+def _target(target: str | TargetSpec, host: str | None, dtype: Dtype | None) -> TargetSpec:
+    if not isinstance(target, TargetSpec):
+        return parse(target, host=host, dtype=dtype)
+    if host is not None or dtype is not None:
+        raise TargetError(
+            "a TargetSpec says its host and dtype itself", "give them to parse, or a name here"
+        )
+    return target
 
 
 def native_on(device: str) -> TargetSpec:

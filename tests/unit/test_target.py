@@ -8,11 +8,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.target import (
+    GPUS,
     PRESETS,
     TargetSpec,
     parse,
@@ -253,8 +255,8 @@ def test_cores() -> None:
         ("cortex-a72", "did you mean rpi4"),
         ("qqqq", "tvm-mobilenet targets"),
         ("llvm", "which processor"),
-        ("cuda", "not supported yet"),
-        ('{"kind": "cuda"}', "not supported yet"),
+        ("cuda", "which architecture"),
+        ('{"kind": "cuda"}', "which architecture"),
         ('{"kind": "llvm"', "looks like JSON"),
         ('{"mcpu": "znver4"}', "kind"),
         ('{"kind": "llvm", "mcpu": 4}', "mcpu"),
@@ -281,3 +283,44 @@ def test_bad_target_says_what_to_write(text: str, says: str) -> None:
     with pytest.raises(TargetError, match=says) as caught:
         parse(text)
     assert caught.value.remedy
+
+
+def test_a_gpu_has_its_own_numbers_and_the_host_beside_it() -> None:
+    spec = parse("sm_90", host="aarch64-linux-gnu", dtype="float16")
+    assert spec.gpu is not None
+    assert spec.gpu.capability == (9, 0)
+    assert (spec.triple, spec.machine) == ("aarch64-linux-gnu", "aarch64")
+    assert spec.lanes * spec.item_bytes == 16
+    assert TargetSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_every_gpu_is_a_target_of_tvm(name: str) -> None:
+    import tvm
+
+    spec = parse(name)
+    made = tvm.target.Target(spec.tvm_dict())
+    assert (str(made.kind), str(made.host.kind)) == (GPUS[name].kind, "llvm")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"text": "rpi4", "host": "x86-64"}, "no GPU"),
+        ({"text": "rpi4", "dtype": "float16"}, "no GPU"),
+        ({"text": "sm_90", "host": "opencl"}, "is a GPU"),
+        ({"text": "sm_90", "dtype": "int8"}, "int8"),
+        ({"text": "sm_91"}, "unknown target"),
+    ],
+)
+def test_a_bad_gpu_target_says_why(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(TargetError, match=says):
+        parse(**options)
+
+
+def test_blocks_of_a_unit_are_limited_by_what_runs_out_first() -> None:
+    gpu = GPUS["sm_90"]
+    assert gpu.resident_blocks(1024, 32, 0) == 2  # 2048 threads
+    assert gpu.resident_blocks(256, 128, 0) == 2  # 65536 registers
+    assert gpu.resident_blocks(64, 32, 48 << 10) == 4  # 228 KiB, of which 1 KiB a block is kept
+    assert gpu.resident_blocks(32, 16, 0) == 32

@@ -15,8 +15,10 @@ from tvm_mobilenet.cli.options import (
     Batch,
     Classes,
     Cores,
+    Dtype,
     Fusion,
     Fusions,
+    Host,
     Json,
     Mattr,
     Mcpu,
@@ -122,6 +124,8 @@ def compile_command(
     mcpu: Mcpu = None,
     mattr: Mattr = None,
     cores: Cores = None,
+    host: Host = None,
+    dtype: Dtype = None,
     verify: Annotated[
         bool,
         typer.Option(
@@ -154,6 +158,8 @@ def compile_command(
       tvm-mobilenet compile model.onnx --batch 4 -o mine.so
       tvm-mobilenet compile v1 --target rpi4 -o pi.so
       tvm-mobilenet compile v1 --target aarch64-linux-gnu --mcpu cortex-a76 -o pi5.so
+      tvm-mobilenet compile v1 --target sm_90 --dtype float16 -o cuda.so   # no GPU needed
+      tvm-mobilenet compile v1 --target sm_87 --host aarch64-linux-gnu -o jetson.so
       tvm-mobilenet compile v1 --device ssh://pi@raspberrypi -o pi.so   # verified there
     """
     from tvm_mobilenet.cli.describing import model_options
@@ -167,7 +173,7 @@ def compile_command(
         weights=weights,
         seed=seed,
         preprocess=preprocess,
-        target=target_of(target, mcpu, mattr, cores, device),
+        target=target_of(target, mcpu, mattr, cores, device, host=host, dtype=dtype),
         verify=verify,
         fusion=fusion.value,
         records=False if records == "none" else records,
@@ -194,6 +200,8 @@ def tune(
     mcpu: Mcpu = None,
     mattr: Mattr = None,
     cores: Cores = None,
+    host: Host = None,
+    dtype: Dtype = None,
     fusion: Fusions = Fusion.auto,
     tuner: Annotated[
         str,
@@ -232,6 +240,8 @@ def tune(
       tvm-mobilenet tune v1 --trials 500 --cores 1 --log-dir mylogs
       tvm-mobilenet compile v1 --records mylogs --cores 1 -o mobilenet.so
       tvm-mobilenet tune v1 --trials 500 --device ssh://pi@raspberrypi --log-dir pilogs
+      tvm-mobilenet compile v1 --target sm_90 --dtype float16 -o cuda.so   # no GPU needed
+      tvm-mobilenet compile v1 --target sm_87 --host aarch64-linux-gnu -o jetson.so
       tvm-mobilenet compile v1 --device ssh://pi@raspberrypi --records pilogs -o pi.so
     """
     from tvm_mobilenet.cli.describing import model_options
@@ -245,7 +255,9 @@ def tune(
         as_json,
         trials=trials,
         # A device says itself what is native there.
-        target=target if native_there else target_of(target, mcpu, mattr, cores),
+        target=target
+        if native_there
+        else target_of(target, mcpu, mattr, cores, host=host, dtype=dtype),
         log_dir=log_dir,
         tuner=tuner,
         device=device,

@@ -160,13 +160,16 @@ def _show_model(model: Model, as_json: bool) -> None:
     )
 
 
-def show_targets(as_json: bool) -> None:
-    """Print this machine and the presets."""
-    from tvm_mobilenet.target import PRESETS, host
+_GPU_COLUMNS = ("target", "kernels", "like", "units", "warp", "registers", "shared", "L2", "GB/s")
 
-    specs = [host(), *PRESETS.values()]
+
+def show_targets(as_json: bool) -> None:
+    """Print this machine, the presets and the GPUs."""
+    from tvm_mobilenet.target import GPUS, PRESETS, host, parse
+
+    specs, gpus = [host(), *PRESETS.values()], [parse(name) for name in GPUS]
     if as_json:
-        print_json([spec.to_dict() for spec in specs])
+        print_json([spec.to_dict() for spec in (*specs, *gpus)])
         return
     rows = [list(spec.describe().values()) for spec in specs]
     numeric = {"lanes", "registers", "L1d", "L2", "L3", "cores"}
@@ -176,6 +179,12 @@ def show_targets(as_json: bool) -> None:
         columns,
         rows,
         "Others: an LLVM triple with --mcpu and --mattr, or TVM's JSON, after --target.",
+    )
+    print_table(
+        "GPUs",
+        [name if name in {"target", "kernels", "like"} else f">{name}" for name in _GPU_COLUMNS],
+        [[spec.describe()[name] for name in _GPU_COLUMNS] for spec in gpus],
+        "With --dtype float16 maps and weights take half. --host names the processor beside it.",
     )
 
 

@@ -13,8 +13,10 @@ from tvm_mobilenet.cli.options import (
     Batch,
     Classes,
     Cores,
+    Dtype,
     Fusion,
     Fusions,
+    Host,
     Json,
     Mattr,
     Mcpu,
@@ -59,6 +61,8 @@ def explain(
     mcpu: Mcpu = None,
     mattr: Mattr = None,
     cores: Cores = None,
+    host: Host = None,
+    dtype: Dtype = None,
     fusion: Fusions = Fusion.auto,
     records: Records = None,
     threads: Annotated[
@@ -84,7 +88,7 @@ def explain(
     explain_model(
         model,
         model_options(alpha, resolution, classes, batch, padding and padding.value),
-        target=target_of(target, mcpu, mattr, cores),
+        target=target_of(target, mcpu, mattr, cores, host=host, dtype=dtype),
         fusion=fusion.value,
         records=False if records == "none" else records,
         threads=threads,

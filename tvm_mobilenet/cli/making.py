@@ -17,9 +17,10 @@ from tvm_mobilenet.errors import OutputError, RecordsWarning
 from tvm_mobilenet.schedules.knobs import described
 
 if TYPE_CHECKING:
+    from tvm_mobilenet.cli.options import Stored
     from tvm_mobilenet.graph.fusion import Fusion
     from tvm_mobilenet.report import CompileReport
-    from tvm_mobilenet.target import TargetSpec
+    from tvm_mobilenet.target import Dtype, TargetSpec
     from tvm_mobilenet.tuning.store import RecordsLike
 
 
@@ -29,6 +30,9 @@ def target_of(
     mattr: str | None,
     cores: int | None,
     device: str | None = None,
+    *,
+    host: str | None = None,
+    dtype: Stored | None = None,
 ) -> TargetSpec:
     """Return the target that the options of ``compile`` describe; a device is asked."""
     from tvm_mobilenet.target import parse
@@ -39,7 +43,8 @@ def target_of(
         with waiting(f"asking {device}"):
             spec = native_on(device)
         return spec if cores is None else dataclasses.replace(spec, cores=cores)
-    return parse(text, mcpu=mcpu, mattr=mattr, cores=cores)
+    stored: Dtype | None = None if dtype is None else dtype.value
+    return parse(text, mcpu=mcpu, mattr=mattr, cores=cores, host=host, dtype=stored)
 
 
 def compile_model(

@@ -19,6 +19,13 @@ class Padding(str, Enum):
     symmetric = "symmetric"
 
 
+class Stored(str, Enum):
+    """What a GPU's maps and weights are stored as."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
 class Fusion(str, Enum):
     """Which layers share a kernel."""
 
@@ -57,11 +64,25 @@ OnnxFile = Annotated[
     typer.Option("--model", help="The .onnx file it was compiled from, if moved.", metavar="FILE"),
 ]
 Target = Annotated[
-    str, typer.Option(help="native, a preset, an LLVM triple, or TVM's JSON.", metavar="TARGET")
+    str,
+    typer.Option(
+        help="native, a preset, an LLVM triple, TVM's JSON, or a GPU: sm_90, opencl, metal, ….",
+        metavar="TARGET",
+    ),
 ]
 Mcpu = Annotated[str | None, typer.Option(help="LLVM processor of a triple.")]
 Mattr = Annotated[str | None, typer.Option(help="LLVM features of a triple, such as +dotprod.")]
 Cores = Annotated[int | None, typer.Option(help="Cores to plan for; the target's own by default.")]
+Host = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a GPU: the processor beside it, such as aarch64-linux-gnu.", metavar="TARGET"
+    ),
+]
+Dtype = Annotated[
+    Stored | None,
+    typer.Option(help="Of a GPU: what maps and weights are stored as; float32 by default."),
+]
 Strassen = Annotated[
     bool,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.compute.epilogue import biased
+from tvm_mobilenet.compute.epilogue import biased, exact
 from tvm_mobilenet.compute.padding import padded
 from tvm_mobilenet.compute.workload import Workload
 
@@ -23,13 +23,14 @@ def conv(work: Workload) -> list[Any]:
     -------
     list of te.Tensor
         data (N, I, H, W), weight (Ob, I*KH*KW, out_block), bias (Ob,
-        out_block), out (N, Ob, OH*OW, out_block); float32.
+        out_block), out (N, Ob, OH*OW, out_block); weight and out of the workload's
+        dtype, the rest float32.
     """
     channels, oc = work.in_channels, work.out_block
     (kh, kw), (sh, sw) = work.kernel, work.strides
     out_width = work.out_size[1]
     data = te.placeholder((work.batch, channels, *work.in_size), name="data")
-    weight = te.placeholder((work.out_blocks, channels * kh * kw, oc), name="weight")
+    weight = te.placeholder((work.out_blocks, channels * kh * kw, oc), work.dtype, name="weight")
     bias = te.placeholder((work.out_blocks, oc), name="bias")
     window = padded(work, (work.batch, channels), lambda n, i, y, x: data[n, i, y, x])
     i = te.reduce_axis((0, channels), name="i")
@@ -38,9 +39,9 @@ def conv(work: Workload) -> list[Any]:
         (work.batch, work.out_blocks, work.out_pixels, oc),
         lambda n, o, p, c: te.sum(
             window[n, i, p // out_width * sh + r, p % out_width * sw + q]
-            * weight[o, (i * kh + r) * kw + q, c],
+            * exact(weight[o, (i * kh + r) * kw + q, c]),
             axis=[i, r, q],
         ),
         name="accumulate",
     )
-    return [data, weight, bias, biased("out", acc, bias, work.activation)]
+    return [data, weight, bias, biased("out", acc, bias, work.activation, dtype=work.dtype)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.compute.epilogue import biased
+from tvm_mobilenet.compute.epilogue import biased, exact
 from tvm_mobilenet.compute.padding import padded
 from tvm_mobilenet.compute.workload import Workload
 
@@ -23,23 +23,23 @@ def depthwise(work: Workload) -> list[Any]:
     -------
     list of te.Tensor
         data (N, Cb, H*W, block), weight (Cb, KH*KW, block), bias (Cb, block),
-        out (N, Cb, OH*OW, block); float32.
+        out (N, Cb, OH*OW, block); of the workload's dtype, biases float32.
     """
     block, blocks = work.out_block, work.out_blocks
     (kh, kw), (sh, sw) = work.kernel, work.strides
     width, out_width = work.in_size[1], work.out_size[1]
-    data = te.placeholder((work.batch, blocks, work.in_pixels, block), name="data")
-    weight = te.placeholder((blocks, kh * kw, block), name="weight")
+    data = te.placeholder((work.batch, blocks, work.in_pixels, block), work.dtype, name="data")
+    weight = te.placeholder((blocks, kh * kw, block), work.dtype, name="weight")
     bias = te.placeholder((blocks, block), name="bias")
     window = padded(work, (work.batch, blocks), lambda n, o, y, x, c: data[n, o, y * width + x, c])
     r, q = te.reduce_axis((0, kh), name="r"), te.reduce_axis((0, kw), name="q")
     acc = te.compute(
         (work.batch, blocks, work.out_pixels, block),
         lambda n, o, p, c: te.sum(
-            window[n, o, p // out_width * sh + r, p % out_width * sw + q, c]
-            * weight[o, r * kw + q, c],
+            exact(window[n, o, p // out_width * sh + r, p % out_width * sw + q, c])
+            * exact(weight[o, r * kw + q, c]),
             axis=[r, q],
         ),
         name="accumulate",
     )
-    return [data, weight, bias, biased("out", acc, bias, work.activation)]
+    return [data, weight, bias, biased("out", acc, bias, work.activation, dtype=work.dtype)]

@@ -7,6 +7,7 @@ from typing import Any
 from tvm import te
 
 from tvm_mobilenet.compute.workload import Activation
+from tvm_mobilenet.target import Dtype
 
 
 def activate(value: Any, activation: Activation) -> Any:
@@ -36,8 +37,18 @@ def activate(value: Any, activation: Activation) -> Any:
     return gate if activation == "hardsigmoid" else value * gate
 
 
-def biased(
-    name: str, accumulator: Any, bias: Any, activation: Activation, residual: Any = None
+def exact(value: Any) -> Any:
+    """Return a stored element as what is computed with: float32."""
+    return value.astype("float32")
+
+
+def biased(  # noqa: PLR0917  a stage, then what it adds and how it ends
+    name: str,
+    accumulator: Any,
+    bias: Any,
+    activation: Activation,
+    residual: Any = None,
+    dtype: Dtype = "float32",
 ) -> Any:
     """Return the output stage: ``activate(accumulator + bias (+ residual))``.
 
@@ -51,6 +62,8 @@ def biased(
         (Ob, c).
     residual : te.Tensor, optional
         (N, Ob, P, c).
+    dtype : {"float32", "float16"}
+        That the result is stored as.
 
     Returns
     -------
@@ -61,7 +74,7 @@ def biased(
     def element(n: Any, o: Any, p: Any, c: Any) -> Any:
         value = accumulator[n, o, p, c] + bias[o, c]
         if residual is not None:
-            value += residual[n, o, p, c]
-        return activate(value, activation)
+            value += exact(residual[n, o, p, c])
+        return activate(value, activation).astype(dtype)
 
     return te.compute(accumulator.shape, element, name=name)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.compute.epilogue import activate
+from tvm_mobilenet.compute.epilogue import activate, exact
 from tvm_mobilenet.compute.workload import Workload
 
 
@@ -21,18 +21,22 @@ def pool(work: Workload) -> list[Any]:
     Returns
     -------
     list of te.Tensor
-        data (N, Cb, P, block), out (N, Cb, 1, block); float32.
+        data (N, Cb, P, block), out (N, Cb, 1, block); of the workload's dtype.
     """
     block = work.in_block
-    data = te.placeholder((work.batch, work.in_blocks, work.in_pixels, block), name="data")
+    data = te.placeholder(
+        (work.batch, work.in_blocks, work.in_pixels, block), work.dtype, name="data"
+    )
     p = te.reduce_axis((0, work.in_pixels), name="p")
     acc = te.compute(
         (work.batch, work.in_blocks, 1, block),
-        lambda n, o, _, c: te.sum(data[n, o, p, c], axis=p),
+        lambda n, o, _, c: te.sum(exact(data[n, o, p, c]), axis=p),
         name="accumulate",
     )
     scale = te.const(1.0 / work.in_pixels, "float32")
-    out = te.compute(acc.shape, lambda n, o, z, c: acc[n, o, z, c] * scale, name="out")
+    out = te.compute(
+        acc.shape, lambda n, o, z, c: (acc[n, o, z, c] * scale).astype(work.dtype), name="out"
+    )
     return [data, out]
 
 
@@ -49,17 +53,18 @@ def dense(work: Workload) -> list[Any]:
     -------
     list of te.Tensor
         data (N, Kb, 1, in_block), weight (Ob, depth, out_block), bias
-        (Ob, out_block), out (N, out_channels); float32.
+        (Ob, out_block), out (N, out_channels); data and weight of the workload's dtype,
+        bias and out float32.
     """
     kc, oc = work.in_block, work.out_block
     depth = work.depth
-    data = te.placeholder((work.batch, work.in_blocks, 1, kc), name="data")
-    weight = te.placeholder((work.out_blocks, depth, oc), name="weight")
+    data = te.placeholder((work.batch, work.in_blocks, 1, kc), work.dtype, name="data")
+    weight = te.placeholder((work.out_blocks, depth, oc), work.dtype, name="weight")
     bias = te.placeholder((work.out_blocks, oc), name="bias")
     k = te.reduce_axis((0, depth), name="k")
     acc = te.compute(
         (work.batch, work.out_blocks, oc),
-        lambda n, o, c: te.sum(data[n, k // kc, 0, k % kc] * weight[o, k, c], axis=k),
+        lambda n, o, c: te.sum(exact(data[n, k // kc, 0, k % kc]) * exact(weight[o, k, c]), axis=k),
         name="accumulate",
     )
     out = te.compute(

@@ -48,6 +48,6 @@ def padded(work: Workload, leading: tuple[int, int], read: Callable[..., Any]) -
         value = read(n, c, y - top, x - left, *rest)
         if not inside:
             return value
-        return te.if_then_else(te.all(*inside), value, te.const(0.0, "float32"))
+        return te.if_then_else(te.all(*inside), value, te.const(0.0, value.dtype))
 
     return te.compute((*leading, rows, columns, *block), element, name="padded")

@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.compute.epilogue import biased
+from tvm_mobilenet.compute.epilogue import biased, exact
 from tvm_mobilenet.compute.workload import Workload
 
 
@@ -23,20 +23,25 @@ def pointwise(work: Workload) -> list[Any]:
     list of te.Tensor
         data (N, Kb, P, in_block), weight (Ob, depth, out_block), bias
         (Ob, out_block), with a residual that (N, Ob, P, out_block), and out, of the same
-        shape; float32. Weights of padded input and output channels are zero.
+        shape; of the workload's dtype, biases float32. Weights of padded input and
+        output channels are zero.
     """
     kc, oc = work.in_block, work.out_block
     depth, pixels = work.depth, work.out_pixels
-    data = te.placeholder((work.batch, work.in_blocks, pixels, kc), name="data")
-    weight = te.placeholder((work.out_blocks, depth, oc), name="weight")
+    data = te.placeholder((work.batch, work.in_blocks, pixels, kc), work.dtype, name="data")
+    weight = te.placeholder((work.out_blocks, depth, oc), work.dtype, name="weight")
     bias = te.placeholder((work.out_blocks, oc), name="bias")
     k = te.reduce_axis((0, depth), name="k")
     acc = te.compute(
         (work.batch, work.out_blocks, pixels, oc),
-        lambda n, o, p, c: te.sum(data[n, k // kc, p, k % kc] * weight[o, k, c], axis=k),
+        lambda n, o, p, c: te.sum(
+            exact(data[n, k // kc, p, k % kc]) * exact(weight[o, k, c]), axis=k
+        ),
         name="accumulate",
     )
     if not work.residual:
-        return [data, weight, bias, biased("out", acc, bias, work.activation)]
-    residual = te.placeholder(acc.shape, name="residual")
-    return [data, weight, bias, residual, biased("out", acc, bias, work.activation, residual)]
+        out = biased("out", acc, bias, work.activation, dtype=work.dtype)
+        return [data, weight, bias, out]
+    residual = te.placeholder(acc.shape, work.dtype, name="residual")
+    out = biased("out", acc, bias, work.activation, residual, work.dtype)
+    return [data, weight, bias, residual, out]

@@ -6,6 +6,7 @@ from typing import Any
 
 from tvm import te
 
+from tvm_mobilenet.compute.epilogue import exact
 from tvm_mobilenet.compute.workload import Workload
 
 
@@ -20,10 +21,15 @@ def scale(work: Workload) -> list[Any]:
     Returns
     -------
     list of te.Tensor
-        data (N, Cb, P, block), factor (N, Cb, 1, block), out (N, Cb, P, block); float32.
+        data (N, Cb, P, block), factor (N, Cb, 1, block), out (N, Cb, P, block); of the
+        workload's dtype.
     """
     shape = (work.batch, work.in_blocks, work.in_pixels, work.in_block)
-    data = te.placeholder(shape, name="data")
-    factor = te.placeholder((*shape[:2], 1, shape[3]), name="factor")
-    out = te.compute(shape, lambda n, o, p, c: data[n, o, p, c] * factor[n, o, 0, c], name="out")
+    data = te.placeholder(shape, work.dtype, name="data")
+    factor = te.placeholder((*shape[:2], 1, shape[3]), work.dtype, name="factor")
+
+    def element(n: Any, o: Any, p: Any, c: Any) -> Any:
+        return (exact(data[n, o, p, c]) * exact(factor[n, o, 0, c])).astype(work.dtype)
+
+    out = te.compute(shape, element, name="out")
     return [data, factor, out]

@@ -10,7 +10,7 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.compute.epilogue import biased
+from tvm_mobilenet.compute.epilogue import biased, exact
 from tvm_mobilenet.compute.padding import padded
 from tvm_mobilenet.compute.workload import Workload
 
@@ -35,37 +35,40 @@ def separable(work: Workload) -> list[Any]:
         data (N, Kb, H*W, in_block), filter (Kb, KH*KW, in_block), filter_bias
         (Kb, in_block), weight (Ob, depth, out_block), bias (Ob, out_block),
         with a residual that (N, Ob, OH*OW, out_block), and out, of the same
-        shape; float32. Weights of padded channels are zero.
+        shape; of the workload's dtype, biases float32. Weights of padded channels are zero.
     """
     kc, oc, blocks = work.in_block, work.out_block, work.in_blocks
     (kh, kw), (sh, sw) = work.kernel, work.strides
     width, out_width = work.in_size[1], work.out_size[1]
     pixels, depth = work.out_pixels, work.depth
-    data = te.placeholder((work.batch, blocks, work.in_pixels, kc), name="data")
-    taps = te.placeholder((blocks, kh * kw, kc), name="filter")
+    data = te.placeholder((work.batch, blocks, work.in_pixels, kc), work.dtype, name="data")
+    taps = te.placeholder((blocks, kh * kw, kc), work.dtype, name="filter")
     taps_bias = te.placeholder((blocks, kc), name="filter_bias")
-    weight = te.placeholder((work.out_blocks, depth, oc), name="weight")
+    weight = te.placeholder((work.out_blocks, depth, oc), work.dtype, name="weight")
     bias = te.placeholder((work.out_blocks, oc), name="bias")
     window = padded(work, (work.batch, blocks), lambda n, k, y, x, c: data[n, k, y * width + x, c])
     r, q = te.reduce_axis((0, kh), name="r"), te.reduce_axis((0, kw), name="q")
     filtered = te.compute(
         (work.batch, blocks, pixels, kc),
         lambda n, k, p, c: te.sum(
-            window[n, k, p // out_width * sh + r, p % out_width * sw + q, c]
-            * taps[k, r * kw + q, c],
+            exact(window[n, k, p // out_width * sh + r, p % out_width * sw + q, c])
+            * exact(taps[k, r * kw + q, c]),
             axis=[r, q],
         ),
         name="filtered",
     )
-    mid = biased("mid", filtered, taps_bias, work.mid_activation)
+    mid = biased("mid", filtered, taps_bias, work.mid_activation, dtype=work.dtype)
     k = te.reduce_axis((0, depth), name="k")
     acc = te.compute(
         (work.batch, work.out_blocks, pixels, oc),
-        lambda n, o, p, c: te.sum(mid[n, k // kc, p, k % kc] * weight[o, k, c], axis=k),
+        lambda n, o, p, c: te.sum(
+            exact(mid[n, k // kc, p, k % kc]) * exact(weight[o, k, c]), axis=k
+        ),
         name="accumulate",
     )
     inputs = [data, taps, taps_bias, weight, bias]
     if not work.residual:
-        return [*inputs, biased("out", acc, bias, work.activation)]
-    residual = te.placeholder(acc.shape, name="residual")
-    return [*inputs, residual, biased("out", acc, bias, work.activation, residual)]
+        return [*inputs, biased("out", acc, bias, work.activation, dtype=work.dtype)]
+    residual = te.placeholder(acc.shape, work.dtype, name="residual")
+    out = biased("out", acc, bias, work.activation, residual, work.dtype)
+    return [*inputs, residual, out]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import Dtype, TargetSpec
 
 Operator = Literal[
     "conv",
@@ -84,6 +84,9 @@ class Workload:
         after the bias.
     classes, class_block : int
         Of a tail: the classifier's outputs, and how many of them are a block.
+    dtype : {"float32", "float16"}
+        What maps in blocks and weights are stored as. Plain maps, biases and all
+        arithmetic are float32.
     """
 
     operator: Operator
@@ -102,6 +105,7 @@ class Workload:
     residual: bool = False
     classes: int = 0
     class_block: int = 1
+    dtype: Dtype = "float32"
 
     @property
     def in_blocks(self) -> int:
@@ -173,4 +177,6 @@ class Workload:
             parts.append(self.activation)
         if self.residual:
             parts.append("residual")
+        if self.dtype != "float32":
+            parts.append(self.dtype)
         return "_".join(parts)

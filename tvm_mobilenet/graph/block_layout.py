@@ -31,7 +31,7 @@ from tvm_mobilenet.graph.layouts import (
     to_blocked,
 )
 from tvm_mobilenet.graph.strassen import Gain, choose_strassen
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import Dtype, TargetSpec
 
 
 def block_layout(
@@ -154,7 +154,7 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
             name = binding.var.name
             if block:  # the kernel has the name, not the change of layout behind it
                 blocked = self.builder_.emit(value, name)
-                value, name = from_blocked(blocked, shape, block), ""
+                value, name = from_blocked(blocked, shape, block, self._target.dtype), ""
             var = self.builder_.emit_output(value, name)
         self.set_var_remap(binding.var, var)
 
@@ -166,7 +166,7 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
         if var not in self._blocked:
             return var
         shape, block = self._blocked[var]
-        return self.builder_.emit(from_blocked(var, shape, block))
+        return self.builder_.emit(from_blocked(var, shape, block, self._target.dtype))
 
     def _in_blocks(self, source: Any, shape: tuple[int, ...], block: int) -> Any:
         """Return a source's value in blocks, converted only if nobody did."""
@@ -175,7 +175,7 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
         )
         if self._blocked.get(var, (None, 0))[1] == block:
             return var
-        return to_blocked(self._plain(var), shape, block)
+        return to_blocked(self._plain(var), shape, block, self._target.dtype)
 
     def _work(
         self, found: _Composite, source: Any, out_shape: tuple[int, ...], var: Any
@@ -210,7 +210,8 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
         result = (
             out_shape if plain else (work.batch, work.out_blocks, work.out_pixels, work.out_block)
         )
-        value = relax.call_tir(self._kernel(work), arguments, relax.TensorType(result, "float32"))
+        dtype = "float32" if plain else work.dtype
+        value = relax.call_tir(self._kernel(work), arguments, relax.TensorType(result, dtype))
         return value, 0 if plain else work.out_block
 
     def _kernel(self, work: Workload) -> Any:
@@ -250,10 +251,10 @@ def _parameters(found: _Composite, work: Workload) -> list[Any]:
         return []
     if work.operator in ("conv", "depthwise"):
         steps = taps * (1 if work.operator == "depthwise" else work.in_channels)
-        return _packed(found.parts[0], work.out_channels, steps, steps, work.out_block)
-    pointwise = (work.out_channels, work.in_channels, work.depth, work.out_block)
+        return _packed(found.parts[0], work.out_channels, steps, steps, work.out_block, work.dtype)
+    pointwise = (work.out_channels, work.in_channels, work.depth, work.out_block, work.dtype)
     if work.operator == "separable":
-        first = _packed(found.parts[0], work.in_channels, taps, taps, work.in_block)
+        first = _packed(found.parts[0], work.in_channels, taps, taps, work.in_block, work.dtype)
         return [*first, *_packed(found.parts[1], *pointwise)]
     if work.operator == "strassen":
         weight, bias = _packed(found.parts[0], *pointwise)
@@ -267,12 +268,14 @@ def _parameters(found: _Composite, work: Workload) -> list[Any]:
     return _packed(found.parts[0], *pointwise)
 
 
-def _packed(part: _Part, out_channels: int, steps: int, depth: int, block: int) -> list[Any]:
+def _packed(  # noqa: PLR0917  a part, and the sizes of its packed weight
+    part: _Part, out_channels: int, steps: int, depth: int, block: int, dtype: Dtype
+) -> list[Any]:
     """Return the packed weight and bias of a layer."""
     weight = part.anchor.args[1]
     if operator_name(part.anchor) == "relax.matmul":
         weight = relax.op.permute_dims(weight, (1, 0))
-    packed = pack_weight(weight, out_channels, steps, depth, block)
+    packed = pack_weight(weight, out_channels, steps, depth, block, dtype)
     return [packed, _bias(part, out_channels, block)]
 
 
@@ -284,6 +287,13 @@ def _bias(part: _Part, channels: int, block: int) -> Any:
 
 
 def _workload(
+    found: _Composite, in_shape: tuple[int, ...], out_shape: tuple[int, ...], target: TargetSpec
+) -> Workload:
+    work = _float32(found, in_shape, out_shape, target)
+    return work if work.operator == "softmax" else dataclasses.replace(work, dtype=target.dtype)
+
+
+def _float32(
     found: _Composite, in_shape: tuple[int, ...], out_shape: tuple[int, ...], target: TargetSpec
 ) -> Workload:
     n, channels, *in_size = in_shape

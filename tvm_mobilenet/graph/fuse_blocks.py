@@ -72,6 +72,8 @@ def fuse_blocks(
             nodes = _nodes(mod, func)
             network = _Network.read(func, nodes, target)
             for operator, group in _candidates(func, nodes):
+                if operator == "tail" and target.gpu is not None:
+                    continue  # its pool waits for every block of the map
                 members = {node.var for node in group}
                 if members & taken:
                     continue

@@ -161,6 +161,8 @@ def choose(
     around : Around
         The network around them.
     """
+    if target.gpu is not None:
+        return Choice(False, "nothing predicts a GPU's time yet")
     several = sorted({1, target.cores})
     return decide([compare(operator, parts, target, around, n) for n in several])
 

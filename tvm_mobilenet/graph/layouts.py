@@ -15,6 +15,7 @@ import numpy as np
 from tvm import relax
 
 from tvm_mobilenet.compute.strassen import PANELS
+from tvm_mobilenet.target import Dtype
 
 
 def shape_of(expr: Any) -> tuple[int, ...]:
@@ -30,7 +31,12 @@ def _pad(value: Any, shape: tuple[int, ...], padded: tuple[int, ...]) -> Any:
     return relax.op.nn.pad(value, widths)
 
 
-def to_blocked(value: Any, shape: tuple[int, ...], block: int) -> Any:
+def stored(value: Any, dtype: Dtype) -> Any:
+    """Return a value as it is stored; nothing to do for float32."""
+    return value if dtype == "float32" else relax.op.astype(value, dtype)
+
+
+def to_blocked(value: Any, shape: tuple[int, ...], block: int, dtype: Dtype = "float32") -> Any:
     """Convert NCHW (or NC, a map of one pixel) to blocks.
 
     Parameters
@@ -41,12 +47,15 @@ def to_blocked(value: Any, shape: tuple[int, ...], block: int) -> Any:
         (N, C, H, W) or (N, C).
     block : int
         Channels in a block.
+    dtype : {"float32", "float16"}
+        What the result is stored as.
 
     Returns
     -------
     relax.Expr
         (N, ceil(C / block), H * W, block).
     """
+    value = stored(value, dtype)
     n, channels, *rest = shape
     pixels, blocks = math.prod(rest), -(-channels // block)
     value = relax.op.reshape(value, (n, channels, pixels))
@@ -55,18 +64,21 @@ def to_blocked(value: Any, shape: tuple[int, ...], block: int) -> Any:
     return relax.op.permute_dims(value, (0, 1, 3, 2))
 
 
-def from_blocked(value: Any, shape: tuple[int, ...], block: int) -> Any:
-    """Convert blocks back to NCHW or NC; the inverse of :func:`to_blocked`."""
+def from_blocked(value: Any, shape: tuple[int, ...], block: int, dtype: Dtype = "float32") -> Any:
+    """Convert blocks back to NCHW or NC, float32; the inverse of :func:`to_blocked`."""
     n, channels, *rest = shape
     pixels, blocks = math.prod(rest), -(-channels // block)
     value = relax.op.permute_dims(value, (0, 1, 3, 2))
     value = relax.op.reshape(value, (n, blocks * block, pixels))
     if blocks * block != channels:
         value = relax.op.strided_slice(value, axes=[1], begin=[0], end=[channels])
-    return relax.op.reshape(value, shape)
+    value = relax.op.reshape(value, shape)
+    return value if dtype == "float32" else relax.op.astype(value, "float32")
 
 
-def pack_weight(value: Any, out_channels: int, steps: int, depth: int, block: int) -> Any:
+def pack_weight(  # noqa: PLR0917  a weight, and the sizes of its packed form
+    value: Any, out_channels: int, steps: int, depth: int, block: int, dtype: Dtype = "float32"
+) -> Any:
     """Pack weights for a kernel.
 
     Parameters
@@ -78,6 +90,8 @@ def pack_weight(value: Any, out_channels: int, steps: int, depth: int, block: in
         Length of the kernel's reduction, at least `steps`; zeros fill it up.
     block : int
         Output channels in a block.
+    dtype : {"float32", "float16"}
+        What the result is stored as.
 
     Returns
     -------
@@ -88,7 +102,7 @@ def pack_weight(value: Any, out_channels: int, steps: int, depth: int, block: in
     value = relax.op.reshape(value, (out_channels, steps))
     value = _pad(value, (out_channels, steps), (blocks * block, depth))
     value = relax.op.reshape(value, (blocks, block, depth))
-    return relax.op.permute_dims(value, (0, 2, 1))
+    return stored(relax.op.permute_dims(value, (0, 2, 1)), dtype)
 
 
 def pack_strassen(value: Any, blocks: int, depth: int, block: int) -> Any:

@@ -68,4 +68,6 @@ def _evaluate(call: Any, *values: NDArray[np.float32]) -> NDArray[np.float32] | 
     if name == "relax.nn.pad":
         widths = [int(width) for width in call.attrs.pad_width]
         return np.pad(value, list(zip(widths[::2], widths[1::2], strict=True)))
+    if name == "relax.astype":
+        return value.astype(str(call.attrs.dtype))
     return None

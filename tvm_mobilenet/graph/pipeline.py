@@ -118,8 +118,9 @@ def lower(
         ("block_layout", lambda mod: block_layout(mod, target, gains if strassen else None, works)),
         ("pack_weights", pack_weights),
         ("legalize_rest", lambda mod: legalize_rest(mod, tvm_target)),
-        ("fetch_ahead", lambda mod: fetch_ahead(mod, target, ENTRY, works)),
     ]
+    if target.gpu is None:
+        phases.append(("fetch_ahead", lambda mod: fetch_ahead(mod, target, ENTRY, works)))
     mod = build(model, weights)
     _dump(mod, dump_ir, 0, "build")
     for number, (name, phase) in enumerate(phases, 1):

@@ -69,6 +69,8 @@ def validate_with_llvm(spec: TargetSpec) -> None:
             f"{spec.cpu or 'the baseline'}: {', '.join(undeclared)}",
             "let tvm_mobilenet.target.parse describe it",
         )
+    if spec.gpu is not None:
+        return
     vectors = (spec.isa, spec.lanes, spec.registers, spec.fma)
     if vectors != isa_of(spec.machine, needs):
         raise TargetError(

@@ -11,9 +11,12 @@ from typing import Any
 
 from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.target.features import CPU_NEEDS, isa_of
-from tvm_mobilenet.target.host import host
+from tvm_mobilenet.target.gpu import GPUS, Dtype
+from tvm_mobilenet.target.host import host as this_machine
+from tvm_mobilenet.target.host import host_machine
 from tvm_mobilenet.target.llvm import llvm_needs
 from tvm_mobilenet.target.presets import (
+    BASELINES,
     PRESETS,
     RISCV64_BASELINE,
     describe_cpu,
@@ -37,6 +40,8 @@ def parse(
     mcpu: str | None = None,
     mattr: str | None = None,
     cores: int | None = None,
+    host: str | None = None,
+    dtype: Dtype | None = None,
 ) -> TargetSpec:
     """Understand a target.
 
@@ -44,14 +49,20 @@ def parse(
     ----------
     text : str
         ``"native"``, a preset, a triple with options
-        (``"aarch64-linux-gnu --mcpu=cortex-a72 --mattr=+dotprod"``), or TVM's
-        JSON (``'{"kind": "llvm", "mtriple": "aarch64-linux-gnu"}'``).
+        (``"aarch64-linux-gnu --mcpu=cortex-a72 --mattr=+dotprod"``), TVM's
+        JSON (``'{"kind": "llvm", "mtriple": "aarch64-linux-gnu"}'``), or a GPU:
+        ``"sm_90"``, ``"opencl"``, ``"metal"`` and the others of :data:`GPUS`.
     mcpu : str, optional
         LLVM processor, instead of the one in `text`.
     mattr : str, optional
         LLVM feature switches, separated by commas, added to those in `text`.
     cores : int, optional
         Cores that the compiled code may use, instead of the target's own.
+    host : str, optional
+        Of a GPU: the processor that its host code is for, itself a target. By default the
+        baseline of this machine's architecture, so that the file runs on others of it.
+    dtype : {"float32", "float16"}, optional
+        Of a GPU: what maps and weights are stored as.
 
     Returns
     -------
@@ -66,6 +77,16 @@ def parse(
         supported yet.
     """
     text = text.strip()
+    if text in GPUS:
+        processor = parse(host or BASELINES[host_machine()], mcpu=mcpu, mattr=mattr, cores=cores)
+        if processor.gpu is not None:
+            raise TargetError(f"host {host!r} is a GPU", "name the processor beside it")
+        return processor.on_gpu(text, GPUS[text], dtype or "float32")
+    if host is not None or dtype not in (None, "float32"):
+        raise TargetError(
+            f"target {text!r} is no GPU: it takes no host, and computes in float32 only",
+            "leave --host and --dtype out, or name a GPU such as sm_90 or opencl",
+        )
     if text.startswith("{"):
         base, options = _from_json(text)
     else:
@@ -79,7 +100,7 @@ def parse(
 
 def _resolve(base: str, cpu: str | None, switches: tuple[str, ...]) -> TargetSpec:
     if base == "native" or base in PRESETS:
-        spec = host() if base == "native" else PRESETS[base]
+        spec = this_machine() if base == "native" else PRESETS[base]
         if not switches and cpu in (None, spec.cpu):
             return spec
         # The machine keeps its name and caches, whatever code it is given.
@@ -160,6 +181,11 @@ def _known_base(word: str) -> str:
     if _TRIPLE.fullmatch(word) and set(word.split("-")[1:]) & set(_SYSTEMS):
         machine_of(word)
         return word
+    if word in GPUS:
+        raise TargetError(
+            f"{word!r} takes no options in the text of a target",
+            "give --host and --dtype beside --target",
+        )
     if word in _OTHER_KINDS:
         raise _unsupported_kind(word)
     if word == "llvm":
@@ -168,7 +194,7 @@ def _known_base(word: str) -> str:
             'use native, a preset, a triple, or JSON: {"kind": "llvm", "mcpu": "…"}',
         )
     same_cpu = [spec.name for spec in PRESETS.values() if spec.cpu == word]
-    near = same_cpu or difflib.get_close_matches(word, ["native", *PRESETS], n=3, cutoff=0.5)
+    near = same_cpu or difflib.get_close_matches(word, ["native", *PRESETS, *GPUS], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise TargetError(f"unknown target {word!r}", hint + _LIST)
 
@@ -213,7 +239,7 @@ def _from_json(text: str) -> tuple[str, dict[str, str]]:
         options["mcpu"] = data["mcpu"]
     if "num-cores" in data:
         options["cores"] = data["num-cores"]
-    triple = data.get("mtriple") or host().triple
+    triple = data.get("mtriple") or this_machine().triple
     machine_of(triple)
     return triple, options
 
@@ -223,9 +249,14 @@ def _is_llvm(target: object) -> bool:
 
 
 def _unsupported_kind(kind: str) -> TargetError:
+    if kind == "cuda":
+        return TargetError(
+            "target 'cuda' does not say which architecture", "name it: sm_75, sm_80, … sm_90"
+        )
+    gpus = ", ".join(GPUS)
     return TargetError(
-        f"target kind {kind!r} is not supported yet: there are schedules for processors only",
-        'use native, a preset, or JSON with "kind": "llvm"',
+        f"target kind {kind!r} is not supported: there are schedules for processors and {gpus}",
+        f'use native, a preset, JSON with "kind": "llvm", or one of {gpus}',
     )
 
 

@@ -109,3 +109,9 @@ def nearest_preset(machine: str, cpu: str, needs: Collection[str]) -> TargetSpec
             return spec
     *better, least = (PRESETS[name] for name in _FAMILY[machine])
     return next((spec for spec in better if set(spec.needs) <= set(needs)), least)
+
+
+BASELINES: MappingProxyType[str, str] = MappingProxyType(
+    {machine: names[-1] for machine, names in _FAMILY.items()}
+)
+"""Machine to the preset that every processor of its architecture runs."""

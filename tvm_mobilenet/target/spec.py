@@ -1,4 +1,4 @@
-"""One processor, as the schedules, the linker and the loader see it."""
+"""What an artifact is for, as the schedules, the linker and the loader see it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from tvm_mobilenet.errors import TargetError
+from tvm_mobilenet.target.gpu import ITEM_BYTES, LANE_BYTES, Dtype, GpuSpec
 
 Isa = Literal["avx512", "avx2", "sse", "neon", "neon32", "scalar"]
 
@@ -23,7 +24,10 @@ _MACHINES = {
 
 @dataclass(frozen=True, slots=True)
 class TargetSpec:
-    """A processor: how LLVM names it, and what a schedule may count on.
+    """A processor: how LLVM names it, and what a schedule may count on; or a GPU and its host.
+
+    With a `gpu`, the other fields but `lanes` and `dtype` are of the processor that its host
+    code runs on.
 
     Attributes
     ----------
@@ -38,7 +42,8 @@ class TargetSpec:
     isa : {"avx512", "avx2", "sse", "neon", "neon32", "scalar"}
         The vector instruction set that schedules are chosen by.
     lanes : int
-        float32 elements in a vector register (1 for ``"scalar"``).
+        float32 elements in a vector register (1 for ``"scalar"``); on a GPU, elements of
+        `dtype` in the widest load of a thread. A block of channels is as large.
     registers : int
         Architectural vector registers (for ``"scalar"``, float registers).
     fma : bool
@@ -55,6 +60,10 @@ class TargetSpec:
         LLVM emits for `cpu` and `features` may die of an illegal instruction.
         Sorted. Features that compilers use only when asked by an intrinsic
         (AES, SHA, CRC, system instructions) are not among them.
+    gpu : GpuSpec or None
+        The graphics processor that the kernels run on.
+    dtype : {"float32", "float16"}
+        What maps and weights are stored as; sums are float32. float16 on GPUs only.
     """
 
     name: str
@@ -70,6 +79,40 @@ class TargetSpec:
     l3_bytes: int
     cores: int
     needs: tuple[str, ...]
+    gpu: GpuSpec | None = None
+    dtype: Dtype = "float32"
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of an element of a map."""
+        return ITEM_BYTES[self.dtype]
+
+    def on_gpu(self, name: str, gpu: GpuSpec, dtype: Dtype = "float32") -> TargetSpec:
+        """Return the target of a GPU whose host is this processor.
+
+        Parameters
+        ----------
+        name : str
+            ``"sm_90"``, ``"opencl"``, …
+        gpu : GpuSpec
+        dtype : {"float32", "float16"}
+
+        Raises
+        ------
+        TargetError
+            There is no such type.
+        """
+        if dtype not in ITEM_BYTES:
+            raise TargetError(
+                f"dtype {dtype!r} is not one of a network's maps", "use float32 or float16"
+            )
+        lanes = LANE_BYTES // ITEM_BYTES[dtype]
+        return dataclasses.replace(self, name=name, gpu=gpu, dtype=dtype, lanes=lanes)
+
+    @property
+    def processor(self) -> TargetSpec:
+        """The processor alone, to generate code for: of a GPU, its host."""
+        return dataclasses.replace(self, gpu=None, dtype="float32")
 
     @property
     def machine(self) -> str:
@@ -89,8 +132,11 @@ class TargetSpec:
         dict
             ``kind``, ``mtriple``, ``num-cores``, and ``mcpu`` / ``mattr`` where
             they say something; on 32-bit ARM the float ABI, which TVM does not take
-            from the triple (its objects would not link with gnueabihf's).
+            from the triple (its objects would not link with gnueabihf's). Of a GPU its
+            kind and limits, and that dictionary as ``host``.
         """
+        if self.gpu is not None:
+            return self._gpu_dict(self.gpu)
         options: dict[str, object] = {"kind": "llvm", "mtriple": self.triple}
         if self.cpu:
             options["mcpu"] = self.cpu
@@ -101,8 +147,32 @@ class TargetSpec:
         options["num-cores"] = self.cores
         return options
 
+    def _gpu_dict(self, gpu: GpuSpec) -> dict[str, object]:
+        options: dict[str, object] = {"kind": gpu.kind, "host": self.processor.tvm_dict()}
+        if gpu.arch:
+            options["arch"] = gpu.arch
+        options["thread_warp_size"] = gpu.warp
+        options["max_num_threads"] = gpu.block_threads
+        options["max_threads_per_block"] = gpu.block_threads
+        options["max_shared_memory_per_block"] = max(gpu.block_shared, 32 << 10)
+        return options
+
     def describe(self) -> dict[str, str]:
         """Return one row of a table for people, column title → text."""
+        if self.gpu is not None:
+            return {
+                "target": self.name,
+                "kernels": f"{self.gpu.kind} {self.gpu.arch}".strip(),
+                "like": self.gpu.chip,
+                "units": str(self.gpu.units),
+                "warp": str(self.gpu.warp),
+                "registers": str(self.gpu.unit_registers),
+                "shared": _size(self.gpu.unit_shared),
+                "L2": _size(self.gpu.l2_bytes),
+                "GB/s": str(self.gpu.memory_gbs),
+                "dtype": self.dtype,
+                "host": self.triple,
+            }
         return {
             "target": self.name,
             "triple": self.triple,
@@ -120,6 +190,8 @@ class TargetSpec:
     def to_dict(self) -> dict[str, object]:
         """Return the fields as JSON types, for a manifest."""
         fields = dataclasses.asdict(self)
+        if self.gpu is None:  # as before there were GPUs
+            del fields["gpu"], fields["dtype"]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
     @classmethod
@@ -132,6 +204,8 @@ class TargetSpec:
             A field is missing, unknown, or of the wrong type.
         """
         expected = {f.name: f.type for f in dataclasses.fields(cls)}
+        if "gpu" not in data:
+            del expected["gpu"], expected["dtype"]
         if odd := sorted(set(expected) ^ set(data)):
             raise TargetError(
                 f"a target description has missing or unknown fields: {', '.join(odd)}",
@@ -146,6 +220,8 @@ class TargetSpec:
                     "write it with TargetSpec.to_dict",
                 )
             values[field] = tuple(value) if isinstance(value, list) else value
+        if "gpu" in values:
+            values["gpu"] = GpuSpec.from_dict(values["gpu"])
         machine_of(values["triple"])
         return cls(**values)
 
@@ -189,6 +265,10 @@ def machine_of(triple: str) -> str:
 def _fits(value: object, kind: str) -> bool:
     if kind == "Isa":
         return value in get_args(Isa)
+    if kind == "Dtype":
+        return value in ITEM_BYTES
+    if kind == "GpuSpec | None":
+        return isinstance(value, Mapping)
     if kind == "tuple[str, ...]":
         return isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
     if kind == "int":  # bool is an int to Python, never to a manifest

@@ -1,0 +1,1 @@
+"""Schedules for graphics processors: CUDA, OpenCL and Metal."""
