@@ -111,6 +111,26 @@ class AbiError(ArtifactError):
     """An artifact built for another TVM ABI than the one installed."""
 
 
+class GpuError(ArtifactError):
+    """An artifact for a graphics processor that cannot run here. The root of the cases below."""
+
+
+class NoGpuError(GpuError):
+    """No graphics processor of the kind that was asked for, or nothing that drives it."""
+
+
+class GpuArchitectureError(GpuError):
+    """A graphics processor of another architecture, or with less than the kernels need."""
+
+
+class GpuDriverError(GpuError):
+    """A driver that is too old, or that refused what the compiler made."""
+
+
+class GpuMemoryError(GpuError):
+    """A graphics processor without room for the weights and the maps."""
+
+
 class RuntimeLibraryError(TvmMobilenetError):
     """TVM's runtime library is not installed, or could not be loaded."""
 
