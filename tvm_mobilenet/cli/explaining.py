@@ -47,18 +47,26 @@ def explain_model(
 
 
 def _print(found: Explanation) -> None:
-    threads = "1 thread" if found.threads == 1 else f"{found.threads} threads"
-    columns = ["layers", "kernels", ">MMACs", ">L1", ">L2", ">L3", ">memory MB"]
-    columns += [">kcycles", ">of bound", "by"]
-    rows = [row for step in found.steps for row in _rows(step)]
+    gpu = found.target.gpu
+    *_, far = levels = [f">{level}" for level in found.total.moved]
+    if gpu is None:
+        threads = "1 thread" if found.threads == 1 else f"{found.threads} threads"
+        where, time, scale = f"predicted on {threads}", ">kcycles", 1e3
+        more = "docs/fusion.md"
+    else:
+        where = f"{found.target.dtype}, predicted for {gpu.chip}, not measured"
+        time, scale = ">µs", float(gpu.clock_mhz)
+        more = "docs/gpu.md"
+    columns = ["layers", "kernels", ">MMACs", *levels[:-1], f"{far} MB", time, ">of bound", "by"]
+    rows = [row for step in found.steps for row in _rows(step, scale)]
     totals = found.totals()
-    rows += [["all", name, *_cells(cost)] for name, cost in totals.items()]
+    rows += [["all", name, *_cells(cost, scale)] for name, cost in totals.items()]
     print_table(
-        f"{found.model} for {found.target.name}, predicted on {threads}",
+        f"{found.model} for {found.target.name}, {where}",
         columns,
         rows,
-        "* is chosen. L1 to memory: MB that come from there or go there; of bound: multiply-adds\n"
-        "at the peak over the time. Predictions and their mistakes: docs/fusion.md",
+        f"* is chosen. {levels[0][1:]} to memory: MB that come from there or go there; of bound: "
+        f"multiply-adds\nat the peak over the time. Predictions and their mistakes: {more}",
     )
     gains = [pair for step in found.steps for pair in step.gains.items()]
     chosen = [(step, step.choice) for step in found.steps if step.choice is not None]
@@ -74,13 +82,13 @@ def _print(found: Explanation) -> None:
     )
 
 
-def _rows(step: Step) -> list[list[str]]:
+def _rows(step: Step, scale: float) -> list[list[str]]:
     if step.compared is None or step.choice is None:
-        return [[_name(step), "", *_cells(step.cost)]]
+        return [[_name(step), "", *_cells(step.cost, scale)]]
     apart, one = ("  ", "* ") if step.choice.fused else ("* ", "  ")
     return [
-        [_name(step), f"{apart}apart", *_cells(step.compared.apart)],
-        ["", f"{one}one", *_cells(step.compared.joined)],
+        [_name(step), f"{apart}apart", *_cells(step.compared.apart, scale)],
+        ["", f"{one}one", *_cells(step.compared.joined, scale)],
     ]
 
 
@@ -91,11 +99,12 @@ def _name(step: Step) -> str:
     return "+".join([first, *(name.removeprefix(block) for name in rest)])
 
 
-def _cells(cost: Cost) -> list[str]:
+def _cells(cost: Cost, scale: float) -> list[str]:
+    """Return a prediction's cells; `scale` is cycles in what time is told in."""
     return [
         f"{cost.macs / 1e6:.1f}",
         *(f"{count / 1e6:.2f}" for count in cost.moved.values()),
-        f"{cost.cycles / 1e3:.1f}",
+        f"{cost.cycles / scale:.1f}",
         f"{cost.share:.1%}",
         cost.bound,
     ]

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.graph.cost import FLOAT, Caches, Stream
+from tvm_mobilenet.graph.cost import Caches, Stream
+from tvm_mobilenet.target.gpu import ITEM_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Around:
 
 def map_bytes(work: Workload) -> int:
     """Return the bytes of a kernel's output."""
-    return FLOAT * work.batch * blocked_out(work) * work.out_pixels
+    return ITEM_BYTES[work.dtype] * work.batch * blocked_out(work) * work.out_pixels
 
 
 def weight_bytes(work: Workload) -> int:
@@ -75,7 +76,7 @@ def weight_bytes(work: Workload) -> int:
         "scale": 0,
         "softmax": 0,
     }[work.operator]
-    return FLOAT * count
+    return ITEM_BYTES[work.dtype] * count
 
 
 def blocked_in(work: Workload) -> int:

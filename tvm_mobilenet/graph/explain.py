@@ -139,8 +139,8 @@ def explain(
     fusion_for : callable
         Measured answer for the workload of a shared kernel, or None.
     threads : int, optional
-        That run it; the target's cores by default. The choice, which is made at compile
-        time, does not depend on them.
+        That run it; the target's cores by default, nothing to a GPU. The choice, which is
+        made at compile time, does not depend on them.
     strassen : bool
         Whether pointwise layers may take seven products for eight, as in a compilation.
 
@@ -148,7 +148,7 @@ def explain(
     -------
     Explanation
     """
-    threads = target.cores if threads is None else threads
+    threads = 0 if target.gpu is not None else threads or target.cores
     units = units_of(model, target)
     kernels = [unit.work for unit in units]
     # As fuse_blocks sees it: the image, then every map; and all weights.
@@ -157,7 +157,7 @@ def explain(
     names = [unit.names for unit in units]
     taken: dict[int, Step] = {}
     declined: list[tuple[range, Step]] = []
-    for operator, at, count in candidates(model, units):
+    for operator, at, count in candidates(model, units, target):
         if any(i in taken for i in range(at, at + count)):
             continue
         parts, around = kernels[at : at + count], Around(weights, values, at)

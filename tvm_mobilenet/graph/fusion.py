@@ -57,6 +57,7 @@ class Comparison:
     Attributes
     ----------
     threads : int
+        0 on a GPU.
     apart, joined : Cost
     """
 
@@ -157,12 +158,12 @@ def choose(
     parts : sequence of Workload
         The layers, one after the other.
     target : TargetSpec
-        Compared on one thread and on as many as it has cores.
+        Compared on one thread and on as many as it has cores; on a GPU once.
     around : Around
         The network around them.
     """
     if target.gpu is not None:
-        return Choice(False, "nothing predicts a GPU's time yet")
+        return decide([compare(operator, parts, target, around, 0)])
     several = sorted({1, target.cores})
     return decide([compare(operator, parts, target, around, n) for n in several])
 
@@ -186,7 +187,7 @@ def decide(compared: Sequence[Comparison]) -> Choice:
 
 def _told(one: Comparison, how: str) -> str:
     """Say what one kernel would gain or lose."""
-    threads = "1 thread" if one.threads == 1 else f"{one.threads} threads"
+    threads = {0: "all units", 1: "1 thread"}.get(one.threads, f"{one.threads} threads")
     apart, joined = (f"{cost.cycles / 1e3:.1f}" for cost in (one.apart, one.joined))
     why = f"{abs(one.gain):.1%} {how} on {threads}, mostly {_reason(one)}"
     return f"{why}: {apart} → {joined} kcycles"
@@ -195,7 +196,11 @@ def _told(one: Comparison, how: str) -> str:
 def _reason(one: Comparison) -> str:
     """Return the part that most of the difference comes from."""
     sign = 1 if one.gain > 0 else -1
-    differ = {part: sign * (one.apart.parts[part] - one.joined.parts[part]) for part in _PARTS}
+    differ = {
+        part: sign * (one.apart.parts[part] - one.joined.parts[part])
+        for part in _PARTS
+        if part in one.apart.parts
+    }
     return _PARTS[max(differ, key=lambda part: differ[part])]
 
 
@@ -206,5 +211,7 @@ _PARTS = {
     "memory": "memory",
     "start": "first weights",
     "threads": "threads",
+    "launch": "launches",
+    "latency": "latency",
 }
 """Parts of a prediction, as the reason names them."""

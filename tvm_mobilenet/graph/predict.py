@@ -12,6 +12,7 @@ import math
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.graph.around import Around, blocked_classes, blocked_in, blocked_out
 from tvm_mobilenet.graph.cost import FLOAT, Caches, Cost, Phase, Stream, cost_of
+from tvm_mobilenet.graph.gpu_predict import gpu_predict
 from tvm_mobilenet.graph.speeds import speeds_of
 from tvm_mobilenet.schedules.cpu.row_groups import choose_rows, row_group_tile
 from tvm_mobilenet.schedules.cpu.threads import (
@@ -54,12 +55,14 @@ def predict(work: Workload, target: TargetSpec, around: Around, threads: int) ->
         What it is compiled for, with as many cores.
     around : Around
     threads : int
-        That run it, at most the target's cores.
+        That run it, at most the target's cores; nothing to a GPU.
 
     Returns
     -------
     Cost
     """
+    if target.gpu is not None:
+        return gpu_predict(work, target, around)
     kernel = _Kernel(work, target, around, threads)
     return {
         "conv": kernel.conv,

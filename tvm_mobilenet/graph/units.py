@@ -30,6 +30,13 @@ _PATTERNS: tuple[tuple[Operator, tuple[str, ...]], ...] = (
 
 def workload(layer: Layer, target: TargetSpec) -> Workload | None:
     """Return the kernel of a layer by itself; None for one that has none of ours."""
+    work = _float32(layer, target)
+    if work is None or work.operator == "softmax":
+        return work
+    return dataclasses.replace(work, dtype=target.dtype)
+
+
+def _float32(layer: Layer, target: TargetSpec) -> Workload | None:
     n, channels = layer.in_shape[:2]
     block = channel_block(channels, target)
     if isinstance(layer, Conv2d):
@@ -126,12 +133,16 @@ def _reads(model: Model) -> list[str]:
     return [name for layer in model.layers for name in layer.inputs]
 
 
-def candidates(model: Model, units: Sequence[Unit]) -> list[tuple[Operator, int, int]]:
+def candidates(
+    model: Model, units: Sequence[Unit], target: TargetSpec
+) -> list[tuple[Operator, int, int]]:
     """List what could be joined, tails first: operator, first kernel, kernels."""
     reads = _reads(model)
     kinds = tuple(unit.kind for unit in units)
     found = []
     for operator, pattern in _PATTERNS:
+        if operator == "tail" and target.gpu is not None:
+            continue  # its pool waits for every block of the map
         for at in range(len(units) - len(pattern) + 1):
             group = units[at : at + len(pattern)]
             chained = all(
