@@ -18,6 +18,7 @@ from tvm_mobilenet.schedules.cpu.separable import schedule_separable
 from tvm_mobilenet.schedules.cpu.softmax import schedule_softmax
 from tvm_mobilenet.schedules.cpu.strassen import write_strassen
 from tvm_mobilenet.schedules.cpu.tail import schedule_tail
+from tvm_mobilenet.schedules.gpu.pointwise import write_pointwise
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.trace import replay
 
@@ -41,6 +42,9 @@ CPU: dict[str, Rule] = {
     "tail": schedule_tail,
 }
 """Operator to schedule, for processors."""
+
+GPU_WRITTEN: dict[str, Callable[[Any, Knobs, TargetSpec], Any]] = {"pointwise": write_pointwise}
+"""Operators whose loops are written anew for graphics processors."""
 
 GPU: dict[str, GpuRule] = {}
 """Operator to schedule, for graphics processors."""
@@ -105,6 +109,10 @@ def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
 
 
 def _on_gpu(func: Any, operator: str, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
+    if operator in GPU_WRITTEN:
+        written = GPU_WRITTEN[operator](func, knobs, target)
+        knobs.finish()
+        return Scheduled(written, f"gpu.{operator}")
     rule = GPU.get(operator)
     if rule is None:
         return None

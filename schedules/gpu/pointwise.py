@@ -1,0 +1,103 @@
+"""Pointwise (1 x 1) convolution on a GPU: a matrix product over the pixels of all images.
+
+Pattern
+    ``accumulate(n, o, p, c; k)`` into ``out(n, o, p, c)``, operator "pointwise". Sizes and
+    epilogue are read off the definition; the loops are
+    :mod:`~tvm_mobilenet.schedules.gpu.product`'s, which says why they are written.
+
+Loop nest, outer to inner
+    (tile of pixels, tile of channel vectors) are blocks → (slice of K, vector, pixel) are
+    threads → steps of K through shared memory → channel block → channel → vectors, pixels,
+    lanes of the thread, unrolled. Neighbouring threads take neighbouring pixels of a channel
+    block: 16 bytes each, loads and stores are coalesced.
+
+Registers
+    ``pixels x vectors x lanes`` sums, a block of each pixel, a vector of weights for each
+    vector, and what is prefetched: 6 x 2 x 4 + 6 x 4 + 2 x 4 + 5 x 4. nvcc takes up to half as
+    much again (:meth:`ProductTile.registers`); the rule stays below 208 of 255, no spill.
+
+Traffic
+    A step's pixels and weights are read once by a block of threads, from L2: 4 multiply-adds
+    a byte at 48 pixels x 16 vectors. Shared memory: 16 multiply-adds for each 16-byte load.
+
+Bound
+    Multiply-adds. Measured: no GPU here. nvcc's code: over 85% of the instructions in the
+    loop are multiply-adds (tests/gpu), all loads are of 128 bits.
+
+What lost, on paper
+    Transforming the definition's loops: docs/adr/0017-gpu-matrix-products.md. Large tiles
+    only: 7 x 7 pixels of one image occupy a tenth of 132 units; small tiles with slices of K
+    read each weight from L2 more often, but all units work. A second kernel that adds up slices
+    of K: a launch costs what the layer does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm_mobilenet.schedules.gpu.product import Lane, Product
+from tvm_mobilenet.schedules.gpu.product_tile import Sizes, choose_tile
+from tvm_mobilenet.schedules.gpu.stages import Stages, Value, fetched, leave, written
+from tvm_mobilenet.schedules.knobs import Knobs
+
+from tvm_mobilenet.target import TargetSpec
+
+
+class Pointwise:
+    """Operands of a pointwise convolution: rows are the pixels of all images."""
+
+    def __init__(self, stages: Stages, buffers: dict[str, Any]) -> None:
+        self.stages, self.buffers = stages, buffers
+        self.pixels = stages.inputs["data"][2]
+        self.lanes = stages.inputs["out"][3]
+
+    def data(self, block: Any, row: Any) -> Lane:
+        """Return a channel block of a pixel."""
+        data = self.buffers["data"]
+        return lambda c: data[row // self.pixels, block, row % self.pixels, c]
+
+    def weight(self, vector: Any, k: Any) -> Lane:
+        """Return a vector of weights, of input channel k."""
+        weight = self.buffers["weight"]
+        return lambda c: weight[vector, k, c]
+
+    def store(self, row: Any, vector: Any, sums: Lane) -> None:
+        """Write a vector of the output: bias, residual, activation."""
+        at = (row // self.pixels, vector, row % self.pixels)
+        feed: dict[str, Value] = {"accumulate": lambda n, o, p, c: sums(c)}
+        for name, place in (("bias", (vector,)), ("residual", at)):
+            if name in self.buffers:
+                feed[name] = fetched(self.buffers[name], place, self.lanes)
+        leave(self.stages, "out", self.buffers["out"], at, self.lanes, feed)
+
+
+def write_pointwise(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
+    """Write the loops of a pointwise convolution.
+
+    Parameters
+    ----------
+    func : tirx.PrimFunc
+        The definition: data (N, Kb, P, c), weight (Ob, K, c), bias (Ob, c), perhaps
+        residual, out (N, Ob, P, c).
+    knobs : Knobs
+        Those of :func:`~tvm_mobilenet.schedules.gpu.product_tile.choose_tile`.
+    target : TargetSpec
+        With a GPU.
+
+    Returns
+    -------
+    tirx.PrimFunc
+        Bound to threads, with the attributes of `func`.
+    """
+    assert target.gpu is not None
+    stages = Stages(func)
+    images, blocks, pixels, block = stages.inputs["data"]
+    vectors, _, lanes = stages.inputs["weight"]
+    item = 2 if stages.dtypes["data"] == "float16" else 4
+    sizes = Sizes(images * pixels, vectors, blocks, block, lanes, item, pixels == 1)
+    tile = choose_tile(knobs, sizes, target.gpu)
+
+    def body(buffers: dict[str, Any]) -> None:
+        Product(sizes, tile, Pointwise(stages, buffers), stages.dtypes["data"]).write()
+
+    return written(func, stages, body)

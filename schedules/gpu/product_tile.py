@@ -1,0 +1,307 @@
+"""How a matrix product is cut up for a GPU: what fits, how long it should take, the best.
+
+No GPU was at hand: the time of a tile is reckoned, from what a unit can issue, load and
+wait for. The reckoning only has to put tiles into the right order.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from tvm_mobilenet.schedules.knobs import Knobs
+
+from tvm_mobilenet.target import GpuSpec
+
+ROW_THREADS = (1, 2, 4, 7, 8, 14, 16, 32)
+ROWS = (1, 2, 3, 4, 5, 6, 7, 8)
+VECTOR_THREADS = (1, 2, 4, 8, 16, 32)
+VECTORS = (1, 2, 4)
+SLICES = (1, 2, 4, 8, 16, 32)
+DEPTHS = (1, 2, 4, 8, 16, 32)
+
+_MEMORY_CYCLES = 600
+"""From asking L2 for something to having it; NVIDIA's parts take 200 to 800."""
+
+_SHARED_CYCLES = 30
+"""Likewise shared memory, and a multiply-add that waits for it."""
+
+_UNIT_BYTES = 48
+"""That a unit gets from L2 in a cycle: of 64, three quarters."""
+
+_SCHEDULERS = 4
+"""Of a unit: each issues for one warp at a time."""
+
+_RULE_REGISTERS = 208
+"""That the rule gives a thread at most: what it reckons may be wrong by some."""
+
+_SMALL = 48 << 10
+"""Shared memory of a block, bytes, that needs no asking for more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """A matrix product: rows x (blocks * block) times (blocks * block) x (vectors * lanes).
+
+    Attributes
+    ----------
+    rows : int
+        Pixels of all images.
+    vectors, lanes : int
+        Output channels, in vectors of so many.
+    blocks, block : int
+        Input channels, in blocks of so many.
+    item : int
+        Bytes of a stored element.
+    rows_apart : bool
+        Whether neighbours in a row's memory are its own channels, not other rows.
+    together : int
+        Vectors whose weights for one input channel lie side by side.
+    """
+
+    rows: int
+    vectors: int
+    blocks: int
+    block: int
+    lanes: int
+    item: int = 4
+    rows_apart: bool = False
+    together: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ProductTile:
+    """What a block of threads computes, and how it is dealt out.
+
+    Attributes
+    ----------
+    row_threads, vector_threads, slices : int
+        Threads of a block along rows, output vectors, and K.
+    row_each, vector_each : int
+        Rows and vectors of a thread: its sums are their product times the lanes.
+    depth : int
+        Channel blocks of K in a step: a multiple of `slices`.
+    staged : bool
+        Whether operands go through shared memory.
+    prefetch : bool
+        Whether a step's operands are fetched, into registers, during the one before.
+    """
+
+    row_threads: int
+    row_each: int
+    vector_threads: int
+    vector_each: int
+    slices: int = 1
+    depth: int = 1
+    staged: bool = True
+    prefetch: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Rows of a block of threads."""
+        return self.row_threads * self.row_each
+
+    @property
+    def vectors(self) -> int:
+        """Output vectors of a block of threads."""
+        return self.vector_threads * self.vector_each
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return self.row_threads * self.vector_threads * self.slices
+
+    def order(self, sizes: Sizes) -> tuple[str, str, str]:
+        """Return what neighbouring threads differ in, first to last.
+
+        In the row, whose elements lie side by side. Where there is but one row, in the
+        vectors whose weights do, then in the slice: those of K's channels do too.
+        """
+        if self.row_threads > 1:
+            return "row", "vector", "slice"
+        return ("vector", "slice", "row") if sizes.together > 1 else ("slice", "vector", "row")
+
+    def shared_bytes(self, sizes: Sizes) -> int:
+        """Return the shared memory of a block of threads."""
+        total = 0
+        if self.staged:
+            rows = self.rows | 1 if sizes.rows_apart else self.rows
+            weights = (self.vectors | 1) * sizes.lanes
+            total += self.depth * sizes.block * (rows + weights) * sizes.item
+        if self.slices > 1:
+            total += self.slices * self.rows * self.vectors * sizes.lanes * 4
+        return total
+
+    def registers(self, sizes: Sizes) -> int:
+        """Return the registers of a thread that are enough, by all that nvcc reported.
+
+        Sums, a block of each row, a vector of weights for each vector and what is
+        prefetched; nvcc fetches half as much again ahead, and keeps addresses.
+        """
+        word = 4 // sizes.item
+        held = self.row_each * self.vector_each * sizes.lanes
+        held += (self.row_each * sizes.block + self.vector_each * sizes.lanes) // word
+        if self.staged and self.prefetch:
+            rows = -(-self.depth * self.rows // self.threads) * sizes.block
+            weights = -(-self.depth * sizes.block * self.vectors // self.threads) * sizes.lanes
+            held += (rows + weights) // word
+        return held * 3 // 2 + 24
+
+    def fits(self, sizes: Sizes, gpu: GpuSpec) -> bool:
+        """Whether a unit can hold a block of threads, without registers in memory."""
+        registers = self.registers(sizes)
+        return (
+            self.threads <= gpu.block_threads
+            and registers <= gpu.thread_registers
+            and self.shared_bytes(sizes) <= min(gpu.block_shared or gpu.unit_shared, _SMALL)
+            and gpu.resident_blocks(self.threads, registers, self.shared_bytes(sizes)) > 0
+        )
+
+
+def cycles(tile: ProductTile, sizes: Sizes, gpu: GpuSpec) -> float:
+    """Return the cycles that a unit should take for its share of a product.
+
+    Parameters
+    ----------
+    tile : ProductTile
+        That fits.
+    sizes : Sizes
+    gpu : GpuSpec
+    """
+    grid = -(-sizes.rows // tile.rows) * -(-sizes.vectors // tile.vectors)
+    most = gpu.resident_blocks(tile.threads, tile.registers(sizes), tile.shared_bytes(sizes))
+    whole, rest = divmod(grid, gpu.units * most)
+    total = whole * _wave(tile, sizes, gpu, most)
+    return total + (_wave(tile, sizes, gpu, -(-rest // gpu.units)) if rest else 0)
+
+
+def _wave(tile: ProductTile, sizes: Sizes, gpu: GpuSpec, blocks: int) -> float:
+    """Cycles of a unit that holds so many blocks of threads at a time."""
+    steps = -(-sizes.blocks // tile.depth)
+    warps = -(-tile.threads // gpu.warp)
+    turns = tile.depth // tile.slices
+    # One step of one block of threads: what is issued, loaded from shared memory, fetched.
+    macs = tile.row_each * tile.vector_each * sizes.block * sizes.lanes * turns
+    loads = (tile.row_each + sizes.block * tile.vector_each) * turns
+    each = blocks * warps / _SCHEDULERS
+    # One warp of a scheduler now and then waits for shared memory; from three on one is ready.
+    busy_lanes = min(each, 1.0) * min(0.6 + 0.2 * max(each - 1, 0), 1.0) * gpu.fp32_macs
+    issue = (macs + 2 * loads) * warps * gpu.warp / busy_lanes
+    near = min(gpu.warp, tile.row_threads)
+    bytes_near = (tile.row_each * near + sizes.block * tile.vector_each * gpu.warp / near) * turns
+    load = warps * bytes_near * sizes.block * sizes.item / 128
+    rows, vectors = min(tile.rows, sizes.rows), min(tile.vectors, sizes.vectors)
+    fetched = tile.depth * sizes.block * (rows + vectors * sizes.lanes) * sizes.item
+    if not tile.staged:  # L1 keeps what neighbours share; it is as fast as shared memory at best
+        load *= 2
+    busy = max(issue, load, fetched / _UNIT_BYTES)
+    # While one waits the others work, and a prefetching one itself.
+    wait = _MEMORY_CYCLES + (_SHARED_CYCLES * 2 if tile.staged else 0)
+    alone = busy / blocks + macs / 4 * (not tile.staged)
+    hidden = busy * (blocks - 1) + (alone if tile.prefetch and tile.staged else 0)
+    in_flight = 1 if tile.staged else min(steps, 4)
+    exposed = max(wait / in_flight - hidden, _SHARED_CYCLES)
+    last = 0.0
+    if tile.slices > 1:
+        pieces = -(-tile.rows * tile.vectors // tile.threads)
+        last = 2 * _SHARED_CYCLES + pieces * tile.slices * warps * blocks * sizes.lanes
+    return steps * (busy * blocks + exposed) + last + 2 * _MEMORY_CYCLES
+
+
+def candidates(sizes: Sizes, gpu: GpuSpec) -> Iterator[ProductTile]:
+    """Return tiles worth reckoning: whole warps, no more than there is to do."""
+    most_rows = 1 << max(sizes.rows - 1, 0).bit_length()
+    most_vectors = 1 << max(sizes.vectors - 1, 0).bit_length()
+    shared = gpu.block_shared > 0
+    for row_threads, row_each, vector_threads, vector_each in itertools.product(
+        ROW_THREADS, ROWS, VECTOR_THREADS, VECTORS
+    ):
+        if row_threads * row_each > max(most_rows, row_threads) or row_threads > most_rows:
+            continue
+        if vector_threads * vector_each > most_vectors:
+            continue
+        for slices in SLICES if shared or sizes.rows == 1 else (1,):
+            threads = row_threads * vector_threads * slices
+            if slices > sizes.blocks or threads % gpu.warp or not gpu.warp <= threads <= 256:
+                continue
+            tile = ProductTile(row_threads, row_each, vector_threads, vector_each, slices)
+            if row_threads == 1 or not shared:
+                yield replace(tile, depth=slices, staged=False)
+            if shared and row_threads > 1:
+                for depth in DEPTHS:
+                    if depth % slices == 0 and depth <= max(sizes.blocks, slices):
+                        yield replace(tile, depth=depth, prefetch=True)
+
+
+@functools.lru_cache(maxsize=512)
+def best_tile(sizes: Sizes, gpu: GpuSpec) -> ProductTile:
+    """Return the tile that should take the fewest cycles.
+
+    Parameters
+    ----------
+    sizes : Sizes
+    gpu : GpuSpec
+    """
+    smallest = ProductTile(1, 1, 1, 1, staged=False)
+    fitting = (
+        tile
+        for tile in candidates(sizes, gpu)
+        if tile.registers(sizes) <= _RULE_REGISTERS and tile.fits(sizes, gpu)
+    )
+    return min(fitting, key=lambda tile: cycles(tile, sizes, gpu), default=smallest)
+
+
+def choose_tile(knobs: Knobs, sizes: Sizes, gpu: GpuSpec) -> ProductTile:
+    """Ask for a tile.
+
+    Parameters
+    ----------
+    knobs : Knobs
+        ``row_threads``, ``rows`` (of a thread), ``vector_threads``, ``vectors`` (of a
+        thread), ``slices``, ``staging``, ``depth`` and ``prefetch``: see
+        :class:`ProductTile`.
+    sizes : Sizes
+    gpu : GpuSpec
+
+    Returns
+    -------
+    ProductTile
+        That fits.
+    """
+    best = best_tile(sizes, gpu)
+    tile = ProductTile(1, 1, 1, 1, staged=False)
+
+    def ask(knob: str, field: str, options: tuple[int, ...], **also: bool) -> None:
+        nonlocal tile
+
+        def with_(value: int) -> ProductTile:
+            changed = {field: value, **also}
+            if field == "slices":
+                changed["depth"] = value
+            return replace(tile, **changed)  # type: ignore[arg-type]
+
+        allowed = [o for o in options if with_(o).fits(sizes, gpu)]
+        default = getattr(best, field)
+        tile = with_(knobs.choice(knob, allowed, default if default in allowed else allowed[-1]))
+
+    ask("row_threads", "row_threads", ROW_THREADS)
+    ask("rows", "row_each", ROWS)
+    ask("vector_threads", "vector_threads", VECTOR_THREADS)
+    ask("vectors", "vector_each", VECTORS)
+    ask("slices", "slices", SLICES)
+    staging = ["none"]
+    if replace(tile, staged=True).fits(sizes, gpu):
+        staging.append("shared")
+    staged = knobs.choice("staging", staging, staging[best.staged and len(staging) > 1]) == "shared"
+    tile = replace(tile, staged=staged)
+    multiples = tuple(d for d in DEPTHS if d % tile.slices == 0)
+    ask("depth", "depth", multiples)
+    if staged:
+        ways = ["none"]
+        if replace(tile, prefetch=True).fits(sizes, gpu):
+            ways.append("registers")
+        way = knobs.choice("prefetch", ways, ways[best.prefetch and len(ways) > 1])
+        tile = replace(tile, prefetch=way == "registers")
+    return tile

@@ -1,0 +1,136 @@
+"""What a definition's stages compute, as expressions of the indices that a kernel is at.
+
+A schedule whose loops are written rather than transformed takes from the definition all
+that is no loop: epilogues, borders, conversions. So they are defined once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as ir
+
+Value = Callable[..., Any]
+"""From indices to the expression of an element."""
+
+VECTOR_BYTES = 16
+"""Of a thread's widest load and store."""
+
+
+class Stages:
+    """The stages of a function, by name.
+
+    Parameters
+    ----------
+    func : tirx.PrimFunc
+        Unscheduled: stages one after the other, each a nest of loops around one block.
+    """
+
+    def __init__(self, func: Any) -> None:
+        self.inputs = {str(p.name): _shape(p) for p in func.params}
+        self.dtypes = {str(p.name): str(p.ty.dtype) for p in func.params}
+        body = func.body.block.body
+        self._blocks = {}
+        for nest in body if hasattr(body, "seq") else [body]:
+            while hasattr(nest, "loop_var"):
+                nest = nest.body  # noqa: PLW2901  down to the block
+            self._blocks[str(nest.block.name_hint)] = nest.block
+
+    def value(self, stage: str, at: Sequence[Any], feed: Mapping[str, Value]) -> Any:
+        """Return the expression of one element of a stage.
+
+        Parameters
+        ----------
+        stage : str
+            Not a reduction.
+        at : sequence of PrimExpr
+            Indices of the element.
+        feed : mapping of str to callable
+            What the stage reads: by a buffer's name, from indices to an expression.
+        """
+        block = self._blocks[stage]
+        places = {iv.var: index for iv, index in zip(block.iter_vars, at, strict=True)}
+        return _rebuilt(block.body.value, places, feed)
+
+
+def _shape(param: Any) -> tuple[int, ...]:
+    return tuple(int(size) for size in param.ty.shape)
+
+
+def _rebuilt(node: Any, places: Mapping[Any, Any], feed: Mapping[str, Value]) -> Any:
+    def again(part: Any) -> Any:
+        return _rebuilt(part, places, feed)
+
+    if hasattr(node, "indices"):
+        return feed[str(node.source.name)](*(again(index) for index in node.indices))
+    if isinstance(node, tirx.Cast):
+        return again(node.value).astype(str(node.ty.dtype))
+    if hasattr(node, "a"):
+        return type(node)(again(node.a), again(node.b))
+    if hasattr(node, "args"):
+        if str(node.op.name) != "tirx.if_then_else":
+            raise NotImplementedError(f"a stage calls {node.op}")
+        return ir.if_then_else(*(again(part) for part in node.args))
+    return places.get(node, node) if hasattr(node, "name") else node
+
+
+def copy(into: Any, at: Sequence[Any], lanes: int, value: Callable[[Any], Any]) -> None:
+    """Write ``into[*at, v] = value(v)`` for all lanes v, in vectors of at most 16 bytes."""
+    item = 2 if str(into.dtype) == "float16" else 4
+    width = min(lanes, VECTOR_BYTES // item)
+    for first in range(0, lanes, width):
+        with ir.vectorized(0, width) as v:
+            ir.buffer_store(into, value(first + v), [*at, first + v])
+
+
+def fetched(source: Any, place: Sequence[Any], lanes: int) -> Value:
+    """Load a vector into registers, whole; return its elements by their lane, the last index.
+
+    Parameters
+    ----------
+    source : Buffer
+    place : sequence of PrimExpr
+        All of its indices but the lane.
+    lanes : int
+    """
+    local = ir.sblock_alloc_buffer((lanes,), str(source.dtype), scope="local")
+    copy(local, (), lanes, lambda c: source[(*place, c)])
+    return lambda *at: local[at[-1]]
+
+
+def leave(  # noqa: PLR0917  a stage, where it goes, what it is fed
+    stages: Stages, stage: str, into: Any, at: Sequence[Any], lanes: int, feed: Mapping[str, Value]
+) -> None:
+    """Compute a stage for all lanes, one by one, and write them as vectors: ``into[*at, c]``."""
+    result = ir.sblock_alloc_buffer((lanes,), str(into.dtype), scope="local")
+    with ir.unroll(0, lanes) as c:
+        ir.buffer_store(result, stages.value(stage, (*at, c), feed), [c])
+    copy(into, at, lanes, lambda c: result[c])
+
+
+def written(func: Any, stages: Stages, body: Callable[[dict[str, Any]], None]) -> Any:
+    """Return a function of the same parameters and attributes, with another body.
+
+    Parameters
+    ----------
+    func : tirx.PrimFunc
+        The definition.
+    stages : Stages
+        Of it.
+    body : callable
+        Writes the loops into the builder that is open, from the buffers by their names.
+    """
+    with IRBuilder() as builder, ir.prim_func(s_tir=True):
+        ir.func_name("main")
+        buffers = {
+            name: ir.arg(name, ir.Buffer(shape, stages.dtypes[name]))
+            for name, shape in stages.inputs.items()
+        }
+        body(buffers)
+    made = builder.get().with_attr("tirx.noalias", True)
+    for name, value in func.attrs.items():
+        made = made.with_attr(name, value)
+    return made
