@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.graph.explain import Explanation
     from tvm_mobilenet.graph.fusion import Fusion
     from tvm_mobilenet.profile.report import ProfileReport
-    from tvm_mobilenet.runtime import Module
+    from tvm_mobilenet.runtime import Module, OpenClModule
     from tvm_mobilenet.tuning.report import Status, TuningReport
     from tvm_mobilenet.tuning.store import RecordsLike
     from tvm_mobilenet.verify import VerifyReport
@@ -202,15 +202,17 @@ def explain(
     )
 
 
-def load(path: str | os.PathLike[str], threads: int | None = None) -> Module:
+def load(
+    path: str | os.PathLike[str], threads: int | None = None, device: str | int | None = None
+) -> Module | OpenClModule:
     """Load an artifact; see :func:`tvm_mobilenet.runtime.load`."""
     from tvm_mobilenet.runtime import load as load_module
 
-    return load_module(path, threads)
+    return load_module(path, threads, device)
 
 
 def verify(
-    artifact: str | os.PathLike[str] | Module | RemoteModule,
+    artifact: str | os.PathLike[str] | Module | OpenClModule | RemoteModule,
     weights: WeightsLike | None = None,
     *,
     model: str | os.PathLike[str] | None = None,
@@ -222,7 +224,7 @@ def verify(
 
     Parameters
     ----------
-    artifact : path-like, Module or RemoteModule
+    artifact : path-like, Module, OpenClModule or RemoteModule
     weights : path-like or mapping, optional
         Those that it was compiled with; by default where its manifest says.
     model : path-like, optional
@@ -289,7 +291,10 @@ def bench(
 
 
 def profile(
-    artifact: str | os.PathLike[str] | Module, *, threads: int | None = None, **options: Any
+    artifact: str | os.PathLike[str] | Module | OpenClModule,
+    *,
+    threads: int | None = None,
+    **options: Any,
 ) -> ProfileReport:
     """Time every kernel of an artifact in the network, alone, and against its bound.
 

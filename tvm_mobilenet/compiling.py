@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
     from tvm_mobilenet.graph.fusion import Fusion
     from tvm_mobilenet.graph.pipeline import Lowered
+    from tvm_mobilenet.graph.plan_memory import MemoryPlan
     from tvm_mobilenet.models.importer import Imported
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.spec import Model
-    from tvm_mobilenet.runtime import Module
+    from tvm_mobilenet.runtime import Module, OpenClModule
+    from tvm_mobilenet.toolchain import Linker
     from tvm_mobilenet.tuning.store import RecordsLike
     from tvm_mobilenet.verify import VerifyReport
 
@@ -54,7 +56,7 @@ class Compiled:
         self._folder = folder
         # Left to itself, the folder would warn that nobody cleaned it up.
         weakref.finalize(self, folder.cleanup)
-        self._module: Module | None = None
+        self._module: Module | OpenClModule | None = None
 
     @property
     def path(self) -> Path:
@@ -62,7 +64,7 @@ class Compiled:
         return _artifact_in(self._folder.name)
 
     @property
-    def module(self) -> Module:
+    def module(self) -> Module | OpenClModule:
         """The artifact, loaded.
 
         Raises
@@ -211,7 +213,6 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     validate_with_llvm(spec)
     recipe = preprocess_for(network.model.resolution, preprocess, network.preprocess)
 
-    from tvm_mobilenet.graph.codegen import generate
     from tvm_mobilenet.graph.pipeline import lower
     from tvm_mobilenet.manifest import describe, describe_memory
     from tvm_mobilenet.runtime.artifact import write_manifest
@@ -244,9 +245,8 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     )
     folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
     compiled = Compiled(manifest, folder)
-    room = _ROOM * len(str(manifest)) + 4096
-    plan = generate(lowered, spec, linker, room, compiled.path)
-    manifest["memory"] = describe_memory(network.model, plan)
+    memory = _generate(manifest, lowered, spec, linker, compiled.path)
+    manifest["memory"] = describe_memory(network.model, memory)
     compiled.manifest = write_manifest(compiled.path, manifest)
     if verify and (device is not None or _runs_here(manifest)):
         checked = _checked(compiled, network, device)
@@ -254,6 +254,28 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         manifest["verification"] = checked.to_dict()
         compiled.manifest = write_manifest(compiled.path, manifest)
     return compiled
+
+
+def _generate(
+    manifest: dict[str, Any], lowered: Lowered, spec: TargetSpec, linker: Linker, path: Path
+) -> MemoryPlan:
+    """Write the artifact, its manifest still empty, and add to that what only now is known."""
+    from tvm_mobilenet.graph.codegen import generate
+    from tvm_mobilenet.graph.container import write_container
+    from tvm_mobilenet.graph.launch_plan import launch_plan
+    from tvm_mobilenet.runtime.artifact import LAUNCHES
+
+    if spec.gpu is None or spec.gpu.kind == "cuda":
+        return generate(lowered, spec, linker, _room(manifest), path)
+    plan = launch_plan(lowered, spec)
+    manifest.update(stack=LAUNCHES, plan=plan.plan)
+    write_container(plan, linker, _room(manifest), path)
+    return plan.memory
+
+
+def _room(manifest: Mapping[str, Any]) -> int:
+    """Return the bytes to reserve for a manifest that still grows."""
+    return _ROOM * len(str(manifest)) + 4096
 
 
 def _target(target: str | TargetSpec, host: str | None, dtype: Dtype | None) -> TargetSpec:

@@ -1,4 +1,4 @@
-"""C sources of what an artifact holds beside its kernels: manifest and weights.
+"""C sources of what an artifact holds beside its kernels: manifest, weights, device code.
 
 Whatever links an artifact compiles them; nothing is executed before a kernel asks
 for its weights.
@@ -53,7 +53,7 @@ def weights_source(blob: str | os.PathLike[str]) -> str:
         from other libraries. A kernel declares a buffer on
         ``call_extern("handle", WEIGHTS, offset)``. For any ELF target.
     """
-    quoted = str(Path(blob).resolve()).replace("\\", r"\\\\").replace('"', r"\\\"")
+    quoted = _quoted(blob)
     return f"""__asm__(
   ".pushsection .rodata.{WEIGHTS},\\"a\\",%progbits\\n"
   ".balign 64\\n"
@@ -67,3 +67,39 @@ __attribute__((visibility("hidden"))) const void *{WEIGHTS}(long long offset) {{
   return {WEIGHTS}_data + offset;
 }}
 """
+
+
+def section_source(name: str, blob: str | os.PathLike[str]) -> str:
+    """Return C source of a section that holds a file, for a loader that reads sections.
+
+    Parameters
+    ----------
+    name : str
+        ``"source"`` or ``"weights"``.
+    blob : path-like
+        The file; the compiler reads it.
+
+    Returns
+    -------
+    str
+        Defines the section :func:`section_name`, and a public symbol in it, as for
+        :func:`manifest_source`. For any ELF target.
+    """
+    symbol = f"tvm_mobilenet_section_{name}"
+    return f"""__asm__(
+  ".pushsection {section_name(name)},\\"a\\",%progbits\\n"
+  ".balign 64\\n"
+  ".globl {symbol}\\n"
+  "{symbol}:\\n"
+  ".incbin \\"{_quoted(blob)}\\"\\n"
+  ".popsection\\n");
+"""
+
+
+def section_name(name: str) -> str:
+    """Return the ELF section of what :func:`section_source` calls `name`."""
+    return f"{SECTION}.{name}"
+
+
+def _quoted(path: str | os.PathLike[str]) -> str:
+    return str(Path(path).resolve()).replace("\\", r"\\\\").replace('"', r"\\\"")

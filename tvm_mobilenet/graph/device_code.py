@@ -20,6 +20,7 @@ from tvm_mobilenet.target import TargetSpec
 
 _DYNAMIC_SHARED = "tirx.use_dyn_shared_memory"
 _AXES = ("x", "y", "z")
+_FROM_BITS = {"opencl": "as_float", "metal": "as_type<float>"}
 # Metal's code generator declares it for scalar arguments, once a kernel; ours have none.
 _METAL_UNION = re.compile(r"union __TVMArgUnion \{.*?\};\n", re.DOTALL)
 
@@ -222,7 +223,8 @@ def _source(
     def text(part: Mapping[str, Any]) -> str:
         # BindTarget and SplitHostDevice gave every kernel the target without its host.
         onto = next(iter(part.values())).attrs["target"]
-        made = build(tvm.IRModule(dict(part)), onto)
+        exact = {name: _with_exact_constants(func, kind) for name, func in part.items()}
+        made = build(tvm.IRModule(exact), onto)
         return str(made.inspect_source("cl" if kind == "opencl" else ""))
 
     if kind == "cuda":
@@ -242,3 +244,25 @@ def _source(
             size = ", ".join(map(str, blocks[name]))
             bodies.append(f"__kernel __attribute__((reqd_work_group_size({size}))) void {body}\n")
     return "\n".join([*(head for head in heads if head), *bodies])
+
+
+def _with_exact_constants(func: Any, kind: str) -> Any:
+    """Write constants as bits where TVM would write seven digits of them.
+
+    Its generators for OpenCL and Metal print 12582912 as 1.258291e+07f; CUDA's prints all bits.
+    """
+    import tvm_ffi
+    from tvm import tirx
+
+    if kind not in _FROM_BITS:
+        return func
+
+    def exact(value: Any) -> Any:
+        number = np.float32(value.value)
+        said = np.float32(f"{number:e}")
+        if str(value.ty.dtype) != "float32" or said == number or not np.isfinite(number):
+            return value
+        bits = tirx.const(int(number.view(np.int32)), "int32")
+        return tirx.call_pure_extern("float32", _FROM_BITS[kind], bits)
+
+    return func.with_body(tvm_ffi.structural_map(func.body, (tirx.FloatImm, exact)))

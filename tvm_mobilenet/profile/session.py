@@ -12,7 +12,7 @@ from tvm_mobilenet.bench.machine import Machine, measure_machine
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.profile.report import KernelProfile, ProfileReport
 from tvm_mobilenet.report import LAYOUT
-from tvm_mobilenet.runtime import Module, load
+from tvm_mobilenet.runtime import Module, OpenClModule, load
 from tvm_mobilenet.runtime.kernels import Kernels, Split
 
 Progress = Callable[[int, int, str], None]
@@ -23,7 +23,7 @@ _MACHINE_STEPS = 5
 
 
 def profile(
-    artifact: str | os.PathLike[str] | Module,
+    artifact: str | os.PathLike[str] | Module | OpenClModule,
     *,
     threads: int | None = None,
     repeats: int = REPEATS,
@@ -36,8 +36,8 @@ def profile(
 
     Parameters
     ----------
-    artifact : path-like or Module
-        Compiled by this package for this machine.
+    artifact : path-like, Module or OpenClModule
+        Compiled by this package for this machine; for its processor.
     threads : int, optional
         As for :func:`tvm_mobilenet.load`; a module brings its own.
     repeats : int
@@ -54,11 +54,17 @@ def profile(
     ArtifactError
         The artifact cannot be loaded here, or does not say what its kernels move.
     InputError
-        More threads than processors, or no repeats.
+        More threads than processors, or no repeats; or it is for a GPU.
     """
     from tvm_mobilenet.target import TargetSpec
 
-    module = artifact if isinstance(artifact, Module) else load(artifact, threads)
+    module = artifact if isinstance(artifact, Module | OpenClModule) else load(artifact, threads)
+    if not isinstance(module, Module):
+        raise InputError(
+            f"{module.path} runs on {module.device.name}, and profile measures what a processor "
+            "could do",
+            "`tvm-mobilenet report` lists the time of each kernel on the device",
+        )
     manifest = module.manifest
     _check(module, repeats)
     tell = progress or (lambda done, total, text: None)

@@ -4,9 +4,6 @@ The linker lays out an empty section of a fixed size; the finished manifest is
 patched into it, so that it can hold a hash over the whole file. Reading takes
 the file as bytes and never executes anything in it, hence what this machine
 cannot run is refused before ``dlopen``.
-
-Section headers are read here with ``struct`` rather than with pyelftools, which
-costs 50 ms and 7 MB of a process whose whole job may take less.
 """
 
 from __future__ import annotations
@@ -16,27 +13,36 @@ import importlib.metadata
 import json
 import os
 import shutil
-import struct
 import sys
 from collections.abc import Collection, Mapping
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tvm_mobilenet.errors import (
     AbiError,
     ArchitectureError,
     ArtifactError,
     CpuFeatureError,
-    NotAnArtifactError,
     RuntimeLibraryError,
     TruncatedArtifactError,
 )
+from tvm_mobilenet.runtime.elf import AGAIN, find_section, open_binary
 from tvm_mobilenet.sources import SECTION, manifest_source
 
-__all__ = ["FORMAT", "SECTION", "check_here", "manifest_source", "read_manifest", "write_manifest"]
+__all__ = [
+    "FORMAT",
+    "LAUNCHES",
+    "SECTION",
+    "check_here",
+    "manifest_source",
+    "read_manifest",
+    "write_manifest",
+]
 
 FORMAT = 1
+LAUNCHES = "launches"
+"""A manifest's ``stack`` where the file holds device source and a plan, and no host code."""
 Manifest = dict[str, Any]
 
 _KEYS = frozenset(
@@ -52,15 +58,6 @@ _SIGNIFICANT = {"apache-tvm": 3, "apache-tvm-ffi": 2}
 _HASH_KEY = b'"sha256":"'
 _UNHASHED = b"0" * 64
 _CHUNK = 1 << 20
-_SHARED_OBJECT = 3  # e_type ET_DYN
-_NO_BITS = 8  # sh_type SHT_NOBITS: takes no room in the file
-_COMPILE = "compile it with `tvm-mobilenet compile`"
-_AGAIN = "copy or compile the file again"
-
-
-class _Section(NamedTuple):
-    offset: int
-    size: int
 
 
 def write_manifest(path: str | os.PathLike[str], manifest: Mapping[str, Any]) -> Manifest:
@@ -93,8 +90,8 @@ def write_manifest(path: str | os.PathLike[str], manifest: Mapping[str, Any]) ->
     from tvm_mobilenet.models.files import written_aside
 
     path = Path(path)
-    with _open(path) as file:
-        section = _find_section(file, path)
+    with open_binary(path) as file:
+        section = find_section(file, path, SECTION)
     content = {k: v for k, v in manifest.items() if k != "sha256"}
     # Last, so that the last match in the text is the file's own hash.
     content["sha256"] = _UNHASHED.decode()
@@ -138,30 +135,30 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         Written in a format that this version does not know.
     """
     path = Path(path)
-    with _open(path) as file:
-        section = _find_section(file, path)
+    with open_binary(path) as file:
+        section = find_section(file, path, SECTION)
         file.seek(section.offset)
         text = file.read(section.size).rstrip(b"\0")
         start = text.rfind(_HASH_KEY) + len(_HASH_KEY)
         stated = text[start : start + 64]
         if start < len(_HASH_KEY) or len(stated) < 64:
-            raise TruncatedArtifactError(f"{path} holds no finished manifest", _AGAIN)
+            raise TruncatedArtifactError(f"{path} holds no finished manifest", AGAIN)
         found = _hash(file, section.offset + start)
     if found.encode() != stated:
         raise TruncatedArtifactError(
-            f"{path} was cut off or altered: its content does not match its hash", _AGAIN
+            f"{path} was cut off or altered: its content does not match its hash", AGAIN
         )
     try:
         manifest = json.loads(text)
     except ValueError as error:
-        raise TruncatedArtifactError(f"the manifest of {path} is no JSON", _AGAIN) from error
+        raise TruncatedArtifactError(f"the manifest of {path} is no JSON", AGAIN) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise AbiError(
             f"{path} holds a manifest of another format than {FORMAT}",
             "compile the model again with this version of tvm_mobilenet",
         )
     if missing := sorted(_KEYS - set(manifest)):
-        raise TruncatedArtifactError(f"the manifest of {path} lacks {', '.join(missing)}", _AGAIN)
+        raise TruncatedArtifactError(f"the manifest of {path} lacks {', '.join(missing)}", AGAIN)
     return manifest
 
 
@@ -185,7 +182,14 @@ def check_here(manifest: Mapping[str, Any], where: str = "the artifact") -> None
         Another TVM than the one installed.
     RuntimeLibraryError
         No TVM installed.
+    NoGpuError, GpuArchitectureError, GpuMemoryError
+        No GPU that can run it.
     """
+    if manifest["stack"] == LAUNCHES:
+        from tvm_mobilenet.runtime.opencl import check_plan_here
+
+        check_plan_here(manifest, where)
+        return
     from tvm_mobilenet.target.host import host_cpu_features, host_machine
 
     here, system = host_machine(), "linux" if sys.platform == "linux" else sys.platform
@@ -236,6 +240,11 @@ def check_fits(
     ArchitectureError, CpuFeatureError, AbiError
         As from :func:`check_here`.
     """
+    if manifest["stack"] == LAUNCHES:
+        raise ArchitectureError(
+            f"{where} holds OpenCL or Metal kernels, which {board} cannot launch through TVM",
+            "run it there with `tvm-mobilenet run`, where OpenCL and pyopencl are installed",
+        )
     if manifest["machine"] != machine:
         raise ArchitectureError(
             f"{where} is for {manifest['machine']}, and {board} is {machine}",
@@ -259,50 +268,6 @@ def check_fits(
                 f"{where} was built for {package} {built}, and {board} has {there}",
                 f"compile it again, or there `pip install {package}=={built}`",
             )
-
-
-def _open(path: Path) -> BufferedIOBase:
-    try:
-        return path.open("rb")
-    except IsADirectoryError:
-        raise NotAnArtifactError(f"{path} is a folder, not a file", _COMPILE) from None
-    except OSError as error:
-        raise NotAnArtifactError(f"{path} cannot be read: {error.strerror}", _COMPILE) from error
-
-
-def _find_section(file: BufferedIOBase, path: Path) -> _Section:
-    """Walk the section headers of an ELF file (System V ABI, chapter 4)."""
-    end = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    ident = file.read(64)
-    if not b"\x7fELF".startswith(ident[:4]):
-        raise NotAnArtifactError(f"{path} is not a shared object (no ELF header)", _COMPILE)
-    try:
-        wide, order = ident[4] == 2, "<" if ident[5] == 1 else ">"
-        fields = "HHIQQQIHHHHHH" if wide else "HHIIIIIHHHHHH"
-        header = struct.unpack_from(order + fields, ident, 16)
-        kind, table, (each, count, names_at) = header[0], header[5], header[10:13]
-        if kind != _SHARED_OBJECT:
-            raise NotAnArtifactError(f"{path} is ELF, but no shared object", _COMPILE)
-        form = order + ("IIQQQQIIQQ" if wide else "IIIIIIIIII")
-        if table == 0 or each < struct.calcsize(form):
-            raise NotAnArtifactError(f"{path} has no sections, hence no manifest", _COMPILE)
-        file.seek(table)
-        rows = [file.read(each) for _ in range(count)]
-        headers = [struct.unpack_from(form, row) for row in rows]
-        if any(h[1] != _NO_BITS and h[4] + h[5] > end for h in headers):
-            raise TruncatedArtifactError(f"{path} is cut off", _AGAIN)
-        names = headers[names_at]
-        file.seek(names[4])
-        strings = file.read(min(names[5], end))
-        for h in headers:
-            if h[1] != _NO_BITS and strings[h[0] :].startswith(SECTION.encode() + b"\0"):
-                return _Section(h[4], h[5])
-    except (struct.error, IndexError, OSError, OverflowError, ValueError) as error:
-        raise TruncatedArtifactError(f"{path} is cut off or damaged", _AGAIN) from error
-    raise NotAnArtifactError(
-        f"{path} is a shared object without a manifest (no section {SECTION})", _COMPILE
-    )
 
 
 def _hash(file: BufferedIOBase, digits_at: int) -> str:

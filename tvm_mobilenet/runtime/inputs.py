@@ -58,6 +58,42 @@ class Expected:
         if shape != self.shape:
             raise self.refuse(f"{dtype} of shape {shape}", self._shape_hint(shape))
 
+    def array(self, x: Any) -> Any:
+        """View what a caller gave as an array of NumPy's, and check it.
+
+        Parameters
+        ----------
+        x : ndarray or object with ``__dlpack__``
+
+        Raises
+        ------
+        InputError
+            What `x` is does not fit.
+        """
+        if not isinstance(x, np.ndarray):
+            x = self._foreign(x)
+        if x.dtype != self.dtype or x.shape != self.shape:
+            self.check(x.shape, x.dtype)
+        return x
+
+    def _foreign(self, x: Any) -> Any:
+        """View the memory of another library's array as NumPy's."""
+        if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
+            raise self.refuse(
+                f"a {type(x).__name__}", "give a NumPy array, or an array that speaks DLPack"
+            )
+        device = int(x.__dlpack_device__()[0])
+        if device not in _HOST_DEVICES:
+            name = _DEVICES.get(device, f"DLPack device {device}")
+            raise self.refuse(f"on {name}", "copy it to the CPU first, e.g. x.cpu()")
+        try:
+            return np.from_dlpack(x)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
+            raise self.refuse(
+                f"a {type(x).__name__} that does not lend its memory ({error})",
+                f"give a plain {self.dtype} array, e.g. x.detach()",
+            ) from error
+
     def _shape_hint(self, shape: tuple[int, ...]) -> str:
         want = self.shape
         if self.layout == "NCHW" and len(want) == 4:
@@ -106,10 +142,7 @@ class Staging:
             What `x` is does not fit.
         """
         expected = self._expected
-        if not isinstance(x, np.ndarray):
-            x = self._foreign(x)
-        if x.dtype != expected.dtype or x.shape != expected.shape:
-            expected.check(x.shape, x.dtype)
+        x = expected.array(x)
         # Asking TVM is quicker than asking NumPy, whose code the last call has pushed out of
         # every cache: 24 → 9 µs.
         try:
@@ -131,25 +164,6 @@ class Staging:
             self._tensor = self._from_dlpack(self._buffer)
         np.copyto(self._buffer, x)
         return self._tensor
-
-    def _foreign(self, x: Any) -> Any:
-        """View the memory of another library's array as NumPy's."""
-        expected = self._expected
-        if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
-            raise expected.refuse(
-                f"a {type(x).__name__}", "give a NumPy array, or an array that speaks DLPack"
-            )
-        device = int(x.__dlpack_device__()[0])
-        if device not in _HOST_DEVICES:
-            name = _DEVICES.get(device, f"DLPack device {device}")
-            raise expected.refuse(f"on {name}", "copy it to the CPU first, e.g. x.cpu()")
-        try:
-            return np.from_dlpack(x)
-        except (BufferError, RuntimeError, TypeError, ValueError) as error:
-            raise expected.refuse(
-                f"a {type(x).__name__} that does not lend its memory ({error})",
-                f"give a plain {expected.dtype} array, e.g. x.detach()",
-            ) from error
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: Any, alignment: int = _ALIGNMENT) -> Any:

@@ -13,12 +13,13 @@ import threading
 import time
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tvm_mobilenet.errors import ArtifactError
-from tvm_mobilenet.runtime.artifact import check_here, read_manifest
+from tvm_mobilenet.runtime.artifact import LAUNCHES, check_here, read_manifest
+from tvm_mobilenet.runtime.described import Described
 from tvm_mobilenet.runtime.inputs import Expected, Staging
 from tvm_mobilenet.runtime.instrument import (
     Profile,
@@ -30,6 +31,9 @@ from tvm_mobilenet.runtime.instrument import (
 from tvm_mobilenet.runtime.kernels import Kernels
 from tvm_mobilenet.runtime.library import load_runtime
 from tvm_mobilenet.runtime.threads import thread_count, use_threads
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.runtime.opencl import OpenClModule
 
 # Arguments of vm_initialization: DLPack's kDLCPU, device 0, and TVM's pooled allocator, which
 # keeps the activations between calls (tvm/runtime/vm.py).
@@ -46,27 +50,16 @@ class _Binding(threading.local):
     staging: Staging
 
 
-class Module:
+class Module(Described):
     """A loaded artifact; call it with the input, get the output.
 
     Use :func:`load` to make one. Safe to call from several threads at once.
-
-    Attributes
-    ----------
-    path : str
-        The file.
-    manifest : dict
-        What the file says about itself.
-    threads : int
-        Threads that one call uses.
     """
 
     def __init__(
         self, path: str, manifest: dict[str, Any], executable: Any, ffi: ModuleType, threads: int
     ) -> None:
-        self.path = path
-        self.manifest = manifest
-        self.threads = threads
+        super().__init__(path, manifest, threads)
         self._executable = executable
         self._ffi = ffi
         self._binding = _Binding()
@@ -103,21 +96,6 @@ class Module:
         use_threads(self._ffi, self.threads)
         found = main(binding.staging.tensor(x))
         return tuple(map(np.from_dlpack, found)) if self._several else np.from_dlpack(found)
-
-    @property
-    def inputs(self) -> list[dict[str, Any]]:
-        """Name, shape, dtype and layout of every input."""
-        return list(self.manifest["inputs"])
-
-    @property
-    def outputs(self) -> list[dict[str, Any]]:
-        """Name, shape, dtype and layout of every output."""
-        return list(self.manifest["outputs"])
-
-    @property
-    def title(self) -> str:
-        """The model, for people."""
-        return str(self.manifest.get("title", self.manifest["model"]["name"]))
 
     def __repr__(self) -> str:
         return f"<Module {self.title} from {self.path}, {self.threads} threads>"
@@ -236,7 +214,9 @@ class Module:
         observe(self._machine(), self._ffi, tensor, self.manifest["calls"], after)
 
 
-def load(path: str | os.PathLike[str], threads: int | None = None) -> Module:
+def load(
+    path: str | os.PathLike[str], threads: int | None = None, device: str | int | None = None
+) -> Module | OpenClModule:
     """Check an artifact and load it.
 
     Parameters
@@ -246,16 +226,21 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Module:
     threads : int, optional
         Threads for one call. Otherwise ``TVM_NUM_THREADS``, ``OMP_NUM_THREADS``,
         or the physical cores that this process may use.
+    device : str or int, optional
+        Of an artifact for a GPU, which one runs it: its number, or a part of its name;
+        the first without, or of OpenCL devices what ``TVM_MOBILENET_OPENCL`` says.
 
     Returns
     -------
-    Module
+    Module or OpenClModule
         Ready to be called. TVM's compiler is not loaded, nor is ``tvm`` imported.
 
     Raises
     ------
     NotAnArtifactError, TruncatedArtifactError, ArchitectureError, CpuFeatureError, AbiError
         The file is not for here; nothing in it was executed.
+    NoGpuError, GpuArchitectureError, GpuMemoryError, GpuDriverError
+        There is no GPU for it, or not one that can run it.
     RuntimeLibraryError
         TVM's runtime library is not installed.
     InputError
@@ -264,6 +249,10 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Module:
     path = os.path.abspath(path)
     count = thread_count(threads)
     manifest = read_manifest(path)
+    if manifest["stack"] == LAUNCHES:
+        from tvm_mobilenet.runtime.opencl import load_opencl
+
+        return load_opencl(path, manifest, device)
     check_here(manifest, path)
     ffi = load_runtime()
     try:

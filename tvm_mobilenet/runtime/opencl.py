@@ -1,0 +1,291 @@
+"""A compiled OpenCL artifact as a Python callable: source, weights and a list of launches.
+
+TVM is not needed to run it, neither its compiler nor its runtime library.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet.errors import GpuError, NoGpuError
+from tvm_mobilenet.runtime.described import Described
+from tvm_mobilenet.runtime.elf import read_section
+from tvm_mobilenet.runtime.inputs import Expected
+from tvm_mobilenet.runtime.instrument import Profile, Trace, unblocked
+from tvm_mobilenet.runtime.opencl_device import build, check_device, find_device, named_errors
+from tvm_mobilenet.runtime.opencl_kernels import OpenClKernels
+from tvm_mobilenet.runtime.opencl_launches import Launches
+from tvm_mobilenet.sources import section_name
+
+# Runs of a profile between two turns.
+_TURN = 10
+
+
+class _Session(threading.local):
+    """What one thread needs for a call: maps and a queue of its own."""
+
+    launches: Launches | None = None
+    buffers: list[Any]
+
+
+class OpenClModule(Described):
+    """A loaded OpenCL artifact; call it with the input, get the output.
+
+    Use :func:`tvm_mobilenet.load` to make one. Safe to call from several threads at once:
+    they share the weights, and each has its own maps and queue.
+
+    Attributes
+    ----------
+    device : pyopencl.Device
+        What it runs on.
+    """
+
+    def __init__(self, path: str, manifest: dict[str, Any], device: Any) -> None:
+        super().__init__(path, manifest, 1)
+        self.device = device
+        self._plan = manifest["plan"]
+        self._input = Expected(manifest["inputs"][0])
+        self._session = _Session()
+        self._process = os.getpid()
+        with named_errors(path):
+            import pyopencl as cl
+
+            self._context = cl.Context([device])
+            source = read_section(Path(path), section_name("source")).decode()
+            self._kernels = build(self._context, source, path)
+            self._weights = self._upload()
+        # Only now is it known what registers the kernels take.
+        self._bound()
+
+    def __call__(self, x: Any) -> Any:
+        """Run the model.
+
+        Parameters
+        ----------
+        x : ndarray or any object with ``__dlpack__``
+            float32 on the CPU, of the shape that :attr:`inputs` states (NCHW).
+
+        Returns
+        -------
+        ndarray
+            float32; new memory with every call. Of a network with several outputs, a tuple,
+            each of the type that :attr:`outputs` states.
+
+        Raises
+        ------
+        InputError
+            Another shape, dtype, layout or device.
+        GpuMemoryError, GpuError
+            The device failed.
+        """
+        with named_errors(self.path):
+            launches = self._bound()
+            self._feed(launches, x)
+            launches.run()
+            return self._fetch(launches)
+
+    def __repr__(self) -> str:
+        return f"<OpenClModule {self.title} from {self.path}, on {self.device.name}>"
+
+    def trace(self, x: Any) -> list[Trace]:
+        """Run the model and keep the output of every kernel.
+
+        Parameters
+        ----------
+        x : array
+            As for a call.
+
+        Returns
+        -------
+        list of Trace
+            In the order of the manifest's calls; copies, float32, unblocked.
+
+        Raises
+        ------
+        InputError, GpuMemoryError, GpuError
+            As for a call.
+        """
+        import pyopencl as cl
+
+        traces: list[Trace] = []
+        with named_errors(self.path):
+            launches = self._bound()
+            self._feed(launches, x)
+            position = 0
+            for record, call in zip(self.manifest["calls"], self._plan["calls"], strict=True):
+                launches.run(position, position + len(call["launches"]))
+                position += len(call["launches"])
+                output = np.empty(call["shape"], call["dtype"])
+                cl.enqueue_copy(launches.queue, output, self._session.buffers[call["output"]])
+                traces.append(Trace(record, unblocked(output, record["output"])))
+        return traces
+
+    def profile(self, x: Any, repeats: int = 20) -> Profile:
+        """Time every kernel inside the network, by the device's clock.
+
+        Parameters
+        ----------
+        x : array
+            As for a call.
+        repeats : int
+            Runs to take the median of, rounded up to tens.
+
+        Returns
+        -------
+        Profile
+            A kernel's time is that of its launches, from start to end; what lies between
+            them is in the total only.
+
+        Raises
+        ------
+        InputError, GpuMemoryError, GpuError
+            As for a call.
+        """
+        kernels = self.kernels(x)
+        spans: list[list[float]] = []
+        totals: list[float] = []
+        while len(spans) < max(1, repeats):
+            kernels.replay()
+            spans += [kernels.replay() for _ in range(_TURN)]
+            self(x)
+            for _ in range(_TURN):
+                start = time.perf_counter()
+                self(x)
+                totals.append(time.perf_counter() - start)
+        medians = map(float, np.median(spans, axis=0))
+        return Profile(
+            tuple(zip(self.manifest["calls"], medians, strict=True)),
+            float(np.median(totals)) * 1e6,
+        )
+
+    def kernels(self, x: Any) -> OpenClKernels:
+        """Run the model once and hold on to every kernel with its buffers.
+
+        Parameters
+        ----------
+        x : array
+            As for a call.
+
+        Returns
+        -------
+        OpenClKernels
+            In the order of the manifest's calls.
+
+        Raises
+        ------
+        InputError, GpuMemoryError, GpuError
+            As for a call.
+        """
+        self(x)
+        counts = [len(call["launches"]) for call in self._plan["calls"]]
+        return OpenClKernels(self.path, self._bound(), counts)
+
+    def _upload(self) -> dict[int, Any]:
+        """Put the weights on the device, each in a buffer of its own."""
+        import pyopencl as cl
+
+        flags = cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR
+        blob = memoryview(read_section(Path(self.path), section_name("weights")))
+        return {
+            number: cl.Buffer(
+                self._context,
+                flags,
+                hostbuf=blob[record["offset"] : record["offset"] + record["bytes"]],
+            )
+            for number, record in enumerate(self._plan["buffers"])
+            if record["kind"] == "weights"
+        }
+
+    def _bound(self) -> Launches:
+        """Return this thread's launches, on maps of its own."""
+        import pyopencl as cl
+
+        if self._process != os.getpid():
+            raise GpuError(
+                f"{self.path} was loaded before this process was forked, and a driver's state "
+                "does not survive that",
+                "load it in the process that calls it",
+            )
+        if self._session.launches is None:
+            flags = cl.mem_flags.READ_WRITE
+            self._session.buffers = [
+                self._weights.get(number) or cl.Buffer(self._context, flags, record["bytes"])
+                for number, record in enumerate(self._plan["buffers"])
+            ]
+            order = [launch for call in self._plan["calls"] for launch in call["launches"]]
+            self._session.launches = Launches(
+                self._context, self._kernels, order, self._session.buffers
+            )
+        return self._session.launches
+
+    def _feed(self, launches: Launches, x: Any) -> None:
+        import pyopencl as cl
+
+        array = np.ascontiguousarray(self._input.array(x))
+        cl.enqueue_copy(launches.queue, self._session.buffers[0], array, is_blocking=False)
+
+    def _fetch(self, launches: Launches) -> Any:
+        import pyopencl as cl
+
+        found: list[NDArray[Any]] = []
+        for record, number in zip(self.manifest["outputs"], self._plan["outputs"], strict=True):
+            output = np.empty(record["shape"], record["dtype"])
+            cl.enqueue_copy(launches.queue, output, self._session.buffers[number])
+            found.append(output)
+        return tuple(found) if len(found) > 1 else found[0]
+
+
+def check_plan_here(manifest: Mapping[str, Any], where: str) -> None:
+    """Refuse an artifact of launches that nothing here can run.
+
+    Raises
+    ------
+    NoGpuError
+        It is for Metal, or there is no OpenCL device.
+    GpuArchitectureError, GpuMemoryError
+        The device lacks something that the kernels need.
+    """
+    _device_for(manifest, where, None)
+
+
+def _device_for(manifest: Mapping[str, Any], where: str, choice: str | int | None) -> Any:
+    kind = manifest["target"]["gpu"]["kind"]
+    if kind != "opencl":
+        raise NoGpuError(
+            f"{where} holds kernels for {kind}, and this package launches OpenCL only",
+            "read its source and plan with `tvm-mobilenet inspect`, or compile with "
+            "--target opencl",
+        )
+    device = find_device(choice)
+    check_device(device, manifest, where)
+    return device
+
+
+def load_opencl(
+    path: str, manifest: dict[str, Any], choice: str | int | None = None
+) -> OpenClModule:
+    """Load an artifact whose manifest has been read.
+
+    Parameters
+    ----------
+    path : str
+    manifest : dict
+    choice : str or int, optional
+        Of the device, as :func:`~tvm_mobilenet.runtime.opencl_device.find_device` takes it.
+
+    Raises
+    ------
+    NoGpuError, GpuArchitectureError, GpuMemoryError, GpuDriverError
+        It cannot run here.
+    NotAnArtifactError, TruncatedArtifactError
+        Its sections are not there.
+    """
+    return OpenClModule(path, manifest, _device_for(manifest, path, choice))
