@@ -18,6 +18,8 @@ from tvm_mobilenet.schedules.cpu.separable import schedule_separable
 from tvm_mobilenet.schedules.cpu.softmax import schedule_softmax
 from tvm_mobilenet.schedules.cpu.strassen import write_strassen
 from tvm_mobilenet.schedules.cpu.tail import schedule_tail
+from tvm_mobilenet.schedules.gpu.conv import schedule_conv as gpu_conv
+from tvm_mobilenet.schedules.gpu.depthwise import schedule_depthwise as gpu_depthwise
 from tvm_mobilenet.schedules.gpu.pointwise import write_pointwise
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.trace import replay
@@ -46,7 +48,10 @@ CPU: dict[str, Rule] = {
 GPU_WRITTEN: dict[str, Callable[[Any, Knobs, TargetSpec], Any]] = {"pointwise": write_pointwise}
 """Operators whose loops are written anew for graphics processors."""
 
-GPU: dict[str, GpuRule] = {}
+GPU: dict[str, GpuRule] = {
+    "conv": gpu_conv,
+    "depthwise": gpu_depthwise,
+}
 """Operator to schedule, for graphics processors."""
 
 WRITTEN: dict[str, Callable[[Any, Knobs, TargetSpec], Any]] = {"strassen": write_strassen}

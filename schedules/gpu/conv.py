@@ -1,0 +1,210 @@
+"""First convolution: a thread takes several output blocks of a strip of pixels.
+
+Pattern
+    ``padded`` into ``accumulate(n, o, p, c; i, r, q)`` into ``out(n, o, p, c)``,
+    operator "conv"; its input is plain (N, I, H, W), a few channels.
+
+Loop nest, outer to inner
+    Groups of output blocks over blocks of the grid's second axis; (n, strip, column)
+    over its first and over threads → input channel → that channel's window into
+    registers → taps → output blocks → rows of the strip → channels of a block.
+    All weights of the group wait in shared memory: every thread of a warp reads the same
+    vector of them, at once. Neighbouring threads take neighbouring columns.
+
+Registers
+    rows x blocks x channels of a block sums; (rows - 1) stride + K by K inputs of one
+    channel; a vector of weights of each output block; addresses. 4 rows x 4 blocks of 4,
+    3 x 3 at stride 2: 64 + 27 + 16 + 24 = 131.
+
+Traffic
+    Memory: the image once, the map once. Of L1 and shared memory, a tap takes a vector of
+    weights for each output block and, over a strip, 2.25 inputs for 4 rows.
+
+Bound
+    Where the batch is large, multiply-adds and memory alike: 27 x 32 multiply-adds for
+    12 bytes in, 128 out. At batch 1 how many units have work: tiles are as large as
+    leaves every unit eight warps. Measured: no GPU here.
+
+What lost
+    Pixels of a strip along the row: neighbouring threads would then store vectors with
+    gaps, half of each sector of 32 bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm_mobilenet.schedules.cpu.micro_kernel import extent, out_width
+from tvm_mobilenet.schedules.gpu.pixels import (
+    WARPS_OF_A_UNIT,
+    block_threads,
+    copy_vectors,
+    rows_and_columns,
+    stage_vectors,
+    unroll,
+    up_to,
+)
+from tvm_mobilenet.schedules.knobs import Knobs
+
+from tvm_mobilenet.target import TargetSpec
+
+_ROWS = (1, 2, 3, 4, 7, 8)
+_MOST_BLOCKS = 8
+_ADDRESSES = 24
+_FEW_CHANNELS = 4
+"""Input channels up to which their loop is unrolled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Sizes of a convolution that decide how it is cut.
+
+    Attributes
+    ----------
+    batch, blocks, lanes : int
+        N, output blocks, channels of each.
+    size : tuple of int
+        (rows, columns) of the output.
+    taps : tuple of int
+        (input channels, rows, columns) of the window.
+    stride : int
+        Rows from one output row to the next.
+    """
+
+    batch: int
+    blocks: int
+    lanes: int
+    size: tuple[int, int]
+    taps: tuple[int, int, int]
+    stride: int
+
+    def inputs(self, rows: int) -> int:
+        """Return the elements of one input channel that a strip reads."""
+        return ((rows - 1) * self.stride + self.taps[1]) * self.taps[2]
+
+    def registers(self, rows: int, blocks: int) -> int:
+        """Return the registers of a thread."""
+        return (rows + 1) * blocks * self.lanes + self.inputs(rows) + _ADDRESSES
+
+    def threads(self, rows: int, blocks: int) -> int:
+        """Return the threads of the whole layer."""
+        strips = self.batch * -(-self.size[0] // rows) * self.size[1]
+        return strips * (self.blocks // blocks)
+
+    def loads(self, rows: int, blocks: int) -> float:
+        """Return loads a multiply-add; of inputs a stride apart, two wavefronts each."""
+        taps = self.taps[1] * self.taps[2]
+        return (2 * self.inputs(rows) + taps * blocks) / (taps * rows * blocks * self.lanes)
+
+
+def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
+    """Schedule a full convolution.
+
+    Parameters
+    ----------
+    sch : s_tir.Schedule
+        Over the function of a conv workload.
+    knobs : Knobs
+        ``rows``: of a strip; ``blocks``: output blocks of a thread; ``weights``: through
+        shared memory or read by every thread; ``channels``: their loop unrolled or not;
+        ``threads`` of a block.
+    target : TargetSpec
+        With a GPU.
+    """
+    gpu = target.gpu
+    assert gpu is not None
+    sizes = _sizes(sch)
+    best = conv_tile(sizes, target)
+    rows = knobs.choice("rows", up_to(_ROWS, sizes.size[0]), best[0])
+    blocks = knobs.choice("blocks", _block_options(sizes), best[1])
+    taps = sizes.taps[0] * sizes.taps[1] * sizes.taps[2]
+    staged = taps * blocks * sizes.lanes * target.item_bytes <= gpu.block_shared
+    weights = knobs.choice(
+        "weights", ["shared", "read"] if staged else ["read"], "shared" if staged else "read"
+    )
+    few = sizes.taps[0] <= _FEW_CHANNELS
+    channels = knobs.choice("channels", ["unrolled", "loop"], "unrolled" if few else "loop")
+    groups = sizes.blocks // blocks
+    threads = block_threads(knobs, sizes.threads(rows, sizes.blocks), target, groups)
+
+    store = rows_and_columns(sch, sizes.size[1], "accumulate", "out")
+    padded, accumulate = sch.get_sblock("padded"), sch.get_sblock("accumulate")
+    out = sch.get_sblock("out")
+    n, o, y, x, c = sch.get_loops(store)
+    group, block = sch.split(o, [None, blocks])
+    strip, row = sch.split(y, [None, rows])
+    sch.reorder(group, n, strip, x, block, row, c)
+    place, thread = sch.split(sch.fuse(n, strip, x), [None, threads])
+    sch.bind(group, "blockIdx.y")
+    sch.bind(place, "blockIdx.x")
+    sch.bind(thread, "threadIdx.x")
+    sch.compute_at(out, thread, preserve_unit_loops=True)
+    sch.compute_at(accumulate, thread, preserve_unit_loops=True)
+    sch.set_scope(accumulate, 0, "local")
+    _, channel, _, q, *_ = sch.get_loops(accumulate)[3:]
+    sch.compute_at(padded, channel, preserve_unit_loops=True)
+    sch.set_scope(padded, 0, "local")
+    if weights == "shared":
+        shared = sch.cache_read(accumulate, 1, "shared")
+        sch.compute_at(shared, place, preserve_unit_loops=True)
+        stage_vectors(sch, shared, within=2, threads=threads)
+    vectors = sch.cache_read(accumulate, 1, "local")
+    sch.compute_at(vectors, q, preserve_unit_loops=True)
+    unroll(sch, accumulate, within=4 + (channels == "loop"))
+    unroll(sch, padded, within=5)
+    copy_vectors(sch, vectors, within=7)
+    unroll(sch, out, within=3)
+    copy_vectors(sch, store, within=3)
+
+
+def conv_tile(sizes: Sizes, target: TargetSpec) -> tuple[int, int]:
+    """Choose rows of a strip and output blocks of a thread.
+
+    The fewest loads a multiply-add, of those tiles that fit into two thirds of a thread's
+    registers and leave every unit eight warps; where none does, the most threads.
+
+    Parameters
+    ----------
+    sizes : Sizes
+    target : TargetSpec
+        With a GPU.
+
+    Returns
+    -------
+    tuple of int
+        (rows, blocks).
+    """
+    gpu = target.gpu
+    assert gpu is not None
+    wanted = gpu.units * min(WARPS_OF_A_UNIT * gpu.warp, gpu.unit_threads)
+    tiles = [
+        (rows, blocks)
+        for rows in up_to(_ROWS, sizes.size[0])
+        for blocks in _block_options(sizes)
+        if sizes.registers(rows, blocks) <= gpu.thread_registers * 2 // 3
+    ] or [(1, 1)]
+    filling = [tile for tile in tiles if sizes.threads(*tile) >= wanted]
+    if not filling:
+        return max(tiles, key=lambda tile: (sizes.threads(*tile), tile[1]))
+    high = sizes.size[0]
+
+    def cost(tile: tuple[int, int]) -> float:
+        # A last strip that hangs over costs as much as a whole one.
+        return sizes.loads(*tile) * -(-high // tile[0]) * tile[0] / high
+
+    return min(filling, key=cost)
+
+
+def _sizes(sch: Any) -> Sizes:
+    """Read a layer's sizes off its function."""
+    loops = sch.get_loops(sch.get_sblock("accumulate"))
+    n, o, p, c, i, r, q = (extent(sch, loop) for loop in loops)
+    width = out_width(sch)
+    high = int(sch.get(sch.get_sblock("padded")).writes[0].source.shape[2])
+    rows = p // width
+    return Sizes(n, o, c, (rows, width), (i, r, q), (high - r) // (rows - 1) if rows > 1 else 1)
+
+
+def _block_options(sizes: Sizes) -> list[int]:
+    return [b for b in range(1, _MOST_BLOCKS + 1) if sizes.blocks % b == 0]

@@ -1,0 +1,154 @@
+"""What GPU schedules share: maps with rows and columns again, threads, vectors of 16 bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tvm import s_tir
+from tvm.s_tir import Schedule
+from tvm.tirx import IndexMap
+from tvm_mobilenet.schedules.cpu.micro_kernel import extent
+from tvm_mobilenet.schedules.knobs import Knobs
+
+from tvm_mobilenet.target import TargetSpec
+
+VECTOR_BITS = 128
+"""What a thread reads or writes at once: the widest load that there is."""
+
+VECTOR_REGISTERS = 4
+"""Registers that it fills."""
+
+_THREADS, _MOST_THREADS = 128, 256
+
+WARPS_OF_A_UNIT = 8
+"""Warps that keep a unit busy where each has several loads under way: two for each of
+its four schedulers."""
+
+
+def rows_and_columns(sch: Any, width: int, *names: str) -> Any:
+    """Give the pixel axis its two dimensions back, and store vectors from registers.
+
+    before: ``acc(n, o, p, c; r, q)`` reads ``data[n, o, p // W + r, p % W + q, c]``;
+    ``out(n, o, p, c)`` fills the function's output
+    after: ``acc(n; r, q; o, y, x, c)`` reads ``data[n, o, y + r, x + q, c]``;
+    ``out(n, o, y, x, c)`` fills registers, ``store(n, o, y, x, c)`` copies those
+
+    A region of rows and columns is a range of either then; of flat pixels it would be
+    every pixel between its corners. Loops come in the order of axes wherever a block is
+    put: a sum's taps stand outside of what it is a sum for.
+
+    Parameters
+    ----------
+    sch : s_tir.Schedule
+        Whose blocks are still as TE defined them.
+    width : int
+        W, pixels in a row.
+    *names : str
+        Blocks over (n, o, p, c, reduction axes), ``"out"`` the last of them.
+
+    Returns
+    -------
+    SBlockRV
+        The block that stores.
+    """
+
+    def split(n: Any, o: Any, p: Any, c: Any, *rest: Any) -> tuple[Any, ...]:
+        return (n, *rest, o, p // width, p % width, c)
+
+    store = sch.cache_write(sch.get_sblock(names[-1]), 0, "local")
+    blocks = [*map(sch.get_sblock, names), store]
+    for block in blocks:
+        axes = len(sch.get(block).iter_vars)
+        sch.transform_block_layout(block, IndexMap.from_func(split, ndim=axes, index_dtype="int32"))
+    for block in blocks[:-1]:
+        sch.transform_layout(block, ("write", 0), split)
+    # The primitives leave (y * W + x) // W as it is, which no region is inferred from.
+    simple = Schedule(s_tir.transform.StmtSimplify()(sch.mod))
+    for block in blocks:
+        old = sch.get(block)
+        new = simple.get(simple.get_sblock(old.name_hint))
+        sch.state.replace(sch.get_sref(block), new, {old: new})
+    return store
+
+
+def copy_vectors(sch: Any, block: Any, within: int) -> None:
+    """Turn a copy into loads or stores of 16 bytes, all of them unrolled.
+
+    Parameters
+    ----------
+    sch : s_tir.Schedule
+    block : SBlockRV
+        A copy whose last axis is contiguous.
+    within : int
+        Its loops outside of what is unrolled.
+    """
+    *loops, last = sch.get_loops(block)[within:]
+    outer, vector = sch.split(last, [None, vector_lanes(sch, block, extent(sch, last))])
+    sch.vectorize(vector)
+    for loop in (*loops, outer):
+        sch.unroll(loop)
+
+
+def stage_vectors(sch: Any, block: Any, within: int, threads: int) -> None:
+    """Share a copy into shared memory among the threads of a block, a vector each.
+
+    Parameters
+    ----------
+    sch : s_tir.Schedule
+    block : SBlockRV
+        A copy whose last axis is contiguous.
+    within : int
+        Its loops outside of what is shared out.
+    threads : int
+        Of a block, along its first axis.
+    """
+    *loops, last = sch.get_loops(block)[within:]
+    outer, vector = sch.split(last, [None, vector_lanes(sch, block, extent(sch, last))])
+    _, thread = sch.split(sch.fuse(*loops, outer), [None, threads])
+    sch.bind(thread, "threadIdx.x")
+    sch.vectorize(vector)
+
+
+def unroll(sch: Any, block: Any, within: int) -> None:
+    """Unroll the loops of a block but for the first `within`."""
+    for loop in sch.get_loops(block)[within:]:
+        sch.unroll(loop)
+
+
+def up_to(options: Sequence[int], most: int) -> list[int]:
+    """Return the options that are not above `most`."""
+    return [option for option in options if option <= most]
+
+
+def vector_lanes(sch: Any, block: Any, most: int) -> int:
+    """Return the elements of a block's output that one load or store takes."""
+    bits = int(sch.get(block).writes[0].source.dtype.bits)
+    return math.gcd(VECTOR_BITS // bits, most)
+
+
+def block_threads(knobs: Knobs, total: int, target: TargetSpec, groups: int = 1) -> int:
+    """Ask for the threads of a block where blocks have nothing in common.
+
+    By rule 128, or the nearest number below that the axis is a multiple of, since a
+    last block of fewer has every statement ask; fewer where the grid would not reach every
+    unit. Whole warps.
+
+    Parameters
+    ----------
+    knobs : Knobs
+        ``threads``.
+    total : int
+        Threads of the grid's first axis.
+    target : TargetSpec
+        With a GPU.
+    groups : int
+        Blocks along its second.
+    """
+    gpu = target.gpu
+    assert gpu is not None
+    options = range(gpu.warp, min(gpu.block_threads, _MOST_THREADS) + 1, gpu.warp)
+    reaching = [t for t in options if t <= _THREADS and total * groups >= t * gpu.units]
+    even = [t for t in reaching if total % t == 0]
+    return knobs.choice("threads", options, max(even or reaching, default=gpu.warp))
