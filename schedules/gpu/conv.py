@@ -148,14 +148,14 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
     if weights == "shared":
         shared = sch.cache_read(accumulate, 1, "shared")
         sch.compute_at(shared, place, preserve_unit_loops=True)
-        stage_vectors(sch, shared, within=2, threads=threads)
+        stage_vectors(sch, shared, target, within=2, threads=threads)
     vectors = sch.cache_read(accumulate, 1, "local")
     sch.compute_at(vectors, q, preserve_unit_loops=True)
     unroll(sch, accumulate, within=4 + (channels == "loop"))
     unroll(sch, padded, within=5)
-    copy_vectors(sch, vectors, within=7)
+    copy_vectors(sch, vectors, target, within=7)
     unroll(sch, out, within=3)
-    copy_vectors(sch, store, within=3)
+    copy_vectors(sch, store, target, within=3)
 
 
 def conv_tile(sizes: Sizes, target: TargetSpec) -> tuple[int, int]:

@@ -172,15 +172,15 @@ def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
         loop = thread if where == "whole" else tap_row
         sch.compute_at(copy, loop, preserve_unit_loops=True)
         sch.set_scope(copy, 0, "local")
-        copy_vectors(sch, copy, within=2 if where == "whole" else 4)
+        copy_vectors(sch, copy, target, within=2 if where == "whole" else 4)
     if stage == "shared":
         sch.compute_at(padded, block, preserve_unit_loops=True)
         sch.set_scope(padded, 0, "shared")
-        stage_vectors(sch, padded, within=1, threads=extent(sch, thread))
+        stage_vectors(sch, padded, target, within=1, threads=extent(sch, thread))
     # Sums begin with zeros at the first tap: unrolled, nothing is asked.
     unroll(sch, accumulate, within=2)
     unroll(sch, out, within=2)
-    copy_vectors(sch, store, within=2)
+    copy_vectors(sch, store, target, within=2)
 
 
 def strip_rows(window: Window, target: TargetSpec) -> tuple[int, bool, bool]:

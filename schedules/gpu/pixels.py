@@ -73,7 +73,7 @@ def rows_and_columns(sch: Any, width: int, *names: str) -> Any:
     return store
 
 
-def copy_vectors(sch: Any, block: Any, within: int) -> None:
+def copy_vectors(sch: Any, block: Any, target: TargetSpec, within: int) -> None:
     """Turn a copy into loads or stores of 16 bytes, all of them unrolled.
 
     Parameters
@@ -81,17 +81,19 @@ def copy_vectors(sch: Any, block: Any, within: int) -> None:
     sch : s_tir.Schedule
     block : SBlockRV
         A copy whose last axis is contiguous.
+    target : TargetSpec
+        With a GPU.
     within : int
         Its loops outside of what is unrolled.
     """
     *loops, last = sch.get_loops(block)[within:]
-    outer, vector = sch.split(last, [None, vector_lanes(sch, block, extent(sch, last))])
+    outer, vector = sch.split(last, [None, vector_lanes(sch, block, target, extent(sch, last))])
     sch.vectorize(vector)
     for loop in (*loops, outer):
         sch.unroll(loop)
 
 
-def stage_vectors(sch: Any, block: Any, within: int, threads: int) -> None:
+def stage_vectors(sch: Any, block: Any, target: TargetSpec, within: int, threads: int) -> None:
     """Share a copy into shared memory among the threads of a block, a vector each.
 
     Parameters
@@ -99,13 +101,15 @@ def stage_vectors(sch: Any, block: Any, within: int, threads: int) -> None:
     sch : s_tir.Schedule
     block : SBlockRV
         A copy whose last axis is contiguous.
+    target : TargetSpec
+        With a GPU.
     within : int
         Its loops outside of what is shared out.
     threads : int
         Of a block, along its first axis.
     """
     *loops, last = sch.get_loops(block)[within:]
-    outer, vector = sch.split(last, [None, vector_lanes(sch, block, extent(sch, last))])
+    outer, vector = sch.split(last, [None, vector_lanes(sch, block, target, extent(sch, last))])
     _, thread = sch.split(sch.fuse(*loops, outer), [None, threads])
     sch.bind(thread, "threadIdx.x")
     sch.vectorize(vector)
@@ -122,10 +126,16 @@ def up_to(options: Sequence[int], most: int) -> list[int]:
     return [option for option in options if option <= most]
 
 
-def vector_lanes(sch: Any, block: Any, most: int) -> int:
-    """Return the elements of a block's output that one load or store takes."""
+def vector_lanes(sch: Any, block: Any, target: TargetSpec, most: int) -> int:
+    """Return the elements of a block's output that one load or store takes.
+
+    16 bytes, but for Metal: that has no vectors of more than four.
+    """
+    gpu = target.gpu
+    assert gpu is not None
     bits = int(sch.get(block).writes[0].source.dtype.bits)
-    return math.gcd(VECTOR_BITS // bits, most)
+    widest = min(VECTOR_BITS // bits, 4 if gpu.kind == "metal" else VECTOR_BITS)
+    return math.gcd(widest, most)
 
 
 def block_threads(knobs: Knobs, total: int, target: TargetSpec, groups: int = 1) -> int:

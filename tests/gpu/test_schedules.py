@@ -1,0 +1,183 @@
+"""Every schedule of what is no matrix product, on a real OpenCL device, against the reference.
+
+Several kernels are one program: a device's compiler takes longer than the kernel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from kernels import workload
+from opencl import run_source
+from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
+from tvm_mobilenet.schedules.rules import schedule
+
+from tvm_mobilenet.compute.primfunc import prim_func
+from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.graph.device_code import DeviceCode, device_code
+from tvm_mobilenet.kernel_case import kernel_case
+from tvm_mobilenet.target import TargetSpec, parse
+
+OPENCL = ["opencl", "opencl-mali", "opencl-adreno"]
+SAME, AROUND, NONE, ODD = (0, 0, 1, 1), (1, 1, 1, 1), (0, 0, 0, 0), (2, 0, 1, 3)
+WIDE = (2, 2, 2, 2)
+
+DEPTHWISE = [
+    (1, (5, 5), 1, 3, 1, AROUND, "none"),
+    (3, (1, 1), 1, 3, 1, AROUND, "relu"),
+    (5, (2, 2), 2, 3, 2, SAME, "relu"),
+    (17, (7, 7), 1, 3, 1, AROUND, "relu6"),
+    (12, (11, 13), 1, 3, 1, NONE, "relu"),
+    (40, (15, 15), 3, 3, 2, AROUND, "relu6"),
+    (20, (33, 1), 1, 3, 1, AROUND, "none"),
+    (32, (12, 37), 1, 3, 1, ODD, "relu6"),
+    (32, (32, 32), 1, 3, 1, AROUND, "relu6"),  # V1 at 64 x 64
+    (64, (32, 32), 1, 3, 2, SAME, "relu6"),
+    (96, (32, 32), 2, 3, 2, AROUND, "relu6"),  # V2
+    (24, (17, 9), 1, 5, 2, (1, 2, 2, 1), "relu"),  # V3
+    (72, (28, 28), 1, 5, 1, WIDE, "hardswish"),
+    (20, (13, 3), 1, 5, 2, WIDE, "hardsigmoid"),
+    (16, (1, 1), 1, 5, 1, WIDE, "relu"),
+    (40, (9, 9), 2, 1, 2, NONE, "none"),
+    (320, (112, 32), 1, 3, 1, AROUND, "relu6"),  # strips, as many threads are left
+]
+CONV = [
+    ((3, 5), (1, 1), 1, 3, 1, AROUND, "none"),
+    ((3, 8), (5, 5), 2, 3, 2, AROUND, "relu"),
+    ((1, 17), (7, 7), 1, 3, 1, NONE, "relu6"),
+    ((3, 24), (33, 33), 1, 3, 2, AROUND, "relu6"),
+    ((3, 32), (64, 64), 1, 3, 2, SAME, "relu6"),
+    ((3, 1), (11, 13), 3, 3, 1, ODD, "relu"),
+    ((5, 100), (15, 15), 1, 5, 2, WIDE, "none"),
+    ((17, 24), (9, 9), 1, 1, 2, NONE, "hardsigmoid"),
+    ((3, 16), (47, 47), 1, 3, 2, AROUND, "hardswish"),
+    ((3, 32), (224, 160), 2, 3, 2, AROUND, "relu6"),
+]
+
+
+def works(lanes: int) -> dict[str, list[Workload]]:
+    """Every case above, blocked for a target, by operator."""
+    return {
+        "depthwise": [
+            workload(
+                "depthwise", (channels, channels), size, lanes, batch=batch, kernel=kernel,
+                stride=stride, padding=padding, activation=activation,
+            )
+            for channels, size, batch, kernel, stride, padding, activation in DEPTHWISE
+        ],
+        "conv": [
+            workload(
+                "conv", channels, size, lanes, batch=batch, kernel=kernel,
+                stride=stride, padding=padding, activation=activation,
+            )
+            for channels, size, batch, kernel, stride, padding, activation in CONV
+        ],
+    }  # fmt: skip
+
+
+OPERATORS = list(works(4))
+
+
+def scheduled(work: Workload, target: TargetSpec, knobs: Knobs | None = None) -> Any:
+    """The function of a workload, bound to threads."""
+    done = schedule(prim_func(work), target, knobs or Knobs())
+    assert done is not None
+    assert done.schedule == f"gpu.{work.operator}"
+    return done.func
+
+
+def check(work: Workload, name: str, code: DeviceCode, seed: int = 0) -> None:
+    """Compare one function of a program with the reference."""
+    case = kernel_case(work, seed)
+    out = np.empty(case.want.shape, np.float32)
+    case.error(run_source(code.source, code.kernels[name], code.scratch[name], case.inputs, out))
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("name", OPENCL)
+def test_by_rule(name: str, operator: str) -> None:
+    target = parse(name)
+    cases = works(target.lanes)[operator]
+    code = device_code({work.key: scheduled(work, target) for work in cases}, target)
+    for number, work in enumerate(cases):
+        check(work, work.key, code, number)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("name", ["sm_75", "sm_90", "metal"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_other_languages_are_generated(name: str, dtype: Any, operator: str) -> None:
+    """Every kernel of them reads and writes vectors: 16 bytes, but Metal four elements."""
+    target = parse(name, dtype=dtype)
+    cases = [dataclasses.replace(w, dtype=dtype) for w in works(target.lanes)[operator]]
+    code = device_code({work.key: scheduled(work, target) for work in cases}, target)
+    for work in cases:
+        assert f" {code.kernels[work.key][0].kernel}(" in code.source
+    vector = {("float32", "metal"): "float4", ("float16", "metal"): "half4"}.get(
+        (dtype, name), "float4" if dtype == "float32" else "uint4"
+    )
+    assert code.source.count(vector) >= len(cases)
+
+
+some_knobs = settings(
+    max_examples=6,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+SEEDS = st.integers(0, 2**31)
+BATCH = st.sampled_from([1, 1, 2, 3])
+CHANNELS = st.one_of(st.integers(1, 40), st.sampled_from([16, 32, 64]))
+ACTIVATIONS = st.sampled_from(["none", "relu", "relu6", "hardswish", "hardsigmoid"])
+
+
+def any_knobs(cases: Sequence[Workload], seed: int, name: str) -> None:
+    """Kernels of several workloads with random knobs; the same ones as a record gives them."""
+    target = parse(name)
+    functions = {}
+    for number, work in enumerate(cases):
+        knobs = SeededKnobs(seed + number)
+        functions[f"k{number}"] = scheduled(work, target, knobs)
+        again = Knobs(knobs.chosen)
+        scheduled(work, target, again)
+        assert again.chosen == knobs.chosen
+    code = device_code(functions, target)
+    for number, work in enumerate(cases):
+        check(work, f"k{number}", code, seed % 1000)
+
+
+def spatial(operator: Any) -> st.SearchStrategy[Workload]:
+    """A convolution with a window: any kernel, stride and padding that leave a pixel."""
+
+    @st.composite
+    def drawn(draw: Callable[..., Any]) -> Workload:
+        kernel = draw(st.sampled_from([3, 3, 3, 1, 5]))
+        padding = draw(st.tuples(*[st.integers(0, kernel - 1)] * 4))
+        least = [max(1, kernel - padding[i] - padding[i + 2]) for i in (0, 1)]
+        size = (draw(st.integers(least[0], 20)), draw(st.integers(least[1], 30)))
+        channels = draw(CHANNELS)
+        pair = (draw(st.integers(1, 5)) if operator == "conv" else channels, channels)
+        return workload(
+            operator, pair, size, 4, batch=draw(BATCH), kernel=kernel,
+            stride=draw(st.integers(1, 2)), padding=padding, activation=draw(ACTIVATIONS),
+        )  # fmt: skip
+
+    return drawn()
+
+
+@some_knobs
+@given(st.lists(spatial("depthwise"), min_size=3, max_size=3), SEEDS, st.sampled_from(OPENCL))
+def test_depthwise_of_any_size_with_any_knobs(cases: list[Workload], seed: int, name: str) -> None:
+    any_knobs(cases, seed, name)
+
+
+@some_knobs
+@given(st.lists(spatial("conv"), min_size=2, max_size=2), SEEDS, st.sampled_from(OPENCL))
+def test_conv_of_any_size_with_any_knobs(cases: list[Workload], seed: int, name: str) -> None:
+    any_knobs(cases, seed, name)
