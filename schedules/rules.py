@@ -19,6 +19,7 @@ from tvm_mobilenet.schedules.cpu.softmax import schedule_softmax
 from tvm_mobilenet.schedules.cpu.strassen import write_strassen
 from tvm_mobilenet.schedules.cpu.tail import schedule_tail
 from tvm_mobilenet.schedules.gpu.conv import schedule_conv as gpu_conv
+from tvm_mobilenet.schedules.gpu.dense import write_dense
 from tvm_mobilenet.schedules.gpu.depthwise import schedule_depthwise as gpu_depthwise
 from tvm_mobilenet.schedules.gpu.pointwise import write_pointwise
 from tvm_mobilenet.schedules.knobs import Knobs
@@ -45,7 +46,10 @@ CPU: dict[str, Rule] = {
 }
 """Operator to schedule, for processors."""
 
-GPU_WRITTEN: dict[str, Callable[[Any, Knobs, TargetSpec], Any]] = {"pointwise": write_pointwise}
+GPU_WRITTEN: dict[str, Callable[[Any, Knobs, TargetSpec], Any]] = {
+    "dense": write_dense,
+    "pointwise": write_pointwise,
+}
 """Operators whose loops are written anew for graphics processors."""
 
 GPU: dict[str, GpuRule] = {

@@ -112,12 +112,11 @@ class Product:
                 self._multiply(step, self._far_data, self._far_weight)
             return
         threads = tile.threads
-        # One more where their number is even: threads that write consecutive channels of
-        # one row (or vector) then meet different banks.
-        rows = tile.rows | 1 if sizes.rows_apart else tile.rows
-        shape = (tile.depth, rows, sizes.block)
+        # Places are one axis: of two, the unused ones would be taken away again.
+        rows, vectors = tile.places(sizes)
+        shape = (tile.depth * rows, sizes.block)
         self.data = ir.sblock_alloc_buffer(shape, self.dtype, scope="shared")
-        shape = (tile.depth * sizes.block, tile.vectors | 1, sizes.lanes)
+        shape = (tile.depth * sizes.block * vectors, sizes.lanes)
         self.weight = ir.sblock_alloc_buffer(shape, self.dtype, scope="shared")
         counts = (tile.depth * tile.rows, tile.depth * sizes.block * tile.vectors)
         if tile.prefetch:
@@ -133,8 +132,8 @@ class Product:
                 self._multiply(step, self._near_data, self._near_weight)
             return
         with ir.serial(0, steps) as step:
-            self._share(counts[0], lambda i, _: self._fetch_data(step, i, self.data, None))
-            self._share(counts[1], lambda i, _: self._fetch_weight(step, i, self.weight, None))
+            self._share(counts[0], lambda i, _: self._fetch_data(step, i, self.data))
+            self._share(counts[1], lambda i, _: self._fetch_weight(step, i, self.weight))
             self._multiply(step, self._near_data, self._near_weight)
 
     def _share(self, count: int, body: Callable[[Any, Any], None]) -> None:
@@ -161,12 +160,17 @@ class Product:
         x, w = self.next_x, self.next_w
         self._share(
             counts[0],
-            lambda i, turn: copy(self.data, self._data_place(i), sizes.block, lambda c: x[turn, c]),
+            lambda i, turn: copy(
+                self.data, self._data_at(*self._data_place(i)), sizes.block, lambda c: x[turn, c]
+            ),
         )
         self._share(
             counts[1],
             lambda i, turn: copy(
-                self.weight, self._weight_place(i), sizes.lanes, lambda c: w[turn, c]
+                self.weight,
+                self._weight_at(*self._weight_place(i)),
+                sizes.lanes,
+                lambda c: w[turn, c],
             ),
         )
 
@@ -186,16 +190,22 @@ class Product:
         rest, side = piece // together, piece % together
         return rest % channels, rest // channels * together + side
 
-    def _fetch_data(self, step: Any, piece: Any, into: Any, turn: Any) -> None:
+    def _data_at(self, block: Any, row: Any) -> tuple[Any]:
+        return (block * self.tile.places(self.sizes)[0] + row,)
+
+    def _weight_at(self, k: Any, vector: Any) -> tuple[Any]:
+        return (k * self.tile.places(self.sizes)[1] + vector,)
+
+    def _fetch_data(self, step: Any, piece: Any, into: Any, turn: Any = None) -> None:
         block, row = self._data_place(piece)
         value = self._far_data(step * self.tile.depth + block, row)
-        at = (block, row) if turn is None else (turn,)
+        at = self._data_at(block, row) if turn is None else (turn,)
         copy(into, at, self.sizes.block, value)
 
-    def _fetch_weight(self, step: Any, piece: Any, into: Any, turn: Any) -> None:
+    def _fetch_weight(self, step: Any, piece: Any, into: Any, turn: Any = None) -> None:
         k, vector = self._weight_place(piece)
         value = self._far_weight(step * self.tile.depth * self.sizes.block + k, vector)
-        at = (k, vector) if turn is None else (turn,)
+        at = self._weight_at(k, vector) if turn is None else (turn,)
         copy(into, at, self.sizes.lanes, value)
 
     def _far_data(self, block: Any, row: Any) -> Lane:
@@ -216,12 +226,12 @@ class Product:
         return self.operands.weight(vector, k)
 
     def _near_data(self, block: Any, row: Any) -> Lane:
-        block = block % self.tile.depth
-        return lambda c: self.data[block, row, c]
+        (place,) = self._data_at(block, row)
+        return lambda c: self.data[place, c]
 
     def _near_weight(self, k: Any, vector: Any) -> Lane:
-        k = k % (self.tile.depth * self.sizes.block)
-        return lambda c: self.weight[k, vector, c]
+        (place,) = self._weight_at(k, vector)
+        return lambda c: self.weight[place, c]
 
     def _multiply(self, step: Any, data: Any, weight: Any) -> None:
         """One step of K: each slice its blocks of it."""

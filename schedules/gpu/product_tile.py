@@ -15,7 +15,7 @@ from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import GpuSpec
 
-ROW_THREADS = (1, 2, 4, 7, 8, 14, 16, 32)
+ROW_THREADS = (1, 2, 4, 8, 16, 32)
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8)
 VECTOR_THREADS = (1, 2, 4, 8, 16, 32)
 VECTORS = (1, 2, 4)
@@ -36,6 +36,9 @@ _SCHEDULERS = 4
 
 _RULE_REGISTERS = 208
 """That the rule gives a thread at most: what it reckons may be wrong by some."""
+
+_LEAST_REGISTERS = 64
+"""That nvcc takes where there is little to hold: it fetches further ahead."""
 
 _SMALL = 48 << 10
 """Shared memory of a block, bytes, that needs no asking for more."""
@@ -123,13 +126,20 @@ class ProductTile:
             return "row", "vector", "slice"
         return ("vector", "slice", "row") if sizes.together > 1 else ("slice", "vector", "row")
 
+    def places(self, sizes: Sizes) -> tuple[int, int]:
+        """Return the places of a channel's rows, and of its vectors, in shared memory.
+
+        An odd number, where threads write consecutive channels of a row or vector: 16 bytes
+        each, they then meet different banks.
+        """
+        return self.rows | sizes.rows_apart, self.vectors | 1
+
     def shared_bytes(self, sizes: Sizes) -> int:
         """Return the shared memory of a block of threads."""
         total = 0
         if self.staged:
-            rows = self.rows | 1 if sizes.rows_apart else self.rows
-            weights = (self.vectors | 1) * sizes.lanes
-            total += self.depth * sizes.block * (rows + weights) * sizes.item
+            rows, vectors = self.places(sizes)
+            total += self.depth * sizes.block * (rows + vectors * sizes.lanes) * sizes.item
         if self.slices > 1:
             total += self.slices * self.rows * self.vectors * sizes.lanes * 4
         return total
@@ -147,7 +157,7 @@ class ProductTile:
             rows = -(-self.depth * self.rows // self.threads) * sizes.block
             weights = -(-self.depth * sizes.block * self.vectors // self.threads) * sizes.lanes
             held += (rows + weights) // word
-        return held * 3 // 2 + 24
+        return max(held * 3 // 2 + 24, _LEAST_REGISTERS)
 
     def fits(self, sizes: Sizes, gpu: GpuSpec) -> bool:
         """Whether a unit can hold a block of threads, without registers in memory."""
@@ -189,11 +199,16 @@ def _wave(tile: ProductTile, sizes: Sizes, gpu: GpuSpec, blocks: int) -> float:
     # One warp of a scheduler now and then waits for shared memory; from three on one is ready.
     busy_lanes = min(each, 1.0) * min(0.6 + 0.2 * max(each - 1, 0), 1.0) * gpu.fp32_macs
     issue = (macs + 2 * loads) * warps * gpu.warp / busy_lanes
-    near = min(gpu.warp, tile.row_threads)
-    bytes_near = (tile.row_each * near + sizes.block * tile.vector_each * gpu.warp / near) * turns
-    load = warps * bytes_near * sizes.block * sizes.item / 128
+    # A warp's load of neighbouring vectors takes a cycle for each 128 bytes.
+    near = min(gpu.warp, tile.row_threads) * sizes.block * sizes.item / 128
+    far = max(gpu.warp // tile.row_threads, 1) * sizes.lanes * sizes.item / 128
+    load = tile.row_each * max(near, 1) + sizes.block * tile.vector_each * max(far, 1)
+    load *= turns * warps
     rows, vectors = min(tile.rows, sizes.rows), min(tile.vectors, sizes.vectors)
-    fetched = tile.depth * sizes.block * (rows + vectors * sizes.lanes) * sizes.item
+    fetched = 1.0 * tile.depth * sizes.block * (rows + vectors * sizes.lanes) * sizes.item
+    if sizes.together > 1:  # a sector of 32 bytes is fetched for less, too
+        side = min(tile.vectors, sizes.together) * sizes.lanes * sizes.item
+        fetched *= max(32 / side, 1.0)
     if not tile.staged:  # L1 keeps what neighbours share; it is as fast as shared memory at best
         load *= 2
     busy = max(issue, load, fetched / _UNIT_BYTES)
@@ -227,7 +242,7 @@ def candidates(sizes: Sizes, gpu: GpuSpec) -> Iterator[ProductTile]:
             if slices > sizes.blocks or threads % gpu.warp or not gpu.warp <= threads <= 256:
                 continue
             tile = ProductTile(row_threads, row_each, vector_threads, vector_each, slices)
-            if row_threads == 1 or not shared:
+            if (sizes.rows_apart and row_threads == 1) or not shared:
                 yield replace(tile, depth=slices, staged=False)
             if shared and row_threads > 1:
                 for depth in DEPTHS:

@@ -69,6 +69,24 @@ def test_pointwise_by_rule(channels: tuple[int, int], size: int, batch: int, tar
     check(work, Knobs(), parse(target))
 
 
+@some_knobs
+@given(
+    st.integers(1, 90), st.integers(1, 130), st.sampled_from([1, 1, 2, 9]),
+    st.sampled_from(["none", "hardswish"]), SEEDS,
+)  # fmt: skip
+def test_dense_of_any_size_with_any_knobs(
+    channels: int, classes: int, batch: int, activation: Any, seed: int
+) -> None:
+    pair = (channels, classes)
+    work = workload("dense", pair, (1, 1), TARGET.lanes, batch=batch, activation=activation)
+    check(work, SeededKnobs(seed))
+
+
+@pytest.mark.parametrize(("classes", "batch"), [(1000, 1), (1001, 1), (1000, 64)])
+def test_dense_by_rule(classes: int, batch: int) -> None:
+    check(workload("dense", (128, classes), (1, 1), TARGET.lanes, batch=batch), Knobs())
+
+
 def test_a_width_below_a_vector() -> None:
     work = workload("pointwise", (2, 3), (5, 5), 4)
     assert dataclasses.astuple(work)[6:8] == (2, 4)

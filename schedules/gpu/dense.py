@@ -1,0 +1,126 @@
+"""Classifier on a GPU: one row for each image, so that batch 1 is a stream of weights.
+
+Pattern
+    ``accumulate(n, o, c; k)`` into ``out(n, j)``, operator "dense". The loops are
+    :mod:`~tvm_mobilenet.schedules.gpu.product`'s.
+
+Loop nest, outer to inner
+    Batch 1: vectors of classes are blocks → (slice of K, vector) are threads → steps of K →
+    channel block → channel → lanes, from memory to registers; slices are added up through
+    shared memory. Neighbouring threads take neighbouring vectors of the definition's block
+    of classes, which lie side by side for each channel, then neighbouring channels: a warp
+    reads 512 bytes in a row. Batches: as a pointwise layer, whose pixels are images.
+
+Registers
+    One vector of sums, one of weights, a block of the input: about 40 of 255, so that a
+    unit holds its most threads, and as many loads are on their way.
+
+Traffic
+    Every weight once, 4 MB at 1024 x 1000 (float16: 2 MB); the input, 4 KB, by every block.
+
+Bound
+    Weights at the speed of L2, which keeps them between calls, or of memory. Measured: no
+    GPU here.
+
+What lost, on paper
+    A thread for each class over all of K: 1000 threads are not one tenth of what keeps a
+    memory of 3 TB/s busy. Staging weights in shared memory: each is used once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm.script.ir_builder import tirx as ir
+from tvm_mobilenet.schedules.gpu.product import Lane, Product
+from tvm_mobilenet.schedules.gpu.product_tile import Sizes, choose_tile
+from tvm_mobilenet.schedules.gpu.stages import Stages, Value, copy, written
+from tvm_mobilenet.schedules.knobs import Knobs
+
+from tvm_mobilenet.target import TargetSpec
+
+
+class Dense:
+    """Operands of a classifier: rows are images.
+
+    Parameters
+    ----------
+    stages : Stages
+    buffers : dict of str to Buffer
+    lanes : int
+        Classes of a vector.
+    """
+
+    def __init__(self, stages: Stages, buffers: dict[str, Any], lanes: int) -> None:
+        self.stages, self.buffers, self.lanes = stages, buffers, lanes
+        self.side = stages.inputs["weight"][2] // lanes
+        self.classes = stages.inputs["out"][1]
+
+    def data(self, block: Any, row: Any) -> Lane:
+        """Return a channel block of an image."""
+        data = self.buffers["data"]
+        return lambda c: data[row, block, 0, c]
+
+    def weight(self, vector: Any, k: Any) -> Lane:
+        """Return the weights of a vector of classes, of input channel k."""
+        weight = self.buffers["weight"]
+        return lambda c: weight[vector // self.side, k, vector % self.side * self.lanes + c]
+
+    def store(self, row: Any, vector: Any, sums: Lane) -> None:
+        """Write a vector of classes; one by one where rows do not begin on a vector."""
+        bias, out = self.buffers["bias"], self.buffers["out"]
+        first = vector % self.side * self.lanes
+        added = ir.sblock_alloc_buffer((self.lanes,), "float32", scope="local")
+        copy(added, (), self.lanes, lambda c: bias[vector // self.side, first + c])
+        result = ir.sblock_alloc_buffer((self.lanes,), "float32", scope="local")
+        whole = self.classes % self.lanes == 0
+        with ir.unroll(0, self.lanes) as c:
+            feed: dict[str, Value] = {"accumulate": lambda *_: sums(c), "bias": lambda *_: added[c]}
+            at = (row, vector * self.lanes + c)
+            value = self.stages.value("out", at, feed)
+            if whole:
+                ir.buffer_store(result, value, [c])
+            else:
+                with ir.If(at[1] < self.classes), ir.Then():
+                    ir.buffer_store(out, value, at)
+        if whole:
+            begin = vector * self.lanes
+            # `copy` writes at [*at, c]; the class is one index with what comes before.
+            for half in range(0, self.lanes, 4):
+                width = min(4, self.lanes - half)
+                with ir.vectorized(0, width) as c:
+                    ir.buffer_store(out, result[half + c], [row, begin + half + c])
+
+
+def write_dense(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
+    """Write the loops of a classifier.
+
+    Parameters
+    ----------
+    func : tirx.PrimFunc
+        The definition: data (N, Kb, 1, c), weight (Ob, K, class block), bias (Ob, class
+        block), out (N, classes).
+    knobs : Knobs
+        Those of :func:`~tvm_mobilenet.schedules.gpu.product_tile.choose_tile`.
+    target : TargetSpec
+        With a GPU.
+
+    Returns
+    -------
+    tirx.PrimFunc
+        Bound to threads, with the attributes of `func`.
+    """
+    assert target.gpu is not None
+    stages = Stages(func)
+    images, blocks, _, block = stages.inputs["data"]
+    _, _, wide = stages.inputs["weight"]
+    lanes = min(target.lanes, wide)
+    item = 2 if stages.dtypes["data"] == "float16" else 4
+    vectors = -(-stages.inputs["out"][1] // lanes)
+    sizes = Sizes(images, vectors, blocks, block, lanes, item, True, wide // lanes)
+    tile = choose_tile(knobs, sizes, target.gpu)
+
+    def body(buffers: dict[str, Any]) -> None:
+        Product(sizes, tile, Dense(stages, buffers, lanes), stages.dtypes["data"]).write()
+
+    return written(func, stages, body)
