@@ -173,7 +173,6 @@ def plan_memory(mod: Any) -> tuple[Any, MemoryPlan]:
     """
     mod = tvm.transform.Sequential(
         [
-            relax.transform.RewriteDataflowReshape(),
             relax.transform.ToNonDataflow(),
             relax.transform.RemovePurityChecking(),
             relax.transform.CallTIRRewrite(),

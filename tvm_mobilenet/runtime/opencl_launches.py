@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tvm_mobilenet.errors import GpuArchitectureError
+
+
+_making = threading.Lock()
+"""pyopencl generates Python for every kernel, and two threads that do the same warn."""
 
 
 class Launches:
@@ -47,7 +52,8 @@ class Launches:
         timing = cl.command_queue_properties.PROFILING_ENABLE
         self.queue = cl.CommandQueue(context)
         self._timing = cl.CommandQueue(context, properties=timing)  # some drivers are slower so
-        self._all = [_ready(context, kernels, launch, buffers) for launch in launches]
+        with _making:
+            self._all = [_ready(context, kernels, launch, buffers) for launch in launches]
 
     def __len__(self) -> int:
         return len(self._all)
