@@ -9,7 +9,6 @@ from typing import Any
 
 from tvm_mobilenet.errors import GpuArchitectureError
 
-
 _making = threading.Lock()
 """pyopencl generates Python for every kernel, and two threads that do the same warn."""
 
