@@ -20,7 +20,7 @@ VECTOR_BITS = 128
 VECTOR_REGISTERS = 4
 """Registers that it fills."""
 
-_THREADS, _MOST_THREADS = 128, 256
+THREADS, _MOST_THREADS = 128, 256
 
 WARPS_OF_A_UNIT = 8
 """Warps that keep a unit busy where each has several loads under way: two for each of
@@ -138,7 +138,9 @@ def vector_lanes(sch: Any, block: Any, target: TargetSpec, most: int) -> int:
     return math.gcd(widest, most)
 
 
-def block_threads(knobs: Knobs, total: int, target: TargetSpec, groups: int = 1) -> int:
+def block_threads(
+    knobs: Knobs, total: int, target: TargetSpec, groups: int = 1, name: str = "threads"
+) -> int:
     """Ask for the threads of a block where blocks have nothing in common.
 
     By rule 128, or the nearest number below that the axis is a multiple of, since a
@@ -148,17 +150,19 @@ def block_threads(knobs: Knobs, total: int, target: TargetSpec, groups: int = 1)
     Parameters
     ----------
     knobs : Knobs
-        ``threads``.
+        One of `name`.
     total : int
         Threads of the grid's first axis.
     target : TargetSpec
         With a GPU.
     groups : int
         Blocks along its second.
+    name : str
+        Of the knob.
     """
     gpu = target.gpu
     assert gpu is not None
     options = range(gpu.warp, min(gpu.block_threads, _MOST_THREADS) + 1, gpu.warp)
-    reaching = [t for t in options if t <= _THREADS and total * groups >= t * gpu.units]
+    reaching = [t for t in options if t <= THREADS and total * groups >= t * gpu.units]
     even = [t for t in reaching if total % t == 0]
-    return knobs.choice("threads", options, max(even or reaching, default=gpu.warp))
+    return knobs.choice(name, options, max(even or reaching, default=gpu.warp))

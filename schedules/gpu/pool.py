@@ -1,0 +1,112 @@
+"""Global average pool: some threads a channel block, each a share of its pixels.
+
+Pattern
+    ``accumulate(n, o, z, c; p)`` into ``out(n, o, z, c)``, operator "pool".
+
+Loop nest, outer to inner
+    (n, channel block) over blocks and the second axis of threads → every so-many-th
+    pixel, a vector of 16 bytes each, on the first axis → partial sums into shared
+    memory → a thread for each channel adds them up. Neighbouring threads read
+    neighbouring pixels.
+
+Registers
+    A vector and its sums: 12, and addresses.
+
+Traffic
+    The map, once. Shared memory: a sum for each thread and channel.
+
+Bound
+    Latency: of P / threads loads and ``threads`` additions one after the other, whence
+    about twice the root of P threads, a divisor of P so that no thread asks whether its
+    pixel exists; at large batches memory. Measured: no GPU here.
+
+What lost
+    Shuffles within a warp: four or eight channels take as many of them, and OpenCL 1.2
+    has none. A warp a map whatever its size: 784 pixels are 25 loads for each thread.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tvm_mobilenet.schedules.cpu.micro_kernel import extent
+from tvm_mobilenet.schedules.gpu.pixels import THREADS, block_threads, copy_vectors, unroll
+from tvm_mobilenet.schedules.knobs import Knobs
+
+from tvm_mobilenet.target import TargetSpec
+
+_MOST_THREADS = 256
+_MOST_LOADS = 16
+"""Loads of a thread up to which they are unrolled."""
+
+
+def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
+    """Schedule a global average pool.
+
+    Parameters
+    ----------
+    sch : s_tir.Schedule
+        Over the function of a pool workload.
+    knobs : Knobs
+        ``threads``: of a map; ``maps`` of a block; where one thread has a map,
+        ``channels`` of a block.
+    target : TargetSpec
+        With a GPU.
+    """
+    gpu = target.gpu
+    assert gpu is not None
+    accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
+    n, o, _, _, p = sch.get_loops(accumulate)
+    batch, blocks, pixels = (extent(sch, loop) for loop in (n, o, p))
+    most = min(gpu.block_threads, _MOST_THREADS)
+    sizes = [t for t in range(1, most + 1) if pixels % t == 0]
+    wanted = 2 * math.sqrt(pixels)
+    best = min(sizes, key=lambda t: abs(math.log(t / wanted)))
+    threads = knobs.choice("threads", sizes, best)
+    counts = [m for m in range(1, most // threads + 1) if blocks % m == 0]
+    enough = [m for m in counts if m * best <= gpu.warp or batch * blocks >= m * gpu.units]
+    maps = knobs.choice("maps", counts, max([1, *(m for m in enough if m * best <= THREADS)]))
+    if threads == 1:
+        _alone(sch, accumulate, out, knobs, target)
+        return
+
+    # A vector of channels inside of the pixels, wherever the sum is put.
+    sch.transform_block_layout(accumulate, lambda n, o, z, c, p: (n, o, z, p, c))
+    _, own = sch.split(sch.get_loops(accumulate)[3], [None, threads])
+    sums = sch.rfactor(own, 1)
+    sch.set_scope(sums, 0, "shared")
+    share = sch.cache_write(sums, 0, "local")
+    n, o, _, c = sch.get_loops(out)
+    group, map_ = sch.split(o, [None, maps])
+    _, lane = sch.split(c, [None, threads])
+    block = sch.fuse(n, group)
+    sch.bind(block, "blockIdx.x")
+    sch.bind(map_, "threadIdx.y")
+    sch.bind(lane, "threadIdx.x")
+    sch.compute_at(accumulate, lane, preserve_unit_loops=True)
+    sch.set_scope(accumulate, 0, "local")
+    unroll(sch, accumulate, within=5)
+    sch.compute_at(share, block, preserve_unit_loops=True)
+    _, _, own, own_map, *_ = sch.get_loops(share)
+    sch.bind(own, "threadIdx.x")
+    sch.bind(own_map, "threadIdx.y")
+    copy_vectors(sch, share, target, within=4)
+    sch.compute_at(sums, own_map, preserve_unit_loops=True)
+    *around, pixel, _ = sch.get_loops(sums)
+    vectors = sch.cache_read(sums, 0, "local")
+    sch.compute_at(vectors, pixel, preserve_unit_loops=True)
+    copy_vectors(sch, vectors, target, within=len(around) + 1)
+    few = pixels // threads <= _MOST_LOADS
+    unroll(sch, sums, within=4 if few else len(around) + 1)
+
+
+def _alone(sch: Any, accumulate: Any, out: Any, knobs: Knobs, target: TargetSpec) -> None:
+    """Give a map to a thread: one pixel, or a number of them that nothing divides."""
+    channels = sch.fuse(*sch.get_loops(out))
+    threads = block_threads(knobs, extent(sch, channels), target, name="channels")
+    block, thread = sch.split(channels, [None, threads])
+    sch.bind(block, "blockIdx.x")
+    sch.bind(thread, "threadIdx.x")
+    sch.compute_at(accumulate, thread, preserve_unit_loops=True)
+    sch.set_scope(accumulate, 0, "local")

@@ -1,0 +1,63 @@
+"""Softmax: a block of threads a row, everything in registers and shared memory.
+
+Pattern
+    ``row`` into ``lane_max`` into ``row_max`` into ``power`` into ``lane_sum`` into
+    ``row_sum``, ``scale`` and ``out``, operator "softmax". A thread is a lane: the
+    definition's block of classes is the threads of a block.
+
+Loop nest, outer to inner
+    row over blocks → lane over threads → the lane's classes: their largest, into shared
+    memory; the first thread goes through those; then the sums of the powers likewise, and
+    the quotients. Powers are computed twice, not kept: any number of classes fits.
+
+Registers
+    A handful.
+
+Bound
+    None that counts: 1000 classes are 16 powers a thread, twice 128 numbers of shared
+    memory one after the other, and a launch. Measured: no GPU here.
+
+What lost
+    A tree of additions, or shuffles: they would spare half a microsecond, once a network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm_mobilenet.schedules.cpu.micro_kernel import extent
+from tvm_mobilenet.schedules.knobs import Knobs
+
+from tvm_mobilenet.target import TargetSpec
+
+
+def schedule_softmax(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
+    """Schedule a softmax.
+
+    Parameters
+    ----------
+    sch : s_tir.Schedule
+        Over the function of a softmax workload.
+    knobs : Knobs
+        None are asked: its threads are the definition's.
+    target : TargetSpec
+        With a GPU.
+    """
+    row, out = sch.get_sblock("row"), sch.get_sblock("out")
+    lanes = extent(sch, sch.get_loops(row)[-1])
+    sch.compute_inline(row)
+    sch.compute_inline(sch.get_sblock("power"))
+    n, j = sch.get_loops(out)
+    _, lane = sch.split(j, [None, lanes])
+    sch.bind(n, "blockIdx.x")
+    sch.bind(lane, "threadIdx.x")
+    for name in ("scale", "row_sum", "lane_sum", "row_max", "lane_max"):
+        block = sch.get_sblock(name)
+        sch.set_scope(block, 0, "shared")
+        shared = sch.cache_write(block, 0, "local")
+        sch.compute_at(shared, n, preserve_unit_loops=True)
+        thread = sch.get_loops(shared)[-1]
+        if not name.startswith("lane"):  # what a row has one of is the first thread's
+            _, thread = sch.split(thread, [None, lanes])
+        sch.bind(thread, "threadIdx.x")
+        sch.compute_at(block, thread, preserve_unit_loops=True)
