@@ -22,6 +22,9 @@ from tvm_mobilenet.schedules.gpu.conv import schedule_conv as gpu_conv
 from tvm_mobilenet.schedules.gpu.dense import write_dense
 from tvm_mobilenet.schedules.gpu.depthwise import schedule_depthwise as gpu_depthwise
 from tvm_mobilenet.schedules.gpu.pointwise import write_pointwise
+from tvm_mobilenet.schedules.gpu.pool import schedule_pool as gpu_pool
+from tvm_mobilenet.schedules.gpu.scale import schedule_scale as gpu_scale
+from tvm_mobilenet.schedules.gpu.softmax import schedule_softmax as gpu_softmax
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.trace import replay
 
@@ -55,6 +58,9 @@ GPU_WRITTEN: dict[str, Callable[[Any, Knobs, TargetSpec], Any]] = {
 GPU: dict[str, GpuRule] = {
     "conv": gpu_conv,
     "depthwise": gpu_depthwise,
+    "pool": gpu_pool,
+    "scale": gpu_scale,
+    "softmax": gpu_softmax,
 }
 """Operator to schedule, for graphics processors."""
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernels import workload
-from opencl import run_source
+from opencl import run_on_opencl, run_source
 from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
 from tvm_mobilenet.schedules.rules import schedule
 
@@ -59,6 +59,16 @@ CONV = [
     ((3, 16), (47, 47), 1, 3, 2, AROUND, "hardswish"),
     ((3, 32), (224, 160), 2, 3, 2, AROUND, "relu6"),
 ]
+POOL = [
+    (3, (1, 1), 1),
+    (17, (5, 5), 2),
+    (1, (11, 13), 3),
+    (12, (1, 257), 1),
+    (72, (28, 28), 1),
+    (64, (7, 7), 2),
+]
+SCALE = [(3, (1, 1), 1), (2, (5, 7), 3), (17, (5, 5), 2), (72, (28, 28), 1)]
+SOFTMAX = [(1, 2, 1), (3, 1, 4), (10, 2, 4), (257, 3, 64), (1000, 1, 128), (128, 2, 128)]
 
 
 def works(lanes: int) -> dict[str, list[Workload]]:
@@ -77,6 +87,21 @@ def works(lanes: int) -> dict[str, list[Workload]]:
                 stride=stride, padding=padding, activation=activation,
             )
             for channels, size, batch, kernel, stride, padding, activation in CONV
+        ],
+        "pool": [
+            workload("pool", (channels, channels), size, lanes, batch=batch)
+            for channels, size, batch in POOL
+        ],
+        "scale": [
+            workload("scale", (channels, channels), size, lanes, batch=batch)
+            for channels, size, batch in SCALE
+        ],
+        "softmax": [
+            dataclasses.replace(
+                workload("softmax", (classes, classes), (1, 1), 4, batch=rows),
+                in_block=threads, out_block=threads,
+            )
+            for classes, rows, threads in SOFTMAX
         ],
     }  # fmt: skip
 
@@ -113,12 +138,16 @@ def test_by_rule(name: str, operator: str) -> None:
 @pytest.mark.parametrize("name", ["sm_75", "sm_90", "metal"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_other_languages_are_generated(name: str, dtype: Any, operator: str) -> None:
-    """Every kernel of them reads and writes vectors: 16 bytes, but Metal four elements."""
+    """Every kernel of maps reads and writes vectors: 16 bytes, but Metal four elements."""
     target = parse(name, dtype=dtype)
+    if operator == "softmax":
+        dtype = "float32"  # logits always are
     cases = [dataclasses.replace(w, dtype=dtype) for w in works(target.lanes)[operator]]
     code = device_code({work.key: scheduled(work, target) for work in cases}, target)
     for work in cases:
         assert f" {code.kernels[work.key][0].kernel}(" in code.source
+    if operator == "softmax":
+        return  # a class a thread
     vector = {("float32", "metal"): "float4", ("float16", "metal"): "half4"}.get(
         (dtype, name), "float4" if dtype == "float32" else "uint4"
     )
@@ -181,3 +210,36 @@ def test_depthwise_of_any_size_with_any_knobs(cases: list[Workload], seed: int, 
 @given(st.lists(spatial("conv"), min_size=2, max_size=2), SEEDS, st.sampled_from(OPENCL))
 def test_conv_of_any_size_with_any_knobs(cases: list[Workload], seed: int, name: str) -> None:
     any_knobs(cases, seed, name)
+
+
+@some_knobs
+@given(
+    st.lists(
+        st.tuples(CHANNELS, st.tuples(st.integers(1, 12), st.integers(1, 20)), BATCH),
+        min_size=2,
+        max_size=2,
+    ),
+    SEEDS,
+    st.sampled_from(OPENCL),
+)
+def test_pool_and_scale_of_any_size_with_any_knobs(
+    sizes: list[tuple[int, tuple[int, int], int]], seed: int, name: str
+) -> None:
+    cases = [
+        workload(operator, (channels, channels), size, 4, batch=batch)
+        for channels, size, batch in sizes
+        for operator in ("pool", "scale")
+    ]
+    any_knobs(cases, seed, name)
+
+
+@pytest.mark.parametrize("name", OPENCL)
+def test_rows_of_a_softmax_that_hold_nan_or_infinity(name: str) -> None:
+    target = parse(name)
+    work = workload("softmax", (40, 40), (1, 1), 4, batch=5)
+    work = dataclasses.replace(work, in_block=32, out_block=32)
+    rows = np.random.default_rng(0).standard_normal((5, 40)).astype(np.float32)
+    rows[1, 3], rows[2, 38], rows[3] = np.nan, np.inf, -np.inf
+    got = run_on_opencl(scheduled(work, target), target, [rows])
+    assert np.isnan(got[1:4]).all()
+    np.testing.assert_allclose(got[[0, 4]].sum(1), 1.0, rtol=1e-6)

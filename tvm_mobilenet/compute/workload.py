@@ -27,6 +27,10 @@ DENSE_VECTORS = 8
 multiply-add's latency of four cycles on two pipes."""
 
 
+SOFTMAX_THREADS = 128
+"""Threads of a GPU that share a row of a softmax: 8 of 1000 classes each."""
+
+
 AHEAD_OF = "ahead"
 """In a kernel's name, what it prefetches for others follows."""
 
@@ -53,6 +57,14 @@ def channel_block(channels: int, target: TargetSpec) -> int:
 def class_block(classes: int, target: TargetSpec) -> int:
     """Return the classes in a block of the classifier: several vectors."""
     return min(DENSE_VECTORS, -(-classes // target.lanes)) * target.lanes
+
+
+def softmax_block(classes: int, target: TargetSpec) -> int:
+    """Return the classes in a block of a softmax: a vector; on a GPU a block's threads."""
+    if target.gpu is None:
+        return channel_block(classes, target)
+    threads = min(target.gpu.block_threads, SOFTMAX_THREADS)
+    return min(threads, 1 << (classes - 1).bit_length())
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from tvm_mobilenet.compute.workload import (
     Workload,
     channel_block,
     class_block,
+    softmax_block,
 )
 from tvm_mobilenet.graph.epilogue import Epilogue, operator_name, read_epilogue
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, readers
@@ -309,7 +310,7 @@ def _float32(
         size = (height, width)
         return Workload("scale", n, channels, channels, size, size, in_block, in_block)
     if found.operator == "softmax":
-        block = channel_block(channels, target)
+        block = softmax_block(channels, target)
         return Workload("softmax", n, channels, channels, (1, 1), (1, 1), block, block)
     if found.operator == "dense":
         return Workload(

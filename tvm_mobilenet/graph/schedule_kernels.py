@@ -10,6 +10,7 @@ import tvm
 from tvm import relax, tirx
 
 from tvm_mobilenet.compute.workload import workload_key
+from tvm_mobilenet.schedules.gpu.fallback import bind_to_threads
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs
 from tvm_mobilenet.schedules.rules import OPERATOR, Scheduled, schedule
 from tvm_mobilenet.target import TargetSpec
@@ -53,7 +54,7 @@ def schedule_kernels(
     """Schedule the kernels of a module.
 
     before: ``PrimFunc`` as its TE definition reads, carrying its operator
-    after: the same function, tiled, vectorized and parallel
+    after: the same function, tiled, vectorized and parallel; on a GPU bound to threads
 
     Parameters
     ----------
@@ -76,6 +77,8 @@ def schedule_kernels(
             done, knobs, note = _scheduled(func, target, knobs_for(workload_key(name)))
             if done is None:
                 kernels[name] = Kernel(name, name, "tvm")
+                if target.gpu is not None:
+                    func = bind_to_threads(func, target)  # noqa: PLW2901
             else:
                 operator = str(func.attrs[OPERATOR])
                 kernels[name] = Kernel(

@@ -1,0 +1,43 @@
+"""Kernels that are not ours, on a GPU: TVM's own rules bind them to threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+from tvm.s_tir import dlight
+
+from tvm_mobilenet.target import TargetSpec
+
+_THREADS = 256
+"""Of a block: TVM's rules take as many as they may, whatever the size of the map."""
+
+
+def bind_to_threads(func: Any, target: TargetSpec) -> Any:
+    """Schedule a function that is not one of ours.
+
+    before: ``for i, j: y[i, j] = f(x[i, j])``
+    after: ``for b in blocks: for t in threads: …``; reductions over threads where TVM knows
+    how, else one thread a sum
+
+    Parameters
+    ----------
+    func : tirx.PrimFunc
+        Of TVM's own making: a change of layout, an operator of an imported network.
+    target : TargetSpec
+        With a GPU.
+
+    Returns
+    -------
+    tirx.PrimFunc
+        As it was where no rule takes it; generating its code fails by name then.
+    """
+    gpu = target.gpu
+    assert gpu is not None
+    threads = min(gpu.block_threads, _THREADS)
+    limits = {"max_num_threads": threads, "max_threads_per_block": threads}
+    rules = dlight.ApplyDefaultSchedule(
+        dlight.gpu.Reduction(), dlight.gpu.GeneralReduction(), dlight.gpu.Fallback()
+    )
+    with tvm.target.Target({**target.tvm_dict(), **limits}):
+        return rules(tvm.IRModule({"main": func}))["main"]
