@@ -11,6 +11,7 @@ from pathlib import Path
 
 SECTION = ".tvm_mobilenet"
 WEIGHTS = "tvm_mobilenet_weights"
+_IMPORTS = "__tvm_ffi__library_bin"
 
 
 def manifest_source(reserved_bytes: int) -> str:
@@ -92,6 +93,31 @@ def section_source(name: str, blob: str | os.PathLike[str]) -> str:
   ".globl {symbol}\\n"
   "{symbol}:\\n"
   ".incbin \\"{_quoted(blob)}\\"\\n"
+  ".popsection\\n");
+"""
+
+
+def imports_source(blob: str | os.PathLike[str]) -> str:
+    """Return C source that embeds the modules that host code imports, such as a GPU's.
+
+    Parameters
+    ----------
+    blob : path-like
+        File with TVM's serialization of them; the compiler reads it.
+
+    Returns
+    -------
+    str
+        Defines the public symbol under which TVM's loader looks for them.
+    """
+    return f"""__asm__(
+  ".pushsection .rodata.{_IMPORTS},\\"a\\",%progbits\\n"
+  ".balign 64\\n"
+  ".globl {_IMPORTS}\\n"
+  ".type {_IMPORTS},%object\\n"
+  "{_IMPORTS}:\\n"
+  ".incbin \\"{_quoted(blob)}\\"\\n"
+  ".size {_IMPORTS},.-{_IMPORTS}\\n"
   ".popsection\\n");
 """
 

@@ -19,7 +19,7 @@ from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import Linker
 
 
-def _to_virtual_machine() -> Any:
+def to_virtual_machine() -> Any:
     """Return the passes from planned memory to the virtual machine's builtins.
 
     Without KillAfterLastUse: the plan has shared what could be, and an instruction less for
@@ -70,7 +70,7 @@ def generate(
         executable = tvm.compile(
             embedded,
             target=tvm.target.Target(target.tvm_dict()),
-            relax_pipeline=_to_virtual_machine(),
+            relax_pipeline=to_virtual_machine(),
         )
     except tvm.TVMError as error:
         if "LLVM" in str(error) and "target" in str(error).lower():

@@ -1,0 +1,136 @@
+"""After the memory plan, for CUDA: the whole network as one captured graph, and kernel by kernel.
+
+A graph repeats launches with the very addresses that it saw. So the caller owns the input
+and the outputs of ``main`` and gives the same tensors with each call: then nothing of the
+network is left outside, neither the kernel that reads the input nor those that write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from tvm_mobilenet.graph.build import ENTRY
+from tvm_mobilenet.graph.epilogue import operator_name, static_shape
+from tvm_mobilenet.graph.fuse_epilogue import variables
+
+LAYERS = "main_layers"
+"""The entry that launches kernel by kernel, for a look at each."""
+
+_ALLOCATE = "relax.builtin.alloc_tensor"
+_CAPTURE = "vm.builtin.cuda_graph.run_or_capture"
+_USE = "relax.backend.use_cuda_graph"
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What became of the entries.
+
+    Attributes
+    ----------
+    outputs : tuple of (tuple of int, str)
+        Shape and type of each tensor that a caller of either entry gives after the input,
+        for the network to write its outputs to.
+    graphs : tuple of int
+        How many kernels each captured graph holds.
+    outside : int
+        Kernels that ``main`` launches by themselves with every call.
+    """
+
+    outputs: tuple[tuple[tuple[int, ...], str], ...]
+    graphs: tuple[int, ...]
+    outside: int
+
+
+def capture(mod: Any) -> tuple[Any, Captured]:
+    """Write outputs where the caller says, capture what can be, keep a copy that is not.
+
+    before: ``main(x)``, kernels on shared storage, the outputs allocated
+    after: ``main(x, y, …)`` runs captured graphs; ``main_layers(x, y, …)`` the same kernels
+    one by one
+
+    Parameters
+    ----------
+    mod : IRModule
+        With planned memory.
+
+    Returns
+    -------
+    IRModule
+    Captured
+    """
+    entry = mod.get_global_var(ENTRY)
+    giver = _Giver(mod)
+    func = giver.visit_expr(mod[ENTRY])
+    # No input changes its address, not even the first.
+    mod = tvm.IRModule({**dict(mod.functions), entry: func.with_attr("num_input", 0)}, mod.attrs)
+    with tvm.transform.PassContext(config={_USE: True}):
+        mod = relax.transform.RewriteCUDAGraph()(mod)
+    graphs, outside = _count(mod)
+    layers = func.with_attr("global_symbol", LAYERS)
+    mod = tvm.IRModule({**dict(mod.functions), tvm.ir.GlobalVar(LAYERS): layers}, mod.attrs)
+    return mod, Captured(tuple(giver.outputs), graphs, outside)
+
+
+def _count(mod: Any) -> tuple[tuple[int, ...], int]:
+    """Count kernels in each captured function, and those that the entry calls itself."""
+    lifted = []
+    for binding in _bindings(mod[ENTRY]):
+        call = binding.value
+        if operator_name(call) == "relax.call_builtin_with_ctx":
+            builtin = call.args[0]
+            if str(builtin.global_symbol) == _CAPTURE:
+                lifted.append(_kernels(mod, mod[call.args[1].fields[0]]))
+    return tuple(lifted), _kernels(mod, mod[ENTRY])
+
+
+def _kernels(mod: Any, func: Any) -> int:
+    return sum(
+        isinstance(b.value, relax.Call)
+        and isinstance(b.value.op, tvm.ir.GlobalVar)
+        and isinstance(mod[b.value.op], tvm.tirx.PrimFunc)
+        for b in _bindings(func)
+    )
+
+
+def _bindings(func: Any) -> list[Any]:
+    return [b for block in func.body.blocks for b in block.bindings]
+
+
+@mutator
+class _Giver(PyExprMutator):  # type: ignore[misc]
+    """Turns the allocations of what a function returns into parameters."""
+
+    def __init__(self, mod: Any) -> None:
+        super().__init__(mod)
+        self.outputs: list[tuple[tuple[int, ...], str]] = []
+        self._returned: set[Any] = set()
+        self._given: list[Any] = []
+
+    def visit_function_(self, func: Any) -> Any:
+        inside: dict[Any, set[Any]] = {}
+        for binding in _bindings(func):
+            var, value = binding.var, binding.value
+            if operator_name(value) == _ALLOCATE:
+                inside[var] = {var}
+            elif not isinstance(var.ty, relax.TupleType) or len(var.ty.fields):
+                inside[var] = set().union(*(inside.get(v, set()) for v in variables(value)))
+        self._returned = set().union(*(inside.get(v, set()) for v in variables(func.body.body)))
+        body = self.visit_expr(func.body)
+        parameters = [*func.params, *self._given]
+        return relax.Function(parameters, body, func.ret_ty, func.is_pure, func.attrs)
+
+    def visit_var_binding_(self, binding: Any) -> None:
+        var = binding.var
+        if var in self._returned and operator_name(binding.value) == _ALLOCATE:
+            shape = static_shape(var)
+            given = relax.Var(f"y{len(self._given)}", relax.TensorType(shape, str(var.ty.dtype)))
+            self._given.append(given)
+            self.outputs.append((tuple(int(size) for size in shape), str(var.ty.dtype)))
+            self.set_var_remap(var, given)
+        else:
+            super().visit_var_binding_(binding)
