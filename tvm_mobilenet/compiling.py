@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.models.spec import Model
     from tvm_mobilenet.runtime import Module, OpenClModule
     from tvm_mobilenet.toolchain import Linker
+    from tvm_mobilenet.toolchain_cuda import Nvcc
     from tvm_mobilenet.tuning.store import RecordsLike
     from tvm_mobilenet.verify import VerifyReport
 
@@ -188,7 +189,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     RecordsError, MissingRecordsError
         The folder of records cannot be read; kernels without one, where required.
     ToolchainError
-        Nothing here links for the target.
+        Nothing here links, or compiles CUDA, for the target.
     VerificationError
         The compiled network is wrong; nothing is returned.
     DeviceError, AbiError
@@ -199,6 +200,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     from tvm_mobilenet.runtime.recipe import preprocess_for
     from tvm_mobilenet.target import validate_with_llvm
     from tvm_mobilenet.toolchain import find_linker
+    from tvm_mobilenet.toolchain_cuda import find_nvcc
 
     network = network_from(model, weights, seed)
     if target == "native" and device is not None:
@@ -210,6 +212,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
             f"there is no schedule of Strassen's products for {spec.name}", "leave it out"
         )
     linker = find_linker(spec)
+    nvcc = find_nvcc() if spec.gpu is not None and spec.gpu.kind == "cuda" else None
     validate_with_llvm(spec)
     recipe = preprocess_for(network.model.resolution, preprocess, network.preprocess)
 
@@ -245,7 +248,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     )
     folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
     compiled = Compiled(manifest, folder)
-    memory = _generate(manifest, lowered, spec, linker, compiled.path)
+    memory = _generate(manifest, lowered, spec, (linker, nvcc), compiled.path)
     manifest["memory"] = describe_memory(network.model, memory)
     compiled.manifest = write_manifest(compiled.path, manifest)
     if verify and (device is not None or _runs_here(manifest)):
@@ -257,15 +260,26 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
 
 
 def _generate(
-    manifest: dict[str, Any], lowered: Lowered, spec: TargetSpec, linker: Linker, path: Path
+    manifest: dict[str, Any],
+    lowered: Lowered,
+    spec: TargetSpec,
+    tools: tuple[Linker, Nvcc | None],
+    path: Path,
 ) -> MemoryPlan:
     """Write the artifact, its manifest still empty, and add to that what only now is known."""
     from tvm_mobilenet.graph.codegen import generate
+    from tvm_mobilenet.graph.codegen_cuda import generate_cuda
     from tvm_mobilenet.graph.container import write_container
     from tvm_mobilenet.graph.launch_plan import launch_plan
     from tvm_mobilenet.runtime.artifact import LAUNCHES
 
-    if spec.gpu is None or spec.gpu.kind == "cuda":
+    linker, nvcc = tools
+    if nvcc is not None:
+        code = generate_cuda(lowered, spec, nvcc)
+        manifest["gpu"] = code.to_dict()
+        code.export(linker, _room(manifest), path)
+        return code.plan
+    if spec.gpu is None:
         return generate(lowered, spec, linker, _room(manifest), path)
     plan = launch_plan(lowered, spec)
     manifest.update(stack=LAUNCHES, plan=plan.plan)

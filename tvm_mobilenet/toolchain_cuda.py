@@ -103,12 +103,11 @@ def find_nvcc() -> Nvcc:
         return Nvcc(str(program), "CUDA_HOME")
     if found := shutil.which("nvcc"):
         return Nvcc(found, "PATH")
-    for root, origin in ((*((p, "pip") for p in cuda_packages()), (_SYSTEM, "system"))):
+    for root, origin in (*((p, "pip") for p in cuda_packages()), (_SYSTEM, "system")):
         if os.access(root / "bin" / "nvcc", os.X_OK):
             return Nvcc(str(root / "bin" / "nvcc"), origin)
     raise ToolchainError(
-        "no CUDA compiler: there is no nvcc in $CUDA_HOME, PATH, pip's packages or "
-        f"{_SYSTEM}",
+        f"no CUDA compiler: there is no nvcc in $CUDA_HOME, PATH, pip's packages or {_SYSTEM}",
         f"install it with {_PIP}; it needs a host compiler too (Debian: apt install g++)",
     )
 

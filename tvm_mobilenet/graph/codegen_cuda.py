@@ -7,6 +7,7 @@ format: whoever loads the file needs no compiler, and learns of its registers fr
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import tempfile
@@ -16,9 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tvm
+from tvm import relax
 
+from tvm_mobilenet.graph.build import ENTRY
 from tvm_mobilenet.graph.codegen import to_virtual_machine
+from tvm_mobilenet.graph.constants import array_of, is_constant
 from tvm_mobilenet.graph.cuda_graph import Captured, capture
 from tvm_mobilenet.graph.pipeline import Lowered
 from tvm_mobilenet.graph.plan_memory import MemoryPlan, plan_memory
@@ -28,12 +33,13 @@ from tvm_mobilenet.toolchain import Linker
 from tvm_mobilenet.toolchain_cuda import Cubin, Nvcc
 
 _KIND, _SOURCE, _BINARY = b"cuda", b"cuda", b"cubin"
+_PAGE = 4096  # what TVM's pooled allocator gives out
 _FALLBACK = "TVM_COMPILE_FORCE_FALLBACK"
 
 
 @dataclass(frozen=True, slots=True)
 class CudaCode:
-    """What was generated.
+    """A network compiled, not yet in a file.
 
     Attributes
     ----------
@@ -43,40 +49,95 @@ class CudaCode:
         How the network is launched.
     cubin : Cubin
         The kernels.
+    weight_bytes : int
+        Constants on the device.
+    input_bytes : int
+    source : str
+        The kernels in CUDA C++.
+    executable : tvm.runtime.Executable
+        Host code and bytecode, with `source`.
     """
 
     plan: MemoryPlan
     captured: Captured
     cubin: Cubin
+    weight_bytes: int
+    input_bytes: int
+    source: str
+    executable: Any
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a manifest says of it.
+
+        Returns
+        -------
+        dict
+            ``memory_bytes`` that weights, maps, input and outputs take; ``outputs``, shape
+            and dtype of each; ``graphs``, the kernels' calls in each captured graph;
+            ``outside``, those launched by themselves; ``kernels``, what each takes of a
+            multiprocessor.
+        """
+        return {
+            "memory_bytes": self.weight_bytes + self.input_bytes + self.plan.activation_bytes,
+            "outputs": [
+                {"shape": list(shape), "dtype": dtype} for shape, dtype in self.captured.outputs
+            ],
+            "graphs": list(self.captured.graphs),
+            "outside": self.captured.outside,
+            "kernels": {name: used.to_dict() for name, used in self.cubin.resources.items()},
+        }
+
+    def export(self, linker: Linker, reserved_bytes: int, output: Path) -> None:
+        """Link host code, machine code, weights and an empty manifest.
+
+        Parameters
+        ----------
+        linker : Linker
+            For the host's machine.
+        reserved_bytes : int
+            Size of the manifest's section.
+        output : Path
+            Shared object to write.
+
+        Raises
+        ------
+        ToolchainError, OutputError
+            The linker failed.
+        """
+
+        def pack(module: Any, _system: bool, _prefix: str, folder: str) -> str:
+            packed = tvm.get_global_func("runtime.ModulePackImportsToTensor")(module)
+            blob, text = Path(folder) / "imports.bin", Path(folder) / "imports.c"
+            blob.write_bytes(
+                with_binary(packed.numpy().tobytes(), self.source.encode(), self.cubin.code)
+            )
+            text.write_text(imports_source(blob))
+            return str(text)
+
+        with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
+            manifest = Path(folder) / "artifact.c"
+            manifest.write_text(manifest_source(reserved_bytes))
+
+            def link(linked: str, objects: Sequence[str], **_: object) -> None:
+                linker.link([*objects, manifest], linked)
+
+            self.executable.export_library(str(output), fcompile=link, fpack_imports=pack)
 
 
-def generate_cuda(
-    lowered: Lowered,
-    target: TargetSpec,
-    linker: Linker,
-    nvcc: Nvcc,
-    reserved_bytes: int,
-    output: Path,
-) -> CudaCode:
-    """Generate code for GPU and host, and link it. No driver is asked anything.
+def generate_cuda(lowered: Lowered, target: TargetSpec, nvcc: Nvcc) -> CudaCode:
+    """Generate code for GPU and host. No driver is asked anything.
 
     Parameters
     ----------
     lowered : Lowered
     target : TargetSpec
         With a CUDA GPU.
-    linker : Linker
-        For the host's machine.
     nvcc : Nvcc
-    reserved_bytes : int
-        Size of the manifest's section.
-    output : Path
-        Shared object to write.
 
     Raises
     ------
-    ToolchainError, OutputError
-        nvcc or the linker failed.
+    ToolchainError
+        nvcc failed.
     """
     assert target.gpu is not None
     planned, plan = plan_memory(lowered.mod)
@@ -87,25 +148,24 @@ def generate_cuda(
             target=tvm.target.Target(target.tvm_dict()),
             relax_pipeline=to_virtual_machine(),
         )
-    source = _device_module(executable.mod).inspect_source("cuda")
-    cubin = nvcc.cubin(str(source), target.gpu.arch)
+    source = str(_device_module(executable.mod).inspect_source("cuda"))
+    cubin = nvcc.cubin(source, target.gpu.arch)
+    return CudaCode(plan, captured, cubin, *_sizes(planned[ENTRY]), source, executable)
 
-    def pack(module: Any, _system: bool, _prefix: str, folder: str) -> str:
-        packed = tvm.get_global_func("runtime.ModulePackImportsToTensor")(module)
-        blob, text = Path(folder) / "imports.bin", Path(folder) / "imports.c"
-        blob.write_bytes(with_binary(packed.numpy().tobytes(), str(source).encode(), cubin.code))
-        text.write_text(imports_source(blob))
-        return str(text)
 
-    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
-        manifest = Path(folder) / "artifact.c"
-        manifest.write_text(manifest_source(reserved_bytes))
+def _sizes(func: Any) -> tuple[int, int]:
+    """Count the bytes of a function's constants, as they are allocated, and of its parameters."""
+    constants: dict[bytes, int] = {}
 
-        def link(linked: str, objects: Sequence[str], **_: object) -> None:
-            linker.link([*objects, manifest], linked)
+    def visit(node: Any) -> None:
+        if is_constant(node) and isinstance(node.ty, relax.TensorType):
+            data = array_of(node)
+            constants[data.tobytes()] = -(-data.nbytes // _PAGE) * _PAGE
 
-        executable.export_library(str(output), fcompile=link, fpack_imports=pack)
-    return CudaCode(plan, captured, cubin)
+    relax.analysis.post_order_visit(func.body, visit)
+    shapes = [([int(n) for n in v.ty.shape.values], str(v.ty.dtype)) for v in func.params]
+    taken = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shapes)
+    return sum(constants.values()), taken
 
 
 def with_binary(packed: bytes, source: bytes, binary: bytes) -> bytes:

@@ -15,8 +15,9 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_mobilenet.graph.build import ENTRY
-from tvm_mobilenet.graph.epilogue import operator_name, static_shape
+from tvm_mobilenet.graph.epilogue import operator_name
 from tvm_mobilenet.graph.fuse_epilogue import variables
+from tvm_mobilenet.graph.plan_memory import sizes_of
 
 LAYERS = "main_layers"
 """The entry that launches kernel by kernel, for a look at each."""
@@ -70,10 +71,34 @@ def capture(mod: Any) -> tuple[Any, Captured]:
     mod = tvm.IRModule({**dict(mod.functions), entry: func.with_attr("num_input", 0)}, mod.attrs)
     with tvm.transform.PassContext(config={_USE: True}):
         mod = relax.transform.RewriteCUDAGraph()(mod)
+    entry = mod.get_global_var(ENTRY)
+    mod = tvm.IRModule({**dict(mod.functions), entry: _Answered(mod).visit_expr(mod[entry])})
     graphs, outside = _count(mod)
     layers = func.with_attr("global_symbol", LAYERS)
     mod = tvm.IRModule({**dict(mod.functions), tvm.ir.GlobalVar(LAYERS): layers}, mod.attrs)
     return mod, Captured(tuple(giver.outputs), graphs, outside)
+
+
+@mutator
+class _Answered(PyExprMutator):  # type: ignore[misc]
+    """Gives the launch of a graph a register for its result, though nobody reads it.
+
+    A captured function whose results all go to the caller's tensors returns nothing. TVM 0.27
+    then notes "no register", and fails as it returns from the function into just that
+    (src/runtime/vm/vm.cc, Opcode::Ret).
+    """
+
+    def visit_call_(self, op: Any) -> Any:
+        call = self.visit_expr_post_order(op)
+        if operator_name(call) != "relax.call_builtin_with_ctx":
+            return call
+        if str(call.args[0].global_symbol) != _CAPTURE or not _is_nothing(call.ty_args[0]):
+            return call
+        return relax.Call(call.op, call.args, call.attrs, [relax.AnyType()])
+
+
+def _is_nothing(kind: Any) -> bool:
+    return isinstance(kind, relax.TupleType) and not kind.fields
 
 
 def _count(mod: Any) -> tuple[tuple[int, ...], int]:
@@ -117,7 +142,7 @@ class _Giver(PyExprMutator):  # type: ignore[misc]
             var, value = binding.var, binding.value
             if operator_name(value) == _ALLOCATE:
                 inside[var] = {var}
-            elif not isinstance(var.ty, relax.TupleType) or len(var.ty.fields):
+            elif not _is_nothing(var.ty):
                 inside[var] = set().union(*(inside.get(v, set()) for v in variables(value)))
         self._returned = set().union(*(inside.get(v, set()) for v in variables(func.body.body)))
         body = self.visit_expr(func.body)
@@ -126,11 +151,12 @@ class _Giver(PyExprMutator):  # type: ignore[misc]
 
     def visit_var_binding_(self, binding: Any) -> None:
         var = binding.var
-        if var in self._returned and operator_name(binding.value) == _ALLOCATE:
-            shape = static_shape(var)
-            given = relax.Var(f"y{len(self._given)}", relax.TensorType(shape, str(var.ty.dtype)))
+        shape = sizes_of(var) if var in self._returned else None
+        if shape is not None and operator_name(binding.value) == _ALLOCATE:
+            dtype = str(var.ty.dtype)
+            given = relax.Var(f"y{len(self._given)}", relax.TensorType(shape, dtype))
             self._given.append(given)
-            self.outputs.append((tuple(int(size) for size in shape), str(var.ty.dtype)))
+            self.outputs.append((shape, dtype))
             self.set_var_remap(var, given)
         else:
             super().visit_var_binding_(binding)

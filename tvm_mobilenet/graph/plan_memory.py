@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_mobilenet.graph.build import ENTRY
-from tvm_mobilenet.graph.epilogue import operator_name, static_shape
+from tvm_mobilenet.graph.epilogue import operator_name
 from tvm_mobilenet.graph.fuse_epilogue import variables
 
 _PAGE = 4096
@@ -194,7 +194,7 @@ def _plan(func: Any) -> tuple[list[Any], MemoryPlan]:
     bindings = [b for block in func.body.blocks for b in block.bindings]
     for position, binding in enumerate(bindings):
         var, value = binding.var, binding.value
-        if operator_name(value) == _ALLOCATE and static_shape(var):
+        if operator_name(value) == _ALLOCATE and sizes_of(var):
             born[var] = dies[var] = position
             names[var], inside[var] = str(var.name), {var}
             continue
@@ -210,6 +210,14 @@ def _plan(func: Any) -> tuple[list[Any], MemoryPlan]:
     tensors = [Tensor(names[var], _bytes(var), born[var], dies[var]) for var in kept]
     output = sum(_bytes(var) for var in returned)
     return kept, MemoryPlan(tuple(tensors), tuple(place(tensors)), output)
+
+
+def sizes_of(var: Any) -> tuple[int, ...] | None:
+    """Return the shape of a tensor of any type, None of anything else or of unknown size."""
+    sizes = getattr(getattr(var.ty, "shape", None), "values", None)
+    if sizes is None or not all(isinstance(size, tirx.IntImm) for size in sizes):
+        return None
+    return tuple(int(size) for size in sizes)
 
 
 def _is_nothing(var: Any) -> bool:

@@ -69,7 +69,8 @@ def _allocated(statement: Any, threads: int) -> int:
     for buffer in getattr(statement, "alloc_buffers", ()):
         count = math.prod(int(size) for size in buffer.shape)
         size = int(count) * np.dtype(str(buffer.dtype)).itemsize
-        own += size if size > _ON_STACK else 0
+        if size > _ON_STACK and str(buffer.scope()) == "global":  # else registers, shared memory
+            own += size
     return own + within * (threads if _is_parallel(statement) else 1)
 
 

@@ -182,7 +182,7 @@ def check_here(manifest: Mapping[str, Any], where: str = "the artifact") -> None
         Another TVM than the one installed.
     RuntimeLibraryError
         No TVM installed.
-    NoGpuError, GpuArchitectureError, GpuMemoryError
+    NoGpuError, GpuArchitectureError, GpuDriverError, GpuMemoryError
         No GPU that can run it.
     """
     if manifest["stack"] == LAUNCHES:
@@ -209,6 +209,17 @@ def check_here(manifest: Mapping[str, Any], where: str = "the artifact") -> None
                 f"install it with `pip install {package}=={manifest[key]}`",
             ) from error
     check_fits(manifest, here, host_cpu_features(), versions, where=where)
+    if is_cuda(manifest):
+        from tvm_mobilenet.runtime.driver import check_gpu
+
+        check_gpu(manifest, where)
+
+
+def is_cuda(manifest: Mapping[str, Any]) -> bool:
+    """Whether an artifact's kernels run on a GPU of NVIDIA's."""
+    gpu = manifest["target"].get("gpu")
+    return gpu is not None and gpu["kind"] == "cuda"
+
 
 
 def check_fits(

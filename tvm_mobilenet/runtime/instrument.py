@@ -38,9 +38,11 @@ class Profile(NamedTuple):
 def observe(
     machine: Any,
     ffi: ModuleType,
-    x: Any,
+    arguments: Sequence[Any],
     calls: Sequence[dict[str, Any]],
     after: Callable[[dict[str, Any], tuple[Any, ...]], None],
+    *,
+    entry: str = "main",
 ) -> None:
     """Run a network once and look at every kernel's arguments after it.
 
@@ -50,12 +52,14 @@ def observe(
         A virtual machine that nobody else uses.
     ffi : module
         ``tvm_ffi``.
-    x : tensor
-        The input.
+    arguments : sequence of tensor
+        The input; on a GPU, the outputs too.
     calls : sequence of dict
         The manifest's.
     after : callable
         Told the record and the arguments: inputs, places of weights, output.
+    entry : str
+        Function that calls the kernels one by one.
 
     Raises
     ------
@@ -76,7 +80,7 @@ def observe(
         return 0
 
     machine["set_instrument"](ffi.convert(hook))
-    machine["main"](x)
+    machine[entry](*arguments)
     if position != len(calls):
         raise ArtifactError(
             f"the network ran {position} kernels, its manifest lists {len(calls)}",

@@ -25,6 +25,7 @@ from tvm_mobilenet.runtime.threads import use_threads
 # TVMParallelGroupEnv and TVMBackendParallelLaunch of include/tvm/runtime/c_backend_api.h, and
 # the artifact's pointer to the latter, which TVM fills in as it loads the file.
 _LAUNCH_POINTER = "__TVMBackendParallelLaunch"
+_CPU = 1
 
 
 class _Group(ctypes.Structure):
@@ -75,26 +76,36 @@ class Kernels:
     ----------
     path : str
         The artifact that is loaded.
-    library : ffi module
-        That holds the kernels by name.
+    executable : ffi module
+        The artifact; one of those that it imports holds the kernels by name.
     ffi : module
         ``tvm_ffi``.
     calls : sequence of (str, tuple)
         Name and arguments, in the order of execution.
     threads : int
         Threads that one kernel uses.
+    device : int
+        DLPack's type of the device that they run on: 1 for the processor, 2 for CUDA.
     """
 
     def __init__(
         self,
         path: str,
-        library: Any,
+        executable: Any,
         ffi: ModuleType,
         calls: Sequence[tuple[str, tuple[Any, ...]]],
         threads: int,
+        *,
+        device: int = _CPU,
     ) -> None:
         self._path = path
-        self._library = library
+        self._device = device
+        names = {name for name, _ in calls}
+        self._library = library = next(
+            part
+            for part in executable.imports
+            if all(part.implements_function(name) for name in names)
+        )
         self._ffi = ffi
         self._threads = threads
         self._calls = [
@@ -141,10 +152,10 @@ class Kernels:
         use_threads(self._ffi, self._threads)
         call = self._calls[position]
         evaluator = self._ffi.get_global_func("runtime.RPCTimeEvaluator")
-        # Device CPU 0; one call at first, more until a repeat takes `milliseconds`; no pauses,
-        # nothing flushed, nothing called before (python/tvm/runtime/module.py).
+        # Device 0 of its type; one call at first, more until a repeat takes `milliseconds`; no
+        # pauses, nothing flushed, nothing called before (python/tvm/runtime/module.py).
         timer = evaluator(
-            self._library, call.name, 1, 0, 1, repeats, milliseconds, 100, 0, 1, 0, ""
+            self._library, call.name, self._device, 0, 1, repeats, milliseconds, 100, 0, 1, 0, ""
         )
         seconds = struct.unpack(f"@{repeats}d", bytes(timer(*call.arguments)))
         return float(np.median(seconds)) * 1e6

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tvm_mobilenet.errors import ArtifactError
-from tvm_mobilenet.runtime.artifact import LAUNCHES, check_here, read_manifest
+from tvm_mobilenet.runtime.artifact import LAUNCHES, check_here, is_cuda, read_manifest
 from tvm_mobilenet.runtime.described import Described
 from tvm_mobilenet.runtime.inputs import Expected, Staging
 from tvm_mobilenet.runtime.instrument import (
@@ -149,13 +149,7 @@ class Module(Described):
         """
         calls: list[tuple[str, tuple[Any, ...]]] = []
         self._observe(x, lambda call, arguments: calls.append((call["kernel"], arguments)))
-        names = {name for name, _ in calls}
-        library = next(
-            part
-            for part in self._executable.imports
-            if all(part.implements_function(name) for name in names)
-        )
-        return Kernels(self.path, library, self._ffi, calls, self.threads)
+        return Kernels(self.path, self._executable, self._ffi, calls, self.threads)
 
     def profile(self, x: Any, repeats: int = 20) -> Profile:
         """Time every kernel inside the network.
@@ -211,7 +205,7 @@ class Module(Described):
     def _observe(self, x: Any, after: Callable[[dict[str, Any], tuple[Any, ...]], None]) -> None:
         use_threads(self._ffi, self.threads)
         tensor = Staging(self._input, self._ffi).tensor(x)
-        observe(self._machine(), self._ffi, tensor, self.manifest["calls"], after)
+        observe(self._machine(), self._ffi, (tensor,), self.manifest["calls"], after)
 
 
 def load(
@@ -255,6 +249,11 @@ def load(
         return load_opencl(path, manifest, device)
     check_here(manifest, path)
     ffi = load_runtime()
+    cuda = is_cuda(manifest)
+    if cuda:
+        from tvm_mobilenet.runtime.cuda import load_cuda_runtime
+
+        load_cuda_runtime(ffi)
     try:
         executable = ffi.load_module(path)
     except (RuntimeError, OSError) as error:
@@ -262,4 +261,8 @@ def load(
         raise ArtifactError(
             f"{path} cannot be loaded: {error}", "compile it on this machine"
         ) from error
+    if cuda:
+        from tvm_mobilenet.runtime.cuda import CudaModule
+
+        return CudaModule(path, manifest, executable, ffi, count)
     return Module(path, manifest, executable, ffi, count)

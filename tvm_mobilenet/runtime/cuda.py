@@ -1,0 +1,254 @@
+"""A network compiled for CUDA as a Python callable: NumPy in, NumPy out.
+
+One virtual machine holds weights, maps, input and outputs on the GPU; calls take turns.
+The first call captures the network as one graph, later ones launch that.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tvm_mobilenet.errors import GpuError, RuntimeLibraryError
+from tvm_mobilenet.runtime.driver import check_gpu, out_of_memory
+from tvm_mobilenet.runtime.inputs import Expected
+from tvm_mobilenet.runtime.instrument import Profile, Trace, observe, output_of, unblocked
+from tvm_mobilenet.runtime.kernels import Kernels
+from tvm_mobilenet.runtime.library import find_runtime
+from tvm_mobilenet.runtime.described import Described
+from tvm_mobilenet.toolchain_cuda import cuda_packages
+
+# DLPack's device types; TVM's pooled allocator; DeviceAttrKind of tvm/runtime/device_api.h.
+_CPU, _CUDA, _PINNED, _POOLED, _FREE_MEMORY = 1, 2, 3, 2, 15
+# What DLPack's consumers call the stream that all others wait for.
+_LEGACY_STREAM = 1
+
+_LAYERS = "main_layers"
+_RUNTIME, _CUDART = "libtvm_runtime_cuda.so", "libcudart.so.13"
+
+
+def load_cuda_runtime(ffi: ModuleType) -> None:
+    """Load TVM's CUDA runtime beside TVM's runtime, once.
+
+    Raises
+    ------
+    RuntimeLibraryError
+        It, or the CUDA runtime that it links to, is not installed.
+    """
+    if ffi.get_global_func("device_api.cuda", allow_missing=True) is not None:
+        return
+    candidates = [_CUDART, *(str(root / "lib" / _CUDART) for root in cuda_packages())]
+    if not any(map(_loaded, candidates)):
+        raise RuntimeLibraryError(
+            f"no {_CUDART}: neither the system nor pip's packages have CUDA's runtime",
+            "install it with `pip install 'nvidia-cuda-runtime>=13,<14'`",
+        )
+    path = find_runtime().parent / _RUNTIME
+    try:
+        ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        raise RuntimeLibraryError(
+            f"{path} cannot be loaded: {error}", "install apache-tvm's wheel for this machine"
+        ) from error
+
+
+def _loaded(path: str) -> bool:
+    try:
+        ctypes.CDLL(path, ctypes.RTLD_GLOBAL)
+    except OSError:
+        return False
+    return True
+
+
+class CudaModule(Described):
+    """A loaded artifact whose kernels run on a GPU of NVIDIA's.
+
+    Use :func:`tvm_mobilenet.load` to make one. Safe to call from several threads at once: they take turns.
+
+    Attributes
+    ----------
+    device : str
+        The GPU's name.
+    """
+
+    def __init__(
+        self, path: str, manifest: dict[str, Any], executable: Any, ffi: ModuleType, threads: int
+    ) -> None:
+        super().__init__(path, manifest, threads)
+        self._executable = executable
+        self._ffi = ffi
+        self._input = Expected(manifest["inputs"][0])
+        gpu = check_gpu(manifest, path)
+        self.device = gpu.name
+        self._device = ffi.device(_CUDA, 0)
+        self._lock = threading.Lock()
+        self._copy: Callable[[Any, Any], None] = ffi.get_global_func("runtime.TVMTensorCopyFromTo")
+        self._wait = ffi.get_global_func("runtime.Device_StreamSync")
+        needed = int(manifest["gpu"]["memory_bytes"])
+        free = int(ffi.get_global_func("runtime.GetDeviceAttr")(_CUDA, 0, _FREE_MEMORY))
+        if needed > free:
+            raise out_of_memory(path, needed, free, f"{gpu.name} has free")
+        record = manifest["inputs"][0]
+        outputs = manifest["gpu"]["outputs"]
+        try:
+            self._vm = executable["vm_load_executable"]()
+            self._vm["vm_initialization"](_CUDA, 0, _POOLED, _CPU, 0, _POOLED)
+            self._x = self._empty(_CUDA, record)
+            self._y = [self._empty(_CUDA, output) for output in outputs]
+            self._x_host = self._empty(_PINNED, record)
+        except RuntimeError as error:
+            raise _named(error, path, needed) from error
+        self._x_view = np.from_dlpack(self._x_host)
+        self._main = self._vm["main"]
+
+    def __call__(self, x: Any) -> Any:
+        """Run the model.
+
+        Parameters
+        ----------
+        x : ndarray or any object with ``__dlpack__``
+            float32, of the shape that :attr:`inputs` states (NCHW), on the processor or on
+            the GPU.
+
+        Returns
+        -------
+        ndarray
+            float32, on the processor; new memory with every call. Of a network with several
+            outputs, a tuple.
+
+        Raises
+        ------
+        InputError
+            Another shape, dtype or device.
+        GpuError
+            The GPU failed.
+        """
+        with self._lock:
+            self._put(x)
+            return self._run(self._main)
+
+    def __repr__(self) -> str:
+        return f"<CudaModule {self.title} from {self.path}, on {self.device}>"
+
+    def launch(self) -> None:
+        """Run the model on the input of the last call, and leave the output on the GPU.
+
+        For timing: returns before the GPU is done, see :meth:`synchronize`.
+        """
+        self._main(self._x, *self._y)
+
+    def synchronize(self) -> None:
+        """Wait until the GPU is done."""
+        self._wait(self._device, 0)
+
+    def trace(self, x: Any) -> list[Trace]:
+        """Run the model kernel by kernel and keep the output of each; as of a processor's network."""
+        traces: list[Trace] = []
+
+        def after(call: dict[str, Any], arguments: tuple[Any, ...]) -> None:
+            output = self._fetched(output_of(arguments))
+            traces.append(Trace(call, unblocked(output, call["output"]).astype(np.float32)))
+
+        self._observe(x, after)
+        return traces
+
+    def profile(self, x: Any, repeats: int = 20) -> Profile:
+        """Time every kernel, and the network as one graph.
+
+        Parameters
+        ----------
+        x : array
+            As for a call.
+        repeats : int
+            Times to take the median of.
+
+        Returns
+        -------
+        Profile
+            A kernel's time is that between two events on the GPU, over launches of it alone
+            that follow each other; the total is one whole call, from NumPy to NumPy.
+        """
+        kernels = self.kernels(x)
+        spans = [kernels.alone(i, repeats=max(1, repeats // 4)) for i in range(len(kernels))]
+        totals = []
+        self(x)
+        for _ in range(max(1, repeats)):
+            start = time.perf_counter()
+            self(x)
+            totals.append(time.perf_counter() - start)
+        return Profile(
+            tuple(zip(self.manifest["calls"], spans, strict=True)), float(np.median(totals)) * 1e6
+        )
+
+    def kernels(self, x: Any) -> Kernels:
+        """Run the model once and hold on to every kernel with its buffers.
+
+        As of a processor's network.
+        """
+        calls: list[tuple[str, tuple[Any, ...]]] = []
+        self._observe(x, lambda call, arguments: calls.append((call["kernel"], arguments)))
+        return Kernels(
+            self.path, self._executable, self._ffi, calls, self.threads, device=_CUDA
+        )
+
+    def _observe(self, x: Any, after: Callable[[dict[str, Any], tuple[Any, ...]], None]) -> None:
+        machine = self._executable["vm_load_executable"]()
+        machine["vm_initialization"](_CUDA, 0, _POOLED, _CPU, 0, _POOLED)
+        with self._lock:
+            self._put(x)
+            calls = self.manifest["calls"]
+            observe(machine, self._ffi, (self._x, *self._y), calls, after, entry=_LAYERS)
+
+    def _run(self, entry: Any) -> Any:
+        try:
+            found = entry(self._x, *self._y)
+            several = len(self.manifest["outputs"]) > 1
+            return tuple(map(self._fetched, found)) if several else self._fetched(found)
+        except RuntimeError as error:
+            raise _named(error, self.path, int(self.manifest["gpu"]["memory_bytes"])) from error
+
+    def _put(self, x: Any) -> None:
+        """Copy the input into its place on the GPU."""
+        if self._on_gpu(x):
+            given = self._ffi.from_dlpack(x.__dlpack__(stream=_LEGACY_STREAM))
+            self._input.check(tuple(given.shape), np.dtype(str(given.dtype)))
+            self._copy(given, self._x)
+            return
+        host = self._input.array(x)
+        # The copy before may still be reading: the same stream, so waiting for it is enough.
+        self.synchronize()
+        np.copyto(self._x_view, host)
+        self._copy(self._x_host, self._x)
+
+    @staticmethod
+    def _on_gpu(x: Any) -> bool:
+        return hasattr(x, "__dlpack_device__") and int(x.__dlpack_device__()[0]) == _CUDA
+
+    def _fetched(self, tensor: Any) -> Any:
+        """Copy a tensor to the processor."""
+        there = np.empty(tuple(tensor.shape), np.dtype(str(tensor.dtype)))
+        self._copy(tensor, self._ffi.from_dlpack(there))
+        self.synchronize()
+        return there
+
+    def _empty(self, kind: int, record: dict[str, Any]) -> Any:
+        allocate = self._ffi.get_global_func("runtime.TVMTensorAllocWithScope")
+        shape = self._ffi.Shape([int(size) for size in record["shape"]])
+        device = self._ffi.device(kind, 0)
+        return allocate(shape, self._ffi.dtype(record["dtype"]), device, None)
+
+
+def _named(error: RuntimeError, where: str, needed: int) -> GpuError:
+    """Return what TVM says of a GPU's failure as an error of ours."""
+    if "MemoryAllocation" in str(error) or "out of memory" in str(error).lower():
+        return out_of_memory(where, needed, 0, "of the GPU's memory there was left")
+    return GpuError(
+        f"the GPU failed while it ran {where}: {str(error).strip().splitlines()[-1]}",
+        "look at nvidia-smi and dmesg, and run it again",
+    )

@@ -1,0 +1,204 @@
+"""Ask NVIDIA's driver what it drives, before anything of CUDA is loaded.
+
+Through ctypes, on ``libcuda.so.1`` alone: TVM's CUDA runtime cannot even be loaded without
+it, and says little about why.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tvm_mobilenet.errors import GpuArchitectureError, GpuDriverError, GpuMemoryError, NoGpuError
+
+NEEDED = 13000
+"""What the driver must speak for libtvm_runtime_cuda.so, which links to libcudart.so.13:
+CUDA 13.0, which came with driver 580."""
+
+_LIBRARY = "libcuda.so.1"
+# cuda.h: CUresult, CUdevice_attribute.
+_NO_DEVICE, _STUB = 100, 34
+_TOO_OLD = (35, 222, 803)
+_MAJOR, _MINOR, _INTEGRATED = 75, 76, 18
+_DRIVER = "install NVIDIA's driver 580 or newer, and reboot"
+_ELSEWHERE = "run it on a machine with an NVIDIA GPU, or compile for --target native"
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU of this machine.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``"NVIDIA H100 80GB HBM3"``.
+    capability : tuple of two int
+        Compute capability: (9, 0).
+    integrated : bool
+        Whether it shares its memory with the processor, as a Jetson's does.
+    memory_bytes : int
+        All of it, used or not.
+    """
+
+    name: str
+    capability: tuple[int, int]
+    integrated: bool
+    memory_bytes: int
+
+    @property
+    def arch(self) -> str:
+        """Such as ``"sm_90"``."""
+        return f"sm_{self.capability[0]}{self.capability[1]}"
+
+
+def find_gpu(number: int = 0) -> Gpu:
+    """Ask the driver for a GPU.
+
+    Parameters
+    ----------
+    number : int
+        Among those that ``CUDA_VISIBLE_DEVICES`` shows.
+
+    Raises
+    ------
+    NoGpuError
+        No driver, or none that drives a GPU.
+    GpuDriverError
+        A driver too old for TVM's CUDA runtime, or one that does not work.
+    """
+    try:
+        cuda = ctypes.CDLL(_LIBRARY)
+    except OSError as error:
+        raise NoGpuError(
+            f"no NVIDIA driver here: {_LIBRARY} cannot be loaded ({error})", _ELSEWHERE
+        ) from error
+    speaks = ctypes.c_int()
+    _check(cuda, cuda.cuDriverGetVersion(ctypes.byref(speaks)))
+    if speaks.value < NEEDED:
+        raise _too_old(f"the driver here speaks CUDA {_version(speaks.value)}")
+    _check(cuda, cuda.cuInit(0))
+    count = ctypes.c_int()
+    _check(cuda, cuda.cuDeviceGetCount(ctypes.byref(count)))
+    if count.value <= number:
+        raise NoGpuError(
+            f"GPU {number} is not here: the driver shows {count.value}",
+            "look at CUDA_VISIBLE_DEVICES and nvidia-smi",
+        )
+    device = ctypes.c_int()
+    _check(cuda, cuda.cuDeviceGet(ctypes.byref(device), number))
+
+    def attribute(kind: int) -> int:
+        value = ctypes.c_int()
+        _check(cuda, cuda.cuDeviceGetAttribute(ctypes.byref(value), kind, device))
+        return value.value
+
+    name, size = ctypes.create_string_buffer(256), ctypes.c_size_t()
+    _check(cuda, cuda.cuDeviceGetName(name, len(name), device))
+    _check(cuda, cuda.cuDeviceTotalMem_v2(ctypes.byref(size), device))
+    return Gpu(
+        name.value.decode(errors="replace"),
+        (attribute(_MAJOR), attribute(_MINOR)),
+        bool(attribute(_INTEGRATED)),
+        size.value,
+    )
+
+
+def check_gpu(manifest: Mapping[str, Any], where: str = "the artifact") -> Gpu:
+    """Refuse an artifact whose kernels no GPU here can run.
+
+    Parameters
+    ----------
+    manifest : mapping
+        Of an artifact for CUDA.
+    where : str
+        What messages call it.
+
+    Returns
+    -------
+    Gpu
+        The one that will run it.
+
+    Raises
+    ------
+    NoGpuError, GpuDriverError
+        As from :func:`find_gpu`.
+    GpuArchitectureError
+        Machine code of another architecture.
+    GpuMemoryError
+        More memory than the GPU has.
+    """
+    gpu = find_gpu()
+    arch = str(manifest["target"]["gpu"]["arch"])
+    if not runs(arch, gpu):
+        raise GpuArchitectureError(
+            f"{where} holds machine code for {arch}, and {gpu.name} is {gpu.arch}",
+            f"compile it with --target {gpu.arch}",
+        )
+    needed = int(manifest["gpu"]["memory_bytes"])
+    if needed > gpu.memory_bytes:
+        raise out_of_memory(where, needed, gpu.memory_bytes, f"{gpu.name} has")
+    return gpu
+
+
+def runs(arch: str, gpu: Gpu) -> bool:
+    """Return whether a GPU runs machine code of some architecture.
+
+    That of an earlier minor revision of its own major one; code for a Jetson only there,
+    and only that ("Application Compatibility" in the CUDA C++ Programming Guide).
+    """
+    digits = arch.removeprefix("sm_")
+    major, minor = int(digits[:-1]), int(digits[-1])
+    if gpu.integrated or arch in _JETSONS:
+        return (major, minor) == gpu.capability
+    return major == gpu.capability[0] and minor <= gpu.capability[1]
+
+
+_JETSONS = ("sm_72", "sm_87")
+
+
+def out_of_memory(where: str, needed: int, there: int, owner: str) -> GpuMemoryError:
+    """Return the error for a GPU without room.
+
+    Parameters
+    ----------
+    where : str
+        What the message calls the artifact.
+    needed, there : int
+        Bytes.
+    owner : str
+        Whose the bytes are that are there: ``"… has"``, ``"… has free"``.
+    """
+    return GpuMemoryError(
+        f"{where} needs {_mib(needed)} for weights and maps, and {owner} {_mib(there)}",
+        "end what else uses the GPU (nvidia-smi), or compile a smaller batch",
+    )
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"
+
+
+def _check(cuda: ctypes.CDLL, status: int) -> None:
+    if status == 0:
+        return
+    if status in (_NO_DEVICE, _STUB):
+        raise NoGpuError(
+            "NVIDIA's driver is installed, and drives no GPU here",
+            "look at nvidia-smi and CUDA_VISIBLE_DEVICES; in a container, give it the GPU",
+        )
+    name = ctypes.c_char_p()
+    cuda.cuGetErrorName(status, ctypes.byref(name))
+    said = (name.value or b"").decode() or f"error {status}"
+    if status in _TOO_OLD:
+        raise _too_old(f"the driver here does not do: {said}")
+    raise GpuDriverError(f"NVIDIA's driver does not work here: {said}", _DRIVER)
+
+
+def _too_old(what: str) -> GpuDriverError:
+    return GpuDriverError(f"{what}, and TVM's runtime needs CUDA {_version(NEEDED)}", _DRIVER)
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
