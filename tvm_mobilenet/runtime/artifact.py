@@ -221,7 +221,6 @@ def is_cuda(manifest: Mapping[str, Any]) -> bool:
     return gpu is not None and gpu["kind"] == "cuda"
 
 
-
 def check_fits(
     manifest: Mapping[str, Any],
     machine: str,

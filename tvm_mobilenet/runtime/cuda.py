@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from tvm_mobilenet.errors import GpuError, RuntimeLibraryError
+from tvm_mobilenet.runtime.described import Described
 from tvm_mobilenet.runtime.driver import check_gpu, out_of_memory
 from tvm_mobilenet.runtime.inputs import Expected
 from tvm_mobilenet.runtime.instrument import Profile, Trace, observe, output_of, unblocked
 from tvm_mobilenet.runtime.kernels import Kernels
-from tvm_mobilenet.runtime.library import find_runtime
-from tvm_mobilenet.runtime.described import Described
+from tvm_mobilenet.runtime.library import find_runtime, open_library
 from tvm_mobilenet.toolchain_cuda import cuda_packages
 
 # DLPack's device types; TVM's pooled allocator; DeviceAttrKind of tvm/runtime/device_api.h.
@@ -66,10 +66,36 @@ def _loaded(path: str) -> bool:
     return True
 
 
+def load_cuda(path: str, manifest: dict[str, Any], ffi: ModuleType, threads: int) -> CudaModule:
+    """Load an artifact that :func:`~tvm_mobilenet.runtime.artifact.check_here` has let pass.
+
+    Parameters
+    ----------
+    path : str
+        Absolute.
+    manifest : dict
+        Its.
+    ffi : module
+        From :func:`~tvm_mobilenet.runtime.library.load_runtime`.
+    threads : int
+        Of this machine's processor, for what little runs there.
+
+    Raises
+    ------
+    RuntimeLibraryError
+        CUDA's runtime or TVM's for it is not installed.
+    GpuError
+        The GPU has no room, or refused.
+    """
+    load_cuda_runtime(ffi)
+    return CudaModule(path, manifest, open_library(path, ffi), ffi, threads)
+
+
 class CudaModule(Described):
     """A loaded artifact whose kernels run on a GPU of NVIDIA's.
 
-    Use :func:`tvm_mobilenet.load` to make one. Safe to call from several threads at once: they take turns.
+    Use :func:`tvm_mobilenet.load` to make one. Safe to call from several threads at once:
+    they take turns.
 
     Attributes
     ----------
@@ -148,7 +174,7 @@ class CudaModule(Described):
         self._wait(self._device, 0)
 
     def trace(self, x: Any) -> list[Trace]:
-        """Run the model kernel by kernel and keep the output of each; as of a processor's network."""
+        """Run the model kernel by kernel and keep the output of each, as on a processor."""
         traces: list[Trace] = []
 
         def after(call: dict[str, Any], arguments: tuple[Any, ...]) -> None:
@@ -187,15 +213,10 @@ class CudaModule(Described):
         )
 
     def kernels(self, x: Any) -> Kernels:
-        """Run the model once and hold on to every kernel with its buffers.
-
-        As of a processor's network.
-        """
+        """Run the model once and hold on to every kernel with its buffers, on the GPU."""
         calls: list[tuple[str, tuple[Any, ...]]] = []
         self._observe(x, lambda call, arguments: calls.append((call["kernel"], arguments)))
-        return Kernels(
-            self.path, self._executable, self._ffi, calls, self.threads, device=_CUDA
-        )
+        return Kernels(self.path, self._executable, self._ffi, calls, self.threads, device=_CUDA)
 
     def _observe(self, x: Any, after: Callable[[dict[str, Any], tuple[Any, ...]], None]) -> None:
         machine = self._executable["vm_load_executable"]()

@@ -65,6 +65,12 @@ class _Bound:
     arguments: tuple[Any, ...]
 
 
+def library_of(executable: Any, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> Any:
+    """Find the host code that holds the kernels called, among what an executable imports."""
+    names = {name for name, _ in calls}
+    return next(part for part in executable.imports if all(map(part.implements_function, names)))
+
+
 class Kernels:
     """Every call of a network, ready to be made again.
 
@@ -76,8 +82,8 @@ class Kernels:
     ----------
     path : str
         The artifact that is loaded.
-    executable : ffi module
-        The artifact; one of those that it imports holds the kernels by name.
+    library : ffi module
+        That holds the kernels by name.
     ffi : module
         ``tvm_ffi``.
     calls : sequence of (str, tuple)
@@ -91,7 +97,7 @@ class Kernels:
     def __init__(
         self,
         path: str,
-        executable: Any,
+        library: Any,
         ffi: ModuleType,
         calls: Sequence[tuple[str, tuple[Any, ...]]],
         threads: int,
@@ -100,12 +106,7 @@ class Kernels:
     ) -> None:
         self._path = path
         self._device = device
-        names = {name for name, _ in calls}
-        self._library = library = next(
-            part
-            for part in executable.imports
-            if all(part.implements_function(name) for name in names)
-        )
+        self._library = library
         self._ffi = ffi
         self._threads = threads
         self._calls = [

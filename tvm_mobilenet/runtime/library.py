@@ -14,8 +14,9 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from tvm_mobilenet.errors import RuntimeLibraryError
+from tvm_mobilenet.errors import ArtifactError, RuntimeLibraryError
 
 _INSTALL = "install it with `pip install apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post1`"
 _LIBRARY = "libtvm_runtime.so"
@@ -51,6 +52,30 @@ def load_runtime() -> ModuleType:
             raise RuntimeLibraryError(f"{path} cannot be loaded: {error}", _INSTALL) from error
     module: ModuleType = tvm_ffi
     return module
+
+
+def open_library(path: str, ffi: ModuleType) -> Any:
+    """Load an artifact's code.
+
+    Parameters
+    ----------
+    path : str
+        Absolute.
+    ffi : module
+        From :func:`load_runtime`.
+
+    Raises
+    ------
+    ArtifactError
+        The system's loader refused it.
+    """
+    try:
+        return ffi.load_module(path)
+    except (RuntimeError, OSError) as error:
+        # Whole, and for this machine, yet refused: a library that it links to is missing.
+        raise ArtifactError(
+            f"{path} cannot be loaded: {error}", "compile it on this machine"
+        ) from error
 
 
 def find_runtime() -> Path:

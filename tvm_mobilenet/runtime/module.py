@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tvm_mobilenet.errors import ArtifactError
 from tvm_mobilenet.runtime.artifact import LAUNCHES, check_here, is_cuda, read_manifest
 from tvm_mobilenet.runtime.described import Described
 from tvm_mobilenet.runtime.inputs import Expected, Staging
@@ -28,11 +27,12 @@ from tvm_mobilenet.runtime.instrument import (
     output_of,
     unblocked,
 )
-from tvm_mobilenet.runtime.kernels import Kernels
-from tvm_mobilenet.runtime.library import load_runtime
+from tvm_mobilenet.runtime.kernels import Kernels, library_of
+from tvm_mobilenet.runtime.library import load_runtime, open_library
 from tvm_mobilenet.runtime.threads import thread_count, use_threads
 
 if TYPE_CHECKING:
+    from tvm_mobilenet.runtime.cuda import CudaModule
     from tvm_mobilenet.runtime.opencl import OpenClModule
 
 # Arguments of vm_initialization: DLPack's kDLCPU, device 0, and TVM's pooled allocator, which
@@ -149,7 +149,8 @@ class Module(Described):
         """
         calls: list[tuple[str, tuple[Any, ...]]] = []
         self._observe(x, lambda call, arguments: calls.append((call["kernel"], arguments)))
-        return Kernels(self.path, self._executable, self._ffi, calls, self.threads)
+        library = library_of(self._executable, calls)
+        return Kernels(self.path, library, self._ffi, calls, self.threads)
 
     def profile(self, x: Any, repeats: int = 20) -> Profile:
         """Time every kernel inside the network.
@@ -210,7 +211,7 @@ class Module(Described):
 
 def load(
     path: str | os.PathLike[str], threads: int | None = None, device: str | int | None = None
-) -> Module | OpenClModule:
+) -> Module | OpenClModule | CudaModule:
     """Check an artifact and load it.
 
     Parameters
@@ -249,20 +250,8 @@ def load(
         return load_opencl(path, manifest, device)
     check_here(manifest, path)
     ffi = load_runtime()
-    cuda = is_cuda(manifest)
-    if cuda:
-        from tvm_mobilenet.runtime.cuda import load_cuda_runtime
+    if is_cuda(manifest):
+        from tvm_mobilenet.runtime.cuda import load_cuda
 
-        load_cuda_runtime(ffi)
-    try:
-        executable = ffi.load_module(path)
-    except (RuntimeError, OSError) as error:
-        # Whole, and for this machine, yet refused: a library that it links to is missing.
-        raise ArtifactError(
-            f"{path} cannot be loaded: {error}", "compile it on this machine"
-        ) from error
-    if cuda:
-        from tvm_mobilenet.runtime.cuda import CudaModule
-
-        return CudaModule(path, manifest, executable, ffi, count)
-    return Module(path, manifest, executable, ffi, count)
+        return load_cuda(path, manifest, ffi, count)
+    return Module(path, manifest, open_library(path, ffi), ffi, count)
