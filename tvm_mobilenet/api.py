@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.graph.explain import Explanation
     from tvm_mobilenet.graph.fusion import Fusion
     from tvm_mobilenet.profile.report import ProfileReport
-    from tvm_mobilenet.runtime import Module, OpenClModule
+    from tvm_mobilenet.runtime import Loaded
     from tvm_mobilenet.tuning.report import Status, TuningReport
     from tvm_mobilenet.tuning.store import RecordsLike
     from tvm_mobilenet.verify import VerifyReport
@@ -204,7 +204,7 @@ def explain(
 
 def load(
     path: str | os.PathLike[str], threads: int | None = None, device: str | int | None = None
-) -> Module | OpenClModule:
+) -> Loaded:
     """Load an artifact; see :func:`tvm_mobilenet.runtime.load`."""
     from tvm_mobilenet.runtime import load as load_module
 
@@ -212,7 +212,7 @@ def load(
 
 
 def verify(
-    artifact: str | os.PathLike[str] | Module | OpenClModule | RemoteModule,
+    artifact: str | os.PathLike[str] | Loaded | RemoteModule,
     weights: WeightsLike | None = None,
     *,
     model: str | os.PathLike[str] | None = None,
@@ -224,7 +224,7 @@ def verify(
 
     Parameters
     ----------
-    artifact : path-like, Module, OpenClModule or RemoteModule
+    artifact : path-like, Loaded or RemoteModule
     weights : path-like or mapping, optional
         Those that it was compiled with; by default where its manifest says.
     model : path-like, optional
@@ -291,7 +291,7 @@ def bench(
 
 
 def profile(
-    artifact: str | os.PathLike[str] | Module | OpenClModule,
+    artifact: str | os.PathLike[str] | Loaded,
     *,
     threads: int | None = None,
     **options: Any,

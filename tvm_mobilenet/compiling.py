@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.models.importer import Imported
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.spec import Model
-    from tvm_mobilenet.runtime import Module, OpenClModule
+    from tvm_mobilenet.runtime import Loaded
     from tvm_mobilenet.toolchain import Linker
     from tvm_mobilenet.toolchain_cuda import Nvcc
     from tvm_mobilenet.tuning.store import RecordsLike
@@ -57,7 +57,7 @@ class Compiled:
         self._folder = folder
         # Left to itself, the folder would warn that nobody cleaned it up.
         weakref.finalize(self, folder.cleanup)
-        self._module: Module | OpenClModule | None = None
+        self._module: Loaded | None = None
 
     @property
     def path(self) -> Path:
@@ -65,7 +65,7 @@ class Compiled:
         return _artifact_in(self._folder.name)
 
     @property
-    def module(self) -> Module | OpenClModule:
+    def module(self) -> Loaded:
         """The artifact, loaded.
 
         Raises

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tvm_mobilenet.device import RemoteModule
-    from tvm_mobilenet.runtime import Module, OpenClModule
+    from tvm_mobilenet.runtime import Loaded
     from tvm_mobilenet.runtime.images import Source
     from tvm_mobilenet.runtime.preprocess import Guess
 
@@ -70,7 +70,7 @@ def run_images(
 
 
 def _run(
-    module: Module | OpenClModule | RemoteModule,
+    module: Loaded | RemoteModule,
     given: Sequence[str],
     count: int,
     batch: int | None,
@@ -100,7 +100,7 @@ def _run(
 
 
 def _classify(
-    module: Module | OpenClModule | RemoteModule, sources: Sequence[Source], count: int, batch: int
+    module: Loaded | RemoteModule, sources: Sequence[Source], count: int, batch: int
 ) -> Answers:
     import numpy as np
 
@@ -130,7 +130,7 @@ def _classify(
         return Answers(found, skipped, time.perf_counter() - begin)
 
 
-def _image_and_classes(module: Module | OpenClModule | RemoteModule) -> tuple[tuple[int, ...], int]:
+def _image_and_classes(module: Loaded | RemoteModule) -> tuple[tuple[int, ...], int]:
     """Return the shape of a batch of images, NCHW or NHWC, and the number of classes."""
     (source, *others), (target, *rest) = module.inputs, module.outputs
     crop = module.manifest["preprocess"]["crop"]
@@ -146,7 +146,7 @@ def _image_and_classes(module: Module | OpenClModule | RemoteModule) -> tuple[tu
 
 
 def _groups(
-    module: Module | OpenClModule | RemoteModule,
+    module: Loaded | RemoteModule,
     sources: Sequence[Source],
     batch: int,
     skipped: list[tuple[str, ImageError]],
@@ -186,7 +186,7 @@ def _described(answers: Answers) -> dict[str, Any]:
     }
 
 
-def _print(answers: Answers, module: Module | OpenClModule | RemoteModule) -> None:
+def _print(answers: Answers, module: Loaded | RemoteModule) -> None:
     if len(answers.found) == 1:
         (answer,) = answers.found
         rows = [[guess.name, f"{100 * guess.probability:.2f} %"] for guess in answer.best]

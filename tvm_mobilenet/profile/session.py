@@ -12,7 +12,7 @@ from tvm_mobilenet.bench.machine import Machine, measure_machine
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.profile.report import KernelProfile, ProfileReport
 from tvm_mobilenet.report import LAYOUT
-from tvm_mobilenet.runtime import Module, OpenClModule, load
+from tvm_mobilenet.runtime import Loaded, Module, load
 from tvm_mobilenet.runtime.kernels import Kernels, Split
 
 Progress = Callable[[int, int, str], None]
@@ -23,7 +23,7 @@ _MACHINE_STEPS = 5
 
 
 def profile(
-    artifact: str | os.PathLike[str] | Module | OpenClModule,
+    artifact: str | os.PathLike[str] | Loaded,
     *,
     threads: int | None = None,
     repeats: int = REPEATS,
@@ -36,7 +36,7 @@ def profile(
 
     Parameters
     ----------
-    artifact : path-like, Module or OpenClModule
+    artifact : path-like or Loaded
         Compiled by this package for this machine; for its processor.
     threads : int, optional
         As for :func:`tvm_mobilenet.load`; a module brings its own.
@@ -58,11 +58,10 @@ def profile(
     """
     from tvm_mobilenet.target import TargetSpec
 
-    module = artifact if isinstance(artifact, Module | OpenClModule) else load(artifact, threads)
+    module = artifact if isinstance(artifact, Loaded) else load(artifact, threads)
     if not isinstance(module, Module):
         raise InputError(
-            f"{module.path} runs on {module.device.name}, and profile measures what a processor "
-            "could do",
+            f"{module.path} runs on a GPU, and profile measures what a processor could do",
             "`tvm-mobilenet report` lists the time of each kernel on the device",
         )
     manifest = module.manifest

@@ -3,17 +3,24 @@
 In the order of a file's life: `artifact` (the file and its manifest), `library`
 (TVM's), `threads` and `inputs` (what a call needs), `instrument` and `kernels`
 (a look inside), `module` (the callable), `recipe` and `preprocess` (from photographs to
-tensors). OpenCL needs no TVM at all: `opencl_device`, `opencl_launches`, `opencl`.
+tensors). OpenCL needs no TVM at all: `opencl_device`, `opencl_launches`, `opencl`. Of CUDA
+`driver` asks what is there, `cuda` runs it.
 """
 
 from tvm_mobilenet.runtime.artifact import check_here, read_manifest
+from tvm_mobilenet.runtime.cuda import CudaModule
 from tvm_mobilenet.runtime.instrument import Profile, Trace
 from tvm_mobilenet.runtime.module import Module, load
 from tvm_mobilenet.runtime.opencl import OpenClModule
 from tvm_mobilenet.runtime.preprocess import class_names, load_image
 from tvm_mobilenet.runtime.recipe import default_preprocess, preprocess_for
 
+Loaded = Module | OpenClModule | CudaModule
+"""What :func:`load` returns."""
+
 __all__ = [
+    "CudaModule",
+    "Loaded",
     "Module",
     "OpenClModule",
     "Profile",

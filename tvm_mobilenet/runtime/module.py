@@ -227,7 +227,7 @@ def load(
 
     Returns
     -------
-    Module or OpenClModule
+    Module, OpenClModule or CudaModule
         Ready to be called. TVM's compiler is not loaded, nor is ``tvm`` imported.
 
     Raises
