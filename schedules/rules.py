@@ -12,7 +12,8 @@ from tvm_mobilenet.schedules.cpu.conv import schedule_conv
 from tvm_mobilenet.schedules.cpu.depthwise import schedule_depthwise
 from tvm_mobilenet.schedules.cpu.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.cpu.pointwise import schedule_pointwise
-from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, with_prefetches
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
+from tvm_mobilenet.schedules.cpu.prefetch_insert import with_prefetches
 from tvm_mobilenet.schedules.cpu.scale import schedule_scale
 from tvm_mobilenet.schedules.cpu.separable import schedule_separable
 from tvm_mobilenet.schedules.cpu.softmax import schedule_softmax

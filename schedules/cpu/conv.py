@@ -63,7 +63,8 @@ _SPARE: dict[Isa, int] = {
 """As in ``tile``, beside a register for each pixel's input, which may be border."""
 
 
-def _fits(tile: Tile, target: TargetSpec) -> bool:
+def fits(tile: Tile, target: TargetSpec) -> bool:
+    """Whether accumulators, weights and a register for each pixel's input fit."""
     weights, inputs = tile.vectors, tile.pixels
     used = tile.pixels * tile.vectors + weights + inputs + _SPARE[target.isa]
     # A lone vector with many pixels spills as well: LLVM then unrolls the taps.
@@ -73,8 +74,8 @@ def _fits(tile: Tile, target: TargetSpec) -> bool:
 def _whole(width: int) -> Fits:
     """Ask of a tile that it divides the row, if one of 4 to 8 pixels does."""
     if all(width % pixels for pixels in range(4, 9)):
-        return _fits
-    return lambda tile, target: _fits(tile, target) and width % tile.pixels == 0
+        return fits
+    return lambda tile, target: fits(tile, target) and width % tile.pixels == 0
 
 
 def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
@@ -103,7 +104,7 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
         steps *= extent(sch, loop)
 
     best = best_tile(width, blocks, steps, target, batch, rows, _whole(width))
-    tile = choose_tile(knobs, best, width, blocks, target, _fits)
+    tile = choose_tile(knobs, best, width, blocks, target, fits)
     row, column = sch.split(p, [rows, width])
     tile_loop, pixel = sch.split(column, [None, tile.pixels])
     group, vector = sch.split(o, [None, tile.vectors])

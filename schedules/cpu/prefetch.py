@@ -7,9 +7,8 @@ instead of 440, and 468 with its input prefetched one tile ahead; 7 x 7 x 1024
 takes 523 instead of 440, and 458 with the next panel prefetched during the
 present one's tiles (one Zen 5 core; 60 MB of other data between runs).
 
-TensorIR's schedule has no primitive for it, so the statements are put into the
-scheduled function, at the start of a loop's body. ``tirx.prefetch`` becomes LLVM's
-``llvm.prefetch``; an address beyond the buffer is harmless.
+TensorIR's schedule has no primitive for it: ``prefetch_insert`` puts the statements into the
+scheduled function. Here is what to prefetch where; an address beyond the buffer is harmless.
 """
 
 from __future__ import annotations
@@ -18,12 +17,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from tvm import tirx
-from tvm.s_tir.stmt import SBlock, SBlockRealize
-from tvm.tirx import For, ForKind, SeqStmt
-
-_READ, _KEEP, _LATER, _DATA = 0, 3, 2, 1
 
 AHEAD = "tvm_mobilenet.ahead"
 """Function attribute: for each of its last inputs, which is cut into parts, the number of parts,
@@ -155,82 +148,3 @@ def _for_other(
         return [(*(0,) * (dimensions - 1), (line + i) * LINE) for i in range(each)]
 
     return Prefetch(loops[-1], parameter, indices, loops, near=False)
-
-
-def with_prefetches(sch: Any, func: Any, prefetches: Sequence[Prefetch]) -> Any:
-    """Put prefetches into a scheduled function.
-
-    before: ``for i: body``
-    after: ``for i: prefetch(address); ...; body``
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        That made the function.
-    func : tirx.PrimFunc
-    prefetches : sequence of Prefetch
-
-    Returns
-    -------
-    tirx.PrimFunc
-    """
-    for prefetch in prefetches:
-        at = sch.get(prefetch.loop).loop_var
-        func = func.with_body(_insert(func.body, at, _statements(sch, func, prefetch)))
-    return func
-
-
-def _statements(sch: Any, func: Any, prefetch: Prefetch) -> list[Any]:
-    buffer = func.params[prefetch.parameter]
-    variables = [sch.get(loop).loop_var for loop in prefetch.variables]
-    if prefetch.repeat == 0:
-        indices = prefetch.indices(*variables)
-        return [tirx.Evaluate(touch(buffer, index, near=prefetch.near)) for index in indices]
-    line = tirx.Var("line", "int32")
-    indices = prefetch.indices(*variables, line)
-    body = [tirx.Evaluate(touch(buffer, index, near=prefetch.near)) for index in indices]
-    together = body[0] if len(body) == 1 else SeqStmt(body)
-    return [For(line, 0, prefetch.repeat, ForKind.SERIAL, together)]
-
-
-def touch(buffer: Any, index: tuple[Any, ...], *, near: bool = True) -> Any:
-    """Return the call that prefetches the line of one element, to L1 or (not `near`) L2."""
-    address = tirx.address_of(buffer[index])
-    level = _KEEP if near else _LATER
-    return tirx.call_intrin("void", "tirx.prefetch", address, _READ, level, _DATA)
-
-
-def _insert(statement: Any, variable: Any, first: Sequence[Any]) -> Any:
-    """Rebuild the path to a loop; everything else is shared with the old function."""
-    if isinstance(statement, SBlockRealize):
-        block = statement.block
-        inner = SBlock(
-            block.iter_vars,
-            block.reads,
-            block.writes,
-            block.name_hint,
-            _insert(block.body, variable, first),
-            block.init,
-            block.alloc_buffers,
-            block.match_buffers,
-            block.annotations,
-        )
-        return SBlockRealize(statement.iter_values, statement.predicate, inner)
-    if isinstance(statement, SeqStmt):
-        return SeqStmt([_insert(part, variable, first) for part in statement.seq])
-    if isinstance(statement, For):
-        if statement.loop_var.same_as(variable):
-            body = SeqStmt([*first, statement.body])
-        else:
-            body = _insert(statement.body, variable, first)
-        return For(
-            statement.loop_var,
-            statement.min,
-            statement.extent,
-            statement.kind,
-            body,
-            statement.thread_binding,
-            statement.annotations,
-            statement.step,
-        )
-    return statement

@@ -12,7 +12,8 @@ from typing import Any
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as ir
-from tvm_mobilenet.schedules.cpu.prefetch import LINE, touch
+from tvm_mobilenet.schedules.cpu.prefetch import LINE
+from tvm_mobilenet.schedules.cpu.prefetch_insert import touch
 
 
 @dataclass(frozen=True, slots=True)

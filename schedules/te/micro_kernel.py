@@ -1,0 +1,84 @@
+"""The step that every TE schedule ends with: a register tile, filled and written once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvm_mobilenet.schedules.cpu.threads import pays_to_share
+from tvm_mobilenet.schedules.knobs import Knobs
+
+from tvm_mobilenet.target import TargetSpec
+
+Axis = Any
+Stage = Any
+
+
+def keep_in_registers(
+    accumulate: Stage,
+    outer: Sequence[Axis],
+    reduction: Sequence[Axis],
+    tile: Sequence[Axis],
+    lanes: Axis,
+) -> None:
+    """Turn an accumulation into a micro-kernel.
+
+    before: ``for <outer> for <tile> for lanes for <reduction>: acc += a * b``
+    after: ``for <outer> for <reduction>: for <tile> unrolled: acc[lanes] += ...``,
+    acc in vector registers; ``acc = 0`` likewise before it.
+
+    The accumulators stay in the default scope: below 1024 bytes that is the stack, from
+    where LLVM takes them into registers.
+
+    Parameters
+    ----------
+    accumulate : te.Stage
+        Already computed at its place in the consumer's tile loops.
+    outer, reduction, tile : sequence of IterVar
+        From outer to inner; `outer` are loops of one iteration.
+    lanes : IterVar
+        The channels of one block.
+    """
+    accumulate.reorder(*outer, *reduction, *tile, lanes)
+    for axis in tile:
+        accumulate.unroll(axis)
+    accumulate.vectorize(lanes)
+
+
+def write_back(out: Stage, tile: Sequence[Axis], lanes: Axis) -> None:
+    """Unroll and vectorize the output stage, which applies the epilogue to the tile."""
+    for axis in tile:
+        out.unroll(axis)
+    out.vectorize(lanes)
+
+
+def peel_tail(out: Stage, tiles: Axis) -> None:
+    """Have a loop's whole tiles and its shorter last one compiled apart.
+
+    before: ``for t: for p in tile: if t * tile + p < pixels: ...``
+    after: ``for t in whole tiles: for p in tile: ...``, then the rest
+    """
+    out.pragma(tiles, "loop_partition_hint")
+
+
+def share(  # noqa: PLR0917  what to share, how much it is, who says so
+    out: Stage, loop: Axis, units: int, macs: int, knobs: Knobs, target: TargetSpec
+) -> None:
+    """Run a loop of independent units on all threads, where that pays.
+
+    Parameters
+    ----------
+    out : te.Stage
+    loop : IterVar
+        The outermost loop.
+    units : int
+        Its extent.
+    macs : int
+        Multiply-adds of the whole kernel.
+    knobs : Knobs
+        Asked for ``"threads"``: ``"all"`` or ``"one"``.
+    target : TargetSpec
+    """
+    default = "all" if pays_to_share(units, macs, target) else "one"
+    if knobs.choice("threads", ["all", "one"], default) == "all":
+        out.parallel(loop)
