@@ -13,13 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tvm
 from numpy.typing import NDArray
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet import reference
-from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.compute.workload import Activation, Operator, Workload
 from tvm_mobilenet.models.activations import STEEPEST, activate
 from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, GlobalAvgPool, Layer, Scale, Softmax
@@ -249,7 +246,11 @@ class Case:
 
     def check(self, run: Callable[..., object], note: object = "") -> None:
         """Run a kernel; assert that elements are right, and lanes of no channel those of 0."""
-        tensors = [tvm.runtime.tensor(array) for array in self.arrays]
+        import tvm
+
+        # TVM 0.19, which the classic stack runs on, has another name for it.
+        tensor = getattr(tvm.runtime, "tensor", None) or tvm.nd.array
+        tensors = [tensor(array) for array in self.arrays]
         run(*tensors)
         y = tensors[-1].numpy()
         message = f"{self.work.key} {note}"
@@ -278,6 +279,11 @@ def compiled(
     tvm.runtime.Executable
         ``.jit()[work.key]`` is a kernel, ``.mod.inspect_source("asm")`` all of them.
     """
+    import tvm
+    from tvm_mobilenet.schedules.rules import schedule
+
+    from tvm_mobilenet.compute.primfunc import prim_func
+
     functions = {}
     for work in works:
         done = schedule(prim_func(work), target, knobs_for(work))

@@ -32,7 +32,7 @@ class Definition:
         """
         pending = [self.out]
         while pending:
-            tensor = pending.pop()
+            tensor = pending.pop(0)
             if tensor.op.name == name:
                 return tensor
             pending.extend(tensor.op.input_tensors)

@@ -12,6 +12,7 @@ from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.depthwise import schedule_depthwise
 from tvm_mobilenet.schedules.te.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.te.pointwise import schedule_pointwise
+from tvm_mobilenet.schedules.te.scale import schedule_scale
 
 from tvm_mobilenet.target import TargetSpec
 
@@ -23,8 +24,10 @@ TE: dict[str, Rule] = {
     "depthwise": schedule_depthwise,
     "pointwise": schedule_pointwise,
     "pool": schedule_pool,
+    "scale": schedule_scale,
 }
-"""Operator to schedule, for processors."""
+"""Operator to schedule, for processors. No softmax: TVM 0.19 describes every ``let`` of a float to
+the debugger in a way that LLVM 22 refuses, and an exponential of ours has three."""
 
 
 def schedule(operator: str, work: Definition, target: TargetSpec, knobs: Knobs) -> Any:
