@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.cli.launching import launch_facts
 from tvm_mobilenet.cli.output import mega, print_json, print_table, shape, size, waiting
 from tvm_mobilenet.errors import OutputError, RecordsWarning
 from tvm_mobilenet.schedules.knobs import described
@@ -169,6 +170,15 @@ def _verified(manifest: dict[str, Any]) -> str:
     )
 
 
+def _host(manifest: dict[str, Any]) -> dict[str, str]:
+    """Say what the machine needs that the file's code runs on."""
+    return {
+        "needs TVM": f"{manifest['tvm']}, ffi {manifest['tvm_ffi']}",
+        "machine": f"{manifest['machine']}, {manifest['os']}",
+        "needs CPU features": " ".join(manifest["needs"]) or "none beyond the architecture",
+    }
+
+
 def _memory(manifest: dict[str, Any]) -> dict[str, str]:
     """Say what a call needs beside the weights, and what of it L2 holds."""
     from tvm_mobilenet.report import LAYOUT
@@ -176,7 +186,8 @@ def _memory(manifest: dict[str, Any]) -> dict[str, str]:
     memory, target = manifest.get("memory"), manifest["target"]
     if memory is None:
         return {}  # from before this was planned
-    calls, l2 = manifest["calls"], target["l2_bytes"]
+    gpu = target.get("gpu")
+    calls, l2 = manifest["calls"], (gpu or target)["l2_bytes"]
     most = max(calls, key=lambda call: int(call["workspace"]))
     inside = sum(call["bytes"]["input"] + call["bytes"]["output"] <= l2 for call in calls)
     largest = " + ".join(f"{name} {_kib(count)}" for name, count in memory["largest"].items())
@@ -187,11 +198,13 @@ def _memory(manifest: dict[str, Any]) -> dict[str, str]:
     }
     if most["workspace"]:
         where = " + ".join(most["layers"]) or LAYOUT
-        facts["workspace"] = f"{_kib(most['workspace'])} on {target['cores']} threads: {where}"
+        threads = "" if gpu else f" on {target['cores']} threads"
+        facts["workspace"] = f"{_kib(most['workspace'])}{threads}: {where}"
     if l2:
+        whose = "the GPU's" if gpu else "one core's"
         verdict = "fits" if memory["bound"] <= l2 else "does not fit"
         facts["in L2"] = (
-            f"{_kib(memory['bound'])} {verdict} one core's {_kib(l2)}; "
+            f"{_kib(memory['bound'])} {verdict} {whose} {_kib(l2)}; "
             f"input and output of {inside} of {len(calls)} kernels do"
         )
     return facts
@@ -214,10 +227,8 @@ def inspect_artifact(artifact: Path, as_json: bool) -> None:
         "model": manifest["title"],
         "MACs, parameters": f"{mega(manifest['macs'])} M, {manifest['params'] / 1e6:.1f} M",
         "made by": f"{manifest['producer']}, stack {manifest['stack']}",
-        "needs TVM": f"{manifest['tvm']}, ffi {manifest['tvm_ffi']}",
         "target": _target_text(manifest),
-        "machine": f"{manifest['machine']}, {manifest['os']}",
-        "needs CPU features": " ".join(manifest["needs"]) or "none beyond the architecture",
+        **(launch_facts(manifest) if "plan" in manifest else _host(manifest)),
         "weights": f"{manifest['weights']['source']}, sha256 {manifest['weights']['sha256'][:16]}",
         **_memory(manifest),
         "preprocessing": ", ".join(f"{k} {v}" for k, v in manifest["preprocess"].items()),
