@@ -19,6 +19,7 @@ from tvm_mobilenet.target import TargetSpec, parse
 
 if TYPE_CHECKING:
     from tvm_mobilenet.bench import BenchReport
+    from tvm_mobilenet.bench.gpu_report import GpuReport
     from tvm_mobilenet.compiling import ModelLike, WeightsLike
     from tvm_mobilenet.device import RemoteModule
     from tvm_mobilenet.graph.explain import Explanation
@@ -268,10 +269,11 @@ def bench(
     against: Sequence[str] = (),
     device: str | None = None,
     **options: Any,
-) -> BenchReport:
+) -> BenchReport | GpuReport:
     """Time an artifact against the machine's peak and other runtimes.
 
-    See :func:`tvm_mobilenet.bench.bench`, and for a `device`, where there are no
+    See :func:`tvm_mobilenet.bench.bench`; of an artifact for a GPU
+    :func:`tvm_mobilenet.bench.gpu.bench_on_gpu`; and for a `device`, where there are no
     other runtimes, :func:`tvm_mobilenet.bench.board.bench_on`.
     """
     if device is not None:
@@ -286,7 +288,13 @@ def bench(
         with open_device(device) as opened:
             return bench_on(opened, artifact, threads=threads, **options)
     from tvm_mobilenet.bench import bench as run
+    from tvm_mobilenet.runtime.artifact import read_manifest
 
+    manifest = read_manifest(artifact)
+    if manifest["target"].get("gpu") is not None:
+        from tvm_mobilenet.bench.gpu import bench_on_gpu
+
+        return bench_on_gpu(artifact, manifest, against=against, **options)
     return run(artifact, threads=threads, against=against, **options)
 
 

@@ -33,6 +33,13 @@ class Worker:
     ----------
     request : mapping
         JSON-able; what :func:`tvm_mobilenet.bench.worker.open_runtime` opens.
+    patience : float
+        Seconds to load and compile a network.
+
+    Attributes
+    ----------
+    facts : dict
+        What a runtime on a GPU says of that.
 
     Raises
     ------
@@ -40,7 +47,7 @@ class Worker:
         If the runtime could not be opened.
     """
 
-    def __init__(self, request: Mapping[str, Any]) -> None:
+    def __init__(self, request: Mapping[str, Any], patience: float = START_SECONDS) -> None:
         self.runtime = str(request["runtime"])
         self.threads = int(request["threads"])
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed by close()
@@ -52,7 +59,9 @@ class Worker:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         try:
-            self.operations = int(self._answer(START_SECONDS)["operations"])
+            answer = self._answer(patience)
+            self.operations = int(answer["operations"])
+            self.facts: dict[str, str] = answer.get("facts", {})
             self._stop()
         except BaseException:
             self.close()
@@ -71,15 +80,25 @@ class Worker:
         PeerError
             If the runtime failed.
         """
+        times: list[float] = self.turn(seconds)["times"]
+        return times
+
+    def turn(self, seconds: float) -> dict[str, Any]:
+        """Let this worker alone run for about `seconds`; return all that it says.
+
+        Raises
+        ------
+        PeerError
+        """
         self._process.send_signal(signal.SIGCONT)
         stdin = self._process.stdin
         assert stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died: _answer says of what
             stdin.write(json.dumps({"seconds": seconds}).encode() + b"\n")
             stdin.flush()
-        times: list[float] = self._answer(START_SECONDS + seconds)["times"]
+        answer = self._answer(START_SECONDS + seconds)
         self._stop()
-        return times
+        return answer
 
     def close(self) -> None:
         """End the process and give back what it held."""

@@ -96,10 +96,25 @@ def open_runtime(request: dict[str, Any]) -> tuple[Callable[[], Any], int]:
 
 def serve(request: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> None:
     """Open the runtime, then time a round for every line on standard input."""
+    if request.get("gpu"):
+        _serve_gpu(request, answer)
+        return
     call, operations = open_runtime(request)
     answer({"ready": True, "operations": operations})
     for line in sys.stdin:
         answer({"times": timed_round(call, json.loads(line)["seconds"])})
+
+
+def _serve_gpu(request: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> None:
+    import numpy as np
+
+    from tvm_mobilenet.bench.gpu_worker import open_on_gpu, timed_rounds
+
+    opened = open_on_gpu(request)
+    np.save(request["output"], opened.call())
+    answer({"ready": True, "operations": 0, "facts": opened.facts})
+    for line in sys.stdin:
+        answer(timed_rounds(opened, json.loads(line)["seconds"]))
 
 
 def main() -> None:

@@ -156,6 +156,7 @@ def bench_on_device(
 ) -> None:
     """Time an artifact on a device."""
     from tvm_mobilenet import api
+    from tvm_mobilenet.bench import BenchReport
     from tvm_mobilenet.cli.timing import print_bench
 
     with progress_bar() as progress:
@@ -171,6 +172,7 @@ def bench_on_device(
     if as_json:
         print_json(report.to_dict())
         return
+    assert isinstance(report, BenchReport)  # devices have no GPUs
     print_bench(report)
     print(f"on {device}: calls next to the network, without the way there; no other runtimes")
 

@@ -9,6 +9,8 @@ import typer
 
 from tvm_mobilenet.cli.options import (
     Artifact,
+    Batch,
+    Dtype,
     Json,
     OnDevice,
     OnnxFile,
@@ -39,11 +41,13 @@ def verify(
 
 
 def bench(
-    artifact: Artifact,
+    artifact: Annotated[
+        str, typer.Argument(help="An artifact; or with --target a model, compiled first.")
+    ],
     against: Annotated[
         str,
         typer.Option(
-            help="Runtimes to compare with, by commas: onnxruntime,openvino,ncnn.",
+            help="Runtimes to compare with, by commas: onnxruntime,openvino,ncnn; on a GPU torch.",
             metavar="RUNTIMES",
         ),
     ] = "",
@@ -52,6 +56,12 @@ def bench(
     ] = "1",
     weights: Weights = None,
     model: OnnxFile = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Compile a model for this first: cuda, sm_90, ….", metavar="TARGET"),
+    ] = None,
+    dtype: Dtype = None,
+    batch: Batch = None,
     rounds: Annotated[int, typer.Option(help="Turns that every runtime takes.", min=1)] = 10,
     seconds: Annotated[float, typer.Option(help="Length of a turn.", min=0.01)] = 0.3,
     device: OnDevice = None,
@@ -61,20 +71,37 @@ def bench(
 
     Every runtime has a process of its own and they take turns, the others
     stopped. The same weights go to all, and outputs are compared. A ratio is
-    the other's median over ours: above 1 we are faster.
+    the other's median over ours: above 1 we are faster. On a GPU PyTorch is timed
+    eager, channels_last and compiled with CUDA graphs; cuDNN autotuned, TF32 off.
 
     \b
     Examples:
       tvm-mobilenet bench mobilenet.so --threads 1,2
+      tvm-mobilenet bench v1 --target cuda --dtype float16 --batch 64 --against torch
       tvm-mobilenet bench mobilenet.so --against onnxruntime,openvino,ncnn --json
     """
     from tvm_mobilenet.cli.timing import bench_artifact, names, numbers
 
+    if target is not None:
+        from tvm_mobilenet.cli.on_gpu import compiled_for
+
+        with compiled_for(artifact, target, dtype, batch, weights=weights) as path:
+            bench_artifact(
+                path,
+                against=names(against),
+                threads=numbers(threads),
+                weights=None,
+                model=model,
+                rounds=rounds,
+                seconds=seconds,
+                as_json=as_json,
+            )
+        return
     if device is not None:
         from tvm_mobilenet.cli.devices import bench_on_device
 
         bench_on_device(
-            artifact,
+            Path(artifact),
             device,
             against=names(against),
             threads=numbers(threads),
@@ -84,7 +111,7 @@ def bench(
         )
         return
     bench_artifact(
-        artifact,
+        Path(artifact),
         against=names(against),
         threads=numbers(threads),
         weights=weights,

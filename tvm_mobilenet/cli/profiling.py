@@ -18,7 +18,13 @@ def profile_artifact(
     """Time kernel by kernel, and draw the roofline if asked to."""
     from tvm_mobilenet import api
     from tvm_mobilenet.profile.roofline import check_drawable, draw
+    from tvm_mobilenet.runtime.artifact import read_manifest
 
+    if read_manifest(artifact)["target"].get("gpu") is not None:
+        from tvm_mobilenet.cli.on_gpu import profile_gpu_artifact
+
+        profile_gpu_artifact(artifact, plot, repeats, as_json)
+        return
     if plot is not None:
         check_drawable(plot)
     with progress_bar() as progress:

@@ -42,7 +42,22 @@ def bench_artifact(
 ) -> None:
     """Time against the bound and the peers."""
     from tvm_mobilenet.bench import bench
+    from tvm_mobilenet.runtime.artifact import read_manifest
 
+    manifest = read_manifest(artifact)
+    if manifest["target"].get("gpu") is not None:
+        from tvm_mobilenet.cli.on_gpu import bench_gpu_artifact
+
+        bench_gpu_artifact(
+            artifact,
+            manifest,
+            as_json,
+            against=against,
+            weights=weights,
+            rounds=rounds,
+            seconds=seconds,
+        )
+        return
     with progress_bar() as progress:
         report = bench(
             artifact,

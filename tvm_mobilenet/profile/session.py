@@ -61,8 +61,8 @@ def profile(
     module = artifact if isinstance(artifact, Loaded) else load(artifact, threads)
     if not isinstance(module, Module):
         raise InputError(
-            f"{module.path} runs on a GPU, and profile measures what a processor could do",
-            "`tvm-mobilenet report` lists the time of each kernel on the device",
+            f"{module.path} runs on a GPU, and this measures what a processor could do",
+            "use tvm_mobilenet.profile.gpu.profile_on_gpu, as `tvm-mobilenet profile` does",
         )
     manifest = module.manifest
     _check(module, repeats)

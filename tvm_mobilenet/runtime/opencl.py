@@ -92,6 +92,19 @@ class OpenClModule(Described):
             launches.run()
             return self._fetch(launches)
 
+    def launch(self) -> None:
+        """Run the model on the input of this thread's last call; the output stays there.
+
+        For timing: returns before the device is done, see :meth:`synchronize`.
+        """
+        with named_errors(self.path):
+            self._bound().run()
+
+    def synchronize(self) -> None:
+        """Wait until the device is done."""
+        with named_errors(self.path):
+            self._bound().queue.finish()
+
     def __repr__(self) -> str:
         return f"<OpenClModule {self.title} from {self.path}, on {self.device.name}>"
 

@@ -161,10 +161,18 @@ def target_key(target: TargetSpec) -> str:
     Returns
     -------
     str
-        Such as ``"x86_64_znver5_l1-48k_l2-1024k"``; a folder's name.
+        Such as ``"x86_64_znver5_l1-48k_l2-1024k"``; of a GPU ``"cuda_sm_90"``, whatever its
+        host; a folder's name.
     """
+    if target.gpu is not None:
+        return f"{target.gpu.kind}_{target.name.removeprefix(f'{target.gpu.kind}-')}"
     caches = (f"l1-{target.l1_bytes / 1024:g}k", f"l2-{target.l2_bytes / 1024:g}k")
     return "_".join((target.machine, target.cpu or "baseline", *target.features, *caches))
+
+
+def threads_of(target: TargetSpec) -> int:
+    """Return the threads that a record of a target is about: its cores; of a GPU 1."""
+    return target.cores if target.gpu is None else 1
 
 
 def _problems(record: Record) -> Iterator[str]:

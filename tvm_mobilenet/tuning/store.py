@@ -16,7 +16,7 @@ from tvm_mobilenet.graph.fusion import Choice
 from tvm_mobilenet.schedules.knobs import TRACE
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.log import Line, Log, append, read, rewrite, writing
-from tvm_mobilenet.tuning.records import Record, target_key
+from tvm_mobilenet.tuning.records import Record, target_key, threads_of
 
 RecordsLike = str | os.PathLike[str] | Literal[False] | None
 """Whose records compile asks: a folder's, nobody's, or (None) those of the package."""
@@ -111,7 +111,7 @@ class Store:
             for record in log.records:
                 if problem := _unusable(record, key):
                     problems.append(f"{self.root / key}: {problem}")
-                elif record.threads == target.cores:
+                elif record.threads == threads_of(target):
                     group = found.kernels if record.kind == "kernel" else found.fusions
                     group[record.workload] = _better(group.get(record.workload), record)
         return Found(found.kernels, found.fusions, tuple(problems))
@@ -208,8 +208,8 @@ def records_for(target: TargetSpec, records: RecordsLike) -> Found:
     store = Store(records)
     found = store.find(target)
     if records is not None and not (found.kernels or found.fusions or found.problems):
-        none = f"{store.root} has no record for {target_key(target)} on {target.cores} threads"
-        return Found(problems=(none,))
+        where = f"{target_key(target)} on {threads_of(target)} threads"
+        return Found(problems=(f"{store.root} has no record for {where}",))
     return found
 
 

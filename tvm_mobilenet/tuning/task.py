@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.target.gpu import ITEM_BYTES
 from tvm_mobilenet.tuning.auto import AutoExplorer
 from tvm_mobilenet.tuning.crew import PROGRAM
 from tvm_mobilenet.tuning.search import Explorer
@@ -105,4 +106,4 @@ def weight_bytes(work: Workload) -> int:
         "pool": 0,
         "softmax": 0,
     }
-    return 4 * filters.get(work.operator, pointwise)
+    return ITEM_BYTES[work.dtype] * filters.get(work.operator, pointwise)

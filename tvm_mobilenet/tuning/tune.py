@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from tvm_mobilenet.bench.machine import measure_machine
-from tvm_mobilenet.bench.peak import operations
 from tvm_mobilenet.compute.workload import Workload, workload_key
 from tvm_mobilenet.device.description import EMULATED
 from tvm_mobilenet.errors import TuningError
@@ -23,8 +22,9 @@ from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning import model as cost
 from tvm_mobilenet.tuning.boards import Place
 from tvm_mobilenet.tuning.finals import settle
+from tvm_mobilenet.tuning.gpu_timing import machine_of
 from tvm_mobilenet.tuning.log import append
-from tvm_mobilenet.tuning.records import target_key
+from tvm_mobilenet.tuning.records import target_key, threads_of
 from tvm_mobilenet.tuning.report import Status, TuningReport
 from tvm_mobilenet.tuning.runs import RUNS, Network, Part, Roofs, Runs, Spent, read_runs
 from tvm_mobilenet.tuning.store import HISTORY, Found, Store
@@ -95,7 +95,9 @@ def tune(
 ) -> TuningReport:
     """Tune every kernel of a network, here or at a place; see :func:`tvm_mobilenet.tune`."""
     cost.check_installed()
-    if place is None:
+    if target.gpu is not None:
+        _check_gpu(target, place)
+    elif place is None:
         _check_here(target)
     elif place.emulated and log_dir.resolve().is_relative_to(Store().root.resolve()):
         raise TuningError(
@@ -113,10 +115,10 @@ def tune(
         for workload, record in found.fusions.items():
             if workload not in own:
                 writer.keep(record)
-        history = read_history(log_dir / HISTORY, key, target.cores)
+        history = read_history(log_dir / HISTORY, key, threads_of(target))
         runs = read_runs(log_dir / RUNS)
         books = _Books(log_dir / RUNS, model.title, target)
-        _check_history(history, place)
+        _check_history(history, place, machine_of(target) if target.gpu is not None else "")
         tell = books.telling(tell)
         tuner = Tuner(works, target, history, writer, settings, tell, place)
         books.open(tuner, parts, runs)
@@ -127,7 +129,7 @@ def tune(
     return TuningReport(
         model.title,
         key,
-        target.cores,
+        threads_of(target),
         tuple(rows),
         tuner.status(),
         (*map(str, history.damaged), *map(str, runs.damaged), *tuner.problems, *problems),
@@ -140,7 +142,7 @@ class _Books:
 
     def __init__(self, path: Path, title: str, target: TargetSpec) -> None:
         self._path, self._target = path, target
-        self._facts: dict[str, Any] = {"target": target_key(target), "threads": target.cores}
+        self._facts: dict[str, Any] = {"target": target_key(target), "threads": threads_of(target)}
         self._title = title
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._run = f"{now} process {os.getpid()}"
@@ -162,7 +164,7 @@ class _Books:
             key: dataclasses.replace(part, rule=tuner.tasks[key].explorer.space.rule)
             for key, part in parts.items()
         }
-        count = operations(self._target.cores, self._target.lanes, tuner.shop.steps)
+        count = tuner.shop.operations
         network = Network(model=self._title, operations=count, parts=ruled, **self._facts)
         if runs.networks.get((network.group, network.model)) != network:
             append(self._path, network)
@@ -173,7 +175,12 @@ class _Books:
         if status.building_s or status.measuring_s:
             self._spent(status)
         group = (self._facts["target"], self._facts["threads"])
-        if here and tuner.done >= _ROOFS_FROM and group not in runs.roofs:
+        if (
+            here
+            and self._target.gpu is None
+            and tuner.done >= _ROOFS_FROM
+            and group not in runs.roofs
+        ):
             bandwidth = measure_machine(self._target, self._target.cores).bandwidth
             append(self._path, Roofs(bandwidth=bandwidth, **self._facts))
 
@@ -191,8 +198,8 @@ class _Books:
         append(self._path, line)
 
 
-def _check_history(history: History, place: Place | None) -> None:
-    """Refuse to compare an emulator's times with a processor's."""
+def _check_history(history: History, place: Place | None, gpu: str) -> None:
+    """Refuse to compare an emulator's times with a processor's, or those of two GPUs."""
     machines = {trial.machine for trial in history.trials}
     emulated = place is not None and place.emulated
     if any((EMULATED in machine) != emulated for machine in machines):
@@ -200,6 +207,29 @@ def _check_history(history: History, place: Place | None) -> None:
             f"what was measured there is of {', '.join(sorted(machines))}",
             "an emulator's times compare with no other's: give another --log-dir",
         )
+    if gpu and machines - {gpu}:
+        raise TuningError(
+            f"what was measured there is of {', '.join(sorted(machines))}, and this is {gpu}",
+            "times of two GPUs do not compare: give another --log-dir",
+        )
+
+
+def _check_gpu(target: TargetSpec, place: Place | None) -> None:
+    """Refuse a GPU that nothing here runs code on.
+
+    Raises
+    ------
+    TuningError
+    NoGpuError, GpuArchitectureError, GpuDriverError
+    """
+    assert target.gpu is not None
+    if place is not None or target.gpu.kind == "metal":
+        where = place.address if place else "this machine"
+        raise TuningError(
+            f"kernels for {target.name} cannot be measured on {where}",
+            "tune on the machine that has the GPU, with --device local; Metal not at all",
+        )
+    machine_of(target)
 
 
 def _check_here(target: TargetSpec) -> None:

@@ -12,15 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from tvm_mobilenet.bench.peak import operations
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.schedules.knobs import TRACE
 from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.host import processor_name
 from tvm_mobilenet.tuning.auto import AutoExplorer
 from tvm_mobilenet.tuning.boards import Place
+from tvm_mobilenet.tuning.gpu_timing import machine_of
 from tvm_mobilenet.tuning.model import CostModel, Example
-from tvm_mobilenet.tuning.records import target_key
+from tvm_mobilenet.tuning.records import target_key, threads_of
 from tvm_mobilenet.tuning.report import Status
 from tvm_mobilenet.tuning.search import Explorer, Prospect, share_out
 from tvm_mobilenet.tuning.space import Answers, Space, identity
@@ -88,7 +87,8 @@ class Tuner:
             explorer.known.update(identity(trial.knobs) for trial in own)
             self.tasks[key] = Task(work, calls, explorer, own)
         weights = sum(weight_bytes(task.work) * task.calls for task in self.tasks.values())
-        cache = _COLD_L2 * target.l2_bytes * target.cores or _COLD_LEAST
+        here = target.l2_bytes * target.cores if target.gpu is None else target.gpu.l2_bytes
+        cache = _COLD_L2 * here or _COLD_LEAST
         self.shop = Workshop(
             target,
             settings,
@@ -100,8 +100,8 @@ class Tuner:
         self._begin = time.monotonic()
         self._facts: dict[str, Any] = {
             "target": target_key(target),
-            "threads": target.cores,
-            "machine": place.machine if place else processor_name(),
+            "threads": threads_of(target),
+            "machine": place.machine if place else machine_of(target),
             "tvm": importlib.metadata.version("apache-tvm"),
         }
 
@@ -173,8 +173,7 @@ class Tuner:
 
     def _bound(self, work: Workload) -> float:
         """Return the time of a workload's multiply-adds at the measured peak."""
-        count = operations(self._target.cores, self._target.lanes, self.shop.steps)
-        return 2 * work.macs * self.control / count
+        return 2 * work.macs * self.control / self.shop.operations
 
     def _proposals(self, count: int) -> list[tuple[Task, Answers]]:
         control = self.control

@@ -66,12 +66,16 @@ def build(request: Mapping[str, Any]) -> dict[str, Any]:
     from tvm_mobilenet.errors import TvmMobilenetError
     from tvm_mobilenet.schedules import rules
     from tvm_mobilenet.schedules.knobs import Knobs
+    from tvm_mobilenet.tuning.gpu_build import write_candidate
 
     work, spec = workload_of(request["work"]), TargetSpec.from_dict(request["target"])
     try:
         done = rules.schedule(prim_func(work), spec, Knobs(request["knobs"]))
         assert done is not None
         func = done.func.with_attr("global_symbol", work.key)
+        if spec.gpu is not None:
+            write_candidate(func, work.key, spec, request["path"])
+            return {}
         _compile(tvm.IRModule({work.key: func}), spec, request["path"])
     # TVM raises what its C++ names: anything here is about this candidate.
     except Exception as error:
@@ -106,7 +110,7 @@ def _space(about: str) -> Space:
 
 
 def build_control(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Compile the control kernel: multiply-adds in registers, on all threads.
+    """Compile the control kernel: multiply-adds in registers, on all threads or units.
 
     Parameters
     ----------
@@ -114,8 +118,12 @@ def build_control(request: Mapping[str, Any]) -> dict[str, Any]:
         ``target``, ``path``, ``steps``: multiply-adds of a chain.
     """
     from tvm_mobilenet.bench.peak import chains_module
+    from tvm_mobilenet.tuning.gpu_build import write_control
 
     spec = TargetSpec.from_dict(request["target"])
+    if spec.gpu is not None:
+        write_control(spec, request["path"])
+        return {}
     _compile(chains_module(spec.cores, spec.lanes, request["steps"]), spec, request["path"])
     return {}
 
@@ -134,16 +142,23 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
 
     See :func:`tvm_mobilenet.tuning.timing.measure`.
     """
-    from tvm_mobilenet.tuning import remote, timing
-
-    return remote.measure(request) if "device" in request else timing.measure(request)
+    found: dict[str, Any] = _timing(request).measure(request)
+    return found
 
 
 def compare(request: Mapping[str, Any]) -> dict[str, Any]:
     """Time candidates in turns; see :func:`tvm_mobilenet.tuning.timing.compare`."""
-    from tvm_mobilenet.tuning import remote, timing
+    found: dict[str, Any] = _timing(request).compare(request)
+    return found
 
-    return remote.compare(request) if "device" in request else timing.compare(request)
+
+def _timing(request: Mapping[str, Any]) -> Any:
+    """Return the module that times: on a board, on a GPU of this machine, or on its processor."""
+    from tvm_mobilenet.tuning import gpu_timing, remote, timing
+
+    if "device" in request:
+        return remote
+    return gpu_timing if "target" in request else timing
 
 
 def traces(request: Mapping[str, Any]) -> dict[str, Any]:

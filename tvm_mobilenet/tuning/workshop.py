@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tvm_mobilenet.bench.peak import STEPS
+from tvm_mobilenet.bench.peak import STEPS, operations
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import OutputError, TuningError
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.boards import Boards, Place, has_many
 from tvm_mobilenet.tuning.crew import Crew, LostError
+from tvm_mobilenet.tuning.gpu_build import control_operations
 from tvm_mobilenet.tuning.report import Board
 from tvm_mobilenet.tuning.roster import Roster
 from tvm_mobilenet.tuning.task import Settings
@@ -112,6 +113,13 @@ class Workshop:
                 ) from None
             self._control = path
         return self._control
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations of the control kernel."""
+        if self._target.gpu is not None:
+            return control_operations(self._target)
+        return operations(self._target.cores, self._target.lanes, self.steps)
 
     def _runners(self, folder: str) -> Crew | Boards:
         if self._place is None:
@@ -239,6 +247,7 @@ class Workshop:
             "control": self._control_kernel(),
             "threads": self._target.cores,
             "lanes": self._target.lanes,
+            **({} if self._target.gpu is None else {"target": self._target.to_dict()}),
             **request,
         }
 

@@ -1,0 +1,94 @@
+"""The tuner on an OpenCL device: what it refuses, what it keeps, what compile makes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opencl import opencl_context
+
+import tvm_mobilenet as tm
+from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.errors import CodegenError, TuningError
+from tvm_mobilenet.graph.device_code import Launch
+from tvm_mobilenet.target import TargetSpec, parse
+from tvm_mobilenet.tuning.gpu_build import check_launches, control_operations
+from tvm_mobilenet.tuning.records import target_key
+from tvm_mobilenet.tuning.search import Explorer
+from tvm_mobilenet.tuning.space import Space
+from tvm_mobilenet.tuning.store import HISTORY, Store
+from tvm_mobilenet.tuning.task import Settings
+from tvm_mobilenet.tuning.trials import read_history
+from tvm_mobilenet.tuning.tuner import Tuner
+
+TARGET = parse("opencl")
+SMALL = Workload("pointwise", 1, 32, 48, (7, 7), (7, 7), 4, 4, activation="relu6")
+
+
+@contextmanager
+def started(folder: Path, target: TargetSpec, settings: Settings) -> Iterator[Tuner]:
+    """A tuner of one small kernel."""
+    with Store(folder).writing() as writer:
+        history = read_history(folder / HISTORY, target_key(target), 1)
+        yield Tuner({SMALL.key: (SMALL, 1)}, target, history, writer, settings)
+
+
+def test_a_target_key_says_the_gpu_and_not_its_host() -> None:
+    assert target_key(TARGET) == "opencl_opencl"
+    assert target_key(parse("opencl-mali", cores=3)) == "opencl_mali"
+    assert target_key(parse("sm_90", host="aarch64-linux-gnu")) == "cuda_sm_90"
+
+
+def test_what_cannot_be_launched_is_refused_by_name() -> None:
+    assert TARGET.gpu is not None
+    launch = Launch("k", (0,), (1, 1, 1), (16, 16, 1), 32 << 10)
+    check_launches([launch], TARGET.gpu)
+    with pytest.raises(CodegenError, match=r"a block of 512 threads; desktop takes 256"):
+        check_launches([dataclasses.replace(launch, block=(16, 32, 1))], TARGET.gpu)
+    with pytest.raises(CodegenError, match=r"32769 bytes of shared memory; desktop has 32768"):
+        check_launches([dataclasses.replace(launch, shared_bytes=32769)], TARGET.gpu)
+
+
+def test_a_gpu_that_is_not_here_is_named() -> None:
+    model = tm.mobilenet_v1(0.25, 32, classes=10)
+    with pytest.raises(TuningError, match="kernels for metal cannot be measured on this machine"):
+        tm.tune(model, trials=1, target="metal")
+
+
+def test_candidates_that_do_not_fit_cost_a_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rule for a larger GPU than the one that builds allows."""
+    opencl_context()
+    assert TARGET.gpu is not None
+    rule = Space(SMALL, TARGET).rule
+    propose: Any = lambda *_: [rule]  # noqa: E731
+    monkeypatch.setattr(Explorer, "propose", propose)
+    narrow = dataclasses.replace(TARGET, gpu=dataclasses.replace(TARGET.gpu, block_threads=16))
+    with started(tmp_path, narrow, Settings(1)) as tuner:
+        tuner.run()
+    (trial,) = read_history(tmp_path / HISTORY, target_key(narrow), 1).trials
+    assert trial.outcome == "unbuildable"
+    assert "row_threads" in trial.note or "threads" in trial.note
+
+
+def test_candidates_are_checked_and_timed_by_the_device(tmp_path: Path) -> None:
+    context = opencl_context()
+    with started(tmp_path, TARGET, Settings(3)) as tuner:
+        tuner.run()
+    trials = read_history(tmp_path / HISTORY, target_key(TARGET), 1).trials
+    assert [(trial.outcome, trial.note) for trial in trials] == [("ok", "")] * 3
+    assert trials[0].knobs == Space(SMALL, TARGET).rule
+    assert {trial.machine for trial in trials} == {context.devices[0].name}
+    for trial in trials:
+        assert trial.seconds is not None
+        assert trial.control is not None
+        assert trial.error is not None
+        assert 1e-7 < trial.seconds < 1
+        # No processor is as fast as this would be.
+        assert control_operations(TARGET) / trial.control < 1e15
+        assert trial.error < 1e-5

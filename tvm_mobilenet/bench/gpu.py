@@ -1,0 +1,197 @@
+"""One comparison on a GPU: ours and PyTorch, a process each, one at a time, in turns."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvm_mobilenet.bench.gpu_report import TOLERANCE, TORCH, GpuReport, GpuRow
+from tvm_mobilenet.bench.peers import version_of
+from tvm_mobilenet.bench.pool import Worker
+from tvm_mobilenet.bench.report import OURS
+from tvm_mobilenet.bench.session import ROUND_SECONDS, ROUNDS, Progress
+from tvm_mobilenet.errors import InputError, PeerError
+from tvm_mobilenet.target import TargetSpec
+
+PEER = "torch"
+_PATIENCE_S = 900.0
+"""For torch.compile to try its kernels."""
+
+_QUERY = ("name", "driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit")
+
+
+def bench_on_gpu(
+    artifact: str | os.PathLike[str],
+    manifest: Mapping[str, Any],
+    *,
+    against: Sequence[str] = (),
+    weights: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    rounds: int = ROUNDS,
+    seconds: float = ROUND_SECONDS,
+    progress: Progress | None = None,
+) -> GpuReport:
+    """Time an artifact on the GPU of this machine, and PyTorch in three ways.
+
+    Parameters
+    ----------
+    artifact : path-like
+        Compiled for a GPU.
+    manifest : mapping
+        The artifact's.
+    against : sequence of str
+        ``"torch"``, or some of :data:`TORCH`.
+    weights : path-like or mapping, optional
+        For the peers; default: those that the manifest names.
+    rounds : int
+        Turns that each takes.
+    seconds : float
+        Of a turn.
+    progress : callable, optional
+
+    Returns
+    -------
+    GpuReport
+        A peer that fails has a row that says why.
+
+    Raises
+    ------
+    ArtifactError
+        It cannot be loaded here; :class:`~tvm_mobilenet.errors.GpuError` among them.
+    PeerError
+        A peer is unknown or not installed, or ours failed.
+    WeightsError
+        The weights at hand are not the artifact's.
+    """
+    from tvm_mobilenet.models.network import network_of
+
+    if rounds < 1 or not seconds > 0:
+        raise InputError("nothing to measure", "for example rounds=10, seconds=0.3")
+    wanted = _wanted(against)
+    target = TargetSpec.from_dict(manifest["target"])
+    network = network_of(manifest, weights)
+    tell = progress or (lambda done, total, text: None)
+    total = (1 + len(wanted)) * (rounds + 1)
+    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-bench-") as name:
+        folder = Path(name)
+        x = np.random.default_rng(0).standard_normal(manifest["inputs"][0]["shape"], np.float32)
+        np.save(folder / "input.npy", x)
+        if wanted:
+            arrays: dict[str, Any] = dict(network.weights)
+            np.savez(folder / "weights.npz", **arrays)
+        request = {
+            "gpu": True,
+            "threads": 1,
+            "artifact": os.path.abspath(artifact),
+            "dtype": target.dtype,
+            "manifest": {"model": manifest["model"]},
+            "input": str(folder / "input.npy"),
+            "weights": str(folder / "weights.npz"),
+        }
+        times: dict[str, list[dict[str, list[float]]]] = {}
+        failed: dict[str, str] = {}
+        with contextlib.ExitStack() as stack:
+            started: list[Worker] = []
+            for number, runtime in enumerate((OURS, *wanted)):
+                tell(number, total, f"starting {runtime}")
+                own = {"runtime": runtime, "output": str(folder / f"{runtime}.npy")}
+                try:
+                    worker = Worker({**request, **own}, patience=_PATIENCE_S)
+                except PeerError as error:
+                    if runtime == OURS:
+                        raise
+                    failed[runtime] = error.what
+                    continue
+                stack.callback(worker.close)
+                started.append(worker)
+            for turn in range(rounds):
+                at = turn % len(started)
+                for place, worker in enumerate((*started[at:], *started[:at])):
+                    done = (turn + 1) * (1 + len(wanted)) + place
+                    tell(done, total, f"round {turn + 1}: {worker.runtime}")
+                    times.setdefault(worker.runtime, []).append(worker.turn(seconds))
+            described = {**describe_gpu(target), **started[0].facts}
+        tell(total, total, "done")
+        rows = tuple(
+            _row(runtime, times.get(runtime, []), folder, failed.get(runtime, ""))
+            for runtime in (OURS, *wanted)
+        )
+    predicted = _predicted(network.model, target)
+    return GpuReport(
+        manifest["title"],
+        target.name,
+        target.dtype,
+        int(manifest["inputs"][0]["shape"][0]),
+        manifest["macs"],
+        described,
+        rows,
+        predicted,
+        TOLERANCE[target.dtype],
+    )
+
+
+def describe_gpu(target: TargetSpec) -> dict[str, str]:
+    """Say what runs a target's kernels here: of an NVIDIA GPU what nvidia-smi knows."""
+    facts = {"host": os.uname().machine}
+    for package in ("apache-tvm", "torch", "triton", "pyopencl"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            facts[package] = importlib.metadata.version(package)
+    program = shutil.which("nvidia-smi")
+    if target.gpu is not None and target.gpu.kind == "cuda" and program:
+        command = [program, f"--query-gpu={','.join(_QUERY)}", "--format=csv,noheader"]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        values = "".join(told.stdout.splitlines()[:1]).split(",")
+        facts |= {name: value.strip() for name, value in zip(_QUERY, values, strict=False)}
+    return facts
+
+
+def _wanted(against: Sequence[str]) -> tuple[str, ...]:
+    """Return the ways of PyTorch that are asked for.
+
+    Raises
+    ------
+    PeerError
+    """
+    found: dict[str, None] = {}
+    for name in against:
+        if name != PEER and name not in TORCH:
+            raise PeerError(
+                f"no runtime {name!r} to compare with on a GPU",
+                f"known: {PEER}, which is {', '.join(TORCH)}",
+            )
+        found |= dict.fromkeys(TORCH if name == PEER else (name,))
+    if found and importlib.util.find_spec(PEER) is None:
+        raise PeerError(f"{PEER} is not installed", "pip install torch")
+    return tuple(found)
+
+
+def _row(runtime: str, turns: list[dict[str, list[float]]], folder: Path, failed: str) -> GpuRow:
+    from tvm_mobilenet.reference import relative_error
+
+    version = version_of(runtime if runtime == OURS else PEER)
+    if failed:
+        return GpuRow(runtime, version, failed=failed)
+    device = np.array([time for turn in turns for time in turn["device"]]) * 1e3
+    host = np.array([time for turn in turns for time in turn["host"]]) * 1e3
+    ours, theirs = (np.load(folder / f"{name}.npy") for name in (OURS, runtime))
+    low, middle, high = (float(q) for q in np.quantile(device, [0.1, 0.5, 0.9]))
+    difference = relative_error(theirs.reshape(ours.shape).astype(np.float32), ours)
+    return GpuRow(runtime, version, middle, low, high, float(np.median(host)), difference)
+
+
+def _predicted(model: Any, target: TargetSpec) -> float | None:
+    """Return the roofline's milliseconds; None where the target's numbers are of no one GPU."""
+    from tvm_mobilenet.graph.explain import explain
+
+    if target.gpu is None or target.gpu.kind != "cuda":
+        return None
+    return explain(model, target).total.cycles / target.gpu.clock_mhz / 1e3

@@ -1,0 +1,166 @@
+"""A Model as a PyTorch module, batch norm folded: what PyTorch can do best with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet.errors import InvalidModelError
+from tvm_mobilenet.models.spec import (
+    INPUT,
+    Activate,
+    Activation,
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Model,
+    Scale,
+    Softmax,
+)
+
+Weights = Mapping[str, NDArray[Any]]
+
+
+def torch_network(model: Model, weights: Weights) -> Any:
+    """Build a module that computes a model.
+
+    Parameters
+    ----------
+    model : Model
+    weights : mapping of str to ndarray
+        Every parameter of the model.
+
+    Returns
+    -------
+    torch.nn.Module
+        From NCHW to the output of the last layer; float32, for inference.
+
+    Raises
+    ------
+    InvalidModelError
+        A layer has no counterpart here.
+    """
+    import torch
+
+    class Network(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = torch.nn.ModuleDict()
+            self.steps: list[tuple[Layer, Callable[..., Any]]] = []
+            for layer in model.layers:
+                module, step = _step(layer, weights)
+                if module is not None:
+                    self.parts[layer.name.replace(".", "_")] = module
+                self.steps.append((layer, step))
+
+        def forward(self, x: Any) -> Any:
+            values = {INPUT: x}
+            for layer, step in self.steps:
+                values[layer.name] = step(*(values[name] for name in layer.inputs))
+            return values[model.layers[-1].name]
+
+    return Network().eval().requires_grad_(False)
+
+
+def folded(layer: Conv2d, weights: Weights) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return a convolution's weight and bias with its batch norm in them.
+
+    Parameters
+    ----------
+    layer : Conv2d
+    weights : mapping of str to ndarray
+
+    Returns
+    -------
+    ndarray, ndarray
+        (O, I / groups, KH, KW) and (O,), float32; computed in float64, rounded once.
+    """
+    name = layer.name
+    weight = np.asarray(weights[f"{name}.weight"], np.float64)
+    bias = np.zeros(layer.out_channels)
+    if layer.bias:
+        bias = np.asarray(weights[f"{name}.bias"], np.float64)
+    if layer.batch_norm is not None:
+        gamma, beta, mean, variance = (
+            np.asarray(weights[f"{name}.bn.{part}"], np.float64)
+            for part in ("gamma", "beta", "mean", "variance")
+        )
+        scale = gamma / np.sqrt(variance + layer.batch_norm)
+        weight, bias = weight * scale[:, None, None, None], beta + (bias - mean) * scale
+    return weight.astype(np.float32), bias.astype(np.float32)
+
+
+def _step(layer: Layer, weights: Weights) -> tuple[Any, Callable[..., Any]]:
+    """Return the module of a layer, if it has parameters, and what computes it."""
+    import torch
+
+    found: tuple[Any, Callable[..., Any]]
+    if isinstance(layer, Conv2d):
+        found = _conv2d(layer, weights)
+    elif isinstance(layer, Dense):
+        dense = torch.nn.Linear(layer.in_shape[1], layer.out_features, layer.bias)
+        dense.weight.data = _tensor(weights[f"{layer.name}.weight"])
+        if layer.bias:
+            dense.bias.data = _tensor(weights[f"{layer.name}.bias"])
+        act = _activation(layer.activation)
+        found = dense, lambda x: act(dense(x))
+    elif isinstance(layer, GlobalAvgPool):
+        keep = layer.keep_map
+        found = None, lambda x: x.mean((2, 3), keepdim=keep)
+    elif isinstance(layer, Softmax):
+        found = None, lambda x: torch.softmax(x, 1)
+    elif isinstance(layer, Add):
+        found = None, torch.add
+    elif isinstance(layer, Scale):
+        found = None, torch.mul
+    elif isinstance(layer, Activate):
+        found = None, _activation(layer.activation)
+    else:
+        raise InvalidModelError(f"{type(layer).__name__} {layer.name!r} has no torch module here")
+    return found
+
+
+def _conv2d(layer: Conv2d, weights: Weights) -> tuple[Any, Callable[..., Any]]:
+    import torch
+
+    top, left, bottom, right = layer.padding
+    even = (top, left) == (bottom, right)
+    conv = torch.nn.Conv2d(
+        layer.in_channels,
+        layer.out_channels,
+        layer.kernel,
+        layer.strides,
+        (top, left) if even else (0, 0),
+        groups=layer.groups,
+    )
+    weight, bias = folded(layer, weights)
+    conv.weight.data, conv.bias.data = _tensor(weight), _tensor(bias)
+    act = _activation(layer.activation)
+    if even:
+        return conv, lambda x: act(conv(x))
+    pad = torch.nn.functional.pad
+    return conv, lambda x: act(conv(pad(x, (left, right, top, bottom))))
+
+
+def _tensor(array: NDArray[Any]) -> Any:
+    import torch
+
+    return torch.from_numpy(np.array(array, np.float32))
+
+
+def _activation(activation: Activation) -> Callable[[Any], Any]:
+    import torch
+
+    functions: dict[str, Callable[[Any], Any]] = {
+        "none": lambda x: x,
+        "relu": torch.relu,
+        "relu6": torch.nn.functional.relu6,
+        "hardswish": torch.nn.functional.hardswish,
+        "hardsigmoid": torch.nn.functional.hardsigmoid,
+    }
+    return functions[activation]

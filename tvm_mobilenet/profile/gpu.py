@@ -1,0 +1,189 @@
+"""Every kernel of a GPU's artifact against the roofline of the GPU that it was compiled for.
+
+Times are the device's own: between start and end of a kernel's launches. Bounds are of the
+data sheet, not measured; an OpenCL target names a kind of device, not the one that is here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from tvm_mobilenet.errors import ArtifactError, InputError
+from tvm_mobilenet.graph.gpu_cost import L2_BYTES, MEMORY_SHARE, peak_macs
+from tvm_mobilenet.report import LAYOUT
+from tvm_mobilenet.runtime import load
+from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.gpu import GpuSpec
+
+
+@dataclass(frozen=True, slots=True)
+class GpuKernel:
+    """One kernel of the network. Times in microseconds.
+
+    Attributes
+    ----------
+    layers : tuple of str
+    kernel, operator, schedule : str
+    macs : int
+    bytes : int
+        Input, weights and output, each once.
+    us : float
+        On the device.
+    compute_us : float
+        Bound: its multiply-adds at the peak, of tensor cores for float16 where there are any.
+    memory_us : float
+        Bound: its bytes, at the bandwidth of where they come from.
+    level : {"L2", "memory"}
+        That place.
+    """
+
+    layers: tuple[str, ...]
+    kernel: str
+    operator: str
+    schedule: str
+    macs: int
+    bytes: int
+    us: float
+    compute_us: float
+    memory_us: float
+    level: str
+
+    @property
+    def bound_us(self) -> float:
+        """The larger of both bounds."""
+        return max(self.compute_us, self.memory_us)
+
+    @property
+    def bound_by(self) -> str:
+        """``"compute"``, ``"L2"`` or ``"memory"``."""
+        return "compute" if self.compute_us >= self.memory_us else self.level
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProfile:
+    """All kernels of an artifact, in the order of execution.
+
+    Attributes
+    ----------
+    model, target, dtype : str
+    device, chip : str
+        What it ran on, and whose numbers the bounds are of.
+    rows : tuple of GpuKernel
+    call_us : float
+        One whole call, from NumPy to NumPy.
+    """
+
+    model: str
+    target: str
+    dtype: str
+    device: str
+    chip: str
+    rows: tuple[GpuKernel, ...]
+    call_us: float
+
+    @property
+    def kernels_us(self) -> float:
+        """All kernels."""
+        return sum(row.us for row in self.rows)
+
+    @property
+    def bound_us(self) -> float:
+        """All their bounds."""
+        return sum(row.bound_us for row in self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        rows = [
+            {**asdict(row), "bound_us": row.bound_us, "bound_by": row.bound_by} for row in self.rows
+        ]
+        return {
+            **asdict(self),
+            "rows": rows,
+            "kernels_us": self.kernels_us,
+            "bound_us": self.bound_us,
+        }
+
+
+def profile_on_gpu(artifact: str | os.PathLike[str], repeats: int = 40) -> GpuProfile:
+    """Time every kernel of an artifact on the GPU of this machine.
+
+    Parameters
+    ----------
+    artifact : path-like
+        Compiled for a GPU.
+    repeats : int
+        Runs of the network to take medians of.
+
+    Raises
+    ------
+    ArtifactError
+        It cannot run here; :class:`~tvm_mobilenet.errors.GpuError` among them.
+    InputError
+        No repeats.
+    """
+    if repeats < 1:
+        raise InputError(f"repeats is {repeats}", "give a positive number")
+    module: Any = load(artifact)
+    manifest = module.manifest
+    target = TargetSpec.from_dict(manifest["target"])
+    if target.gpu is None:
+        raise ArtifactError(f"{module.path} is for a processor", "profile it as that")
+    shape = tuple(manifest["inputs"][0]["shape"])
+    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    timed = module.profile(x, repeats)
+    weights = sum(call["bytes"]["weights"] for call in manifest["calls"])
+    rows = tuple(kernel_row(call, us, target, weights) for call, us in timed.calls)
+    device = str(getattr(module.device, "name", module.device))
+    return GpuProfile(
+        manifest["title"], target.name, target.dtype, device, target.gpu.chip, rows, timed.total
+    )
+
+
+def kernel_row(
+    call: Mapping[str, Any], us: float, target: TargetSpec, all_weights: int
+) -> GpuKernel:
+    """Return a kernel with its bounds.
+
+    Parameters
+    ----------
+    call : mapping
+        The manifest's.
+    us : float
+        Its time.
+    target : TargetSpec
+        With a GPU.
+    all_weights : int
+        Bytes of the network's weights: what passes between two uses of a kernel's own.
+    """
+    gpu = target.gpu
+    assert gpu is not None
+    moved = call["bytes"]
+    maps = moved["input"] + moved["output"]
+    near = "L2" if maps <= gpu.l2_bytes else "memory"
+    cold = "L2" if all_weights + maps <= gpu.l2_bytes else "memory"
+    memory_us = maps / _rate(near, gpu) + moved["weights"] / _rate(cold, gpu)
+    compute_us = call["macs"] / peak_macs(gpu, half=target.dtype == "float16") / gpu.clock_mhz
+    return GpuKernel(
+        tuple(call["layers"]) or (LAYOUT,),
+        call["kernel"],
+        call["operator"],
+        call["schedule"],
+        call["macs"],
+        sum(moved.values()),
+        us,
+        compute_us,
+        memory_us,
+        near if maps >= moved["weights"] else cold,
+    )
+
+
+def _rate(level: str, gpu: GpuSpec) -> float:
+    """Return bytes in a microsecond."""
+    if level == "memory":
+        return gpu.memory_gbs * 1e3 * MEMORY_SHARE
+    return float(L2_BYTES * gpu.units * gpu.clock_mhz)
