@@ -131,6 +131,8 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
             "workspace": workspace[call.kernel],
             "output": _layout(call, kernel, layers),
         }
+        if spec.dtype != "float32":
+            record["stored"] = spec.dtype
         if layers and call.value in lowered.fusions:
             choice = lowered.fusions[call.value]
             record["fusion"] = {

@@ -1,4 +1,4 @@
-"""What float32 may lose: how far a kernel's result may be from the float64 reference.
+"""What float32 and float16 may lose: how far a result may be from the float64 reference.
 
 - Usual: an inner product of K terms in any order has a relative error that grows
   as sqrt(K) u, u = 2**-24, with high probability (Higham and Mary, "A new approach
@@ -10,6 +10,8 @@
   |error| <= (18 (k**2 + 6 k) - 12 k) u max|w| max|x|, k = K / 2 (ibidem, section 23.2.2:
   n = 2 n0 = K in the bound for Winograd's form). That is 4.5 times the conventional
   K**2 u max|w| max|x|, and so is its usual tolerance.
+- Where weights and maps are stored as float16, sums are float32 still; each weight and each
+  result is rounded once more, to u = 2**-11, or where it is subnormal by 2**-25.
 """
 
 from __future__ import annotations
@@ -39,6 +41,10 @@ from tvm_mobilenet.models.spec import (
 END_TO_END_TOLERANCE = 1e-5
 """Norm-wise relative error of the output against the float64 reference."""
 
+END_TO_END = {"float32": END_TO_END_TOLERANCE, "float16": 1e-2}
+"""Likewise, by what maps and weights are stored as. The reference itself, rounded to float16
+where a network is, has errors of 0.7 to 1.0e-3 in the logits of V1, V2 and V3 (seeded)."""
+
 STRASSEN_GROWTH = 4.5
 """How much larger one level of Strassen-Winograd's error may be."""
 
@@ -50,6 +56,10 @@ _CONFIDENCE = 4.0
 _EPILOGUE = 8
 # Roundings of a hard sigmoid, whose value is up to 1 however small its argument.
 _GATE = 4 * _UNIT_ROUNDOFF
+_STORED = {"float32": 0.0, "float16": 2.0**-11}
+_SUBNORMAL = {"float32": 0.0, "float16": 2.0**-25}
+# A weight, a result, and one for a result that passes between layers of one kernel.
+_STORES = 3
 
 Weights = Mapping[str, NDArray[Any]]
 Float64 = NDArray[np.float64]
@@ -66,11 +76,15 @@ def _terms(layer: Layer) -> int:
     return 1
 
 
-def tolerance_behind(layer: Layer, before: float, inputs: Iterable[NDArray[Any]]) -> float:
+def tolerance_behind(
+    layer: Layer, before: float, inputs: Iterable[NDArray[Any]], stored: str = "float32"
+) -> float:
     """Relative tolerance behind `layer` whose input had tolerance `before`."""
     own = _CONFIDENCE * math.sqrt(_terms(layer) + _EPILOGUE) * _UNIT_ROUNDOFF
     if isinstance(layer, Operator):
-        own = END_TO_END_TOLERANCE  # its arithmetic is not known here
+        own = END_TO_END[stored]  # its arithmetic is not known here
+    elif not isinstance(layer, Softmax):  # whose input and output are float32
+        own += _CONFIDENCE * math.sqrt(_STORES) * _STORED[stored]
     if isinstance(layer, Softmax):
         # exp turns an absolute error of its argument into a relative one of its value.
         largest = max(float(np.abs(x).max(initial=0.0)) for x in inputs)
@@ -79,18 +93,25 @@ def tolerance_behind(layer: Layer, before: float, inputs: Iterable[NDArray[Any]]
 
 
 def guaranteed_bound(
-    layers: tuple[Layer, ...], weights: Weights, values: Mapping[str, NDArray[Any]]
+    layers: tuple[Layer, ...],
+    weights: Weights,
+    values: Mapping[str, NDArray[Any]],
+    stored: str = "float32",
 ) -> Float64 | None:
     """Bound the error of every element of the last of `layers`, or None if none is known.
 
-    The reference itself computes sum |w||x|, given magnitudes for numbers.
+    The reference itself computes sum |w||x|, given magnitudes for numbers. `stored` says what
+    maps and weights are.
     """
     errors: dict[str, Float64] = {}
+    rounded, least = _STORES * _STORED[stored], _SUBNORMAL[stored]
     for layer in layers:
         source = layer.inputs[0]
         x = np.abs(np.asarray(values[source], np.float64))
         error = errors.get(source, np.zeros(x.shape))
         terms = (_terms(layer) + _EPILOGUE) * _UNIT_ROUNDOFF
+        if not isinstance(layer, Softmax):
+            terms += rounded
         gamma = terms / (1 - terms)
         if isinstance(layer, Softmax):
             relative = 2 * error.max() + gamma + 2 * x.max() * _UNIT_ROUNDOFF
@@ -100,17 +121,18 @@ def guaranteed_bound(
         if isinstance(layer, Activate):
             slope = STEEPEST[layer.activation]
             gate = _GATE if layer.activation == "hardsigmoid" else 0.0
-            errors[layer.name] = slope * ((1 + gamma) * error + gamma * x) + gate
+            errors[layer.name] = slope * ((1 + gamma) * error + gamma * x) + gate + least
             continue
         if isinstance(layer, Add | Scale):
             other = layer.inputs[1]
             y = np.abs(np.asarray(values[other], np.float64))
             carried = errors.get(other, np.zeros(y.shape))
             if isinstance(layer, Add):
-                errors[layer.name] = gamma * (x + y) + (1 + gamma) * (error + carried)
+                sums = gamma * (x + y) + (1 + gamma) * (error + carried)
+                errors[layer.name] = sums + least
             else:
                 both = x * carried + y * error + error * carried
-                errors[layer.name] = gamma * x * y + (1 + gamma) * both
+                errors[layer.name] = gamma * x * y + (1 + gamma) * both + least
             continue
         if isinstance(layer, Conv2d | Dense):
             magnitudes, offsets = _magnitudes(layer, weights)
@@ -125,7 +147,7 @@ def guaranteed_bound(
             total, carried = (reference.run_layer(layer, {}, part) for part in (x, error))
         else:
             return None
-        errors[layer.name] = slope * (gamma * total + (1 + gamma) * carried) + extra
+        errors[layer.name] = slope * (gamma * total + (1 + gamma) * carried) + extra + least
     return errors[layers[-1].name]
 
 

@@ -26,6 +26,7 @@ from tvm_mobilenet.models.spec import (
     Softmax,
 )
 from tvm_mobilenet.rounding import (
+    END_TO_END,
     END_TO_END_TOLERANCE,
     STRASSEN_GROWTH,
     guaranteed_bound,
@@ -183,6 +184,7 @@ def verify(
     outputs = module(x)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     traces = [trace for trace in module.trace(x) if trace.call["layers"]]
+    stored = stored_as(traces[0].call) if traces else "float32"
     told = [trace for trace in traces if trace.call.get("output", {}).get("layout") != OTHER]
     expected = dict(reference.run(model, weights, x, keep_layers=True))
     if expect is not None:
@@ -202,13 +204,13 @@ def verify(
             )
         for layer in layers:
             _look_up(layer, model, weights, activations, {layer.name for layer in layers})
-        rows.append(_row(trace, layers, weights, activations, want))
+        rows.append(_row(trace, layers, weights, activations, want, stored=stored))
         activations[layers[-1].name] = trace.output
 
     found = dict(zip(model.outputs, outputs, strict=True))
     errors = {name: reference.relative_error(got, expected[name]) for name, got in found.items()}
     tolerances = {
-        name: _end_to_end_tolerance(model.layer(name), error, activations, expected)
+        name: _end_to_end_tolerance(model.layer(name), error, activations, expected, stored)
         for name, error in errors.items()
     }
     if expect is not None and any(errors[name] > tolerances[name] for name in found):
@@ -225,6 +227,11 @@ def verify(
         errors[worst],
         tolerances[worst],
     )
+
+
+def stored_as(call: Mapping[str, Any]) -> str:
+    """Return what a kernel's maps and weights are stored as, from its record in a manifest."""
+    return str(call.get("stored", "float32"))
 
 
 def _above(error: float, tolerance: float) -> float:
@@ -295,6 +302,7 @@ def _end_to_end_tolerance(
     relative: float,
     activations: Mapping[str, NDArray[Any]],
     expected: Mapping[str, Float64],
+    stored: str,
 ) -> float:
     """Return what the output's relative error may be.
 
@@ -303,15 +311,16 @@ def _end_to_end_tolerance(
     Numer. Anal. 41, 2021, section 2). A confident network may thus exceed the
     tolerance behind it without fault; then its logits have to be within it.
     """
-    if relative <= END_TO_END_TOLERANCE or not isinstance(last, Softmax):
-        return END_TO_END_TOLERANCE
+    allowed = END_TO_END[stored]
+    if relative <= allowed or not isinstance(last, Softmax):
+        return allowed
     name = last.inputs[0]
     if name not in activations or name not in expected:
-        return END_TO_END_TOLERANCE
+        return allowed
     logits = expected[name]
-    if reference.relative_error(activations[name], logits) <= END_TO_END_TOLERANCE:
-        return END_TO_END_TOLERANCE * max(1.0, float(np.abs(logits).max()))
-    return END_TO_END_TOLERANCE
+    if reference.relative_error(activations[name], logits) <= allowed:
+        return allowed * max(1.0, float(np.abs(logits).max()))
+    return allowed
 
 
 def _row(
@@ -320,6 +329,8 @@ def _row(
     weights: Weights,
     activations: Mapping[str, NDArray[Any]],
     expected: Float64,
+    *,
+    stored: str,
 ) -> VerifyRow:
     got = trace.output
     values: dict[str, NDArray[Any]] = dict(activations)
@@ -327,7 +338,7 @@ def _row(
     for layer in layers:
         inputs = [values[name] for name in layer.inputs]
         values[layer.name] = reference.run_layer(layer, weights, *inputs)
-        tolerance = tolerance_behind(layer, tolerance, inputs)
+        tolerance = tolerance_behind(layer, tolerance, inputs, stored)
     in_halves = trace.call["operator"] == _STRASSEN
     if in_halves:
         tolerance *= STRASSEN_GROWTH
@@ -335,7 +346,10 @@ def _row(
     alone = reference.relative_error(got, want)
     passed = alone <= tolerance
     if not passed and math.isfinite(alone):
-        bound = (strassen_bound if in_halves else guaranteed_bound)(layers, weights, values)
+        if in_halves:
+            bound: Float64 | None = strassen_bound(layers, weights, values)
+        else:
+            bound = guaranteed_bound(layers, weights, values, stored)
         if bound is not None and bool(np.all(np.abs(got - want) <= bound)):
             tolerance = float(np.linalg.norm(bound) / np.linalg.norm(want))
             passed = True

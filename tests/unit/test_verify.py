@@ -38,6 +38,8 @@ class Fake:
     output before the next layer reads it.
     """
 
+    stored = None
+
     def __init__(self, model=MODEL, weights=WEIGHTS, groups=None, spoil=None, after=None):
         self.model, self.weights, self.after = model, weights, after
         self.groups = groups or [[layer.name] for layer in model.layers]
@@ -52,6 +54,8 @@ class Fake:
                 y = reference.run_layer(layer, self.weights, *(values[i] for i in layer.inputs))
                 values[name] = self.spoil.get(name, lambda v: v)(y.astype(np.float32))
             call = {"kernel": f"k_{group[-1]}", "operator": "", "layers": group}
+            if self.stored:
+                call["stored"] = self.stored
             traces.append(Trace(call, values[group[-1]]))
         return traces
 
@@ -222,6 +226,29 @@ def test_the_guaranteed_bound_holds_for_float32_and_is_not_vacuous() -> None:
     assert (bound < 1e-4 * p).all()
 
 
+def in_halves(x):
+    return np.asarray(x).astype(np.float16).astype(np.float32)
+
+
+def test_float16_may_lose_what_float16_loses() -> None:
+    """Weights and maps in halves pass as such, and as float32 do not; nor does a wrong map."""
+    maps = {name: in_halves for name in NAMES if name not in {"classifier", "softmax"}}
+    rounded = {name: in_halves(w) if w.ndim > 1 else w for name, w in WEIGHTS.items()}
+    halves = Fake(weights=rounded, spoil=maps)
+    halves.stored = "float16"
+    report = verify(halves, MODEL, WEIGHTS)
+    report.check()
+    assert 1e-5 < report.relative < report.tolerance == 1e-2
+    assert all(row.alone <= row.tolerance < 1e-2 for row in report.rows)
+    halves.stored = None
+    assert not verify(halves, MODEL, WEIGHTS).passed
+    spoil = maps | {"block3.pw": lambda y: in_halves(y) * np.float32(1.02)}
+    halves = Fake(weights=rounded, spoil=spoil)
+    halves.stored = "float16"
+    with pytest.raises(VerificationError, match=r"block3\.pw"):
+        verify(halves, MODEL, WEIGHTS).check()
+
+
 def test_the_sample_looks_like_a_photograph() -> None:
     x = sample_input((2, 3, 64, 48))
     assert x.shape == (2, 3, 64, 48)
@@ -267,3 +294,14 @@ def test_the_bound_of_sums_scales_and_hard_activations_holds_for_float32() -> No
         name = layers[count - 1].name
         assert np.all(np.abs(rounded[name] - values[name]) <= bound)
         assert np.all(bound <= 1e-4 * np.abs(values[name]).max())
+
+    halves = {INPUT: x}
+    coarse = {name: in_halves(w) if w.ndim > 1 else w for name, w in weights.items()}
+    for layer in layers:
+        inputs = [halves[name] for name in layer.inputs]
+        halves[layer.name] = in_halves(reference.run_layer(layer, coarse, *inputs))
+    for count in range(1, len(layers) + 1):
+        bound = guaranteed_bound(layers[:count], weights, values, "float16")
+        name = layers[count - 1].name
+        assert np.all(np.abs(halves[name] - values[name]) <= bound)
+        assert np.all(bound <= 0.2 * np.abs(values[name]).max())

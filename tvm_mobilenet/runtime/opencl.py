@@ -138,7 +138,8 @@ class OpenClModule(Described):
                 position += len(call["launches"])
                 output = np.empty(call["shape"], call["dtype"])
                 cl.enqueue_copy(launches.queue, output, self._session.buffers[call["output"]])
-                traces.append(Trace(record, unblocked(output, record["output"])))
+                plain = unblocked(output, record["output"]).astype(np.float32)
+                traces.append(Trace(record, plain))
         return traces
 
     def profile(self, x: Any, repeats: int = 20) -> Profile:
