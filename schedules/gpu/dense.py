@@ -32,9 +32,10 @@ from __future__ import annotations
 from typing import Any
 
 from tvm.script.ir_builder import tirx as ir
-from tvm_mobilenet.schedules.gpu.product import Lane, Product
-from tvm_mobilenet.schedules.gpu.product_tile import Sizes, choose_tile
+from tvm_mobilenet.schedules.gpu.product import Lane
+from tvm_mobilenet.schedules.gpu.product_tile import Sizes
 from tvm_mobilenet.schedules.gpu.stages import Stages, Value, copy, written
+from tvm_mobilenet.schedules.gpu.tensor_product import choose_product
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
@@ -118,9 +119,5 @@ def write_dense(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     item = 2 if stages.dtypes["data"] == "float16" else 4
     vectors = -(-stages.inputs["out"][1] // lanes)
     sizes = Sizes(images, vectors, blocks, block, lanes, item, True, wide // lanes)
-    tile = choose_tile(knobs, sizes, target.gpu)
-
-    def body(buffers: dict[str, Any]) -> None:
-        Product(sizes, tile, Dense(stages, buffers, lanes), stages.dtypes["data"]).write()
-
-    return written(func, stages, body)
+    kernel = choose_product(knobs, sizes, stages.dtypes["data"], target.gpu)
+    return written(func, stages, lambda buffers: kernel(Dense(stages, buffers, lanes)).write())

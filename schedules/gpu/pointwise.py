@@ -35,9 +35,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.gpu.product import Lane, Product
-from tvm_mobilenet.schedules.gpu.product_tile import Sizes, choose_tile
+from tvm_mobilenet.schedules.gpu.product import Lane
+from tvm_mobilenet.schedules.gpu.product_tile import Sizes
 from tvm_mobilenet.schedules.gpu.stages import Stages, Value, fetched, leave, written
+from tvm_mobilenet.schedules.gpu.tensor_product import choose_product
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
@@ -95,9 +96,5 @@ def write_pointwise(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     vectors, _, lanes = stages.inputs["weight"]
     item = 2 if stages.dtypes["data"] == "float16" else 4
     sizes = Sizes(images * pixels, vectors, blocks, block, lanes, item, pixels == 1)
-    tile = choose_tile(knobs, sizes, target.gpu)
-
-    def body(buffers: dict[str, Any]) -> None:
-        Product(sizes, tile, Pointwise(stages, buffers), stages.dtypes["data"]).write()
-
-    return written(func, stages, body)
+    kernel = choose_product(knobs, sizes, stages.dtypes["data"], target.gpu)
+    return written(func, stages, lambda buffers: kernel(Pointwise(stages, buffers)).write())

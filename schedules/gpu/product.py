@@ -111,17 +111,26 @@ class Product:
             with ir.serial(0, steps) as step:
                 self._multiply(step, self._far_data, self._far_weight)
             return
-        threads = tile.threads
+        self._shared_steps()
+
+    def _shared_vectors(self) -> tuple[int, int]:
+        """Return how many vectors of data and of weights shared memory holds."""
+        rows, vectors = self.tile.places(self.sizes)
+        return self.tile.depth * rows, self.tile.depth * self.sizes.block * vectors
+
+    def _shared_steps(self) -> None:
+        """Write the steps of K, through shared memory."""
+        sizes, tile = self.sizes, self.tile
+        steps = -(-sizes.blocks // tile.depth)
         # Places are one axis: of two, the unused ones would be taken away again.
-        rows, vectors = tile.places(sizes)
-        shape = (tile.depth * rows, sizes.block)
-        self.data = ir.sblock_alloc_buffer(shape, self.dtype, scope="shared")
-        shape = (tile.depth * sizes.block * vectors, sizes.lanes)
-        self.weight = ir.sblock_alloc_buffer(shape, self.dtype, scope="shared")
+        self.data, self.weight = (
+            ir.sblock_alloc_buffer((n, lanes), self.dtype, scope="shared")
+            for n, lanes in zip(self._shared_vectors(), (sizes.block, sizes.lanes), strict=True)
+        )
         counts = (tile.depth * tile.rows, tile.depth * sizes.block * tile.vectors)
         if tile.prefetch:
             self.next_x, self.next_w = (
-                ir.sblock_alloc_buffer((-(-n // threads), lanes), self.dtype, scope="local")
+                ir.sblock_alloc_buffer((-(-n // tile.threads), lanes), self.dtype, scope="local")
                 for n, lanes in zip(counts, (sizes.block, sizes.lanes), strict=True)
             )
             self._fetch(0, counts)

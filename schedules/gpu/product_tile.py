@@ -22,13 +22,13 @@ VECTORS = (1, 2, 4)
 SLICES = (1, 2, 4, 8, 16, 32)
 DEPTHS = (1, 2, 4, 8, 16, 32)
 
-_MEMORY_CYCLES = 600
+MEMORY_CYCLES = 600
 """From asking L2 for something to having it; NVIDIA's parts take 200 to 800."""
 
-_SHARED_CYCLES = 30
+SHARED_CYCLES = 30
 """Likewise shared memory, and a multiply-add that waits for it."""
 
-_UNIT_BYTES = 48
+UNIT_BYTES = 48
 """That a unit gets from L2 in a cycle: of 64, three quarters."""
 
 _SCHEDULERS = 4
@@ -37,10 +37,10 @@ _SCHEDULERS = 4
 _RULE_REGISTERS = 208
 """That the rule gives a thread at most: what it reckons may be wrong by some."""
 
-_LEAST_REGISTERS = 64
+_LEAST_REGISTERS = 72
 """That nvcc takes where there is little to hold: it fetches further ahead."""
 
-_SMALL = 48 << 10
+SMALL = 48 << 10
 """Shared memory of a block, bytes, that needs no asking for more."""
 
 
@@ -165,7 +165,7 @@ class ProductTile:
         return (
             self.threads <= gpu.block_threads
             and registers <= gpu.thread_registers
-            and self.shared_bytes(sizes) <= min(gpu.block_shared or gpu.unit_shared, _SMALL)
+            and self.shared_bytes(sizes) <= min(gpu.block_shared or gpu.unit_shared, SMALL)
             and gpu.resident_blocks(self.threads, registers, self.shared_bytes(sizes)) > 0
         )
 
@@ -211,18 +211,18 @@ def _wave(tile: ProductTile, sizes: Sizes, gpu: GpuSpec, blocks: int) -> float:
         fetched *= max(32 / side, 1.0)
     if not tile.staged:  # L1 keeps what neighbours share; it is as fast as shared memory at best
         load *= 2
-    busy = max(issue, load, fetched / _UNIT_BYTES)
+    busy = max(issue, load, fetched / UNIT_BYTES)
     # While one waits the others work, and a prefetching one itself.
-    wait = _MEMORY_CYCLES + (_SHARED_CYCLES * 2 if tile.staged else 0)
+    wait = MEMORY_CYCLES + (SHARED_CYCLES * 2 if tile.staged else 0)
     alone = busy / blocks + macs / 4 * (not tile.staged)
     hidden = busy * (blocks - 1) + (alone if tile.prefetch and tile.staged else 0)
     in_flight = 1 if tile.staged else min(steps, 4)
-    exposed = max(wait / in_flight - hidden, _SHARED_CYCLES)
+    exposed = max(wait / in_flight - hidden, SHARED_CYCLES)
     last = 0.0
     if tile.slices > 1:
         pieces = -(-tile.rows * tile.vectors // tile.threads)
-        last = 2 * _SHARED_CYCLES + pieces * tile.slices * warps * blocks * sizes.lanes
-    return steps * (busy * blocks + exposed) + last + 2 * _MEMORY_CYCLES
+        last = 2 * SHARED_CYCLES + pieces * tile.slices * warps * blocks * sizes.lanes
+    return steps * (busy * blocks + exposed) + last + 2 * MEMORY_CYCLES
 
 
 def candidates(sizes: Sizes, gpu: GpuSpec) -> Iterator[ProductTile]:

@@ -86,8 +86,8 @@ def _built(source: str, launches: tuple[Launch, ...]) -> ctypes.CDLL:
     for launch in launches:
         each = ", ".join(f"Any{{arguments[{i}]}}" for i in range(len(launch.arguments)))
         glue.append(
-            f"extern \"C\" bool run_{launch.kernel}(void** args, unsigned* grid, unsigned* block) {{"
-            f" arguments = args;"
+            f'extern "C" bool run_{launch.kernel}'
+            f"(void** given, unsigned* grid, unsigned* block) {{ arguments = given;"
             f" return fibers::run([] {{ {launch.kernel}({each}); }}, grid, block); }}"
         )
     anything = "struct Any { void* p; template <class T> operator T*() const { return (T*)p; } };"

@@ -1,0 +1,189 @@
+"""A matrix product on tensor cores: float16 operands, float32 sums, fragments of 16 x 16 x 16.
+
+Loop nest, outer to inner
+    (row tile, column tile) are blocks → (slice, row, column) are warps → steps of K through
+    shared memory, fetched as :mod:`~tvm_mobilenet.schedules.gpu.product` does → 16 channels →
+    fragments of the warp, unrolled. At the end sums pass through shared memory: slices are
+    added up there, and threads that take neighbouring pixels store 16 bytes each.
+
+Shared memory
+    ``data[row][channel]`` and ``weight[channel][output]``, one vector of 8 halves longer than
+    needed: stores of neighbouring threads and a fragment's eight rows meet different banks.
+
+``wmma`` rather than ``mma`` in assembly
+    It is C++ that a processor runs too (tests/gpu/cuda_headers), so that CI checks the
+    numbers; nvcc makes ``ldmatrix`` and HMMA of it, as of the assembly: a step of 2 x 2
+    fragments and 64 channels is 32 HMMA and 16 LDSM of 86 instructions (sm_90).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from tvm.script.ir_builder import tirx as ir
+from tvm_mobilenet.schedules.gpu import product_tile
+from tvm_mobilenet.schedules.gpu.product import Operands, Product
+from tvm_mobilenet.schedules.gpu.product_tile import Sizes
+from tvm_mobilenet.schedules.gpu.stages import copy
+from tvm_mobilenet.schedules.gpu.tensor_tile import (
+    FRAGMENT,
+    HALVES,
+    TensorTile,
+    best_tensor_tile,
+    choose_tensor_tile,
+    cycles,
+    takes,
+)
+from tvm_mobilenet.schedules.knobs import Knobs
+
+from tvm_mobilenet.target import GpuSpec
+
+_SHAPE = (FRAGMENT, FRAGMENT, FRAGMENT)
+_ELEMENTS = FRAGMENT * FRAGMENT
+
+
+class TensorProduct(Product):
+    """Writes the kernel into the builder that is open.
+
+    Parameters
+    ----------
+    sizes : Sizes
+    tile : TensorTile
+    operands : Operands
+    """
+
+    tile: Any
+
+    def __init__(self, sizes: Sizes, tile: TensorTile, operands: Operands) -> None:
+        super().__init__(sizes, tile, operands, "float16")  # type: ignore[arg-type]
+
+    def write(self) -> None:
+        """Write all of it: blocks, warps, loops."""
+        sizes, tile = self.sizes, self.tile
+        with ExitStack() as stack:
+
+            def bound(extent: int, name: str) -> Any:
+                return stack.enter_context(ir.thread_binding(0, extent, thread=name))
+
+            row_tile = bound(-(-sizes.rows // tile.rows), "blockIdx.x")
+            column_tile = bound(-(-sizes.vectors // tile.vectors), "blockIdx.y")
+            lane = bound(32, "threadIdx.x")
+            warp = bound(tile.warps, "threadIdx.y")
+            self.own = warp * 32 + lane
+            self.row = warp % tile.row_warps
+            self.column = warp // tile.row_warps % tile.column_warps
+            self.slice = warp // (tile.row_warps * tile.column_warps)
+            stack.enter_context(ir.sblock("product"))
+            self.first_row, self.first_vector = row_tile * tile.rows, column_tile * tile.vectors
+            rows, columns = tile.row_fragments, tile.column_fragments
+            self.sums = _fragments("accumulator", rows * columns, "float32")
+            self.x = _fragments("matrix_a", rows, "float16")
+            self.w = _fragments("matrix_b", columns, "float16")
+            with ir.unroll(0, rows * columns) as i:
+                ir.evaluate(ir.tvm_fill_fragment(self.sums.data, *_SHAPE, i, ir.float32(0)))
+            shape = (tile.slices * tile.rows * tile.columns,)
+            self.parts = ir.sblock_alloc_buffer(shape, "float32", scope="shared")
+            # Named here, or TVM lets it have the operands' memory, and then refuses pointers
+            # to what is of another type.
+            ir.evaluate(self.parts.access_ptr("w"))
+            self._shared_steps()
+            self._leave()
+
+    def _data_at(self, block: Any, row: Any) -> tuple[Any]:
+        return (row * self.tile.places(self.sizes)[0] + block,)
+
+    def _shared_vectors(self) -> tuple[int, int]:
+        tile = self.tile
+        row, channel = tile.places(self.sizes)
+        return tile.rows * row, tile.depth * HALVES * channel
+
+    def _multiply(self, step: Any, data: Any, weight: Any) -> None:
+        """One step of K: each slice of warps its channels of it."""
+        tile = self.tile
+        row, channel = (HALVES * places for places in tile.places(self.sizes))
+        rows, columns = tile.row_fragments, tile.column_fragments
+        with ir.unroll(0, tile.depth * HALVES // (FRAGMENT * tile.slices)) as turn:
+            k = (turn * tile.slices + self.slice) * FRAGMENT
+            with ir.unroll(0, rows) as i:
+                first = (self.row * rows + i) * FRAGMENT
+                _load(self.x, i, self.data, first * row + k, row)
+            with ir.unroll(0, columns) as j:
+                first = (self.column * columns + j) * FRAGMENT
+                _load(self.w, j, self.weight, k * channel + first, channel)
+            with ir.unroll(0, rows) as i, ir.unroll(0, columns) as j:
+                at = i * columns + j
+                sums = self.sums.data
+                ir.evaluate(ir.tvm_mma_sync(sums, at, self.x.data, i, self.w.data, j, sums, at))
+
+    def _leave(self) -> None:
+        """Pass the sums through shared memory; every thread finishes some vectors."""
+        sizes, tile = self.sizes, self.tile
+        rows, columns = tile.row_fragments, tile.column_fragments
+        with ir.unroll(0, rows) as i, ir.unroll(0, columns) as j:
+            row = self.slice * tile.rows + (self.row * rows + i) * FRAGMENT
+            first = row * tile.columns + (self.column * columns + j) * FRAGMENT
+            pointer = self.parts.access_ptr("w", offset=first)
+            at = i * columns + j
+            ir.evaluate(
+                ir.tvm_store_matrix_sync(
+                    self.sums.data, *_SHAPE, at, pointer, tile.columns, "row_major"
+                )
+            )
+        total = ir.sblock_alloc_buffer((sizes.lanes,), "float32", scope="local")
+        one = ir.sblock_alloc_buffer((sizes.lanes,), "float32", scope="local")
+
+        def finish(piece: Any, _: Any) -> None:
+            vector, row = piece // tile.rows, piece % tile.rows
+            first = row * tile.columns + vector * HALVES
+            copy(total, (), sizes.lanes, lambda c: self.parts[first + c])
+            with ir.unroll(0, tile.slices - 1) as other:
+                apart = (other + 1) * tile.rows * tile.columns
+                copy(one, (), sizes.lanes, lambda c: self.parts[first + apart + c])
+                with ir.unroll(0, sizes.lanes) as c:
+                    ir.buffer_store(total, total[c] + one[c], [c])
+            self._finish(row, vector, lambda c: total[c])
+
+        self._share(tile.vectors * tile.rows, finish)
+
+
+def _fragments(kind: str, count: int, dtype: str) -> Any:
+    return ir.sblock_alloc_buffer((count * _ELEMENTS,), dtype, scope=f"wmma.{kind}")
+
+
+def _load(into: Any, index: Any, source: Any, first: Any, stride: int) -> None:
+    """Load a fragment from shared memory: its rows are `stride` halves apart."""
+    pointer = source.access_ptr("r", offset=first)
+    ir.evaluate(ir.tvm_load_matrix_sync(into.data, *_SHAPE, index, pointer, stride, "row_major"))
+
+
+def choose_product(
+    knobs: Knobs, sizes: Sizes, dtype: str, gpu: GpuSpec
+) -> Callable[[Operands], Product]:
+    """Ask for a kernel: on tensor cores or not, and its tile.
+
+    Parameters
+    ----------
+    knobs : Knobs
+        ``multiply``: by ``"tensor"`` cores or ``"threads"``, where there are both; and
+        those of the tile.
+    sizes : Sizes
+    dtype : str
+        Of what is multiplied.
+    gpu : GpuSpec
+
+    Returns
+    -------
+    callable
+        From operands to what writes the kernel.
+    """
+    if takes(sizes, dtype, gpu):
+        by_tensors = cycles(best_tensor_tile(sizes, gpu), sizes, gpu)
+        by_threads = product_tile.cycles(product_tile.best_tile(sizes, gpu), sizes, gpu)
+        default = "tensor" if by_tensors < by_threads else "threads"
+        if knobs.choice("multiply", ["threads", "tensor"], default) == "tensor":
+            tensor = choose_tensor_tile(knobs, sizes, gpu)
+            return lambda operands: TensorProduct(sizes, tensor, operands)
+    tile = product_tile.choose_tile(knobs, sizes, gpu)
+    return lambda operands: Product(sizes, tile, operands, dtype)
