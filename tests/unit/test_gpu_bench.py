@@ -56,9 +56,7 @@ def test_the_table_says_how_and_why_not(capsys: pytest.CaptureFixture[str]) -> N
 def test_calls_are_counted_and_waited_for() -> None:
     waited: list[int] = []
     launched: list[int] = []
-    opened = Opened(
-        lambda: launched.append(1), lambda: waited.append(1), lambda: np.zeros(1), {}
-    )
+    opened = Opened(lambda: launched.append(1), lambda: waited.append(1), lambda: np.zeros(1), {})
     times = timed_rounds(opened, 0.01)
     assert times["device"]
     assert times["host"]
