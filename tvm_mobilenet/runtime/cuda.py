@@ -20,7 +20,7 @@ from tvm_mobilenet.runtime.described import Described
 from tvm_mobilenet.runtime.driver import check_gpu, out_of_memory
 from tvm_mobilenet.runtime.inputs import Expected
 from tvm_mobilenet.runtime.instrument import Profile, Trace, observe, output_of, unblocked
-from tvm_mobilenet.runtime.kernels import Kernels
+from tvm_mobilenet.runtime.kernels import Kernels, library_of
 from tvm_mobilenet.runtime.library import find_runtime, open_library
 from tvm_mobilenet.toolchain_cuda import cuda_packages
 
@@ -216,7 +216,8 @@ class CudaModule(Described):
         """Run the model once and hold on to every kernel with its buffers, on the GPU."""
         calls: list[tuple[str, tuple[Any, ...]]] = []
         self._observe(x, lambda call, arguments: calls.append((call["kernel"], arguments)))
-        return Kernels(self.path, self._executable, self._ffi, calls, self.threads, device=_CUDA)
+        library = library_of(self._executable, calls)
+        return Kernels(self.path, library, self._ffi, calls, self.threads, device=_CUDA)
 
     def _observe(self, x: Any, after: Callable[[dict[str, Any], tuple[Any, ...]], None]) -> None:
         machine = self._executable["vm_load_executable"]()

@@ -5,7 +5,7 @@
  * FAKE_CUDA_SPEAKS   what cuDriverGetVersion says, 13000
  * FAKE_CUDA_COUNT    GPUs, 1
  * FAKE_CUDA_ARCH     compute capability, 90
- * FAKE_CUDA_MEMORY   bytes, 1 << 30
+ * FAKE_CUDA_MEMORY   bytes, 1 << 30; FAKE_CUDA_FREE of them, FAKE_CUDA_LIMIT that there really are
  * FAKE_CUDA_KERNELS  library whose `run_kernel` computes what a kernel would, on the processor
  */
 #define _GNU_SOURCE
@@ -139,7 +139,7 @@ int cudaMemGetInfo(size_t *free_bytes, size_t *total) {
   return 0;
 }
 int cudaMalloc(void **where, size_t size) {
-  if (used + size > (size_t)setting("FAKE_CUDA_MEMORY", 1L << 30)) return OUT_OF_MEMORY;
+  if (used + size > (size_t)setting("FAKE_CUDA_LIMIT", 1L << 30)) return OUT_OF_MEMORY;
   for (int i = 0; i < MOST; i++)
     if (!blocks[i].start) {
       *where = aligned_alloc(256, (size + 255) / 256 * 256);
