@@ -24,7 +24,7 @@ import pytest
 from cuda_on_cpu import HEADERS
 from numpy.typing import NDArray
 
-from tvm_mobilenet import compile
+import tvm_mobilenet as tm
 from tvm_mobilenet.compiling import Compiled
 from tvm_mobilenet.errors import ToolchainError
 from tvm_mobilenet.models.spec import Model
@@ -111,7 +111,7 @@ def compiled_for_cuda(
             "tvm_mobilenet.toolchain_cuda.find_nvcc",
             lambda: Listening(found.program, found.origin),
         )
-        compiled = compile(model, target=target, dtype=dtype, verify=False, **options)
+        compiled = tm.compile(model, target=target, dtype=dtype, verify=False, **options)
     (source,) = sources
     return compiled, source
 
