@@ -38,7 +38,7 @@ from tvm_mobilenet.target import TargetSpec
 
 _MOST_THREADS = 256
 _MOST_LOADS = 16
-"""Loads of a thread up to which they are unrolled."""
+"""Loads of a thread that are under way at once."""
 
 
 def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
@@ -93,12 +93,15 @@ def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
     sch.bind(own_map, "threadIdx.y")
     copy_vectors(sch, share, target, within=4)
     sch.compute_at(sums, own_map, preserve_unit_loops=True)
-    *around, pixel, _ = sch.get_loops(sums)
+    pixel = sch.get_loops(sums)[-2]
+    count = extent(sch, pixel)
+    at_once = max(n for n in range(1, min(count, _MOST_LOADS) + 1) if count % n == 0)
+    _, pixel = sch.split(pixel, [None, at_once])
+    around = len(sch.get_loops(sums)) - 2
     vectors = sch.cache_read(sums, 0, "local")
     sch.compute_at(vectors, pixel, preserve_unit_loops=True)
-    copy_vectors(sch, vectors, target, within=len(around) + 1)
-    few = pixels // threads <= _MOST_LOADS
-    unroll(sch, sums, within=4 if few else len(around) + 1)
+    copy_vectors(sch, vectors, target, within=around + 1)
+    unroll(sch, sums, within=around)
 
 
 def _alone(sch: Any, accumulate: Any, out: Any, knobs: Knobs, target: TargetSpec) -> None:

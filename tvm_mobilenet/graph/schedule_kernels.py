@@ -76,7 +76,8 @@ def schedule_kernels(
         if isinstance(func, tirx.PrimFunc):
             done, knobs, note = _scheduled(func, target, knobs_for(workload_key(name)))
             if done is None:
-                kernels[name] = Kernel(name, name, "tvm")
+                operator = str((func.attrs or {}).get(OPERATOR, name))
+                kernels[name] = Kernel(name, operator, "tvm")
                 if target.gpu is not None:
                     func = bind_to_threads(func, target)  # noqa: PLW2901
             else:
