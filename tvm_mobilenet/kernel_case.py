@@ -40,6 +40,12 @@ _DEVIATION = 3.0
 _PLAIN: frozenset[Operator] = frozenset({"dense", "tail", "softmax"})
 """Operators whose output is (N, C)."""
 
+_PLAIN_IN: frozenset[Operator] = frozenset({"conv", "softmax"})
+"""Operators whose input is no map in blocks."""
+
+_HALF, _SUBNORMAL = 2.0**-11, 2.0**-25
+"""What a result loses where it is stored as float16: of its magnitude, and below 2**-14."""
+
 _OTHER = "other"
 """Name of a second map: what is added, or the factors of a scale."""
 
@@ -51,20 +57,26 @@ class KernelCase:
     Attributes
     ----------
     inputs : tuple of ndarray
-        float32, as the operator's definition lists them, without the output.
+        As the operator's definition lists them, without the output: maps in blocks and
+        weights of the workload's dtype, the rest float32.
     want : ndarray
         float64 reference, in the layout of the kernel's output; what 0
         becomes in lanes of no channel.
     bound : ndarray
         What an element may be off by, of the same shape: see
-        :func:`tvm_mobilenet.verify.guaranteed_bound`.
+        :func:`tvm_mobilenet.rounding.guaranteed_bound`.
+
+    Notes
+    -----
+    Of float16 the inputs are halves, which the reference takes as they are: only the
+    result is rounded, and what passes between the layers of a separable block.
     """
 
-    inputs: tuple[Float32, ...]
+    inputs: tuple[NDArray[Any], ...]
     want: Float64
     bound: Float64
 
-    def error(self, got: Float32) -> float:
+    def error(self, got: NDArray[Any]) -> float:
         """Return the largest error, relative to the largest number.
 
         Parameters
@@ -112,24 +124,50 @@ def kernel_case(work: Workload, seed: int = 0) -> KernelCase:
     for layer in layers:
         for name, shape in layer.parameters.items():
             scale = _DEVIATION / math.sqrt(math.prod(shape[1:]))
-            weights[name] = (scale * rng.standard_normal(shape)).astype(np.float32)
+            value = (scale * rng.standard_normal(shape)).astype(np.float32)
+            weights[name] = value if name.endswith(".bias") else _stored(value, work)
     x = rng.standard_normal(layers[0].in_shape).astype(np.float32)
+    if work.operator not in _PLAIN_IN:
+        x = _stored(x, work)
     values: dict[str, NDArray[Any]] = {INPUT: x}
     for layer in layers:
         if _OTHER in layer.inputs:
-            values[_OTHER] = rng.standard_normal(layer.in_shapes[1]).astype(np.float32)
+            other = rng.standard_normal(layer.in_shapes[1]).astype(np.float32)
+            values[_OTHER] = _stored(other, work)
         inputs = [values[name] for name in layer.inputs]
         values[layer.name] = reference.run_layer(layer, weights, *inputs)
-    find = strassen_bound if work.operator == "strassen" else guaranteed_bound
-    bound = find(layers, weights, values)
-    assert bound is not None
     want = values[layers[-1].name]
+    bound = _bound(work, layers, weights, values)
     if work.operator not in _PLAIN:
         idle = float(activate(np.zeros(1), work.activation)[0])
         want = blocked(want, work.out_block, idle)
         bound = blocked(bound, work.out_block)
-    others = [blocked(values[_OTHER], work.out_block)] if _OTHER in values else []
+    others = []
+    if _OTHER in values:
+        others.append(blocked(values[_OTHER], work.out_block).astype(work.dtype))
     return KernelCase((*_packed(work, x, weights), *others), want, bound)
+
+
+def _stored(value: Float32, work: Workload) -> Float32:
+    """Return numbers as the workload's dtype keeps them, still as float32."""
+    return value.astype(work.dtype).astype(np.float32)
+
+
+def _bound(
+    work: Workload,
+    layers: tuple[Layer, ...],
+    weights: Mapping[str, Float32],
+    values: Mapping[str, NDArray[Any]],
+) -> Float64:
+    if work.operator == "strassen":
+        return strassen_bound(layers, weights, values)
+    middle = work.dtype if work.operator == "separable" else "float32"
+    bound = guaranteed_bound(layers, weights, values, middle)
+    assert bound is not None
+    if work.dtype == "float32" or work.operator in _PLAIN:
+        return bound
+    want = np.abs(values[layers[-1].name])
+    return np.asarray(bound + _HALF * (want + bound) + _SUBNORMAL, np.float64)
 
 
 def layers_of(work: Workload) -> tuple[Layer, ...]:  # noqa: PLR0911  one for each operator
@@ -187,27 +225,24 @@ def blocked(x: NDArray[Any], block: int, idle: float = 0.0) -> NDArray[Any]:
     return np.ascontiguousarray(flat.reshape(n, blocks, block, -1).transpose(0, 1, 3, 2))
 
 
-def _packed(work: Workload, x: Float32, weights: Mapping[str, Float32]) -> tuple[Float32, ...]:
+def _packed(work: Workload, x: Float32, weights: Mapping[str, Float32]) -> tuple[NDArray[Any], ...]:
     """Return the inputs as the operator's definition in ``compute/`` lists them."""
     k, o = (work.in_channels, work.in_block), (work.out_channels, work.out_block)
     if work.operator == "softmax":
         return (x,)
-    data = x if work.operator == "conv" else blocked(x, work.in_block)
+    data = x if work.operator == "conv" else blocked(x, work.in_block).astype(work.dtype)
     if work.operator in ("pool", "scale"):
         return (data,)
     weight, bias = weights["a.weight"], weights["a.bias"]
     if work.operator == "strassen":
         return (data, _seven(weight, work), bias.reshape(-1, work.out_block))
     if work.operator == "separable":
-        first = (_panels(weight, k), _vector(bias, k))
-        return (
-            data,
-            *first,
-            _panels(weights["b.weight"], o, work.depth),
-            _vector(weights["b.bias"], o),
-        )
+        first = (_panels(weight, k).astype(work.dtype), _vector(bias, k))
+        second = _panels(weights["b.weight"], o, work.depth).astype(work.dtype)
+        return (data, *first, second, _vector(weights["b.bias"], o))
     deep = work.operator in ("pointwise", "dense", "tail")
-    panels = (_panels(weight, o, work.depth if deep else 0), _vector(bias, o))
+    rows = _panels(weight, o, work.depth if deep else 0).astype(work.dtype)
+    panels = (rows, _vector(bias, o))
     if work.operator == "tail":
         classes = (work.classes, work.class_block)
         rows = weights["c.weight"]

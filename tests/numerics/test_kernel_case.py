@@ -14,7 +14,7 @@ from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.kernel_case import KernelCase, kernel_case, layers_of
 from tvm_mobilenet.models import Model, build, mobilenet_v1
 from tvm_mobilenet.models.weights import initialize
-from tvm_mobilenet.target import host
+from tvm_mobilenet.target import host, parse
 
 MODEL = mobilenet_v1(alpha=0.75, resolution=64, classes=30)
 
@@ -79,3 +79,30 @@ def test_macs_of_the_layers_are_those_of_the_workload() -> None:
         for work in works(**options).values():
             if work.operator not in ("pool", "softmax", "tail"):
                 assert sum(layer.macs for layer in layers_of(work)) == work.macs
+
+
+@pytest.mark.parametrize("fusion", ["none", "all"])
+def test_of_float16_only_the_result_is_rounded(fusion: Any) -> None:
+    """Inputs are halves; the nearest half is right, the one behind the next is not."""
+    target = parse("opencl", dtype="float16")
+    network = mobilenet_v1(alpha=0.25, resolution=32, classes=10)
+    found = lower(network, initialize(network, 0), target, lambda _: None, fusion=fusion).works
+    for work in found.values():
+        case = kernel_case(work, seed=3)
+        plain = 1 if work.operator in ("conv", "softmax") else 0
+        biases = 2 if work.operator == "separable" else 1
+        halves = [x for x in case.inputs if x.dtype == np.float16]
+        if work.operator in ("conv", "depthwise", "pointwise", "separable"):
+            assert len(case.inputs) - len(halves) == plain + biases
+        if work.operator in ("dense", "softmax"):
+            continue  # their results are float32
+        nearest = case.want.astype(np.float16)
+        assert case.error(nearest) < 2.0**-11
+        at = np.unravel_index(int(np.argmax(np.abs(case.want))), case.want.shape)
+        if work.operator == "separable":  # what is rounded in between is summed up
+            nearest[at] += np.float16(2 * case.bound[at])
+        else:
+            above = np.nextafter(nearest[at], np.float16(np.inf))
+            nearest[at] = np.nextafter(above, np.float16(np.inf))
+        with pytest.raises(VerificationError, match=r"1 of .* elements are wrong"):
+            case.error(nearest)
