@@ -92,3 +92,21 @@ def test_candidates_are_checked_and_timed_by_the_device(tmp_path: Path) -> None:
         # No processor is as fast as this would be.
         assert control_operations(TARGET) / trial.control < 1e15
         assert trial.error < 1e-5
+
+
+def test_a_network_is_tuned_and_compiled_with_its_records(tmp_path: Path) -> None:
+    opencl_context()
+    model = tm.mobilenet_v1(0.25, 32, classes=10)
+    found = tm.tune(model, trials=4, target="opencl", log_dir=tmp_path)
+    kept = [row for row in found.rows if row.best_s is not None]
+    assert len(kept) == 4
+    assert not found.problems
+    records = Store(tmp_path).find(TARGET).kernels
+    assert len(records) == 4
+    assert all(record.verified for record in records.values())
+    # Whatever the host has: a GPU's record is of one thread.
+    other = parse("opencl", host="aarch64-linux-gnu", cores=7)
+    assert Store(tmp_path).find(other).kernels == records
+    compiled = tm.compile(model, target="opencl", records=tmp_path, verify=False)
+    sources = {call["kernel"]: call["source"] for call in compiled.manifest["calls"]}
+    assert {name for name, source in sources.items() if source == "record"} == set(records)
