@@ -6,10 +6,10 @@ OUT    := out
 MODEL  := $(OUT)/mobilenet.so
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench clean tree
+.PHONY: help demo test test-gpu lint types bench clean tree
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 # scikit-image's photograph of a cup; its answer must be the best one, and a sure one.
 demo: $(VENV)/demo.stamp  ## trained weights: compile, verify, classify a photograph, time it
@@ -24,6 +24,9 @@ test: $(VENV)/test.stamp  ## install what the tests need, and run them
 	@mkdir -p $(OUT)
 	$(BIN)/python -m pytest -m "not alone" -n auto --maxprocesses 8 --dist worksteal --junitxml $(OUT)/tests.xml
 	$(BIN)/python -m pytest -m alone --junitxml $(OUT)/tests-alone.xml
+
+test-gpu: $(VENV)/gpu.stamp  ## on an NVIDIA GPU: numerics, tuner, profile, against PyTorch; writes results
+	$(BIN)/python benchmarks/on_gpu.py --out benchmarks/results
 
 # schedules/ and tuning_logs/ stand at the top and install inside the package: what looks at the
 # package as a whole looks at this copy.
