@@ -4,7 +4,7 @@ In the order of a file's life: `artifact` (the file and its manifest), `library`
 (TVM's), `threads` and `inputs` (what a call needs), `instrument` and `kernels`
 (a look inside), `module` (the callable), `recipe` and `preprocess` (from photographs to
 tensors). OpenCL needs no TVM at all: `opencl_device`, `opencl_launches`, `opencl`. Of CUDA
-`driver` asks what is there, `cuda` runs it.
+`gpu` says whether it runs here, `cuda` runs it.
 """
 
 from tvm_mobilenet.runtime.artifact import check_here, read_manifest

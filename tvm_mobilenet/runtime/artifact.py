@@ -210,7 +210,7 @@ def check_here(manifest: Mapping[str, Any], where: str = "the artifact") -> None
             ) from error
     check_fits(manifest, here, host_cpu_features(), versions, where=where)
     if is_cuda(manifest):
-        from tvm_mobilenet.runtime.driver import check_gpu
+        from tvm_mobilenet.runtime.gpu import check_gpu
 
         check_gpu(manifest, where)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from tvm_mobilenet.errors import GpuError, RuntimeLibraryError
 from tvm_mobilenet.runtime.described import Described
-from tvm_mobilenet.runtime.driver import check_gpu, out_of_memory
+from tvm_mobilenet.runtime.gpu import check_gpu, out_of_memory
 from tvm_mobilenet.runtime.inputs import Expected
 from tvm_mobilenet.runtime.instrument import Profile, Trace, observe, output_of, unblocked
 from tvm_mobilenet.runtime.kernels import Kernels, library_of

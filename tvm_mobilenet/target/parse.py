@@ -9,9 +9,10 @@ import re
 import shlex
 from typing import Any
 
-from tvm_mobilenet.errors import TargetError
+from tvm_mobilenet.errors import GpuError, TargetError
+from tvm_mobilenet.target.driver import find_gpu, spec_of
 from tvm_mobilenet.target.features import CPU_NEEDS, isa_of
-from tvm_mobilenet.target.gpu import GPUS, Dtype
+from tvm_mobilenet.target.gpu import GPUS, Dtype, GpuSpec
 from tvm_mobilenet.target.host import host as this_machine
 from tvm_mobilenet.target.host import host_machine
 from tvm_mobilenet.target.llvm import llvm_needs
@@ -27,6 +28,8 @@ from tvm_mobilenet.target.spec import TargetSpec, machine_of
 _LIST = "run `tvm-mobilenet targets` for the list"
 _TRIPLE = re.compile(r"[a-z][a-z0-9_]*(-[a-z0-9_]+){1,3}")
 _SYSTEMS = ("linux", "darwin", "macos", "windows", "android", "freebsd", "none", "wasi")
+_HERE = "cuda"
+"""Stands for the GPU of this machine."""
 # TVM's code generators for what is not a processor (tvm.target.Target.list_kinds).
 _OTHER_KINDS = (
     *("cuda", "opencl", "metal", "vulkan", "webgpu", "rocm", "hexagon", "nvptx", "c"),
@@ -51,7 +54,8 @@ def parse(
         ``"native"``, a preset, a triple with options
         (``"aarch64-linux-gnu --mcpu=cortex-a72 --mattr=+dotprod"``), TVM's
         JSON (``'{"kind": "llvm", "mtriple": "aarch64-linux-gnu"}'``), or a GPU:
-        ``"sm_90"``, ``"opencl"``, ``"metal"`` and the others of :data:`GPUS`.
+        ``"sm_90"``, ``"opencl"``, ``"metal"`` and the others of :data:`GPUS`; ``"cuda"`` is
+        the one of this machine.
     mcpu : str, optional
         LLVM processor, instead of the one in `text`.
     mattr : str, optional
@@ -77,11 +81,12 @@ def parse(
         supported yet.
     """
     text = text.strip()
-    if text in GPUS:
+    if text in GPUS or text == _HERE:
         processor = parse(host or BASELINES[host_machine()], mcpu=mcpu, mattr=mattr, cores=cores)
         if processor.gpu is not None:
             raise TargetError(f"host {host!r} is a GPU", "name the processor beside it")
-        return processor.on_gpu(text, GPUS[text], dtype or "float32")
+        name, gpu = _gpu_here() if text == _HERE else (text, GPUS[text])
+        return processor.on_gpu(name, gpu, dtype or "float32")
     if host is not None or dtype not in (None, "float32"):
         raise TargetError(
             f"target {text!r} is no GPU: it takes no host, and computes in float32 only",
@@ -96,6 +101,16 @@ def parse(
     count = _cores(cores if cores is not None else options.get("cores"))
     spec = _resolve(base, cpu, switches)
     return spec if count is None else dataclasses.replace(spec, cores=count)
+
+
+def _gpu_here() -> tuple[str, GpuSpec]:
+    try:
+        return spec_of(find_gpu())
+    except GpuError as error:
+        raise TargetError(
+            f"target {_HERE!r} is the GPU of this machine: {error.what}",
+            "name an architecture: " + ", ".join(n for n in GPUS if n.startswith("sm_")),
+        ) from error
 
 
 def _resolve(base: str, cpu: str | None, switches: tuple[str, ...]) -> TargetSpec:
@@ -249,9 +264,9 @@ def _is_llvm(target: object) -> bool:
 
 
 def _unsupported_kind(kind: str) -> TargetError:
-    if kind == "cuda":
+    if kind == _HERE:
         return TargetError(
-            "target 'cuda' does not say which architecture", "name it: sm_75, sm_80, … sm_90"
+            "TVM's JSON of a GPU is not taken", "name the architecture: sm_75, sm_80, … sm_90"
         )
     gpus = ", ".join(GPUS)
     return TargetError(

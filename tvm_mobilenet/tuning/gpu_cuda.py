@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tvm_mobilenet.errors import GpuArchitectureError, GpuError, GpuMemoryError
-from tvm_mobilenet.runtime.driver import find_gpu, runs
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.driver import find_gpu, runs
 from tvm_mobilenet.tuning.gpu_timing import Array
 
 _LEAST_CALLS = 32

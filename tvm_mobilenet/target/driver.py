@@ -7,11 +7,11 @@ it, and says little about why.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
-from tvm_mobilenet.errors import GpuArchitectureError, GpuDriverError, GpuMemoryError, NoGpuError
+from tvm_mobilenet.errors import GpuDriverError, NoGpuError, TargetError
+from tvm_mobilenet.target.gpu import GPUS, GpuSpec
 
 NEEDED = 13000
 """What the driver must speak for libtvm_runtime_cuda.so, which links to libcudart.so.13:
@@ -22,7 +22,9 @@ _LIBRARY = "libcuda.so.1"
 _NO_DEVICE, _STUB = 100, 34
 _TOO_OLD = (35, 222, 803)
 _MAJOR, _MINOR, _INTEGRATED = 75, 76, 18
+_UNITS, _L2, _CLOCK_KHZ, _MEMORY_KHZ, _MEMORY_BITS = 16, 38, 13, 36, 37
 _DRIVER = "install NVIDIA's driver 580 or newer, and reboot"
+_JETSONS = ("sm_72", "sm_87")
 _ELSEWHERE = "run it on a machine with an NVIDIA GPU, or compile for --target native"
 
 
@@ -40,12 +42,23 @@ class Gpu:
         Whether it shares its memory with the processor, as a Jetson's does.
     memory_bytes : int
         All of it, used or not.
+    units : int
+        Multiprocessors.
+    l2_bytes : int
+    clock_mhz : int
+        At most.
+    memory_gbs : int
+        Memory bandwidth, 10**9 bytes a second; 0 where the driver does not say.
     """
 
     name: str
     capability: tuple[int, int]
     integrated: bool
     memory_bytes: int
+    units: int
+    l2_bytes: int
+    clock_mhz: int
+    memory_gbs: int
 
     @property
     def arch(self) -> str:
@@ -102,44 +115,51 @@ def find_gpu(number: int = 0) -> Gpu:
         (attribute(_MAJOR), attribute(_MINOR)),
         bool(attribute(_INTEGRATED)),
         size.value,
+        units=attribute(_UNITS),
+        l2_bytes=attribute(_L2),
+        clock_mhz=attribute(_CLOCK_KHZ) // 1000,
+        # Twice a clock.
+        memory_gbs=2 * attribute(_MEMORY_KHZ) * attribute(_MEMORY_BITS) // 8 // 10**6,
     )
 
 
-def check_gpu(manifest: Mapping[str, Any], where: str = "the artifact") -> Gpu:
-    """Refuse an artifact whose kernels no GPU here can run.
+def spec_of(gpu: Gpu) -> tuple[str, GpuSpec]:
+    """Describe a GPU of this machine for the schedules and the predictions.
 
     Parameters
     ----------
-    manifest : mapping
-        Of an artifact for CUDA.
-    where : str
-        What messages call it.
+    gpu : Gpu
 
     Returns
     -------
-    Gpu
-        The one that will run it.
+    str
+        The target's name: that of its chip or architecture in :data:`GPUS`.
+    GpuSpec
+        As there, but for what the driver says itself.
 
     Raises
     ------
-    NoGpuError, GpuDriverError
-        As from :func:`find_gpu`.
-    GpuArchitectureError
-        Machine code of another architecture.
-    GpuMemoryError
-        More memory than the GPU has.
+    TargetError
+        An architecture that nothing here knows.
     """
-    gpu = find_gpu()
-    arch = str(manifest["target"]["gpu"]["arch"])
-    if not runs(arch, gpu):
-        raise GpuArchitectureError(
-            f"{where} holds machine code for {arch}, and {gpu.name} is {gpu.arch}",
-            f"compile it with --target {gpu.arch}",
+    same = {name: spec for name, spec in GPUS.items() if spec.arch and runs(spec.arch, gpu)}
+    if not same:
+        raise TargetError(
+            f"{gpu.name} is {gpu.arch}, of which nothing is known here",
+            "name an architecture that it runs: " + ", ".join(s for s in GPUS if s[:3] == "sm_"),
         )
-    needed = int(manifest["gpu"]["memory_bytes"])
-    if needed > gpu.memory_bytes:
-        raise out_of_memory(where, needed, gpu.memory_bytes, f"{gpu.name} has")
-    return gpu
+    newest = max(spec.capability for spec in same.values())
+    named = {name: spec for name, spec in same.items() if spec.capability == newest}
+    name = next((n for n, spec in named.items() if spec.chip in gpu.name), next(iter(named)))
+    known = named[name]
+    return name, dataclasses.replace(
+        known,
+        chip=gpu.name,
+        units=gpu.units or known.units,
+        l2_bytes=gpu.l2_bytes or known.l2_bytes,
+        clock_mhz=gpu.clock_mhz or known.clock_mhz,
+        memory_gbs=gpu.memory_gbs or known.memory_gbs,
+    )
 
 
 def runs(arch: str, gpu: Gpu) -> bool:
@@ -153,31 +173,6 @@ def runs(arch: str, gpu: Gpu) -> bool:
     if gpu.integrated or arch in _JETSONS:
         return (major, minor) == gpu.capability
     return major == gpu.capability[0] and minor <= gpu.capability[1]
-
-
-_JETSONS = ("sm_72", "sm_87")
-
-
-def out_of_memory(where: str, needed: int, there: int, owner: str) -> GpuMemoryError:
-    """Return the error for a GPU without room.
-
-    Parameters
-    ----------
-    where : str
-        What the message calls the artifact.
-    needed, there : int
-        Bytes.
-    owner : str
-        Whose the bytes are that are there: ``"… has"``, ``"… has free"``.
-    """
-    return GpuMemoryError(
-        f"{where} needs {_mib(needed)} for weights and maps, and {owner} {_mib(there)}",
-        "end what else uses the GPU (nvidia-smi), or compile a smaller batch",
-    )
-
-
-def _mib(size: int) -> str:
-    return f"{size / (1 << 20):.1f} MiB"
 
 
 def _check(cuda: ctypes.CDLL, status: int) -> None:
