@@ -28,8 +28,8 @@ from tvm_mobilenet.models import build
 from tvm_mobilenet.models.files import written_aside
 from tvm_mobilenet.profile.gpu import profile_on_gpu
 from tvm_mobilenet.runtime.artifact import read_manifest
-from tvm_mobilenet.runtime.driver import Gpu, find_gpu
 from tvm_mobilenet.target import GPUS, parse
+from tvm_mobilenet.target.driver import Gpu, find_gpu
 
 TESTS = Path(__file__).resolve().parent.parent / "tests" / "gpu_device"
 NO_GPU = 2
