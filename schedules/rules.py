@@ -25,6 +25,7 @@ from tvm_mobilenet.schedules.gpu.depthwise import schedule_depthwise as gpu_dept
 from tvm_mobilenet.schedules.gpu.pointwise import write_pointwise
 from tvm_mobilenet.schedules.gpu.pool import schedule_pool as gpu_pool
 from tvm_mobilenet.schedules.gpu.scale import schedule_scale as gpu_scale
+from tvm_mobilenet.schedules.gpu.separable import write_separable
 from tvm_mobilenet.schedules.gpu.softmax import schedule_softmax as gpu_softmax
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.trace import replay
@@ -53,6 +54,7 @@ CPU: dict[str, Rule] = {
 GPU_WRITTEN: dict[str, Callable[[Any, Knobs, TargetSpec], Any]] = {
     "dense": write_dense,
     "pointwise": write_pointwise,
+    "separable": write_separable,
 }
 """Operators whose loops are written anew for graphics processors."""
 

@@ -120,4 +120,6 @@ def write_dense(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     vectors = -(-stages.inputs["out"][1] // lanes)
     sizes = Sizes(images, vectors, blocks, block, lanes, item, True, wide // lanes)
     kernel = choose_product(knobs, sizes, stages.dtypes["data"], target.gpu)
-    return written(func, stages, lambda buffers: kernel(Dense(stages, buffers, lanes)).write())
+    return written(
+        func, stages, target.gpu, lambda buffers: kernel(Dense(stages, buffers, lanes)).write()
+    )

@@ -49,8 +49,7 @@ class Pointwise:
 
     def __init__(self, stages: Stages, buffers: dict[str, Any]) -> None:
         self.stages, self.buffers = stages, buffers
-        self.pixels = stages.inputs["data"][2]
-        self.lanes = stages.inputs["out"][3]
+        self.pixels, self.lanes = stages.inputs["out"][2:]
 
     def data(self, block: Any, row: Any) -> Lane:
         """Return a channel block of a pixel."""
@@ -97,4 +96,6 @@ def write_pointwise(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     item = 2 if stages.dtypes["data"] == "float16" else 4
     sizes = Sizes(images * pixels, vectors, blocks, block, lanes, item, pixels == 1)
     kernel = choose_product(knobs, sizes, stages.dtypes["data"], target.gpu)
-    return written(func, stages, lambda buffers: kernel(Pointwise(stages, buffers)).write())
+    return written(
+        func, stages, target.gpu, lambda buffers: kernel(Pointwise(stages, buffers)).write()
+    )

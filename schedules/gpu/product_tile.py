@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from tvm_mobilenet.schedules.gpu.stages import VECTOR_BYTES
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import GpuSpec
@@ -62,6 +63,9 @@ class Sizes:
         Whether neighbours in a row's memory are its own channels, not other rows.
     together : int
         Vectors whose weights for one input channel lie side by side.
+    taps : int
+        Unless 0, data are the output of a depthwise layer of so many taps, computed where
+        a pointwise layer would load them.
     """
 
     rows: int
@@ -72,6 +76,7 @@ class Sizes:
     item: int = 4
     rows_apart: bool = False
     together: int = 1
+    taps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +209,10 @@ def _wave(tile: ProductTile, sizes: Sizes, gpu: GpuSpec, blocks: int) -> float:
     far = max(gpu.warp // tile.row_threads, 1) * sizes.lanes * sizes.item / 128
     load = tile.row_each * max(near, 1) + sizes.block * tile.vector_each * max(far, 1)
     load *= turns * warps
+    if sizes.taps:  # the middle map's vectors: loads of 16 bytes, a multiply-add for each lane
+        vectors = tile.depth * tile.rows if tile.staged else tile.row_each * turns * tile.threads
+        issue += vectors * sizes.taps * (sizes.block + 4) / busy_lanes
+        load += vectors * sizes.taps * VECTOR_BYTES / 128
     rows, vectors = min(tile.rows, sizes.rows), min(tile.vectors, sizes.vectors)
     fetched = 1.0 * tile.depth * sizes.block * (rows + vectors * sizes.lanes) * sizes.item
     if sizes.together > 1:  # a sector of 32 bytes is fetched for less, too
@@ -229,7 +238,7 @@ def candidates(sizes: Sizes, gpu: GpuSpec) -> Iterator[ProductTile]:
     """Return tiles worth reckoning: whole warps, no more than there is to do."""
     most_rows = 1 << max(sizes.rows - 1, 0).bit_length()
     most_vectors = 1 << max(sizes.vectors - 1, 0).bit_length()
-    shared = gpu.block_shared > 0
+    shared = gpu.block_shared > 0 or sizes.taps > 0
     for row_threads, row_each, vector_threads, vector_each in itertools.product(
         ROW_THREADS, ROWS, VECTOR_THREADS, VECTORS
     ):
@@ -308,8 +317,11 @@ def choose_tile(knobs: Knobs, sizes: Sizes, gpu: GpuSpec) -> ProductTile:
     ask("slices", "slices", SLICES)
     staging = ["none"]
     if replace(tile, staged=True).fits(sizes, gpu):
-        staging.append("shared")
-    staged = knobs.choice("staging", staging, staging[best.staged and len(staging) > 1]) == "shared"
+        # What must be computed first is not computed for every vector anew.
+        staging = ["shared"] if sizes.taps else ["none", "shared"]
+    staged = (
+        knobs.choice("staging", staging, staging[-1] if best.staged else staging[0]) == "shared"
+    )
     tile = replace(tile, staged=staged)
     multiples = tuple(d for d in DEPTHS if d % tile.slices == 0)
     ask("depth", "depth", multiples)

@@ -7,17 +7,23 @@ that is no loop: epilogues, borders, conversions. So they are defined once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as ir
 
+from tvm_mobilenet.target import GpuSpec
+
 Value = Callable[..., Any]
 """From indices to the expression of an element."""
 
 VECTOR_BYTES = 16
 """Of a thread's widest load and store."""
+
+_ELEMENTS = ContextVar("_ELEMENTS", default=VECTOR_BYTES // 2)
+"""Most elements of a vector, while loops are written: Metal's vectors have four."""
 
 
 class Stages:
@@ -39,13 +45,17 @@ class Stages:
                 nest = nest.body  # noqa: PLW2901  down to the block
             self._blocks[str(nest.block.name_hint)] = nest.block
 
+    def extents(self, stage: str) -> tuple[int, ...]:
+        """Return the extents of a stage's loops, those of a reduction last."""
+        return tuple(int(axis.dom.extent) for axis in self._blocks[stage].iter_vars)
+
     def value(self, stage: str, at: Sequence[Any], feed: Mapping[str, Value]) -> Any:
         """Return the expression of one element of a stage.
 
         Parameters
         ----------
         stage : str
-            Not a reduction.
+            Of a reduction: one step of it, from its own value before.
         at : sequence of PrimExpr
             Indices of the element.
         feed : mapping of str to callable
@@ -71,7 +81,7 @@ def _rebuilt(node: Any, places: Mapping[Any, Any], feed: Mapping[str, Value]) ->
     if hasattr(node, "a"):
         return type(node)(again(node.a), again(node.b))
     if hasattr(node, "args"):
-        if str(node.op.name) != "tirx.if_then_else":
+        if not str(node.op.name).endswith("if_then_else"):
             raise NotImplementedError(f"a stage calls {node.op}")
         return ir.if_then_else(*(again(part) for part in node.args))
     return places.get(node, node) if hasattr(node, "name") else node
@@ -80,7 +90,7 @@ def _rebuilt(node: Any, places: Mapping[Any, Any], feed: Mapping[str, Value]) ->
 def copy(into: Any, at: Sequence[Any], lanes: int, value: Callable[[Any], Any]) -> None:
     """Write ``into[*at, v] = value(v)`` for all lanes v, in vectors of at most 16 bytes."""
     item = 2 if str(into.dtype) == "float16" else 4
-    width = min(lanes, VECTOR_BYTES // item)
+    width = min(lanes, VECTOR_BYTES // item, _ELEMENTS.get())
     for first in range(0, lanes, width):
         with ir.vectorized(0, width) as v:
             ir.buffer_store(into, value(first + v), [*at, first + v])
@@ -111,7 +121,7 @@ def leave(  # noqa: PLR0917  a stage, where it goes, what it is fed
     copy(into, at, lanes, lambda c: result[c])
 
 
-def written(func: Any, stages: Stages, body: Callable[[dict[str, Any]], None]) -> Any:
+def written(func: Any, stages: Stages, gpu: GpuSpec, body: Callable[[dict[str, Any]], None]) -> Any:
     """Return a function of the same parameters and attributes, with another body.
 
     Parameters
@@ -120,9 +130,11 @@ def written(func: Any, stages: Stages, body: Callable[[dict[str, Any]], None]) -
         The definition.
     stages : Stages
         Of it.
+    gpu : GpuSpec
     body : callable
         Writes the loops into the builder that is open, from the buffers by their names.
     """
+    token = _ELEMENTS.set(4 if gpu.kind == "metal" else VECTOR_BYTES // 2)
     with IRBuilder() as builder, ir.prim_func(s_tir=True):
         ir.func_name("main")
         buffers = {
@@ -130,6 +142,7 @@ def written(func: Any, stages: Stages, body: Callable[[dict[str, Any]], None]) -
             for name, shape in stages.inputs.items()
         }
         body(buffers)
+    _ELEMENTS.reset(token)
     made = builder.get().with_attr("tirx.noalias", True)
     for name, value in func.attrs.items():
         made = made.with_attr(name, value)

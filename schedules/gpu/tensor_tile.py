@@ -164,6 +164,9 @@ def _wave(tile: TensorTile, sizes: Sizes, gpu: GpuSpec, blocks: int) -> float:
     load = turns * tile.warps * loads * 2 * FRAGMENT**2 / 128
     fetched = 16 * tile.depth * (tile.rows + HALVES * tile.vectors)
     load += fetched / 128
+    if sizes.taps:  # on the other cores, meanwhile
+        loads = tile.depth * tile.rows * sizes.taps
+        load += loads * (HALVES + 8) / gpu.fp32_macs + loads * 16 / 128
     busy = max(issue, load, fetched / UNIT_BYTES)
     hidden = busy * (blocks - 1) + (busy / blocks if tile.prefetch else 0)
     exposed = max(MEMORY_CYCLES + 2 * SHARED_CYCLES - hidden, 2 * SHARED_CYCLES)

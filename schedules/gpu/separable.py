@@ -1,0 +1,126 @@
+"""Depthwise-separable block on a GPU: what passes between its convolutions stays in a unit.
+
+Pattern
+    ``padded`` into ``filtered(n, k, p, c; r, q)`` into ``mid(n, k, p, c)`` into
+    ``accumulate(n, o, p, c; k)`` into ``out(n, o, p, c)``, operator "separable".
+
+Loop nest, outer to inner
+    That of a pointwise layer (:mod:`~tvm_mobilenet.schedules.gpu.product`, or
+    :mod:`~tvm_mobilenet.schedules.gpu.tensor_product`), but for what a step of K puts into
+    shared memory: each thread computes its vectors of the middle map, taps unrolled, from
+    the input, a window of 16-byte loads that neighbouring threads share in L1.
+
+Registers
+    Those of the pointwise layer; the window's vectors come and go before the products.
+
+Traffic
+    The middle map never goes to memory: a write and a read of it less, and a launch. Every
+    tile of output channels computes the middle map of its pixels again: at 56 x 56 x 128 and
+    tiles of 64 channels, twice 9 multiply-adds where the products are 128. The rule counts
+    that, and so takes tiles of more channels and fewer pixels than for a pointwise layer.
+
+Bound
+    The larger of the multiply-adds of both layers and their bytes. Measured: no GPU here.
+
+What lost, on paper
+    All of K in shared memory before the products: each middle value once for all channels,
+    but 512 channels of 32 pixels are 64 KB, more than a block may have; and units would wait
+    for it with nothing to multiply.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm.script.ir_builder import tirx as ir
+from tvm_mobilenet.schedules.gpu.pointwise import Pointwise
+from tvm_mobilenet.schedules.gpu.product import Lane
+from tvm_mobilenet.schedules.gpu.product_tile import Sizes
+from tvm_mobilenet.schedules.gpu.stages import Stages, Value, copy, fetched, written
+from tvm_mobilenet.schedules.gpu.tensor_product import choose_product
+from tvm_mobilenet.schedules.knobs import Knobs
+
+from tvm_mobilenet.target import TargetSpec
+
+
+class Separable(Pointwise):
+    """Operands of a separable block: its data are the depthwise layer's output."""
+
+    def data(self, block: Any, row: Any) -> Lane:
+        """Compute a channel block of a pixel of the middle map, into registers."""
+        lanes = self.stages.inputs["data"][3]
+        sums = ir.sblock_alloc_buffer((lanes,), "float32", scope="local")
+        with ir.unroll(0, lanes) as c:
+            ir.buffer_store(sums, ir.float32(0), [c])
+        at = (row // self.pixels, block, row % self.pixels)
+        rows, columns = self.stages.extents("filtered")[-2:]
+        with ir.unroll(0, rows) as r, ir.unroll(0, columns) as q:
+            self._tap(at, (r, q), sums)
+        middle = ir.sblock_alloc_buffer((lanes,), self.stages.dtypes["data"], scope="local")
+        feed: dict[str, Value] = {"filtered": lambda *at: sums[at[-1]]}
+        feed["filter_bias"] = fetched(self.buffers["filter_bias"], (block,), lanes)
+        with ir.unroll(0, lanes) as c:
+            ir.buffer_store(middle, self.stages.value("mid", (*at, c), feed), [c])
+        return lambda c: middle[c]
+
+    def _tap(self, at: tuple[Any, ...], tap: tuple[Any, Any], sums: Any) -> None:
+        """Add one tap's products to a vector's sums."""
+        stages, lanes = self.stages, self.stages.inputs["data"][3]
+        places: dict[str, tuple[Any, ...]] = {}
+
+        def noted(name: str) -> Value:
+            def note(*at: Any) -> Any:
+                places[name] = at
+                return ir.float32(0)
+
+            return note
+
+        # Where the definition reads, but for the lane: that is loaded as a vector.
+        reads = {name: noted(name) for name in ("filtered", "padded", "filter")}
+        stages.value("filtered", (*at, 0, *tap), reads)
+        pixel, place = places["padded"][:-1], places["filter"][:-1]
+        data, taps = self.buffers["data"], self.buffers["filter"]
+        dtype = stages.dtypes["data"]
+        window = ir.sblock_alloc_buffer((lanes,), dtype, scope="local")
+        weight = ir.sblock_alloc_buffer((lanes,), dtype, scope="local")
+        source: dict[str, Value] = {"data": lambda *at: data[at]}
+        copy(window, (), lanes, lambda c: stages.value("padded", (*pixel, c), source))
+        copy(weight, (), lanes, lambda c: taps[(*place, c)])
+        feed: dict[str, Value] = {
+            "filtered": lambda *at: sums[at[-1]],
+            "padded": lambda *at: window[at[-1]],
+            "filter": lambda *at: weight[at[-1]],
+        }
+        with ir.unroll(0, lanes) as c:
+            ir.buffer_store(sums, stages.value("filtered", (*at, c, *tap), feed), [c])
+
+
+def write_separable(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
+    """Write the loops of a depthwise-separable block.
+
+    Parameters
+    ----------
+    func : tirx.PrimFunc
+        The definition: data (N, Kb, H*W, c), filter (Kb, KH*KW, c), filter_bias (Kb, c),
+        weight (Ob, K, c), bias (Ob, c), perhaps residual, out (N, Ob, P, c).
+    knobs : Knobs
+        Those of :func:`~tvm_mobilenet.schedules.gpu.tensor_product.choose_product`.
+    target : TargetSpec
+        With a GPU.
+
+    Returns
+    -------
+    tirx.PrimFunc
+        Bound to threads, with the attributes of `func`.
+    """
+    assert target.gpu is not None
+    stages = Stages(func)
+    images, _, pixels, lanes = stages.inputs["out"]
+    _, blocks, _, block = stages.inputs["data"]
+    item = 2 if stages.dtypes["data"] == "float16" else 4
+    vectors, taps = stages.inputs["weight"][0], stages.inputs["filter"][1]
+    sizes = Sizes(images * pixels, vectors, blocks, block, lanes, item, taps=taps)
+    kernel = choose_product(knobs, sizes, stages.dtypes["data"], target.gpu)
+    return written(
+        func, stages, target.gpu, lambda buffers: kernel(Separable(stages, buffers)).write()
+    )
