@@ -100,3 +100,23 @@ def test_constants_keep_all_their_bits(name: str, spelled: str) -> None:
     if name == "opencl":
         zeros = np.zeros(64, np.float32)
         np.testing.assert_array_equal(run_on_opencl(func, target, [zeros]), zeros + exact)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4])
+def test_vectors_in_global_memory_are_loaded_as_vectors_where_they_lie_so(offset: int) -> None:
+    from tvm.s_tir import Schedule
+
+    a = te.placeholder((260,), name="a")
+    sch = Schedule(te.create_prim_func([a, te.compute((256,), lambda i: a[i + offset], name="b")]))
+    (i,) = sch.get_loops(sch.get_sblock("b"))
+    blocks, threads, lanes = sch.split(i, [None, 16, 4])
+    sch.bind(blocks, "blockIdx.x")
+    sch.bind(threads, "threadIdx.x")
+    sch.vectorize(lanes)
+    target, func = parse("opencl"), sch.mod["main"]
+    source = device_code({"f": func}, target).source
+    assert ("LOAD_float4(a_ptr + " in source) is (offset % 4 == 0)
+    assert "STORE_float4(" in source
+    assert "vload4" not in source
+    values = np.arange(260, dtype=np.float32)
+    np.testing.assert_array_equal(run_on_opencl(func, target, [values]), values[offset:][:256])

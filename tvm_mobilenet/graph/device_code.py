@@ -8,7 +8,6 @@ parameters and over scratch buffers, which needs no host code to be run.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,13 +15,11 @@ from typing import Any
 import numpy as np
 
 from tvm_mobilenet.errors import CodegenError
+from tvm_mobilenet.graph.device_source import device_source
 from tvm_mobilenet.target import TargetSpec
 
 _DYNAMIC_SHARED = "tirx.use_dyn_shared_memory"
 _AXES = ("x", "y", "z")
-_FROM_BITS = {"opencl": "as_float", "metal": "as_type<float>"}
-# Metal's code generator declares it for scalar arguments, once a kernel; ours have none.
-_METAL_UNION = re.compile(r"union __TVMArgUnion \{.*?\};\n", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +120,9 @@ def device_code(funcs: Mapping[str, Any], target: TargetSpec) -> DeviceCode:
     for name in funcs:
         code.kernels[name], code.scratch[name] = _launches(parted.mod[name], name, shared)
     blocks = {launch.kernel: launch.block for each in code.kernels.values() for launch in each}
-    return DeviceCode(_source(kernels, blocks, str(onto.kind.name)), code.kernels, code.scratch)
+    return DeviceCode(
+        device_source(kernels, blocks, str(onto.kind.name)), code.kernels, code.scratch
+    )
 
 
 class _Parted:
@@ -210,59 +209,3 @@ def _shared_bytes(func: Any) -> int:
     from tvm.s_tir.analysis import calculate_allocated_bytes
 
     return int(calculate_allocated_bytes(func)["main"].get("shared", 0))
-
-
-def _source(
-    kernels: Mapping[str, Any], blocks: Mapping[str, tuple[int, int, int]], kind: str
-) -> str:
-    """Generate the source of all kernels; of their common beginnings, one."""
-    import tvm
-
-    build = tvm.get_global_func(f"target.build.{kind}")
-
-    def text(part: Mapping[str, Any]) -> str:
-        # BindTarget and SplitHostDevice gave every kernel the target without its host.
-        onto = next(iter(part.values())).attrs["target"]
-        exact = {name: _with_exact_constants(func, kind) for name, func in part.items()}
-        made = build(tvm.IRModule(exact), onto)
-        return str(made.inspect_source("cl" if kind == "opencl" else ""))
-
-    if kind == "cuda":
-        return text(kernels)
-    heads: dict[str, None] = {}
-    bodies = []
-    for name, func in kernels.items():
-        whole = _METAL_UNION.sub("", text({name: func})).replace(f"// Function: {name}\n", "", 1)
-        head, body = re.split(r"^(?:__)?kernel void ", whole, maxsplit=1, flags=re.MULTILINE)
-        heads[head.strip()] = None
-        if kind == "metal":
-            bodies.append(f"kernel void {body.strip()}\n")
-        else:
-            # What it declares before it defines. Compilers that know a work-group's size need
-            # not keep registers for the largest.
-            body = body.partition("__kernel void ")[2].strip()
-            size = ", ".join(map(str, blocks[name]))
-            bodies.append(f"__kernel __attribute__((reqd_work_group_size({size}))) void {body}\n")
-    return "\n".join([*(head for head in heads if head), *bodies])
-
-
-def _with_exact_constants(func: Any, kind: str) -> Any:
-    """Write constants as bits where TVM would write seven digits of them.
-
-    Its generators for OpenCL and Metal print 12582912 as 1.258291e+07f; CUDA's prints all bits.
-    """
-    import tvm_ffi
-    from tvm import tirx
-
-    if kind not in _FROM_BITS:
-        return func
-
-    def exact(value: Any) -> Any:
-        number = np.float32(value.value)
-        said = np.float32(f"{number:e}")
-        if str(value.ty.dtype) != "float32" or said == number or not np.isfinite(number):
-            return value
-        bits = tirx.const(int(number.view(np.int32)), "int32")
-        return tirx.call_pure_extern("float32", _FROM_BITS[kind], bits)
-
-    return func.with_body(tvm_ffi.structural_map(func.body, (tirx.FloatImm, exact)))

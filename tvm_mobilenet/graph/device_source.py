@@ -1,0 +1,111 @@
+"""What TVM's generators of OpenCL C and Metal write, made exact, aligned, and said once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+Block = tuple[int, int, int]
+
+_FROM_BITS = {"opencl": "as_float", "metal": "as_type<float>"}
+# Metal's code generator declares it for scalar arguments, once a kernel; ours have none.
+_METAL_UNION = re.compile(r"union __TVMArgUnion \{.*?\};\n", re.DOTALL)
+_PARAMETER = re.compile(r"__global (\w+)\* restrict (\w+)")
+_LOAD = re.compile(r"\bvload(\d+)\(0, (\w+) \+ ")
+_STORE = re.compile(r"\bvstore(\d+)\((.*), 0, (\w+) \+ (.*)\);$", re.MULTILINE)
+
+
+def device_source(kernels: Mapping[str, Any], blocks: Mapping[str, Block], kind: str) -> str:
+    """Generate the source of kernels; of their common beginnings, one.
+
+    Parameters
+    ----------
+    kernels : mapping of str to PrimFunc
+        Device functions, lowered, by name.
+    blocks : mapping of str to tuple of int
+        Threads that each is launched with.
+    kind : {"cuda", "opencl", "metal"}
+    """
+    if kind == "cuda":
+        return _generated(kernels, kind)
+    heads: dict[str, None] = {}
+    bodies = []
+    for name, func in kernels.items():
+        whole = _METAL_UNION.sub("", _generated({name: func}, kind))
+        whole = whole.replace(f"// Function: {name}\n", "", 1)
+        head, body = re.split(r"^(?:__)?kernel void ", whole, maxsplit=1, flags=re.MULTILINE)
+        heads[head.strip()] = None
+        if kind == "metal":
+            bodies.append(f"kernel void {body.strip()}\n")
+            continue
+        # What it declares before it defines. Compilers that know a work-group's size need
+        # not keep registers for the largest.
+        body, macros = _aligned(body.partition("__kernel void ")[2].strip())
+        heads.update(dict.fromkeys(macros))
+        size = ", ".join(map(str, blocks[name]))
+        bodies.append(f"__kernel __attribute__((reqd_work_group_size({size}))) void {body}\n")
+    return "\n".join([*(head for head in heads if head), *bodies])
+
+
+def _generated(kernels: Mapping[str, Any], kind: str) -> str:
+    import tvm
+
+    build = tvm.get_global_func(f"target.build.{kind}")
+    # BindTarget and SplitHostDevice gave every kernel the target without its host.
+    onto = next(iter(kernels.values())).attrs["target"]
+    exact = {name: _with_exact_constants(func, kind) for name, func in kernels.items()}
+    return str(build(tvm.IRModule(exact), onto).inspect_source("cl" if kind == "opencl" else ""))
+
+
+def _with_exact_constants(func: Any, kind: str) -> Any:
+    """Write constants as bits where TVM would write seven digits of them.
+
+    Its generators for OpenCL and Metal print 12582912 as 1.258291e+07f; CUDA's prints all bits.
+    """
+    import tvm_ffi
+    from tvm import tirx
+
+    if kind not in _FROM_BITS:
+        return func
+
+    def exact(value: Any) -> Any:
+        number = np.float32(value.value)
+        said = np.float32(f"{number:e}")
+        if str(value.ty.dtype) != "float32" or said == number or not np.isfinite(number):
+            return value
+        bits = tirx.const(int(number.view(np.int32)), "int32")
+        return tirx.call_pure_extern("float32", _FROM_BITS[kind], bits)
+
+    return func.with_body(tvm_ffi.structural_map(func.body, (tirx.FloatImm, exact)))
+
+
+def _aligned(body: str) -> tuple[str, list[str]]:
+    """Let vectors in global memory be accessed as vectors, and return the macros for that.
+
+    TVM writes ``vload4`` where it has proved that an index is a multiple of four, and elements
+    elsewhere; but ``vload4`` promises its compiler an element's alignment only, and some then
+    load element by element.
+    """
+    types = {name: kind for kind, name in _PARAMETER.findall(body.partition("{")[0])}
+    macros: dict[str, None] = {}
+
+    def load(found: re.Match[str]) -> str:
+        lanes, name = found.groups()
+        if name not in types:
+            return found[0]
+        kind = types[name] + lanes
+        macros[f"#define LOAD_{kind}(p) (*(__global const {kind}*)(p))"] = None
+        return f"LOAD_{kind}({name} + "
+
+    def store(found: re.Match[str]) -> str:
+        lanes, value, name, index = found.groups()
+        if name not in types:
+            return found[0]
+        kind = types[name] + lanes
+        macros[f"#define STORE_{kind}(v, p) (*(__global {kind}*)(p) = (v))"] = None
+        return f"STORE_{kind}({value}, {name} + {index});"
+
+    return _STORE.sub(store, _LOAD.sub(load, body)), list(macros)
