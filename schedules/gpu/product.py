@@ -30,7 +30,7 @@ from typing import Any, Protocol
 
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.gpu.product_tile import ProductTile, Sizes
-from tvm_mobilenet.schedules.gpu.stages import copy
+from tvm_mobilenet.schedules.gpu.stages import REGISTERS, copy
 
 Lane = Callable[[Any], Any]
 """From a lane to the expression of an element."""
@@ -67,6 +67,7 @@ class Product:
     def write(self) -> None:
         """Write all of it: blocks, threads, loops."""
         sizes, tile = self.sizes, self.tile
+        ir.func_attr({REGISTERS: tile.registers(sizes)})
         extents = {"row": tile.row_threads, "vector": tile.vector_threads, "slice": tile.slices}
         at = {"row": 0, "vector": 0, "slice": 0}
         with ExitStack() as stack:

@@ -20,8 +20,8 @@ ROW_THREADS = (1, 2, 4, 8, 16, 32)
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8)
 VECTOR_THREADS = (1, 2, 4, 8, 16, 32)
 VECTORS = (1, 2, 4)
-SLICES = (1, 2, 4, 8, 16, 32)
-DEPTHS = (1, 2, 4, 8, 16, 32)
+SLICES = (1, 2, 4, 8, 16, 32, 64)
+DEPTHS = (1, 2, 4, 8, 16, 32, 64)
 
 MEMORY_CYCLES = 600
 """From asking L2 for something to having it; NVIDIA's parts take 200 to 800."""
@@ -31,6 +31,9 @@ SHARED_CYCLES = 30
 
 UNIT_BYTES = 48
 """That a unit gets from L2 in a cycle: of 64, three quarters."""
+
+WINDOW_REGISTERS = 16
+"""That computing what is multiplied takes beside."""
 
 _SCHEDULERS = 4
 """Of a unit: each issues for one warp at a time."""
@@ -162,7 +165,10 @@ class ProductTile:
             rows = -(-self.depth * self.rows // self.threads) * sizes.block
             weights = -(-self.depth * sizes.block * self.vectors // self.threads) * sizes.lanes
             held += (rows + weights) // word
-        return max(held * 3 // 2 + 24, _LEAST_REGISTERS)
+        if not self.staged:  # the next channels' loads are all under way
+            return 2 * held + 48
+        window = WINDOW_REGISTERS * (sizes.taps > 0)
+        return max(held * 3 // 2 + 24, _LEAST_REGISTERS) + window
 
     def fits(self, sizes: Sizes, gpu: GpuSpec) -> bool:
         """Whether a unit can hold a block of threads, without registers in memory."""

@@ -19,6 +19,9 @@ from tvm_mobilenet.target import GpuSpec
 Value = Callable[..., Any]
 """From indices to the expression of an element."""
 
+REGISTERS = "tvm_mobilenet.registers"
+"""Function attribute: the registers of a thread that its rule reckons with."""
+
 VECTOR_BYTES = 16
 """Of a thread's widest load and store."""
 

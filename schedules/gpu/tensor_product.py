@@ -26,7 +26,7 @@ from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.gpu import product_tile
 from tvm_mobilenet.schedules.gpu.product import Operands, Product
 from tvm_mobilenet.schedules.gpu.product_tile import Sizes
-from tvm_mobilenet.schedules.gpu.stages import copy
+from tvm_mobilenet.schedules.gpu.stages import REGISTERS, copy
 from tvm_mobilenet.schedules.gpu.tensor_tile import (
     FRAGMENT,
     HALVES,
@@ -62,6 +62,7 @@ class TensorProduct(Product):
     def write(self) -> None:
         """Write all of it: blocks, warps, loops."""
         sizes, tile = self.sizes, self.tile
+        ir.func_attr({REGISTERS: tile.registers(sizes)})
         with ExitStack() as stack:
 
             def bound(extent: int, name: str) -> Any:

@@ -16,6 +16,7 @@ from tvm_mobilenet.schedules.gpu.product_tile import (
     SHARED_CYCLES,
     SMALL,
     UNIT_BYTES,
+    WINDOW_REGISTERS,
     Sizes,
 )
 from tvm_mobilenet.schedules.knobs import Knobs
@@ -104,7 +105,7 @@ class TensorTile:
         weights = self.depth * HALVES * (self.vectors + 1)
         return 16 * (data + weights) + 4 * self.slices * self.rows * self.columns
 
-    def registers(self) -> int:
+    def registers(self, sizes: Sizes) -> int:
         """Return the registers of a thread that are enough, by all that nvcc reported.
 
         Sums, fragments, what is prefetched; and fragments that nvcc loads ahead: many for
@@ -116,11 +117,11 @@ class TensorTile:
         if self.prefetch:
             held += 4 * -(-self.depth * self.rows // self.threads)
             held += 4 * -(-self.depth * HALVES * self.vectors // self.threads)
-        return held + 80
+        return held + 80 + WINDOW_REGISTERS * (sizes.taps > 0)
 
-    def fits(self, gpu: GpuSpec) -> bool:
+    def fits(self, sizes: Sizes, gpu: GpuSpec) -> bool:
         """Whether a unit can hold a block of threads, without registers in memory."""
-        registers, shared = self.registers(), self.shared_bytes()
+        registers, shared = self.registers(sizes), self.shared_bytes()
         return (
             self.threads <= min(gpu.block_threads, 512)
             and registers <= gpu.thread_registers
@@ -146,7 +147,7 @@ def takes(sizes: Sizes, dtype: str, gpu: GpuSpec) -> bool:
 def cycles(tile: TensorTile, sizes: Sizes, gpu: GpuSpec) -> float:
     """Return the cycles that a unit should take for its share of a product."""
     grid = -(-sizes.rows // tile.rows) * -(-sizes.vectors // tile.vectors)
-    most = gpu.resident_blocks(tile.threads, tile.registers(), tile.shared_bytes())
+    most = gpu.resident_blocks(tile.threads, tile.registers(sizes), tile.shared_bytes())
     whole, rest = divmod(grid, gpu.units * most)
     total = whole * _wave(tile, sizes, gpu, most)
     return total + (_wave(tile, sizes, gpu, -(-rest // gpu.units)) if rest else 0)
@@ -192,7 +193,9 @@ def candidates(sizes: Sizes) -> Iterator[TensorTile]:
 @functools.lru_cache(maxsize=512)
 def best_tensor_tile(sizes: Sizes, gpu: GpuSpec) -> TensorTile:
     """Return the tile that should take the fewest cycles."""
-    fitting = (t for t in candidates(sizes) if t.registers() <= _RULE_REGISTERS and t.fits(gpu))
+    fitting = (
+        t for t in candidates(sizes) if t.registers(sizes) <= _RULE_REGISTERS and t.fits(sizes, gpu)
+    )
     default = TensorTile(1, 1, 1, 1)
     return min(fitting, key=lambda tile: cycles(tile, sizes, gpu), default=default)
 
@@ -226,13 +229,13 @@ def choose_tensor_tile(knobs: Knobs, sizes: Sizes, gpu: GpuSpec) -> TensorTile:
         allowed = [
             o
             for o in options
-            if changed(o).fits(gpu) and (field != "depth" or o % (2 * tile.slices) == 0)
+            if changed(o).fits(sizes, gpu) and (field != "depth" or o % (2 * tile.slices) == 0)
         ]
         default = getattr(best, field)
         value = knobs.choice(field, allowed, default if default in allowed else allowed[-1])
         tile = changed(value)
     ways = ["none"]
-    if replace(tile, prefetch=True).fits(gpu):
+    if replace(tile, prefetch=True).fits(sizes, gpu):
         ways.append("registers")
     way = knobs.choice("prefetch", ways, ways[best.prefetch and len(ways) > 1])
     return replace(tile, prefetch=way == "registers")
