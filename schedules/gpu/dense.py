@@ -34,7 +34,7 @@ from typing import Any
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.gpu.product import Lane
 from tvm_mobilenet.schedules.gpu.product_tile import Sizes
-from tvm_mobilenet.schedules.gpu.stages import Stages, Value, copy, written
+from tvm_mobilenet.schedules.gpu.stages import Stages, Value, allocated, copy, written
 from tvm_mobilenet.schedules.gpu.tensor_product import choose_product
 from tvm_mobilenet.schedules.knobs import Knobs
 
@@ -71,9 +71,9 @@ class Dense:
         """Write a vector of classes; one by one where rows do not begin on a vector."""
         bias, out = self.buffers["bias"], self.buffers["out"]
         first = vector % self.side * self.lanes
-        added = ir.sblock_alloc_buffer((self.lanes,), "float32", scope="local")
+        added = allocated("added", (self.lanes,), "float32", "local")
         copy(added, (), self.lanes, lambda c: bias[vector // self.side, first + c])
-        result = ir.sblock_alloc_buffer((self.lanes,), "float32", scope="local")
+        result = allocated("result", (self.lanes,), "float32", "local")
         whole = self.classes % self.lanes == 0
         with ir.unroll(0, self.lanes) as c:
             feed: dict[str, Value] = {"accumulate": lambda *_: sums(c), "bias": lambda *_: added[c]}

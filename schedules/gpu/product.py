@@ -30,7 +30,7 @@ from typing import Any, Protocol
 
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.gpu.product_tile import ProductTile, Sizes
-from tvm_mobilenet.schedules.gpu.stages import REGISTERS, copy
+from tvm_mobilenet.schedules.gpu.stages import REGISTERS, allocated, copy
 
 Lane = Callable[[Any], Any]
 """From a lane to the expression of an element."""
@@ -87,7 +87,7 @@ class Product:
             stack.enter_context(ir.sblock("product"))
             self.first_row, self.first_vector = row_tile * tile.rows, vector_tile * tile.vectors
             shape = (tile.vector_each, tile.row_each, sizes.lanes)
-            self.sums = ir.sblock_alloc_buffer(shape, "float32", scope="local")
+            self.sums = allocated("sums", shape, "float32", "local")
             self._each(lambda v, r, c: ir.buffer_store(self.sums, ir.float32(0), [v, r, c]))
             self._steps()
             if tile.slices == 1:
@@ -106,8 +106,8 @@ class Product:
         sizes, tile = self.sizes, self.tile
         steps = -(-sizes.blocks // tile.depth)
         # A block's channels of a thread's rows; then one vector of weights for each of its own.
-        self.x = ir.sblock_alloc_buffer((tile.row_each, sizes.block), self.dtype, scope="local")
-        self.w = ir.sblock_alloc_buffer((tile.vector_each, sizes.lanes), self.dtype, scope="local")
+        self.x = allocated("x", (tile.row_each, sizes.block), self.dtype, "local")
+        self.w = allocated("w", (tile.vector_each, sizes.lanes), self.dtype, "local")
         if not tile.staged:
             with ir.serial(0, steps) as step:
                 self._multiply(step, self._far_data, self._far_weight)
@@ -125,14 +125,19 @@ class Product:
         steps = -(-sizes.blocks // tile.depth)
         # Places are one axis: of two, the unused ones would be taken away again.
         self.data, self.weight = (
-            ir.sblock_alloc_buffer((n, lanes), self.dtype, scope="shared")
-            for n, lanes in zip(self._shared_vectors(), (sizes.block, sizes.lanes), strict=True)
+            allocated(f"{name}_shared", (n, lanes), self.dtype, "shared")
+            for name, n, lanes in zip(
+                ("data", "weight"),
+                self._shared_vectors(),
+                (sizes.block, sizes.lanes),
+                strict=True,
+            )
         )
         counts = (tile.depth * tile.rows, tile.depth * sizes.block * tile.vectors)
         if tile.prefetch:
             self.next_x, self.next_w = (
-                ir.sblock_alloc_buffer((-(-n // tile.threads), lanes), self.dtype, scope="local")
-                for n, lanes in zip(counts, (sizes.block, sizes.lanes), strict=True)
+                allocated(f"next_{name}", (-(-n // tile.threads), lanes), self.dtype, "local")
+                for name, n, lanes in zip("xw", counts, (sizes.block, sizes.lanes), strict=True)
             )
             self._fetch(0, counts)
             with ir.serial(0, steps) as step:
@@ -289,7 +294,7 @@ class Product:
         """Add the slices' sums through shared memory; every thread finishes some vectors."""
         sizes, tile = self.sizes, self.tile
         shape = (tile.slices, tile.vectors, tile.rows, sizes.lanes)
-        parts = ir.sblock_alloc_buffer(shape, "float32", scope="shared")
+        parts = allocated("parts", shape, "float32", "shared")
         with ir.unroll(0, tile.vector_each) as v, ir.unroll(0, tile.row_each) as r:
             at = (
                 self.slice,
@@ -297,8 +302,8 @@ class Product:
                 r * tile.row_threads + self.row,
             )
             copy(parts, at, sizes.lanes, lambda c: self.sums[v, r, c])
-        total = ir.sblock_alloc_buffer((sizes.lanes,), "float32", scope="local")
-        one = ir.sblock_alloc_buffer((sizes.lanes,), "float32", scope="local")
+        total = allocated("total", (sizes.lanes,), "float32", "local")
+        one = allocated("one", (sizes.lanes,), "float32", "local")
 
         def finish(piece: Any, _: Any) -> None:
             vector, row = piece // tile.rows, piece % tile.rows

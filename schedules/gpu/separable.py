@@ -36,7 +36,7 @@ from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.gpu.pointwise import Pointwise
 from tvm_mobilenet.schedules.gpu.product import Lane
 from tvm_mobilenet.schedules.gpu.product_tile import Sizes
-from tvm_mobilenet.schedules.gpu.stages import Stages, Value, copy, fetched, written
+from tvm_mobilenet.schedules.gpu.stages import Stages, Value, allocated, copy, fetched, written
 from tvm_mobilenet.schedules.gpu.tensor_product import choose_product
 from tvm_mobilenet.schedules.knobs import Knobs
 
@@ -49,14 +49,14 @@ class Separable(Pointwise):
     def data(self, block: Any, row: Any) -> Lane:
         """Compute a channel block of a pixel of the middle map, into registers."""
         lanes = self.stages.inputs["data"][3]
-        sums = ir.sblock_alloc_buffer((lanes,), "float32", scope="local")
+        sums = allocated("sums", (lanes,), "float32", "local")
         with ir.unroll(0, lanes) as c:
             ir.buffer_store(sums, ir.float32(0), [c])
         at = (row // self.pixels, block, row % self.pixels)
         rows, columns = self.stages.extents("filtered")[-2:]
         with ir.unroll(0, rows) as r, ir.unroll(0, columns) as q:
             self._tap(at, (r, q), sums)
-        middle = ir.sblock_alloc_buffer((lanes,), self.stages.dtypes["data"], scope="local")
+        middle = allocated("middle", (lanes,), self.stages.dtypes["data"], "local")
         feed: dict[str, Value] = {"filtered": lambda *at: sums[at[-1]]}
         feed["filter_bias"] = fetched(self.buffers["filter_bias"], (block,), lanes)
         with ir.unroll(0, lanes) as c:
@@ -81,8 +81,8 @@ class Separable(Pointwise):
         pixel, place = places["padded"][:-1], places["filter"][:-1]
         data, taps = self.buffers["data"], self.buffers["filter"]
         dtype = stages.dtypes["data"]
-        window = ir.sblock_alloc_buffer((lanes,), dtype, scope="local")
-        weight = ir.sblock_alloc_buffer((lanes,), dtype, scope="local")
+        window = allocated("window", (lanes,), dtype, "local")
+        weight = allocated("weight", (lanes,), dtype, "local")
         source: dict[str, Value] = {"data": lambda *at: data[at]}
         copy(window, (), lanes, lambda c: stages.value("padded", (*pixel, c), source))
         copy(weight, (), lanes, lambda c: taps[(*place, c)])

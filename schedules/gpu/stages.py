@@ -90,6 +90,20 @@ def _rebuilt(node: Any, places: Mapping[Any, Any], feed: Mapping[str, Value]) ->
     return places.get(node, node) if hasattr(node, "name") else node
 
 
+def allocated(name: str, shape: Sequence[int], dtype: str, scope: str) -> Any:
+    """Return a buffer of the block that is open, by a name that sources show.
+
+    Parameters
+    ----------
+    name : str
+    shape : sequence of int
+    dtype : str
+    scope : {"local", "shared"} or fragments
+        Registers, or a block's shared memory.
+    """
+    return IRBuilder.name(name, ir.sblock_alloc_buffer(tuple(shape), dtype, scope=scope))
+
+
 def copy(into: Any, at: Sequence[Any], lanes: int, value: Callable[[Any], Any]) -> None:
     """Write ``into[*at, v] = value(v)`` for all lanes v, in vectors of at most 16 bytes."""
     item = 2 if str(into.dtype) == "float16" else 4
@@ -109,7 +123,7 @@ def fetched(source: Any, place: Sequence[Any], lanes: int) -> Value:
         All of its indices but the lane.
     lanes : int
     """
-    local = ir.sblock_alloc_buffer((lanes,), str(source.dtype), scope="local")
+    local = allocated(f"{source.name}_local", (lanes,), str(source.dtype), "local")
     copy(local, (), lanes, lambda c: source[(*place, c)])
     return lambda *at: local[at[-1]]
 
@@ -118,7 +132,7 @@ def leave(  # noqa: PLR0917  a stage, where it goes, what it is fed
     stages: Stages, stage: str, into: Any, at: Sequence[Any], lanes: int, feed: Mapping[str, Value]
 ) -> None:
     """Compute a stage for all lanes, one by one, and write them as vectors: ``into[*at, c]``."""
-    result = ir.sblock_alloc_buffer((lanes,), str(into.dtype), scope="local")
+    result = allocated("result", (lanes,), str(into.dtype), "local")
     with ir.unroll(0, lanes) as c:
         ir.buffer_store(result, stages.value(stage, (*at, c), feed), [c])
     copy(into, at, lanes, lambda c: result[c])

@@ -26,7 +26,7 @@ from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.gpu import product_tile
 from tvm_mobilenet.schedules.gpu.product import Operands, Product
 from tvm_mobilenet.schedules.gpu.product_tile import Sizes
-from tvm_mobilenet.schedules.gpu.stages import REGISTERS, copy
+from tvm_mobilenet.schedules.gpu.stages import REGISTERS, allocated, copy
 from tvm_mobilenet.schedules.gpu.tensor_tile import (
     FRAGMENT,
     HALVES,
@@ -85,7 +85,7 @@ class TensorProduct(Product):
             with ir.unroll(0, rows * columns) as i:
                 ir.evaluate(ir.tvm_fill_fragment(self.sums.data, *_SHAPE, i, ir.float32(0)))
             shape = (tile.slices * tile.rows * tile.columns,)
-            self.parts = ir.sblock_alloc_buffer(shape, "float32", scope="shared")
+            self.parts = allocated("parts", shape, "float32", "shared")
             # Named here, or TVM lets it have the operands' memory, and then refuses pointers
             # to what is of another type.
             ir.evaluate(self.parts.access_ptr("w"))
@@ -132,25 +132,26 @@ class TensorProduct(Product):
                     self.sums.data, *_SHAPE, at, pointer, tile.columns, "row_major"
                 )
             )
-        total = ir.sblock_alloc_buffer((sizes.lanes,), "float32", scope="local")
-        one = ir.sblock_alloc_buffer((sizes.lanes,), "float32", scope="local")
+        total = allocated("total", (sizes.lanes,), "float32", "local")
+        one = allocated("one", (sizes.lanes,), "float32", "local")
 
         def finish(piece: Any, _: Any) -> None:
             vector, row = piece // tile.rows, piece % tile.rows
             first = row * tile.columns + vector * HALVES
             copy(total, (), sizes.lanes, lambda c: self.parts[first + c])
-            with ir.unroll(0, tile.slices - 1) as other:
-                apart = (other + 1) * tile.rows * tile.columns
-                copy(one, (), sizes.lanes, lambda c: self.parts[first + apart + c])
-                with ir.unroll(0, sizes.lanes) as c:
-                    ir.buffer_store(total, total[c] + one[c], [c])
+            if tile.slices > 1:
+                with ir.unroll(0, tile.slices - 1) as other:
+                    apart = first + (other + 1) * tile.rows * tile.columns
+                    copy(one, (), sizes.lanes, lambda c: self.parts[apart + c])
+                    with ir.unroll(0, sizes.lanes) as c:
+                        ir.buffer_store(total, total[c] + one[c], [c])
             self._finish(row, vector, lambda c: total[c])
 
         self._share(tile.vectors * tile.rows, finish)
 
 
 def _fragments(kind: str, count: int, dtype: str) -> Any:
-    return ir.sblock_alloc_buffer((count * _ELEMENTS,), dtype, scope=f"wmma.{kind}")
+    return allocated(f"{kind}s", (count * _ELEMENTS,), dtype, f"wmma.{kind}")
 
 
 def _load(into: Any, index: Any, source: Any, first: Any, stride: int) -> None:

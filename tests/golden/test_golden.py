@@ -16,10 +16,11 @@ from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.target import PRESETS
+from tvm_mobilenet.target import PRESETS, parse
 
 HERE = Path(__file__).parent
 TARGET = dataclasses.replace(PRESETS["znver5"], cores=2)
+GPU, HALVES = parse("sm_80"), parse("sm_80", dtype="float16")
 NARROW = dataclasses.replace(PRESETS["x86-64-v3"], cores=2)
 
 WORKS = {
@@ -50,6 +51,21 @@ WORKS = {
     "pool": (workload("pool", (64, 64), (7, 7), 16), TARGET),
     "dense": (workload("dense", (64, 100), (1, 1), 16, batch=2), TARGET),
     "softmax": (workload("softmax", (24, 24), (1, 1), 16, batch=2), TARGET),
+    "gpu_pointwise": (workload("pointwise", (24, 40), (7, 7), 4, activation="relu6"), GPU),
+    "gpu_dense": (workload("dense", (64, 100), (1, 1), 4), GPU),
+    "gpu_separable": (
+        dataclasses.replace(
+            workload(
+                "depthwise", (16, 16), (9, 9), 4, kernel=3, stride=2, padding=(0, 0, 1, 1)
+            ),
+            operator="separable", out_channels=24, mid_activation="relu6",
+        ),
+        GPU,
+    ),
+    "gpu_tensor_cores": (
+        dataclasses.replace(workload("pointwise", (64, 64), (14, 14), 8), dtype="float16"),
+        HALVES,
+    ),
 }  # fmt: skip
 
 
