@@ -209,3 +209,30 @@ int cudaGraphLaunch(Graph *exec, void *stream) {
   for (int i = 0; i < exec->count; i++) execute(&exec->launches[i]);
   return 0;
 }
+
+/* The same by the driver's names, which the tuner calls. */
+
+int cuDevicePrimaryCtxRetain(void **context, int device) { return make(context); }
+int cuCtxSetCurrent(void *context) { return 0; }
+int cuMemAlloc_v2(void **where, size_t size) { return cudaMalloc(where, size); }
+int cuMemFree_v2(void *where) { return cudaFree(where); }
+int cuMemcpyHtoD_v2(void *to, const void *from, size_t size) { return cudaMemcpyAsync(to, from, size, 1, 0); }
+int cuMemcpyDtoH_v2(void *to, const void *from, size_t size) { return cudaMemcpyAsync(to, from, size, 2, 0); }
+int cuStreamCreate(void **stream, unsigned flags) { return make(stream); }
+int cuStreamSynchronize(void *stream) { return cudaStreamSynchronize(stream); }
+int cuStreamBeginCapture_v2(void *stream, int mode) { return cudaStreamBeginCapture(stream, mode); }
+int cuStreamEndCapture(void *stream, Graph **graph) { return cudaStreamEndCapture(stream, graph); }
+int cuGraphInstantiateWithFlags(Graph **exec, Graph *graph, unsigned long long flags) { return cudaGraphInstantiate(exec, graph, flags); }
+int cuGraphLaunch(Graph *exec, void *stream) { return cudaGraphLaunch(exec, stream); }
+int cuGraphDestroy(Graph *graph) { return cudaGraphDestroy(graph); }
+int cuGraphExecDestroy(Graph *exec) { return cudaGraphExecDestroy(exec); }
+int cuEventCreate(struct timespec **event, unsigned flags) { return cudaEventCreate(event); }
+int cuEventRecord(struct timespec *event, void *stream) { return cudaEventRecord(event, stream); }
+int cuEventSynchronize(void *event) { return 0; }
+int cuEventElapsedTime(float *milliseconds, const struct timespec *start, const struct timespec *stop) { return cudaEventElapsedTime(milliseconds, start, stop); }
+int cuFuncGetAttribute(int *value, int attribute, void *function) { *value = 48 << 10; return 0; }
+int cuLaunchKernel(Function *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                   unsigned shared, void *stream, void **arguments, void **extra) {
+  Config config = {{gx, gy, gz}, {bx, by, bz}, shared, stream, 0, 0};
+  return cuLaunchKernelEx(&config, function, arguments, extra);
+}
