@@ -68,7 +68,7 @@ def lowered(model: Model, target: TargetSpec) -> Any:
     from tvm_mobilenet.graph.pipeline import lower
 
     weights = {name: np.ones(shape, np.float32) for name, shape in model.parameters.items()}
-    return lower(model, weights, target, lambda _: None, fusion="none")
+    return lower(model, weights, target, lambda _: None)
 
 
 def reports(batch: int, dtype: Dtype) -> list[str]:

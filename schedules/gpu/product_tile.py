@@ -11,10 +11,10 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from tvm_mobilenet.schedules.gpu.stages import VECTOR_BYTES
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import GpuSpec
+from tvm_mobilenet.target.gpu import LANE_BYTES
 
 ROW_THREADS = (1, 2, 4, 8, 16, 32)
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8)
@@ -218,7 +218,7 @@ def _wave(tile: ProductTile, sizes: Sizes, gpu: GpuSpec, blocks: int) -> float:
     if sizes.taps:  # the middle map's vectors: loads of 16 bytes, a multiply-add for each lane
         vectors = tile.depth * tile.rows if tile.staged else tile.row_each * turns * tile.threads
         issue += vectors * sizes.taps * (sizes.block + 4) / busy_lanes
-        load += vectors * sizes.taps * VECTOR_BYTES / 128
+        load += vectors * sizes.taps * LANE_BYTES / 128
     rows, vectors = min(tile.rows, sizes.rows), min(tile.vectors, sizes.vectors)
     fetched = 1.0 * tile.depth * sizes.block * (rows + vectors * sizes.lanes) * sizes.item
     if sizes.together > 1:  # a sector of 32 bytes is fetched for less, too

@@ -11,7 +11,6 @@ What the model gets wrong is listed in docs/fusion.md.
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -143,16 +142,9 @@ def settle(  # noqa: PLR0917  the layers, then who may decide
     fusion_for : callable
         Where measured answers come from.
     """
-    if target.gpu is not None and not scheduled_on_gpus(operator):
-        return Choice(False, f"no schedule of a {operator} kernel for GPUs")
     if fusion != "auto":
         return Choice(fusion == "all", f"asked for: fusion {fusion}", "asked")
     return fusion_for(join(operator, parts).key) or choose(operator, parts, target, around)
-
-
-def scheduled_on_gpus(operator: Operator) -> bool:
-    """Whether ``schedules/gpu`` has a kernel of several layers."""
-    return importlib.util.find_spec(f"tvm_mobilenet.schedules.gpu.{operator}") is not None
 
 
 def choose(

@@ -42,9 +42,6 @@ MEMORY_SHARE = 0.9
 _FMA_LATENCY = 4
 """Clocks (Jia et al., the same)."""
 
-_MMA_LATENCY, _MMA_MACS = 33, 2048
-"""Of m16n8k16 (Sun et al., arXiv 2206.02874, on A100)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Grid:
@@ -90,24 +87,25 @@ class Load:
         Of a unit's peak that its innermost loop reaches with threads enough.
     l2, memory : float
         Bytes between L2 and the units, and between memory and L2.
-    matrix : bool
-        Whether tensor cores do it.
     chains : int
-        Multiply-adds (of tensor cores: instructions of a warp) that depend on no other.
+        Multiply-adds of a thread that depend on no other.
     flight : int
         Bytes that a thread has under way at a time.
     cold : bool
         Whether the first load comes from memory.
+    busy : float
+        Clocks of the busiest unit, waiting among them, as the schedule's rule reckons them;
+        0 where arithmetic, share and chains say it.
     """
 
     macs: float
     share: float
     l2: float
     memory: float
-    matrix: bool = False
     chains: int = 4
     flight: int = 32
     cold: bool = False
+    busy: float = 0.0
 
 
 def peak_macs(gpu: GpuSpec, *, half: bool) -> int:
@@ -138,17 +136,12 @@ def gpu_cost(macs: int, grid: Grid, load: Load, gpu: GpuSpec, *, half: bool) -> 
     threads = at_once * grid.threads
     used = min(grid.blocks, gpu.units)
     part = most / grid.blocks  # of the whole, on the busiest unit
-    if load.matrix:
-        rate = float(gpu.tensor_macs)
-        busy = threads / gpu.warp * load.chains * _MMA_MACS / _MMA_LATENCY
-    else:
-        rate = float(gpu.fp32_macs)
-        busy = threads * load.chains / _FMA_LATENCY
+    rate = load.share * min(float(gpu.fp32_macs), threads * load.chains / _FMA_LATENCY)
     under_way = threads * load.flight
     clock = gpu.clock_mhz * 1e6
     memory = gpu.memory_gbs * 1e9 * MEMORY_SHARE / clock
     took = {
-        "compute": load.macs * part / (load.share * min(rate, busy)),
+        "compute": load.busy or load.macs * part / rate,
         "L2": max(
             load.l2 / (L2_BYTES * gpu.units),
             load.l2 * part / min(UNIT_BYTES, under_way / L2_LATENCY),

@@ -6,7 +6,6 @@ innermost loop reaches is counted from its instructions, never measured: no GPU 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +14,9 @@ from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.graph.around import Around, blocked_in, blocked_out, map_bytes, weight_bytes
 from tvm_mobilenet.graph.cost import Cost
 from tvm_mobilenet.graph.gpu_cost import Grid, Load, gpu_cost
+from tvm_mobilenet.schedules.gpu import product_tile, tensor_tile
+from tvm_mobilenet.schedules.gpu.product_tile import ProductTile, Sizes, best_tile
+from tvm_mobilenet.schedules.gpu.tensor_tile import TensorTile, best_tensor_tile
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.gpu import ITEM_BYTES, LANE_BYTES, GpuSpec
 
@@ -24,16 +26,6 @@ _THREADS = 128
 _TAPS_SHARE = 0.25
 """Of a unit's peak in a filter of one channel: a load of 16 bytes, which takes a warp four
 clocks of the path to L1, for every four multiply-adds."""
-
-_MATRIX_SHARE = 0.5
-"""Of tensor cores' peak through wmma and shared memory. On an H100 mma reaches 63% of the
-peak, which only wgmma does (Luo et al., arXiv 2402.13499)."""
-
-_KEPT = 32
-"""Registers of a thread besides accumulators and operands: addresses, counters, staging."""
-
-_STEP = 16
-"""Channels that a block stages in shared memory at a time, twice."""
 
 
 def gpu_predict(work: Workload, target: TargetSpec, around: Around) -> Cost:
@@ -121,58 +113,57 @@ class _Kernel:
 
     def plain(self) -> Iterator[tuple[Grid, Load]]:
         work = self.work
-        threads = self._each()
+        # A pool's pixels are shared out among some threads.
+        pooled = work.in_pixels // max(work.out_pixels, 1) if work.operator == "pool" else 1
+        together = min(pooled, 8)
+        threads = self._each() * together
         grid = Grid(-(-threads // _THREADS), _THREADS)
-        # A pool's threads read one pixel after the other.
-        flight = LANE_BYTES * min(work.in_pixels // max(work.out_pixels, 1), 4)
         macs = float(max(work.macs, work.batch * blocked_in(work) * work.in_pixels))
-        yield grid, self._load(macs, 0.25, self.read + self.written, flight=max(flight, 16))
+        flight = LANE_BYTES * min(-(-pooled // together), 4)
+        yield grid, self._load(macs, 0.25, self.read + self.written, flight=flight)
 
     def products(self) -> Iterator[tuple[Grid, Load]]:
-        """Yield tiles of a matrix product: pixels of an image by output channels."""
-        work = self.work
-        images, pixels = work.batch, work.out_pixels
-        if pixels == 1:  # one matrix of all images
-            images, pixels = 1, work.batch
-        fused = work.operator == "separable"
-        half = work.dtype == "float16" and self.gpu.tensor_macs > 0
-        for pixel_tile, channel_tile in itertools.product((8, 16, 32, 64, 128), (16, 32, 64, 128)):
-            if pixel_tile >= 2 * pixels and pixel_tile > 8:
-                continue
-            for splits in (1, 2, 4, 8):
-                if not fused or splits == 1:
-                    yield self._product(images, pixels, pixel_tile, channel_tile, splits, False)
-            if half and pixel_tile >= 16 and channel_tile >= 32:
-                yield self._product(images, pixels, pixel_tile, channel_tile, 1, True)
+        """Yield the tile that the schedules' rule takes of a matrix product."""
+        sizes, gpu = self._sizes(), self.gpu
+        by_threads = best_tile(sizes, gpu)
+        busy = product_tile.cycles(by_threads, sizes, gpu)
+        registers, shared = by_threads.registers(sizes), by_threads.shared_bytes(sizes)
+        tile: ProductTile | TensorTile = by_threads
+        if tensor_tile.takes(sizes, self.work.dtype, gpu):
+            by_tensors = best_tensor_tile(sizes, gpu)
+            if (other := tensor_tile.cycles(by_tensors, sizes, gpu)) < busy:
+                tile, busy = by_tensors, other
+                registers, shared = by_tensors.registers(), by_tensors.shared_bytes()
+        down, across = -(-sizes.rows // tile.rows), -(-sizes.vectors // tile.vectors)
+        rows, vectors = min(tile.rows, sizes.rows), min(tile.vectors, sizes.vectors)
+        own = sizes.blocks * sizes.block * self.item  # bytes of a row
+        read = float(down * rows * own)
+        if sizes.taps:
+            read *= self._halo(rows) * self.work.in_pixels / self.work.out_pixels
+        l2 = read * across + down * across * vectors * sizes.lanes * own + self.written
+        macs = down * tile.rows * across * tile.vectors * sizes.lanes * sizes.blocks * sizes.block
+        grid = Grid(down * across, tile.threads, registers, shared)
+        # Its first and last load are in the rule's reckoning; here they are a part of their own.
+        busy = max(busy - 2 * product_tile.MEMORY_CYCLES, 1.0)
+        yield grid, self._load(float(macs), 1.0, l2, flight=4 * LANE_BYTES, busy=busy)
 
-    def _product(  # noqa: PLR0917  a tile and how it is computed
-        self, images: int, pixels: int, rows: int, columns: int, splits: int, matrix: bool
-    ) -> tuple[Grid, Load]:
+    def _halo(self, rows: int) -> float:
+        """Return how often a block's input rows are read, for a filter over some pixels."""
         work = self.work
-        depth, channels = blocked_in(work), blocked_out(work)
-        across, down = -(-channels // columns), images * -(-pixels // rows)
-        own = min(max(rows * columns // 64, 4), 64)  # accumulators of a thread
-        threads = rows * columns // own * splits
-        if matrix:
-            threads = max(rows * columns // 1024, 1) * 32 * splits
-            own = rows * columns // threads
-        threads = max(threads, 32)
-        registers = own + 2 * int(math.sqrt(own)) + _KEPT
-        shared = 2 * _STEP * (rows + columns) * self.item * splits
-        tall = math.sqrt(own)
-        share = _MATRIX_SHARE if matrix else own / (own + 2 * tall + 1)
-        macs = float(down * rows * across * columns * depth)
-        read = self.read / (images * pixels) * down * rows if work.batch else 0.0
-        if work.operator == "separable":
-            # A depthwise result for each pixel and channel, again for each column of blocks.
-            taps = math.prod(work.kernel)
-            filtered = float(down * rows * depth * taps * across)
-            # In units of the product's speed: the filter runs where float32 does.
-            speed = self.gpu.tensor_macs if matrix else self.gpu.fp32_macs
-            macs += filtered * share / _TAPS_SHARE * speed / self.gpu.fp32_macs
-            height = max(rows // work.out_size[1], 1)
-            read *= 1 + max(work.kernel[0] - work.strides[0], 0) / (height * work.strides[0])
-        l2 = read * across + self.weights * down + self.written
-        grid = Grid(down * across, min(threads, self.gpu.block_threads), registers, shared)
-        chains = own // 256 or 1 if matrix else own
-        return grid, self._load(macs, share, l2, matrix=matrix, chains=chains, flight=64)
+        height = max(rows / work.out_size[1], 1.0)
+        return 1 + max(work.kernel[0] - work.strides[0], 0) / (height * work.strides[0])
+
+    def _sizes(self) -> Sizes:
+        work = self.work
+        lanes = min(self.lanes, work.out_block)
+        return Sizes(
+            work.batch * work.out_pixels,
+            -(-blocked_out(work) // lanes),
+            work.in_blocks,
+            work.in_block,
+            lanes,
+            self.item,
+            rows_apart=work.out_pixels == 1,
+            together=work.out_block // lanes if work.operator == "dense" else 1,
+            taps=math.prod(work.kernel) if work.operator == "separable" else 0,
+        )
