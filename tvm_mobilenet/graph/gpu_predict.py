@@ -133,7 +133,7 @@ class _Kernel:
             by_tensors = best_tensor_tile(sizes, gpu)
             if (other := tensor_tile.cycles(by_tensors, sizes, gpu)) < busy:
                 tile, busy = by_tensors, other
-                registers, shared = by_tensors.registers(), by_tensors.shared_bytes()
+                registers, shared = by_tensors.registers(sizes), by_tensors.shared_bytes()
         down, across = -(-sizes.rows // tile.rows), -(-sizes.vectors // tile.vectors)
         rows, vectors = min(tile.rows, sizes.rows), min(tile.vectors, sizes.vectors)
         own = sizes.blocks * sizes.block * self.item  # bytes of a row
