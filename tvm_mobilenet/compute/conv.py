@@ -7,6 +7,7 @@ from typing import Any
 from tvm import te
 
 from tvm_mobilenet.compute.epilogue import biased, exact
+from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.compute.padding import padded
 from tvm_mobilenet.compute.workload import Workload
 
@@ -29,9 +30,9 @@ def conv(work: Workload) -> list[Any]:
     channels, oc = work.in_channels, work.out_block
     (kh, kw), (sh, sw) = work.kernel, work.strides
     out_width = work.out_size[1]
-    data = te.placeholder((work.batch, channels, *work.in_size), name="data")
-    weight = te.placeholder((work.out_blocks, channels * kh * kw, oc), work.dtype, name="weight")
-    bias = te.placeholder((work.out_blocks, oc), name="bias")
+    data = placeholder((work.batch, channels, *work.in_size), name="data")
+    weight = placeholder((work.out_blocks, channels * kh * kw, oc), work.dtype, name="weight")
+    bias = placeholder((work.out_blocks, oc), name="bias")
     window = padded(work, (work.batch, channels), lambda n, i, y, x: data[n, i, y, x])
     i = te.reduce_axis((0, channels), name="i")
     r, q = te.reduce_axis((0, kh), name="r"), te.reduce_axis((0, kw), name="q")

@@ -7,6 +7,7 @@ from typing import Any
 from tvm import te
 
 from tvm_mobilenet.compute.epilogue import biased, exact
+from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.compute.padding import padded
 from tvm_mobilenet.compute.workload import Workload
 
@@ -28,9 +29,9 @@ def depthwise(work: Workload) -> list[Any]:
     block, blocks = work.out_block, work.out_blocks
     (kh, kw), (sh, sw) = work.kernel, work.strides
     width, out_width = work.in_size[1], work.out_size[1]
-    data = te.placeholder((work.batch, blocks, work.in_pixels, block), work.dtype, name="data")
-    weight = te.placeholder((blocks, kh * kw, block), work.dtype, name="weight")
-    bias = te.placeholder((blocks, block), name="bias")
+    data = placeholder((work.batch, blocks, work.in_pixels, block), work.dtype, name="data")
+    weight = placeholder((blocks, kh * kw, block), work.dtype, name="weight")
+    bias = placeholder((blocks, block), name="bias")
     window = padded(work, (work.batch, blocks), lambda n, o, y, x, c: data[n, o, y * width + x, c])
     r, q = te.reduce_axis((0, kh), name="r"), te.reduce_axis((0, kw), name="q")
     acc = te.compute(

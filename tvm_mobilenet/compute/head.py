@@ -7,6 +7,7 @@ from typing import Any
 from tvm import te
 
 from tvm_mobilenet.compute.epilogue import activate, exact
+from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.compute.workload import Workload
 
 
@@ -24,7 +25,7 @@ def pool(work: Workload) -> list[Any]:
         data (N, Cb, P, block), out (N, Cb, 1, block); of the workload's dtype.
     """
     block = work.in_block
-    data = te.placeholder(
+    data = placeholder(
         (work.batch, work.in_blocks, work.in_pixels, block), work.dtype, name="data"
     )
     p = te.reduce_axis((0, work.in_pixels), name="p")
@@ -58,9 +59,9 @@ def dense(work: Workload) -> list[Any]:
     """
     kc, oc = work.in_block, work.out_block
     depth = work.depth
-    data = te.placeholder((work.batch, work.in_blocks, 1, kc), work.dtype, name="data")
-    weight = te.placeholder((work.out_blocks, depth, oc), work.dtype, name="weight")
-    bias = te.placeholder((work.out_blocks, oc), name="bias")
+    data = placeholder((work.batch, work.in_blocks, 1, kc), work.dtype, name="data")
+    weight = placeholder((work.out_blocks, depth, oc), work.dtype, name="weight")
+    bias = placeholder((work.out_blocks, oc), name="bias")
     k = te.reduce_axis((0, depth), name="k")
     acc = te.compute(
         (work.batch, work.out_blocks, oc),

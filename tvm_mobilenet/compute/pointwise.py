@@ -7,6 +7,7 @@ from typing import Any
 from tvm import te
 
 from tvm_mobilenet.compute.epilogue import biased, exact
+from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.compute.workload import Workload
 
 
@@ -28,9 +29,9 @@ def pointwise(work: Workload) -> list[Any]:
     """
     kc, oc = work.in_block, work.out_block
     depth, pixels = work.depth, work.out_pixels
-    data = te.placeholder((work.batch, work.in_blocks, pixels, kc), work.dtype, name="data")
-    weight = te.placeholder((work.out_blocks, depth, oc), work.dtype, name="weight")
-    bias = te.placeholder((work.out_blocks, oc), name="bias")
+    data = placeholder((work.batch, work.in_blocks, pixels, kc), work.dtype, name="data")
+    weight = placeholder((work.out_blocks, depth, oc), work.dtype, name="weight")
+    bias = placeholder((work.out_blocks, oc), name="bias")
     k = te.reduce_axis((0, depth), name="k")
     acc = te.compute(
         (work.batch, work.out_blocks, pixels, oc),
@@ -42,6 +43,6 @@ def pointwise(work: Workload) -> list[Any]:
     if not work.residual:
         out = biased("out", acc, bias, work.activation, dtype=work.dtype)
         return [data, weight, bias, out]
-    residual = te.placeholder(acc.shape, work.dtype, name="residual")
+    residual = placeholder(acc.shape, work.dtype, name="residual")
     out = biased("out", acc, bias, work.activation, residual, work.dtype)
     return [data, weight, bias, residual, out]

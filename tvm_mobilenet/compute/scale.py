@@ -7,6 +7,7 @@ from typing import Any
 from tvm import te
 
 from tvm_mobilenet.compute.epilogue import exact
+from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.compute.workload import Workload
 
 
@@ -25,8 +26,8 @@ def scale(work: Workload) -> list[Any]:
         workload's dtype.
     """
     shape = (work.batch, work.in_blocks, work.in_pixels, work.in_block)
-    data = te.placeholder(shape, work.dtype, name="data")
-    factor = te.placeholder((*shape[:2], 1, shape[3]), work.dtype, name="factor")
+    data = placeholder(shape, work.dtype, name="data")
+    factor = placeholder((*shape[:2], 1, shape[3]), work.dtype, name="factor")
 
     def element(n: Any, o: Any, p: Any, c: Any) -> Any:
         return (exact(data[n, o, p, c]) * exact(factor[n, o, 0, c])).astype(work.dtype)

@@ -11,6 +11,7 @@ from typing import Any
 from tvm import te
 
 from tvm_mobilenet.compute.epilogue import biased, exact
+from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.compute.padding import padded
 from tvm_mobilenet.compute.workload import Workload
 
@@ -41,11 +42,11 @@ def separable(work: Workload) -> list[Any]:
     (kh, kw), (sh, sw) = work.kernel, work.strides
     width, out_width = work.in_size[1], work.out_size[1]
     pixels, depth = work.out_pixels, work.depth
-    data = te.placeholder((work.batch, blocks, work.in_pixels, kc), work.dtype, name="data")
-    taps = te.placeholder((blocks, kh * kw, kc), work.dtype, name="filter")
-    taps_bias = te.placeholder((blocks, kc), name="filter_bias")
-    weight = te.placeholder((work.out_blocks, depth, oc), work.dtype, name="weight")
-    bias = te.placeholder((work.out_blocks, oc), name="bias")
+    data = placeholder((work.batch, blocks, work.in_pixels, kc), work.dtype, name="data")
+    taps = placeholder((blocks, kh * kw, kc), work.dtype, name="filter")
+    taps_bias = placeholder((blocks, kc), name="filter_bias")
+    weight = placeholder((work.out_blocks, depth, oc), work.dtype, name="weight")
+    bias = placeholder((work.out_blocks, oc), name="bias")
     window = padded(work, (work.batch, blocks), lambda n, k, y, x, c: data[n, k, y * width + x, c])
     r, q = te.reduce_axis((0, kh), name="r"), te.reduce_axis((0, kw), name="q")
     filtered = te.compute(
@@ -69,6 +70,6 @@ def separable(work: Workload) -> list[Any]:
     inputs = [data, taps, taps_bias, weight, bias]
     if not work.residual:
         return [*inputs, biased("out", acc, bias, work.activation, dtype=work.dtype)]
-    residual = te.placeholder(acc.shape, work.dtype, name="residual")
+    residual = placeholder(acc.shape, work.dtype, name="residual")
     out = biased("out", acc, bias, work.activation, residual, work.dtype)
     return [*inputs, residual, out]

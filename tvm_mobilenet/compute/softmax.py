@@ -6,6 +6,7 @@ from typing import Any
 
 from tvm import te
 
+from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.compute.workload import Workload
 
 _LOG2_E = 1.4426950408889634
@@ -43,7 +44,10 @@ def exponential(x: Any) -> Any:
     PrimExpr
         float32. Zero from -126.5 ln 2 (-87.68) down; NaN for NaN.
     """
-    from tvm import tirx
+    try:
+        from tvm import tirx
+    except ImportError:  # as TVM 0.19 calls it
+        from tvm import tir as tirx
 
     def const(value: float) -> Any:
         return te.const(value, "float32")
@@ -84,7 +88,7 @@ def softmax(work: Workload) -> list[Any]:
         or nothing but -inf, become NaN throughout.
     """
     classes, blocks, lanes = work.out_channels, work.out_blocks, work.out_block
-    data = te.placeholder((work.batch, classes), name="data")
+    data = placeholder((work.batch, classes), name="data")
 
     def element(n: Any, b: Any, c: Any) -> Any:
         place = b * lanes + c

@@ -7,6 +7,7 @@ from typing import Any
 from tvm import te
 
 from tvm_mobilenet.compute.epilogue import biased
+from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.compute.workload import Workload
 
 
@@ -34,11 +35,11 @@ def tail(work: Workload) -> list[Any]:
     kc, oc, jc = work.in_block, work.out_block, work.class_block
     depth, pixels, blocks = work.depth, work.out_pixels, work.out_blocks
     class_blocks = -(-work.classes // jc)
-    data = te.placeholder((work.batch, work.in_blocks, pixels, kc), name="data")
-    weight = te.placeholder((blocks, depth, oc), name="weight")
-    bias = te.placeholder((blocks, oc), name="bias")
-    rows = te.placeholder((blocks, class_blocks, oc, jc), name="classifier")
-    rows_bias = te.placeholder((class_blocks, jc), name="classifier_bias")
+    data = placeholder((work.batch, work.in_blocks, pixels, kc), name="data")
+    weight = placeholder((blocks, depth, oc), name="weight")
+    bias = placeholder((blocks, oc), name="bias")
+    rows = placeholder((blocks, class_blocks, oc, jc), name="classifier")
+    rows_bias = placeholder((class_blocks, jc), name="classifier_bias")
     k = te.reduce_axis((0, depth), name="k")
     acc = te.compute(
         (work.batch, blocks, pixels, oc),

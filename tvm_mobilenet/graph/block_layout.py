@@ -13,12 +13,11 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_mobilenet.compute.primfunc import prim_func
+from tvm_mobilenet.compute.sizes import convolution, dense, over_channels
 from tvm_mobilenet.compute.workload import (
-    Operator,
     Workload,
     channel_block,
     class_block,
-    softmax_block,
 )
 from tvm_mobilenet.graph.epilogue import Epilogue, operator_name, read_epilogue
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, readers
@@ -290,69 +289,29 @@ def _bias(part: _Part, channels: int, block: int) -> Any:
 def _workload(
     found: _Composite, in_shape: tuple[int, ...], out_shape: tuple[int, ...], target: TargetSpec
 ) -> Workload:
-    work = _float32(found, in_shape, out_shape, target)
-    return work if work.operator == "softmax" else dataclasses.replace(work, dtype=target.dtype)
-
-
-def _float32(
-    found: _Composite, in_shape: tuple[int, ...], out_shape: tuple[int, ...], target: TargetSpec
-) -> Workload:
-    n, channels, *in_size = in_shape
-    _, out_channels, *out_size = out_shape
-    in_block = channel_block(channels, target)
-    out_block = channel_block(out_channels, target)
-    height, width = in_size or (1, 1)
-    out_height, out_width = out_size or (1, 1)
-    if found.operator == "pool":
-        size = (height, width)
-        return Workload("pool", n, channels, channels, size, (1, 1), in_block, in_block)
-    if found.operator == "scale":
-        size = (height, width)
-        return Workload("scale", n, channels, channels, size, size, in_block, in_block)
-    if found.operator == "softmax":
-        block = softmax_block(channels, target)
-        return Workload("softmax", n, channels, channels, (1, 1), (1, 1), block, block)
-    if found.operator == "dense":
-        return Workload(
-            "dense",
-            n,
-            channels,
-            out_channels,
-            (1, 1),
-            (1, 1),
-            in_block,
-            class_block(out_channels, target),
-            activation=found.parts[0].epilogue.activation,
-        )
-    if found.operator == "tail":
-        return _tail(found, (n, channels, height, width), out_channels, target)
-    anchor, last = found.parts[0].anchor, found.parts[-1]
-    attrs = anchor.attrs
-    kernel = shape_of(anchor.args[1])[2:]
-    strides = tuple(int(s) for s in attrs.strides)
-    padding = tuple(int(p) for p in attrs.padding)
-    plain = kernel == (1, 1) and strides == (1, 1) and not any(padding)
-    # A lone channel is one group of one: of what computes the same, take what reads blocks.
-    alone = channels == out_channels == 1 and not plain
-    depthwise = int(attrs.groups) > 1 or alone
-    operator: Operator = "depthwise" if depthwise else "pointwise" if plain else "conv"
-    separable = found.operator == "separable"
-    return Workload(
-        "separable" if separable else operator,
-        n,
-        channels,
-        out_channels,
-        (height, width),
-        (out_height, out_width),
-        in_block if depthwise or plain else 1,
-        out_block,
-        (kernel[0], kernel[1]),
-        (strides[0], strides[1]),
-        (padding[0], padding[1], padding[2], padding[3]),
-        last.epilogue.activation,
-        mid_activation=found.parts[0].epilogue.activation if separable else "none",
+    operator, first, last = found.operator, found.parts[0], found.parts[-1]
+    if operator in ("pool", "scale", "softmax"):
+        return over_channels(operator, in_shape, target)  # type: ignore[arg-type]
+    if operator == "dense":
+        return dense(in_shape, out_shape[1], target, first.epilogue.activation)
+    if operator == "tail":
+        tail = _tail(found, in_shape, out_shape[1], target)
+        return dataclasses.replace(tail, dtype=target.dtype)
+    attrs = first.anchor.attrs
+    work = convolution(
+        in_shape,
+        out_shape,
+        target,
+        kernel=shape_of(first.anchor.args[1])[2:],
+        strides=[int(s) for s in attrs.strides],
+        padding=[int(p) for p in attrs.padding],
+        groups=int(attrs.groups),
+        activation=last.epilogue.activation,
         residual=last.epilogue.residual,
     )
+    if operator != "separable":
+        return work
+    return dataclasses.replace(work, operator="separable", mid_activation=first.epilogue.activation)
 
 
 def _tail(

@@ -1,0 +1,152 @@
+"""Our operators as Relay knows them, and the strategy by which it schedules them.
+
+One Relay operator for each operator of :mod:`tvm_mobilenet.compute`. Its strategy has one
+implementation: the shared TE definition, scheduled by :mod:`tvm_mobilenet.schedules.te`. It is
+opaque to Relay's fusion, because its epilogue is inside already.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import tvm
+from tvm import relay
+
+from tvm_mobilenet.compute.inputs import given
+from tvm_mobilenet.compute.primfunc import DEFINITIONS
+from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.schedules.knobs import KnobError, Knobs
+from tvm_mobilenet.schedules.te.definition import Definition
+from tvm_mobilenet.schedules.te.rules import TE, schedule
+from tvm_mobilenet.target import TargetSpec
+
+PREFIX = "tvm_mobilenet."
+_OPAQUE = 8  # relay::OpPatternKind::kOpaque
+_PLAIN_OUT = {"dense", "softmax"}
+"""Operators that write NC."""
+
+
+@dataclass(slots=True)
+class Choices:
+    """Where the schedules of one build take their knobs from, and what they took.
+
+    Attributes
+    ----------
+    target : TargetSpec
+    recorded : mapping of str to mapping
+        Knobs by workload key.
+    taken : dict of str to Knobs
+        By workload key.
+    notes : list of str
+        Records that do not fit.
+    """
+
+    target: TargetSpec
+    recorded: Mapping[str, Mapping[str, int | str]]
+    taken: dict[str, Knobs] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+_building: list[Choices] = []
+
+
+@contextmanager
+def building(choices: Choices) -> Iterator[None]:
+    """Let Relay's strategy of our operators choose as `choices` says."""
+    _building.append(choices)
+    try:
+        yield
+    finally:
+        _building.pop()
+
+
+def call(work: Workload, arguments: Sequence[Any]) -> Any:
+    """Return a Relay call of the operator of a workload.
+
+    Parameters
+    ----------
+    work : Workload
+    arguments : sequence of relay.Expr
+        As the definition lists its inputs.
+    """
+    register()
+    attrs = tvm.ir.make_node("DictAttrs", work=encode(work))
+    return relay.Call(relay.op.get(PREFIX + work.operator), list(arguments), attrs)
+
+
+def encode(work: Workload) -> str:
+    """Return a workload as an attribute of an operator: JSON."""
+    return json.dumps(dataclasses.asdict(work), separators=(",", ":"))
+
+
+def decode(text: str) -> Workload:
+    """Return the workload that :func:`encode` wrote."""
+    fields = json.loads(text)
+    return Workload(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+
+
+def out_shape(work: Workload) -> tuple[int, ...]:
+    """Return the shape that an operator writes: blocks, or NC."""
+    if work.operator in _PLAIN_OUT:
+        return (work.batch, work.out_channels)
+    return (work.batch, work.out_blocks, work.out_pixels, work.out_block)
+
+
+@functools.cache
+def register() -> None:
+    """Register every operator that has a TE schedule, once for this process."""
+    for operator in TE:
+        name = PREFIX + operator
+        relay.op.op.register(name, f"{operator} on blocked maps, see tvm_mobilenet.compute")
+        op = relay.op.get(name)
+        op.set_attrs_type_key("DictAttrs")
+        op.set_support_level(1)
+        op.add_type_rel(name, _type)
+        relay.op.op.register_pattern(name, _OPAQUE)
+        relay.op.op.register_stateful(name, False)
+        relay.op.op.register_strategy(name, _strategy_of(operator))
+
+
+def _type(arguments: Any, attrs: Any) -> Any:
+    """Return the type of a call: Relay's type relation for all of our operators."""
+    work = decode(attrs["work"])
+    return relay.TensorType(out_shape(work), "float32" if work.operator in _PLAIN_OUT else work.dtype)
+
+
+def _strategy_of(operator: str) -> Any:
+    @tvm.target.override_native_generic_func(f"{PREFIX}{operator}.strategy")
+    def strategy(attrs: Any, inputs: Any, out_type: Any, target: Any) -> Any:
+        found = relay.op.OpStrategy()
+        found.add_implementation(_compute, _schedule, name=f"te.{operator}")
+        return found
+
+    return strategy
+
+
+def _compute(attrs: Any, inputs: Any, _out_type: Any) -> list[Any]:
+    work = decode(attrs["work"])
+    with given(inputs):
+        return [DEFINITIONS[work.operator](work)[-1]]
+
+
+def _schedule(attrs: Any, outs: Any, _target: Any) -> Any:
+    work, choices = decode(attrs["work"]), _building[-1]
+    definition = Definition(outs[0], work.out_size[1])
+    recorded = choices.recorded.get(work.key)
+    knobs = Knobs(recorded)
+    try:
+        found = schedule(work.operator, definition, choices.target, knobs)
+    except KnobError as error:
+        if recorded is None:
+            raise
+        choices.notes.append(f"the record of {work.key}: {error.what}; the rule is used instead")
+        knobs = Knobs()
+        found = schedule(work.operator, definition, choices.target, knobs)
+    choices.taken[work.key] = knobs
+    return found
