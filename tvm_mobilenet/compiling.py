@@ -18,6 +18,7 @@ from tvm_mobilenet.errors import (
     TargetError,
 )
 from tvm_mobilenet.report import CompileReport, report_of
+from tvm_mobilenet.stacks import Stack, check_stack, installed_stack
 from tvm_mobilenet.target import Dtype, TargetSpec, parse
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     dtype: Dtype | None = None,
     dump_ir: str | os.PathLike[str] | None = None,
     device: str | None = None,
+    stack: Stack | None = None,
 ) -> Compiled:
     """Compile a model for a target.
 
@@ -177,6 +179,9 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     device : str, optional
         A board to compile for, see :func:`tvm_mobilenet.open_device`: it says what
         ``native`` is there, and the artifact is checked there.
+    stack : {"relax", "relay"}, optional
+        The one of this environment by default, and no other can be had here. Relay has
+        no `fusion`, `strassen`, `dump_ir`, GPUs or boards.
 
     Returns
     -------
@@ -194,7 +199,10 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         The compiled network is wrong; nothing is returned.
     DeviceError, AbiError
         The board cannot be reached, has another TVM, or failed.
+    StackError
+        This environment has the other stack.
     """
+    chosen = check_stack(stack or installed_stack(), "this")
     from tvm_mobilenet.models.network import network_from
     from tvm_mobilenet.models.weights import digest
     from tvm_mobilenet.runtime.recipe import preprocess_for
@@ -215,10 +223,13 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     nvcc = find_nvcc() if spec.gpu is not None and spec.gpu.kind == "cuda" else None
     validate_with_llvm(spec)
     recipe = preprocess_for(network.model.resolution, preprocess, network.preprocess)
+    folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
+    if chosen == "relay":
+        manifest = _classic(network, spec, linker, recipe, _artifact_in(folder.name))
+        return _finished(manifest, folder, network, verify=verify)
 
     from tvm_mobilenet.graph.pipeline import lower
     from tvm_mobilenet.manifest import describe, describe_memory
-    from tvm_mobilenet.runtime.artifact import write_manifest
     from tvm_mobilenet.tuning.store import records_for
 
     found = records_for(spec, records)
@@ -246,10 +257,23 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         digest=digest(network.weights),
         preprocess=recipe,
     )
-    folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
-    compiled = Compiled(manifest, folder)
-    memory = _generate(manifest, lowered, spec, (linker, nvcc), compiled.path)
+    memory = _generate(manifest, lowered, spec, (linker, nvcc), _artifact_in(folder.name))
     manifest["memory"] = describe_memory(network.model, memory)
+    return _finished(manifest, folder, network, device, verify=verify)
+
+
+def _finished(
+    manifest: dict[str, Any],
+    folder: tempfile.TemporaryDirectory[str],
+    network: Network,
+    device: str | None = None,
+    *,
+    verify: bool,
+) -> Compiled:
+    """Write the manifest into the artifact, and check it where it runs."""
+    from tvm_mobilenet.runtime.artifact import write_manifest
+
+    compiled = Compiled(manifest, folder)
     compiled.manifest = write_manifest(compiled.path, manifest)
     if verify and (device is not None or _runs_here(manifest)):
         checked = _checked(compiled, network, device)
@@ -257,6 +281,40 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         manifest["verification"] = checked.to_dict()
         compiled.manifest = write_manifest(compiled.path, manifest)
     return compiled
+
+
+def _classic(
+    network: Network,
+    spec: TargetSpec,
+    linker: Linker,
+    preprocess: Mapping[str, Any],
+    path: Path,
+) -> dict[str, Any]:
+    """Compile with Relay: write the artifact, and return its manifest."""
+    from tvm_mobilenet.manifest import describe_network
+    from tvm_mobilenet.models.weights import digest
+    from tvm_mobilenet.relay.build import build
+    from tvm_mobilenet.relay.codegen import generate, link
+    from tvm_mobilenet.relay.describe import calls_of
+    from tvm_mobilenet.relay.lower import lower
+
+    built = build(network.model, network.weights)
+    generated = generate(
+        lower(built.func, spec, built.names), network.model.outputs, spec, {}
+    )
+    manifest = describe_network(
+        network.model,
+        spec,
+        calls_of(network.model, generated),
+        source=network.source,
+        digest=digest(network.weights),
+        preprocess=preprocess,
+        stack="relay",
+        alignment=1,  # what is called is given a copy
+    )
+    manifest["graph"] = generated.graph
+    link(generated, linker, _room(manifest), path)
+    return manifest
 
 
 def _generate(

@@ -111,6 +111,10 @@ class AbiError(ArtifactError):
     """An artifact built for another TVM ABI than the one installed."""
 
 
+class StackError(AbiError):
+    """An artifact or a command for the stack (Relax or Relay) that is not installed here."""
+
+
 class GpuError(ArtifactError):
     """An artifact for a graphics processor that cannot run here. The root of the cases below."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet import __version__
+from tvm_mobilenet.stacks import PACKAGES, Stack
 from tvm_mobilenet.target import TargetSpec
 
 if TYPE_CHECKING:
@@ -45,15 +46,53 @@ def describe(
     preprocess : mapping
         What images go through, see :mod:`tvm_mobilenet.runtime.recipe`.
     """
+    return describe_network(
+        model,
+        spec,
+        _calls(model, lowered, spec),
+        source=source,
+        digest=digest,
+        preprocess=preprocess,
+        stack="relax",
+        alignment=_alignment(lowered),
+    )
+
+
+def describe_network(
+    model: Model,
+    spec: TargetSpec,
+    calls: list[dict[str, Any]],
+    *,
+    source: str,
+    digest: str,
+    preprocess: Mapping[str, Any],
+    stack: Stack,
+    alignment: int,
+) -> dict[str, Any]:
+    """Describe a network of either stack.
+
+    Parameters
+    ----------
+    model : Model
+    spec : TargetSpec
+    calls : list of dict
+        Its kernels.
+    source, digest, preprocess
+        As for :func:`describe`.
+    stack : {"relax", "relay"}
+    alignment : int
+        What the input's address must be a multiple of, bytes.
+    """
     from tvm_mobilenet.runtime.artifact import FORMAT
 
-    layout = {"layout": model.input_layout, "alignment": _alignment(lowered)}
+    versions = {key: metadata.version(name) for name, key in PACKAGES[stack].items()}
+    layout = {"layout": model.input_layout, "alignment": alignment}
     return {
         "format": FORMAT,
         "producer": f"tvm_mobilenet {__version__}",
-        "stack": "relax",
-        "tvm": importlib.metadata.version("apache-tvm"),
-        "tvm_ffi": importlib.metadata.version("apache-tvm-ffi"),
+        "stack": stack,
+        "tvm": versions["tvm"],
+        "tvm_ffi": versions.get("tvm_ffi"),
         "model": model.describe(),
         "title": model.title,
         "macs": model.macs,
@@ -66,7 +105,7 @@ def describe(
         "os": spec.os,
         "needs": list(spec.needs),
         "weights": {"source": source, "sha256": digest},
-        "calls": _calls(model, lowered, spec),
+        "calls": calls,
         "verification": None,
     }
 

@@ -17,7 +17,7 @@ from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import UnsupportedOperatorError
 from tvm_mobilenet.models.spec import symbol
 from tvm_mobilenet.relay import operators
-from tvm_mobilenet.relay.match import Group, groups_of, in_order, shape_of
+from tvm_mobilenet.relay.match import Group, groups_of, in_order, read_by, shape_of
 from tvm_mobilenet.relay.packing import pack_bias, pack_weight
 from tvm_mobilenet.target import TargetSpec
 
@@ -116,12 +116,17 @@ class _Lowering:
     parameters: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     weights: list[Any] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    hidden: set[Any] = field(default_factory=set)
 
     def run(self) -> Lowered:
-        groups = groups_of(self.func)
+        groups = {
+            end: group
+            for end, group in groups_of(self.func).items()
+            if group.weight is not None or group.kind in operators.TE
+        }
         inside = {e for group in groups.values() for e in group.members if e != group.end}
         (entry,) = self.func.params
-        self.hidden = self._hidden(groups)
+        self.hidden = self._hidden(groups, inside)
         for expr in in_order(self.func):
             if expr in inside or isinstance(expr, tvm.ir.Op):
                 continue
@@ -131,23 +136,18 @@ class _Lowering:
         mod = tvm.IRModule.from_expr(relay.Function([entry, *self.weights], body))
         return Lowered(relay.transform.InferType()(mod), self.parameters, self.calls)
 
-    def _hidden(self, groups: Mapping[Any, Group]) -> set[Any]:
+    def _hidden(self, groups: Mapping[Any, Group], inside: set[Any]) -> set[Any]:
         """Find dense layers whose value only our kernels read, in blocks."""
-        readers: dict[Any, list[bool]] = {}
+        readers: dict[Any, list[bool]] = {self.func.body: [False]}
         for expr in in_order(self.func):
-            ours = expr in groups and groups[expr].kind != "softmax"
+            if expr in inside or not isinstance(expr, relay.Call | relay.Tuple):
+                continue
             group = groups.get(expr)
-            sources = [group.anchor.args[0]] if group else list(getattr(expr, "args", ()))
-            for source in sources:
+            ours = group is not None and group.kind != "softmax"
+            for source in [group.anchor.args[0]] if group else read_by(expr):
                 readers.setdefault(source, []).append(ours)
-        inside = {e: g.end for g in groups.values() for e in g.members}
-        dense_ends = {g.end for g in groups.values() if g.kind == "dense"}
-        return {
-            end
-            for end in dense_ends
-            if end != self.func.body and readers.get(end) and all(readers[end])
-            and inside[end] == end
-        }
+        ends = [end for end, group in groups.items() if group.kind == "dense"]
+        return {end for end in ends if all(readers.get(end, [False]))}
 
     def _kernel(self, group: Group) -> _Value:
         """Emit the kernel of a group."""

@@ -103,7 +103,7 @@ class _Matcher:
     def __init__(self, func: Any) -> None:
         self._readers: Counter[Any] = Counter([func.body])
         for expr in in_order(func):
-            self._readers.update(_read_by(expr))
+            self._readers.update(read_by(expr))
 
     def match(self, expr: Any) -> Group | None:
         name = operator_name(expr)
@@ -168,7 +168,8 @@ class _Matcher:
         return self._affine(expr) if self._readers[expr] == 1 else None
 
 
-def _read_by(expr: Any) -> list[Any]:
+def read_by(expr: Any) -> list[Any]:
+    """Return the expressions that an expression reads, operators left out."""
     if isinstance(expr, relay.Call):
         return list(expr.args)
     if isinstance(expr, relay.Tuple):

@@ -9,7 +9,6 @@ cannot run is refused before ``dlopen``.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import shutil
@@ -25,10 +24,12 @@ from tvm_mobilenet.errors import (
     ArtifactError,
     CpuFeatureError,
     RuntimeLibraryError,
+    StackError,
     TruncatedArtifactError,
 )
 from tvm_mobilenet.runtime.elf import AGAIN, find_section, open_binary
 from tvm_mobilenet.sources import SECTION, manifest_source
+from tvm_mobilenet.stacks import PACKAGES, check_stack, versions_of
 
 __all__ = [
     "FORMAT",
@@ -51,10 +52,10 @@ _KEYS = frozenset(
         *("preprocess", "target", "machine", "os", "needs", "weights", "calls"),
     )
 )
-_PACKAGES = {"apache-tvm": "tvm", "apache-tvm-ffi": "tvm_ffi"}
-# Relax bytecode and its builtins may change with every release of TVM; the C ABI of
-# tvm_ffi is stable within a minor version. Post-releases change packaging only.
-_SIGNIFICANT = {"apache-tvm": 3, "apache-tvm-ffi": 2}
+# Relax bytecode and its builtins may change with every release of TVM, and so may the graph
+# executor's; the C ABI of tvm_ffi is stable within a minor version. Post-releases change
+# packaging only.
+_SIGNIFICANT = {"apache-tvm": 3, "apache-tvm-ffi": 2, "xtc-tvm-python-bindings": 3}
 _HASH_KEY = b'"sha256":"'
 _UNHASHED = b"0" * 64
 _CHUNK = 1 << 20
@@ -199,15 +200,14 @@ def check_here(manifest: Mapping[str, Any], where: str = "the artifact") -> None
             f"and this is {here} on {system}",
             "run it there, or compile with --target native",
         )
-    versions = {}
-    for package, key in _PACKAGES.items():
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError as error:
+    stack = check_stack(manifest["stack"], where)
+    versions = versions_of(stack)
+    for package, key in PACKAGES[stack].items():
+        if package not in versions:
             raise RuntimeLibraryError(
                 f"{package} is not installed",
                 f"install it with `pip install {package}=={manifest[key]}`",
-            ) from error
+            )
     check_fits(manifest, here, host_cpu_features(), versions, where=where)
     if is_cuda(manifest):
         from tvm_mobilenet.runtime.gpu import check_gpu
@@ -265,12 +265,13 @@ def check_fits(
             f"{where} needs CPU features that {board} lacks: {', '.join(missing)}",
             "compile with --target native there, or with a lower level such as x86-64-v3",
         )
-    if manifest["stack"] != "relax":
-        raise AbiError(
-            f"{where} was built for TVM's {manifest['stack']!r} stack, and this loads 'relax'",
-            "compile it with the main stack",
+    packages = PACKAGES.get(manifest["stack"], {})
+    if not packages.keys() <= versions.keys():
+        raise StackError(
+            f"{where} was built for TVM's {manifest['stack']!r} stack, which {board} has not",
+            "compile it with the stack that is there",
         )
-    for package, key in _PACKAGES.items():
+    for package, key in packages.items():
         built, there = manifest[key], versions[package]
         parts = _SIGNIFICANT[package]
         if there.split(".")[:parts] != built.split(".")[:parts]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,10 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tvm_mobilenet.runtime.artifact import LAUNCHES, check_here, is_cuda, read_manifest
-from tvm_mobilenet.runtime.described import Described
 from tvm_mobilenet.runtime.inputs import Expected, Staging
 from tvm_mobilenet.runtime.instrument import (
-    Profile,
     Trace,
     observe,
     output_of,
@@ -29,18 +26,17 @@ from tvm_mobilenet.runtime.instrument import (
 )
 from tvm_mobilenet.runtime.kernels import Kernels, library_of
 from tvm_mobilenet.runtime.library import load_runtime, open_library
+from tvm_mobilenet.runtime.replayed import Replayed
 from tvm_mobilenet.runtime.threads import thread_count, use_threads
 
 if TYPE_CHECKING:
+    from tvm_mobilenet.runtime.classic import ClassicModule
     from tvm_mobilenet.runtime.cuda import CudaModule
     from tvm_mobilenet.runtime.opencl import OpenClModule
 
 # Arguments of vm_initialization: DLPack's kDLCPU, device 0, and TVM's pooled allocator, which
 # keeps the activations between calls (tvm/runtime/vm.py).
 _CPU, _POOLED = 1, 2
-
-# Runs of a profile between two turns.
-_TURN = 10
 
 
 class _Binding(threading.local):
@@ -50,7 +46,7 @@ class _Binding(threading.local):
     staging: Staging
 
 
-class Module(Described):
+class Module(Replayed):
     """A loaded artifact; call it with the input, get the output.
 
     Use :func:`load` to make one. Safe to call from several threads at once.
@@ -152,45 +148,6 @@ class Module(Described):
         library = library_of(self._executable, calls)
         return Kernels(self.path, library, self._ffi, calls, self.threads)
 
-    def profile(self, x: Any, repeats: int = 20) -> Profile:
-        """Time every kernel inside the network.
-
-        Parameters
-        ----------
-        x : array
-            As for a call.
-        repeats : int
-            Runs to take the median of, rounded up to tens.
-
-        Returns
-        -------
-        Profile
-            A kernel's time holds about 0.3 µs of the call from Python.
-
-        Raises
-        ------
-        InputError, ArtifactError
-            As for :meth:`trace`.
-        """
-        kernels = self.kernels(x)
-        spans: list[list[float]] = []
-        totals: list[float] = []
-        while len(spans) < max(1, repeats):
-            # In turns, so that a drift of the machine meets both, but each several times in a
-            # row: they have activations of their own, and would evict each other's.
-            kernels.replay()
-            spans += [kernels.replay() for _ in range(_TURN)]
-            self(x)
-            for _ in range(_TURN):
-                start = time.perf_counter()
-                self(x)
-                totals.append(time.perf_counter() - start)
-        medians = map(float, np.median(spans, axis=0))
-        return Profile(
-            tuple(zip(self.manifest["calls"], medians, strict=True)),
-            float(np.median(totals)) * 1e6,
-        )
-
     def _bind(self) -> Callable[[Any], Any]:
         use_threads(self._ffi, self.threads)
         self._binding.staging = Staging(self._input, self._ffi)
@@ -211,7 +168,7 @@ class Module(Described):
 
 def load(
     path: str | os.PathLike[str], threads: int | None = None, device: str | int | None = None
-) -> Module | OpenClModule | CudaModule:
+) -> Module | OpenClModule | CudaModule | ClassicModule:
     """Check an artifact and load it.
 
     Parameters
@@ -227,7 +184,7 @@ def load(
 
     Returns
     -------
-    Module, OpenClModule or CudaModule
+    Module, OpenClModule, CudaModule or ClassicModule
         Ready to be called. TVM's compiler is not loaded, nor is ``tvm`` imported.
 
     Raises
@@ -249,6 +206,10 @@ def load(
 
         return load_opencl(path, manifest, device)
     check_here(manifest, path)
+    if manifest["stack"] == "relay":
+        from tvm_mobilenet.runtime.classic import load_classic
+
+        return load_classic(path, manifest, count)
     ffi = load_runtime()
     if is_cuda(manifest):
         from tvm_mobilenet.runtime.cuda import load_cuda

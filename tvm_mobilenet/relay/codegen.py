@@ -1,0 +1,218 @@
+"""From a lowered network to one shared object: kernels, weights, and room for the manifest."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relay
+
+from tvm_mobilenet.errors import TargetError, TvmMobilenetError
+from tvm_mobilenet.relay.build import ENTRY_INPUT
+from tvm_mobilenet.relay.lower import Call, Lowered
+from tvm_mobilenet.relay.operators import PREFIX, Choices, building
+from tvm_mobilenet.runtime.classic import NO_OPERATION, PARAMETERS
+from tvm_mobilenet.sources import manifest_source, section_source
+from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.toolchain import Linker
+
+_ALIGNMENT = 64
+"""Bytes: what TVM takes every buffer to be aligned to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One kernel of the compiled graph.
+
+    Attributes
+    ----------
+    kernel : str
+        Its symbol.
+    call : Call or None
+        What of ours it is; None where it is Relay's own.
+    layers : tuple of str
+        That it computes, as far as they have names.
+    shape : tuple of int
+        Of what it writes, as it lies in memory.
+    input_bytes, weight_bytes, output_bytes : int
+        Of the tensors that it reads and writes, each once.
+    """
+
+    kernel: str
+    call: Call | None
+    layers: tuple[str, ...]
+    shape: tuple[int, ...]
+    input_bytes: int
+    weight_bytes: int
+    output_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A network compiled, not yet linked.
+
+    Attributes
+    ----------
+    library : runtime.Module
+        The kernels.
+    graph : dict
+        The graph executor's description, as JSON holds it, and under "parameters" where
+        each weight begins in the section of that name, bytes.
+    nodes : list of Node
+        In the order of execution.
+    blob : bytes
+        The section of the weights.
+    choices : Choices
+        Which knobs the schedules took.
+    """
+
+    library: Any
+    graph: dict[str, Any]
+    nodes: list[Node]
+    blob: bytes
+    choices: Choices = field(repr=False)
+
+
+def generate(
+    lowered: Lowered,
+    outputs: Sequence[str],
+    target: TargetSpec,
+    recorded: Mapping[str, Mapping[str, int | str]],
+) -> Generated:
+    """Compile a lowered network.
+
+    Parameters
+    ----------
+    lowered : Lowered
+    outputs : sequence of str
+        The layers whose values the function returns.
+    target : TargetSpec
+    recorded : mapping of str to mapping
+        Knobs by workload key; the schedules' rules without.
+
+    Raises
+    ------
+    TargetError
+        LLVM refuses the target.
+    """
+    # Relay would download other people's schedules for its own operators.
+    os.environ.setdefault("AUTOTVM_TOPHUB_LOC", "NONE")
+    choices = Choices(target, recorded)
+    try:
+        with building(choices), tvm.transform.PassContext(opt_level=3):
+            factory = relay.build(
+                lowered.mod,
+                target=tvm.target.Target(target.tvm_dict()),
+                executor=relay.backend.Executor("graph"),
+            )
+    except tvm.TVMError as error:
+        if "LLVM" in str(error) and "target" in str(error).lower():
+            raise TargetError(
+                f"LLVM cannot generate code for {target.name}: {str(error).splitlines()[-1]}",
+                "check the triple, --mcpu and --mattr",
+            ) from error
+        raise
+    graph: dict[str, Any] = json.loads(factory.get_graph_json())
+    arrays = lowered.parameters | {k: v.numpy() for k, v in factory.get_params().items()}
+    blob, places = bytearray(), {}
+    for name, array in arrays.items():
+        blob += bytes(-len(blob) % _ALIGNMENT)
+        places[name] = len(blob)
+        blob += array.tobytes()
+    graph[PARAMETERS] = places
+    return Generated(factory.get_lib(), graph, _nodes(graph, lowered, outputs), bytes(blob), choices)
+
+
+def link(generated: Generated, linker: Linker, reserved_bytes: int, output: Path) -> None:
+    """Write the shared object.
+
+    Parameters
+    ----------
+    generated : Generated
+    linker : Linker
+        For the target's machine.
+    reserved_bytes : int
+        Size of the manifest's section.
+    output : Path
+
+    Raises
+    ------
+    ToolchainError, OutputError
+        The linker failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
+        blob, source = Path(folder) / "weights.bin", Path(folder) / "artifact.c"
+        blob.write_bytes(generated.blob)
+        source.write_text(manifest_source(reserved_bytes) + section_source(PARAMETERS, blob))
+
+        def run(linked: str, objects: Sequence[str], *_: object, **__: object) -> None:
+            linker.link([*objects, source], linked)
+
+        generated.library.export_library(str(output), fcompile=run)
+
+
+def _nodes(graph: Mapping[str, Any], lowered: Lowered, outputs: Sequence[str]) -> list[Node]:
+    """Tell which kernel of the graph computes which call: by what it reads.
+
+    Relay orders and fuses as it likes, but keeps the names of parameters; a kernel of ours
+    is the one that reads what our call reads.
+    """
+    waiting: dict[tuple[Any, ...], list[int]] = {}
+    numbers = {call.expr: number for number, call in enumerate(lowered.calls)}
+    for number, call in enumerate(lowered.calls):
+        reads = tuple(_identity(argument, numbers) for argument in call.expr.args)
+        waiting.setdefault((call.work.operator, reads), []).append(number)
+    known: dict[int, Any] = {}
+    shapes, dtypes = graph["attrs"]["shape"][1], graph["attrs"]["dltype"][1]
+    firsts = graph["node_row_ptr"]
+    sizes = [_bytes(*entry) for entry in zip(shapes, dtypes, strict=True)]
+    heads = {source: name for (source, *_), name in zip(graph["heads"], outputs, strict=True)}
+    nodes = []
+    for place, node in enumerate(graph["nodes"]):
+        if node["op"] == "null":
+            known[place] = str(node["name"])
+            continue
+        reads = tuple(known.get(source) for source, *_ in node["inputs"])
+        symbol, number = str(node["attrs"]["func_name"]), None
+        for operator, wanted in [key for key in waiting if key[1] == reads]:
+            if f"{PREFIX}{operator}".replace(".", "_") in symbol:
+                number = waiting[operator, wanted].pop(0)
+                if not waiting[operator, wanted]:
+                    del waiting[operator, wanted]
+                break
+        known[place] = number
+        if symbol == NO_OPERATION:
+            continue
+        found = None if number is None else lowered.calls[number]
+        moved = [0, 0]
+        for source, output, *_ in node["inputs"]:
+            weight = graph["nodes"][source]["op"] == "null" and known[source] != ENTRY_INPUT
+            moved[weight] += sizes[firsts[source] + output]
+        layers = found.layers if found else tuple(filter(None, [heads.get(place)]))
+        first = firsts[place]
+        nodes.append(Node(symbol, found, layers, tuple(shapes[first]), *moved, sizes[first]))
+    if waiting:
+        left = [lowered.calls[n].work.key for numbers in waiting.values() for n in numbers]
+        raise TvmMobilenetError(
+            f"Relay's graph has no kernel for {', '.join(left)}", "please report the model"
+        )
+    return nodes
+
+
+def _bytes(shape: Sequence[int], dtype: str) -> int:
+    return math.prod(shape) * np.dtype(dtype).itemsize
+
+
+def _identity(argument: Any, numbers: Mapping[Any, int]) -> Any:
+    """Return what both sides know an argument by: a parameter's name, a call's number."""
+    if isinstance(argument, relay.Var):
+        return str(argument.name_hint)
+    return numbers.get(argument)

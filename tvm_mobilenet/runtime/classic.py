@@ -1,0 +1,249 @@
+"""Artifacts of the classic stack: TVM 0.19's graph executor behind the same callable.
+
+Every Python thread gets an executor of its own; all read the weights where the file is mapped.
+The one module of the runtime that imports ``tvm``: TVM 0.19 can be called no other way.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvm_mobilenet.errors import ArtifactError, RuntimeLibraryError
+from tvm_mobilenet.runtime.elf import find_section, open_binary
+from tvm_mobilenet.runtime.inputs import Expected, aligned_empty
+from tvm_mobilenet.runtime.instrument import OTHER, Trace, unblocked
+from tvm_mobilenet.runtime.kernels import Kernels
+from tvm_mobilenet.runtime.replayed import Replayed
+from tvm_mobilenet.runtime.threads import use_threads
+from tvm_mobilenet.sources import section_name
+
+PARAMETERS = "parameters"
+"""The section of the weights."""
+
+NO_OPERATION = "__nop"
+"""What the graph executor calls a change of shape that moves nothing."""
+
+_CPU = (1, 0)
+"""DLPack's kDLCPU, device 0."""
+
+
+class _Binding(threading.local):
+    """What one thread needs for a call."""
+
+    executor: Any = None
+    staging: Any = None
+
+
+class ClassicModule(Replayed):
+    """A loaded artifact of the classic stack; use it as :class:`tvm_mobilenet.runtime.Module`.
+
+    Parameters
+    ----------
+    path : str
+    manifest : dict
+    tvm : module
+        TVM 0.19.
+    threads : int
+        Threads that one call uses.
+    """
+
+    def __init__(self, path: str, manifest: dict[str, Any], tvm: Any, threads: int) -> None:
+        super().__init__(path, manifest, threads)
+        self._tvm = tvm
+        self._library = tvm.runtime.load_module(path)
+        self._binding = _Binding()
+        self._input = Expected(manifest["inputs"][0])
+        self._graph = manifest["graph"]
+        self._weights = _weights(Path(path), self._graph, tvm)
+
+    def __call__(self, x: Any) -> Any:
+        """Run the model.
+
+        Parameters
+        ----------
+        x : ndarray or any object with ``__dlpack__``
+            float32 on the CPU, of the shape that :attr:`inputs` states (NCHW); copied.
+
+        Returns
+        -------
+        ndarray
+            New memory with every call; a tuple of a network with several outputs.
+
+        Raises
+        ------
+        InputError
+            Another shape, dtype, layout or device.
+        """
+        binding = self._binding
+        use_threads(self._tvm, self.threads)
+        if binding.executor is None:
+            binding.executor, binding.staging = self._executor()
+        self._stage(x, binding.staging)
+        binding.executor["run"]()
+        found = [
+            binding.executor["get_output"](i).numpy() for i in range(len(self.manifest["outputs"]))
+        ]
+        return found[0] if len(found) == 1 else tuple(found)
+
+    def __repr__(self) -> str:
+        return f"<ClassicModule {self.title} from {self.path}, {self.threads} threads>"
+
+    def trace(self, x: Any) -> list[Trace]:
+        """Run the model and keep the output of every kernel.
+
+        Parameters
+        ----------
+        x : array
+            As for a call.
+
+        Returns
+        -------
+        list of Trace
+            In the order of the manifest's calls; copies, float32, unblocked.
+
+        Raises
+        ------
+        InputError
+            As for a call.
+        """
+        use_threads(self._tvm, self.threads)
+        traces = []
+        for record, (name, arguments) in zip(self.manifest["calls"], self._calls(x), strict=True):
+            self._library.get_function(name)(*arguments)
+            output = arguments[-1].numpy()
+            if record["output"]["layout"] != OTHER:
+                output = unblocked(output, record["output"])
+            traces.append(Trace(record, output))
+        return traces
+
+    def kernels(self, x: Any) -> Kernels:
+        """Run the model once and hold on to every kernel with its buffers.
+
+        Parameters
+        ----------
+        x : array
+            As for a call.
+
+        Returns
+        -------
+        Kernels
+            In the order of the manifest's calls.
+
+        Raises
+        ------
+        InputError
+            As for a call.
+        """
+        use_threads(self._tvm, self.threads)
+        return Kernels(self.path, self._library, self._tvm, self._calls(x), self.threads)
+
+    def _executor(self) -> tuple[Any, Any]:
+        """Return an executor, and the array that it reads its input from."""
+        create = self._tvm.get_global_func("tvm.graph_executor.create")
+        text = json.dumps({k: v for k, v in self._graph.items() if k != PARAMETERS})
+        executor = create(text, self._library, *_CPU)
+        for name, array in self._weights.items():
+            executor["set_input_zero_copy"](name, array)
+        staging = aligned_empty(self._input.shape, self._input.dtype)
+        executor["set_input_zero_copy"](self._input.name, self._tvm.nd.from_dlpack(staging))
+        return executor, staging
+
+    def _stage(self, x: Any, staging: Any) -> None:
+        np.copyto(staging, self._input.array(x))
+
+    def _calls(self, x: Any) -> list[tuple[str, tuple[Any, ...]]]:
+        """Return every kernel's name and buffers, inputs then output, the input being `x`.
+
+        The buffers share memory as the executor's do: by the storage that Relay planned.
+        """
+        nodes, firsts = self._graph["nodes"], self._graph["node_row_ptr"]
+        entries = _entries(self._graph)
+        storages = self._graph["attrs"]["storage_id"][1]
+        sizes: dict[int, int] = {}
+        for storage, (shape, dtype) in zip(storages, entries, strict=True):
+            sizes[storage] = max(sizes.get(storage, 0), _bytes(shape, dtype))
+        bound = {}
+        for number, node in enumerate(nodes):
+            if node["op"] == "null" and node["name"] in self._weights:
+                bound[firsts[number]] = self._weights[node["name"]]
+                sizes.pop(storages[firsts[number]])  # an input's storage is its own
+        memory = {storage: aligned_empty((size,), np.uint8) for storage, size in sizes.items()}
+        for entry, (shape, dtype) in enumerate(entries):
+            if entry not in bound:
+                raw = memory[storages[entry]][: _bytes(shape, dtype)]
+                bound[entry] = self._tvm.nd.from_dlpack(raw.view(dtype).reshape(shape))
+        calls = []
+        for number, node in enumerate(nodes):
+            if node["op"] == "null" and node["name"] == self._input.name:
+                bound[firsts[number]].copyfrom(self._input.array(x))
+            if node["op"] == "null" or node["attrs"]["func_name"] == NO_OPERATION:
+                continue
+            reads = [bound[firsts[source] + output] for source, output, *_ in node["inputs"]]
+            writes = [bound[entry] for entry in range(firsts[number], firsts[number + 1])]
+            calls.append((str(node["attrs"]["func_name"]), (*reads, *writes)))
+        return calls
+
+
+def load_classic(path: str, manifest: dict[str, Any], threads: int) -> ClassicModule:
+    """Load an artifact of the classic stack, its manifest checked already.
+
+    Parameters
+    ----------
+    path : str
+    manifest : dict
+    threads : int
+
+    Raises
+    ------
+    RuntimeLibraryError
+        TVM 0.19 cannot be imported.
+    ArtifactError
+        The file is whole and for this machine, yet refused.
+    """
+    try:
+        import tvm
+    except (ImportError, OSError, RuntimeError) as error:
+        raise RuntimeLibraryError(
+            f"TVM 0.19 cannot be imported: {error}", "make its environment anew: `make relay`"
+        ) from error
+    try:
+        return ClassicModule(path, manifest, tvm, threads)
+    except (tvm.TVMError, OSError) as error:
+        raise ArtifactError(
+            f"{path} cannot be loaded: {error}", "compile it on this machine"
+        ) from error
+
+
+def _weights(path: Path, graph: Mapping[str, Any], tvm: Any) -> dict[str, Any]:
+    """Return the weights as tensors over the mapped file: read on demand, shared, never copied."""
+    with open_binary(path) as file:
+        section = find_section(file, path, section_name(PARAMETERS))
+    # Copy on write: NumPy lends no read-only memory to TVM 0.19, and nobody writes.
+    mapped = np.memmap(path, np.uint8, mode="c")
+    entries, firsts = _entries(graph), graph["node_row_ptr"]
+    kinds = {node["name"]: entries[firsts[at]] for at, node in enumerate(graph["nodes"])}
+    tensors = {}
+    for name, place in graph[PARAMETERS].items():
+        shape, dtype = kinds[name]
+        start = section.offset + place
+        raw = np.asarray(mapped[start : start + _bytes(shape, dtype)])
+        array = raw.view(dtype).reshape(shape)
+        tensors[name] = tvm.nd.from_dlpack(array)
+    return tensors
+
+
+def _entries(graph: Mapping[str, Any]) -> list[tuple[tuple[int, ...], str]]:
+    """Return shape and type of every tensor of a graph."""
+    shapes, dtypes = graph["attrs"]["shape"][1], graph["attrs"]["dltype"][1]
+    return [(tuple(shape), str(dtype)) for shape, dtype in zip(shapes, dtypes, strict=True)]
+
+
+def _bytes(shape: tuple[int, ...], dtype: str) -> int:
+    return math.prod(shape) * np.dtype(dtype).itemsize

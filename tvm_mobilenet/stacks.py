@@ -1,0 +1,80 @@
+"""The two stacks, and which of them this environment has.
+
+Relax lives in apache-tvm, Relay in TVM 0.19; both call their package ``tvm``, so an
+environment has one or the other (docs/adr/0018-classic-stack.md).
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Literal, cast
+
+from tvm_mobilenet.errors import StackError
+
+Stack = Literal["relax", "relay"]
+
+PACKAGES: dict[Stack, dict[str, str]] = {
+    "relax": {"apache-tvm": "tvm", "apache-tvm-ffi": "tvm_ffi"},
+    "relay": {"xtc-tvm-python-bindings": "tvm"},
+}
+"""Packages that a stack needs, and what a manifest calls their versions."""
+
+REMEDY: dict[Stack, str] = {
+    "relax": "leave `--stack relay` out, or use an environment with apache-tvm",
+    "relay": "use `tvm-mobilenet --stack relay`, after `make relay`",
+}
+"""How to get at a stack."""
+
+
+def installed_stack() -> Stack:
+    """Return the stack of this environment: Relay where there is no apache-tvm but TVM 0.19."""
+    return "relay" if _has("relay") and not _has("relax") else "relax"
+
+
+def check_stack(stack: str, what: str) -> Stack:
+    """Refuse what needs the other stack.
+
+    Parameters
+    ----------
+    stack : str
+        That is needed.
+    what : str
+        Which needs it; begins a sentence.
+
+    Raises
+    ------
+    StackError
+        It is not the one of this environment, or there is no such stack.
+    """
+    if stack not in PACKAGES:
+        raise StackError(
+            f"{what} needs the stack {stack!r}, which is unknown", f"known: {', '.join(PACKAGES)}"
+        )
+    wanted, here = cast("Stack", stack), installed_stack()
+    if wanted != here:
+        raise StackError(
+            f"{what} needs the {wanted} stack ({_tvm(wanted)}), and this environment has {_tvm(here)}",
+            REMEDY[wanted],
+        )
+    return wanted
+
+
+def versions_of(stack: Stack) -> dict[str, str]:
+    """Return the versions of a stack's packages by name; those that are missing left out."""
+    return {package: metadata.version(package) for package in PACKAGES[stack] if _is_there(package)}
+
+
+def _tvm(stack: Stack) -> str:
+    return "TVM 0.19" if stack == "relay" else "apache-tvm"
+
+
+def _has(stack: Stack) -> bool:
+    return all(map(_is_there, PACKAGES[stack]))
+
+
+def _is_there(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
