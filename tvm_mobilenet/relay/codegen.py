@@ -104,7 +104,7 @@ def generate(
         LLVM refuses the target.
     """
     # Relay would download other people's schedules for its own operators.
-    os.environ.setdefault("AUTOTVM_TOPHUB_LOC", "NONE")
+    os.environ.setdefault("TOPHUB_LOCATION", "NONE")
     choices = Choices(target, recorded)
     try:
         with building(choices), tvm.transform.PassContext(opt_level=3):
