@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+RELAY  := .venv-relay
 OUT    := out
 MODEL  := $(OUT)/mobilenet.so
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu lint types bench clean tree
+.PHONY: help demo test test-gpu relay test-relay lint types bench clean tree
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +29,12 @@ test: $(VENV)/test.stamp  ## install what the tests need, and run them
 test-gpu: $(VENV)/gpu.stamp  ## on an NVIDIA GPU: numerics, tuner, profile, against PyTorch; writes results
 	$(BIN)/python benchmarks/on_gpu.py --out benchmarks/results
 
+relay: $(RELAY)/made.stamp  ## the classic stack's environment: Relay and TE schedules on TVM 0.19
+
+test-relay: $(RELAY)/test.stamp  ## the classic stack's tests
+	@mkdir -p $(OUT)
+	$(RELAY)/bin/python -m pytest tests/classic --junitxml $(OUT)/tests-relay.xml
+
 # schedules/ and tuning_logs/ stand at the top and install inside the package: what looks at the
 # package as a whole looks at this copy.
 tree:
@@ -48,7 +55,7 @@ bench: $(VENV)/bench.stamp  ## this processor against ONNX Runtime, OpenVINO and
 	$(BIN)/tvm-mobilenet bench $(MODEL) --against onnxruntime,openvino,ncnn
 
 clean:  ## remove what these targets made
-	rm -rf $(VENV) $(OUT) build dist *.egg-info
+	rm -rf $(VENV) $(RELAY) $(OUT) build dist *.egg-info
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed: make PYTHON=/path/to/python3")'
@@ -57,4 +64,15 @@ $(BIN)/python:
 # One rule per extra: installed again when the dependencies change.
 $(VENV)/%.stamp: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+# Both TVMs call their package `tvm`: two environments, one tvm_mobilenet in both.
+$(RELAY)/made.stamp: requirements-relay.txt pyproject.toml
+	$(PYTHON) -m venv $(RELAY)
+	$(RELAY)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-relay.txt
+	$(RELAY)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(RELAY)/test.stamp: $(RELAY)/made.stamp
+	$(RELAY)/bin/python -m pip install --quiet --disable-pip-version-check 'pytest>=8'
 	@touch $@

@@ -15,6 +15,7 @@ from tvm_mobilenet.errors import (
     ArtifactError,
     MissingRecordsError,
     RecordsWarning,
+    StackError,
     TargetError,
 )
 from tvm_mobilenet.report import CompileReport, report_of
@@ -181,7 +182,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         ``native`` is there, and the artifact is checked there.
     stack : {"relax", "relay"}, optional
         The one of this environment by default, and no other can be had here. Relay has
-        no `fusion`, `strassen`, `dump_ir`, GPUs or boards.
+        no `fusion`, no `strassen`, no GPUs and no boards.
 
     Returns
     -------
@@ -202,7 +203,12 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     StackError
         This environment has the other stack.
     """
-    chosen = check_stack(stack or installed_stack(), "this")
+    chosen = check_stack(stack or installed_stack(), "compiling so")
+    if chosen == "relay" and (device is not None or strassen or fusion != "auto"):
+        raise StackError(
+            "the classic stack has no boards, no Strassen's products and no choice of fusion",
+            "leave --device, --strassen and --fusion out, or the stack",
+        )
     from tvm_mobilenet.models.network import network_from
     from tvm_mobilenet.models.weights import digest
     from tvm_mobilenet.runtime.recipe import preprocess_for
@@ -215,6 +221,11 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         spec = native_on(device)
     else:
         spec = _target(target, host, dtype)
+    if chosen == "relay" and spec.gpu is not None:
+        raise StackError(
+            f"the classic stack has schedules for processors, not for {spec.name}",
+            "compile it with the main stack",
+        )
     if strassen and spec.gpu is not None:
         raise TargetError(
             f"there is no schedule of Strassen's products for {spec.name}", "leave it out"
@@ -223,9 +234,13 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     nvcc = find_nvcc() if spec.gpu is not None and spec.gpu.kind == "cuda" else None
     validate_with_llvm(spec)
     recipe = preprocess_for(network.model.resolution, preprocess, network.preprocess)
-    folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
+    folder_for_ir = Path(dump_ir) if dump_ir else None
     if chosen == "relay":
-        manifest = _classic(network, spec, linker, recipe, _artifact_in(folder.name))
+        from tvm_mobilenet.classic import compile_classic
+
+        folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
+        path = _artifact_in(folder.name)
+        manifest = compile_classic(network, spec, linker, recipe, path, folder_for_ir)
         return _finished(manifest, folder, network, verify=verify)
 
     from tvm_mobilenet.graph.pipeline import lower
@@ -233,7 +248,6 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     from tvm_mobilenet.tuning.store import records_for
 
     found = records_for(spec, records)
-    folder_for_ir = Path(dump_ir) if dump_ir else None
     lowered = lower(
         network.model,
         network.weights,
@@ -257,6 +271,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         digest=digest(network.weights),
         preprocess=recipe,
     )
+    folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
     memory = _generate(manifest, lowered, spec, (linker, nvcc), _artifact_in(folder.name))
     manifest["memory"] = describe_memory(network.model, memory)
     return _finished(manifest, folder, network, device, verify=verify)
@@ -281,40 +296,6 @@ def _finished(
         manifest["verification"] = checked.to_dict()
         compiled.manifest = write_manifest(compiled.path, manifest)
     return compiled
-
-
-def _classic(
-    network: Network,
-    spec: TargetSpec,
-    linker: Linker,
-    preprocess: Mapping[str, Any],
-    path: Path,
-) -> dict[str, Any]:
-    """Compile with Relay: write the artifact, and return its manifest."""
-    from tvm_mobilenet.manifest import describe_network
-    from tvm_mobilenet.models.weights import digest
-    from tvm_mobilenet.relay.build import build
-    from tvm_mobilenet.relay.codegen import generate, link
-    from tvm_mobilenet.relay.describe import calls_of
-    from tvm_mobilenet.relay.lower import lower
-
-    built = build(network.model, network.weights)
-    generated = generate(
-        lower(built.func, spec, built.names), network.model.outputs, spec, {}
-    )
-    manifest = describe_network(
-        network.model,
-        spec,
-        calls_of(network.model, generated),
-        source=network.source,
-        digest=digest(network.weights),
-        preprocess=preprocess,
-        stack="relay",
-        alignment=1,  # what is called is given a copy
-    )
-    manifest["graph"] = generated.graph
-    link(generated, linker, _room(manifest), path)
-    return manifest
 
 
 def _generate(

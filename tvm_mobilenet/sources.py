@@ -11,6 +11,11 @@ from pathlib import Path
 
 SECTION = ".tvm_mobilenet"
 WEIGHTS = "tvm_mobilenet_weights"
+PARAMETERS = "parameters"
+"""What the classic stack calls the section of its weights, and in the manifest's graph where
+each of them begins there, bytes."""
+NO_OPERATION = "__nop"
+"""What TVM's graph executor calls a change of shape that moves nothing."""
 _IMPORTS = "__tvm_ffi__library_bin"
 
 

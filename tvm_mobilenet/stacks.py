@@ -7,7 +7,7 @@ environment has one or the other (docs/adr/0018-classic-stack.md).
 from __future__ import annotations
 
 from importlib import metadata
-from typing import Literal, cast
+from typing import Literal
 
 from tvm_mobilenet.errors import StackError
 
@@ -50,10 +50,11 @@ def check_stack(stack: str, what: str) -> Stack:
         raise StackError(
             f"{what} needs the stack {stack!r}, which is unknown", f"known: {', '.join(PACKAGES)}"
         )
-    wanted, here = cast("Stack", stack), installed_stack()
+    wanted: Stack = "relay" if stack == "relay" else "relax"
+    here = installed_stack()
     if wanted != here:
         raise StackError(
-            f"{what} needs the {wanted} stack ({_tvm(wanted)}), and this environment has {_tvm(here)}",
+            f"{what} needs {_tvm(wanted)} (stack {wanted!r}), and here is {_tvm(here)}",
             REMEDY[wanted],
         )
     return wanted

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tvm_mobilenet.bench.kernel import compiled, keep_in_registers
+from tvm_mobilenet.bench.kernel import begin, compiled, keep_in_registers, tensor
 from tvm_mobilenet.target import TargetSpec
 
 VECTORS = 16
@@ -80,15 +80,14 @@ def reading_module(threads: int, lanes: int, steps: int, repeats: int) -> Any:
     (unrolled), lane (vector). Sums stay in registers; float additions may not
     be reordered, so no repeat can be left out.
     """
-    from tvm import s_tir, te
+    from tvm import te
 
     x = te.placeholder((threads, steps, VECTORS, lanes), name="x")
     r, k = te.reduce_axis((0, repeats), name="r"), te.reduce_axis((0, steps), name="k")
     y = te.compute(
         (threads, VECTORS, lanes), lambda t, v, i: te.sum(x[t, k, v, i], axis=[r, k]), name="y"
     )
-    sch = s_tir.Schedule(te.create_prim_func([x, y]))
-    block = sch.get_sblock("y")
+    sch, block = begin([x, y])
     store = sch.cache_write(block, 0, "local")
     sch.reverse_compute_at(store, sch.get_loops(block)[0], preserve_unit_loops=True)
     t, v, i, repeat, step = sch.get_loops(block)
@@ -120,7 +119,6 @@ def runner(spec: TargetSpec, threads: int, footprint: int) -> tuple[Callable[[],
         One measured call without arguments, and the bytes that it reads.
     """
     import numpy as np
-    import tvm
 
     line = 4 * VECTORS * spec.lanes
     steps = max(1, footprint // line)
@@ -128,6 +126,6 @@ def runner(spec: TargetSpec, threads: int, footprint: int) -> tuple[Callable[[],
     module = reading_module(threads, spec.lanes, steps, repeats)
     function = compiled(module, spec, threads)
     # Ones, not zeros: untouched zero pages would all be the same page of memory.
-    x = tvm.runtime.tensor(np.ones((threads, steps, VECTORS, spec.lanes), np.float32))
-    y = tvm.runtime.tensor(np.zeros((threads, VECTORS, spec.lanes), np.float32))
+    x = tensor(np.ones((threads, steps, VECTORS, spec.lanes), np.float32))
+    y = tensor(np.zeros((threads, VECTORS, spec.lanes), np.float32))
     return (lambda: function(x, y)), threads * repeats * steps * line

@@ -3,10 +3,46 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
+
+
+def begin(tensors: Sequence[Any]) -> tuple[Any, Any]:
+    """Begin the schedule of a definition whose one stage is called ``y``.
+
+    Parameters
+    ----------
+    tensors : sequence of te.Tensor
+        Inputs, then the output.
+
+    Returns
+    -------
+    tir.Schedule, BlockRV
+        Of either TVM: 0.19 calls its modules and the block otherwise.
+    """
+    from tvm import te
+
+    func = te.create_prim_func(tensors)
+    try:
+        from tvm.s_tir import Schedule
+    except ImportError:
+        from tvm.tir import Schedule
+
+        sch = Schedule(func)
+        return sch, sch.get_block("y")
+    sch = Schedule(func)
+    return sch, sch.get_sblock("y")
+
+
+def tensor(array: Any) -> Any:
+    """Return a tensor of TVM's that holds a copy of an array."""
+    import tvm
+
+    make = tvm.nd.array if installed_stack() == "relay" else tvm.runtime.tensor
+    return make(array)
 
 
 def keep_in_registers(sch: Any, block: Any) -> None:
@@ -43,5 +79,8 @@ def compiled(module: Any, spec: TargetSpec, threads: int) -> Callable[..., Any]:
     import tvm
 
     target = tvm.target.Target({**spec.tvm_dict(), "num-cores": threads})
-    function: Callable[..., Any] = tvm.compile(module, target=target)["main"]
+    if installed_stack() == "relay":
+        function: Callable[..., Any] = tvm.build(module, target=target)["main"]
+    else:
+        function = tvm.compile(module, target=target)["main"]
     return function

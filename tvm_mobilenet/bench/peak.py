@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tvm_mobilenet.bench.kernel import compiled, keep_in_registers
+from tvm_mobilenet.bench.kernel import begin, compiled, keep_in_registers, tensor
 from tvm_mobilenet.target import TargetSpec
 
 CHAINS = 12
@@ -54,18 +54,17 @@ def chains_module(threads: int, lanes: int, steps: int = STEPS) -> Any:
     for the one before it in its own chain only, and no compiler may reorder
     float additions, so every operation is really done.
     """
-    from tvm import s_tir, te, tirx
+    from tvm import te
 
     x = te.placeholder((lanes,), name="x")
     chain = te.comm_reducer(
-        lambda y, v: y * v + tirx.const(1e-6, "float32"),
-        lambda dtype: tirx.const(1.0, dtype),
+        lambda y, v: y * v + te.const(1e-6, "float32"),
+        lambda dtype: te.const(1.0, dtype),
         name="chain",
     )
     k = te.reduce_axis((0, steps), name="k")
     y = te.compute((threads, CHAINS, lanes), lambda t, c, i: chain(x[i], axis=k), name="y")
-    sch = s_tir.Schedule(te.create_prim_func([x, y]))
-    block = sch.get_sblock("y")
+    sch, block = begin([x, y])
     store = sch.cache_write(block, 0, "local")
     sch.reverse_compute_at(store, sch.get_loops(block)[0], preserve_unit_loops=True)
     t, c, i, step = sch.get_loops(block)
@@ -95,9 +94,8 @@ def runner(spec: TargetSpec, threads: int) -> tuple[Callable[[], Any], int]:
         One measured call without arguments, and its floating-point operations.
     """
     import numpy as np
-    import tvm
 
     function = compiled(chains_module(threads, spec.lanes), spec, threads)
-    x = tvm.runtime.tensor(np.full(spec.lanes, 0.999, np.float32))
-    y = tvm.runtime.tensor(np.zeros((threads, CHAINS, spec.lanes), np.float32))
+    x = tensor(np.full(spec.lanes, 0.999, np.float32))
+    y = tensor(np.zeros((threads, CHAINS, spec.lanes), np.float32))
     return (lambda: function(x, y)), operations(threads, spec.lanes)

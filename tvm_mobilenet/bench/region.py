@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tvm_mobilenet.bench.kernel import compiled
+from tvm_mobilenet.bench.kernel import begin, compiled, tensor
 from tvm_mobilenet.target import TargetSpec
 
 REGIONS = 1000
@@ -31,12 +31,12 @@ def regions_module(threads: int, lanes: int) -> Any:
     -----
     Loops from outer to inner: region (serial), thread (parallel), lane (vector).
     """
-    from tvm import s_tir, te
+    from tvm import te
 
     x = te.placeholder((lanes,), name="x")
     y = te.compute((REGIONS, threads, lanes), lambda r, t, i: x[i] + 1.0, name="y")
-    sch = s_tir.Schedule(te.create_prim_func([x, y]))
-    _, thread, vector = sch.get_loops(sch.get_sblock("y"))
+    sch, block = begin([x, y])
+    _, thread, vector = sch.get_loops(block)
     sch.parallel(thread)
     sch.vectorize(vector)
     return sch.mod
@@ -58,9 +58,8 @@ def runner(spec: TargetSpec, threads: int) -> tuple[Callable[[], Any], int]:
         One measured call without arguments, and the regions that it enters.
     """
     import numpy as np
-    import tvm
 
     function = compiled(regions_module(threads, spec.lanes), spec, threads)
-    x = tvm.runtime.tensor(np.zeros(spec.lanes, np.float32))
-    y = tvm.runtime.tensor(np.zeros((REGIONS, threads, spec.lanes), np.float32))
+    x = tensor(np.zeros(spec.lanes, np.float32))
+    y = tensor(np.zeros((REGIONS, threads, spec.lanes), np.float32))
     return (lambda: function(x, y)), REGIONS

@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tvm_mobilenet.errors import TvmMobilenetError
 
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="tvm-mobilenet")
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        # `--stack` runs them again, elsewhere.
+        app(args=given, prog_name="tvm-mobilenet", obj=given)
     except TvmMobilenetError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

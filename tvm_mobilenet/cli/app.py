@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +31,7 @@ from tvm_mobilenet.cli.options import (
     Weights,
 )
 from tvm_mobilenet.cli.run import run
+from tvm_mobilenet.stacks import PACKAGES, installed_stack, versions_of
 
 app = typer.Typer(
     name="tvm-mobilenet",
@@ -52,13 +52,19 @@ def _print_version(wanted: bool) -> None:
     from tvm_mobilenet import __version__
 
     parts = [f"tvm-mobilenet {__version__}"]
-    for package in ("apache-tvm", "apache-tvm-ffi"):
-        try:
-            parts.append(f"{package} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            parts.append(f"{package} not installed")
+    stack = installed_stack()
+    versions = versions_of(stack)
+    for package in PACKAGES[stack]:
+        parts.append(f"{package} {versions.get(package, 'not installed')}")
     typer.echo(", ".join(parts))
     raise typer.Exit
+
+
+def _use_stack(context: typer.Context, stack: str | None) -> None:
+    if stack is not None:
+        from tvm_mobilenet.cli.stack import use_stack
+
+        use_stack(stack, context.obj)
 
 
 @app.callback()
@@ -72,6 +78,16 @@ def top(
             help="Print this version and TVM's, and leave.",
         ),
     ] = False,
+    stack: Annotated[
+        str | None,
+        typer.Option(
+            callback=_use_stack,
+            is_eager=True,  # --version, too, is of the stack
+            help="relax, the main stack, or relay: the same on TVM 0.19, in the environment "
+            "that `make relay` makes.",
+            metavar="STACK",
+        ),
+    ] = None,
 ) -> None:
     """Compile MobileNets with Apache TVM into one verified .so, and use it.
 
@@ -89,6 +105,7 @@ def top(
       tvm-mobilenet explain v1 --target rpi4       what would be chosen there, and why
       tvm-mobilenet tune v1 --trials 500           faster knobs for this processor
       tvm-mobilenet device check ssh://USER@HOST   what a board is
+      tvm-mobilenet --stack relay compile v1 -o m.so   Relay and TE schedules instead of Relax
       tvm-mobilenet COMMAND --help                 options and examples
     """
 

@@ -173,7 +173,7 @@ def _verified(manifest: dict[str, Any]) -> str:
 def _host(manifest: dict[str, Any]) -> dict[str, str]:
     """Say what the machine needs that the file's code runs on."""
     return {
-        "needs TVM": f"{manifest['tvm']}, ffi {manifest['tvm_ffi']}",
+        "needs TVM": _tvm(manifest),
         "machine": f"{manifest['machine']}, {manifest['os']}",
         "needs CPU features": " ".join(manifest["needs"]) or "none beyond the architecture",
     }
@@ -208,6 +208,11 @@ def _memory(manifest: dict[str, Any]) -> dict[str, str]:
             f"input and output of {inside} of {len(calls)} kernels do"
         )
     return facts
+
+
+def _tvm(manifest: dict[str, Any]) -> str:
+    ffi = manifest["tvm_ffi"]
+    return f"{manifest['tvm']}, ffi {ffi}" if ffi else str(manifest["tvm"])
 
 
 def _kib(count: int) -> str:

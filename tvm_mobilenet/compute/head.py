@@ -25,9 +25,7 @@ def pool(work: Workload) -> list[Any]:
         data (N, Cb, P, block), out (N, Cb, 1, block); of the workload's dtype.
     """
     block = work.in_block
-    data = placeholder(
-        (work.batch, work.in_blocks, work.in_pixels, block), work.dtype, name="data"
-    )
+    data = placeholder((work.batch, work.in_blocks, work.in_pixels, block), work.dtype, name="data")
     p = te.reduce_axis((0, work.in_pixels), name="p")
     acc = te.compute(
         (work.batch, work.in_blocks, 1, block),

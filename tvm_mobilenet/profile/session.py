@@ -12,7 +12,7 @@ from tvm_mobilenet.bench.machine import Machine, measure_machine
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.profile.report import KernelProfile, ProfileReport
 from tvm_mobilenet.report import LAYOUT
-from tvm_mobilenet.runtime import Loaded, Module, load
+from tvm_mobilenet.runtime import ClassicModule, Loaded, Module, load
 from tvm_mobilenet.runtime.kernels import Kernels, Split
 
 Progress = Callable[[int, int, str], None]
@@ -59,7 +59,7 @@ def profile(
     from tvm_mobilenet.target import TargetSpec
 
     module = artifact if isinstance(artifact, Loaded) else load(artifact, threads)
-    if not isinstance(module, Module):
+    if not isinstance(module, Module | ClassicModule):
         raise InputError(
             f"{module.path} runs on a GPU, and this measures what a processor could do",
             "use tvm_mobilenet.profile.gpu.profile_on_gpu, as `tvm-mobilenet profile` does",
@@ -96,7 +96,7 @@ def profile(
     )
 
 
-def _check(module: Module, repeats: int) -> None:
+def _check(module: Module | ClassicModule, repeats: int) -> None:
     here = len(os.sched_getaffinity(0))
     if module.threads > here:
         raise InputError(

@@ -76,7 +76,7 @@ def build(model: Model, weights: Weights) -> Built:
     )
 
 
-def _value(layer: Layer, inputs: list[Any], weights: Weights) -> Any:
+def _value(layer: Layer, inputs: list[Any], weights: Weights) -> Any:  # noqa: PLR0911
     def constant(name: str) -> Any:
         return relay.const(weights[f"{layer.name}.{name}"], "float32")
 

@@ -19,8 +19,7 @@ from tvm_mobilenet.errors import TargetError, TvmMobilenetError
 from tvm_mobilenet.relay.build import ENTRY_INPUT
 from tvm_mobilenet.relay.lower import Call, Lowered
 from tvm_mobilenet.relay.operators import PREFIX, Choices, building
-from tvm_mobilenet.runtime.classic import NO_OPERATION, PARAMETERS
-from tvm_mobilenet.sources import manifest_source, section_source
+from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS, manifest_source, section_source
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import Linker
 
@@ -128,7 +127,8 @@ def generate(
         places[name] = len(blob)
         blob += array.tobytes()
     graph[PARAMETERS] = places
-    return Generated(factory.get_lib(), graph, _nodes(graph, lowered, outputs), bytes(blob), choices)
+    nodes = _nodes(graph, lowered, outputs)
+    return Generated(factory.get_lib(), graph, nodes, bytes(blob), choices)
 
 
 def link(generated: Generated, linker: Linker, reserved_bytes: int, output: Path) -> None:
@@ -165,54 +165,73 @@ def _nodes(graph: Mapping[str, Any], lowered: Lowered, outputs: Sequence[str]) -
     Relay orders and fuses as it likes, but keeps the names of parameters; a kernel of ours
     is the one that reads what our call reads.
     """
-    waiting: dict[tuple[Any, ...], list[int]] = {}
-    numbers = {call.expr: number for number, call in enumerate(lowered.calls)}
-    for number, call in enumerate(lowered.calls):
-        reads = tuple(_identity(argument, numbers) for argument in call.expr.args)
-        waiting.setdefault((call.work.operator, reads), []).append(number)
+    waiting = _Waiting(lowered.calls)
+    computed = {name for call in lowered.calls for name in call.layers}
+    heads = {
+        source: (name,)
+        for (source, *_), name in zip(graph["heads"], outputs, strict=True)
+        if name not in computed
+    }
     known: dict[int, Any] = {}
     shapes, dtypes = graph["attrs"]["shape"][1], graph["attrs"]["dltype"][1]
     firsts = graph["node_row_ptr"]
     sizes = [_bytes(*entry) for entry in zip(shapes, dtypes, strict=True)]
-    heads = {source: name for (source, *_), name in zip(graph["heads"], outputs, strict=True)}
     nodes = []
     for place, node in enumerate(graph["nodes"]):
         if node["op"] == "null":
             known[place] = str(node["name"])
             continue
-        reads = tuple(known.get(source) for source, *_ in node["inputs"])
-        symbol, number = str(node["attrs"]["func_name"]), None
-        for operator, wanted in [key for key in waiting if key[1] == reads]:
-            if f"{PREFIX}{operator}".replace(".", "_") in symbol:
-                number = waiting[operator, wanted].pop(0)
-                if not waiting[operator, wanted]:
-                    del waiting[operator, wanted]
-                break
-        known[place] = number
+        symbol = str(node["attrs"]["func_name"])
+        found = waiting.take(symbol, tuple(known.get(source) for source, *_ in node["inputs"]))
+        known[place] = None if found is None else found.expr
         if symbol == NO_OPERATION:
             continue
-        found = None if number is None else lowered.calls[number]
-        moved = [0, 0]
+        maps = weights = 0
         for source, output, *_ in node["inputs"]:
-            weight = graph["nodes"][source]["op"] == "null" and known[source] != ENTRY_INPUT
-            moved[weight] += sizes[firsts[source] + output]
-        layers = found.layers if found else tuple(filter(None, [heads.get(place)]))
+            if graph["nodes"][source]["op"] == "null" and known[source] != ENTRY_INPUT:
+                weights += sizes[firsts[source] + output]
+            else:
+                maps += sizes[firsts[source] + output]
+        layers = found.layers if found else heads.get(place, ())
         first = firsts[place]
-        nodes.append(Node(symbol, found, layers, tuple(shapes[first]), *moved, sizes[first]))
-    if waiting:
-        left = [lowered.calls[n].work.key for numbers in waiting.values() for n in numbers]
-        raise TvmMobilenetError(
-            f"Relay's graph has no kernel for {', '.join(left)}", "please report the model"
-        )
+        nodes.append(Node(symbol, found, layers, tuple(shapes[first]), maps, weights, sizes[first]))
+    waiting.check()
     return nodes
+
+
+class _Waiting:
+    """Calls that no kernel of the graph was found for yet."""
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self._calls: dict[tuple[Any, ...], list[Call]] = {}
+        ours = {call.expr for call in calls}
+        for call in calls:
+            # Both sides know a parameter by its name, and one of our calls by its expression.
+            reads = tuple(
+                str(argument.name_hint)
+                if isinstance(argument, relay.Var)
+                else argument
+                if argument in ours
+                else None
+                for argument in call.expr.args
+            )
+            self._calls.setdefault(reads, []).append(call)
+
+    def take(self, symbol: str, reads: tuple[Any, ...]) -> Call | None:
+        """Return the call that a kernel of this name and these inputs is."""
+        for call in self._calls.get(reads, ()):
+            if f"{PREFIX}{call.work.operator}".replace(".", "_") in symbol:
+                self._calls[reads].remove(call)
+                return call
+        return None
+
+    def check(self) -> None:
+        """Raise if a call is left."""
+        if left := [call.work.key for calls in self._calls.values() for call in calls]:
+            raise TvmMobilenetError(
+                f"Relay's graph has no kernel for {', '.join(left)}", "please report the model"
+            )
 
 
 def _bytes(shape: Sequence[int], dtype: str) -> int:
     return math.prod(shape) * np.dtype(dtype).itemsize
-
-
-def _identity(argument: Any, numbers: Mapping[Any, int]) -> Any:
-    """Return what both sides know an argument by: a parameter's name, a call's number."""
-    if isinstance(argument, relay.Var):
-        return str(argument.name_hint)
-    return numbers.get(argument)

@@ -19,6 +19,7 @@ from tvm_mobilenet.models.spec import symbol
 from tvm_mobilenet.relay import operators
 from tvm_mobilenet.relay.match import Group, groups_of, in_order, read_by, shape_of
 from tvm_mobilenet.relay.packing import pack_bias, pack_weight
+from tvm_mobilenet.schedules.te.rules import TE
 from tvm_mobilenet.target import TargetSpec
 
 _PLAIN_IN = {"conv", "softmax"}
@@ -122,7 +123,7 @@ class _Lowering:
         groups = {
             end: group
             for end, group in groups_of(self.func).items()
-            if group.weight is not None or group.kind in operators.TE
+            if group.weight is not None or group.kind in TE
         }
         inside = {e for group in groups.values() for e in group.members if e != group.end}
         (entry,) = self.func.params
@@ -206,7 +207,8 @@ class _Lowering:
         if isinstance(expr, relay.Tuple):
             return _Value(relay.Tuple([self._plain(e) for e in expr.fields]), ())
         if isinstance(expr, relay.TupleGetItem):
-            return _Value(relay.TupleGetItem(self._plain(expr.tuple_value), expr.index), _sizes(expr))
+            part = relay.TupleGetItem(self._plain(expr.tuple_value), expr.index)
+            return _Value(part, _sizes(expr))
         if not isinstance(expr, relay.Call) or not isinstance(expr.op, tvm.ir.Op):
             raise UnsupportedOperatorError(
                 f"Relay cannot lower {type(expr).__name__} here", "export the model without it"

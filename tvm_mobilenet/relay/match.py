@@ -55,7 +55,7 @@ class Group:
 def operator_name(expr: Any) -> str:
     """Return the operator of a call, such as ``"nn.conv2d"``; "" if it is none."""
     op = expr.op if isinstance(expr, relay.Call) else None
-    return str(op.name) if hasattr(op, "name") else ""
+    return str(getattr(op, "name", ""))
 
 
 def shape_of(expr: Any) -> tuple[int, ...]:

@@ -87,8 +87,11 @@ def encode(work: Workload) -> str:
 
 def decode(text: str) -> Workload:
     """Return the workload that :func:`encode` wrote."""
-    fields = json.loads(text)
-    return Workload(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in json.loads(text).items()
+    }
+    return Workload(**fields)
 
 
 def out_shape(work: Workload) -> tuple[int, ...]:
@@ -116,17 +119,17 @@ def register() -> None:
 def _type(arguments: Any, attrs: Any) -> Any:
     """Return the type of a call: Relay's type relation for all of our operators."""
     work = decode(attrs["work"])
-    return relay.TensorType(out_shape(work), "float32" if work.operator in _PLAIN_OUT else work.dtype)
+    dtype = "float32" if work.operator in _PLAIN_OUT else work.dtype
+    return relay.TensorType(out_shape(work), dtype)
 
 
 def _strategy_of(operator: str) -> Any:
-    @tvm.target.override_native_generic_func(f"{PREFIX}{operator}.strategy")
     def strategy(attrs: Any, inputs: Any, out_type: Any, target: Any) -> Any:
         found = relay.op.OpStrategy()
         found.add_implementation(_compute, _schedule, name=f"te.{operator}")
         return found
 
-    return strategy
+    return tvm.target.override_native_generic_func(f"{PREFIX}{operator}.strategy")(strategy)
 
 
 def _compute(attrs: Any, inputs: Any, _out_type: Any) -> list[Any]:

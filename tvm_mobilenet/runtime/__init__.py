@@ -8,6 +8,7 @@ tensors). OpenCL needs no TVM at all: `opencl_device`, `opencl_launches`, `openc
 """
 
 from tvm_mobilenet.runtime.artifact import check_here, read_manifest
+from tvm_mobilenet.runtime.classic import ClassicModule
 from tvm_mobilenet.runtime.cuda import CudaModule
 from tvm_mobilenet.runtime.instrument import Profile, Trace
 from tvm_mobilenet.runtime.module import Module, load
@@ -15,10 +16,11 @@ from tvm_mobilenet.runtime.opencl import OpenClModule
 from tvm_mobilenet.runtime.preprocess import class_names, load_image
 from tvm_mobilenet.runtime.recipe import default_preprocess, preprocess_for
 
-Loaded = Module | OpenClModule | CudaModule
+Loaded = Module | OpenClModule | CudaModule | ClassicModule
 """What :func:`load` returns."""
 
 __all__ = [
+    "ClassicModule",
     "CudaModule",
     "Loaded",
     "Module",

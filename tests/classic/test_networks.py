@@ -1,0 +1,145 @@
+"""Networks through Relay: built, compiled by our TE schedules, verified kernel by kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tvm_mobilenet as tm
+from tvm_mobilenet.errors import InputError, StackError, VerificationError
+from tvm_mobilenet.models.network import network_from
+from tvm_mobilenet.relay.build import build
+from tvm_mobilenet.relay.lower import lower
+from tvm_mobilenet.relay.match import operator_name
+from tvm_mobilenet.runtime.artifact import read_manifest
+from tvm_mobilenet.target import parse
+from tvm_mobilenet.verify import sample_input
+
+OURS = {"nn.conv2d", "nn.dense", "nn.batch_norm", "mean", "multiply", "add", "clip", "nn.relu"}
+"""Operators of Relay's that a network of ours must not call."""
+
+
+@pytest.fixture(scope="module")
+def v1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
+    path = tmp_path_factory.mktemp("classic") / "v1.so"
+    return tm.compile(model, stack="relay").export(path)
+
+
+def test_every_kernel_but_softmax_is_a_te_schedule_of_ours_and_right(v1: Path) -> None:
+    manifest = read_manifest(v1)
+    assert manifest["stack"] == "relay"
+    assert manifest["verification"]["relative"] < 1e-5
+    fallbacks = [call["layers"] for call in manifest["calls"] if call["source"] == "fallback"]
+    assert fallbacks == [["softmax"]]
+    assert {call["schedule"] for call in manifest["calls"]} == {
+        *("te.conv", "te.depthwise", "te.pointwise", "te.pool", "te.dense", "tvm")
+    }
+    assert [name for call in manifest["calls"] for name in call["layers"]] == [
+        layer.name for layer in tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10).layers
+    ]
+
+
+@pytest.fixture
+def _without_topi() -> Iterator[None]:
+    """Relay cannot schedule a convolution or dense layer of its own."""
+    from tvm import relay
+
+    names = ["nn.conv2d", "nn.contrib_conv2d_NCHWc", "nn.contrib_depthwise_conv2d_NCHWc"]
+    operators = [relay.op.get(name) for name in (*names, "nn.dense", "nn.contrib_dense_pack")]
+    strategies = [operator.get_attr("FTVMStrategy") for operator in operators]
+    for operator in operators:
+        operator.reset_attr("FTVMStrategy")
+    yield
+    for operator, strategy in zip(operators, strategies, strict=True):
+        operator.set_attr("FTVMStrategy", strategy)
+
+
+@pytest.mark.usefixtures("_without_topi")
+def test_topi_schedules_nothing_of_ours() -> None:
+    model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
+    found = tm.compile(model, target="x86-64-v3", verify=False).manifest["calls"]
+    assert sum(call["source"] == "fallback" for call in found) == 1
+    from tvm import IRModule, relay, transform
+
+    x, weight = relay.var("x", shape=(1, 3, 8, 8)), relay.var("w", shape=(4, 3, 3, 3))
+    with transform.PassContext(opt_level=0), pytest.raises(Exception, match="Strategy"):
+        relay.build(IRModule.from_expr(relay.nn.conv2d(x, weight)), target="llvm")
+
+
+@pytest.mark.parametrize(
+    "build_model",
+    [
+        lambda: tm.mobilenet_v2(alpha=0.35, resolution=32, classes=10),
+        lambda: tm.mobilenet_v3_small(resolution=32, classes=10, batch=2),
+    ],
+    ids=["v2", "v3-small"],
+)
+def test_residuals_gates_and_batches_are_right(build_model: Callable[[], tm.Model]) -> None:
+    compiled = tm.compile(build_model())
+    report = tm.verify(compiled.module)
+    assert report.passed
+    assert len(report.rows) == len(compiled.manifest["calls"])
+
+
+def test_the_graph_holds_no_operator_that_our_kernels_compute() -> None:
+    network = network_from(tm.mobilenet_v3_small(resolution=32, classes=10), None, 0)
+    built = build(network.model, network.weights)
+    lowered = lower(built.func, parse("x86-64-v4"), built.names)
+    from tvm_mobilenet.relay.match import in_order
+
+    names = {operator_name(expr) for expr in in_order(lowered.mod["main"])} - {""}
+    assert not names & OURS
+    layers = [name for call in lowered.calls for name in call.layers]
+    assert layers == [layer.name for layer in network.model.layers][:-1]
+
+
+def test_a_call_checks_copies_and_answers_anew(v1: Path) -> None:
+    module = tm.load(v1, threads=1)
+    x = sample_input((1, 3, 32, 32))
+    first, second = module(x), module(2 * x)
+    assert first.shape == (1, 10)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(module(x), first)
+    np.testing.assert_array_equal(module(x[:, :, ::-1][:, :, ::-1]), first)
+    with pytest.raises(InputError, match="NHWC"):
+        module(x.transpose(0, 2, 3, 1))
+
+
+def test_a_wrong_weight_is_found_and_named(v1: Path) -> None:
+    model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
+    weights = dict(network_from(model, None, 0).weights)
+    module = tm.load(v1)
+    from tvm_mobilenet.verify import verify
+
+    weights["block3.pw.weight"] = weights["block3.pw.weight"] * 1.01
+    with pytest.raises(VerificationError, match=r"block3\.pw"):
+        verify(module, model, weights).check()
+
+
+def test_profile_replays_the_network(v1: Path) -> None:
+    module = tm.load(v1, threads=1)
+    x = sample_input((1, 3, 32, 32))
+    spans = [span for _, span in module.profile(x, repeats=10).calls]
+    assert len(spans) == len(module.manifest["calls"])
+    assert min(spans) > 0
+    kernels = module.kernels(x)
+    kernels.replay()
+    assert kernels.alone(2, repeats=1, milliseconds=1) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"target": "opencl"}, "not for opencl"),
+        ({"strassen": True}, "no Strassen"),
+        ({"stack": "relax"}, "needs apache-tvm"),
+        ({"stack": "onnx"}, "unknown"),
+    ],
+)
+def test_what_this_stack_has_not_is_refused_by_name(options: dict[str, object], words: str) -> None:
+    with pytest.raises(StackError, match=words):
+        tm.compile("v1", **options)  # type: ignore[arg-type]

@@ -1,0 +1,133 @@
+"""Compiling with the classic stack: the steps, and what the manifest says of each kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvm_mobilenet.errors import OutputError
+from tvm_mobilenet.manifest import describe_network
+from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.toolchain import Linker
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.models.network import Network
+    from tvm_mobilenet.models.spec import Model
+    from tvm_mobilenet.relay.codegen import Generated, Node
+
+_ROOM = 65536
+"""Bytes of the manifest's section beyond what is known before verification."""
+
+
+def compile_classic(  # noqa: PLR0917  a network, what for, and where to
+    network: Network,
+    spec: TargetSpec,
+    linker: Linker,
+    preprocess: Mapping[str, Any],
+    path: Path,
+    dump_ir: Path | None = None,
+) -> dict[str, Any]:
+    """Compile with Relay: write the artifact, its manifest still empty, and return that.
+
+    Parameters
+    ----------
+    network : Network
+    spec : TargetSpec
+    linker : Linker
+    preprocess : mapping
+        For the manifest.
+    path : Path
+        The shared object.
+    dump_ir : Path, optional
+        Folder for the module as built and as lowered, Relay's text.
+
+    Raises
+    ------
+    InvalidModelError, UnsupportedOperatorError, TargetError, ToolchainError, OutputError
+    """
+    from tvm_mobilenet.models.weights import digest
+    from tvm_mobilenet.relay.build import build
+    from tvm_mobilenet.relay.codegen import generate, link
+    from tvm_mobilenet.relay.lower import lower
+
+    built = build(network.model, network.weights)
+    _dump(built.func, dump_ir, "00_build")
+    lowered = lower(built.func, spec, built.names)
+    _dump(lowered.mod, dump_ir, "01_lower")
+    generated = generate(lowered, network.model.outputs, spec, {})
+    manifest = describe_network(
+        network.model,
+        spec,
+        calls_of(network.model, generated),
+        source=network.source,
+        digest=digest(network.weights),
+        preprocess=preprocess,
+        stack="relay",
+        alignment=1,  # what is called is given a copy
+    )
+    manifest["graph"] = generated.graph
+    link(generated, linker, len(str(manifest)) + _ROOM, path)
+    return manifest
+
+
+def _dump(what: Any, folder: Path | None, name: str) -> None:
+    if folder is None:
+        return
+    path = folder / f"{name}.txt"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(what.astext(show_meta_data=False))
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the IR to {path}: {error.strerror}", "name a folder you can write to"
+        ) from None
+
+
+def calls_of(model: Model, generated: Generated) -> list[dict[str, Any]]:
+    """Describe each kernel of the graph and the layers that it computes.
+
+    Parameters
+    ----------
+    model : Model
+    generated : Generated
+        Of `model`.
+    """
+    macs = {layer.name: layer.macs for layer in model.layers}
+    return [_call(node, generated, macs) for node in generated.nodes]
+
+
+def _call(node: Node, generated: Generated, macs: dict[str, int]) -> dict[str, Any]:
+    known = {
+        "kernel": node.kernel,
+        "layers": list(node.layers),
+        "macs": sum(macs[name] for name in node.layers),
+        "bytes": {
+            "input": node.input_bytes,
+            "weights": node.weight_bytes,
+            "output": node.output_bytes,
+        },
+        "workspace": 0,
+    }
+    if node.call is None:
+        from tvm_mobilenet.runtime.instrument import OTHER
+
+        layout = {2: "NC", 4: "NCHW"}.get(len(node.shape), OTHER) if node.layers else OTHER
+        return known | {
+            "operator": node.kernel,
+            "schedule": "tvm",
+            "knobs": {},
+            "source": "fallback",
+            "output": {"layout": layout, "shape": list(node.shape)},
+        }
+    work, shape = node.call.work, list(node.call.shape)
+    knobs = generated.choices.taken[work.key]
+    blocked = {"layout": "NCHWc", "block": work.out_block}
+    plain = {"layout": "NC" if len(shape) == 2 else "NCHW"}
+    return known | {
+        "operator": work.operator,
+        "schedule": f"te.{work.operator}",
+        "knobs": dict(knobs.chosen),
+        "source": knobs.source,
+        "output": {"shape": shape} | (blocked if len(node.shape) == 4 else plain),
+    }

@@ -1,0 +1,77 @@
+"""``--stack``: the same command in the environment of the other stack."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from tvm_mobilenet.errors import StackError
+from tvm_mobilenet.stacks import REMEDY, check_stack, installed_stack
+
+VARIABLE = "TVM_MOBILENET_RELAY"
+"""Environment variable: the folder of the classic stack's environment."""
+
+FOLDER = ".venv-relay"
+"""What `make relay` makes beside the project."""
+
+
+def use_stack(stack: str, arguments: Sequence[str]) -> None:
+    """Go on here if this environment has a stack, else in the one that has it.
+
+    Parameters
+    ----------
+    stack : str
+        ``"relax"`` or ``"relay"``.
+    arguments : sequence of str
+        The whole command line, `stack` included.
+
+    Raises
+    ------
+    StackError
+        There is no such stack, or no environment with it.
+    """
+    if stack == installed_stack():
+        return
+    if stack != "relay":
+        check_stack(stack, f"`--stack {stack}`")
+    _become(find_environment(), arguments)
+
+
+def find_environment() -> Path:
+    """Find the interpreter of the classic stack's environment.
+
+    Returns
+    -------
+    Path
+        In the folder that :data:`VARIABLE` names, else :data:`FOLDER` beside the project,
+        the environment in use, or the working directory.
+
+    Raises
+    ------
+    StackError
+        It is nowhere; the message says how to make it.
+    """
+    given = os.environ.get(VARIABLE)
+    project = Path(__file__).resolve().parents[2]
+    beside = [place / FOLDER for place in (project, Path(sys.prefix).parent, Path.cwd())]
+    folders = [Path(given)] if given else list(dict.fromkeys(beside))
+    for folder in folders:
+        interpreter = folder / "bin" / "python"
+        if os.access(interpreter, os.X_OK):
+            return interpreter
+    raise StackError(
+        f"the classic stack has no environment: no bin/python in {', '.join(map(str, folders))}",
+        f"make it with `make relay`, or name its folder in {VARIABLE}",
+    )
+
+
+def _become(interpreter: Path, arguments: Sequence[str]) -> NoReturn:
+    """Replace this process, so that signals, streams and the exit status are the command's own."""
+    if interpreter.parent == Path(sys.executable).parent:  # or it would replace itself for ever
+        raise StackError(f"{interpreter} has no TVM 0.19", REMEDY["relay"])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(interpreter, [str(interpreter), "-m", "tvm_mobilenet", *arguments])
