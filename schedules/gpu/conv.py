@@ -40,6 +40,7 @@ from tvm_mobilenet.schedules.gpu.pixels import (
     WARPS_OF_A_UNIT,
     block_threads,
     copy_vectors,
+    hanging,
     rows_and_columns,
     stage_vectors,
     unroll,
@@ -70,6 +71,8 @@ class Sizes:
         (input channels, rows, columns) of the window.
     stride : int
         Rows from one output row to the next.
+    converted : bool
+        Whether weights are stored as something else than float32.
     """
 
     batch: int
@@ -78,6 +81,7 @@ class Sizes:
     size: tuple[int, int]
     taps: tuple[int, int, int]
     stride: int
+    converted: bool
 
     def inputs(self, rows: int) -> int:
         """Return the elements of one input channel that a strip reads."""
@@ -92,10 +96,16 @@ class Sizes:
         strips = self.batch * -(-self.size[0] // rows) * self.size[1]
         return strips * (self.blocks // blocks)
 
-    def loads(self, rows: int, blocks: int) -> float:
-        """Return loads a multiply-add; of inputs a stride apart, two wavefronts each."""
+    def cost(self, rows: int, blocks: int) -> float:
+        """Return clocks of a unit for a warp's multiply-add: loads, arithmetic, conversions.
+
+        128 multiply-adds a clock, half as many conversions of a stored weight to float32,
+        one wavefront of L1; inputs are a stride apart, two wavefronts.
+        """
         taps = self.taps[1] * self.taps[2]
-        return (2 * self.inputs(rows) + taps * blocks) / (taps * rows * blocks * self.lanes)
+        loads = (2 * self.inputs(rows) + taps * blocks) / (taps * rows * blocks * self.lanes)
+        work = loads + 1 / 4 + (1 / 2 / rows if self.converted else 0)
+        return work * hanging(self.size[0], rows)
 
 
 def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
@@ -114,7 +124,7 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
     """
     gpu = target.gpu
     assert gpu is not None
-    sizes = _sizes(sch)
+    sizes = _sizes(sch, target)
     best = conv_tile(sizes, target)
     rows = knobs.choice("rows", up_to(_ROWS, sizes.size[0]), best[0])
     blocks = knobs.choice("blocks", _block_options(sizes), best[1])
@@ -161,7 +171,7 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
 def conv_tile(sizes: Sizes, target: TargetSpec) -> tuple[int, int]:
     """Choose rows of a strip and output blocks of a thread.
 
-    The fewest loads a multiply-add, of those tiles that fit into two thirds of a thread's
+    The cheapest multiply-adds, of those tiles that fit into two thirds of a thread's
     registers and leave every unit eight warps; where none does, the most threads.
 
     Parameters
@@ -187,23 +197,18 @@ def conv_tile(sizes: Sizes, target: TargetSpec) -> tuple[int, int]:
     filling = [tile for tile in tiles if sizes.threads(*tile) >= wanted]
     if not filling:
         return max(tiles, key=lambda tile: (sizes.threads(*tile), tile[1]))
-    high = sizes.size[0]
-
-    def cost(tile: tuple[int, int]) -> float:
-        # A last strip that hangs over costs as much as a whole one.
-        return sizes.loads(*tile) * -(-high // tile[0]) * tile[0] / high
-
-    return min(filling, key=cost)
+    return min(filling, key=lambda tile: sizes.cost(*tile))
 
 
-def _sizes(sch: Any) -> Sizes:
+def _sizes(sch: Any, target: TargetSpec) -> Sizes:
     """Read a layer's sizes off its function."""
     loops = sch.get_loops(sch.get_sblock("accumulate"))
     n, o, p, c, i, r, q = (extent(sch, loop) for loop in loops)
     width = out_width(sch)
     high = int(sch.get(sch.get_sblock("padded")).writes[0].source.shape[2])
     rows = p // width
-    return Sizes(n, o, c, (rows, width), (i, r, q), (high - r) // (rows - 1) if rows > 1 else 1)
+    stride = (high - r) // (rows - 1) if rows > 1 else 1
+    return Sizes(n, o, c, (rows, width), (i, r, q), stride, target.dtype != "float32")
 
 
 def _block_options(sizes: Sizes) -> list[int]:

@@ -45,6 +45,7 @@ from tvm_mobilenet.schedules.gpu.pixels import (
     WARPS_OF_A_UNIT,
     block_threads,
     copy_vectors,
+    hanging,
     rows_and_columns,
     stage_vectors,
     unroll,
@@ -63,8 +64,11 @@ _ADDRESSES = 24
 _SHARE = 0.75
 """Of a thread's registers, what a tile may take by this count."""
 
-_ENOUGH = 32
+_ENOUGH = 36
 """Wavefronts of L1 for a warp's vector of output below which memory is what is waited for."""
+
+_NEAR = 1.25
+"""How much more of them a shorter strip may take: it leaves registers to other warps."""
 
 _WAVEFRONTS = 4
 """Of a warp's load of a vector each: 512 bytes, 128 at a time."""
@@ -103,13 +107,10 @@ class Window:
         return (high * wide + taps) * VECTOR_REGISTERS + rows * columns * self.lanes + _ADDRESSES
 
     def wavefronts(self, rows: int) -> float:
-        """Return wavefronts of L1 for a warp's vector of output, strips of so many rows.
-
-        A last strip that hangs over costs as much as a whole one.
-        """
+        """Return wavefronts of L1 for a warp's vector of output, strips of so many rows."""
         high, wide = self.inputs(rows, 1)
         strip = high * wide * _WAVEFRONTS + self.kernel[0] * self.kernel[1]
-        return strip * -(-self.size[0] // rows) / self.size[0]
+        return strip / rows * hanging(self.size[0], rows)
 
     def threads(self, rows: int, columns: int) -> int:
         """Return the threads of the whole layer."""
@@ -213,7 +214,8 @@ def strip_rows(window: Window, target: TargetSpec) -> tuple[int, bool, bool]:
     ]
     if not fitting:
         return 1, False, False
-    rows = min(fitting, key=lambda rows: (max(window.wavefronts(rows), _ENOUGH), rows))
+    costs = {rows: max(window.wavefronts(rows), _ENOUGH) for rows in fitting}
+    rows = min(rows for rows, cost in costs.items() if cost <= _NEAR * min(costs.values()))
     return rows, True, window.registers(rows, 1, taps) <= budget
 
 

@@ -126,6 +126,16 @@ def up_to(options: Sequence[int], most: int) -> list[int]:
     return [option for option in options if option <= most]
 
 
+def hanging(rows: int, strip: int) -> float:
+    """Return how much more strips of so many rows do than the rows of a map need.
+
+    A last strip that hangs over costs as much as a whole one, and has every row ask whether
+    it exists: a tenth.
+    """
+    strips = -(-rows // strip)
+    return strips * strip / rows * (1.0 if rows % strip == 0 else 1.1)
+
+
 def vector_lanes(sch: Any, block: Any, target: TargetSpec, most: int) -> int:
     """Return the elements of a block's output that one load or store takes.
 
