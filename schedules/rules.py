@@ -27,6 +27,7 @@ from tvm_mobilenet.schedules.gpu.pool import schedule_pool as gpu_pool
 from tvm_mobilenet.schedules.gpu.scale import schedule_scale as gpu_scale
 from tvm_mobilenet.schedules.gpu.separable import write_separable
 from tvm_mobilenet.schedules.gpu.softmax import schedule_softmax as gpu_softmax
+from tvm_mobilenet.schedules.gpu.stages import REGISTERS
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.trace import replay
 
@@ -36,7 +37,7 @@ OPERATOR = "tvm_mobilenet.operator"
 """Function attribute that says which schedule it wants."""
 
 Rule = Callable[[Any, Knobs, TargetSpec], list[Prefetch]]
-GpuRule = Callable[[Any, Knobs, TargetSpec], None]
+GpuRule = Callable[[Any, Knobs, TargetSpec], int]
 
 CPU: dict[str, Rule] = {
     "conv": schedule_conv,
@@ -65,7 +66,7 @@ GPU: dict[str, GpuRule] = {
     "scale": gpu_scale,
     "softmax": gpu_softmax,
 }
-"""Operator to schedule, for graphics processors."""
+"""Operator to schedule, for graphics processors: it tells the registers that it reckons with."""
 
 WRITTEN: dict[str, Callable[[Any, Knobs, TargetSpec], Any]] = {"strassen": write_strassen}
 """Operators whose loops are written anew from the definition's sizes."""
@@ -135,6 +136,6 @@ def _on_gpu(func: Any, operator: str, target: TargetSpec, knobs: Knobs) -> Sched
     if rule is None:
         return None
     sch = Schedule(IRModule({"main": func}))
-    rule(sch, knobs, target)
+    registers = rule(sch, knobs, target)
     knobs.finish()
-    return Scheduled(sch.mod["main"], f"gpu.{operator}")
+    return Scheduled(sch.mod["main"].with_attr(REGISTERS, registers), f"gpu.{operator}")

@@ -117,7 +117,7 @@ class Window:
         return self.maps * -(-self.size[0] // rows) * (self.size[1] // columns)
 
 
-def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
+def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
     """Schedule a depthwise convolution.
 
     Parameters
@@ -131,6 +131,11 @@ def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
         taps needs at a time.
     target : TargetSpec
         With a GPU.
+
+    Returns
+    -------
+    int
+        Registers of a thread that it reckons with.
     """
     gpu = target.gpu
     assert gpu is not None
@@ -182,6 +187,10 @@ def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
     unroll(sch, accumulate, within=2)
     unroll(sch, out, within=2)
     copy_vectors(sch, store, target, within=2)
+    held_taps = (
+        window.kernel[0] * window.kernel[1] if place_of["taps"] == "whole" else window.kernel[1]
+    )
+    return window.registers(rows, columns, held_taps)
 
 
 def strip_rows(window: Window, target: TargetSpec) -> tuple[int, bool, bool]:

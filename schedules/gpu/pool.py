@@ -31,17 +31,24 @@ import math
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.micro_kernel import extent
-from tvm_mobilenet.schedules.gpu.pixels import THREADS, block_threads, copy_vectors, unroll
+from tvm_mobilenet.schedules.gpu.pixels import (
+    THREADS,
+    VECTOR_REGISTERS,
+    block_threads,
+    copy_vectors,
+    unroll,
+)
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
 
 _MOST_THREADS = 256
+_ADDRESSES = 40
 _MOST_LOADS = 16
 """Loads of a thread that are under way at once."""
 
 
-def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
+def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
     """Schedule a global average pool.
 
     Parameters
@@ -53,6 +60,11 @@ def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
         ``channels`` of a block.
     target : TargetSpec
         With a GPU.
+
+    Returns
+    -------
+    int
+        Registers of a thread that it reckons with.
     """
     gpu = target.gpu
     assert gpu is not None
@@ -69,7 +81,7 @@ def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
     maps = knobs.choice("maps", counts, max([1, *(m for m in enough if m * best <= THREADS)]))
     if threads == 1:
         _alone(sch, accumulate, out, knobs, target)
-        return
+        return _ADDRESSES
 
     # A vector of channels inside of the pixels, wherever the sum is put.
     sch.transform_block_layout(accumulate, lambda n, o, z, c, p: (n, o, z, p, c))
@@ -102,6 +114,7 @@ def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
     sch.compute_at(vectors, pixel, preserve_unit_loops=True)
     copy_vectors(sch, vectors, target, within=around + 1)
     unroll(sch, sums, within=around)
+    return (at_once + 1) * VECTOR_REGISTERS + target.lanes + _ADDRESSES
 
 
 def _alone(sch: Any, accumulate: Any, out: Any, knobs: Knobs, target: TargetSpec) -> None:

@@ -19,13 +19,15 @@ from __future__ import annotations
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.micro_kernel import extent
-from tvm_mobilenet.schedules.gpu.pixels import block_threads, copy_vectors, unroll
+from tvm_mobilenet.schedules.gpu.pixels import VECTOR_REGISTERS, block_threads, copy_vectors, unroll
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
 
+_ADDRESSES = 24
 
-def schedule_scale(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
+
+def schedule_scale(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
     """Schedule a scale.
 
     Parameters
@@ -36,6 +38,11 @@ def schedule_scale(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
         ``threads`` of a block; ``vectors`` of a thread.
     target : TargetSpec
         With a GPU.
+
+    Returns
+    -------
+    int
+        Registers of a thread that it reckons with.
     """
     out = sch.get_sblock("out")
     store = sch.cache_write(out, 0, "local")
@@ -55,3 +62,4 @@ def schedule_scale(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
         copy_vectors(sch, read, target, within=3)
     unroll(sch, out, within=3)
     copy_vectors(sch, store, target, within=3)
+    return vectors * (2 * VECTOR_REGISTERS + target.lanes) + _ADDRESSES

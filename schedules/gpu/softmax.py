@@ -30,8 +30,10 @@ from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
 
+_REGISTERS = 48
 
-def schedule_softmax(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
+
+def schedule_softmax(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
     """Schedule a softmax.
 
     Parameters
@@ -42,6 +44,11 @@ def schedule_softmax(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
         None are asked: its threads are the definition's.
     target : TargetSpec
         With a GPU.
+
+    Returns
+    -------
+    int
+        Registers of a thread that it reckons with.
     """
     row, out = sch.get_sblock("row"), sch.get_sblock("out")
     lanes = extent(sch, sch.get_loops(row)[-1])
@@ -61,3 +68,4 @@ def schedule_softmax(sch: Any, knobs: Knobs, target: TargetSpec) -> None:
             _, thread = sch.split(thread, [None, lanes])
         sch.bind(thread, "threadIdx.x")
         sch.compute_at(block, thread, preserve_unit_loops=True)
+    return _REGISTERS

@@ -66,6 +66,32 @@ WORKS = {
         dataclasses.replace(workload("pointwise", (64, 64), (14, 14), 8), dtype="float16"),
         HALVES,
     ),
+    # Strips of two rows, as many images leave enough warps.
+    "gpu_depthwise": (
+        workload(
+            "depthwise", (32, 32), (14, 14), 4, batch=64, kernel=3, padding=(1, 1, 1, 1),
+            activation="relu6",
+        ),
+        GPU,
+    ),
+    "gpu_conv_half": (
+        dataclasses.replace(
+            workload(
+                "conv", (3, 32), (32, 32), 8, kernel=3, stride=2, padding=(0, 0, 1, 1),
+                activation="relu6",
+            ),
+            dtype="float16",
+        ),
+        HALVES,
+    ),
+    "gpu_pool": (workload("pool", (64, 64), (7, 7), 4), GPU),
+    "gpu_scale": (workload("scale", (64, 64), (7, 7), 4), GPU),
+    "gpu_softmax": (
+        dataclasses.replace(
+            workload("softmax", (100, 100), (1, 1), 4), in_block=64, out_block=64
+        ),
+        GPU,
+    ),
 }  # fmt: skip
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_on_cpu import run_cuda_on_cpu
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernels import workload
-from opencl import run_on_opencl, run_source
+from opencl import has_float16, run_on_opencl, run_source
 from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
 from tvm_mobilenet.schedules.rules import schedule
 
@@ -120,7 +121,8 @@ def scheduled(work: Workload, target: TargetSpec, knobs: Knobs | None = None) ->
 def check(work: Workload, name: str, code: DeviceCode, seed: int = 0) -> None:
     """Compare one function of a program with the reference."""
     case = kernel_case(work, seed)
-    out = np.empty(case.want.shape, np.float32)
+    dtype = "float32" if work.operator == "softmax" else work.dtype
+    out = np.empty(case.want.shape, dtype)
     case.error(run_source(code.source, code.kernels[name], code.scratch[name], case.inputs, out))
 
 
@@ -129,6 +131,43 @@ def check(work: Workload, name: str, code: DeviceCode, seed: int = 0) -> None:
 def test_by_rule(name: str, operator: str) -> None:
     target = parse(name)
     cases = works(target.lanes)[operator]
+    code = device_code({work.key: scheduled(work, target) for work in cases}, target)
+    for number, work in enumerate(cases):
+        check(work, work.key, code, number)
+
+
+HALVES = {
+    "depthwise": [1, 3, 4, 7, 11, 13],
+    "conv": [1, 2, 5, 7],
+    "pool": [1, 3, 4],
+    "scale": [1, 2],
+}
+"""Which of them are run in float16: tails, strides, windows, batches, activations."""
+
+
+@pytest.mark.parametrize("operator", list(HALVES))
+@pytest.mark.parametrize("seed", [None, 7])
+def test_float16(operator: str, seed: int | None) -> None:
+    """CUDA's source on the processor, by rule and with random knobs."""
+    target = parse("sm_80", dtype="float16")
+    cases = works(target.lanes)[operator]
+    for number in HALVES[operator]:
+        work = dataclasses.replace(cases[number], dtype="float16")
+        knobs = Knobs() if seed is None else SeededKnobs(seed + number)
+        case = kernel_case(work, number)
+        got = run_cuda_on_cpu(scheduled(work, target, knobs), target, case.inputs)
+        assert got.dtype == np.float16
+        case.error(got)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_float16_where_the_device_has_it(operator: str) -> None:
+    if not has_float16():
+        pytest.skip("this machine's OpenCL device has no cl_khr_fp16")
+    target = parse("opencl", dtype="float16")
+    cases = works(target.lanes)[operator]
+    dtype: Any = "float32" if operator == "softmax" else "float16"
+    cases = [dataclasses.replace(work, dtype=dtype) for work in cases]
     code = device_code({work.key: scheduled(work, target) for work in cases}, target)
     for number, work in enumerate(cases):
         check(work, work.key, code, number)
