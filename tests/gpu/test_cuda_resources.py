@@ -1,0 +1,107 @@
+"""What nvcc reports of every schedule on every architecture: registers, shared memory, spills.
+
+By rule, on layers of V1 and V3 at their full size, batch 1 and 64. One translation unit for an
+architecture and a type: nvcc takes a third of a second for each kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from cuda_road import nvcc
+from kernels import fused_of_model, of_model, workload
+from tvm_mobilenet.schedules.gpu import product_tile, tensor_product
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.rules import schedule
+
+from tvm_mobilenet import mobilenet_v1
+from tvm_mobilenet.compute.primfunc import prim_func
+from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.graph.device_code import DeviceCode, device_code
+from tvm_mobilenet.resources import Resources
+from tvm_mobilenet.target import Dtype, TargetSpec, parse
+
+ARCHITECTURES = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90"]  # sm_87 is as sm_86
+AROUND = (2, 2, 2, 2)
+ALIGNED = 256
+"""Bytes that a kernel's arrays in shared memory may lose to their alignment."""
+
+
+def workloads(target: TargetSpec) -> list[Workload]:
+    """Each operator at its largest, its smallest, and between; what only V3 has."""
+    lanes = target.lanes
+    found: list[Workload] = []
+    for batch, layers in ((1, (0, 1, 2, 3, 8, 10, 21, 24, 25)), (64, (2, 7, 17, 24))):
+        of_v1 = list(of_model(mobilenet_v1(batch=batch), lanes).values())
+        found += [of_v1[min(i, len(of_v1) - 1)] for i in layers]
+        fused = fused_of_model(mobilenet_v1(batch=batch), lanes).values()
+        found += [w for w in fused if w.operator == "separable"][1:8:3]
+    found += [
+        workload("scale", (72, 72), (28, 28), lanes, activation="none"),
+        workload("pointwise", (16, 8), (1, 1), lanes, activation="relu"),
+        workload("pointwise", (240, 40), (14, 14), lanes, residual=True),
+        workload(
+            "depthwise", (72, 72), (28, 28), lanes,
+            kernel=5, padding=AROUND, activation="hardswish",
+        ),
+    ]  # fmt: skip
+    dtype = target.dtype
+    return [w if w.operator == "softmax" else replace(w, dtype=dtype) for w in found]
+
+
+@pytest.fixture
+def predicted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Registers and threads that the rules of products predicted, in their order."""
+    told: list[tuple[int, int]] = []
+
+    def listening(choose: Callable[..., Any], registers: Callable[..., int]) -> Callable[..., Any]:
+        def choosing(knobs: Any, sizes: Any, gpu: Any) -> Any:
+            tile = choose(knobs, sizes, gpu)
+            told.append((registers(tile, sizes), tile.threads))
+            return tile
+
+        return choosing
+
+    by_threads = listening(product_tile.choose_tile, lambda tile, sizes: tile.registers(sizes))
+    by_tensors = listening(tensor_product.choose_tensor_tile, lambda tile, _: tile.registers())
+    monkeypatch.setattr(product_tile, "choose_tile", by_threads)
+    monkeypatch.setattr(tensor_product, "choose_tensor_tile", by_tensors)
+    return told
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_no_spill_and_the_occupancy_that_the_rule_predicts(
+    arch: str, dtype: Dtype, predicted: list[tuple[int, int]]
+) -> None:
+    target = parse(arch, dtype=dtype)
+    gpu = target.gpu
+    assert gpu is not None
+    funcs: dict[str, Any] = {}
+    expected: dict[str, tuple[int, int]] = {}
+    for work in workloads(target):
+        before = len(predicted)
+        done = schedule(prim_func(work), target, Knobs())
+        assert done is not None, work.key
+        funcs[work.key] = done.func
+        if len(predicted) > before:
+            expected[work.key] = predicted[-1]
+    code: DeviceCode = device_code(funcs, target)
+    used: dict[str, Resources] = nvcc().cubin(code.source, arch).resources
+    assert len(used) == sum(map(len, code.kernels.values()))
+    for key, launches in code.kernels.items():
+        for launch in launches:
+            found = used[launch.kernel]
+            assert (found.spill_bytes, found.stack_bytes) == (0, 0), key
+            assert found.shared_bytes <= launch.shared_bytes + ALIGNED, key
+            assert found.blocks(gpu, launch.threads) >= 1, key
+        if key in expected:
+            (launch,) = launches
+            registers, threads = expected[key]
+            assert launch.threads == threads, key
+            least = gpu.resident_blocks(threads, registers, launch.shared_bytes)
+            assert used[launch.kernel].blocks(gpu, threads) >= least >= 1, key
+    assert len(expected) >= 10
