@@ -24,7 +24,7 @@ HALVES = 5e-3
 
 @pytest.fixture(scope="module")
 def v1() -> tuple[Compiled, str]:
-    return compiled_for_cuda(V1, "sm_80", fusion="none")
+    return compiled_for_cuda(V1, "sm_80", fusion="all")
 
 
 @pytest.fixture(scope="module")

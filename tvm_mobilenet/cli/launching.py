@@ -1,4 +1,4 @@
-"""What ``inspect`` says of an artifact that is launched without host code: OpenCL, Metal."""
+"""What ``compile`` and ``inspect`` say of an artifact for a GPU: what it launches and needs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from tvm_mobilenet.cli.output import size
+from tvm_mobilenet.target.driver import JETSONS
 
 
 def launch_facts(manifest: dict[str, Any]) -> dict[str, str]:
@@ -32,4 +33,27 @@ def launch_facts(manifest: dict[str, Any]) -> dict[str, str]:
         f"{target['gpu']['kind']} kernels a call; no host code, any processor",
         "needs": ", ".join(needs),
         "on the device": ", ".join(f"{size(count)} of {kind}" for kind, count in sizes.items()),
+    }
+
+
+def cuda_facts(manifest: dict[str, Any]) -> dict[str, str]:
+    """Describe what an artifact for CUDA launches, and what a GPU needs for it.
+
+    Parameters
+    ----------
+    manifest : dict
+        With a ``gpu``.
+    """
+    gpu, spec = manifest["gpu"], manifest["target"]["gpu"]
+    used = gpu["kernels"].values()
+    spilled = sum(kernel["spill_bytes"] > 0 for kernel in used)
+    graphs = " and ".join(f"one graph of {count}" for count in gpu["graphs"])
+    return {
+        "launches": f"{graphs or 'no graph'}, {gpu['outside']} outside; {len(used)} kernels",
+        "registers": f"at most {max(kernel['registers'] for kernel in used)} of a thread, "
+        f"{max(kernel['shared_bytes'] for kernel in used)} bytes of shared memory of a block, "
+        + (f"{spilled} kernels spill" if spilled else "no spill"),
+        "needs GPU": spec["arch"]
+        + ("" if spec["arch"] in JETSONS else f" or a later sm_{spec['arch'][3:-1]}x")
+        + f", a driver of CUDA 13, {size(gpu['memory_bytes'])}",
     }

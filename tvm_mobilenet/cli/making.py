@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet.cli.launching import launch_facts
+from tvm_mobilenet.cli.launching import cuda_facts, launch_facts
 from tvm_mobilenet.cli.output import mega, print_json, print_table, shape, size, waiting
 from tvm_mobilenet.errors import OutputError, RecordsWarning
 from tvm_mobilenet.schedules.knobs import described
@@ -92,6 +92,8 @@ def compile_model(
     with waiting("timing every layer"):
         report = compiled.report
     print_table(*_layers_table(report, _target_text(compiled.manifest)))
+    if "gpu" in compiled.manifest:
+        print("\n".join(": ".join(fact) for fact in cuda_facts(compiled.manifest).items()))
     print(_verified(compiled.manifest))
     print(f"{path}: {size(path.stat().st_size)}, {seconds:.1f} s to compile")
 
@@ -176,6 +178,7 @@ def _host(manifest: dict[str, Any]) -> dict[str, str]:
         "needs TVM": _tvm(manifest),
         "machine": f"{manifest['machine']}, {manifest['os']}",
         "needs CPU features": " ".join(manifest["needs"]) or "none beyond the architecture",
+        **(cuda_facts(manifest) if "gpu" in manifest else {}),
     }
 
 

@@ -24,7 +24,8 @@ _TOO_OLD = (35, 222, 803)
 _MAJOR, _MINOR, _INTEGRATED = 75, 76, 18
 _UNITS, _L2, _CLOCK_KHZ, _MEMORY_KHZ, _MEMORY_BITS = 16, 38, 13, 36, 37
 _DRIVER = "install NVIDIA's driver 580 or newer, and reboot"
-_JETSONS = ("sm_72", "sm_87")
+JETSONS = ("sm_72", "sm_87")
+"""Architectures whose code no other GPU runs."""
 _ELSEWHERE = "run it on a machine with an NVIDIA GPU, or compile for --target native"
 
 
@@ -170,7 +171,7 @@ def runs(arch: str, gpu: Gpu) -> bool:
     """
     digits = arch.removeprefix("sm_")
     major, minor = int(digits[:-1]), int(digits[-1])
-    if gpu.integrated or arch in _JETSONS:
+    if gpu.integrated or arch in JETSONS:
         return (major, minor) == gpu.capability
     return major == gpu.capability[0] and minor <= gpu.capability[1]
 
