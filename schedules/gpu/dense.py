@@ -102,7 +102,7 @@ def write_dense(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
         The definition: data (N, Kb, 1, c), weight (Ob, K, class block), bias (Ob, class
         block), out (N, classes).
     knobs : Knobs
-        Those of :func:`~tvm_mobilenet.schedules.gpu.product_tile.choose_tile`.
+        Those of :func:`~tvm_mobilenet.schedules.gpu.tensor_product.choose_product`.
     target : TargetSpec
         With a GPU.
 

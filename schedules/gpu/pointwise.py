@@ -80,7 +80,7 @@ def write_pointwise(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
         The definition: data (N, Kb, P, c), weight (Ob, K, c), bias (Ob, c), perhaps
         residual, out (N, Ob, P, c).
     knobs : Knobs
-        Those of :func:`~tvm_mobilenet.schedules.gpu.product_tile.choose_tile`.
+        Those of :func:`~tvm_mobilenet.schedules.gpu.tensor_product.choose_product`.
     target : TargetSpec
         With a GPU.
 

@@ -11,8 +11,6 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from tvm_mobilenet.schedules.knobs import Knobs
-
 from tvm_mobilenet.target import GpuSpec
 from tvm_mobilenet.target.gpu import LANE_BYTES
 
@@ -34,6 +32,9 @@ UNIT_BYTES = 48
 
 WINDOW_REGISTERS = 16
 """That computing what is multiplied takes beside."""
+
+_LINE = 128
+"""Bytes that a unit's L1 or shared memory gives in a cycle, if they are neighbours."""
 
 _SCHEDULERS = 4
 """Of a unit: each issues for one warp at a time."""
@@ -210,10 +211,8 @@ def _wave(tile: ProductTile, sizes: Sizes, gpu: GpuSpec, blocks: int) -> float:
     # One warp of a scheduler now and then waits for shared memory; from three on one is ready.
     busy_lanes = min(each, 1.0) * min(0.6 + 0.2 * max(each - 1, 0), 1.0) * gpu.fp32_macs
     issue = (macs + 2 * loads) * warps * gpu.warp / busy_lanes
-    # A warp's load of neighbouring vectors takes a cycle for each 128 bytes.
-    near = min(gpu.warp, tile.row_threads) * sizes.block * sizes.item / 128
-    far = max(gpu.warp // tile.row_threads, 1) * sizes.lanes * sizes.item / 128
-    load = tile.row_each * max(near, 1) + sizes.block * tile.vector_each * max(far, 1)
+    near, far = (_near_lines if tile.staged else _far_lines)(tile, sizes, gpu.warp)
+    load = tile.row_each * near + sizes.block * tile.vector_each * far
     load *= turns * warps
     if sizes.taps:  # the middle map's vectors: loads of 16 bytes, a multiply-add for each lane
         vectors = tile.depth * tile.rows if tile.staged else tile.row_each * turns * tile.threads
@@ -224,8 +223,6 @@ def _wave(tile: ProductTile, sizes: Sizes, gpu: GpuSpec, blocks: int) -> float:
     if sizes.together > 1:  # a sector of 32 bytes is fetched for less, too
         side = min(tile.vectors, sizes.together) * sizes.lanes * sizes.item
         fetched *= max(32 / side, 1.0)
-    if not tile.staged:  # L1 keeps what neighbours share; it is as fast as shared memory at best
-        load *= 2
     busy = max(issue, load, fetched / UNIT_BYTES)
     # While one waits the others work, and a prefetching one itself.
     wait = MEMORY_CYCLES + (SHARED_CYCLES * 2 if tile.staged else 0)
@@ -238,6 +235,30 @@ def _wave(tile: ProductTile, sizes: Sizes, gpu: GpuSpec, blocks: int) -> float:
         pieces = -(-tile.rows * tile.vectors // tile.threads)
         last = 2 * SHARED_CYCLES + pieces * tile.slices * warps * blocks * sizes.lanes
     return steps * (busy * blocks + exposed) + last + 2 * MEMORY_CYCLES
+
+
+def _near_lines(tile: ProductTile, sizes: Sizes, warp: int) -> tuple[float, float]:
+    """Return the lines of 128 bytes of a warp's load of data, and of weights, when staged."""
+    near = min(warp, tile.row_threads) * sizes.block * sizes.item
+    far = max(warp // tile.row_threads, 1) * sizes.lanes * sizes.item
+    return max(near / _LINE, 1), max(far / _LINE, 1)
+
+
+def _far_lines(tile: ProductTile, sizes: Sizes, warp: int) -> tuple[float, float]:
+    """Likewise from memory: vectors, and slices of K, that a warp meets lie apart."""
+    rows = min(warp, tile.row_threads)
+    if tile.order(sizes)[0] == "slice":
+        slices = min(tile.slices, warp)
+        vectors = max(warp // slices, 1)
+    else:
+        vectors = min(tile.vector_threads, warp // rows)
+        slices = max(warp // (rows * vectors), 1)
+    vector = LANE_BYTES / _LINE
+    # Of one row, blocks of channels are neighbours; of several, a map lies between them.
+    data = max(slices * vector, 1.0) if sizes.rows_apart else slices * max(rows * vector, 1.0)
+    if sizes.together > 1:
+        return data, slices * max(vectors * vector, 1.0)
+    return data, slices * vectors
 
 
 def candidates(sizes: Sizes, gpu: GpuSpec) -> Iterator[ProductTile]:
@@ -281,60 +302,3 @@ def best_tile(sizes: Sizes, gpu: GpuSpec) -> ProductTile:
         if tile.registers(sizes) <= _RULE_REGISTERS and tile.fits(sizes, gpu)
     )
     return min(fitting, key=lambda tile: cycles(tile, sizes, gpu), default=smallest)
-
-
-def choose_tile(knobs: Knobs, sizes: Sizes, gpu: GpuSpec) -> ProductTile:
-    """Ask for a tile.
-
-    Parameters
-    ----------
-    knobs : Knobs
-        ``row_threads``, ``rows`` (of a thread), ``vector_threads``, ``vectors`` (of a
-        thread), ``slices``, ``staging``, ``depth`` and ``prefetch``: see
-        :class:`ProductTile`.
-    sizes : Sizes
-    gpu : GpuSpec
-
-    Returns
-    -------
-    ProductTile
-        That fits.
-    """
-    best = best_tile(sizes, gpu)
-    tile = ProductTile(1, 1, 1, 1, staged=False)
-
-    def ask(knob: str, field: str, options: tuple[int, ...], **also: bool) -> None:
-        nonlocal tile
-
-        def with_(value: int) -> ProductTile:
-            changed = {field: value, **also}
-            if field == "slices":
-                changed["depth"] = value
-            return replace(tile, **changed)  # type: ignore[arg-type]
-
-        allowed = [o for o in options if with_(o).fits(sizes, gpu)]
-        default = getattr(best, field)
-        tile = with_(knobs.choice(knob, allowed, default if default in allowed else allowed[-1]))
-
-    ask("row_threads", "row_threads", ROW_THREADS)
-    ask("rows", "row_each", ROWS)
-    ask("vector_threads", "vector_threads", VECTOR_THREADS)
-    ask("vectors", "vector_each", VECTORS)
-    ask("slices", "slices", SLICES)
-    staging = ["none"]
-    if replace(tile, staged=True).fits(sizes, gpu):
-        # What must be computed first is not computed for every vector anew.
-        staging = ["shared"] if sizes.taps else ["none", "shared"]
-    staged = (
-        knobs.choice("staging", staging, staging[-1] if best.staged else staging[0]) == "shared"
-    )
-    tile = replace(tile, staged=staged)
-    multiples = tuple(d for d in DEPTHS if d % tile.slices == 0)
-    ask("depth", "depth", multiples)
-    if staged:
-        ways = ["none"]
-        if replace(tile, prefetch=True).fits(sizes, gpu):
-            ways.append("registers")
-        way = knobs.choice("prefetch", ways, ways[best.prefetch and len(ways) > 1])
-        tile = replace(tile, prefetch=way == "registers")
-    return tile

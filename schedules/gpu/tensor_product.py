@@ -25,6 +25,7 @@ from typing import Any
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.gpu import product_tile
 from tvm_mobilenet.schedules.gpu.product import Operands, Product
+from tvm_mobilenet.schedules.gpu.product_knobs import choose_tile
 from tvm_mobilenet.schedules.gpu.product_tile import Sizes
 from tvm_mobilenet.schedules.gpu.stages import REGISTERS, allocated, copy
 from tvm_mobilenet.schedules.gpu.tensor_tile import (
@@ -187,5 +188,5 @@ def choose_product(
         if knobs.choice("multiply", ["threads", "tensor"], default) == "tensor":
             tensor = choose_tensor_tile(knobs, sizes, gpu)
             return lambda operands: TensorProduct(sizes, tensor, operands)
-    tile = product_tile.choose_tile(knobs, sizes, gpu)
+    tile = choose_tile(knobs, sizes, gpu)
     return lambda operands: Product(sizes, tile, operands, dtype)
