@@ -129,7 +129,8 @@ def tables(batches: Sequence[int], dtypes: Sequence[Dtype]) -> Iterator[list[str
         "¹ one kernel, ² a kernel each. Behind a time: what takes longest of its kernels.",
         "",
         "Of each kernel: blocks × threads, registers of a thread, shared memory of a block, share "
-        "of a unit's threads that are resident, how often the grid fills the GPU (w).",
+        "of a unit's threads that are resident, how often the grid fills the GPU (w). A spill "
+        "would stand there in bold.",
         "",
     ]
     for dtype in dtypes:

@@ -73,10 +73,12 @@ def bench_on_gpu(
         The weights at hand are not the artifact's.
     """
     from tvm_mobilenet.models.network import network_of
+    from tvm_mobilenet.runtime.artifact import check_here
 
     if rounds < 1 or not seconds > 0:
         raise InputError("nothing to measure", "for example rounds=10, seconds=0.3")
     wanted = _wanted(against)
+    check_here(manifest, os.fspath(artifact))
     target = TargetSpec.from_dict(manifest["target"])
     network = network_of(manifest, weights)
     tell = progress or (lambda done, total, text: None)
