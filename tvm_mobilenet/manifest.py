@@ -156,7 +156,8 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
     workspace = workspaces(lowered.mod, spec.cores)
     moves = traffic(lowered.mod, ENTRY)
     groups = _layers_of(model, [call.value for call in lowered.calls])
-    for call, layers, moved in zip(lowered.calls, groups, moves, strict=True):
+    predicted = _predicted(model, lowered, spec)
+    for call, layers, moved, us in zip(lowered.calls, groups, moves, predicted, strict=True):
         kernel = lowered.kernels[call.kernel]
         record = {
             "kernel": call.kernel,
@@ -170,6 +171,8 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
             "workspace": workspace[call.kernel],
             "output": _layout(call, kernel, layers),
         }
+        if us is not None:
+            record["predicted_us"] = round(us, 2)
         if spec.dtype != "float32":
             record["stored"] = spec.dtype
         if layers and call.value in lowered.fusions:
@@ -184,6 +187,16 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
             record["strassen"] = {"used": gain.used, "why": gain.why}
         calls.append(record)
     return calls
+
+
+def _predicted(model: Model, lowered: Lowered, spec: TargetSpec) -> list[float | None]:
+    """Return what each call should take on a GPU, by its roofline; None elsewhere."""
+    from tvm_mobilenet.graph.gpu_predict import predicted_us
+
+    if spec.gpu is None:
+        return [None] * len(lowered.calls)
+    works = [lowered.works.get(call.kernel) for call in lowered.calls]
+    return predicted_us(works, spec, _ELEMENT * math.prod(model.input_shape))
 
 
 def _layout(call: KernelCall, kernel: Kernel, layers: Sequence[Layer]) -> dict[str, Any]:

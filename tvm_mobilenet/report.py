@@ -36,6 +36,8 @@ class KernelRow:
     fusion : str
         Whether it computes layers that could have had two kernels, or one of them, and
         who says so: ``"yes, rule"``, ``"no, record"``; ``""`` where nothing was asked.
+    predicted_us : float or None
+        On a GPU: what its roofline says, microseconds; never measured.
     microseconds, share : float or None
         Time inside the network, and its part of all kernels' time; None where the
         artifact cannot run here.
@@ -51,6 +53,7 @@ class KernelRow:
     fusion: str = ""
     microseconds: float | None = None
     share: float | None = None
+    predicted_us: float | None = None
 
     @property
     def gflops(self) -> float | None:
@@ -113,6 +116,7 @@ def report_of(manifest: Mapping[str, Any], profile: Profile | None = None) -> Co
                 _fusion(call.get("fusion")),
                 span,
                 span / sum(spans) if span is not None else None,
+                call.get("predicted_us"),
             )
         )
     return CompileReport(

@@ -126,8 +126,11 @@ def _layers_table(
     """Return title, columns, rows and footer; times where the report has them."""
     timed = report.microseconds is not None
     columns = ["layers", "fused", "schedule", "knobs from", "~knobs", "output", ">MMACs"]
+    predicted = sum(kernel.predicted_us or 0.0 for kernel in report.rows)
     if timed:
         columns += [">us", ">GFLOP/s", ">share"]
+    elif predicted:
+        columns += [">predicted us"]
     rows = []
     for kernel in report.rows:
         row = [
@@ -145,6 +148,8 @@ def _layers_table(
                 "-" if kernel.gflops is None else f"{kernel.gflops:.1f}",
                 f"{kernel.share:.1%}",
             ]
+        elif predicted:
+            row += ["-" if kernel.predicted_us is None else f"{kernel.predicted_us:.1f}"]
         rows.append(row)
     footer = f"{len(rows)} kernels, {len(report.fallbacks)} without a schedule of ours"
     if report.microseconds is not None:
@@ -154,6 +159,8 @@ def _layers_table(
             f"; kernels {kernels / 1e3:.3f} ms, one call {report.microseconds / 1e3:.3f} ms, "
             f"{speed:.1f} GFLOP/s"
         )
+    elif predicted:
+        footer += f"; predicted by the roofline, not measured: {predicted / 1e3:.3f} ms"
     return f"{report.title} for {target}", columns, rows, footer
 
 

@@ -7,7 +7,7 @@ innermost loop reaches is counted from its instructions, never measured: no GPU 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tvm_mobilenet.compute.workload import Workload
@@ -59,6 +59,35 @@ def gpu_predict(work: Workload, target: TargetSpec, around: Around) -> Cost:
     half = work.dtype == "float16"
     costs = [gpu_cost(work.macs, grid, load, target.gpu, half=half) for grid, load in options]
     return min(costs, key=lambda cost: cost.cycles)
+
+
+def predicted_us(
+    works: Sequence[Workload | None], target: TargetSpec, image: int
+) -> list[float | None]:
+    """Predict every kernel of a network, in the order of execution.
+
+    Parameters
+    ----------
+    works : sequence of Workload or None
+        None for a kernel that is not ours, and whose bytes are not counted.
+    target : TargetSpec
+        With a `gpu`.
+    image : int
+        Bytes of the input.
+
+    Returns
+    -------
+    list of float or None
+        Microseconds.
+    """
+    assert target.gpu is not None
+    values = (image, *(map_bytes(work) if work else 0 for work in works))
+    weights = sum(weight_bytes(work) for work in works if work)
+    found: list[float | None] = []
+    for at, work in enumerate(works):
+        cycles = gpu_predict(work, target, Around(weights, values, at)).cycles if work else None
+        found.append(None if cycles is None else cycles / target.gpu.clock_mhz)
+    return found
 
 
 class _Kernel:
@@ -163,7 +192,7 @@ class _Kernel:
             work.in_block,
             lanes,
             self.item,
-            rows_apart=work.out_pixels == 1,
+            rows_apart=work.out_pixels == 1 and work.operator != "separable",
             together=work.out_block // lanes if work.operator == "dense" else 1,
             taps=math.prod(work.kernel) if work.operator == "separable" else 0,
         )
