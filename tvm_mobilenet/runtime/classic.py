@@ -10,7 +10,7 @@ import ctypes
 import json
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -196,25 +196,35 @@ class _Kernels(Kernels):
     def __init__(self, path: str, library: Any, tvm: Any, calls: Any, threads: int) -> None:
         super().__init__(path, library, tvm, calls, threads)
         self._calls = [
-            replace(call, function=_prepared(tvm, call.function, call.arguments))
+            replace(call, function=_Prepared(tvm, call.function, call.arguments))
             for call in self._calls
         ]
 
 
-def _prepared(tvm: Any, function: Any, arguments: tuple[Any, ...]) -> Callable[..., None]:
-    """Return a call of a kernel on these buffers, whatever it is given (TVMFuncCall)."""
-    count = len(arguments)
-    values = (ctypes.c_void_p * count)(*(ctypes.cast(a.handle, ctypes.c_void_p) for a in arguments))
-    codes = (ctypes.c_int * count)(*[_TENSOR] * count)
-    result, result_code = ctypes.c_void_p(), ctypes.c_int()
-    library, handle = tvm._ffi.base._LIB, function.handle
-    enter, last = library.TVMFuncCall, (ctypes.byref(result), ctypes.byref(result_code))
+class _Prepared:
+    """A call of a kernel on fixed buffers, whatever it is given (TVMFuncCall)."""
 
-    def call(*_: Any) -> None:
-        if enter(handle, values, codes, count, *last):
-            tvm._ffi.base.raise_last_ffi_error()
+    def __init__(self, tvm: Any, function: Any, arguments: tuple[Any, ...]) -> None:
+        # C holds no references: the kernel and its buffers live as long as this.
+        self._function, self._arguments = function, arguments
+        self._base = tvm._ffi.base
+        count = len(arguments)
+        self._values = (ctypes.c_void_p * count)(
+            *(ctypes.cast(argument.handle, ctypes.c_void_p) for argument in arguments)
+        )
+        self._codes = (ctypes.c_int * count)(*[_TENSOR] * count)
+        self._result, self._result_code = ctypes.c_void_p(), ctypes.c_int()
 
-    return call
+    def __call__(self, *_: Any) -> None:
+        if self._base._LIB.TVMFuncCall(
+            self._function.handle,
+            self._values,
+            self._codes,
+            len(self._arguments),
+            ctypes.byref(self._result),
+            ctypes.byref(self._result_code),
+        ):
+            self._base.raise_last_ffi_error()
 
 
 def load_classic(path: str, manifest: dict[str, Any], threads: int) -> ClassicModule:
