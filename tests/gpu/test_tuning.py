@@ -57,6 +57,8 @@ def test_a_gpu_that_is_not_here_is_named() -> None:
     model = tm.mobilenet_v1(0.25, 32, classes=10)
     with pytest.raises(TuningError, match="kernels for metal cannot be measured on this machine"):
         tm.tune(model, trials=1, target="metal")
+    with pytest.raises(TuningError, match="MetaSchedule proposes nothing for opencl"):
+        tm.tune(model, trials=1, target="opencl", tuner="auto")
 
 
 def test_candidates_that_do_not_fit_cost_a_trial(

@@ -96,6 +96,11 @@ def tune(
     """Tune every kernel of a network, here or at a place; see :func:`tvm_mobilenet.tune`."""
     cost.check_installed()
     if target.gpu is not None:
+        if settings.tuner != "template":
+            raise TuningError(
+                f"MetaSchedule proposes nothing for {target.name}: its traces are for processors",
+                "leave --tuner out: the knobs of our own schedules",
+            )
         _check_gpu(target, place)
     elif place is None:
         _check_here(target)
