@@ -30,7 +30,7 @@ SHARED_CYCLES = 30
 UNIT_BYTES = 48
 """That a unit gets from L2 in a cycle: of 64, three quarters."""
 
-WINDOW_REGISTERS = 16
+WINDOW_REGISTERS = 24
 """That computing what is multiplied takes beside."""
 
 _LINE = 128
@@ -215,7 +215,8 @@ def _wave(tile: ProductTile, sizes: Sizes, gpu: GpuSpec, blocks: int) -> float:
     load = tile.row_each * near + sizes.block * tile.vector_each * far
     load *= turns * warps
     if sizes.taps:  # the middle map's vectors: loads of 16 bytes, a multiply-add for each lane
-        vectors = tile.depth * tile.rows if tile.staged else tile.row_each * turns * tile.threads
+        own = -(-tile.depth * tile.rows // tile.threads) if tile.staged else tile.row_each * turns
+        vectors = own * tile.threads
         issue += vectors * sizes.taps * (sizes.block + 4) / busy_lanes
         load += vectors * sizes.taps * LANE_BYTES / 128
     rows, vectors = min(tile.rows, sizes.rows), min(tile.vectors, sizes.vectors)

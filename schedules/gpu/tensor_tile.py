@@ -166,7 +166,7 @@ def _wave(tile: TensorTile, sizes: Sizes, gpu: GpuSpec, blocks: int) -> float:
     fetched = 16 * tile.depth * (tile.rows + HALVES * tile.vectors)
     load += fetched / 128
     if sizes.taps:  # on the other cores, meanwhile
-        loads = tile.depth * tile.rows * sizes.taps
+        loads = -(-tile.depth * tile.rows // tile.threads) * tile.threads * sizes.taps
         load += loads * (HALVES + 8) / gpu.fp32_macs + loads * 16 / 128
     busy = max(issue, load, fetched / UNIT_BYTES)
     hidden = busy * (blocks - 1) + (busy / blocks if tile.prefetch else 0)
