@@ -135,6 +135,7 @@ class _Giver(PyExprMutator):  # type: ignore[misc]
         self.outputs: list[tuple[tuple[int, ...], str]] = []
         self._returned: set[Any] = set()
         self._given: list[Any] = []
+        self._several: Any = None
 
     def visit_function_(self, func: Any) -> Any:
         inside: dict[Any, set[Any]] = {}
@@ -145,12 +146,19 @@ class _Giver(PyExprMutator):  # type: ignore[misc]
             elif not _is_nothing(var.ty):
                 inside[var] = set().union(*(inside.get(v, set()) for v in variables(value)))
         self._returned = set().union(*(inside.get(v, set()) for v in variables(func.body.body)))
+        tuples = {b.var: b.value for b in _bindings(func) if isinstance(b.value, relax.Tuple)}
+        self._several = func.body.body if func.body.body in tuples else None
         body = self.visit_expr(func.body)
+        if self._several is not None:
+            fields = [self.visit_expr(field) for field in tuples[self._several].fields]
+            body = relax.SeqExpr(body.blocks, relax.Tuple(fields))
         parameters = [*func.params, *self._given]
         return relax.Function(parameters, body, func.ret_ty, func.is_pure, func.attrs)
 
     def visit_var_binding_(self, binding: Any) -> None:
         var = binding.var
+        if var is self._several:
+            return  # the end puts them together: within a graph, TVM would capture that too
         shape = sizes_of(var) if var in self._returned else None
         if shape is not None and operator_name(binding.value) == _ALLOCATE:
             dtype = str(var.ty.dtype)
