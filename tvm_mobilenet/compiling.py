@@ -28,21 +28,15 @@ if TYPE_CHECKING:
 
     from tvm_mobilenet.graph.fusion import Fusion
     from tvm_mobilenet.graph.pipeline import Lowered
-    from tvm_mobilenet.graph.plan_memory import MemoryPlan
     from tvm_mobilenet.models.importer import Imported
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.spec import Model
     from tvm_mobilenet.runtime import Loaded
-    from tvm_mobilenet.toolchain import Linker
-    from tvm_mobilenet.toolchain_cuda import Nvcc
     from tvm_mobilenet.tuning.store import RecordsLike
     from tvm_mobilenet.verify import VerifyReport
 
     ModelLike = Model | Imported | str | os.PathLike[str]
     WeightsLike = str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]
-
-_ROOM = 2
-"""The manifest's section, in sizes of the manifest before verification."""
 
 
 class Compiled:
@@ -244,6 +238,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         return _finished(manifest, folder, network, verify=verify)
 
     from tvm_mobilenet.graph.pipeline import lower
+    from tvm_mobilenet.graph.write_artifact import write_artifact
     from tvm_mobilenet.manifest import describe, describe_memory
     from tvm_mobilenet.tuning.store import records_for
 
@@ -272,7 +267,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         preprocess=recipe,
     )
     folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
-    memory = _generate(manifest, lowered, spec, (linker, nvcc), _artifact_in(folder.name))
+    memory = write_artifact(manifest, lowered, spec, (linker, nvcc), _artifact_in(folder.name))
     manifest["memory"] = describe_memory(network.model, memory)
     return _finished(manifest, folder, network, device, verify=verify)
 
@@ -296,39 +291,6 @@ def _finished(
         manifest["verification"] = checked.to_dict()
         compiled.manifest = write_manifest(compiled.path, manifest)
     return compiled
-
-
-def _generate(
-    manifest: dict[str, Any],
-    lowered: Lowered,
-    spec: TargetSpec,
-    tools: tuple[Linker, Nvcc | None],
-    path: Path,
-) -> MemoryPlan:
-    """Write the artifact, its manifest still empty, and add to that what only now is known."""
-    from tvm_mobilenet.graph.codegen import generate
-    from tvm_mobilenet.graph.codegen_cuda import generate_cuda
-    from tvm_mobilenet.graph.container import write_container
-    from tvm_mobilenet.graph.launch_plan import launch_plan
-    from tvm_mobilenet.runtime.artifact import LAUNCHES
-
-    linker, nvcc = tools
-    if nvcc is not None:
-        code = generate_cuda(lowered, spec, nvcc)
-        manifest["gpu"] = code.to_dict()
-        code.export(linker, _room(manifest), path)
-        return code.plan
-    if spec.gpu is None:
-        return generate(lowered, spec, linker, _room(manifest), path)
-    plan = launch_plan(lowered, spec)
-    manifest.update(stack=LAUNCHES, plan=plan.plan)
-    write_container(plan, linker, _room(manifest), path)
-    return plan.memory
-
-
-def _room(manifest: Mapping[str, Any]) -> int:
-    """Return the bytes to reserve for a manifest that still grows."""
-    return _ROOM * len(str(manifest)) + 4096
 
 
 def _target(target: str | TargetSpec, host: str | None, dtype: Dtype | None) -> TargetSpec:

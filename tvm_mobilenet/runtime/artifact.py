@@ -28,12 +28,11 @@ from tvm_mobilenet.errors import (
     TruncatedArtifactError,
 )
 from tvm_mobilenet.runtime.elf import AGAIN, find_section, open_binary
-from tvm_mobilenet.sources import SECTION, manifest_source
+from tvm_mobilenet.sources import LAUNCHES, SECTION, manifest_source
 from tvm_mobilenet.stacks import PACKAGES, check_stack, versions_of
 
 __all__ = [
     "FORMAT",
-    "LAUNCHES",
     "SECTION",
     "check_here",
     "manifest_source",
@@ -42,8 +41,6 @@ __all__ = [
 ]
 
 FORMAT = 1
-LAUNCHES = "launches"
-"""A manifest's ``stack`` where the file holds device source and a plan, and no host code."""
 Manifest = dict[str, Any]
 
 _KEYS = frozenset(

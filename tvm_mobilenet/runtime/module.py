@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tvm_mobilenet.runtime.artifact import LAUNCHES, check_here, is_cuda, read_manifest
+from tvm_mobilenet.runtime.artifact import check_here, is_cuda, read_manifest
 from tvm_mobilenet.runtime.inputs import Expected, Staging
 from tvm_mobilenet.runtime.instrument import (
     Trace,
@@ -28,6 +28,7 @@ from tvm_mobilenet.runtime.kernels import Kernels, library_of
 from tvm_mobilenet.runtime.library import load_runtime, open_library
 from tvm_mobilenet.runtime.replayed import Replayed
 from tvm_mobilenet.runtime.threads import thread_count, use_threads
+from tvm_mobilenet.sources import LAUNCHES
 
 if TYPE_CHECKING:
     from tvm_mobilenet.runtime.classic import ClassicModule
