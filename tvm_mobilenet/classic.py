@@ -15,47 +15,70 @@ if TYPE_CHECKING:
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.spec import Model
     from tvm_mobilenet.relay.codegen import Generated, Node
+    from tvm_mobilenet.relay.operators import KnobsFor
 
 _ROOM = 65536
 """Bytes of the manifest's section beyond what is known before verification."""
 
 
-def compile_classic(  # noqa: PLR0917  a network, what for, and where to
-    network: Network,
-    spec: TargetSpec,
-    linker: Linker,
-    preprocess: Mapping[str, Any],
-    path: Path,
-    dump_ir: Path | None = None,
-) -> dict[str, Any]:
-    """Compile with Relay: write the artifact, its manifest still empty, and return that.
+def generate_classic(
+    network: Network, spec: TargetSpec, knobs_for: KnobsFor, dump_ir: Path | None = None
+) -> Generated:
+    """Compile with Relay as far as kernels and a graph.
 
     Parameters
     ----------
     network : Network
     spec : TargetSpec
-    linker : Linker
-    preprocess : mapping
-        For the manifest.
-    path : Path
-        The shared object.
+    knobs_for : callable
+        Recorded knobs of a workload, or None.
     dump_ir : Path, optional
         Folder for the module as built and as lowered, Relay's text.
 
     Raises
     ------
-    InvalidModelError, UnsupportedOperatorError, TargetError, ToolchainError, OutputError
+    InvalidModelError, UnsupportedOperatorError, TargetError, OutputError
     """
-    from tvm_mobilenet.models.weights import digest
     from tvm_mobilenet.relay.build import build
-    from tvm_mobilenet.relay.codegen import generate, link
+    from tvm_mobilenet.relay.codegen import generate
     from tvm_mobilenet.relay.lower import lower
 
     built = build(network.model, network.weights)
     _dump(built.func, dump_ir, "00_build")
     lowered = lower(built.func, spec, built.names)
     _dump(lowered.mod, dump_ir, "01_lower")
-    generated = generate(lowered, network.model.outputs, spec, {})
+    return generate(lowered, network.model.outputs, spec, knobs_for)
+
+
+def write_classic(  # noqa: PLR0917  a network, what it became, and where to
+    network: Network,
+    spec: TargetSpec,
+    generated: Generated,
+    linker: Linker,
+    preprocess: Mapping[str, Any],
+    path: Path,
+) -> dict[str, Any]:
+    """Write the artifact, its manifest still empty, and return that.
+
+    Parameters
+    ----------
+    network : Network
+    spec : TargetSpec
+    generated : Generated
+        Of `network`.
+    linker : Linker
+    preprocess : mapping
+        For the manifest.
+    path : Path
+        The shared object.
+
+    Raises
+    ------
+    ToolchainError, OutputError
+    """
+    from tvm_mobilenet.models.weights import digest
+    from tvm_mobilenet.relay.codegen import link
+
     manifest = describe_network(
         network.model,
         spec,

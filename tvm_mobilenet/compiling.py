@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,6 +209,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     from tvm_mobilenet.target import validate_with_llvm
     from tvm_mobilenet.toolchain import find_linker
     from tvm_mobilenet.toolchain_cuda import find_nvcc
+    from tvm_mobilenet.tuning.store import records_for
 
     network = network_from(model, weights, seed)
     if target == "native" and device is not None:
@@ -228,21 +229,25 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     nvcc = find_nvcc() if spec.gpu is not None and spec.gpu.kind == "cuda" else None
     validate_with_llvm(spec)
     recipe = preprocess_for(network.model.resolution, preprocess, network.preprocess)
+    found = records_for(spec, records)
     folder_for_ir = Path(dump_ir) if dump_ir else None
     if chosen == "relay":
-        from tvm_mobilenet.classic import compile_classic
+        from tvm_mobilenet.classic import generate_classic, write_classic
 
+        generated = generate_classic(network, spec, found.knobs_for, folder_for_ir)
+        _tell(found.problems, generated.choices.notes)
+        if require_records:
+            taken = generated.choices.taken.items()
+            _check_recorded([key for key, k in taken if k.chosen and k.source != "record"], spec)
         folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
         path = _artifact_in(folder.name)
-        manifest = compile_classic(network, spec, linker, recipe, path, folder_for_ir)
+        manifest = write_classic(network, spec, generated, linker, recipe, path)
         return _finished(manifest, folder, network, verify=verify)
 
     from tvm_mobilenet.graph.pipeline import lower
     from tvm_mobilenet.graph.write_artifact import write_artifact
     from tvm_mobilenet.manifest import describe, describe_memory
-    from tvm_mobilenet.tuning.store import records_for
 
-    found = records_for(spec, records)
     lowered = lower(
         network.model,
         network.weights,
@@ -254,10 +259,10 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         strassen=strassen,
     )
     notes = [f"the record of {k.name}: {k.note}" for k in lowered.kernels.values() if k.note]
-    for problem in (*found.problems, *notes):
-        warnings.warn(RecordsWarning(problem), stacklevel=2)
+    _tell(found.problems, notes)
     if require_records:
-        _check_recorded(lowered, spec)
+        kernels = lowered.kernels.values()
+        _check_recorded([k.name for k in kernels if k.knobs and k.source != "record"], spec)
     manifest = describe(
         network.model,
         spec,
@@ -331,8 +336,13 @@ def _checked(compiled: Compiled, network: Network, device: str | None) -> Verify
         return verify_module(session.artifact(compiled.path), model, weights, expect=expect)
 
 
-def _check_recorded(lowered: Lowered, spec: TargetSpec) -> None:
-    ruled = [k.name for k in lowered.kernels.values() if k.knobs and k.source != "record"]
+def _tell(problems: Sequence[str], notes: Sequence[str]) -> None:
+    """Warn of records that are not used, as if the caller of compile were told."""
+    for problem in (*problems, *notes):
+        warnings.warn(RecordsWarning(problem), stacklevel=3)
+
+
+def _check_recorded(ruled: Sequence[str], spec: TargetSpec) -> None:
     if ruled:
         raise MissingRecordsError(
             f"{len(ruled)} kernels have no usable record for {spec.name} on {spec.cores} "

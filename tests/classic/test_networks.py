@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.errors import InputError, StackError, VerificationError
+from tvm_mobilenet.errors import InputError, MissingRecordsError, StackError, VerificationError
 from tvm_mobilenet.models.network import network_from
 from tvm_mobilenet.relay.build import build
 from tvm_mobilenet.relay.lower import lower
@@ -143,3 +143,26 @@ def test_profile_replays_the_network(v1: Path) -> None:
 def test_what_this_stack_has_not_is_refused_by_name(options: dict[str, object], words: str) -> None:
     with pytest.raises(StackError, match=words):
         tm.compile("v1", **options)  # type: ignore[arg-type]
+
+
+def test_recorded_knobs_are_taken_and_bad_ones_named() -> None:
+    from tvm_mobilenet.relay.codegen import generate
+
+    network = network_from(tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10), None, 0)
+    target = parse("x86-64-v3")
+    built = build(network.model, network.weights)
+    lowered = lower(built.func, target, built.names)
+    first, second = (call.work.key for call in lowered.calls[2:6:2])
+    knobs = {first: {"vectors": 1, "pixels": 3, "chunks": 1, "threads": "one"}, second: {"warp": 1}}
+    choices = generate(lowered, network.model.outputs, target, knobs.get).choices
+    assert choices.taken[first].chosen == knobs[first]
+    assert choices.taken[first].source == "record"
+    assert choices.taken[second].source == "rule"
+    (note,) = choices.notes
+    assert second in note
+    assert "'warp'" in note
+
+
+def test_records_can_be_required() -> None:
+    with pytest.raises(MissingRecordsError, match="pointwise"):
+        tm.compile("v1", target="x86-64-v3", records=False, require_records=True)

@@ -18,7 +18,7 @@ from tvm import relay
 from tvm_mobilenet.errors import TargetError, TvmMobilenetError
 from tvm_mobilenet.relay.build import ENTRY_INPUT
 from tvm_mobilenet.relay.lower import Call, Lowered
-from tvm_mobilenet.relay.operators import PREFIX, Choices, building
+from tvm_mobilenet.relay.operators import PREFIX, Choices, KnobsFor, building
 from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS, manifest_source, section_source
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import Linker
@@ -84,7 +84,7 @@ def generate(
     lowered: Lowered,
     outputs: Sequence[str],
     target: TargetSpec,
-    recorded: Mapping[str, Mapping[str, int | str]],
+    knobs_for: KnobsFor,
 ) -> Generated:
     """Compile a lowered network.
 
@@ -94,8 +94,8 @@ def generate(
     outputs : sequence of str
         The layers whose values the function returns.
     target : TargetSpec
-    recorded : mapping of str to mapping
-        Knobs by workload key; the schedules' rules without.
+    knobs_for : callable
+        Recorded knobs of a workload, or None: then the schedule's rule.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def generate(
     """
     # Relay would download other people's schedules for its own operators.
     os.environ.setdefault("TOPHUB_LOCATION", "NONE")
-    choices = Choices(target, recorded)
+    choices = Choices(target, knobs_for)
     try:
         with building(choices), tvm.transform.PassContext(opt_level=3):
             factory = relay.build(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +26,9 @@ from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.rules import TE, schedule
 from tvm_mobilenet.target import TargetSpec
 
+KnobsFor = Callable[[str], "Mapping[str, int | str] | None"]
+"""From a workload's key to the knobs recorded for it, None where there are none."""
+
 PREFIX = "tvm_mobilenet."
 _OPAQUE = 8  # relay::OpPatternKind::kOpaque
 _PLAIN_OUT = {"dense", "softmax"}
@@ -39,8 +42,8 @@ class Choices:
     Attributes
     ----------
     target : TargetSpec
-    recorded : mapping of str to mapping
-        Knobs by workload key.
+    knobs_for : callable
+        Where recorded knobs come from.
     taken : dict of str to Knobs
         By workload key.
     notes : list of str
@@ -48,7 +51,7 @@ class Choices:
     """
 
     target: TargetSpec
-    recorded: Mapping[str, Mapping[str, int | str]]
+    knobs_for: KnobsFor
     taken: dict[str, Knobs] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -141,7 +144,7 @@ def _compute(attrs: Any, inputs: Any, _out_type: Any) -> list[Any]:
 def _schedule(attrs: Any, outs: Any, _target: Any) -> Any:
     work, choices = decode(attrs["work"]), _building[-1]
     definition = Definition(outs[0], work.out_size[1])
-    recorded = choices.recorded.get(work.key)
+    recorded = choices.knobs_for(work.key)
     knobs = Knobs(recorded)
     try:
         found = schedule(work.operator, definition, choices.target, knobs)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tvm_mobilenet.errors import RecordsError
+from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
 
 VERSION = 1
@@ -162,12 +163,14 @@ def target_key(target: TargetSpec) -> str:
     -------
     str
         Such as ``"x86_64_znver5_l1-48k_l2-1024k"``; of a GPU ``"cuda_sm_90"``, whatever its
-        host; a folder's name.
+        host; a folder's name. Ends with ``_relay`` on the classic stack.
     """
     if target.gpu is not None:
         return f"{target.gpu.kind}_{target.name.removeprefix(f'{target.gpu.kind}-')}"
     caches = (f"l1-{target.l1_bytes / 1024:g}k", f"l2-{target.l2_bytes / 1024:g}k")
-    return "_".join((target.machine, target.cpu or "baseline", *target.features, *caches))
+    # Another stack's kernels are others, whatever their knobs are called.
+    stack = ("relay",) if installed_stack() == "relay" else ()
+    return "_".join((target.machine, target.cpu or "baseline", *target.features, *caches, *stack))
 
 
 def threads_of(target: TargetSpec) -> int:
