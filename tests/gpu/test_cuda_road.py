@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_road import Ran, compiled_for_cuda, in_a_process, run_network
+from cuda_road import Ran, compiled_for_cuda, in_a_process, kernels_on_cpu, run_network
 
 from tvm_mobilenet import mobilenet_v1, mobilenet_v3_small
 from tvm_mobilenet.compiling import Compiled
@@ -91,6 +91,28 @@ def test_halves_in_a_network_with_everything(tmp_path: Path) -> None:
     assert ran.outputs[2].dtype == np.float32
     error = np.linalg.norm(ran.outputs[2] - want) / np.linalg.norm(want)
     assert 0 < error < HALVES
+
+
+COMPILE = """
+import tvm_mobilenet as tm
+model = tm.mobilenet_v1(alpha=0.25, resolution=32)
+compiled = tm.compile(model, target="cuda", fusion="all")
+print(compiled.manifest["target"]["name"], compiled.manifest["target"]["gpu"]["chip"])
+print(compiled.manifest["verification"]["relative"])
+report = compiled.report
+assert report.microseconds > 0 and all(row.microseconds > 0 for row in report.rows)
+"""
+
+
+def test_compiled_for_the_gpu_here_and_verified_on_it(
+    v1: tuple[Compiled, str], tmp_path: Path
+) -> None:
+    kernels = kernels_on_cpu(v1[1], tmp_path)
+    status, words = in_a_process(COMPILE, FAKE_CUDA_ARCH="80", FAKE_CUDA_KERNELS=str(kernels))
+    assert status == 0, words
+    target, relative = words.splitlines()
+    assert target == "sm_80 Fake GPU"
+    assert 0 < float(relative) < 1e-5
 
 
 MODES = {

@@ -65,7 +65,7 @@ int cuDeviceGetName(char *name, int size, int device) { snprintf(name, size, "Fa
 int cuDeviceTotalMem_v2(size_t *size, int device) { *size = setting("FAKE_CUDA_MEMORY", 1L << 30); return 0; }
 int cuDeviceGetAttribute(int *value, int kind, int device) {
   long arch = setting("FAKE_CUDA_ARCH", 90);
-  *value = kind == 75 ? arch / 10 : kind == 76 ? arch % 10 : kind == 18 ? 0 : 1024;
+  *value = kind == 75 ? arch / 10 : kind == 76 ? arch % 10 : 0; /* of the rest it says nothing */
   return 0;
 }
 int cuGetErrorName(int error, const char **name) { *name = error == NO_BINARY ? "CUDA_ERROR_NO_BINARY_FOR_GPU" : "CUDA_ERROR_FAKE"; return 0; }
