@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 import tvm_mobilenet as tm
 from tvm_mobilenet.compiling import Compiled
 from tvm_mobilenet.errors import ToolchainError
+from tvm_mobilenet.models.importer import Imported
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.runtime.instrument import Trace
 from tvm_mobilenet.target import Dtype
@@ -95,7 +96,7 @@ def fake_driver() -> Path:
 
 
 def compiled_for_cuda(
-    model: Model, target: str, dtype: Dtype = "float32", **options: object
+    model: Model | Imported, target: str, dtype: Dtype = "float32", **options: object
 ) -> tuple[Compiled, str]:
     """Compile a network; return it and its kernels' source."""
     found = nvcc()

@@ -194,6 +194,11 @@ assert len(profile.calls) == len(module.manifest["calls"]) and profile.total > 0
 assert all(span > 0 for _, span in profile.calls)
 module.launch()
 module.synchronize()
+assert runtime.load(sys.argv[1], device="fake").device == "Fake GPU"
+try:
+    runtime.load(sys.argv[1], device=1)
+except GpuError as error:
+    print(str(error).splitlines()[0])
 """
 
 
@@ -202,6 +207,7 @@ def test_inputs_on_either_side(v1: tuple[Compiled, str], tmp_path: Path) -> None
     status, words = in_a_process(TAKE, v1[0].path, FAKE_CUDA_ARCH="80", FAKE_CUDA_LOG=str(log))
     assert status == 0, words
     said = words.splitlines()
-    assert len(said) == 4, words
-    assert all("expected float32 of shape (1, 3, 32, 32)" in line for line in said)
+    assert len(said) == 5, words
+    assert all("expected float32 of shape (1, 3, 32, 32)" in line for line in said[:4])
+    assert said[4].endswith("would run on Fake GPU, and 1 was asked for")
     assert "copy within" in log.read_text()

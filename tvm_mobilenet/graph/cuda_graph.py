@@ -14,6 +14,7 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from tvm_mobilenet.errors import CodegenError
 from tvm_mobilenet.graph.build import ENTRY
 from tvm_mobilenet.graph.epilogue import operator_name
 from tvm_mobilenet.graph.fuse_epilogue import variables
@@ -63,6 +64,11 @@ def capture(mod: Any) -> tuple[Any, Captured]:
     -------
     IRModule
     Captured
+
+    Raises
+    ------
+    CodegenError
+        The network returns what no kernel of it writes.
     """
     entry = mod.get_global_var(ENTRY)
     giver = _Giver(mod)
@@ -133,38 +139,66 @@ class _Giver(PyExprMutator):  # type: ignore[misc]
     def __init__(self, mod: Any) -> None:
         super().__init__(mod)
         self.outputs: list[tuple[tuple[int, ...], str]] = []
-        self._returned: set[Any] = set()
-        self._given: list[Any] = []
-        self._several: Any = None
+        self._returned: list[Any] = []
+        self._given: dict[Any, Any] = {}
 
     def visit_function_(self, func: Any) -> Any:
-        inside: dict[Any, set[Any]] = {}
-        for binding in _bindings(func):
-            var, value = binding.var, binding.value
-            if operator_name(value) == _ALLOCATE:
-                inside[var] = {var}
-            elif not _is_nothing(var.ty):
-                inside[var] = set().union(*(inside.get(v, set()) for v in variables(value)))
-        self._returned = set().union(*(inside.get(v, set()) for v in variables(func.body.body)))
-        tuples = {b.var: b.value for b in _bindings(func) if isinstance(b.value, relax.Tuple)}
-        self._several = func.body.body if func.body.body in tuples else None
+        self._returned = _allocations_behind(func)
         body = self.visit_expr(func.body)
-        if self._several is not None:
-            fields = [self.visit_expr(field) for field in tuples[self._several].fields]
-            body = relax.SeqExpr(body.blocks, relax.Tuple(fields))
-        parameters = [*func.params, *self._given]
-        return relax.Function(parameters, body, func.ret_ty, func.is_pure, func.attrs)
+        # A tuple or a view would be captured too, and TVM does not hand what a function returns
+        # out of a captured one. So the tensors themselves are returned.
+        fields = [self._given[var] for var in self._returned]
+        blocks = [
+            relax.BindingBlock([b for b in block.bindings if not isinstance(b.value, relax.Tuple)])
+            for block in body.blocks
+        ]
+        kinds = [field.ty for field in fields]
+        several = len(fields) > 1
+        result = relax.Tuple(fields) if several else fields[0]
+        return relax.Function(
+            [*func.params, *self._given.values()],
+            relax.SeqExpr(blocks, result),
+            relax.TupleType(kinds) if several else kinds[0],
+            func.is_pure,
+            func.attrs,
+        )
 
     def visit_var_binding_(self, binding: Any) -> None:
         var = binding.var
-        if var is self._several:
-            return  # the end puts them together: within a graph, TVM would capture that too
-        shape = sizes_of(var) if var in self._returned else None
-        if shape is not None and operator_name(binding.value) == _ALLOCATE:
-            dtype = str(var.ty.dtype)
-            given = relax.Var(f"y{len(self._given)}", relax.TensorType(shape, dtype))
-            self._given.append(given)
-            self.outputs.append((shape, dtype))
-            self.set_var_remap(var, given)
-        else:
+        if var not in self._returned:
             super().visit_var_binding_(binding)
+            return
+        shape, dtype = sizes_of(var), str(var.ty.dtype)
+        given = relax.Var(f"y{len(self._given)}", relax.TensorType(shape, dtype))
+        self._given[var] = given
+        self.outputs.append((shape or (), dtype))
+        self.set_var_remap(var, given)
+
+
+def _allocations_behind(func: Any) -> list[Any]:
+    """Find the allocation that each thing returned is, or is a view of.
+
+    Raises
+    ------
+    CodegenError
+        Something else is returned, such as the input.
+    """
+    inside: dict[Any, set[Any]] = {}
+    tuples: dict[Any, list[Any]] = {}
+    for binding in _bindings(func):
+        var, value = binding.var, binding.value
+        if operator_name(value) == _ALLOCATE and sizes_of(var):
+            inside[var] = {var}
+        elif isinstance(value, relax.Tuple):
+            tuples[var] = list(value.fields)
+        elif not _is_nothing(var.ty):
+            inside[var] = set().union(*(inside.get(v, set()) for v in variables(value)))
+    last = func.body.body
+    found = [inside.get(field, set()) for field in tuples.get(last, [last])]
+    if any(len(allocations) != 1 for allocations in found):
+        raise CodegenError(
+            "the network returns something that no kernel of it writes, and a captured graph "
+            "has fixed places for what it returns",
+            "compile it for a processor",
+        )
+    return [next(iter(allocations)) for allocations in found]

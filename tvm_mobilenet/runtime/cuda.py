@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from tvm_mobilenet.errors import GpuError, RuntimeLibraryError
+from tvm_mobilenet.errors import GpuError, NoGpuError, RuntimeLibraryError
 from tvm_mobilenet.runtime.described import Described
 from tvm_mobilenet.runtime.gpu import check_gpu, out_of_memory
 from tvm_mobilenet.runtime.inputs import Expected
 from tvm_mobilenet.runtime.instrument import Profile, Trace, observe, output_of, unblocked
 from tvm_mobilenet.runtime.kernels import Kernels, library_of
 from tvm_mobilenet.runtime.library import find_runtime, open_library
+from tvm_mobilenet.target.driver import find_gpu
 from tvm_mobilenet.toolchain_cuda import cuda_packages
 
 # DLPack's device types; TVM's pooled allocator; DeviceAttrKind of tvm/runtime/device_api.h.
@@ -66,7 +67,13 @@ def _loaded(path: str) -> bool:
     return True
 
 
-def load_cuda(path: str, manifest: dict[str, Any], ffi: ModuleType, threads: int) -> CudaModule:
+def load_cuda(
+    path: str,
+    manifest: dict[str, Any],
+    ffi: ModuleType,
+    threads: int,
+    device: str | int | None = None,
+) -> CudaModule:
     """Load an artifact that :func:`~tvm_mobilenet.runtime.artifact.check_here` has let pass.
 
     Parameters
@@ -79,14 +86,25 @@ def load_cuda(path: str, manifest: dict[str, Any], ffi: ModuleType, threads: int
         From :func:`~tvm_mobilenet.runtime.library.load_runtime`.
     threads : int
         Of this machine's processor, for what little runs there.
+    device : str or int, optional
+        A part of the name of the GPU that is meant.
 
     Raises
     ------
+    NoGpuError
+        Another is meant than the first that ``CUDA_VISIBLE_DEVICES`` shows.
     RuntimeLibraryError
         CUDA's runtime or TVM's for it is not installed.
     GpuError
         The GPU has no room, or refused.
     """
+    first = find_gpu().name
+    wanted = "0" if device is None else str(device).lower()
+    if wanted != "0" and wanted not in first.lower():
+        raise NoGpuError(
+            f"{path} would run on {first}, and {device!r} was asked for",
+            "let CUDA_VISIBLE_DEVICES show that GPU alone",
+        )
     load_cuda_runtime(ffi)
     return CudaModule(path, manifest, open_library(path, ffi), ffi, threads)
 
@@ -230,8 +248,14 @@ class CudaModule(Described):
     def _run(self, entry: Any) -> Any:
         try:
             found = entry(self._x, *self._y)
-            several = len(self.manifest["outputs"]) > 1
-            return tuple(map(self._fetched, found)) if several else self._fetched(found)
+            records = self.manifest["outputs"]
+            tensors = found if len(records) > 1 else (found,)
+            # What is a view of a tensor is returned as that tensor.
+            outputs = tuple(
+                self._fetched(tensor).reshape(record["shape"])
+                for tensor, record in zip(tensors, records, strict=True)
+            )
+            return outputs if len(records) > 1 else outputs[0]
         except RuntimeError as error:
             raise _named(error, self.path, int(self.manifest["gpu"]["memory_bytes"])) from error
 

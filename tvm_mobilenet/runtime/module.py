@@ -215,5 +215,5 @@ def load(
     if is_cuda(manifest):
         from tvm_mobilenet.runtime.cuda import load_cuda
 
-        return load_cuda(path, manifest, ffi, count)
+        return load_cuda(path, manifest, ffi, count, device)
     return Module(path, manifest, open_library(path, ffi), ffi, count)
