@@ -15,6 +15,7 @@ from onnx_nets import Net
 import tvm_mobilenet as tm
 from tvm_mobilenet.runtime.artifact import read_manifest, write_manifest
 from tvm_mobilenet.target import parse
+from tvm_mobilenet.verify import sample_input
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -87,12 +88,24 @@ def test_an_onnx_file_is_right_with_relays_operators_between_ours(net: Path) -> 
     assert "max_pool2d" in names
 
 
-def test_what_relays_importer_makes_of_the_whole_file_gets_the_same_kernels(net: Path) -> None:
+def test_what_relays_importer_makes_of_the_whole_file_takes_the_same_road(net: Path) -> None:
+    import tvm
+    from onnx.reference import ReferenceEvaluator
     from tvm import relay
+    from tvm.contrib import graph_executor
 
+    from tvm_mobilenet.relay.codegen import generate
     from tvm_mobilenet.relay.lower import lower
 
-    target = parse("native")
-    mod, _ = relay.frontend.from_onnx(onnx.load(net), freeze_params=True)
-    calls = lower(mod["main"], target).calls
-    assert [call.work.operator for call in calls] == ["conv", "pointwise", "pointwise", "pool"]
+    target, model = parse("native"), onnx.load(net)
+    mod, _ = relay.frontend.from_onnx(model, freeze_params=True)
+    lowered = lower(mod["main"], target)
+    assert [c.work.operator for c in lowered.calls] == ["conv", "pointwise", "pointwise", "pool"]
+
+    generated = generate(lowered, ["out"], target, lambda _: None)
+    graph = {key: value for key, value in generated.graph.items() if key != "parameters"}
+    executor = graph_executor.create(json.dumps(graph), generated.library, tvm.cpu())
+    x = sample_input((1, 3, 16, 16))
+    executor.run(**lowered.parameters, image=x)
+    (want,) = ReferenceEvaluator(model).run(None, {"image": x})
+    np.testing.assert_allclose(executor.get_output(0).numpy(), want, rtol=1e-4, atol=1e-5)

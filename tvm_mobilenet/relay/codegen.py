@@ -16,7 +16,6 @@ import tvm
 from tvm import relay
 
 from tvm_mobilenet.errors import TargetError, TvmMobilenetError
-from tvm_mobilenet.relay.build import ENTRY_INPUT
 from tvm_mobilenet.relay.lower import Call, Lowered
 from tvm_mobilenet.relay.operators import PREFIX, Choices, KnobsFor, building
 from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS, manifest_source, section_source
@@ -172,6 +171,7 @@ def _nodes(graph: Mapping[str, Any], lowered: Lowered, outputs: Sequence[str]) -
         for (source, *_), name in zip(graph["heads"], outputs, strict=True)
         if name not in computed
     }
+    entry = str(lowered.mod["main"].params[0].name_hint)
     known: dict[int, Any] = {}
     shapes, dtypes = graph["attrs"]["shape"][1], graph["attrs"]["dltype"][1]
     firsts = graph["node_row_ptr"]
@@ -188,7 +188,7 @@ def _nodes(graph: Mapping[str, Any], lowered: Lowered, outputs: Sequence[str]) -
             continue
         maps = weights = 0
         for source, output, *_ in node["inputs"]:
-            if graph["nodes"][source]["op"] == "null" and known[source] != ENTRY_INPUT:
+            if graph["nodes"][source]["op"] == "null" and known[source] != entry:
                 weights += sizes[firsts[source] + output]
             else:
                 maps += sizes[firsts[source] + output]
