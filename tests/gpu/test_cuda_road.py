@@ -184,7 +184,8 @@ there = allocate(tvm_ffi.Shape(x.shape), tvm_ffi.dtype("float32"), tvm_ffi.devic
 tvm_ffi.get_global_func("runtime.TVMTensorCopyFromTo")(tvm_ffi.from_dlpack(x), there)
 np.testing.assert_array_equal(module(there), module(x))
 small = allocate(tvm_ffi.Shape([1, 3]), tvm_ffi.dtype("float32"), tvm_ffi.device(2, 0), None)
-for wrong in (small, x[:, :2], x.astype(np.float64), "x"):
+half = allocate(tvm_ffi.Shape(x.shape), tvm_ffi.dtype("bfloat16"), tvm_ffi.device(2, 0), None)
+for wrong in (small, half, x[:, :2], x.astype(np.float64), "x"):
     try:
         module(wrong)
     except InputError as error:
@@ -207,7 +208,7 @@ def test_inputs_on_either_side(v1: tuple[Compiled, str], tmp_path: Path) -> None
     status, words = in_a_process(TAKE, v1[0].path, FAKE_CUDA_ARCH="80", FAKE_CUDA_LOG=str(log))
     assert status == 0, words
     said = words.splitlines()
-    assert len(said) == 5, words
-    assert all("expected float32 of shape (1, 3, 32, 32)" in line for line in said[:4])
-    assert said[4].endswith("would run on Fake GPU, and 1 was asked for")
+    assert len(said) == 6, words
+    assert all("expected float32 of shape (1, 3, 32, 32)" in line for line in said[:5])
+    assert said[5].endswith("would run on Fake GPU, and 1 was asked for")
     assert "copy within" in log.read_text()

@@ -263,7 +263,10 @@ class CudaModule(Described):
         """Copy the input into its place on the GPU."""
         if self._on_gpu(x):
             given = self._ffi.from_dlpack(x.__dlpack__(stream=_LEGACY_STREAM))
-            self._input.check(tuple(given.shape), np.dtype(str(given.dtype)))
+            # By its name: NumPy does not know every type that there is on a GPU.
+            self._input.check(tuple(given.shape), str(given.dtype))
+            if not given.is_contiguous():
+                raise self._input.refuse("a strided view on the GPU", "give x.contiguous()")
             self._copy(given, self._x)
             return
         host = self._input.array(x)
