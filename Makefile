@@ -33,7 +33,7 @@ relay: $(RELAY)/made.stamp  ## the classic stack's environment: Relay and TE sch
 
 test-relay: $(RELAY)/test.stamp  ## the classic stack's tests
 	@mkdir -p $(OUT)
-	$(RELAY)/bin/python -m pytest tests/classic --junitxml $(OUT)/tests-relay.xml
+	$(RELAY)/bin/python -m pytest tests/classic -n auto --maxprocesses 8 --dist worksteal --junitxml $(OUT)/tests-relay.xml
 
 # schedules/ and tuning_logs/ stand at the top and install inside the package: what looks at the
 # package as a whole looks at this copy.
@@ -74,5 +74,5 @@ $(RELAY)/made.stamp: requirements-relay.txt pyproject.toml
 	@touch $@
 
 $(RELAY)/test.stamp: $(RELAY)/made.stamp
-	$(RELAY)/bin/python -m pip install --quiet --disable-pip-version-check 'pytest>=8'
+	$(RELAY)/bin/python -m pip install --quiet --disable-pip-version-check 'pytest>=8' 'pytest-xdist>=3.6'
 	@touch $@
