@@ -22,6 +22,7 @@ from tvm_mobilenet.schedules.cpu.tail import schedule_tail
 from tvm_mobilenet.schedules.gpu.conv import schedule_conv as gpu_conv
 from tvm_mobilenet.schedules.gpu.dense import write_dense
 from tvm_mobilenet.schedules.gpu.depthwise import schedule_depthwise as gpu_depthwise
+from tvm_mobilenet.schedules.gpu.occupancy import with_occupancy
 from tvm_mobilenet.schedules.gpu.pointwise import write_pointwise
 from tvm_mobilenet.schedules.gpu.pool import schedule_pool as gpu_pool
 from tvm_mobilenet.schedules.gpu.scale import schedule_scale as gpu_scale
@@ -138,4 +139,8 @@ def _on_gpu(func: Any, operator: str, target: TargetSpec, knobs: Knobs) -> Sched
     sch = Schedule(IRModule({"main": func}))
     registers = rule(sch, knobs, target)
     knobs.finish()
-    return Scheduled(sch.mod["main"].with_attr(REGISTERS, registers), f"gpu.{operator}")
+    assert target.gpu is not None
+    bound = sch.mod["main"].with_attr(REGISTERS, registers)
+    if target.gpu.kind == "cuda":
+        bound = with_occupancy(bound, registers, target.gpu)
+    return Scheduled(bound, f"gpu.{operator}")

@@ -16,8 +16,10 @@ Loop nest, outer to inner
 Registers
     The window, (rows - 1) stride + K by (columns - 1) stride + K vectors of 4 registers;
     the taps likewise, all of them or a row of them at a time; a sum for each channel and
-    pixel; addresses. 3 x 3, stride 1, 2 rows: 12 + 9 vectors, 8 sums, 24: 116, of which
-    ptxas takes 60, as it loads some of them late. 5 x 5: 30 + 5 vectors: 172.
+    pixel; addresses. 3 x 3, stride 1, 1 row: 9 + 9 vectors, 4 sums, 24: 100, of which ptxas
+    takes 86; 2 rows 116. 5 x 5, 2 rows: 30 + 5 vectors: 172. On CUDA ptxas is told how many
+    blocks that leaves on a unit: left alone it fills a unit with threads that a small grid
+    does not have, takes 32 registers, and loads three vectors at a time.
 
 Traffic
     Memory: the map in and out, once each. L1, in wavefronts of 128 bytes for a warp's

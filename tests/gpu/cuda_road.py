@@ -36,7 +36,9 @@ from tvm_mobilenet.toolchain_cuda import Cubin, Nvcc, find_nvcc
 DRIVER = Path(__file__).parent / "fake_driver" / "fake_cuda.c"
 # One file is both libraries: TVM's asks for the runtime's symbols by this version.
 _VERSION = "libcudart.so.13 { global: *; };"
-_KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\(([^)]*)\)')
+_KERNEL = re.compile(
+    r'extern "C" __global__ void (?:__launch_bounds__\([\d, ]+\) )?(\w+)\(([^)]*)\)'
+)
 
 _RUN = """
 import sys
