@@ -23,7 +23,7 @@ from tvm_mobilenet.models.spec import (
 )
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.rounding import guaranteed_bound
-from tvm_mobilenet.runtime.module import Trace
+from tvm_mobilenet.runtime.instrument import Trace
 from tvm_mobilenet.verify import sample_input, verify
 
 MODEL = mobilenet_v1(alpha=0.25, resolution=32, classes=10)

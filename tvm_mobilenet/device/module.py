@@ -12,6 +12,7 @@ from tvm_mobilenet.device.description import Description, describe
 from tvm_mobilenet.device.session import unpack_output
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.runtime.artifact import check_fits, read_manifest
+from tvm_mobilenet.runtime.described import Described
 from tvm_mobilenet.runtime.inputs import Expected
 from tvm_mobilenet.runtime.instrument import Float32, Profile, Trace, unblocked
 
@@ -22,19 +23,13 @@ _CPU, _POOLED = 1, 2  # see runtime/module.py
 _TIMED = "tvm_mobilenet.timed"
 
 
-class RemoteModule:
+class RemoteModule(Described):
     """An artifact that is loaded on a board; call it with the input, get the output.
 
     From :meth:`tvm_mobilenet.device.session.Session.artifact`.
 
     Attributes
     ----------
-    path : str
-        The file, here.
-    manifest : dict
-        What it says about itself.
-    threads : int
-        That one call uses.
     board : Description
         Where it runs.
     """
@@ -48,30 +43,13 @@ class RemoteModule:
         board: Description,
         threads: int,
     ) -> None:
+        super().__init__(path, manifest, threads)
         self._session = session
-        self.path = path
-        self.manifest = manifest
         self.board = board
-        self.threads = threads
         self._executable = session.load(path)
         self._input = Expected(manifest["inputs"][0])
         session.threads(threads)
         self._machine = self._new_machine()
-
-    @property
-    def inputs(self) -> list[dict[str, Any]]:
-        """Name, shape, dtype and layout of every input."""
-        return list(self.manifest["inputs"])
-
-    @property
-    def outputs(self) -> list[dict[str, Any]]:
-        """Name, shape, dtype and layout of every output."""
-        return list(self.manifest["outputs"])
-
-    @property
-    def title(self) -> str:
-        """The model, for people."""
-        return str(self.manifest.get("title", self.manifest["model"]["name"]))
 
     def __call__(self, x: Any) -> Any:
         """Run the model there.

@@ -19,10 +19,9 @@ import numpy as np
 
 from tvm_mobilenet.errors import ArtifactError, RuntimeLibraryError
 from tvm_mobilenet.runtime.elf import find_section, open_binary
-from tvm_mobilenet.runtime.inputs import Expected, aligned_empty
-from tvm_mobilenet.runtime.instrument import OTHER, Trace, unblocked
+from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.runtime.kernels import Kernels
-from tvm_mobilenet.runtime.replayed import Replayed
+from tvm_mobilenet.runtime.loaded import LoadedArtifact, Visit
 from tvm_mobilenet.runtime.threads import use_threads
 from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS, section_name
 
@@ -40,8 +39,8 @@ class _Binding(threading.local):
     staging: Any = None
 
 
-class ClassicModule(Replayed):
-    """A loaded artifact of the classic stack; use it as :class:`tvm_mobilenet.runtime.Module`.
+class ClassicModule(LoadedArtifact[Kernels]):
+    """A loaded artifact of the classic stack; its input is copied.
 
     Parameters
     ----------
@@ -58,88 +57,28 @@ class ClassicModule(Replayed):
         self._tvm = tvm
         self._library = tvm.runtime.load_module(path)
         self._binding = _Binding()
-        self._input = Expected(manifest["inputs"][0])
         self._graph = manifest["graph"]
         self._weights = _weights(Path(path), self._graph, tvm)
 
-    def __call__(self, x: Any) -> Any:
-        """Run the model.
-
-        Parameters
-        ----------
-        x : ndarray or any object with ``__dlpack__``
-            float32 on the CPU, of the shape that :attr:`inputs` states (NCHW); copied.
-
-        Returns
-        -------
-        ndarray
-            New memory with every call; a tuple of a network with several outputs.
-
-        Raises
-        ------
-        InputError
-            Another shape, dtype, layout or device.
-        """
+    def _call(self, x: Any) -> Any:
         binding = self._binding
         use_threads(self._tvm, self.threads)
         if binding.executor is None:
             binding.executor, binding.staging = self._executor()
-        self._stage(x, binding.staging)
+        np.copyto(binding.staging, self._input.array(x))
         binding.executor["run"]()
         found = [
             binding.executor["get_output"](i).numpy() for i in range(len(self.manifest["outputs"]))
         ]
         return found[0] if len(found) == 1 else tuple(found)
 
-    def __repr__(self) -> str:
-        return f"<ClassicModule {self.title} from {self.path}, {self.threads} threads>"
-
-    def trace(self, x: Any) -> list[Trace]:
-        """Run the model and keep the output of every kernel.
-
-        Parameters
-        ----------
-        x : array
-            As for a call.
-
-        Returns
-        -------
-        list of Trace
-            In the order of the manifest's calls; copies, float32, unblocked.
-
-        Raises
-        ------
-        InputError
-            As for a call.
-        """
+    def _visit(self, x: Any, visit: Visit) -> None:
         use_threads(self._tvm, self.threads)
-        traces = []
         for record, (name, arguments) in zip(self.manifest["calls"], self._calls(x), strict=True):
             self._library.get_function(name)(*arguments)
-            output = arguments[-1].numpy()
-            if record["output"]["layout"] != OTHER:
-                output = unblocked(output, record["output"])
-            traces.append(Trace(record, output))
-        return traces
+            visit(record, arguments[-1].numpy())
 
-    def kernels(self, x: Any) -> Kernels:
-        """Run the model once and hold on to every kernel with its buffers.
-
-        Parameters
-        ----------
-        x : array
-            As for a call.
-
-        Returns
-        -------
-        Kernels
-            In the order of the manifest's calls.
-
-        Raises
-        ------
-        InputError
-            As for a call.
-        """
+    def _held(self, x: Any) -> Kernels:
         use_threads(self._tvm, self.threads)
         return _Kernels(self.path, self._library, self._tvm, self._calls(x), self.threads)
 
@@ -153,9 +92,6 @@ class ClassicModule(Replayed):
         staging = aligned_empty(self._input.shape, self._input.dtype)
         executor["set_input_zero_copy"](self._input.name, self._tvm.nd.from_dlpack(staging))
         return executor, staging
-
-    def _stage(self, x: Any, staging: Any) -> None:
-        np.copyto(staging, self._input.array(x))
 
     def _calls(self, x: Any) -> list[tuple[str, tuple[Any, ...]]]:
         """Return every kernel's name and buffers, inputs then output, the input being `x`.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import threading
-import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -16,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from tvm_mobilenet.errors import GpuError, NoGpuError, RuntimeLibraryError
-from tvm_mobilenet.runtime.described import Described
 from tvm_mobilenet.runtime.gpu import check_gpu, out_of_memory
-from tvm_mobilenet.runtime.inputs import Expected
-from tvm_mobilenet.runtime.instrument import Profile, Trace, observe, output_of, unblocked
+from tvm_mobilenet.runtime.instrument import Profile, observe, output_of
 from tvm_mobilenet.runtime.kernels import Kernels, library_of
 from tvm_mobilenet.runtime.library import find_runtime, open_library
+from tvm_mobilenet.runtime.loaded import LoadedArtifact, Visit
 from tvm_mobilenet.target.driver import find_gpu
 from tvm_mobilenet.toolchain_cuda import cuda_packages
 
@@ -109,11 +107,10 @@ def load_cuda(
     return CudaModule(path, manifest, open_library(path, ffi), ffi, threads)
 
 
-class CudaModule(Described):
+class CudaModule(LoadedArtifact[Kernels]):
     """A loaded artifact whose kernels run on a GPU of NVIDIA's.
 
-    Use :func:`tvm_mobilenet.load` to make one. Safe to call from several threads at once:
-    they take turns.
+    Threads take turns. The input may be on the GPU already.
 
     Attributes
     ----------
@@ -127,7 +124,6 @@ class CudaModule(Described):
         super().__init__(path, manifest, threads)
         self._executable = executable
         self._ffi = ffi
-        self._input = Expected(manifest["inputs"][0])
         gpu = check_gpu(manifest, path)
         self.device = gpu.name
         self._device = ffi.device(_CUDA, 0)
@@ -151,34 +147,13 @@ class CudaModule(Described):
         self._x_view = np.from_dlpack(self._x_host)
         self._main = self._vm["main"]
 
-    def __call__(self, x: Any) -> Any:
-        """Run the model.
-
-        Parameters
-        ----------
-        x : ndarray or any object with ``__dlpack__``
-            float32, of the shape that :attr:`inputs` states (NCHW), on the processor or on
-            the GPU.
-
-        Returns
-        -------
-        ndarray
-            float32, on the processor; new memory with every call. Of a network with several
-            outputs, a tuple.
-
-        Raises
-        ------
-        InputError
-            Another shape, dtype or device.
-        GpuError
-            The GPU failed.
-        """
+    def _call(self, x: Any) -> Any:
         with self._lock:
             self._put(x)
             return self._run(self._main)
 
-    def __repr__(self) -> str:
-        return f"<CudaModule {self.title} from {self.path}, on {self.device}>"
+    def _place(self) -> str:
+        return f"on {self.device}"
 
     def launch(self) -> None:
         """Run the model on the input of the last call, and leave the output on the GPU.
@@ -191,16 +166,11 @@ class CudaModule(Described):
         """Wait until the GPU is done."""
         self._wait(self._device, 0)
 
-    def trace(self, x: Any) -> list[Trace]:
-        """Run the model kernel by kernel and keep the output of each, as on a processor."""
-        traces: list[Trace] = []
-
+    def _visit(self, x: Any, visit: Visit) -> None:
         def after(call: dict[str, Any], arguments: tuple[Any, ...]) -> None:
-            output = self._fetched(output_of(arguments))
-            traces.append(Trace(call, unblocked(output, call["output"]).astype(np.float32)))
+            visit(call, self._fetched(output_of(arguments)).astype(np.float32))
 
         self._observe(x, after)
-        return traces
 
     def profile(self, x: Any, repeats: int = 20) -> Profile:
         """Time every kernel, and the network as one graph.
@@ -220,18 +190,12 @@ class CudaModule(Described):
         """
         kernels = self.kernels(x)
         spans = [kernels.alone(i, repeats=max(1, repeats // 4)) for i in range(len(kernels))]
-        totals = []
-        self(x)
-        for _ in range(max(1, repeats)):
-            start = time.perf_counter()
-            self(x)
-            totals.append(time.perf_counter() - start)
+        totals = self._totals(x, max(1, repeats))
         return Profile(
             tuple(zip(self.manifest["calls"], spans, strict=True)), float(np.median(totals)) * 1e6
         )
 
-    def kernels(self, x: Any) -> Kernels:
-        """Run the model once and hold on to every kernel with its buffers, on the GPU."""
+    def _held(self, x: Any) -> Kernels:
         calls: list[tuple[str, tuple[Any, ...]]] = []
         self._observe(x, lambda call, arguments: calls.append((call["kernel"], arguments)))
         library = library_of(self._executable, calls)

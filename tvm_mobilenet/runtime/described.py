@@ -15,7 +15,7 @@ class Described:
     manifest : dict
         What the file says about itself.
     threads : int
-        Threads of this machine's processor that one call uses.
+        Threads of the processor that one call uses, here or on the board.
     """
 
     def __init__(self, path: str, manifest: dict[str, Any], threads: int) -> None:

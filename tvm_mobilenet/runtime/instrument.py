@@ -106,8 +106,11 @@ def unblocked(array: NDArray[Any], record: dict[str, Any]) -> Float32:
     Returns
     -------
     ndarray
-        Of `shape`; the zeros that fill the last block are dropped.
+        Of `shape`; the zeros that fill the last block are dropped. What has another layout
+        stays as it is.
     """
+    if record["layout"] == OTHER:
+        return array.copy()
     shape = tuple(record["shape"])
     if record["layout"] != "NCHWc":
         return array.reshape(shape).copy()

@@ -17,16 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tvm_mobilenet.runtime.artifact import check_here, is_cuda, read_manifest
-from tvm_mobilenet.runtime.inputs import Expected, Staging
-from tvm_mobilenet.runtime.instrument import (
-    Trace,
-    observe,
-    output_of,
-    unblocked,
-)
+from tvm_mobilenet.runtime.inputs import Staging
+from tvm_mobilenet.runtime.instrument import observe, output_of
 from tvm_mobilenet.runtime.kernels import Kernels, library_of
 from tvm_mobilenet.runtime.library import load_runtime, open_library
-from tvm_mobilenet.runtime.replayed import Replayed
+from tvm_mobilenet.runtime.loaded import LoadedArtifact, Visit
 from tvm_mobilenet.runtime.threads import thread_count, use_threads
 from tvm_mobilenet.sources import LAUNCHES
 
@@ -47,10 +42,11 @@ class _Binding(threading.local):
     staging: Staging
 
 
-class Module(Replayed):
-    """A loaded artifact; call it with the input, get the output.
+class Module(LoadedArtifact[Kernels]):
+    """A loaded artifact whose kernels run on the processor.
 
-    Use :func:`load` to make one. Safe to call from several threads at once.
+    The input is read in place if it is C-contiguous and aligned as :attr:`inputs` states (a
+    MobileNet's first convolution takes any address of a float32), else copied first.
     """
 
     def __init__(
@@ -60,31 +56,9 @@ class Module(Replayed):
         self._executable = executable
         self._ffi = ffi
         self._binding = _Binding()
-        self._input = Expected(manifest["inputs"][0])
         self._several = len(manifest["outputs"]) > 1
 
-    def __call__(self, x: Any) -> Any:
-        """Run the model.
-
-        Parameters
-        ----------
-        x : ndarray or any object with ``__dlpack__``
-            float32 on the CPU, of the shape that :attr:`inputs` states (NCHW).
-            Read in place if it is C-contiguous and aligned as :attr:`inputs` states
-            (a MobileNet's first convolution takes any address of a float32), else
-            copied first.
-
-        Returns
-        -------
-        ndarray
-            float32; new memory with every call. Of a network with several outputs, a tuple,
-            each of the type that :attr:`outputs` states.
-
-        Raises
-        ------
-        InputError
-            Another shape, dtype, layout or device.
-        """
+    def _call(self, x: Any) -> Any:
         binding = self._binding
         main = binding.main
         if main is None:
@@ -94,56 +68,10 @@ class Module(Replayed):
         found = main(binding.staging.tensor(x))
         return tuple(map(np.from_dlpack, found)) if self._several else np.from_dlpack(found)
 
-    def __repr__(self) -> str:
-        return f"<Module {self.title} from {self.path}, {self.threads} threads>"
+    def _visit(self, x: Any, visit: Visit) -> None:
+        self._observe(x, lambda call, args: visit(call, np.from_dlpack(output_of(args))))
 
-    def trace(self, x: Any) -> list[Trace]:
-        """Run the model and keep the output of every kernel.
-
-        Parameters
-        ----------
-        x : array
-            As for a call.
-
-        Returns
-        -------
-        list of Trace
-            In the order of the manifest's calls; copies, float32, unblocked.
-
-        Raises
-        ------
-        InputError
-            As for a call.
-        ArtifactError
-            The kernels that ran are not those that the manifest lists.
-        """
-        traces: list[Trace] = []
-
-        def after(call: dict[str, Any], arguments: tuple[Any, ...]) -> None:
-            output = np.from_dlpack(output_of(arguments))
-            traces.append(Trace(call, unblocked(output, call["output"])))
-
-        self._observe(x, after)
-        return traces
-
-    def kernels(self, x: Any) -> Kernels:
-        """Run the model once and hold on to every kernel with its buffers.
-
-        Parameters
-        ----------
-        x : array
-            As for a call.
-
-        Returns
-        -------
-        Kernels
-            In the order of the manifest's calls.
-
-        Raises
-        ------
-        InputError, ArtifactError
-            As for :meth:`trace`.
-        """
+    def _held(self, x: Any) -> Kernels:
         calls: list[tuple[str, tuple[Any, ...]]] = []
         self._observe(x, lambda call, arguments: calls.append((call["kernel"], arguments)))
         library = library_of(self._executable, calls)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import GpuError, NoGpuError
-from tvm_mobilenet.runtime.described import Described
 from tvm_mobilenet.runtime.elf import read_section
-from tvm_mobilenet.runtime.inputs import Expected
-from tvm_mobilenet.runtime.instrument import Profile, Trace, unblocked
+from tvm_mobilenet.runtime.loaded import LoadedArtifact, Visit
 from tvm_mobilenet.runtime.opencl_device import build, check_device, find_device, named_errors
 from tvm_mobilenet.runtime.opencl_kernels import OpenClKernels
 from tvm_mobilenet.runtime.opencl_launches import Launches
 from tvm_mobilenet.sources import section_name
-
-# Runs of a profile between two turns.
-_TURN = 10
 
 
 class _Session(threading.local):
@@ -36,11 +30,8 @@ class _Session(threading.local):
     buffers: list[Any]
 
 
-class OpenClModule(Described):
-    """A loaded OpenCL artifact; call it with the input, get the output.
-
-    Use :func:`tvm_mobilenet.load` to make one. Safe to call from several threads at once:
-    they share the weights, and each has its own maps and queue.
+class OpenClModule(LoadedArtifact[OpenClKernels]):
+    """A loaded OpenCL artifact: threads share the weights, each has its own maps and queue.
 
     Attributes
     ----------
@@ -52,7 +43,6 @@ class OpenClModule(Described):
         super().__init__(path, manifest, 1)
         self.device = device
         self._plan = manifest["plan"]
-        self._input = Expected(manifest["inputs"][0])
         self._session = _Session()
         self._process = os.getpid()
         with named_errors(path):
@@ -65,27 +55,7 @@ class OpenClModule(Described):
         # Only now is it known what registers the kernels take.
         self._bound()
 
-    def __call__(self, x: Any) -> Any:
-        """Run the model.
-
-        Parameters
-        ----------
-        x : ndarray or any object with ``__dlpack__``
-            float32 on the CPU, of the shape that :attr:`inputs` states (NCHW).
-
-        Returns
-        -------
-        ndarray
-            float32; new memory with every call. Of a network with several outputs, a tuple,
-            each of the type that :attr:`outputs` states.
-
-        Raises
-        ------
-        InputError
-            Another shape, dtype, layout or device.
-        GpuMemoryError, GpuError
-            The device failed.
-        """
+    def _call(self, x: Any) -> Any:
         with named_errors(self.path):
             launches = self._bound()
             self._feed(launches, x)
@@ -105,30 +75,12 @@ class OpenClModule(Described):
         with named_errors(self.path):
             self._bound().queue.finish()
 
-    def __repr__(self) -> str:
-        return f"<OpenClModule {self.title} from {self.path}, on {self.device.name}>"
+    def _place(self) -> str:
+        return f"on {self.device.name}"
 
-    def trace(self, x: Any) -> list[Trace]:
-        """Run the model and keep the output of every kernel.
-
-        Parameters
-        ----------
-        x : array
-            As for a call.
-
-        Returns
-        -------
-        list of Trace
-            In the order of the manifest's calls; copies, float32, unblocked.
-
-        Raises
-        ------
-        InputError, GpuMemoryError, GpuError
-            As for a call.
-        """
+    def _visit(self, x: Any, visit: Visit) -> None:
         import pyopencl as cl
 
-        traces: list[Trace] = []
         with named_errors(self.path):
             launches = self._bound()
             self._feed(launches, x)
@@ -138,66 +90,9 @@ class OpenClModule(Described):
                 position += len(call["launches"])
                 output = np.empty(call["shape"], call["dtype"])
                 cl.enqueue_copy(launches.queue, output, self._session.buffers[call["output"]])
-                plain = unblocked(output, record["output"]).astype(np.float32)
-                traces.append(Trace(record, plain))
-        return traces
+                visit(record, output.astype(np.float32))
 
-    def profile(self, x: Any, repeats: int = 20) -> Profile:
-        """Time every kernel inside the network, by the device's clock.
-
-        Parameters
-        ----------
-        x : array
-            As for a call.
-        repeats : int
-            Runs to take the median of, rounded up to tens.
-
-        Returns
-        -------
-        Profile
-            A kernel's time is that of its launches, from start to end; what lies between
-            them is in the total only.
-
-        Raises
-        ------
-        InputError, GpuMemoryError, GpuError
-            As for a call.
-        """
-        kernels = self.kernels(x)
-        spans: list[list[float]] = []
-        totals: list[float] = []
-        while len(spans) < max(1, repeats):
-            kernels.replay()
-            spans += [kernels.replay() for _ in range(_TURN)]
-            self(x)
-            for _ in range(_TURN):
-                start = time.perf_counter()
-                self(x)
-                totals.append(time.perf_counter() - start)
-        medians = map(float, np.median(spans, axis=0))
-        return Profile(
-            tuple(zip(self.manifest["calls"], medians, strict=True)),
-            float(np.median(totals)) * 1e6,
-        )
-
-    def kernels(self, x: Any) -> OpenClKernels:
-        """Run the model once and hold on to every kernel with its buffers.
-
-        Parameters
-        ----------
-        x : array
-            As for a call.
-
-        Returns
-        -------
-        OpenClKernels
-            In the order of the manifest's calls.
-
-        Raises
-        ------
-        InputError, GpuMemoryError, GpuError
-            As for a call.
-        """
+    def _held(self, x: Any) -> OpenClKernels:
         self(x)
         counts = [len(call["launches"]) for call in self._plan["calls"]]
         return OpenClKernels(self.path, self._bound(), counts)

@@ -1,0 +1,178 @@
+"""What every loaded artifact does, whatever runs it: calls, traces, profiles."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet.runtime.described import Described
+from tvm_mobilenet.runtime.inputs import Expected
+from tvm_mobilenet.runtime.instrument import Profile, Trace, unblocked
+
+# Runs of a profile between two turns.
+_TURN = 10
+
+Visit = Callable[[dict[str, Any], NDArray[Any]], None]
+"""Told a call's record in the manifest and its output, which the next kernel may overwrite."""
+
+
+class _Replayable(Protocol):
+    """The calls of a network, which can be made again."""
+
+    def __len__(self) -> int: ...
+
+    def replay(self) -> list[float]: ...
+
+
+_Kernels = TypeVar("_Kernels", bound=_Replayable)
+
+
+class LoadedArtifact(Described, ABC, Generic[_Kernels]):
+    """A loaded artifact; call it with the input, get the output.
+
+    Use :func:`tvm_mobilenet.load` to make one. Safe to call from several threads at once.
+    """
+
+    def __init__(self, path: str, manifest: dict[str, Any], threads: int) -> None:
+        super().__init__(path, manifest, threads)
+        self._input = Expected(manifest["inputs"][0])
+
+    def __call__(self, x: Any) -> Any:
+        """Run the model.
+
+        Parameters
+        ----------
+        x : ndarray or any object with ``__dlpack__``
+            float32 on the CPU, of the shape that :attr:`inputs` states (NCHW).
+
+        Returns
+        -------
+        ndarray
+            float32; new memory with every call. Of a network with several outputs, a tuple,
+            each of the type that :attr:`outputs` states.
+
+        Raises
+        ------
+        InputError
+            Another shape, dtype, layout or device.
+        GpuError
+            The GPU failed.
+        """
+        return self._call(x)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.title} from {self.path}, {self._place()}>"
+
+    def trace(self, x: Any) -> list[Trace]:
+        """Run the model and keep the output of every kernel.
+
+        Parameters
+        ----------
+        x : array
+            As for a call.
+
+        Returns
+        -------
+        list of Trace
+            In the order of the manifest's calls; copies, float32, unblocked.
+
+        Raises
+        ------
+        InputError, GpuError
+            As for a call.
+        ArtifactError
+            The kernels that ran are not those that the manifest lists.
+        """
+        traces: list[Trace] = []
+
+        def keep(record: dict[str, Any], output: NDArray[Any]) -> None:
+            traces.append(Trace(record, unblocked(output, record["output"])))
+
+        self._visit(x, keep)
+        return traces
+
+    def profile(self, x: Any, repeats: int = 20) -> Profile:
+        """Time every kernel inside the network.
+
+        Parameters
+        ----------
+        x : array
+            As for a call.
+        repeats : int
+            Runs to take the median of, rounded up to tens.
+
+        Returns
+        -------
+        Profile
+            A kernel's time holds about 0.3 µs of the call from Python; on OpenCL it is that of
+            its launches, from start to end by the device's clock.
+
+        Raises
+        ------
+        InputError, GpuError, ArtifactError
+            As for :meth:`trace`.
+        """
+        kernels = self.kernels(x)
+        spans: list[list[float]] = []
+        totals: list[float] = []
+        while len(spans) < max(1, repeats):
+            # In turns, so that a drift of the machine meets both, but each several times in a
+            # row: they have activations of their own, and would evict each other's.
+            kernels.replay()
+            spans += [kernels.replay() for _ in range(_TURN)]
+            totals += self._totals(x, _TURN)
+        medians = map(float, np.median(spans, axis=0))
+        return Profile(
+            tuple(zip(self.manifest["calls"], medians, strict=True)),
+            float(np.median(totals)) * 1e6,
+        )
+
+    def kernels(self, x: Any) -> _Kernels:
+        """Run the model once and hold on to every kernel with its buffers.
+
+        Parameters
+        ----------
+        x : array
+            As for a call.
+
+        Returns
+        -------
+        Kernels or OpenClKernels
+            In the order of the manifest's calls.
+
+        Raises
+        ------
+        InputError, GpuError, ArtifactError
+            As for :meth:`trace`.
+        """
+        return self._held(x)
+
+    def _totals(self, x: Any, count: int) -> list[float]:
+        """Return the seconds of whole calls, after one that does not count."""
+        self(x)
+        totals = []
+        for _ in range(count):
+            start = time.perf_counter()
+            self(x)
+            totals.append(time.perf_counter() - start)
+        return totals
+
+    def _place(self) -> str:
+        return f"{self.threads} threads"
+
+    @abstractmethod
+    def _call(self, x: Any) -> Any:
+        """Run the model."""
+
+    @abstractmethod
+    def _visit(self, x: Any, visit: Visit) -> None:
+        """Run the model kernel by kernel and show the output of each."""
+
+    @abstractmethod
+    def _held(self, x: Any) -> _Kernels:
+        """Run the model once and hold on to every kernel with its buffers."""
