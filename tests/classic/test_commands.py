@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from commands import run
 from onnx_nets import Net
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.runtime.artifact import read_manifest, write_manifest
 from tvm_mobilenet.target import parse
 from tvm_mobilenet.verify import sample_input
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tvm_mobilenet", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        stdin=subprocess.DEVNULL,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -1,41 +1,27 @@
-"""The command line as a user runs it: a process, its output, its exit status."""
+"""What the tests of the command line share."""
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import commands
 import pytest
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def tvm_mobilenet(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command line; extra keywords are environment variables."""
-    return subprocess.run(
-        [sys.executable, "-m", "tvm_mobilenet", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, **environment},
-    )
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
 def run() -> Run:
-    return tvm_mobilenet
+    return commands.run
 
 
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network, compiled by the command line for this machine."""
     path = tmp_path_factory.mktemp("artifact") / "small.so"
-    made = tvm_mobilenet(
+    made = commands.run(
         *("compile", "v1", "--alpha", 0.25, "--resolution", 96, "--classes", 10),
         *("--seed", 7, "-o", path),
     )

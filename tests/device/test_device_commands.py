@@ -10,20 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import run
 from parts import device_command, free_port, running
 
 from tvm_mobilenet.target import host
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tvm_mobilenet", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-        stdin=subprocess.DEVNULL,
-    )
 
 
 def test_check(server: str) -> None:
