@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet.errors import OutputError
 from tvm_mobilenet.manifest import describe_network
+from tvm_mobilenet.models.files import dump
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import Linker
 
@@ -44,9 +44,9 @@ def generate_classic(
     from tvm_mobilenet.relay.lower import lower
 
     built = build(network.model, network.weights)
-    _dump(built.func, dump_ir, "00_build")
+    dump(dump_ir, "00_build.txt", lambda: built.func.astext(show_meta_data=False))
     lowered = lower(built.func, spec, built.names)
-    _dump(lowered.mod, dump_ir, "01_lower")
+    dump(dump_ir, "01_lower.txt", lambda: lowered.mod.astext(show_meta_data=False))
     return generate(lowered, network.model.outputs, spec, knobs_for)
 
 
@@ -92,19 +92,6 @@ def write_classic(  # noqa: PLR0917  a network, what it became, and where to
     manifest["graph"] = generated.graph
     link(generated, linker, len(str(manifest)) + _ROOM, path)
     return manifest
-
-
-def _dump(what: Any, folder: Path | None, name: str) -> None:
-    if folder is None:
-        return
-    path = folder / f"{name}.txt"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(what.astext(show_meta_data=False))
-    except OSError as error:
-        raise OutputError(
-            f"cannot write the IR to {path}: {error.strerror}", "name a folder you can write to"
-        ) from None
 
 
 def calls_of(model: Model, generated: Generated) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,7 @@ that runs them has an older one."""
 _PIP = "pip install 'tvm-mobilenet[cross]'"
 # expf and its like come from libm, named only if something is used of it.
 _LIBRARIES = ("-Wl,--as-needed", "-lm")
-_LIMIT_S = 300
+_LIMIT_S = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +105,12 @@ class Linker:
             with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as aside:
                 made = Path(aside) / "linked.so"
                 flags = ["-shared", "-fPIC", *options, "-o", str(made), *paths, *_LIBRARIES]
-                environment = dict(os.environ, LC_ALL="C")
+                environment = {}
                 if self.name == "zig":
                     flags += _zig_libraries(paths)
-                    environment |= _zig_cache(Path(aside))
-                _run([*self.command, *flags], environment)
+                    environment = _zig_cache(Path(aside))
+                remedy = "the lines above are the linker's own"
+                run_tool([*self.command, *flags], "linking", remedy, environment)
                 with made.open("rb") as file:
                     os.fsync(file.fileno())
                 made.replace(target)
@@ -205,11 +206,30 @@ def _this_machine() -> str | None:
         return None  # not Linux: everything is cross-compiled
 
 
-def _run(command: Sequence[str], environment: dict[str, str]) -> None:
+def run_tool(
+    command: Sequence[str], doing: str, remedy: str, environment: Mapping[str, str] | None = None
+) -> str:
+    """Run a compiler or a linker, and return what it says.
+
+    Parameters
+    ----------
+    command : sequence of str
+    doing : str
+        What fails where it does, such as ``"linking"``.
+    remedy : str
+        Below its own words.
+    environment : mapping of str to str, optional
+        Beside this process's.
+
+    Raises
+    ------
+    ToolchainError
+        It cannot be run, failed, or did not come to an end.
+    """
     try:
         done = subprocess.run(
             command,
-            env=environment,
+            env={**os.environ, "LC_ALL": "C", **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -218,18 +238,19 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise ToolchainError(
-            f"{command[0]} did not finish linking in {_LIMIT_S} s", "try again on an idle machine"
+            f"{command[0]} did not finish in {_LIMIT_S} s", "try again on an idle machine"
         ) from error
     except OSError as error:
         raise ToolchainError(
             f"cannot run {command[0]}: {error.strerror}", "install it anew"
         ) from error
+    said = done.stdout.decode(errors="replace")
     if done.returncode:
-        said = done.stdout.decode(errors="replace").strip()
         raise ToolchainError(
-            f"linking failed with status {done.returncode}: {shlex.join(command)}\n{said}",
-            "the lines above are the linker's own",
+            f"{doing} failed with status {done.returncode}: {shlex.join(command)}\n{said.strip()}",
+            remedy,
         )
+    return said
 
 
 def _zig_libraries(objects: Sequence[str]) -> list[str]:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shlex
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +16,11 @@ from pathlib import Path
 
 from tvm_mobilenet.errors import ToolchainError
 from tvm_mobilenet.resources import Resources, read_report
+from tvm_mobilenet.toolchain import run_tool
 
 _PIP = "pip install 'tvm-mobilenet[cuda]'"
 _SYSTEM = Path("/usr/local/cuda")
-_LIMIT_S = 600
+_REMEDY = "the lines above are its own; without a host compiler: apt install g++"
 # No --use_fast_math: what it saves is in divisions and exponentials, of which a MobileNet has
 # next to none, and it would cost the error bounds that verification holds kernels to.
 _OPTIONS = ("-O3", "-std=c++17", "-Xptxas", "-v")
@@ -81,7 +80,7 @@ class Nvcc:
             text, made = Path(folder) / "kernels.cu", Path(folder) / "kernels.cubin"
             text.write_text(source)
             command = [self.program, "-cubin", f"-arch={arch}", *_OPTIONS]
-            said = _run([*command, "-o", str(made), str(text)])
+            said = run_tool([*command, "-o", str(made), str(text)], "nvcc", _REMEDY)
             return Cubin(made.read_bytes(), arch, read_report(said))
 
 
@@ -120,31 +119,3 @@ def cuda_packages() -> Iterator[Path]:
         spec = None
     for place in (spec and spec.submodule_search_locations) or ():
         yield from sorted(Path(place).glob("cu[0-9][0-9]"), reverse=True)
-
-
-def _run(command: list[str]) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            env=dict(os.environ, LC_ALL="C"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_LIMIT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ToolchainError(
-            f"{command[0]} did not finish in {_LIMIT_S} s", "try again on an idle machine"
-        ) from error
-    except OSError as error:
-        raise ToolchainError(
-            f"cannot run {command[0]}: {error.strerror}", "install it anew"
-        ) from error
-    said = done.stdout.decode(errors="replace")
-    if done.returncode:
-        raise ToolchainError(
-            f"nvcc failed with status {done.returncode}: {shlex.join(command)}\n{said.strip()}",
-            "the lines above are its own; without a host compiler: apt install g++",
-        )
-    return said

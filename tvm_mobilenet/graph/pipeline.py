@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import tvm
 from numpy.typing import NDArray
 
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.errors import OutputError
 from tvm_mobilenet.graph.block_layout import block_layout
 from tvm_mobilenet.graph.build import ENTRY, build
 from tvm_mobilenet.graph.fetch_ahead import fetch_ahead
@@ -30,6 +30,7 @@ from tvm_mobilenet.graph.schedule_kernels import (
     schedule_kernels,
 )
 from tvm_mobilenet.graph.strassen import Gain
+from tvm_mobilenet.models.files import dump
 from tvm_mobilenet.models.spec import Model, symbol
 from tvm_mobilenet.target import TargetSpec
 
@@ -122,28 +123,16 @@ def lower(
     if target.gpu is None:
         phases.append(("fetch_ahead", lambda mod: fetch_ahead(mod, target, ENTRY, works)))
     mod = build(model, weights)
-    _dump(mod, dump_ir, 0, "build")
+    dump(dump_ir, "00_build.py", partial(mod.script, show_meta=False))
     for number, (name, phase) in enumerate(phases, 1):
         mod = phase(mod)
-        _dump(mod, dump_ir, number, name)
+        dump(dump_ir, f"{number:02d}_{name}.py", partial(mod.script, show_meta=False))
     mod, kernels = schedule_kernels(mod, target, knobs_for)
-    _dump(mod, dump_ir, len(phases) + 1, "schedule_kernels")
+    name = f"{len(phases) + 1:02d}_schedule_kernels.py"
+    dump(dump_ir, name, partial(mod.script, show_meta=False))
     # What the function returns is bound to a name of its own.
     returned, last = str(mod[ENTRY].body.body.name), symbol(model.outputs[0])
     calls = calls_in_order(mod, ENTRY)
     if last not in {call.value for call in calls}:  # else that call only changes its layout
         calls = [replace(c, value=last) if c.value == returned else c for c in calls]
     return Lowered(mod, kernels, calls, fusions, gains, works)
-
-
-def _dump(mod: Any, folder: Path | None, number: int, name: str) -> None:
-    if folder is None:
-        return
-    path = folder / f"{number:02d}_{name}.py"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(mod.script(show_meta=False))
-    except OSError as error:
-        raise OutputError(
-            f"cannot write the IR to {path}: {error.strerror}", "name a folder you can write to"
-        ) from None

@@ -1,11 +1,11 @@
-"""Write a file whole or not at all."""
+"""Write files: whole or not at all; a module's text for whoever wants to look."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -51,3 +51,32 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         # Gone already where all went well; where the folder is missing it never was.
         with contextlib.suppress(OSError):
             aside.unlink()
+
+
+def dump(folder: Path | None, name: str, text: Callable[[], str]) -> None:
+    """Write what a module has become, if somebody asked for it.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Made if it is not there; None for nothing.
+    name : str
+        Of the file.
+    text : callable
+        Asked only if it is written.
+
+    Raises
+    ------
+    OutputError
+        If the operating system refuses to write there.
+    """
+    if folder is None:
+        return
+    path = folder / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(text())
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the IR to {path}: {error.strerror}", "name a folder you can write to"
+        ) from None
