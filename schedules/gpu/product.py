@@ -32,6 +32,13 @@ from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.gpu.product_tile import ProductTile, Sizes
 from tvm_mobilenet.schedules.gpu.stages import REGISTERS, allocated, copy
 
+_RESIDENT = "tirx.launch_bounds_min_blocks_per_sm"
+"""Attribute: the second of CUDA's launch bounds. Without it ptxas makes for an occupancy of its
+own, even with spills."""
+
+_UNIT_REGISTERS = 1 << 16
+"""Of every unit of NVIDIA's since sm_30."""
+
 Lane = Callable[[Any], Any]
 """From a lane to the expression of an element."""
 
@@ -59,15 +66,20 @@ class Product:
     operands : Operands
     dtype : str
         Of what is multiplied.
+    resident : int
+        Blocks of threads that a unit shall hold, for nvcc; 0 does not say.
     """
 
-    def __init__(self, sizes: Sizes, tile: ProductTile, operands: Operands, dtype: str) -> None:
+    def __init__(
+        self, sizes: Sizes, tile: ProductTile, operands: Operands, dtype: str, resident: int = 0
+    ) -> None:
         self.sizes, self.tile, self.operands, self.dtype = sizes, tile, operands, dtype
+        self.resident = resident
 
     def write(self) -> None:
         """Write all of it: blocks, threads, loops."""
         sizes, tile = self.sizes, self.tile
-        ir.func_attr({REGISTERS: tile.registers(sizes)})
+        self._reckon()
         extents = {"row": tile.row_threads, "vector": tile.vector_threads, "slice": tile.slices}
         at = {"row": 0, "vector": 0, "slice": 0}
         with ExitStack() as stack:
@@ -84,7 +96,7 @@ class Product:
                 self.own = self.own + at[axis] * apart
                 apart *= extents[axis]
             self.row, self.vector, self.slice = at["row"], at["vector"], at["slice"]
-            stack.enter_context(ir.sblock("product"))
+            self._enter(stack)
             self.first_row, self.first_vector = row_tile * tile.rows, vector_tile * tile.vectors
             shape = (tile.vector_each, tile.row_each, sizes.lanes)
             self.sums = allocated("sums", shape, "float32", "local")
@@ -94,6 +106,20 @@ class Product:
                 self._leave()
             else:
                 self._add_up()
+
+    def _reckon(self) -> None:
+        """Say what a thread may take: by the launch bound, where there is one."""
+        registers = self.tile.registers(self.sizes)
+        if self.resident:
+            most = _UNIT_REGISTERS // (self.tile.threads * self.resident)
+            registers = min(most // 8 * 8, 255)
+        ir.func_attr({REGISTERS: registers})
+
+    def _enter(self, stack: ExitStack) -> None:
+        """Begin what a thread does; ptxas may not take more registers than were reckoned."""
+        if self.resident:
+            stack.enter_context(ir.attr(0, _RESIDENT, self.resident))
+        stack.enter_context(ir.sblock("product"))
 
     def _each(self, body: Callable[[Any, Any, Any], None]) -> None:
         """Unroll over a thread's sums: ``body(vector, row, lane)``."""

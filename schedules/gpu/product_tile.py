@@ -30,7 +30,7 @@ SHARED_CYCLES = 30
 UNIT_BYTES = 48
 """That a unit gets from L2 in a cycle: of 64, three quarters."""
 
-WINDOW_REGISTERS = 24
+WINDOW_REGISTERS = 72
 """That computing what is multiplied takes beside."""
 
 _LINE = 128
@@ -182,6 +182,23 @@ class ProductTile:
         )
 
 
+def launch_bound(threads: int, registers: int, shared: int, sizes: Sizes, gpu: GpuSpec) -> int:
+    """Return the blocks that ptxas shall leave room for, 0 where there is no ptxas.
+
+    Parameters
+    ----------
+    threads, registers, shared : int
+        Threads of a block, registers of each, bytes of shared memory.
+    sizes : Sizes
+    gpu : GpuSpec
+    """
+    if gpu.kind != "cuda":
+        return 0
+    blocks = gpu.resident_blocks(threads, registers, shared)
+    # How many of a window's loads ptxas puts ahead of their use cannot be foreseen.
+    return max(blocks // 2, 1) if sizes.taps else blocks
+
+
 def cycles(tile: ProductTile, sizes: Sizes, gpu: GpuSpec) -> float:
     """Return the cycles that a unit should take for its share of a product.
 
@@ -284,7 +301,8 @@ def candidates(sizes: Sizes, gpu: GpuSpec) -> Iterator[ProductTile]:
             if shared and row_threads > 1:
                 for depth in DEPTHS:
                     if depth % slices == 0 and depth <= max(sizes.blocks, slices):
-                        yield replace(tile, depth=depth, prefetch=True)
+                        # What is computed from loads waits for them at once.
+                        yield replace(tile, depth=depth, prefetch=not sizes.taps)
 
 
 @functools.lru_cache(maxsize=512)

@@ -8,7 +8,8 @@ Loop nest, outer to inner
     That of a pointwise layer (:mod:`~tvm_mobilenet.schedules.gpu.product`, or
     :mod:`~tvm_mobilenet.schedules.gpu.tensor_product`), but for what a step of K puts into
     shared memory: each thread computes its vectors of the middle map, taps unrolled, from
-    the input, a window of 16-byte loads that neighbouring threads share in L1.
+    the input, a window of 16-byte loads that neighbouring threads share in L1. Nothing is
+    prefetched: such values wait for their loads at once.
 
 Registers
     Those of the pointwise layer; the window's vectors come and go before the products.

@@ -26,8 +26,8 @@ from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.gpu import product_tile
 from tvm_mobilenet.schedules.gpu.product import Operands, Product
 from tvm_mobilenet.schedules.gpu.product_knobs import choose_tile
-from tvm_mobilenet.schedules.gpu.product_tile import Sizes
-from tvm_mobilenet.schedules.gpu.stages import REGISTERS, allocated, copy
+from tvm_mobilenet.schedules.gpu.product_tile import Sizes, launch_bound
+from tvm_mobilenet.schedules.gpu.stages import allocated, copy
 from tvm_mobilenet.schedules.gpu.tensor_tile import (
     FRAGMENT,
     HALVES,
@@ -53,17 +53,19 @@ class TensorProduct(Product):
     sizes : Sizes
     tile : TensorTile
     operands : Operands
+    resident : int
+        Blocks of threads that a unit shall hold.
     """
 
     tile: Any
 
-    def __init__(self, sizes: Sizes, tile: TensorTile, operands: Operands) -> None:
-        super().__init__(sizes, tile, operands, "float16")  # type: ignore[arg-type]
+    def __init__(self, sizes: Sizes, tile: TensorTile, operands: Operands, resident: int) -> None:
+        super().__init__(sizes, tile, operands, "float16", resident)  # type: ignore[arg-type]
 
     def write(self) -> None:
         """Write all of it: blocks, warps, loops."""
         sizes, tile = self.sizes, self.tile
-        ir.func_attr({REGISTERS: tile.registers(sizes)})
+        self._reckon()
         with ExitStack() as stack:
 
             def bound(extent: int, name: str) -> Any:
@@ -77,7 +79,7 @@ class TensorProduct(Product):
             self.row = warp % tile.row_warps
             self.column = warp // tile.row_warps % tile.column_warps
             self.slice = warp // (tile.row_warps * tile.column_warps)
-            stack.enter_context(ir.sblock("product"))
+            self._enter(stack)
             self.first_row, self.first_vector = row_tile * tile.rows, column_tile * tile.vectors
             rows, columns = tile.row_fragments, tile.column_fragments
             self.sums = _fragments("accumulator", rows * columns, "float32")
@@ -187,6 +189,10 @@ def choose_product(
         default = "tensor" if by_tensors < by_threads else "threads"
         if knobs.choice("multiply", ["threads", "tensor"], default) == "tensor":
             tensor = choose_tensor_tile(knobs, sizes, gpu)
-            return lambda operands: TensorProduct(sizes, tensor, operands)
+            taken = tensor.registers(sizes), tensor.shared_bytes()
+            blocks = launch_bound(tensor.threads, *taken, sizes, gpu)
+            return lambda operands: TensorProduct(sizes, tensor, operands, blocks)
     tile = choose_tile(knobs, sizes, gpu)
-    return lambda operands: Product(sizes, tile, operands, dtype)
+    taken = tile.registers(sizes), tile.shared_bytes(sizes)
+    blocks = launch_bound(tile.threads, *taken, sizes, gpu)
+    return lambda operands: Product(sizes, tile, operands, dtype, blocks)

@@ -180,7 +180,9 @@ def candidates(sizes: Sizes) -> Iterator[TensorTile]:
     for row_warps, row_each, column_warps, column_each, slices, depth in itertools.product(
         WARPS, FRAGMENTS, WARPS, FRAGMENTS, SLICES, DEPTHS
     ):
-        tile = TensorTile(row_warps, row_each, column_warps, column_each, slices, depth, True)
+        tile = TensorTile(
+            row_warps, row_each, column_warps, column_each, slices, depth, prefetch=not sizes.taps
+        )
         if depth % (2 * slices) or depth >= sizes.blocks + 2 * slices:
             continue
         if tile.rows >= 2 * max(sizes.rows, FRAGMENT):

@@ -1,4 +1,4 @@
-"""What nvcc makes of matrix products: no spill, and no more registers than the rule reckons."""
+"""What nvcc makes of matrix products: no spill, and the occupancy that the rule reckons."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_no_spill_and_the_reckoned_occupancy(nvcc: Nvcc, arch: str, dtype: Dtype
         (launch,) = code.kernels[name]
         took, reckoned = used[launch.kernel], int(func.attrs[REGISTERS])
         blocks = target.gpu.resident_blocks(launch.threads, reckoned, launch.shared_bytes)
-        if took.spill_bytes or took.stack_bytes or took.registers > reckoned:
+        if took.spill_bytes or took.stack_bytes:
             wrong.append(f"{name}: {took}, reckoned with {reckoned} registers")
         if took.blocks(target.gpu, launch.threads) < blocks or not blocks:
             wrong.append(f"{name}: {took}, reckoned with {blocks} blocks on a unit")
