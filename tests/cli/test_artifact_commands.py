@@ -86,6 +86,13 @@ def test_bench_prints_a_table(run: Run, artifact: Path) -> None:
     assert re.search(r"1 threads: peak \d+ GFLOP/s, bound \d\.\d{3} ms", shown.stdout)
 
 
+def test_bench_against_what_nobody_knows(run: Run, artifact: Path) -> None:
+    failed = run("bench", artifact, "--against", "tflite")
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: no runtime 'tflite'")
+    assert "known: onnxruntime" in failed.stderr
+
+
 def test_a_file_for_another_machine(run: Run, tmp_path: Path) -> None:
     """Cross-compiled, described, and refused before anything in it runs."""
     target = "rpi4" if platform.machine() != "aarch64" else "x86-64-v3"

@@ -143,7 +143,6 @@ def test_targets(run: Run) -> None:
         (["verify", "{}/none.so"], "none.so"),
         (["bench", "{}/none.so"], "none.so"),
         (["bench", "{}/none.so", "--threads", "one"], "whole numbers"),
-        (["bench", "{}/none.so", "--against", "tflite"], "known: onnxruntime"),
     ],
 )
 def test_errors_have_no_traceback(
