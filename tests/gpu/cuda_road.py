@@ -81,7 +81,7 @@ def nvcc() -> Nvcc:
     try:
         return find_nvcc()
     except ToolchainError as error:
-        pytest.skip(f"this machine has no nvcc: {error.what}")
+        pytest.skip(f"no nvcc: {error.what}")
 
 
 @functools.cache
@@ -123,7 +123,7 @@ def kernels_on_cpu(source: str, folder: Path) -> Path:
     """Compile kernels for the processor, behind one function that the driver calls."""
     compiler = shutil.which("g++")
     if compiler is None:
-        pytest.skip("this machine has no g++")
+        pytest.skip("no g++: apt install g++")
     glue = ["#include <cstring>", "namespace { void** given; }"]
     anything = "template <class T> operator T*() const { return *(T**)p; }"
     glue.append(f"struct Any {{ void* p; {anything} }};")

@@ -22,7 +22,7 @@ def nvcc() -> Nvcc:
     try:
         return find_nvcc()
     except ToolchainError as error:
-        pytest.skip(f"this machine has no nvcc: {error}")
+        pytest.skip(f"no nvcc: {error}")
 
 
 def works(target: TargetSpec) -> list[Workload]:
