@@ -22,6 +22,18 @@ class Definition:
     out: Any
     out_width: int = 1
 
+    @property
+    def inputs(self) -> list[Any]:
+        """The placeholders, in an order that only the definition's structure decides."""
+        found: list[Any] = []
+        pending = [self.out]
+        while pending:
+            tensor = pending.pop(0)
+            if not tensor.op.input_tensors and tensor not in found:
+                found.append(tensor)
+            pending.extend(tensor.op.input_tensors)
+        return found
+
     def stage(self, name: str) -> Any:
         """Return the tensor of a stage before the output, by its name.
 

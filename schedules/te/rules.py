@@ -13,6 +13,7 @@ from tvm_mobilenet.schedules.te.depthwise import schedule_depthwise
 from tvm_mobilenet.schedules.te.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.te.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.te.scale import schedule_scale
+from tvm_mobilenet.schedules.te.steps import replay
 
 from tvm_mobilenet.target import TargetSpec
 
@@ -31,7 +32,7 @@ the debugger in a way that LLVM 22 refuses, and an exponential of ours has three
 
 
 def schedule(operator: str, work: Definition, target: TargetSpec, knobs: Knobs) -> Any:
-    """Schedule a definition with TE.
+    """Schedule a definition with TE, by our own schedule or by Ansor's recorded steps.
 
     Parameters
     ----------
@@ -54,6 +55,9 @@ def schedule(operator: str, work: Definition, target: TargetSpec, knobs: Knobs) 
     KeyError
         The operator has no TE schedule.
     """
+    if (text := knobs.trace()) is not None:
+        knobs.finish()
+        return replay(work, text)
     rule = TE[operator]
     s = te.create_schedule(work.out.op)
     rule(s, work, knobs, target)

@@ -1,0 +1,56 @@
+"""Ansor's schedules: the steps of a state, applied to a definition anew."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tvm_mobilenet.schedules.knobs import KnobError
+from tvm_mobilenet.schedules.te.definition import Definition
+
+WORKLOAD = "tvm_mobilenet"
+"""Ansor's name for the function that makes a definition of a workload."""
+
+
+def dag_of(work: Definition) -> Any:
+    """Return Ansor's view of a definition; its stages are numbered by structure alone."""
+    from tvm.auto_scheduler import ComputeDAG
+
+    return ComputeDAG([*work.inputs, work.out])
+
+
+def replay(work: Definition, steps: str) -> Any:
+    """Schedule a definition by the steps of an Ansor state.
+
+    Parameters
+    ----------
+    work : Definition
+    steps : str
+        As an Ansor log holds them: the second part of a line's ``i``, JSON.
+
+    Returns
+    -------
+    te.Schedule
+
+    Raises
+    ------
+    KnobError
+        They are no steps, or not of this definition.
+    """
+    import tvm
+    from tvm.auto_scheduler import measure_record
+
+    dag = dag_of(work)
+    # A line of a log, of which only the state counts: TVM reads one in no other way.
+    task = ["", "llvm", [1, 64, 64, 0, 0, 0, 0, 0], "", 0, []]
+    try:
+        line = json.dumps({"i": [task, json.loads(steps)], "r": [[1.0], 0, 1.0, 1], "v": "v0.6"})
+        state = measure_record.load_record_from_string(line)[0].state
+        s, _ = dag.apply_steps_from_state(state)
+    except (tvm.TVMError, ValueError, TypeError) as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise KnobError(
+            f"Ansor's steps do not fit the definition: {lines[-1] if lines else ''}",
+            "the record was made by another version: delete its line, or tune again",
+        ) from error
+    return s
