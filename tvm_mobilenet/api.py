@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tvm_mobilenet.compiling import Compiled, compile  # noqa: A004  as in torch.compile
 from tvm_mobilenet.errors import InputError, RecordsWarning, TuningError
 from tvm_mobilenet.report import CompileReport
+from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec, parse
 
 if TYPE_CHECKING:
@@ -73,9 +74,10 @@ def tune(
         Its cores are the threads.
     log_dir : path-like
         Folder of the history and the records; made if it is not there.
-    tuner : {"template", "auto"}
+    tuner : {"template", "auto", "autotvm", "ansor"}
         Who proposes candidates: evolution over the knobs of our own schedules, or over what
-        MetaSchedule's rules generate from the same definitions. Each has its own budget.
+        MetaSchedule's rules generate from the same definitions; on the classic stack
+        AutoTVM over our schedules, or Ansor over the definitions. Each has its own budget.
     device : str
         Who measures: this machine, or as for :func:`tvm_mobilenet.open_device`. All
         boards under a tracker's key measure side by side.
@@ -111,14 +113,17 @@ def tune(
     from tvm_mobilenet.models.network import model_from
     from tvm_mobilenet.target import validate_with_llvm
     from tvm_mobilenet.tuning.boards import check_board, find_place
+    from tvm_mobilenet.tuning.generation import TUNERS
     from tvm_mobilenet.tuning.store import records_for
-    from tvm_mobilenet.tuning.task import TUNERS, Settings
+    from tvm_mobilenet.tuning.task import Settings
     from tvm_mobilenet.tuning.tune import tune as run
 
     model = model_from(model)
     spec = target if isinstance(target, TargetSpec) else parse(target)
-    if tuner not in TUNERS:
-        raise TuningError(f"there is no tuner {tuner!r}", f"choose {' or '.join(TUNERS)}")
+    if tuner not in (known := TUNERS[installed_stack()]):
+        raise TuningError(
+            f"the {installed_stack()} stack has no tuner {tuner!r}", f"choose {' or '.join(known)}"
+        )
     if trials < 0:
         raise TuningError(f"{trials} trials asked for", "give their number, 0 or more")
     how = Settings(trials, tuner=tuner, **settings)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import tvm
+from tvm.auto_scheduler import ComputeDAG, measure_record
 from tvm_mobilenet.schedules.knobs import KnobError
 from tvm_mobilenet.schedules.te.definition import Definition
 
@@ -14,8 +16,6 @@ WORKLOAD = "tvm_mobilenet"
 
 def dag_of(work: Definition) -> Any:
     """Return Ansor's view of a definition; its stages are numbered by structure alone."""
-    from tvm.auto_scheduler import ComputeDAG
-
     return ComputeDAG([*work.inputs, work.out])
 
 
@@ -37,9 +37,6 @@ def replay(work: Definition, steps: str) -> Any:
     KnobError
         They are no steps, or not of this definition.
     """
-    import tvm
-    from tvm.auto_scheduler import measure_record
-
     dag = dag_of(work)
     # A line of a log, of which only the state counts: TVM reads one in no other way.
     task = ["", "llvm", [1, 64, 64, 0, 0, 0, 0, 0], "", 0, []]

@@ -144,7 +144,7 @@ class Search:
     def __init__(self, work: Workload, target: TargetSpec, seed: int) -> None:
         import numpy as np
 
-        np.random.seed(seed % (1 << 31))  # noqa: NPY002  AutoTVM draws from it
+        np.random.seed(seed % (1 << 31))
         self.task = task_of(work, target)
         found, values = _space(work, target)
         self._answers = {tuple(_encoded(one, values).values()): one for one in found}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tvm
@@ -67,6 +68,12 @@ def export(mod: Any, target: TargetSpec, path: str) -> None:
     """
     built = tvm.build(mod, target=tvm.target.Target(target.tvm_dict()))
     built.export_library(path, fcompile=find_linker(target).fcompile)
+
+
+def moved_bytes(work: Workload) -> int:
+    """Return the bytes of a kernel's inputs, weights and output, each once."""
+    _, tensors = definition(work)
+    return 4 * sum(math.prod(int(size) for size in tensor.shape) for tensor in tensors)
 
 
 def chains(threads: int, chains_: int, lanes: int, steps: int) -> Any:

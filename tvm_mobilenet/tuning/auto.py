@@ -1,4 +1,4 @@
-"""Candidates of MetaSchedule's, for the tuner: asked for in batches, none tried twice."""
+"""Candidates of TVM's own tuners, for ours: asked for in batches, none tried twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOSSES = 3
 
 @dataclass(slots=True)
 class AutoExplorer:
-    """Proposes MetaSchedule's candidates of one workload, never one that is known.
+    """Proposes another tuner's candidates of one workload, never one that is known.
 
     Parameters
     ----------
@@ -27,6 +27,8 @@ class AutoExplorer:
         For the rule's knobs, which are its first trial.
     target : TargetSpec
     seed : int
+    tuner : {"auto", "autotvm", "ansor"}
+        Who proposes: MetaSchedule, AutoTVM or Ansor.
 
     Attributes
     ----------
@@ -35,14 +37,16 @@ class AutoExplorer:
     exhausted : bool
         Whether nothing new was found when it was last asked.
     problems : list of str
-        Why MetaSchedule had nothing to propose.
+        Why there was nothing to propose.
     ask : callable
-        Who searches, given a request for :func:`tvm_mobilenet.tuning.metaschedule.traces`.
+        Who searches, given a request for :func:`tvm_mobilenet.tuning.metaschedule.traces` or
+        :func:`tvm_mobilenet.relay.proposing.classic`.
     """
 
     space: Space
     target: TargetSpec
     seed: int
+    tuner: str = "auto"
     known: set[Key] = field(default_factory=set)
     exhausted: bool = False
     problems: list[str] = field(default_factory=list)
@@ -74,28 +78,36 @@ class AutoExplorer:
         self.known.add(identity(knobs))
         found.append(knobs)
 
+    @property
+    def _who(self) -> str:
+        return {"auto": "MetaSchedule", "autotvm": "AutoTVM", "ansor": "Ansor"}[self.tuner]
+
     def _search(self, tried: Sequence[tuple[Mapping[str, int | str], float | None]]) -> bool:
         """Ask for a batch; return whether anything new came of it."""
         assert self.ask is not None
         request = {
-            "do": "traces",
             "work": dataclasses.asdict(self.space.work),
             "target": self.target.to_dict(),
             "seed": self.seed,
-            "tried": [(k[TRACE], seconds) for k, seconds in tried if TRACE in k],
         }
+        if self.tuner == "auto":
+            known = [(k[TRACE], seconds) for k, seconds in tried if TRACE in k]
+            request |= {"do": "traces", "tried": known}
+        else:
+            known = [(dict(k), seconds) for k, seconds in tried]
+            request |= {"do": "classic", "tuner": self.tuner, "tried": known}
         while len(self.problems) < _LOSSES:
             try:
                 answer = self.ask(request)
             except LostError as lost:
-                self.problems.append(f"MetaSchedule's search {lost.outcome}: {lost.note}")
+                self.problems.append(f"{self._who}'s search {lost.outcome}: {lost.note}")
                 continue
             if "failed" in answer:
-                self.problems.append(f"MetaSchedule has no space for it: {answer['failed']}")
+                self.problems.append(f"{self._who} has no space for it: {answer['failed']}")
                 return False
             fresh: dict[Key, Answers] = {}
-            for trace in answer["traces"]:
-                knobs: Answers = {TRACE: trace}
+            candidates = answer.get("candidates") or [{TRACE: t} for t in answer.get("traces", ())]
+            for knobs in candidates:
                 fresh.setdefault(identity(knobs), knobs)
             self._stock = [knobs for key, knobs in fresh.items() if key not in self.known]
             return bool(self._stock)

@@ -11,6 +11,7 @@ from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs, WishedKnobs
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.crew import LostError
+from tvm_mobilenet.tuning.generation import run_schedule
 
 Answers = dict[str, int | str]
 """Knobs of one kernel, by name."""
@@ -44,11 +45,8 @@ class Space:
     """
 
     def __init__(self, work: Workload, target: TargetSpec) -> None:
-        from tvm_mobilenet.compute.primfunc import prim_func
-
         self.work = work
         self.options: dict[str, list[int | str]] = {}
-        self._func = prim_func(work)
         self._target = target
         self.ask: Callable[[dict[str, Any]], dict[str, Any]] | None = None
         self.rule = self._asked(Knobs())
@@ -85,11 +83,9 @@ class Space:
         return chosen
 
     def _asked(self, knobs: Knobs) -> Answers:
-        from tvm_mobilenet.schedules.rules import schedule
-
         listening = _Listening(knobs, self.options)
         try:
-            schedule(self._func, self._target, listening)
+            run_schedule(self.work, self._target, listening)
         # TVM raises what its C++ names. The builder will meet the same, and count it.
         except Exception:
             return listening.chosen

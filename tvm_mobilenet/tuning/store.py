@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +14,7 @@ from tvm_mobilenet.errors import RecordsError
 from tvm_mobilenet.graph.fusion import Choice
 from tvm_mobilenet.schedules.knobs import TRACE
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.tuning.generation import tvm_version
 from tvm_mobilenet.tuning.log import Line, Log, append, read, rewrite, writing
 from tvm_mobilenet.tuning.records import Record, target_key, threads_of
 
@@ -217,7 +217,7 @@ def _unusable(record: Record, key: str) -> str:
     if record.target != key:
         return f"the record of {record.workload} is for {record.target}; not used"
     # A trace is TVM's own format, which each version reads its own way.
-    if TRACE in (record.knobs or {}) and record.tvm != (tvm := version("apache-tvm")):
+    if TRACE in (record.knobs or {}) and record.tvm != (tvm := tvm_version()):
         known = f"a trace of TVM {record.tvm}, not {tvm}"
         return f"the record of {record.workload} is {known}; not used"
     return "" if record.verified else f"the record of {record.workload} is not verified; not used"

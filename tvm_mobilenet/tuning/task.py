@@ -16,10 +16,6 @@ _BUILD_S, _MEASURE_S, _SEARCH_S = 30.0, 20.0, 300.0
 _OPEN_S, _BOARD_S, _ALONE_S = 60.0, 600.0, 300.0
 
 
-TUNERS = ("template", "auto")
-"""``template``: the knobs of our own schedules; ``auto``: what MetaSchedule generates."""
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a run is done.
@@ -44,8 +40,8 @@ class Settings:
         Of the proposals.
     program : tuple of str
         What builds and measures.
-    tuner : {"template", "auto"}
-        Who proposes.
+    tuner : str
+        Who proposes: one of :data:`~tvm_mobilenet.tuning.generation.TUNERS`.
     """
 
     trials: int

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.kernel_case import kernel_case
-from tvm_mobilenet.runtime.library import load_runtime
 from tvm_mobilenet.runtime.threads import use_threads
+from tvm_mobilenet.tuning.generation import calls
 from tvm_mobilenet.tuning.sampling import (
     GUARD,
     MOST_COPIES,
@@ -55,7 +55,6 @@ class Stand:
 
     def __init__(self, fields: Mapping[str, Any], cold_bytes: int) -> None:
         self.work = workload_of(fields)
-        self._ffi = load_runtime()
         self._case = kernel_case(self.work)
         data, *weights = self._case.inputs
         size = sum(array.nbytes for array in weights)
@@ -66,7 +65,7 @@ class Stand:
         self._out = space[GUARD:-GUARD].reshape(self._case.want.shape)
         self._inputs = [[_copied(array) for array in weights] for _ in range(copies)]
         self._data = _copied(data)
-        tensor = self._ffi.from_dlpack
+        tensor = calls().from_dlpack
         first, last = tensor(self._data), tensor(self._out)
         self._calls: list[Call] = [(first, *map(tensor, arrays), last) for arrays in self._inputs]
         self.calls: Iterator[Call] = itertools.cycle(self._calls)
@@ -103,7 +102,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
         ``outcome``, and ``seconds``, ``repeats``, ``spread``, ``control``, ``error``, or
         ``note``.
     """
-    use_threads(load_runtime(), request["threads"])
+    use_threads(calls(), request["threads"])
     stand = _stand(*_frozen(request))
     function = _function(request["path"], stand.work.key)
     try:
@@ -130,7 +129,7 @@ def compare(request: Mapping[str, Any]) -> dict[str, Any]:
     dict
         ``samples``: seconds by candidate and round.
     """
-    use_threads(load_runtime(), request["threads"])
+    use_threads(calls(), request["threads"])
     stand = _stand(*_frozen(request))
     functions = [_function(path, stand.work.key) for path in request["paths"]]
     samples: list[list[float]] = [[] for _ in functions]
@@ -178,7 +177,7 @@ def _control(path: str, threads: int, lanes: int) -> Any:
     """Return what times the control kernel: median of three calls, seconds."""
     from tvm_mobilenet.bench.peak import CHAINS
 
-    function, tensor = _function(path, "main"), load_runtime().from_dlpack
+    function, tensor = _function(path, "main"), calls().from_dlpack
     x, y = _aligned(lanes), _aligned(threads * CHAINS * lanes).reshape(threads, CHAINS, lanes)
     x.fill(0.999)
     y.fill(0.0)
@@ -196,7 +195,7 @@ def _control(path: str, threads: int, lanes: int) -> Any:
 
 
 def _function(path: str, name: str) -> Any:
-    return load_runtime().load_module(path).get_function(name)
+    return calls().load_module(path).get_function(name)
 
 
 def _frozen(request: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], int]:

@@ -18,12 +18,14 @@ from tvm_mobilenet.device.description import EMULATED
 from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.graph.fusion import Fusion
 from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning import model as cost
 from tvm_mobilenet.tuning.boards import Place
 from tvm_mobilenet.tuning.finals import settle
 from tvm_mobilenet.tuning.gpu_timing import machine_of
 from tvm_mobilenet.tuning.log import append
+from tvm_mobilenet.tuning.own_logs import keep_own_log
 from tvm_mobilenet.tuning.records import target_key, threads_of
 from tvm_mobilenet.tuning.report import Status, TuningReport
 from tvm_mobilenet.tuning.runs import RUNS, Network, Part, Roofs, Runs, Spent, read_runs
@@ -54,6 +56,8 @@ def workloads(
     found : Found
         Records that decide about fusion.
     """
+    if installed_stack() == "relay":
+        return _relay_workloads(model, target)
     from tvm_mobilenet.graph.build import ENTRY
     from tvm_mobilenet.graph.pipeline import lower
     from tvm_mobilenet.graph.traffic import traffic
@@ -77,6 +81,31 @@ def workloads(
     works = {key: (work, len(calls[key])) for key, work in found_works.items() if calls[key]}
     parts = {
         key: Part(count, tuple(calls[key]), work.macs, moved[key], {})
+        for key, (work, count) in works.items()
+    }
+    return works, parts
+
+
+def _relay_workloads(
+    model: Model, target: TargetSpec
+) -> tuple[dict[str, tuple[Workload, int]], dict[str, Part]]:
+    """Return what :func:`workloads` does, of the classic stack: its kernels are never fused."""
+    from tvm_mobilenet.relay.build import build
+    from tvm_mobilenet.relay.kernels import moved_bytes
+    from tvm_mobilenet.relay.lower import lower
+    from tvm_mobilenet.schedules.te.rules import TE
+
+    ones = {name: np.ones(shape, np.float32) for name, shape in model.parameters.items()}
+    built = build(model, ones)
+    works: dict[str, tuple[Workload, int]] = {}
+    layers: dict[str, list[str]] = {}
+    for call in lower(built.func, target, built.names).calls:
+        if call.work.operator in TE:
+            key = call.work.key
+            works[key] = (call.work, works.get(key, (call.work, 0))[1] + 1)
+            layers.setdefault(key, []).extend(call.layers)
+    parts = {
+        key: Part(count, tuple(layers[key]), work.macs, count * moved_bytes(work), {})
         for key, (work, count) in works.items()
     }
     return works, parts
@@ -130,6 +159,7 @@ def tune(
         with tuner.shop.ready():
             tuner.run()
             rows, problems = settle(tuner, history.finals)
+        keep_own_log(tuner, settings.tuner, log_dir / key)
         books.close(tuner, runs, here=place is None)
     return TuningReport(
         model.title,

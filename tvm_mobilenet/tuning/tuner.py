@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import os
 import random
 import time
@@ -17,6 +16,7 @@ from tvm_mobilenet.schedules.knobs import TRACE
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.auto import AutoExplorer
 from tvm_mobilenet.tuning.boards import Place
+from tvm_mobilenet.tuning.generation import tvm_version
 from tvm_mobilenet.tuning.gpu_timing import machine_of
 from tvm_mobilenet.tuning.model import CostModel, Example
 from tvm_mobilenet.tuning.records import target_key, threads_of
@@ -55,6 +55,9 @@ class Tuner:
 
     Attributes
     ----------
+    target : TargetSpec
+    notes : list of str
+        What else went wrong, each a sentence.
     tasks : dict of str to Task
         By key.
     writer : Writer
@@ -72,15 +75,17 @@ class Tuner:
         place: Place | None = None,
     ) -> None:
         self.writer = writer
-        self._target, self._settings, self._tell = target, settings, tell
+        self.target, self._settings, self._tell = target, settings, tell
+        self.notes: list[str] = []
         self._trials = list(history.trials)
         rng = random.Random(settings.seed + len(self._trials))
         self.tasks: dict[str, Task] = {}
         for key, (work, calls) in works.items():
             space = Space(work, target)
             explorer: Explorer | AutoExplorer
-            if settings.tuner == "auto":
-                explorer = AutoExplorer(space, target, settings.seed + len(self._trials))
+            if settings.tuner != "template":
+                seed = settings.seed + len(self._trials)
+                explorer = AutoExplorer(space, target, seed, settings.tuner)
             else:
                 explorer = Explorer(space, rng)
             own = [trial for trial in self._trials if trial.workload == key]
@@ -102,7 +107,7 @@ class Tuner:
             "target": target_key(target),
             "threads": threads_of(target),
             "machine": place.machine if place else machine_of(target),
-            "tvm": importlib.metadata.version("apache-tvm"),
+            "tvm": tvm_version(),
         }
 
     def run(self) -> None:
@@ -126,12 +131,15 @@ class Tuner:
 
     @property
     def problems(self) -> list[str]:
-        """Why somebody had nothing to propose, each a sentence."""
+        """Why somebody had nothing to propose, each a sentence; and :attr:`notes`."""
         return [
-            f"{key}: {problem}"
-            for key, task in self.tasks.items()
-            if isinstance(task.explorer, AutoExplorer)
-            for problem in task.explorer.problems
+            *self.notes,
+            *(
+                f"{key}: {problem}"
+                for key, task in self.tasks.items()
+                if isinstance(task.explorer, AutoExplorer)
+                for problem in task.explorer.problems
+            ),
         ]
 
     @property

@@ -21,6 +21,7 @@ from typing import Any
 
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.tuning import generation
 from tvm_mobilenet.tuning.space import Space
 
 _PR_SET_PDEATHSIG = 1
@@ -60,23 +61,12 @@ def build(request: Mapping[str, Any]) -> dict[str, Any]:
     dict
         Empty, or ``failed``: why there is no code.
     """
-    import tvm
-
-    from tvm_mobilenet.compute.primfunc import prim_func
     from tvm_mobilenet.errors import TvmMobilenetError
-    from tvm_mobilenet.schedules import rules
     from tvm_mobilenet.schedules.knobs import Knobs
-    from tvm_mobilenet.tuning.gpu_build import write_candidate
 
     work, spec = workload_of(request["work"]), TargetSpec.from_dict(request["target"])
     try:
-        done = rules.schedule(prim_func(work), spec, Knobs(request["knobs"]))
-        assert done is not None
-        func = done.func.with_attr("global_symbol", work.key)
-        if spec.gpu is not None:
-            write_candidate(func, work.key, spec, request["path"])
-            return {}
-        _compile(tvm.IRModule({work.key: func}), spec, request["path"])
+        generation.build_kernel(work, spec, Knobs(request["knobs"]), request["path"])
     # TVM raises what its C++ names: anything here is about this candidate.
     except Exception as error:
         text = error.what if isinstance(error, TvmMobilenetError) else str(error)
@@ -117,24 +107,9 @@ def build_control(request: Mapping[str, Any]) -> dict[str, Any]:
     request : mapping
         ``target``, ``path``, ``steps``: multiply-adds of a chain.
     """
-    from tvm_mobilenet.bench.peak import chains_module
-    from tvm_mobilenet.tuning.gpu_build import write_control
-
     spec = TargetSpec.from_dict(request["target"])
-    if spec.gpu is not None:
-        write_control(spec, request["path"])
-        return {}
-    _compile(chains_module(spec.cores, spec.lanes, request["steps"]), spec, request["path"])
+    generation.build_control(spec, request["steps"], request["path"])
     return {}
-
-
-def _compile(mod: Any, spec: TargetSpec, path: str) -> None:
-    import tvm
-
-    from tvm_mobilenet.toolchain import find_linker
-
-    executable = tvm.compile(mod, target=tvm.target.Target(spec.tvm_dict()))
-    executable.export_library(path, fcompile=find_linker(spec).fcompile)
 
 
 def measure(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,6 +143,13 @@ def traces(request: Mapping[str, Any]) -> dict[str, Any]:
     return metaschedule.traces(request)
 
 
+def classic(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask AutoTVM or Ansor what to try; see :func:`tvm_mobilenet.relay.proposing.classic`."""
+    from tvm_mobilenet.relay import proposing
+
+    return proposing.classic(request, workload_of(request["work"]))
+
+
 def workload_of(fields: Mapping[str, Any]) -> Workload:
     """Make a workload of its fields, as JSON has them."""
     pairs: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
@@ -179,6 +161,7 @@ REQUESTS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "build_control": build_control,
     "knobs": knobs,
     "traces": traces,
+    "classic": classic,
     "measure": measure,
     "compare": compare,
 }

@@ -1,0 +1,115 @@
+"""What the two generations of TVM do differently for a tuner: schedule, compile, load, call."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.stacks import installed_stack, versions_of
+from tvm_mobilenet.target import TargetSpec
+
+TUNERS = {"relax": ("template", "auto"), "relay": ("template", "autotvm", "ansor")}
+"""By stack, who can propose. ``template``: evolution over the knobs of our own schedules;
+``auto``: MetaSchedule's rules; ``autotvm``: AutoTVM over our schedules as its templates;
+``ansor``: the auto scheduler over our definitions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """How a compiled kernel is loaded and called in this process.
+
+    Attributes
+    ----------
+    from_dlpack : callable
+        From an aligned array to a tensor over the same memory.
+    load_module : callable
+        From a path to a module with ``get_function``.
+    get_global_func : callable
+    """
+
+    from_dlpack: Callable[[Any], Any]
+    load_module: Callable[[str], Any]
+    get_global_func: Callable[[str], Any]
+
+
+@functools.cache
+def calls() -> Calls:
+    """Return this environment's way; of the main stack without TVM's compiler."""
+    if installed_stack() == "relay":
+        import tvm
+
+        return Calls(tvm.nd.from_dlpack, tvm.runtime.load_module, tvm.get_global_func)
+    from tvm_mobilenet.runtime.library import load_runtime
+
+    ffi = load_runtime()
+    return Calls(ffi.from_dlpack, ffi.load_module, ffi.get_global_func)
+
+
+def tvm_version() -> str:
+    """Return the version of this environment's TVM, as trials and records name it."""
+    return next(iter(versions_of(installed_stack()).values()))
+
+
+def run_schedule(work: Workload, target: TargetSpec, knobs: Knobs) -> None:
+    """Run the schedule of a workload for what it asks `knobs`."""
+    if installed_stack() == "relay":
+        from tvm_mobilenet.relay.kernels import scheduled
+
+        scheduled(work, target, knobs)
+        return
+    from tvm_mobilenet.compute.primfunc import prim_func
+    from tvm_mobilenet.schedules.rules import schedule
+
+    schedule(prim_func(work), target, knobs)
+
+
+def build_kernel(work: Workload, target: TargetSpec, knobs: Knobs, path: str) -> None:
+    """Compile one candidate into a shared object, its function named by the workload's key."""
+    if installed_stack() == "relay":
+        from tvm_mobilenet.relay.kernels import export, lowered
+
+        export(lowered(work, target, knobs), target, path)
+        return
+    import tvm
+
+    from tvm_mobilenet.compute.primfunc import prim_func
+    from tvm_mobilenet.schedules.rules import schedule
+    from tvm_mobilenet.tuning.gpu_build import write_candidate
+
+    done = schedule(prim_func(work), target, knobs)
+    assert done is not None
+    func = done.func.with_attr("global_symbol", work.key)
+    if target.gpu is not None:
+        write_candidate(func, work.key, target, path)
+        return
+    _compile(tvm.IRModule({work.key: func}), target, path)
+
+
+def build_control(target: TargetSpec, steps: int, path: str) -> None:
+    """Compile the control kernel: chains of so many multiply-adds in registers, on all threads."""
+    from tvm_mobilenet.bench.peak import CHAINS, chains_module
+
+    if installed_stack() == "relay":
+        from tvm_mobilenet.relay.kernels import chains, export
+
+        export(chains(target.cores, CHAINS, target.lanes, steps), target, path)
+        return
+    if target.gpu is not None:
+        from tvm_mobilenet.tuning.gpu_build import write_control
+
+        write_control(target, path)
+        return
+    _compile(chains_module(target.cores, target.lanes, steps), target, path)
+
+
+def _compile(mod: Any, spec: TargetSpec, path: str) -> None:
+    import tvm
+
+    from tvm_mobilenet.toolchain import find_linker
+
+    executable = tvm.compile(mod, target=tvm.target.Target(spec.tvm_dict()))
+    executable.export_library(path, fcompile=find_linker(spec).fcompile)
