@@ -6,7 +6,6 @@ schedules is in it.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import time
@@ -18,6 +17,7 @@ from tvm.auto_scheduler import measure, measure_record
 
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.relay.kernels import definition
+from tvm_mobilenet.relay.operators import decode, encode
 from tvm_mobilenet.schedules.knobs import TRACE
 from tvm_mobilenet.schedules.te.steps import WORKLOAD
 from tvm_mobilenet.target import TargetSpec
@@ -39,9 +39,7 @@ def _register() -> None:
 
 
 def _tensors(text: str) -> list[Any]:
-    fields = json.loads(text)
-    pairs: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    made, _ = definition(Workload(**pairs))
+    made, _ = definition(decode(text))
     return [*made.inputs, made.out]
 
 
@@ -65,7 +63,7 @@ class Search:
         import tvm
 
         _register()
-        key = auto_scheduler.make_workload_key(WORKLOAD, (json.dumps(dataclasses.asdict(work)),))
+        key = auto_scheduler.make_workload_key(WORKLOAD, (encode(work),))
         self.task = auto_scheduler.SearchTask(
             workload_key=key,
             target=tvm.target.Target(target.tvm_dict()),

@@ -7,7 +7,6 @@ is one of 0 and 1 for every word but its first: ``threads_one``.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import time
@@ -19,6 +18,7 @@ from tvm.autotvm.tuner import XGBTuner
 
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.relay.kernels import scheduled
+from tvm_mobilenet.relay.operators import decode, encode
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.te.rules import TE
 from tvm_mobilenet.target import TargetSpec
@@ -88,7 +88,7 @@ def _encoded(one: Mapping[str, Any], values: Mapping[str, list[Any]]) -> dict[st
 
 def _template(work_text: str, target_text: str) -> Any:
     """Define the space, or schedule what a configuration of it says."""
-    work, target = _workload(work_text), TargetSpec.from_dict(json.loads(target_text))
+    work, target = decode(work_text), TargetSpec.from_dict(json.loads(target_text))
     config = autotvm.get_config()
     found, values = _space(work, target)
     encoded = {tuple(_encoded(one, values).values()): one for one in found}
@@ -126,7 +126,7 @@ def task_of(work: Workload, target: TargetSpec) -> Any:
     import tvm
 
     register()
-    texts = (json.dumps(dataclasses.asdict(work)), json.dumps(target.to_dict()))
+    texts = (encode(work), json.dumps(target.to_dict()))
     kind = tvm.target.Target(target.tvm_dict())
     return autotvm.task.create(f"tvm_mobilenet.{work.operator}", args=texts, target=kind)
 
@@ -211,8 +211,3 @@ def result(seconds: float | None, timestamp: float | None = None) -> Any:
     costs = (1e9,) if seconds is None else (seconds,)
     error = autotvm.measure.MeasureErrorNo.RUNTIME_DEVICE if wrong else 0
     return autotvm.measure.MeasureResult(costs, error, costs[0], timestamp or time.time())
-
-
-def _workload(text: str) -> Workload:
-    fields = json.loads(text)
-    return Workload(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})

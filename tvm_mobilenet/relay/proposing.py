@@ -6,25 +6,22 @@ workload, so that a member which takes another's place begins where that was.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.relay import ansor, autotvm
+from tvm_mobilenet.relay.operators import decode, encode
 from tvm_mobilenet.target import TargetSpec
 
 
 @functools.lru_cache(maxsize=64)
 def _search(tuner: str, work_text: str, target_text: str, seed: int) -> Any:
-    from tvm_mobilenet.relay import ansor, autotvm
-
-    fields = json.loads(work_text)
-    work = Workload(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
     target = TargetSpec.from_dict(json.loads(target_text))
     search = autotvm.Search if tuner == "autotvm" else ansor.Search
-    return search(work, target, seed)
+    return search(decode(work_text), target, seed)
 
 
 def classic(request: Mapping[str, Any], work: Workload) -> dict[str, Any]:
@@ -43,7 +40,7 @@ def classic(request: Mapping[str, Any], work: Workload) -> dict[str, Any]:
     dict
         ``candidates``: knobs; ``lines``, where asked; or ``failed``: why there are none.
     """
-    texts = json.dumps(dataclasses.asdict(work)), json.dumps(request["target"])
+    texts = encode(work), json.dumps(request["target"])
     try:
         search = _search(request["tuner"], *texts, request["seed"])
         if "log" in request:

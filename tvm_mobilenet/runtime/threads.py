@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from types import ModuleType
+from typing import Any
 
 from tvm_mobilenet.errors import InputError
 
@@ -37,13 +37,13 @@ def _forget_workers() -> None:
 os.register_at_fork(after_in_child=_forget_workers)
 
 
-def use_threads(ffi: ModuleType, count: int) -> None:
+def use_threads(ffi: Any, count: int) -> None:
     """Let calls from this Python thread use `count` threads, itself included.
 
     Parameters
     ----------
     ffi : module
-        What :func:`~tvm_mobilenet.runtime.library.load_runtime` returned.
+        What :func:`~tvm_mobilenet.runtime.library.load_runtime` returned, or TVM 0.19.
     count : int
         At least 1.
 

@@ -94,8 +94,8 @@ class AutoExplorer:
             known = [(k[TRACE], seconds) for k, seconds in tried if TRACE in k]
             request |= {"do": "traces", "tried": known}
         else:
-            known = [(dict(k), seconds) for k, seconds in tried]
-            request |= {"do": "classic", "tuner": self.tuner, "tried": known}
+            tried_so = [(dict(k), seconds) for k, seconds in tried]
+            request |= {"do": "classic", "tuner": self.tuner, "tried": tried_so}
         while len(self.problems) < _LOSSES:
             try:
                 answer = self.ask(request)

@@ -48,7 +48,8 @@ def _session(text: str) -> Any:
     address = parse_address(text)
     if address.kind not in ("server", "tracker"):
         raise DeviceError(
-            f"the classic stack reaches no device {text!r}", "give HOST:PORT or tracker://HOST:PORT/KEY"
+            f"the classic stack reaches no device {text!r}",
+            "give HOST:PORT or tracker://HOST:PORT/KEY",
         )
     try:
         return _connected(address)
@@ -108,7 +109,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
         return {"lost": error.what}
     try:
         stand = _Stand(session, request)
-        error = stand.check(request["path"])
+        worst = stand.check(request["path"])
     except sampling.NotANumberError as error:
         return {"outcome": "nan", "note": error.what}
     except VerificationError as error:
@@ -118,7 +119,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
         lines = [line for line in str(error).splitlines() if line.strip()]
         return {"outcome": "crashed", "note": (lines[-1] if lines else "")[:400]}
     timed = sampling.beside(stand.control(request), lambda: stand.repeat(request["best"]))
-    return {"outcome": "ok", "error": error, **timed}
+    return {"outcome": "ok", "error": worst, **timed}
 
 
 def compare(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,7 +156,7 @@ class _Stand:
 
     def check(self, path: str) -> float:
         """Load and run a candidate; return its largest relative error."""
-            self._load(path)
+        self._load(path)
         self._function(*self._arrays)
         for array, before in zip(self._arrays, self._case.inputs, strict=False):
             if not np.array_equal(array.numpy(), before):
@@ -173,7 +174,7 @@ class _Stand:
 
     def repeat(self, best: float | None) -> tuple[float, int, float]:
         """Return median seconds, samples and spread."""
-            once = min(self.take(2))
+        once = min(self.take(2))
         self._count = max(math.ceil(sampling.SAMPLE_S / once), 1)
         return sampling.repeated(self.take, once, best, 5)
 

@@ -1,0 +1,183 @@
+"""AutoTVM and Ansor over our definitions: what they propose is right, kept, resumed and used."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kernels import Case, workload
+from tvm import autotvm
+from tvm.auto_scheduler import load_records
+from tvm_mobilenet.schedules.knobs import TRACE, KnobError, Knobs
+
+import tvm_mobilenet as tm
+from tvm_mobilenet.device import serve
+from tvm_mobilenet.errors import DeviceLostError, TuningError
+from tvm_mobilenet.relay import ansor
+from tvm_mobilenet.relay import autotvm as templates
+from tvm_mobilenet.relay.kernels import scheduled
+from tvm_mobilenet.target import PRESETS, host
+from tvm_mobilenet.tuning.boards import classic_place
+from tvm_mobilenet.tuning.finals import settle
+from tvm_mobilenet.tuning.own_logs import LOGS, keep_own_log
+from tvm_mobilenet.tuning.records import target_key
+from tvm_mobilenet.tuning.store import HISTORY, Store
+from tvm_mobilenet.tuning.task import Settings
+from tvm_mobilenet.tuning.trials import read_history
+from tvm_mobilenet.tuning.tuner import Tuner
+
+TARGET = dataclasses.replace(host(), cores=1)
+SMALL = workload("pointwise", (32, 32), (7, 7), TARGET.lanes, activation="relu6")
+
+
+@contextmanager
+def started(
+    folder: Path, settings: Settings, target: Any = TARGET, **options: Any
+) -> Iterator[Any]:
+    """A tuner of one small kernel."""
+    work = dataclasses.replace(SMALL, in_block=target.lanes, out_block=target.lanes)
+    with Store(folder).writing() as writer:
+        history = read_history(folder / HISTORY, target_key(target), 1)
+        yield Tuner({work.key: (work, 1)}, target, history, writer, settings, **options)
+
+
+def test_a_template_has_every_answer_of_its_schedule_and_no_other() -> None:
+    work = workload("pointwise", (32, 64), (14, 14), 16)
+    found = list(templates.answers(work, PRESETS["x86-64-v4"]))
+    texts = [json.dumps(one) for one in found]
+    assert len(set(texts)) == len(found) > 50
+    assert {one["pixels"] for one in found} == set(range(1, 15))
+    assert all(one["chunks"] == 1 for one in found if 196 % int(one["pixels"]))
+    task = templates.task_of(work, PRESETS["x86-64-v4"])
+    assert task.name == "tvm_mobilenet.pointwise"
+    assert len(task.config_space) == len(found) < task.config_space.range_length
+    assert list(task.config_space.space_map) == ["vectors", "pixels", "chunks", "threads_one"]
+    # No configuration at all is the rule's.
+    with task.target:
+        by_rule, _ = task.func(*task.args)
+    knobs = Knobs()
+    scheduled(work, PRESETS["x86-64-v4"], knobs)
+    assert str(by_rule.stages) != ""
+    assert dict(knobs.chosen) in found
+
+
+@pytest.mark.parametrize("tuner", ["autotvm", "ansor"])
+def test_tuned_resumed_and_in_its_own_format(tuner: str, tmp_path: Path) -> None:
+    with started(tmp_path, Settings(6, tuner=tuner)) as run:
+        run.run()
+        assert run.done == 6
+        rows, problems = settle(run, {})
+        keep_own_log(run, tuner, tmp_path)
+        assert not problems
+        assert not run.problems
+    trials = read_history(tmp_path / HISTORY, target_key(TARGET), 1).trials
+    assert [trial.outcome for trial in trials] == ["ok"] * 6
+    assert rows[0].best_s is not None
+    assert (TRACE in trials[-1].knobs) == (tuner == "ansor")
+    path = tmp_path / LOGS[tuner]
+    if tuner == "autotvm":
+        logged = list(autotvm.record.load_from_file(str(path)))
+        assert len(logged) == 6
+        best = autotvm.apply_history_best(str(path))
+        task = templates.task_of(SMALL, TARGET)
+        with best, task.target:
+            assert not best.query(task.target, task.workload).is_fallback
+    else:
+        logged = list(load_records(str(path)))
+        assert len(logged) == 5  # the first trial is the rule's knobs
+    times = sorted(float(result.costs[0]) for _, result in logged)
+    assert times[0] >= min(trial.seconds for trial in trials if trial.seconds)
+    with started(tmp_path, Settings(9, tuner=tuner)) as run:
+        run.run()
+        assert run.status().fresh == 3
+    again = read_history(tmp_path / HISTORY, target_key(TARGET), 1).trials
+    assert again[:6] == trials
+    assert len({json.dumps(dict(trial.knobs)) for trial in again}) == 9
+
+
+def test_ansors_steps_are_right_and_foreign_ones_refused() -> None:
+    search = ansor.Search(SMALL, TARGET, 1)
+    tried = search.propose()
+    from test_te_schedules import built
+
+    for knobs in itertools.islice(tried, 3):
+        Case(SMALL).check(built([SMALL], TARGET, lambda _, k=knobs: Knobs(k))[SMALL.key])
+    other = workload("depthwise", (32, 32), (7, 7), TARGET.lanes, kernel=3, padding=(1, 1, 1, 1))
+    with pytest.raises(KnobError, match="do not fit"):
+        scheduled(other, TARGET, Knobs({TRACE: '[[], [["SP", 77, 0]]]'}))
+    search.learn([(knobs, 1e-5) for knobs in tried])
+    known = {knobs[TRACE] for knobs in tried}
+    assert known.isdisjoint(knobs[TRACE] for knobs in search.propose())
+
+
+def test_a_network_is_compiled_with_what_autotvm_found(tmp_path: Path) -> None:
+    model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
+    report = tm.tune(model, trials=24, target=TARGET, log_dir=tmp_path, tuner="autotvm")
+    assert not report.problems
+    made = tm.compile(model, target=TARGET, records=tmp_path, seed=3)
+    sources = [kernel["knobs_from"] for kernel in made.manifest["kernels"] if kernel.get("knobs")]
+    assert sources
+    assert set(sources) == {"record"}
+    with pytest.raises(TuningError, match="the relay stack has no tuner 'auto'"):
+        tm.tune(model, trials=1, target=TARGET, log_dir=tmp_path, tuner="auto")
+
+
+@contextmanager
+def served(python: str) -> Iterator[str]:
+    """Our server, in an interpreter with TVM 0.19; yields its address."""
+    program = Path(serve.__file__).read_text() + "\nserve('127.0.0.1', 0)\n"
+    process = subprocess.Popen(
+        [python, "-W", "ignore", "-c", program], stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        said = next((line for line in process.stdout if '"port"' in line), "")
+        yield f"127.0.0.1:{json.loads(said)['port']}"
+    finally:
+        os.killpg(process.pid, 9)
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def board_python() -> str:
+    """The Python of the emulated aarch64 board, with TVM 0.19's wheel."""
+    path = Path(__file__).parents[2] / "out" / "board" / "python3-relay"
+    if not path.exists():
+        pytest.skip("no emulated board: run .ci/board out/board")
+    return str(path)
+
+
+@pytest.mark.parametrize("where", ["here", "board"])
+@pytest.mark.parametrize("tuner", ["autotvm", "ansor"])
+def test_tuned_over_rpc(where: str, tuner: str, tmp_path: Path) -> None:
+    target = TARGET if where == "here" else dataclasses.replace(PRESETS["rpi4"], cores=1)
+    with served(sys.executable if where == "here" else board_python()) as address:
+        place = classic_place(address, target, False)
+        assert place.emulated == (where == "board")
+        settings = Settings(3, tuner=tuner)
+        with started(tmp_path, settings, target, place=place) as run, run.shop.ready():
+            run.run()
+            rows, problems = settle(run, {})
+        assert not problems
+        assert rows[0].trials == 3
+    trials = read_history(tmp_path / HISTORY, target_key(target), 1).trials
+    assert [trial.outcome for trial in trials] == ["ok"] * 3
+    assert all(address in trial.machine for trial in trials)
+    if tuner == "autotvm":
+        with (
+            started(tmp_path, Settings(5, tuner=tuner), target, place=place) as run,
+            pytest.raises(DeviceLostError, match="does not answer"),
+        ):
+            run.run()
+        assert read_history(tmp_path / HISTORY, target_key(target), 1).trials == trials
