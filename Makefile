@@ -7,7 +7,7 @@ OUT    := out
 MODEL  := $(OUT)/mobilenet.so
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu relay test-relay lint types bench clean tree
+.PHONY: help demo test test-gpu relay compare-stacks test-relay lint types bench clean tree
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +30,9 @@ test-gpu: $(VENV)/gpu.stamp  ## on an NVIDIA GPU: numerics, tuner, profile, agai
 	$(BIN)/python benchmarks/on_gpu.py --out benchmarks/results
 
 relay: $(RELAY)/made.stamp  ## the classic stack's environment: Relay and TE schedules on TVM 0.19
+
+compare-stacks: $(RELAY)/made.stamp $(VENV)/bench.stamp  ## both stacks in one table, on this processor
+	$(BIN)/python benchmarks/stacks.py --relay-python $(RELAY)/bin/python
 
 test-relay: $(RELAY)/test.stamp  ## the classic stack's tests
 	@mkdir -p $(OUT)

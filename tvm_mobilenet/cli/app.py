@@ -223,7 +223,8 @@ def tune(
     tuner: Annotated[
         str,
         typer.Option(
-            help="template: the knobs of our own schedules; auto: what MetaSchedule generates.",
+            help="template: the knobs of our own schedules; auto: what MetaSchedule generates; "
+            "with --stack relay: template, autotvm or ansor.",
             metavar="NAME",
         ),
     ] = "template",
