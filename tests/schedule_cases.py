@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
+from typing import Any
 
 from kernels import blocked_channels, workload
 
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.compute.workload import Operator, Workload
 
 SAME = (0, 0, 1, 1)
 AROUND = (1, 1, 1, 1)
@@ -88,6 +90,25 @@ DENSE = [
 ]
 
 
+def windows(operator: Operator, cases: Iterable[Any], lanes: int) -> list[Workload]:
+    """Convolutions: channels (a pair, unless depthwise), size, batch, kernel, stride, padding."""
+    return [
+        workload(
+            operator, channels if operator == "conv" else (channels, channels), size, lanes,
+            batch=batch, kernel=kernel, stride=stride, padding=padding, activation=activation,
+        )
+        for channels, size, batch, kernel, stride, padding, activation in cases
+    ]  # fmt: skip
+
+
+def maps(operator: Operator, cases: Iterable[Any], lanes: int) -> list[Workload]:
+    """What has neither window nor weights: channels, size, batch."""
+    return [
+        workload(operator, (channels, channels), size, lanes, batch=batch)
+        for channels, size, batch in cases
+    ]
+
+
 def works(lanes: int) -> dict[str, list[Workload]]:
     """Every case above, blocked for a target, by operator."""
     make = functools.partial(workload, lanes=lanes)
@@ -100,32 +121,15 @@ def works(lanes: int) -> dict[str, list[Workload]]:
             make("pointwise", channels, size, batch=batch, activation=activation, residual=True)
             for channels, size, batch, activation in RESIDUAL
         ],
-        "scale": [
-            make("scale", (channels, channels), size, batch=batch)
-            for channels, size, batch in SCALE
-        ],
+        "scale": maps("scale", SCALE, lanes),
         "strassen": [
             make("strassen", channels, size, batch=batch, activation=activation)
             for channels, size, batch, activation in STRASSEN
             if not any(c % (2 * blocked_channels(c, lanes)) for c in channels)
         ],
-        "depthwise": [
-            make(
-                "depthwise", (channels, channels), size, batch=batch, kernel=kernel,
-                stride=stride, padding=padding, activation=activation,
-            )
-            for channels, size, batch, kernel, stride, padding, activation in DEPTHWISE
-        ],
-        "conv": [
-            make(
-                "conv", channels, size, batch=batch, kernel=kernel, stride=stride,
-                padding=padding, activation=activation,
-            )
-            for channels, size, batch, kernel, stride, padding, activation in CONV
-        ],
-        "pool": [
-            make("pool", (channels, channels), size, batch=batch) for channels, size, batch in POOL
-        ],
+        "depthwise": windows("depthwise", DEPTHWISE, lanes),
+        "conv": windows("conv", CONV, lanes),
+        "pool": maps("pool", POOL, lanes),
         "dense": [make("dense", channels, (1, 1), batch=batch) for channels, batch in DENSE],
     }  # fmt: skip
 

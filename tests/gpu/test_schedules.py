@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernels import workload
 from opencl import has_float16, run_on_opencl, run_source
+from schedule_cases import AROUND, NONE, ODD, SAME, maps, windows
 from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
 from tvm_mobilenet.schedules.rules import schedule
 
@@ -26,7 +27,6 @@ from tvm_mobilenet.kernel_case import kernel_case
 from tvm_mobilenet.target import TargetSpec, parse
 
 OPENCL = ["opencl", "opencl-mali", "opencl-adreno"]
-SAME, AROUND, NONE, ODD = (0, 0, 1, 1), (1, 1, 1, 1), (0, 0, 0, 0), (2, 0, 1, 3)
 WIDE = (2, 2, 2, 2)
 
 DEPTHWISE = [
@@ -75,28 +75,10 @@ SOFTMAX = [(1, 2, 1), (3, 1, 4), (10, 2, 4), (257, 3, 64), (1000, 1, 128), (128,
 def works(lanes: int) -> dict[str, list[Workload]]:
     """Every case above, blocked for a target, by operator."""
     return {
-        "depthwise": [
-            workload(
-                "depthwise", (channels, channels), size, lanes, batch=batch, kernel=kernel,
-                stride=stride, padding=padding, activation=activation,
-            )
-            for channels, size, batch, kernel, stride, padding, activation in DEPTHWISE
-        ],
-        "conv": [
-            workload(
-                "conv", channels, size, lanes, batch=batch, kernel=kernel,
-                stride=stride, padding=padding, activation=activation,
-            )
-            for channels, size, batch, kernel, stride, padding, activation in CONV
-        ],
-        "pool": [
-            workload("pool", (channels, channels), size, lanes, batch=batch)
-            for channels, size, batch in POOL
-        ],
-        "scale": [
-            workload("scale", (channels, channels), size, lanes, batch=batch)
-            for channels, size, batch in SCALE
-        ],
+        "depthwise": windows("depthwise", DEPTHWISE, lanes),
+        "conv": windows("conv", CONV, lanes),
+        "pool": maps("pool", POOL, lanes),
+        "scale": maps("scale", SCALE, lanes),
         "softmax": [
             dataclasses.replace(
                 workload("softmax", (classes, classes), (1, 1), 4, batch=rows),
