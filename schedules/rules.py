@@ -113,34 +113,20 @@ def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
         knobs.finish()
         return Scheduled(replay(func, text), "metaschedule")
     operator = str((func.attrs or {}).get(OPERATOR, ""))
-    if target.gpu is not None:
-        return _on_gpu(func, operator, target, knobs)
-    if operator in WRITTEN:
-        written = WRITTEN[operator](func, knobs, target)
-        knobs.finish()
-        return Scheduled(written, f"cpu.{operator}")
-    rule = CPU.get(operator)
-    if rule is None:
+    gpu = target.gpu
+    if write := (WRITTEN if gpu is None else GPU_WRITTEN).get(operator):
+        made = write(func, knobs, target)
+    elif gpu is None and operator in CPU:
+        sch = Schedule(IRModule({"main": func}))
+        prefetches = CPU[operator](sch, knobs, target)
+        made = with_prefetches(sch, sch.mod["main"], prefetches)
+    elif gpu is not None and operator in GPU:
+        sch = Schedule(IRModule({"main": func}))
+        registers = GPU[operator](sch, knobs, target)
+        made = sch.mod["main"].with_attr(REGISTERS, registers)
+        if gpu.kind == "cuda":
+            made = with_occupancy(made, registers, gpu)
+    else:
         return None
-    sch = Schedule(IRModule({"main": func}))
-    prefetches = rule(sch, knobs, target)
     knobs.finish()
-    return Scheduled(with_prefetches(sch, sch.mod["main"], prefetches), f"cpu.{operator}")
-
-
-def _on_gpu(func: Any, operator: str, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
-    if operator in GPU_WRITTEN:
-        written = GPU_WRITTEN[operator](func, knobs, target)
-        knobs.finish()
-        return Scheduled(written, f"gpu.{operator}")
-    rule = GPU.get(operator)
-    if rule is None:
-        return None
-    sch = Schedule(IRModule({"main": func}))
-    registers = rule(sch, knobs, target)
-    knobs.finish()
-    assert target.gpu is not None
-    bound = sch.mod["main"].with_attr(REGISTERS, registers)
-    if target.gpu.kind == "cuda":
-        bound = with_occupancy(bound, registers, target.gpu)
-    return Scheduled(bound, f"gpu.{operator}")
+    return Scheduled(made, f"{'cpu' if gpu is None else 'gpu'}.{operator}")

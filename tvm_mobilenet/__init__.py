@@ -22,8 +22,8 @@ if TYPE_CHECKING:
         verify,
     )
     from tvm_mobilenet.bench.report import BenchReport
+    from tvm_mobilenet.compiled import Compiled
     from tvm_mobilenet.compiling import (
-        Compiled,
         compile,  # noqa: A004  as in torch.compile and tvm.compile
     )
     from tvm_mobilenet.device import Device, open_device

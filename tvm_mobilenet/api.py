@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet.compiling import Compiled, compile  # noqa: A004  as in torch.compile
+from tvm_mobilenet.compiled import Compiled
+from tvm_mobilenet.compiling import compile  # noqa: A004  as in torch.compile
 from tvm_mobilenet.errors import InputError, RecordsWarning, TuningError
 from tvm_mobilenet.report import CompileReport
 from tvm_mobilenet.stacks import installed_stack

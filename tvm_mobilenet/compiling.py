@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import warnings
-import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.compiled import Compiled, artifact_in, runs_here
 from tvm_mobilenet.errors import (
-    ArtifactError,
     MissingRecordsError,
     RecordsWarning,
     StackError,
     TargetError,
 )
-from tvm_mobilenet.report import CompileReport, report_of
 from tvm_mobilenet.stacks import Stack, check_stack, installed_stack
 from tvm_mobilenet.target import Dtype, TargetSpec, parse
 
@@ -30,85 +27,11 @@ if TYPE_CHECKING:
     from tvm_mobilenet.models.importer import Imported
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.spec import Model
-    from tvm_mobilenet.runtime import Loaded
     from tvm_mobilenet.tuning.store import RecordsLike
     from tvm_mobilenet.verify import VerifyReport
 
     ModelLike = Model | Imported | str | os.PathLike[str]
     WeightsLike = str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]
-
-
-class Compiled:
-    """A network compiled and, for this machine, verified; not yet in its place.
-
-    Attributes
-    ----------
-    manifest : dict
-        What the artifact says of itself.
-    """
-
-    def __init__(self, manifest: dict[str, Any], folder: tempfile.TemporaryDirectory[str]) -> None:
-        self.manifest = manifest
-        self._folder = folder
-        # Left to itself, the folder would warn that nobody cleaned it up.
-        weakref.finalize(self, folder.cleanup)
-        self._module: Loaded | None = None
-
-    @property
-    def path(self) -> Path:
-        """The artifact, in a temporary folder that lives as long as this object."""
-        return _artifact_in(self._folder.name)
-
-    @property
-    def module(self) -> Loaded:
-        """The artifact, loaded.
-
-        Raises
-        ------
-        ArtifactError
-            It is for another machine.
-        """
-        from tvm_mobilenet.runtime import load
-
-        if self._module is None:
-            self._module = load(self.path)
-        return self._module
-
-    @property
-    def report(self) -> CompileReport:
-        """Layer by layer; timed, if the artifact runs here."""
-        from tvm_mobilenet.verify import sample_input
-
-        if not _runs_here(self.manifest):
-            return report_of(self.manifest)
-        shape = tuple(self.manifest["inputs"][0]["shape"])
-        return report_of(self.manifest, self.module.profile(sample_input(shape)))
-
-    def export(self, path: str | os.PathLike[str]) -> Path:
-        """Write the artifact, whole or not at all.
-
-        Parameters
-        ----------
-        path : path-like
-            The ``.so``; one that is there is replaced.
-
-        Returns
-        -------
-        Path
-            Where it is.
-
-        Raises
-        ------
-        OutputError
-            It cannot be written.
-        """
-        from tvm_mobilenet.models.files import written_aside
-
-        target = Path(path)
-        with written_aside(target) as aside, self.path.open("rb") as source:
-            shutil.copyfileobj(source, aside)
-        target.chmod(0o755)
-        return target
 
 
 def compile(  # noqa: A001  as in torch.compile and tvm.compile
@@ -239,7 +162,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
             taken = generated.choices.taken.items()
             _check_recorded([key for key, k in taken if k.chosen and k.source != "record"], spec)
         folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
-        path = _artifact_in(folder.name)
+        path = artifact_in(folder.name)
         manifest = write_classic(network, spec, generated, linker, recipe, path)
         return _finished(manifest, folder, network, verify=verify)
 
@@ -271,7 +194,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         preprocess=recipe,
     )
     folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
-    memory = write_artifact(manifest, lowered, spec, (linker, nvcc), _artifact_in(folder.name))
+    memory = write_artifact(manifest, lowered, spec, (linker, nvcc), artifact_in(folder.name))
     manifest["memory"] = describe_memory(network.model, memory)
     return _finished(manifest, folder, network, device, verify=verify)
 
@@ -289,7 +212,7 @@ def _finished(
 
     compiled = Compiled(manifest, folder)
     compiled.manifest = write_manifest(compiled.path, manifest)
-    if verify and (device is not None or _runs_here(manifest)):
+    if verify and (device is not None or runs_here(manifest)):
         checked = _checked(compiled, network, device)
         checked.check()
         manifest["verification"] = checked.to_dict()
@@ -348,17 +271,3 @@ def _check_recorded(ruled: Sequence[str], spec: TargetSpec) -> None:
             f"threads: {', '.join(ruled)}",
             "tune for this target, name a folder that has them, or do not require records",
         )
-
-
-def _artifact_in(folder: str) -> Path:
-    return Path(folder) / "artifact.so"
-
-
-def _runs_here(manifest: Mapping[str, Any]) -> bool:
-    from tvm_mobilenet.runtime.artifact import check_here
-
-    try:
-        check_here(manifest)
-    except ArtifactError:
-        return False
-    return True

@@ -25,7 +25,7 @@ from cuda_on_cpu import HEADERS
 from numpy.typing import NDArray
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.compiling import Compiled
+from tvm_mobilenet.compiled import Compiled
 from tvm_mobilenet.errors import ToolchainError
 from tvm_mobilenet.models.importer import Imported
 from tvm_mobilenet.models.spec import Model

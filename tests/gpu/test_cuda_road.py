@@ -11,7 +11,7 @@ import pytest
 from cuda_road import Ran, compiled_for_cuda, in_a_process, kernels_on_cpu, run_network
 
 from tvm_mobilenet import mobilenet_v1, mobilenet_v3_small
-from tvm_mobilenet.compiling import Compiled
+from tvm_mobilenet.compiled import Compiled
 from tvm_mobilenet.models.network import network_from
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.verify import sample_input, verify
