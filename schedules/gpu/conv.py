@@ -128,8 +128,7 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
     int
         Registers of a thread that it reckons with.
     """
-    gpu = target.gpu
-    assert gpu is not None
+    gpu = target.the_gpu
     sizes = _sizes(sch, target)
     best = conv_tile(sizes, target)
     rows = knobs.choice("rows", up_to(_ROWS, sizes.size[0]), best[0])
@@ -192,8 +191,7 @@ def conv_tile(sizes: Sizes, target: TargetSpec) -> tuple[int, int]:
     tuple of int
         (rows, blocks).
     """
-    gpu = target.gpu
-    assert gpu is not None
+    gpu = target.the_gpu
     wanted = gpu.units * min(WARPS_OF_A_UNIT * gpu.warp, gpu.unit_threads)
     tiles = [
         (rows, blocks)

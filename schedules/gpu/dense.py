@@ -29,13 +29,14 @@ What lost, on paper
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.gpu.product import Lane
 from tvm_mobilenet.schedules.gpu.product_tile import Sizes
-from tvm_mobilenet.schedules.gpu.stages import Stages, Value, allocated, copy, written
-from tvm_mobilenet.schedules.gpu.tensor_product import choose_product
+from tvm_mobilenet.schedules.gpu.stages import Stages, Value, allocated, copy
+from tvm_mobilenet.schedules.gpu.tensor_product import write_product
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
@@ -102,7 +103,7 @@ def write_dense(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
         The definition: data (N, Kb, 1, c), weight (Ob, K, class block), bias (Ob, class
         block), out (N, classes).
     knobs : Knobs
-        Those of :func:`~tvm_mobilenet.schedules.gpu.tensor_product.choose_product`.
+        Those of :func:`~tvm_mobilenet.schedules.gpu.tensor_product.write_product`.
     target : TargetSpec
         With a GPU.
 
@@ -111,7 +112,6 @@ def write_dense(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     tirx.PrimFunc
         Bound to threads, with the attributes of `func`.
     """
-    assert target.gpu is not None
     stages = Stages(func)
     images, blocks, _, block = stages.inputs["data"]
     _, _, wide = stages.inputs["weight"]
@@ -119,7 +119,4 @@ def write_dense(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     item = 2 if stages.dtypes["data"] == "float16" else 4
     vectors = -(-stages.inputs["out"][1] // lanes)
     sizes = Sizes(images, vectors, blocks, block, lanes, item, True, wide // lanes)
-    kernel = choose_product(knobs, sizes, stages.dtypes["data"], target.gpu)
-    return written(
-        func, stages, target.gpu, lambda buffers: kernel(Dense(stages, buffers, lanes)).write()
-    )
+    return write_product(stages, sizes, partial(Dense, lanes=lanes), knobs, target.the_gpu)

@@ -139,8 +139,6 @@ def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
     int
         Registers of a thread that it reckons with.
     """
-    gpu = target.gpu
-    assert gpu is not None
     window = _window(sch)
     height, width = window.size
     best, *held = strip_rows(window, target)
@@ -212,8 +210,7 @@ def strip_rows(window: Window, target: TargetSpec) -> tuple[int, bool, bool]:
     window, taps : bool
         Whether a thread holds all of them.
     """
-    gpu = target.gpu
-    assert gpu is not None
+    gpu = target.the_gpu
     wanted = gpu.units * min(WARPS_OF_A_UNIT * gpu.warp, gpu.unit_threads)
     budget = _SHARE * gpu.thread_registers
     row, taps = window.kernel[1], window.kernel[0] * window.kernel[1]
@@ -248,8 +245,7 @@ def _window(sch: Any) -> Window:
 
 def _bands(window: Window, rows: int, columns: int, target: TargetSpec) -> list[int]:
     """Return how many strips a block may stage: none where nothing fits."""
-    gpu = target.gpu
-    assert gpu is not None
+    gpu = target.the_gpu
     height, width = window.size
     strips = -(-height // rows)
 

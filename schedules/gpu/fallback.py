@@ -32,8 +32,7 @@ def bind_to_threads(func: Any, target: TargetSpec) -> Any:
     tirx.PrimFunc
         As it was where no rule takes it; generating its code fails by name then.
     """
-    gpu = target.gpu
-    assert gpu is not None
+    gpu = target.the_gpu
     threads = min(gpu.block_threads, _THREADS)
     limits = {"max_num_threads": threads, "max_threads_per_block": threads}
     rules = dlight.ApplyDefaultSchedule(

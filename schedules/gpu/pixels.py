@@ -141,8 +141,7 @@ def vector_lanes(sch: Any, block: Any, target: TargetSpec, most: int) -> int:
 
     16 bytes, but for Metal: that has no vectors of more than four.
     """
-    gpu = target.gpu
-    assert gpu is not None
+    gpu = target.the_gpu
     bits = int(sch.get(block).writes[0].source.dtype.bits)
     widest = min(VECTOR_BITS // bits, 4 if gpu.kind == "metal" else VECTOR_BITS)
     return math.gcd(widest, most)
@@ -170,8 +169,7 @@ def block_threads(
     name : str
         Of the knob.
     """
-    gpu = target.gpu
-    assert gpu is not None
+    gpu = target.the_gpu
     options = range(gpu.warp, min(gpu.block_threads, _MOST_THREADS) + 1, gpu.warp)
     reaching = [t for t in options if t <= THREADS and total * groups >= t * gpu.units]
     even = [t for t in reaching if total % t == 0]

@@ -37,8 +37,8 @@ from typing import Any
 
 from tvm_mobilenet.schedules.gpu.product import Lane
 from tvm_mobilenet.schedules.gpu.product_tile import Sizes
-from tvm_mobilenet.schedules.gpu.stages import Stages, Value, fetched, leave, written
-from tvm_mobilenet.schedules.gpu.tensor_product import choose_product
+from tvm_mobilenet.schedules.gpu.stages import Stages, Value, fetched, leave
+from tvm_mobilenet.schedules.gpu.tensor_product import write_product
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
@@ -80,7 +80,7 @@ def write_pointwise(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
         The definition: data (N, Kb, P, c), weight (Ob, K, c), bias (Ob, c), perhaps
         residual, out (N, Ob, P, c).
     knobs : Knobs
-        Those of :func:`~tvm_mobilenet.schedules.gpu.tensor_product.choose_product`.
+        Those of :func:`~tvm_mobilenet.schedules.gpu.tensor_product.write_product`.
     target : TargetSpec
         With a GPU.
 
@@ -89,13 +89,9 @@ def write_pointwise(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     tirx.PrimFunc
         Bound to threads, with the attributes of `func`.
     """
-    assert target.gpu is not None
     stages = Stages(func)
     images, blocks, pixels, block = stages.inputs["data"]
     vectors, _, lanes = stages.inputs["weight"]
     item = 2 if stages.dtypes["data"] == "float16" else 4
     sizes = Sizes(images * pixels, vectors, blocks, block, lanes, item, pixels == 1)
-    kernel = choose_product(knobs, sizes, stages.dtypes["data"], target.gpu)
-    return written(
-        func, stages, target.gpu, lambda buffers: kernel(Pointwise(stages, buffers)).write()
-    )
+    return write_product(stages, sizes, Pointwise, knobs, target.the_gpu)

@@ -66,8 +66,7 @@ def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
     int
         Registers of a thread that it reckons with.
     """
-    gpu = target.gpu
-    assert gpu is not None
+    gpu = target.the_gpu
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, _, _, p = sch.get_loops(accumulate)
     batch, blocks, pixels = (extent(sch, loop) for loop in (n, o, p))

@@ -37,8 +37,8 @@ from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.gpu.pointwise import Pointwise
 from tvm_mobilenet.schedules.gpu.product import Lane
 from tvm_mobilenet.schedules.gpu.product_tile import Sizes
-from tvm_mobilenet.schedules.gpu.stages import Stages, Value, allocated, copy, fetched, written
-from tvm_mobilenet.schedules.gpu.tensor_product import choose_product
+from tvm_mobilenet.schedules.gpu.stages import Stages, Value, allocated, copy, fetched
+from tvm_mobilenet.schedules.gpu.tensor_product import write_product
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
@@ -105,7 +105,7 @@ def write_separable(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
         The definition: data (N, Kb, H*W, c), filter (Kb, KH*KW, c), filter_bias (Kb, c),
         weight (Ob, K, c), bias (Ob, c), perhaps residual, out (N, Ob, P, c).
     knobs : Knobs
-        Those of :func:`~tvm_mobilenet.schedules.gpu.tensor_product.choose_product`.
+        Those of :func:`~tvm_mobilenet.schedules.gpu.tensor_product.write_product`.
     target : TargetSpec
         With a GPU.
 
@@ -114,14 +114,10 @@ def write_separable(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     tirx.PrimFunc
         Bound to threads, with the attributes of `func`.
     """
-    assert target.gpu is not None
     stages = Stages(func)
     images, _, pixels, lanes = stages.inputs["out"]
     _, blocks, _, block = stages.inputs["data"]
     item = 2 if stages.dtypes["data"] == "float16" else 4
     vectors, taps = stages.inputs["weight"][0], stages.inputs["filter"][1]
     sizes = Sizes(images * pixels, vectors, blocks, block, lanes, item, taps=taps)
-    kernel = choose_product(knobs, sizes, stages.dtypes["data"], target.gpu)
-    return written(
-        func, stages, target.gpu, lambda buffers: kernel(Separable(stages, buffers)).write()
-    )
+    return write_product(stages, sizes, Separable, knobs, target.the_gpu)

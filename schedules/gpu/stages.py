@@ -39,6 +39,7 @@ class Stages:
     """
 
     def __init__(self, func: Any) -> None:
+        self.func = func
         self.inputs = {str(p.name): _shape(p) for p in func.params}
         self.dtypes = {str(p.name): str(p.ty.dtype) for p in func.params}
         body = func.body.block.body
@@ -138,15 +139,13 @@ def leave(  # noqa: PLR0917  a stage, where it goes, what it is fed
     copy(into, at, lanes, lambda c: result[c])
 
 
-def written(func: Any, stages: Stages, gpu: GpuSpec, body: Callable[[dict[str, Any]], None]) -> Any:
+def written(stages: Stages, gpu: GpuSpec, body: Callable[[dict[str, Any]], None]) -> Any:
     """Return a function of the same parameters and attributes, with another body.
 
     Parameters
     ----------
-    func : tirx.PrimFunc
-        The definition.
     stages : Stages
-        Of it.
+        Of the definition.
     gpu : GpuSpec
     body : callable
         Writes the loops into the builder that is open, from the buffers by their names.
@@ -161,6 +160,6 @@ def written(func: Any, stages: Stages, gpu: GpuSpec, body: Callable[[dict[str, A
         body(buffers)
     _ELEMENTS.reset(token)
     made = builder.get().with_attr("tirx.noalias", True)
-    for name, value in func.attrs.items():
+    for name, value in stages.func.attrs.items():
         made = made.with_attr(name, value)
     return made

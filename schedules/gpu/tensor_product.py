@@ -27,7 +27,7 @@ from tvm_mobilenet.schedules.gpu import product_tile
 from tvm_mobilenet.schedules.gpu.product import Operands, Product
 from tvm_mobilenet.schedules.gpu.product_knobs import choose_tile
 from tvm_mobilenet.schedules.gpu.product_tile import Sizes, launch_bound
-from tvm_mobilenet.schedules.gpu.stages import allocated, copy
+from tvm_mobilenet.schedules.gpu.stages import Stages, allocated, copy, written
 from tvm_mobilenet.schedules.gpu.tensor_tile import (
     FRAGMENT,
     HALVES,
@@ -43,6 +43,9 @@ from tvm_mobilenet.target import GpuSpec
 
 _SHAPE = (FRAGMENT, FRAGMENT, FRAGMENT)
 _ELEMENTS = FRAGMENT * FRAGMENT
+
+OperandsOf = Callable[[Stages, dict[str, Any]], Operands]
+"""From the stages of a definition and its buffers to the operands of a product."""
 
 
 class TensorProduct(Product):
@@ -163,26 +166,33 @@ def _load(into: Any, index: Any, source: Any, first: Any, stride: int) -> None:
     ir.evaluate(ir.tvm_load_matrix_sync(into.data, *_SHAPE, index, pointer, stride, "row_major"))
 
 
-def choose_product(
-    knobs: Knobs, sizes: Sizes, dtype: str, gpu: GpuSpec
-) -> Callable[[Operands], Product]:
-    """Ask for a kernel: on tensor cores or not, and its tile.
+def write_product(
+    stages: Stages, sizes: Sizes, operands: OperandsOf, knobs: Knobs, gpu: GpuSpec
+) -> Any:
+    """Ask for a kernel, on tensor cores or not, and for its tile; write its loops.
 
     Parameters
     ----------
+    stages : Stages
+        Of the definition.
+    sizes : Sizes
+    operands : callable
+        From the stages and the buffers by their names.
     knobs : Knobs
         ``multiply``: by ``"tensor"`` cores or ``"threads"``, where there are both; and
         those of the tile.
-    sizes : Sizes
-    dtype : str
-        Of what is multiplied.
     gpu : GpuSpec
 
     Returns
     -------
-    callable
-        From operands to what writes the kernel.
+    tirx.PrimFunc
+        Bound to threads, with the attributes of the definition.
     """
+    product = _chosen(knobs, sizes, stages.dtypes["data"], gpu)
+    return written(stages, gpu, lambda buffers: product(operands(stages, buffers)).write())
+
+
+def _chosen(knobs: Knobs, sizes: Sizes, dtype: str, gpu: GpuSpec) -> Callable[[Operands], Product]:
     if takes(sizes, dtype, gpu):
         by_tensors = cycles(best_tensor_tile(sizes, gpu), sizes, gpu)
         by_threads = product_tile.cycles(product_tile.best_tile(sizes, gpu), sizes, gpu)

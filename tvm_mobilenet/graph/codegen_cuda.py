@@ -139,7 +139,6 @@ def generate_cuda(lowered: Lowered, target: TargetSpec, nvcc: Nvcc) -> CudaCode:
     ToolchainError
         nvcc failed.
     """
-    assert target.gpu is not None
     planned, plan = plan_memory(lowered.mod)
     entries, captured = capture(planned)
     with _source_kept():
@@ -149,7 +148,7 @@ def generate_cuda(lowered: Lowered, target: TargetSpec, nvcc: Nvcc) -> CudaCode:
             relax_pipeline=to_virtual_machine(),
         )
     source = str(_device_module(executable.mod).inspect_source("cuda"))
-    cubin = nvcc.cubin(source, target.gpu.arch)
+    cubin = nvcc.cubin(source, target.the_gpu.arch)
     return CudaCode(plan, captured, cubin, *_sizes(planned[ENTRY]), source, executable)
 
 

@@ -44,8 +44,7 @@ def gpu_predict(work: Workload, target: TargetSpec, around: Around) -> Cost:
     Cost
         In clocks of the GPU.
     """
-    assert target.gpu is not None
-    kernel = _Kernel(work, target.gpu, around)
+    kernel = _Kernel(work, target.the_gpu, around)
     options = {
         "conv": kernel.conv,
         "depthwise": kernel.depthwise,
@@ -57,7 +56,7 @@ def gpu_predict(work: Workload, target: TargetSpec, around: Around) -> Cost:
         "softmax": kernel.plain,
     }[work.operator]()
     half = work.dtype == "float16"
-    costs = [gpu_cost(work.macs, grid, load, target.gpu, half=half) for grid, load in options]
+    costs = [gpu_cost(work.macs, grid, load, target.the_gpu, half=half) for grid, load in options]
     return min(costs, key=lambda cost: cost.cycles)
 
 
@@ -80,13 +79,12 @@ def predicted_us(
     list of float or None
         Microseconds.
     """
-    assert target.gpu is not None
     values = (image, *(map_bytes(work) if work else 0 for work in works))
     weights = sum(weight_bytes(work) for work in works if work)
     found: list[float | None] = []
     for at, work in enumerate(works):
         cycles = gpu_predict(work, target, Around(weights, values, at)).cycles if work else None
-        found.append(None if cycles is None else cycles / target.gpu.clock_mhz)
+        found.append(None if cycles is None else cycles / target.the_gpu.clock_mhz)
     return found
 
 

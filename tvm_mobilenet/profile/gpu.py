@@ -160,8 +160,7 @@ def kernel_row(
     all_weights : int
         Bytes of the network's weights: what passes between two uses of a kernel's own.
     """
-    gpu = target.gpu
-    assert gpu is not None
+    gpu = target.the_gpu
     moved = call["bytes"]
     maps = moved["input"] + moved["output"]
     near = "L2" if maps <= gpu.l2_bytes else "memory"

@@ -110,6 +110,12 @@ class TargetSpec:
         return dataclasses.replace(self, name=name, gpu=gpu, dtype=dtype, lanes=lanes)
 
     @property
+    def the_gpu(self) -> GpuSpec:
+        """The GPU, where it is known that there is one."""
+        assert self.gpu is not None
+        return self.gpu
+
+    @property
     def processor(self) -> TargetSpec:
         """The processor alone, to generate code for: of a GPU, its host."""
         return dataclasses.replace(self, gpu=None, dtype="float32")

@@ -48,8 +48,7 @@ def write_candidate(func: Any, name: str, target: TargetSpec, path: str) -> None
     ToolchainError
         There is no compiler for CUDA, or it refuses the source.
     """
-    gpu = target.gpu
-    assert gpu is not None
+    gpu = target.the_gpu
     code = device_code({name: func}, target)
     launches = code.kernels[name]
     check_launches(launches, gpu)
@@ -65,8 +64,7 @@ def write_candidate(func: Any, name: str, target: TargetSpec, path: str) -> None
 
 def write_control(target: TargetSpec, path: str) -> None:
     """Write the control kernel: multiply-adds in registers, on all units."""
-    gpu = target.gpu
-    assert gpu is not None
+    gpu = target.the_gpu
     blocks = gpu.units * _BLOCKS_OF_A_UNIT
     threads = min(CONTROL_THREADS, gpu.block_threads)
     launch = Launch("control", (0,), (blocks, 1, 1), (threads, 1, 1), 0)
@@ -81,8 +79,7 @@ def write_control(target: TargetSpec, path: str) -> None:
 
 def control_operations(target: TargetSpec) -> int:
     """Return the floating-point operations of the control kernel, two per multiply-add."""
-    gpu = target.gpu
-    assert gpu is not None
+    gpu = target.the_gpu
     threads = gpu.units * _BLOCKS_OF_A_UNIT * min(CONTROL_THREADS, gpu.block_threads)
     return 2 * threads * CONTROL_CHAINS * _steps(gpu)
 

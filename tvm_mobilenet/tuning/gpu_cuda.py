@@ -64,11 +64,10 @@ def gpu_of(target: TargetSpec) -> str:
     GpuArchitectureError
         It does not run code for the target.
     """
-    assert target.gpu is not None
     gpu = find_gpu()
-    if not runs(target.gpu.arch, gpu):
+    if not runs(target.the_gpu.arch, gpu):
         raise GpuArchitectureError(
-            f"{target.name} is {target.gpu.arch}, and {gpu.name} is {gpu.arch}",
+            f"{target.name} is {target.the_gpu.arch}, and {gpu.name} is {gpu.arch}",
             f"use --target {gpu.arch}",
         )
     return gpu.name

@@ -171,8 +171,7 @@ def open_processor(target: TargetSpec) -> Processor:
     NoGpuError, GpuArchitectureError, GpuDriverError
         It is not here, or another one is.
     """
-    assert target.gpu is not None
-    if target.gpu.kind == "cuda":
+    if target.the_gpu.kind == "cuda":
         from tvm_mobilenet.tuning.gpu_cuda import CudaProcessor
 
         return CudaProcessor(target)

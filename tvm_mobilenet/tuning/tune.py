@@ -257,8 +257,7 @@ def _check_gpu(target: TargetSpec, place: Place | None) -> None:
     TuningError
     NoGpuError, GpuArchitectureError, GpuDriverError
     """
-    assert target.gpu is not None
-    if place is not None or target.gpu.kind == "metal":
+    if place is not None or target.the_gpu.kind == "metal":
         where = place.address if place else "this machine"
         raise TuningError(
             f"kernels for {target.name} cannot be measured on {where}",
