@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tvm_mobilenet.schedules.gpu.product_cycles import best_tile
 from tvm_mobilenet.schedules.gpu.product_tile import (
     DEPTHS,
     ROW_THREADS,
@@ -13,7 +14,6 @@ from tvm_mobilenet.schedules.gpu.product_tile import (
     VECTORS,
     ProductTile,
     Sizes,
-    best_tile,
 )
 from tvm_mobilenet.schedules.knobs import Knobs
 

@@ -23,8 +23,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from tvm.script.ir_builder import tirx as ir
-from tvm_mobilenet.schedules.gpu import product_tile
 from tvm_mobilenet.schedules.gpu.product import Operands, Product
+from tvm_mobilenet.schedules.gpu.product_cycles import best_tile, product_cycles
 from tvm_mobilenet.schedules.gpu.product_knobs import choose_tile
 from tvm_mobilenet.schedules.gpu.product_tile import Sizes, launch_bound
 from tvm_mobilenet.schedules.gpu.stages import Stages, allocated, copy, written
@@ -34,8 +34,8 @@ from tvm_mobilenet.schedules.gpu.tensor_tile import (
     TensorTile,
     best_tensor_tile,
     choose_tensor_tile,
-    cycles,
     takes,
+    tensor_cycles,
 )
 from tvm_mobilenet.schedules.knobs import Knobs
 
@@ -194,15 +194,13 @@ def write_product(
 
 def _chosen(knobs: Knobs, sizes: Sizes, dtype: str, gpu: GpuSpec) -> Callable[[Operands], Product]:
     if takes(sizes, dtype, gpu):
-        by_tensors = cycles(best_tensor_tile(sizes, gpu), sizes, gpu)
-        by_threads = product_tile.cycles(product_tile.best_tile(sizes, gpu), sizes, gpu)
+        by_tensors = tensor_cycles(best_tensor_tile(sizes, gpu), sizes, gpu)
+        by_threads = product_cycles(best_tile(sizes, gpu), sizes, gpu)
         default = "tensor" if by_tensors < by_threads else "threads"
         if knobs.choice("multiply", ["threads", "tensor"], default) == "tensor":
             tensor = choose_tensor_tile(knobs, sizes, gpu)
-            taken = tensor.registers(sizes), tensor.shared_bytes()
-            blocks = launch_bound(tensor.threads, *taken, sizes, gpu)
+            blocks = launch_bound(tensor, sizes, gpu)
             return lambda operands: TensorProduct(sizes, tensor, operands, blocks)
     tile = choose_tile(knobs, sizes, gpu)
-    taken = tile.registers(sizes), tile.shared_bytes(sizes)
-    blocks = launch_bound(tile.threads, *taken, sizes, gpu)
+    blocks = launch_bound(tile, sizes, gpu)
     return lambda operands: Product(sizes, tile, operands, dtype, blocks)

@@ -11,13 +11,17 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from tvm_mobilenet.schedules.gpu.product_tile import (
+from tvm_mobilenet.schedules.gpu.product_cycles import (
     MEMORY_CYCLES,
     SHARED_CYCLES,
-    SMALL,
     UNIT_BYTES,
+    cycles,
+)
+from tvm_mobilenet.schedules.gpu.product_tile import (
+    SMALL,
     WINDOW_REGISTERS,
     Sizes,
+    resident_blocks,
 )
 from tvm_mobilenet.schedules.knobs import Knobs
 
@@ -99,7 +103,7 @@ class TensorTile:
         """
         return self.depth + 1, self.vectors + 1
 
-    def shared_bytes(self) -> int:
+    def shared_bytes(self, sizes: Sizes) -> int:
         """Return the shared memory of a block of threads."""
         data = self.rows * (self.depth + 1)
         weights = self.depth * HALVES * (self.vectors + 1)
@@ -121,12 +125,11 @@ class TensorTile:
 
     def fits(self, sizes: Sizes, gpu: GpuSpec) -> bool:
         """Whether a unit can hold a block of threads, without registers in memory."""
-        registers, shared = self.registers(sizes), self.shared_bytes()
         return (
             self.threads <= min(gpu.block_threads, 512)
-            and registers <= gpu.thread_registers
-            and shared <= SMALL
-            and gpu.resident_blocks(self.threads, registers, shared) > 0
+            and self.registers(sizes) <= gpu.thread_registers
+            and self.shared_bytes(sizes) <= SMALL
+            and resident_blocks(self, sizes, gpu) > 0
         )
 
 
@@ -144,13 +147,9 @@ def takes(sizes: Sizes, dtype: str, gpu: GpuSpec) -> bool:
     return gpu.kind == "cuda" and gpu.tensor_macs > 0 and dtype == "float16" and whole
 
 
-def cycles(tile: TensorTile, sizes: Sizes, gpu: GpuSpec) -> float:
-    """Return the cycles that a unit should take for its share of a product."""
-    grid = -(-sizes.rows // tile.rows) * -(-sizes.vectors // tile.vectors)
-    most = gpu.resident_blocks(tile.threads, tile.registers(sizes), tile.shared_bytes())
-    whole, rest = divmod(grid, gpu.units * most)
-    total = whole * _wave(tile, sizes, gpu, most)
-    return total + (_wave(tile, sizes, gpu, -(-rest // gpu.units)) if rest else 0)
+def tensor_cycles(tile: TensorTile, sizes: Sizes, gpu: GpuSpec) -> float:
+    """Return the cycles of a unit for its share of a product on tensor cores."""
+    return cycles(tile, sizes, gpu, _wave)
 
 
 def _wave(tile: TensorTile, sizes: Sizes, gpu: GpuSpec, blocks: int) -> float:
@@ -199,7 +198,7 @@ def best_tensor_tile(sizes: Sizes, gpu: GpuSpec) -> TensorTile:
         t for t in candidates(sizes) if t.registers(sizes) <= _RULE_REGISTERS and t.fits(sizes, gpu)
     )
     default = TensorTile(1, 1, 1, 1)
-    return min(fitting, key=lambda tile: cycles(tile, sizes, gpu), default=default)
+    return min(fitting, key=lambda tile: tensor_cycles(tile, sizes, gpu), default=default)
 
 
 def choose_tensor_tile(knobs: Knobs, sizes: Sizes, gpu: GpuSpec) -> TensorTile:

@@ -14,9 +14,14 @@ from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.graph.around import Around, blocked_in, blocked_out, map_bytes, weight_bytes
 from tvm_mobilenet.graph.cost import Cost
 from tvm_mobilenet.graph.gpu_cost import Grid, Load, gpu_cost
-from tvm_mobilenet.schedules.gpu import product_tile, tensor_tile
-from tvm_mobilenet.schedules.gpu.product_tile import ProductTile, Sizes, best_tile
-from tvm_mobilenet.schedules.gpu.tensor_tile import TensorTile, best_tensor_tile
+from tvm_mobilenet.schedules.gpu.product_cycles import MEMORY_CYCLES, best_tile, product_cycles
+from tvm_mobilenet.schedules.gpu.product_tile import ProductTile, Sizes
+from tvm_mobilenet.schedules.gpu.tensor_tile import (
+    TensorTile,
+    best_tensor_tile,
+    takes,
+    tensor_cycles,
+)
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.gpu import ITEM_BYTES, LANE_BYTES, GpuSpec
 
@@ -153,14 +158,12 @@ class _Kernel:
         """Yield the tile that the schedules' rule takes of a matrix product."""
         sizes, gpu = self._sizes(), self.gpu
         by_threads = best_tile(sizes, gpu)
-        busy = product_tile.cycles(by_threads, sizes, gpu)
-        registers, shared = by_threads.registers(sizes), by_threads.shared_bytes(sizes)
+        busy = product_cycles(by_threads, sizes, gpu)
         tile: ProductTile | TensorTile = by_threads
-        if tensor_tile.takes(sizes, self.work.dtype, gpu):
+        if takes(sizes, self.work.dtype, gpu):
             by_tensors = best_tensor_tile(sizes, gpu)
-            if (other := tensor_tile.cycles(by_tensors, sizes, gpu)) < busy:
+            if (other := tensor_cycles(by_tensors, sizes, gpu)) < busy:
                 tile, busy = by_tensors, other
-                registers, shared = by_tensors.registers(sizes), by_tensors.shared_bytes()
         down, across = -(-sizes.rows // tile.rows), -(-sizes.vectors // tile.vectors)
         rows, vectors = min(tile.rows, sizes.rows), min(tile.vectors, sizes.vectors)
         own = sizes.blocks * sizes.block * self.item  # bytes of a row
@@ -169,9 +172,10 @@ class _Kernel:
             read *= self._halo(rows) * self.work.in_pixels / self.work.out_pixels
         l2 = read * across + down * across * vectors * sizes.lanes * own + self.written
         macs = down * tile.rows * across * tile.vectors * sizes.lanes * sizes.blocks * sizes.block
-        grid = Grid(down * across, tile.threads, registers, shared)
+        taken = tile.registers(sizes), tile.shared_bytes(sizes)
+        grid = Grid(down * across, tile.threads, *taken)
         # Its first and last load are in the rule's reckoning; here they are a part of their own.
-        busy = max(busy - 2 * product_tile.MEMORY_CYCLES, 1.0)
+        busy = max(busy - 2 * MEMORY_CYCLES, 1.0)
         yield grid, self._load(float(macs), 1.0, l2, flight=4 * LANE_BYTES, busy=busy)
 
     def _halo(self, rows: int) -> float:
