@@ -47,6 +47,10 @@ _SCHEDULERS = 4
 _RULE_REGISTERS = 208
 """That the rule gives a thread at most: what it reckons may be wrong by some."""
 
+_MOST_WINDOWS = 4
+"""Vectors of a middle map that a thread computes in a step: with five, ptxas has registers in
+memory on sm_80."""
+
 AnyTile = TypeVar("AnyTile", bound=Tile)
 
 
@@ -179,6 +183,8 @@ def best_tile(sizes: Sizes, gpu: GpuSpec) -> ProductTile:
     fitting = (
         tile
         for tile in candidates(sizes, gpu)
-        if tile.registers(sizes) <= most and tile.fits(sizes, gpu)
+        if tile.registers(sizes) <= most
+        and tile.fits(sizes, gpu)
+        and (not sizes.taps or tile.depth * tile.rows <= _MOST_WINDOWS * tile.threads)
     )
     return min(fitting, key=lambda tile: product_cycles(tile, sizes, gpu), default=smallest)

@@ -37,7 +37,8 @@ def workloads(target: TargetSpec) -> list[Workload]:
         of_v1 = list(of_model(mobilenet_v1(batch=batch), lanes).values())
         found += [of_v1[min(i, len(of_v1) - 1)] for i in layers]
         fused = fused_of_model(mobilenet_v1(batch=batch), lanes).values()
-        found += [w for w in fused if w.operator == "separable"][1:8:3]
+        blocks = [w for w in fused if w.operator == "separable"]
+        found += [blocks[i] for i in (1, 2, 4, 7)]
     found += [
         workload("scale", (72, 72), (28, 28), lanes, activation="none"),
         workload("pointwise", (16, 8), (1, 1), lanes, activation="relu"),
