@@ -123,7 +123,8 @@ def tune(
     spec = target if isinstance(target, TargetSpec) else parse(target)
     if tuner not in (known := TUNERS[installed_stack()]):
         raise TuningError(
-            f"the {installed_stack()} stack has no tuner {tuner!r}", f"choose {' or '.join(known)}"
+            f"there is no tuner {tuner!r} on the {installed_stack()} stack",
+            f"choose {' or '.join(known)}",
         )
     if trials < 0:
         raise TuningError(f"{trials} trials asked for", "give their number, 0 or more")
