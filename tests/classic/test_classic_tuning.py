@@ -96,7 +96,9 @@ def test_tuned_resumed_and_in_its_own_format(tuner: str, tmp_path: Path) -> None
         logged = list(load_records(str(path)))
         assert len(logged) == 5  # the first trial is the rule's knobs
     times = sorted(float(result.costs[0]) for _, result in logged)
-    assert times[0] >= min(trial.seconds for trial in trials if trial.seconds)
+    # Ansor's log keeps six digits.
+    least = min(trial.seconds for trial in trials if trial.seconds)
+    assert times[0] >= least * (1 - 1e-5)
     with started(tmp_path, Settings(9, tuner=tuner)) as run:
         run.run()
         assert run.status().fresh == 3
