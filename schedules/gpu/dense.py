@@ -40,6 +40,7 @@ from tvm_mobilenet.schedules.gpu.tensor_product import write_product
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.gpu import ITEM_BYTES
 
 
 class Dense:
@@ -116,7 +117,7 @@ def write_dense(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     images, blocks, _, block = stages.inputs["data"]
     _, _, wide = stages.inputs["weight"]
     lanes = min(target.lanes, wide)
-    item = 2 if stages.dtypes["data"] == "float16" else 4
+    item = ITEM_BYTES[stages.dtypes["data"]]
     vectors = -(-stages.inputs["out"][1] // lanes)
     sizes = Sizes(images, vectors, blocks, block, lanes, item, True, wide // lanes)
     return write_product(stages, sizes, partial(Dense, lanes=lanes), knobs, target.the_gpu)

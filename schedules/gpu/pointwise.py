@@ -42,6 +42,7 @@ from tvm_mobilenet.schedules.gpu.tensor_product import write_product
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.gpu import ITEM_BYTES
 
 
 class Pointwise:
@@ -92,6 +93,6 @@ def write_pointwise(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     stages = Stages(func)
     images, blocks, pixels, block = stages.inputs["data"]
     vectors, _, lanes = stages.inputs["weight"]
-    item = 2 if stages.dtypes["data"] == "float16" else 4
+    item = ITEM_BYTES[stages.dtypes["data"]]
     sizes = Sizes(images * pixels, vectors, blocks, block, lanes, item, pixels == 1)
     return write_product(stages, sizes, Pointwise, knobs, target.the_gpu)

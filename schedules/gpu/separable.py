@@ -42,6 +42,7 @@ from tvm_mobilenet.schedules.gpu.tensor_product import write_product
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.gpu import ITEM_BYTES
 
 
 class Separable(Pointwise):
@@ -117,7 +118,7 @@ def write_separable(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     stages = Stages(func)
     images, _, pixels, lanes = stages.inputs["out"]
     _, blocks, _, block = stages.inputs["data"]
-    item = 2 if stages.dtypes["data"] == "float16" else 4
+    item = ITEM_BYTES[stages.dtypes["data"]]
     vectors, taps = stages.inputs["weight"][0], stages.inputs["filter"][1]
     sizes = Sizes(images * pixels, vectors, blocks, block, lanes, item, taps=taps)
     return write_product(stages, sizes, Separable, knobs, target.the_gpu)

@@ -15,6 +15,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as ir
 
 from tvm_mobilenet.target import GpuSpec
+from tvm_mobilenet.target.gpu import ITEM_BYTES
 
 Value = Callable[..., Any]
 """From indices to the expression of an element."""
@@ -107,7 +108,7 @@ def allocated(name: str, shape: Sequence[int], dtype: str, scope: str) -> Any:
 
 def copy(into: Any, at: Sequence[Any], lanes: int, value: Callable[[Any], Any]) -> None:
     """Write ``into[*at, v] = value(v)`` for all lanes v, in vectors of at most 16 bytes."""
-    item = 2 if str(into.dtype) == "float16" else 4
+    item = ITEM_BYTES[str(into.dtype)]
     width = min(lanes, VECTOR_BYTES // item, _ELEMENTS.get())
     for first in range(0, lanes, width):
         with ir.vectorized(0, width) as v:

@@ -21,7 +21,7 @@ def jetson(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, st
     try:
         find_nvcc()
     except ToolchainError as error:
-        pytest.skip(f"this machine has no nvcc: {error.what}")
+        pytest.skip(f"no nvcc: {error.what}")
     path = tmp_path_factory.mktemp("jetson") / "jetson.so"
     made = run(
         *("compile", "v1", "--alpha", 0.25, "--resolution", 32, "--classes", 10),

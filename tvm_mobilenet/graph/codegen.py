@@ -10,12 +10,12 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.graph.embed_weights import embed_weights
 from tvm_mobilenet.graph.pipeline import Lowered
 from tvm_mobilenet.graph.plan_memory import MemoryPlan, plan_memory
 from tvm_mobilenet.sources import manifest_source, weights_source
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.llvm import generating
 from tvm_mobilenet.toolchain import Linker
 
 
@@ -66,19 +66,12 @@ def generate(
     """
     planned, plan = plan_memory(lowered.mod)
     embedded, weights = embed_weights(planned)
-    try:
+    with generating(target):
         executable = tvm.compile(
             embedded,
             target=tvm.target.Target(target.tvm_dict()),
             relax_pipeline=to_virtual_machine(),
         )
-    except tvm.TVMError as error:
-        if "LLVM" in str(error) and "target" in str(error).lower():
-            raise TargetError(
-                f"LLVM cannot generate code for {target.name}: {str(error).splitlines()[-1]}",
-                "check the triple, --mcpu and --mattr",
-            ) from error
-        raise
     with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
         blob, source = Path(folder) / "weights.bin", Path(folder) / "artifact.c"
         blob.write_bytes(weights)

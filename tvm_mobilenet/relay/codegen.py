@@ -15,11 +15,12 @@ import numpy as np
 import tvm
 from tvm import relay
 
-from tvm_mobilenet.errors import TargetError, TvmMobilenetError
+from tvm_mobilenet.errors import TvmMobilenetError
 from tvm_mobilenet.relay.lower import Call, Lowered
 from tvm_mobilenet.relay.operators import PREFIX, Choices, KnobsFor, building
 from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS, manifest_source, section_source
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.llvm import generating
 from tvm_mobilenet.toolchain import Linker
 
 _ALIGNMENT = 64
@@ -104,20 +105,12 @@ def generate(
     # Relay would download other people's schedules for its own operators.
     os.environ.setdefault("TOPHUB_LOCATION", "NONE")
     choices = Choices(target, knobs_for)
-    try:
-        with building(choices), tvm.transform.PassContext(opt_level=3):
-            factory = relay.build(
-                lowered.mod,
-                target=tvm.target.Target(target.tvm_dict()),
-                executor=relay.backend.Executor("graph"),
-            )
-    except tvm.TVMError as error:
-        if "LLVM" in str(error) and "target" in str(error).lower():
-            raise TargetError(
-                f"LLVM cannot generate code for {target.name}: {str(error).splitlines()[-1]}",
-                "check the triple, --mcpu and --mattr",
-            ) from error
-        raise
+    with generating(target), building(choices), tvm.transform.PassContext(opt_level=3):
+        factory = relay.build(
+            lowered.mod,
+            target=tvm.target.Target(target.tvm_dict()),
+            executor=relay.backend.Executor("graph"),
+        )
     graph: dict[str, Any] = json.loads(factory.get_graph_json())
     arrays = lowered.parameters | {k: v.numpy() for k, v in factory.get_params().items()}
     blob, places = bytearray(), {}

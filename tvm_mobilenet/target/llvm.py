@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tvm_mobilenet.errors import TargetError
@@ -50,6 +51,28 @@ def llvm_needs(triple: str, cpu: str, features: Sequence[str] = ()) -> tuple[str
                 "spell it as LLVM does, e.g. +dotprod, +avx512vnni, -avx512f",
             )
     return needs_of(machine, _on(codegen, triple, cpu, features))
+
+
+@contextmanager
+def generating(spec: TargetSpec) -> Iterator[None]:
+    """Say by name that LLVM refused a target, while code is generated.
+
+    Raises
+    ------
+    TargetError
+        It cannot generate code for `spec`. Other errors of TVM's pass.
+    """
+    import tvm
+
+    try:
+        yield
+    except tvm.TVMError as error:
+        if "LLVM" in str(error) and "target" in str(error).lower():
+            raise TargetError(
+                f"LLVM cannot generate code for {spec.name}: {str(error).splitlines()[-1]}",
+                "check the triple, --mcpu and --mattr",
+            ) from error
+        raise
 
 
 def validate_with_llvm(spec: TargetSpec) -> None:
