@@ -35,7 +35,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.gpu.product import Lane
+from tvm_mobilenet.schedules.gpu.product_steps import Lane
 from tvm_mobilenet.schedules.gpu.product_tile import Sizes
 from tvm_mobilenet.schedules.gpu.stages import Stages, Value, fetched, leave
 from tvm_mobilenet.schedules.gpu.tensor_product import write_product

@@ -8,27 +8,25 @@ large as the map. What is computed besides the sums comes from the definition
 
 Loop nest, outer to inner
     (row tile, vector tile) are blocks → (slice, vector, row) are threads → steps of K,
-    through shared memory: the threads together fetch ``depth`` channel blocks of the
-    tile's rows and vectors, 16 bytes each, consecutive threads consecutive addresses; with
-    `prefetch` those of the next step are on their way while this one is multiplied →
-    channel block → channel → rows of the thread, vectors of the thread, lanes, unrolled.
+    through shared memory (:mod:`~tvm_mobilenet.schedules.gpu.product_steps`) → channel block
+    → channel → rows of the thread, vectors of the thread, lanes, unrolled.
 
 Slices
     K may be dealt out to slices of a block's threads, each with sums of its own, which are
     added up through shared memory at the end: more warps where a map has few pixels.
 
 Edges
-    Rows and vectors beyond the end read the last ones again, and are not stored: no
-    branch in the loop. K beyond its end is multiplied with zeros.
+    Rows and vectors beyond the end are multiplied, and not stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any
 
 from tvm.script.ir_builder import tirx as ir
+from tvm_mobilenet.schedules.gpu.product_steps import Fetched, Lane, Operands, Steps
 from tvm_mobilenet.schedules.gpu.product_tile import ProductTile, Sizes
 from tvm_mobilenet.schedules.gpu.stages import REGISTERS, allocated, copy
 
@@ -38,22 +36,6 @@ own, even with spills."""
 
 _UNIT_REGISTERS = 1 << 16
 """Of every unit of NVIDIA's since sm_30."""
-
-Lane = Callable[[Any], Any]
-"""From a lane to the expression of an element."""
-
-
-class Operands(Protocol):
-    """What is multiplied, and where it goes."""
-
-    def data(self, block: Any, row: Any) -> Lane:
-        """Return K's channels of a block: of a row, in the type they are stored as."""
-
-    def weight(self, vector: Any, k: Any) -> Lane:
-        """Return a vector of weights, of channel k."""
-
-    def store(self, row: Any, vector: Any, sums: Lane) -> None:
-        """Write a vector of the output, from its sums (float32)."""
 
 
 class Product:
@@ -89,19 +71,27 @@ class Product:
 
             row_tile = bound(-(-sizes.rows // tile.rows), "blockIdx.x")
             vector_tile = bound(-(-sizes.vectors // tile.vectors), "blockIdx.y")
-            self.own: Any = 0
+            own: Any = 0
             apart = 1
             for axis, name in zip(tile.order(sizes), "xyz", strict=True):
                 at[axis] = bound(extents[axis], f"threadIdx.{name}")
-                self.own = self.own + at[axis] * apart
+                own = own + at[axis] * apart
                 apart *= extents[axis]
             self.row, self.vector, self.slice = at["row"], at["vector"], at["slice"]
             self._enter(stack)
             self.first_row, self.first_vector = row_tile * tile.rows, vector_tile * tile.vectors
+            first = self.first_row, self.first_vector
+            self.steps = Steps(sizes, tile, self.operands, dtype=self.dtype, own=own, first=first)
             shape = (tile.vector_each, tile.row_each, sizes.lanes)
             self.sums = allocated("sums", shape, "float32", "local")
             self._each(lambda v, r, c: ir.buffer_store(self.sums, ir.float32(0), [v, r, c]))
-            self._steps()
+            # A block's channels of a thread's rows; a vector of weights for each of its own.
+            self.x = allocated("x", (tile.row_each, sizes.block), self.dtype, "local")
+            self.w = allocated("w", (tile.vector_each, sizes.lanes), self.dtype, "local")
+            if tile.staged:
+                self.steps.shared(self._multiply)
+            else:
+                self.steps.direct(self._multiply)
             if tile.slices == 1:
                 self._leave()
             else:
@@ -128,153 +118,7 @@ class Product:
         with loops[0] as v, loops[1] as r, ir.unroll(0, self.sizes.lanes) as c:
             body(v, r, c)
 
-    def _steps(self) -> None:
-        sizes, tile = self.sizes, self.tile
-        steps = -(-sizes.blocks // tile.depth)
-        # A block's channels of a thread's rows; then one vector of weights for each of its own.
-        self.x = allocated("x", (tile.row_each, sizes.block), self.dtype, "local")
-        self.w = allocated("w", (tile.vector_each, sizes.lanes), self.dtype, "local")
-        if not tile.staged:
-            with ir.serial(0, steps) as step:
-                self._multiply(step, self._far_data, self._far_weight)
-            return
-        self._shared_steps()
-
-    def _shared_vectors(self) -> tuple[int, int]:
-        """Return how many vectors of data and of weights shared memory holds."""
-        rows, vectors = self.tile.places(self.sizes)
-        return self.tile.depth * rows, self.tile.depth * self.sizes.block * vectors
-
-    def _shared_steps(self) -> None:
-        """Write the steps of K, through shared memory."""
-        sizes, tile = self.sizes, self.tile
-        steps = -(-sizes.blocks // tile.depth)
-        # Places are one axis: of two, the unused ones would be taken away again.
-        self.data, self.weight = (
-            allocated(f"{name}_shared", (n, lanes), self.dtype, "shared")
-            for name, n, lanes in zip(
-                ("data", "weight"),
-                self._shared_vectors(),
-                (sizes.block, sizes.lanes),
-                strict=True,
-            )
-        )
-        counts = (tile.depth * tile.rows, tile.depth * sizes.block * tile.vectors)
-        if tile.prefetch:
-            self.next_x, self.next_w = (
-                allocated(f"next_{name}", (-(-n // tile.threads), lanes), self.dtype, "local")
-                for name, n, lanes in zip("xw", counts, (sizes.block, sizes.lanes), strict=True)
-            )
-            self._fetch(0, counts)
-            with ir.serial(0, steps) as step:
-                self._put(counts)
-                with ir.If(step + 1 < steps), ir.Then():
-                    self._fetch(step + 1, counts)
-                self._multiply(step, self._near_data, self._near_weight)
-            return
-        with ir.serial(0, steps) as step:
-            self._share(counts[0], lambda i, _: self._fetch_data(step, i, self.data))
-            self._share(counts[1], lambda i, _: self._fetch_weight(step, i, self.weight))
-            self._multiply(step, self._near_data, self._near_weight)
-
-    def _share(self, count: int, body: Callable[[Any, Any], None]) -> None:
-        """Deal out `count` pieces of work to the block's threads: ``body(piece, turn)``."""
-        threads = self.tile.threads
-        turns = -(-count // threads)
-        with ir.unroll(0, turns) as turn:
-            piece = turn * threads + self.own
-            if count % threads == 0:
-                body(piece, turn)
-                return
-            with ir.If(piece < count), ir.Then():
-                body(piece, turn)
-
-    def _fetch(self, step: Any, counts: tuple[int, int]) -> None:
-        """Read a step of K from memory into registers."""
-        x, w = self.next_x, self.next_w
-        self._share(counts[0], lambda i, turn: self._fetch_data(step, i, x, turn))
-        self._share(counts[1], lambda i, turn: self._fetch_weight(step, i, w, turn))
-
-    def _put(self, counts: tuple[int, int]) -> None:
-        """Write those registers to shared memory."""
-        sizes = self.sizes
-        x, w = self.next_x, self.next_w
-        self._share(
-            counts[0],
-            lambda i, turn: copy(
-                self.data, self._data_at(*self._data_place(i)), sizes.block, lambda c: x[turn, c]
-            ),
-        )
-        self._share(
-            counts[1],
-            lambda i, turn: copy(
-                self.weight,
-                self._weight_at(*self._weight_place(i)),
-                sizes.lanes,
-                lambda c: w[turn, c],
-            ),
-        )
-
-    def _data_place(self, piece: Any) -> tuple[Any, Any]:
-        """From a piece to its channel block and row: neighbours in memory first."""
-        tile = self.tile
-        if self.sizes.rows_apart:
-            return piece % tile.depth, piece // tile.depth
-        return piece // tile.rows, piece % tile.rows
-
-    def _weight_place(self, piece: Any) -> tuple[Any, Any]:
-        """From a piece to its channel of K and vector: neighbours in memory first."""
-        tile, together = self.tile, self.sizes.together
-        channels = tile.depth * self.sizes.block
-        if tile.vectors % together:
-            return piece % channels, piece // channels
-        rest, side = piece // together, piece % together
-        return rest % channels, rest // channels * together + side
-
-    def _data_at(self, block: Any, row: Any) -> tuple[Any]:
-        return (block * self.tile.places(self.sizes)[0] + row,)
-
-    def _weight_at(self, k: Any, vector: Any) -> tuple[Any]:
-        return (k * self.tile.places(self.sizes)[1] + vector,)
-
-    def _fetch_data(self, step: Any, piece: Any, into: Any, turn: Any = None) -> None:
-        block, row = self._data_place(piece)
-        value = self._far_data(step * self.tile.depth + block, row)
-        at = self._data_at(block, row) if turn is None else (turn,)
-        copy(into, at, self.sizes.block, value)
-
-    def _fetch_weight(self, step: Any, piece: Any, into: Any, turn: Any = None) -> None:
-        k, vector = self._weight_place(piece)
-        value = self._far_weight(step * self.tile.depth * self.sizes.block + k, vector)
-        at = self._weight_at(k, vector) if turn is None else (turn,)
-        copy(into, at, self.sizes.lanes, value)
-
-    def _far_data(self, block: Any, row: Any) -> Lane:
-        """From memory: of channel block `block`, row `row` of the tile."""
-        sizes = self.sizes
-        row = _up_to(self.first_row + row, sizes.rows, self.tile.rows)
-        if sizes.blocks % self.tile.depth == 0:
-            return self.operands.data(block, row)
-        value = self.operands.data(ir.min(block, sizes.blocks - 1), row)
-        zero = ir.float16(0) if self.dtype == "float16" else ir.float32(0)
-        return lambda c: ir.if_then_else(block < sizes.blocks, value(c), zero)
-
-    def _far_weight(self, k: Any, vector: Any) -> Lane:
-        sizes = self.sizes
-        vector = _up_to(self.first_vector + vector, sizes.vectors, self.tile.vectors)
-        if sizes.blocks % self.tile.depth:
-            k = ir.min(k, sizes.blocks * sizes.block - 1)
-        return self.operands.weight(vector, k)
-
-    def _near_data(self, block: Any, row: Any) -> Lane:
-        (place,) = self._data_at(block, row)
-        return lambda c: self.data[place, c]
-
-    def _near_weight(self, k: Any, vector: Any) -> Lane:
-        (place,) = self._weight_at(k, vector)
-        return lambda c: self.weight[place, c]
-
-    def _multiply(self, step: Any, data: Any, weight: Any) -> None:
+    def _multiply(self, step: Any, data: Fetched, weight: Fetched) -> None:
         """One step of K: each slice its blocks of it."""
         sizes, tile = self.sizes, self.tile
         with ir.unroll(0, tile.depth // tile.slices) as turn:
@@ -340,9 +184,4 @@ class Product:
                     ir.buffer_store(total, total[c] + one[c], [c])
             self._finish(row, vector, lambda c: total[c])
 
-        self._share(tile.vectors * tile.rows, finish)
-
-
-def _up_to(index: Any, count: int, tile: int) -> Any:
-    """Return an index, or the last one for those beyond the end."""
-    return index if count % tile == 0 else ir.min(index, count - 1)
+        self.steps.deal(tile.vectors * tile.rows, finish)

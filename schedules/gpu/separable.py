@@ -35,7 +35,7 @@ from typing import Any
 
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.gpu.pointwise import Pointwise
-from tvm_mobilenet.schedules.gpu.product import Lane
+from tvm_mobilenet.schedules.gpu.product_steps import Lane
 from tvm_mobilenet.schedules.gpu.product_tile import Sizes
 from tvm_mobilenet.schedules.gpu.stages import Stages, Value, allocated, copy, fetched
 from tvm_mobilenet.schedules.gpu.tensor_product import write_product

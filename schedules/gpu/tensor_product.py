@@ -2,7 +2,7 @@
 
 Loop nest, outer to inner
     (row tile, column tile) are blocks → (slice, row, column) are warps → steps of K through
-    shared memory, fetched as :mod:`~tvm_mobilenet.schedules.gpu.product` does → 16 channels →
+    shared memory, fetched as :mod:`~tvm_mobilenet.schedules.gpu.product_steps` does → 16 channels →
     fragments of the warp, unrolled. At the end sums pass through shared memory: slices are
     added up there, and threads that take neighbouring pixels store 16 bytes each.
 
@@ -23,9 +23,10 @@ from contextlib import ExitStack
 from typing import Any
 
 from tvm.script.ir_builder import tirx as ir
-from tvm_mobilenet.schedules.gpu.product import Operands, Product
+from tvm_mobilenet.schedules.gpu.product import Product
 from tvm_mobilenet.schedules.gpu.product_cycles import best_tile, product_cycles
 from tvm_mobilenet.schedules.gpu.product_knobs import choose_tile
+from tvm_mobilenet.schedules.gpu.product_steps import Fetched, Operands, Steps
 from tvm_mobilenet.schedules.gpu.product_tile import Sizes, launch_bound
 from tvm_mobilenet.schedules.gpu.stages import Stages, allocated, copy, written
 from tvm_mobilenet.schedules.gpu.tensor_tile import (
@@ -46,6 +47,18 @@ _ELEMENTS = FRAGMENT * FRAGMENT
 
 OperandsOf = Callable[[Stages, dict[str, Any]], Operands]
 """From the stages of a definition and its buffers to the operands of a product."""
+
+
+class _Steps(Steps):
+    """Those whose shared memory holds rows of channels, as fragments are loaded."""
+
+    def _data_at(self, block: Any, row: Any) -> Any:
+        return row * self.tile.places(self.sizes)[0] + block
+
+    def _shared_vectors(self) -> tuple[int, int]:
+        tile = self.tile
+        row, channel = tile.places(self.sizes)
+        return tile.rows * row, tile.depth * HALVES * channel
 
 
 class TensorProduct(Product):
@@ -78,12 +91,14 @@ class TensorProduct(Product):
             column_tile = bound(-(-sizes.vectors // tile.vectors), "blockIdx.y")
             lane = bound(32, "threadIdx.x")
             warp = bound(tile.warps, "threadIdx.y")
-            self.own = warp * 32 + lane
             self.row = warp % tile.row_warps
             self.column = warp // tile.row_warps % tile.column_warps
             self.slice = warp // (tile.row_warps * tile.column_warps)
             self._enter(stack)
             self.first_row, self.first_vector = row_tile * tile.rows, column_tile * tile.vectors
+            first = self.first_row, self.first_vector
+            own = warp * 32 + lane
+            self.steps = _Steps(sizes, tile, self.operands, dtype=self.dtype, own=own, first=first)
             rows, columns = tile.row_fragments, tile.column_fragments
             self.sums = _fragments("accumulator", rows * columns, "float32")
             self.x = _fragments("matrix_a", rows, "float16")
@@ -95,18 +110,10 @@ class TensorProduct(Product):
             # Named here, or TVM lets it have the operands' memory, and then refuses pointers
             # to what is of another type.
             ir.evaluate(self.parts.access_ptr("w"))
-            self._shared_steps()
+            self.steps.shared(self._multiply)
             self._leave()
 
-    def _data_at(self, block: Any, row: Any) -> tuple[Any]:
-        return (row * self.tile.places(self.sizes)[0] + block,)
-
-    def _shared_vectors(self) -> tuple[int, int]:
-        tile = self.tile
-        row, channel = tile.places(self.sizes)
-        return tile.rows * row, tile.depth * HALVES * channel
-
-    def _multiply(self, step: Any, data: Any, weight: Any) -> None:
+    def _multiply(self, step: Any, data: Fetched, weight: Fetched) -> None:
         """One step of K: each slice of warps its channels of it."""
         tile = self.tile
         row, channel = (HALVES * places for places in tile.places(self.sizes))
@@ -115,10 +122,10 @@ class TensorProduct(Product):
             k = (turn * tile.slices + self.slice) * FRAGMENT
             with ir.unroll(0, rows) as i:
                 first = (self.row * rows + i) * FRAGMENT
-                _load(self.x, i, self.data, first * row + k, row)
+                _load(self.x, i, self.steps.data, first * row + k, row)
             with ir.unroll(0, columns) as j:
                 first = (self.column * columns + j) * FRAGMENT
-                _load(self.w, j, self.weight, k * channel + first, channel)
+                _load(self.w, j, self.steps.weight, k * channel + first, channel)
             with ir.unroll(0, rows) as i, ir.unroll(0, columns) as j:
                 at = i * columns + j
                 sums = self.sums.data
@@ -153,7 +160,7 @@ class TensorProduct(Product):
                         ir.buffer_store(total, total[c] + one[c], [c])
             self._finish(row, vector, lambda c: total[c])
 
-        self._share(tile.vectors * tile.rows, finish)
+        self.steps.deal(tile.vectors * tile.rows, finish)
 
 
 def _fragments(kind: str, count: int, dtype: str) -> Any:
