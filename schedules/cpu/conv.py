@@ -35,6 +35,7 @@ What lost
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.micro_kernel import (
@@ -51,6 +52,9 @@ from tvm_mobilenet.schedules.cpu.tile import Fits, Tile, best_tile
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import Isa, TargetSpec
+
+ROWS_AHEAD = (0, 1, 2, 4, 8)
+"""Output rows whose input can be prefetched before its time."""
 
 _SPARE: dict[Isa, int] = {
     "avx512": 3,
@@ -117,15 +121,46 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     keep_in_registers(sch, accumulate, [i, r, q], [tile_pixels, vectors], tile_lanes)
     write_back(sch, [pixel, vector], c)
     peel_tail(sch, tile_loop)
-    ahead = knobs.choice("rows_ahead", [0, 1, 2, 4, 8], 4)
+    ahead = knobs.choice("rows_ahead", ROWS_AHEAD, 4)
+    image = tuple(int(size) for size in sch.mod["main"].params[0].ty.shape)
+    tiles = -(-width // tile.pixels)
+    return later_rows(ahead, image, (rows, tiles), tile_loop, [units, group, tile_loop])
+
+
+def later_rows(  # noqa: PLR0917  how far ahead in what, and where it is said
+    ahead: int,
+    image: tuple[int, ...],
+    places: tuple[int, int],
+    at: Any,
+    loops: Sequence[Any],
+) -> list[Prefetch]:
+    """Prefetch, at every tile, some lines of the image before their rows' time.
+
+    Parameters
+    ----------
+    ahead : int
+        Output rows; 0 for nothing.
+    image : tuple of int
+        The input, NCHW.
+    places : tuple of int
+        Rows of the output, and tiles of a row.
+    at : LoopRV
+        The loop of the tiles.
+    loops : sequence of LoopRV
+        (Image, row), vector groups, and tiles.
+
+    Returns
+    -------
+    list of Prefetch
+    """
     if ahead == 0:
         return []
-    _, channels, height, in_width = (int(size) for size in sch.mod["main"].params[0].ty.shape)
+    _, channels, height, in_width = image
+    rows, tiles = places
     stride = max(round(height / rows), 1)
-    tiles = -(-width // tile.pixels)
     lines = -(-in_width // (LINE * tiles))
 
-    def later_rows(unit: Any, _: Any, at: Any) -> list[tuple[Any, ...]]:
+    def indices(unit: Any, _: Any, at: Any) -> list[tuple[Any, ...]]:
         first = (unit % rows + ahead) * stride
         return [
             (unit // rows, channel, first + i, (at * lines + line) * LINE)
@@ -134,4 +169,4 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
             for line in range(lines)
         ]
 
-    return [Prefetch(tile_loop, 0, later_rows, [units, group, tile_loop])]
+    return [Prefetch(at, 0, indices, loops)]

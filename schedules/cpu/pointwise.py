@@ -30,6 +30,8 @@ What lost
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.micro_kernel import (
@@ -102,39 +104,86 @@ def schedule_pointwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     write_back(sch, [pixel, vector], c)
 
     tiles = -(-pixels // tile.pixels) // chunks
-    default = _what_to_prefetch(pixels, chunks, depth, target)
+    default = what_to_prefetch(pixels, chunks, depth, target)
     choice = knobs.choice("prefetch", ["none", "input", "weights"], default)
     # LLVM takes this one tail apart without a spill, and better: 153 µs for 157 at 10 x 10 x 384.
     if choice != "weights" or target.isa != "avx512":
         peel_tail(sch, tile_loop)
     loops = [units, tile_loop, outer]
     others = for_others(sch, loops, [batch * chunks * groups, tiles, depth // steps])
-    if choice == "input":
-        in_block = int(sch.mod["main"].params[0].ty.shape[-1])
-
-        def next_tile(unit: Any, at: Any, step: Any) -> list[tuple[Any, ...]]:
-            first = (unit // groups % chunks * tiles + at + 1) * tile.pixels
-            image, block = unit // (groups * chunks), step * steps // in_block
-            apart = max(LINE // in_block, 1)
-            return [(image, block, first + i, 0) for i in range(0, tile.pixels, apart)]
-
-        return [Prefetch(outer, 0, next_tile, loops), *others]
-    if choice == "weights":
-        rows = max(LINE // lanes, 1)
-        each = -(-tile.vectors * depth // (rows * tiles * (depth // steps)))
-
-        def next_group(unit: Any, at: Any, step: Any) -> list[tuple[Any, ...]]:
-            first = (at * (depth // steps) + step) * each
-            group = (unit + 1) % groups * tile.vectors
-            places = [(first + i) * rows for i in range(each)]
-            return [(group + place // depth, place % depth, 0) for place in places]
-
-        return [Prefetch(outer, 1, next_group, loops), *others]
-    return others
+    in_block = int(sch.mod["main"].params[0].ty.shape[-1])
+    places = Places(tile, groups, chunks, tiles, depth // steps, steps, (in_block, lanes))
+    return [*prefetched(choice, places, outer, loops), *others]
 
 
-def _what_to_prefetch(pixels: int, chunks: int, depth: int, target: TargetSpec) -> str:
-    """Prefetch what is read for the first time faster than it arrives.
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the loops of a pointwise layer are in its map and weights.
+
+    Attributes
+    ----------
+    tile : Tile
+    groups, chunks : int
+        Vector groups, and pieces that an image's pixels are cut into.
+    tiles : int
+        Of a chunk.
+    outer, inner : int
+        Steps of the reduction.
+    blocks : tuple of int
+        Channels in a block of the input and of the output.
+    """
+
+    tile: Tile
+    groups: int
+    chunks: int
+    tiles: int
+    outer: int
+    inner: int
+    blocks: tuple[int, int]
+
+
+def prefetched(choice: str, places: Places, at: Any, loops: Sequence[Any]) -> list[Prefetch]:
+    """Prefetch, at every outer step of the reduction, a share of what comes next.
+
+    Parameters
+    ----------
+    choice : {"none", "input", "weights"}
+        Input: the next tile's pixels of the same channels; weights: the next group's.
+    places : Places
+    at : LoopRV
+        The loop of the outer steps.
+    loops : sequence of LoopRV
+        Units, tiles and outer steps.
+
+    Returns
+    -------
+    list of Prefetch
+    """
+    tile, groups, tiles = places.tile, places.groups, places.tiles
+    in_block, lanes = places.blocks
+
+    def next_tile(unit: Any, at: Any, step: Any) -> list[tuple[Any, ...]]:
+        first = (unit // groups % places.chunks * tiles + at + 1) * tile.pixels
+        image, block = unit // (groups * places.chunks), step * places.inner // in_block
+        apart = max(LINE // in_block, 1)
+        return [(image, block, first + i, 0) for i in range(0, tile.pixels, apart)]
+
+    def next_group(unit: Any, at: Any, step: Any) -> list[tuple[Any, ...]]:
+        depth, rows = places.outer * places.inner, max(LINE // lanes, 1)
+        each = -(-tile.vectors * depth // (rows * tiles * places.outer))
+        first = (at * places.outer + step) * each
+        group = (unit + 1) % groups * tile.vectors
+        found = [(first + i) * rows for i in range(each)]
+        return [(group + place // depth, place % depth, 0) for place in found]
+
+    if choice == "none":
+        return []
+    parameter, indices = (0, next_tile) if choice == "input" else (1, next_group)
+    return [Prefetch(at, parameter, indices, loops)]
+
+
+def what_to_prefetch(pixels: int, chunks: int, depth: int, target: TargetSpec) -> str:
+    """Choose to prefetch what is read for the first time faster than it arrives.
 
     Where few pixels share a weight panel, the first tile of them would wait for it. A map
     that fills half of L2 comes from beyond it, in one stream per channel block: hardware

@@ -56,7 +56,8 @@ class Prefetch:
     near: bool = True
 
 
-def next_panel(
+def next_panel(  # noqa: PLR0917  what, and where it is said
+    at: Any,
     loops: Sequence[Any],
     *,
     parameter: int,
@@ -70,6 +71,8 @@ def next_panel(
 
     Parameters
     ----------
+    at : LoopRV
+        The innermost of `loops`.
     loops : sequence of LoopRV
         Units, vector groups of a unit, pixel tiles, and outer steps of the reduction.
     parameter : int
@@ -99,7 +102,7 @@ def next_panel(
         first = (tile * outer_steps + step) * lines
         return [(block, (first + i) * rows, 0) for i in range(lines)]
 
-    return Prefetch(loops[-1], parameter, indices, loops)
+    return Prefetch(at, parameter, indices, loops)
 
 
 def for_others(sch: Any, loops: Sequence[Any], extents: Sequence[int]) -> list[Prefetch]:
@@ -124,18 +127,34 @@ def for_others(sch: Any, loops: Sequence[Any], extents: Sequence[int]) -> list[P
     pieces = [tuple(numbers[i : i + 4]) for i in range(0, len(numbers), 4)]
     begin = len(func.params) - 1 - len(pieces)
     return [
-        _for_other(begin + i, piece, loops, extents, len(func.params[begin + i].ty.shape))
+        for_other(begin + i, piece, loops[-1], loops, extents, len(func.params[begin + i].ty.shape))
         for i, piece in enumerate(pieces)
     ]
 
 
-def _for_other(
+def for_other(  # noqa: PLR0917  what, and where it is said
     parameter: int,
     piece: tuple[int, ...],
+    at: Any,
     loops: Sequence[Any],
     extents: Sequence[int],
     dimensions: int,
 ) -> Prefetch:
+    """Prefetch the weights of one later kernel, evenly through a kernel.
+
+    Parameters
+    ----------
+    parameter : int
+        Index of those weights.
+    piece : tuple of int
+        As ``AHEAD`` has it.
+    at : LoopRV
+        The innermost of `loops`.
+    loops, extents : sequence
+        As :func:`for_others` takes them.
+    dimensions : int
+        Of the weights.
+    """
     parts, apart, first, lines = piece
     each = -(-lines * parts // math.prod(extents))
 
@@ -147,4 +166,4 @@ def _for_other(
         line = place % parts * apart + first + place // parts * each
         return [(*(0,) * (dimensions - 1), (line + i) * LINE) for i in range(each)]
 
-    return Prefetch(loops[-1], parameter, indices, loops, near=False)
+    return Prefetch(at, parameter, indices, loops, near=False)

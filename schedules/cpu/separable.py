@@ -40,6 +40,8 @@ What lost
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.depthwise import MOST_PIXELS, row_tile, settle_tail, tap_rows
@@ -134,51 +136,104 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     write_back(sch, [pixel, vector], c)
     peel_tail(sch, tile_loop)
 
-    choice = _choose_prefetch(knobs, 4 * depth * blocks * lanes, target)
+    choice = choose_prefetch(knobs, 4 * depth * blocks * lanes, target)
+    sweep = Sweep(
+        tile.vectors,
+        (splits, groups // splits),
+        -(-chunk_pixels // tile.pixels),
+        (depth // steps, steps, lanes),
+        (chunks, in_pixels // chunks, in_blocks),
+    )
     loops = [units, group, tile_loop, outer]
-    tiles, sweeps, k_steps = -(-chunk_pixels // tile.pixels), groups // splits, depth // steps
-    others = for_others(sch, loops, [batch * chunks * splits, sweeps, tiles, k_steps])
-    if choice == "weights":
-        return [
-            next_panel(
-                loops,
-                parameter=3,
-                depth=depth,
-                lanes=lanes,
-                vectors=tile.vectors,
-                steps=(tiles, k_steps),
-                groups=(splits, sweeps),
-            ),
-            *others,
-        ]
+    others = for_others(sch, loops, [batch * chunks * splits, *sweep.extents])
+    return [*sweep_prefetches(choice, sweep, outer, loops), *others]
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """How the pointwise layer of a row group goes over its weights.
+
+    Attributes
+    ----------
+    vectors : int
+        Blocks in a vector group.
+    groups : tuple of int
+        Units that share the channels between them, and vector groups in each.
+    tiles : int
+        Of a row group's pixels.
+    reduction : tuple of int
+        Outer steps, inner steps of each, channels in a block of weights.
+    rows : tuple of int
+        Row groups of a map, input pixels of each, input blocks.
+    """
+
+    vectors: int
+    groups: tuple[int, int]
+    tiles: int
+    reduction: tuple[int, int, int]
+    rows: tuple[int, int, int]
+
+    @property
+    def extents(self) -> list[int]:
+        """Iterations of the loops inside a unit, from the vector groups to the outer steps."""
+        return [self.groups[1], self.tiles, self.reduction[0]]
+
+
+def sweep_prefetches(choice: str, sweep: Sweep, at: Any, loops: Sequence[Any]) -> list[Prefetch]:
+    """Prefetch what comes next, evenly through a row group's pointwise layer.
+
+    Parameters
+    ----------
+    choice : {"none", "weights", "input"}
+        Weights: the next vector group's; input: the next row group's.
+    sweep : Sweep
+    at : LoopRV
+        The innermost of `loops`.
+    loops : sequence of LoopRV
+        Units, vector groups, tiles, and outer steps of the reduction.
+
+    Returns
+    -------
+    list of Prefetch
+    """
     if choice == "none":
-        return others
-    ahead = (in_pixels // chunks, in_blocks, chunks, splits)
-    return [_next_rows(loops, ahead, (sweeps, tiles, k_steps)), *others]
+        return []
+    if choice == "input":
+        return [_next_rows(sweep, at, loops)]
+    outer, steps, lanes = sweep.reduction
+    return [
+        next_panel(
+            at,
+            loops,
+            parameter=3,
+            depth=outer * steps,
+            lanes=lanes,
+            vectors=sweep.vectors,
+            steps=(sweep.tiles, outer),
+            groups=sweep.groups,
+        )
+    ]
 
 
-def _next_rows(
-    loops: list[Any], sizes: tuple[int, int, int, int], steps: tuple[int, int, int]
-) -> Prefetch:
+def _next_rows(sweep: Sweep, at: Any, loops: Sequence[Any]) -> Prefetch:
     """Prefetch the next row group's input during the present one's pointwise layer."""
-    ahead, in_blocks, chunks, splits = sizes
-    sweeps, tiles, k_steps = steps
-    spots = -(-ahead // (sweeps * tiles))
-    each = -(-in_blocks // k_steps)
+    (splits, sweeps), (chunks, ahead, in_blocks) = sweep.groups, sweep.rows
+    spots = -(-ahead // (sweeps * sweep.tiles))
+    each = -(-in_blocks // sweep.reduction[0])
 
-    def indices(unit: Any, at: Any, tile_at: Any, step: Any) -> list[tuple[Any, ...]]:
+    def indices(unit: Any, group: Any, tile: Any, step: Any) -> list[tuple[Any, ...]]:
         image, rank = unit // (splits * chunks), unit // splits % chunks
-        first = (rank + 1) * ahead + (at * tiles + tile_at) * spots
+        first = (rank + 1) * ahead + (group * sweep.tiles + tile) * spots
         return [
             (image, step * each + block, first + i, 0)
             for block in range(each)
             for i in range(spots)
         ]
 
-    return Prefetch(loops[-1], 0, indices, loops)
+    return Prefetch(at, 0, indices, loops)
 
 
-def _choose_prefetch(knobs: Knobs, weight_bytes: int, target: TargetSpec) -> str:
+def choose_prefetch(knobs: Knobs, weight_bytes: int, target: TargetSpec) -> str:
     """Ask what to prefetch: weights, where they are too large to have stayed in L2."""
     large = weight_bytes >= target.l2_bytes / 8 > 0
     return knobs.choice("prefetch", ["none", "weights", "input"], "weights" if large else "none")

@@ -120,6 +120,7 @@ def schedule_tail(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     if what in ("weights", "both"):
         found.append(
             next_panel(
+                outer,
                 loops,
                 parameter=1,
                 depth=depth,

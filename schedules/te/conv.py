@@ -20,8 +20,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.conv import fits
+from tvm_mobilenet.schedules.cpu.conv import ROWS_AHEAD, fits, later_rows
 from tvm_mobilenet.schedules.cpu.pointwise import choose_tile
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.cpu.tile import Tile, best_tile
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.te.definition import Definition, extents
@@ -30,7 +31,9 @@ from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, share, wr
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_conv(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> None:
+def schedule_conv(
+    s: Any, work: Definition, knobs: Knobs, target: TargetSpec
+) -> list[Prefetch]:
     """Schedule a full convolution.
 
     Parameters
@@ -38,8 +41,13 @@ def schedule_conv(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) ->
     s : te.Schedule
     work : Definition
     knobs : Knobs
-        ``vectors`` and ``pixels``: accumulators; ``threads``: all or one.
+        ``vectors`` and ``pixels``: accumulators; ``rows_ahead``: output rows whose
+        input is prefetched before its time, 0 for none; ``threads``: all or one.
     target : TargetSpec
+
+    Returns
+    -------
+    list of Prefetch
     """
     accumulate = work.stage("accumulate")
     batch, blocks, pixels, lanes = extents(work.out.op.axis)
@@ -67,3 +75,7 @@ def schedule_conv(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) ->
     keep_in_registers(acc, [image], acc.op.reduce_axis, [tile_pixels, vectors], tile_lanes)
     write_back(out, [pixel, vector], c)
     share(out, units, batch * rows, batch * blocks * pixels * lanes * steps, knobs, target)
+    ahead = knobs.choice("rows_ahead", ROWS_AHEAD, 4)
+    read = tuple(int(size) for size in work.inputs[0].shape)
+    each = width // tile.pixels
+    return later_rows(ahead, read, (rows, each), (acc, image), [units, group, tiles])

@@ -13,26 +13,31 @@ class Definition:
 
     Attributes
     ----------
-    out : te.Tensor
-        The last stage.
+    tensors : sequence of te.Tensor
+        Its inputs and its output, in the order in which the definition lists them.
     out_width : int
         Pixels in a row of the output map, to unflatten the pixel axis.
+    ahead : sequence of te.Tensor
+        Weights of later kernels, which this one prefetches.
+    pieces : sequence of tuple of int
+        For each of those: the number of parts it is cut into, the lines of each part, and
+        which of those to prefetch: the first, and how many.
     """
 
-    out: Any
+    tensors: Sequence[Any]
     out_width: int = 1
+    ahead: Sequence[Any] = ()
+    pieces: Sequence[tuple[int, int, int, int]] = ()
 
     @property
-    def inputs(self) -> list[Any]:
-        """The placeholders, in an order that only the definition's structure decides."""
-        found: list[Any] = []
-        pending = [self.out]
-        while pending:
-            tensor = pending.pop(0)
-            if not tensor.op.input_tensors and tensor not in found:
-                found.append(tensor)
-            pending.extend(tensor.op.input_tensors)
-        return found
+    def out(self) -> Any:
+        """The last stage's tensor."""
+        return self.tensors[-1]
+
+    @property
+    def inputs(self) -> Sequence[Any]:
+        """What it reads, as a prefetch counts it: those of later kernels last."""
+        return [*self.tensors[:-1], *self.ahead]
 
     def stage(self, name: str) -> Any:
         """Return the tensor of a stage before the output, by its name.

@@ -22,6 +22,7 @@ from typing import Any
 
 from tvm_mobilenet.schedules.cpu.depthwise import MOST_PIXELS, row_tile, tap_rows
 from tvm_mobilenet.schedules.cpu.threads import choose_pieces, divisors
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.te.definition import Definition, extents
 from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, share, write_back
@@ -29,7 +30,9 @@ from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, share, wr
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_depthwise(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> None:
+def schedule_depthwise(
+    s: Any, work: Definition, knobs: Knobs, target: TargetSpec
+) -> list[Prefetch]:
     """Schedule a depthwise convolution.
 
     Parameters
@@ -40,6 +43,11 @@ def schedule_depthwise(s: Any, work: Definition, knobs: Knobs, target: TargetSpe
         ``pixels``: accumulators; ``row_groups``: pieces that a map is cut into;
         ``tap_rows``: unrolled or a loop; ``threads``: all or one.
     target : TargetSpec
+
+    Returns
+    -------
+    list of Prefetch
+        None: there is one long stream.
     """
     accumulate = work.stage("accumulate")
     batch, blocks, pixels, lanes = extents(work.out.op.axis)
@@ -72,3 +80,4 @@ def schedule_depthwise(s: Any, work: Definition, knobs: Knobs, target: TargetSpe
     write_back(out, [pixel], c)
     macs = batch * blocks * pixels * lanes * tap_extents[0] * tap_extents[1]
     share(out, units, batch * blocks * groups, macs, knobs, target)
+    return []

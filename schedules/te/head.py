@@ -15,6 +15,7 @@ import math
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.threads import ELEMENT
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.te.definition import Definition, extents
 from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, share
@@ -22,7 +23,9 @@ from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, share
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_pool(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> None:
+def schedule_pool(
+    s: Any, work: Definition, knobs: Knobs, target: TargetSpec
+) -> list[Prefetch]:
     """Schedule a global average pool.
 
     Parameters
@@ -32,6 +35,11 @@ def schedule_pool(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) ->
     knobs : Knobs
         ``threads``: all or one.
     target : TargetSpec
+
+    Returns
+    -------
+    list of Prefetch
+        None: there is one long stream.
     """
     accumulate = work.stage("accumulate")
     batch, blocks, _, lanes = extents(work.out.op.axis)
@@ -44,9 +52,12 @@ def schedule_pool(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) ->
     keep_in_registers(acc, [image, block, one], acc.op.reduce_axis, [], tile_lanes)
     out.vectorize(c)
     share(out, units, batch * blocks, ELEMENT * batch * blocks * lanes * pixels, knobs, target)
+    return []
 
 
-def schedule_dense(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> None:
+def schedule_dense(
+    s: Any, work: Definition, knobs: Knobs, target: TargetSpec
+) -> list[Prefetch]:
     """Schedule a classifier.
 
     Parameters
@@ -56,6 +67,11 @@ def schedule_dense(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -
     knobs : Knobs
         ``images``: images that share a pass over the weights; ``threads``: all or one.
     target : TargetSpec
+
+    Returns
+    -------
+    list of Prefetch
+        None: there is one long stream.
     """
     accumulate = work.stage("accumulate")
     batch, blocks, width = extents(accumulate.op.axis)
@@ -80,3 +96,4 @@ def schedule_dense(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -
     keep_in_registers(acc, [block], [outer, inner], [tile_images], tile_lanes)
     out.vectorize(lane)
     share(out, units, batch // images * blocks, batch * blocks * width * depth, knobs, target)
+    return []

@@ -17,7 +17,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
+from tvm_mobilenet.schedules.cpu.pointwise import (
+    Places,
+    choose_tile,
+    inner_steps,
+    prefetched,
+    what_to_prefetch,
+)
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.cpu.threads import ELEMENT, choose_chunks
 from tvm_mobilenet.schedules.cpu.tile import best_tile, chunk_options
 from tvm_mobilenet.schedules.knobs import Knobs
@@ -28,11 +35,14 @@ from tvm_mobilenet.schedules.te.micro_kernel import (
     share,
     write_back,
 )
+from tvm_mobilenet.schedules.te.prefetch import for_others
 
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_pointwise(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> None:
+def schedule_pointwise(
+    s: Any, work: Definition, knobs: Knobs, target: TargetSpec
+) -> list[Prefetch]:
     """Schedule a pointwise convolution.
 
     Parameters
@@ -41,8 +51,12 @@ def schedule_pointwise(s: Any, work: Definition, knobs: Knobs, target: TargetSpe
     work : Definition
     knobs : Knobs
         ``vectors`` and ``pixels``: accumulators; ``chunks``: pieces that the pixels
-        are cut into; ``threads``: all or one.
+        are cut into; ``prefetch``: none, input or weights; ``threads``: all or one.
     target : TargetSpec
+
+    Returns
+    -------
+    list of Prefetch
     """
     accumulate = work.stage("accumulate")
     batch, blocks, pixels, lanes = extents(work.out.op.axis)
@@ -64,10 +78,20 @@ def schedule_pointwise(s: Any, work: Definition, knobs: Knobs, target: TargetSpe
     acc = s[accumulate]
     acc.compute_at(out, tiles)
     image, vectors, tile_pixels, tile_lanes = acc.op.axis
-    outer, inner = acc.split(acc.op.reduce_axis[0], inner_steps(depth, lanes, target))
+    steps = inner_steps(depth, lanes, target)
+    outer, inner = acc.split(acc.op.reduce_axis[0], steps)
     keep_in_registers(acc, [image], [outer, inner], [tile_pixels, vectors], tile_lanes)
     write_back(out, [pixel, vector], c)
-    if pixels % tile.pixels:
-        peel_tail(out, tiles)
     macs = blocks * lanes * depth * max(batch * pixels, ELEMENT)
     share(out, units, batch * chunks * groups, macs, knobs, target)
+
+    default = what_to_prefetch(pixels, chunks, depth, target)
+    choice = knobs.choice("prefetch", ["none", "input", "weights"], default)
+    if pixels % tile.pixels:
+        peel_tail(out, tiles)
+    each = -(-pixels // tile.pixels) // chunks
+    in_block = int(work.inputs[0].shape[-1])
+    places = Places(tile, groups, chunks, each, depth // steps, steps, (in_block, lanes))
+    at, loops = (acc, inner), [units, tiles, outer]
+    others = for_others(work, at, loops, [batch * chunks * groups, each, depth // steps])
+    return [*prefetched(choice, places, at, loops), *others]

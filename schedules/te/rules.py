@@ -6,18 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 from tvm import te
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.te.conv import schedule_conv
 from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.depthwise import schedule_depthwise
 from tvm_mobilenet.schedules.te.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.te.pointwise import schedule_pointwise
+from tvm_mobilenet.schedules.te.prefetch import place
 from tvm_mobilenet.schedules.te.scale import schedule_scale
+from tvm_mobilenet.schedules.te.separable import schedule_separable
 from tvm_mobilenet.schedules.te.steps import replay
 
 from tvm_mobilenet.target import TargetSpec
 
-Rule = Callable[[Any, Definition, Knobs, TargetSpec], None]
+Rule = Callable[[Any, Definition, Knobs, TargetSpec], list[Prefetch]]
 
 TE: dict[str, Rule] = {
     "conv": schedule_conv,
@@ -26,6 +29,7 @@ TE: dict[str, Rule] = {
     "pointwise": schedule_pointwise,
     "pool": schedule_pool,
     "scale": schedule_scale,
+    "separable": schedule_separable,
 }
 """Operator to schedule, for processors. No softmax: TVM 0.19 describes every ``let`` of a float to
 the debugger in a way that LLVM 22 refuses, and an exponential of ours has three."""
@@ -39,7 +43,7 @@ def schedule(operator: str, work: Definition, target: TargetSpec, knobs: Knobs) 
     operator : str
         A key of :data:`TE`.
     work : Definition
-        Its output tensor, and the pixels of an output row.
+        Its tensors, and the pixels of an output row.
     target : TargetSpec
     knobs : Knobs
         Answers the schedule's choices; a record's knobs must all be used.
@@ -60,6 +64,6 @@ def schedule(operator: str, work: Definition, target: TargetSpec, knobs: Knobs) 
         return replay(work, text)
     rule = TE[operator]
     s = te.create_schedule(work.out.op)
-    rule(s, work, knobs, target)
+    place(rule(s, work, knobs, target), work.inputs)
     knobs.finish()
     return s

@@ -25,7 +25,7 @@ X86 = ["x86-64", "x86-64-v3", "x86-64-v4"]
 
 def lowered(work: Workload, target: TargetSpec, knobs: Knobs) -> Any:
     tensors = DEFINITIONS[work.operator](work)
-    s = schedule(work.operator, Definition(tensors[-1], work.out_size[1]), target, knobs)
+    s = schedule(work.operator, Definition(tensors, work.out_size[1]), target, knobs)
     return tvm.lower(s, tensors, name=work.key)
 
 

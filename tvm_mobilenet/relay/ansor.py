@@ -39,8 +39,7 @@ def _register() -> None:
 
 
 def _tensors(text: str) -> list[Any]:
-    made, _ = definition(decode(text))
-    return [*made.inputs, made.out]
+    return list(definition(decode(text)).tensors)
 
 
 @functools.cache

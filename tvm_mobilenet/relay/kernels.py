@@ -12,15 +12,15 @@ from tvm_mobilenet.compute.primfunc import DEFINITIONS
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.te.definition import Definition
+from tvm_mobilenet.schedules.te.prefetch import lowering
 from tvm_mobilenet.schedules.te.rules import schedule
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import find_linker
 
 
-def definition(work: Workload) -> tuple[Definition, list[Any]]:
-    """Return a workload's definition, and its tensors in the order of a kernel's arguments."""
-    tensors = DEFINITIONS[work.operator](work)
-    return Definition(tensors[-1], work.out_size[1]), tensors
+def definition(work: Workload) -> Definition:
+    """Return a workload's definition."""
+    return Definition(DEFINITIONS[work.operator](work), work.out_size[1])
 
 
 def scheduled(work: Workload, target: TargetSpec, knobs: Knobs) -> tuple[Any, list[Any]]:
@@ -42,14 +42,15 @@ def scheduled(work: Workload, target: TargetSpec, knobs: Knobs) -> tuple[Any, li
     KnobError
         The knobs do not fit the schedule.
     """
-    made, tensors = definition(work)
-    return schedule(work.operator, made, target, knobs), tensors
+    made = definition(work)
+    return schedule(work.operator, made, target, knobs), list(made.tensors)
 
 
 def lowered(work: Workload, target: TargetSpec, knobs: Knobs) -> Any:
     """Return a kernel as an IRModule with one function of the workload's key."""
     s, tensors = scheduled(work, target, knobs)
-    return tvm.lower(s, tensors, name=work.key)
+    with lowering():
+        return tvm.lower(s, tensors, name=work.key)
 
 
 def export(mod: Any, target: TargetSpec, path: str) -> None:
@@ -72,8 +73,8 @@ def export(mod: Any, target: TargetSpec, path: str) -> None:
 
 def moved_bytes(work: Workload) -> int:
     """Return the bytes of a kernel's inputs, weights and output, each once."""
-    _, tensors = definition(work)
-    return 4 * sum(math.prod(int(size) for size in tensor.shape) for tensor in tensors)
+    shapes = [tensor.shape for tensor in definition(work).tensors]
+    return 4 * sum(math.prod(int(size) for size in shape) for shape in shapes)
 
 
 def chains(threads: int, chains_: int, lanes: int, steps: int) -> Any:

@@ -19,7 +19,7 @@ import tvm
 from tvm import relay
 
 from tvm_mobilenet.compute.inputs import given
-from tvm_mobilenet.compute.primfunc import DEFINITIONS
+from tvm_mobilenet.compute.primfunc import DEFINITIONS, Ahead
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs
 from tvm_mobilenet.schedules.te.definition import Definition
@@ -48,12 +48,15 @@ class Choices:
         By workload key.
     notes : list of str
         Records that do not fit.
+    defined : dict of te.Tensor to Definition
+        By output: what Relay asked to be computed, and asks to be scheduled next.
     """
 
     target: TargetSpec
     knobs_for: KnobsFor
     taken: dict[str, Knobs] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    defined: dict[Any, Definition] = field(default_factory=dict)
 
 
 _building: list[Choices] = []
@@ -69,7 +72,9 @@ def building(choices: Choices) -> Iterator[None]:
         _building.pop()
 
 
-def call(work: Workload, arguments: Sequence[Any]) -> Any:
+def call(
+    work: Workload, arguments: Sequence[Any], ahead: Sequence[tuple[Ahead, Any]] = ()
+) -> Any:
     """Return a Relay call of the operator of a workload.
 
     Parameters
@@ -77,10 +82,14 @@ def call(work: Workload, arguments: Sequence[Any]) -> Any:
     work : Workload
     arguments : sequence of relay.Expr
         As the definition lists its inputs.
+    ahead : sequence of (Ahead, relay.Expr)
+        Weights of later kernels, which it prefetches.
     """
     register()
-    attrs = tvm.ir.make_node("DictAttrs", work=encode(work))
-    return relay.Call(relay.op.get(PREFIX + work.operator), list(arguments), attrs)
+    pieces = json.dumps([piece.numbers for piece, _ in ahead])
+    attrs = tvm.ir.make_node("DictAttrs", work=encode(work), ahead=pieces)
+    every = [*arguments, *(weights for _, weights in ahead)]
+    return relay.Call(relay.op.get(PREFIX + work.operator), every, attrs)
 
 
 def encode(work: Workload) -> str:
@@ -136,14 +145,18 @@ def _strategy_of(operator: str) -> Any:
 
 
 def _compute(attrs: Any, inputs: Any, _out_type: Any) -> list[Any]:
-    work = decode(attrs["work"])
-    with given(inputs):
-        return [DEFINITIONS[work.operator](work)[-1]]
+    work, pieces = decode(attrs["work"]), json.loads(attrs["ahead"])
+    count = len(inputs) - len(pieces)
+    with given(inputs[:count]):
+        tensors = DEFINITIONS[work.operator](work)
+    found = Definition(tensors, work.out_size[1], inputs[count:], pieces)
+    _building[-1].defined[found.out] = found
+    return [found.out]
 
 
 def _schedule(attrs: Any, outs: Any, _target: Any) -> Any:
     work, choices = decode(attrs["work"]), _building[-1]
-    definition = Definition(outs[0], work.out_size[1])
+    definition = choices.defined[outs[0]]
     recorded = choices.knobs_for(work.key)
     knobs = Knobs(recorded)
     try:

@@ -1,0 +1,89 @@
+"""Software prefetch in TE: what :mod:`tvm_mobilenet.schedules.cpu.prefetch` says, put into the loops.
+
+TE's own ``Stage.prefetch`` fetches all that a loop's next iteration reads when that begins, which
+fills the miss buffers. A pragma may hold any expression over the loops' variables and the
+tensors: so it holds the call that prefetches an address, and :func:`lower_prefetches` makes
+a statement of it before TVM flattens the buffers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tvm
+from tvm import tir
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, for_other
+from tvm_mobilenet.schedules.te.definition import Definition
+
+_READ, _KEEP, _LATER, _DATA = 0, 3, 2, 1
+_PRAGMA = "tvm_mobilenet_prefetch"
+
+
+def place(prefetches: Sequence[Prefetch], inputs: Sequence[Any]) -> None:
+    """Put prefetches into a schedule.
+
+    Parameters
+    ----------
+    prefetches : sequence of Prefetch
+        Their loop is a stage and one of its axes, inside all of `variables`: they come
+        before it.
+    inputs : sequence of te.Tensor
+        What `parameter` counts.
+    """
+    for prefetch in prefetches:
+        stage, axis = prefetch.loop
+        tensor = inputs[prefetch.parameter]
+        for index in prefetch.indices(*(variable.var for variable in prefetch.variables)):
+            stage.pragma(axis, _PRAGMA, _touch(tensor[index], near=prefetch.near))
+
+
+def for_others(
+    work: Definition, at: tuple[Any, Any], loops: Sequence[Any], sizes: Sequence[int]
+) -> list[Prefetch]:
+    """Prefetch what later kernels will wait for, evenly through a kernel.
+
+    Parameters
+    ----------
+    work : Definition
+        Says what, if anything.
+    at : (te.Stage, IterVar)
+        As :func:`place` takes it, inside all of `loops`.
+    loops : sequence of IterVar
+        From the units to the outer steps of the reduction, nested.
+    sizes : sequence of int
+        Their extents; of a loop that is cut shorter in places, the longest.
+    """
+    begin = len(work.tensors) - 1
+    return [
+        for_other(begin + i, piece, at, loops, sizes, len(weights.shape))
+        for i, (piece, weights) in enumerate(zip(work.pieces, work.ahead, strict=True))
+    ]
+
+
+def _touch(element: Any, *, near: bool) -> Any:
+    address = tir.call_intrin("handle", "tir.address_of", element)
+    level = _KEEP if near else _LATER
+    return tir.call_intrin("void", "tir.prefetch", address, _READ, level, _DATA)
+
+
+@tvm.tir.transform.prim_func_pass(opt_level=0, name="tvm_mobilenet.lower_prefetches")
+def lower_prefetches(func: Any, _mod: Any, _context: Any) -> Any:
+    """Make a statement of every prefetch that :func:`place` put into a pragma.
+
+    In phase 0 of lowering, where buffers still have their shapes.
+    """
+
+    def statement(node: Any) -> Any:
+        if node.attr_key != f"pragma_{_PRAGMA}":
+            return None
+        return tir.SeqStmt([tir.Evaluate(node.value), node.body])
+
+    body = tir.stmt_functor.ir_transform(func.body, None, statement, ["tir.AttrStmt"])
+    return func.with_body(body)
+
+
+def lowering(opt_level: int = 2) -> Any:
+    """Return the context in which TVM must lower what :func:`place` was called for."""
+    passes = [(0, lower_prefetches)]
+    return tvm.transform.PassContext(opt_level, config={"tir.add_lower_pass": passes})
