@@ -127,7 +127,7 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     return later_rows(ahead, image, (rows, tiles), tile_loop, [units, group, tile_loop])
 
 
-def later_rows(  # noqa: PLR0917  how far ahead in what, and where it is said
+def later_rows(
     ahead: int,
     image: tuple[int, ...],
     places: tuple[int, int],

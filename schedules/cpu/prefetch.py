@@ -56,7 +56,7 @@ class Prefetch:
     near: bool = True
 
 
-def next_panel(  # noqa: PLR0917  what, and where it is said
+def next_panel(
     at: Any,
     loops: Sequence[Any],
     *,

@@ -31,9 +31,7 @@ from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, share, wr
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_conv(
-    s: Any, work: Definition, knobs: Knobs, target: TargetSpec
-) -> list[Prefetch]:
+def schedule_conv(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     """Schedule a full convolution.
 
     Parameters

@@ -21,8 +21,8 @@ from __future__ import annotations
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.depthwise import MOST_PIXELS, row_tile, tap_rows
-from tvm_mobilenet.schedules.cpu.threads import choose_pieces, divisors
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
+from tvm_mobilenet.schedules.cpu.threads import choose_pieces, divisors
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.te.definition import Definition, extents
 from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, share, write_back

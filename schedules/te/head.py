@@ -14,8 +14,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.threads import ELEMENT
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
+from tvm_mobilenet.schedules.cpu.threads import ELEMENT
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.te.definition import Definition, extents
 from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, share
@@ -23,9 +23,7 @@ from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, share
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_pool(
-    s: Any, work: Definition, knobs: Knobs, target: TargetSpec
-) -> list[Prefetch]:
+def schedule_pool(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     """Schedule a global average pool.
 
     Parameters
@@ -55,9 +53,7 @@ def schedule_pool(
     return []
 
 
-def schedule_dense(
-    s: Any, work: Definition, knobs: Knobs, target: TargetSpec
-) -> list[Prefetch]:
+def schedule_dense(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     """Schedule a classifier.
 
     Parameters

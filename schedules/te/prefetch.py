@@ -1,4 +1,4 @@
-"""Software prefetch in TE: what :mod:`tvm_mobilenet.schedules.cpu.prefetch` says, put into the loops.
+"""Software prefetch in TE: what :mod:`tvm_mobilenet.schedules.cpu.prefetch` says, in the loops.
 
 TE's own ``Stage.prefetch`` fetches all that a loop's next iteration reads when that begins, which
 fills the miss buffers. A pragma may hold any expression over the loops' variables and the

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.threads import ELEMENT
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
+from tvm_mobilenet.schedules.cpu.threads import ELEMENT
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.te.definition import Definition, extents
 from tvm_mobilenet.schedules.te.micro_kernel import share
@@ -13,9 +13,7 @@ from tvm_mobilenet.schedules.te.micro_kernel import share
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_scale(
-    s: Any, work: Definition, knobs: Knobs, target: TargetSpec
-) -> list[Prefetch]:
+def schedule_scale(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     """Schedule a scale.
 
     Parameters

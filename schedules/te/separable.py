@@ -110,18 +110,7 @@ def schedule_separable(
         peel_tail(out, tiles)
 
     mid.compute_at(out, units)
-    mid_image, mid_block, mid_p, mid_lanes = mid.op.axis
-    mid_row, mid_column = mid.split(mid_p, width)
-    mid_tile, mid_pixel = mid.split(mid_column, mid_pixels)
-    mid.reorder(mid_image, mid_block, mid_row, mid_tile, mid_pixel, mid_lanes)
-    filt.compute_at(mid, mid_tile)
-    filt_image, filt_block, filt_pixels, filt_lanes = filt.op.axis
-    r, q = filt.op.reduce_axis
-    keep_in_registers(filt, [filt_image, filt_block], [r, q], [filt_pixels], filt_lanes)
-    if unrolled == "unrolled":
-        filt.unroll(r)
-    filt.unroll(q)
-    write_back(mid, [mid_pixel], mid_lanes)
+    _filter_rows(mid, filt, width, mid_pixels, unrolled == "unrolled")
 
     macs = batch * blocks * pixels * lanes * depth
     share(out, units, batch * chunks * splits, macs, knobs, target)
@@ -136,3 +125,19 @@ def schedule_separable(
     loops = [units, group, tiles, outer]
     others = for_others(work, (acc, inner), loops, [batch * chunks * splits, *sweep.extents])
     return [*sweep_prefetches(choice, sweep, (acc, inner), loops), *others]
+
+
+def _filter_rows(mid: Any, filtered: Any, width: int, tile: int, unrolled: bool) -> None:
+    """Schedule the depthwise layer of a row group: tile after tile of each row."""
+    image, block, pixels, lanes = mid.op.axis
+    row, column = mid.split(pixels, width)
+    tiles, pixel = mid.split(column, tile)
+    mid.reorder(image, block, row, tiles, pixel, lanes)
+    filtered.compute_at(mid, tiles)
+    own_image, own_block, own_pixels, own_lanes = filtered.op.axis
+    r, q = filtered.op.reduce_axis
+    keep_in_registers(filtered, [own_image, own_block], [r, q], [own_pixels], own_lanes)
+    if unrolled:
+        filtered.unroll(r)
+    filtered.unroll(q)
+    write_back(mid, [pixel], lanes)

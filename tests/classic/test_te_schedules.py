@@ -6,27 +6,22 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import tvm
 from assembly import innermost_loops
-from kernels import Case, of_model, workload
+from kernels import Case, fused_of_model, of_model, workload
 from schedule_cases import OPERATORS, works
+from separable_cases import SHAPES, check_separable
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs, SeededKnobs
-from tvm_mobilenet.schedules.te.definition import Definition
-from tvm_mobilenet.schedules.te.rules import TE, schedule
+from tvm_mobilenet.schedules.te.rules import TE
 
-from tvm_mobilenet.compute.primfunc import DEFINITIONS
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.relay.kernels import lowered
 from tvm_mobilenet.target import PRESETS, TargetSpec, host_cpu_features, host_machine
 
 X86 = ["x86-64", "x86-64-v3", "x86-64-v4"]
-
-
-def lowered(work: Workload, target: TargetSpec, knobs: Knobs) -> Any:
-    tensors = DEFINITIONS[work.operator](work)
-    s = schedule(work.operator, Definition(tensors, work.out_size[1]), target, knobs)
-    return tvm.lower(s, tensors, name=work.key)
 
 
 def built(
@@ -67,6 +62,21 @@ def test_right_with_any_knobs(operator: str) -> None:
             Case(work, seed=number).check(kernels[work.key], chosen[number].chosen)
 
 
+@pytest.mark.parametrize("name", X86)
+def test_separable_blocks_are_right(name: str) -> None:
+    spec = here(name)
+    every = [Knobs(), Knobs({"prefetch": "input"}), *map(SeededKnobs, range(3))]
+    for number, shape in enumerate(SHAPES):
+        knobs = every[number % len(every)]
+
+        def run(work: Workload, arrays: list[Any], out_shape: Any, knobs: Knobs = knobs) -> Any:
+            out = tvm.nd.array(np.full(out_shape, np.nan, np.float32))
+            built([work], spec, lambda _: knobs)[work.key](*map(tvm.nd.array, arrays), out)
+            return out.numpy()
+
+        check_separable(shape, spec.lanes, run, residual=number % 2 == 1, seed=number)
+
+
 def test_code_for_arm_is_generated() -> None:
     spec = PRESETS["rpi4"]
     everything = [
@@ -83,6 +93,7 @@ def test_code_for_arm_is_generated() -> None:
 def test_nothing_spills(name: str, resolution: int) -> None:
     spec = PRESETS[name]
     works = of_model(mobilenet_v1(1.0, resolution), spec.lanes)
+    works |= fused_of_model(mobilenet_v1(1.0, resolution), spec.lanes)
     cases = {key: work for key, work in works.items() if work.operator in TE}
     assembly = built(list(cases.values()), spec).get_source("asm")
     busy = [loop for loop in innermost_loops(assembly, spec.machine) if loop.fused]
@@ -91,6 +102,17 @@ def test_nothing_spills(name: str, resolution: int) -> None:
     # With 16 registers: one weight in the first convolution, whose taps LLVM unrolls all 27.
     assert set(spilled) <= {key for key in cases if name == "x86-64-v3" and key.startswith("conv")}
     assert not any(loop.multiplies for loop in busy)
+
+
+@pytest.mark.parametrize(
+    ("prefetch", "fetches"), [("none", False), ("input", True), ("weights", True)]
+)
+def test_prefetches_become_instructions(prefetch: str, fetches: bool) -> None:
+    spec = here("x86-64-v4")
+    work = workload("pointwise", (128, 64), (14, 14), spec.lanes)
+    knobs = Knobs({"prefetch": prefetch})
+    assembly = built([work], spec, lambda _: knobs).get_source("asm")
+    assert ("prefetcht0" in assembly) == fetches
 
 
 def test_knobs_of_a_record_are_checked() -> None:

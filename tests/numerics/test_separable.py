@@ -6,56 +6,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from separable_cases import SHAPES, block, check_separable, panels, vector
 from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
 from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet import reference, target
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.models.layers import Conv2d, same_padding
-
-# (batch, channels in, channels out, (height, width), stride): tails of pixels, of channel
-# blocks and of row groups; maps wider and narrower than a tile; the sizes of V1 and V2.
-SHAPES = [
-    (1, 32, 64, (14, 14), 1),
-    (1, 64, 128, (28, 28), 2),
-    (2, 32, 32, (13, 11), 1),
-    (2, 16, 48, (15, 9), 2),
-    (1, 24, 40, (9, 17), 1),
-    (1, 8, 12, (5, 3), 2),
-    (3, 48, 16, (1, 1), 1),
-    (1, 96, 24, (7, 7), 1),
-    (1, 40, 200, (2, 31), 1),
-]
-
-
-def _lanes(channels: int, lanes: int) -> int:
-    return lanes if channels >= lanes else 1 << (channels - 1).bit_length()
-
-
-def _block(array, lanes):
-    """(N, C, P) to (N, Cb, P, lanes), zero-padded."""
-    n, c, p = array.shape
-    padded = np.zeros((n, -(-c // lanes) * lanes, p), "float32")
-    padded[:, :c] = array
-    return np.ascontiguousarray(padded.reshape(n, -1, lanes, p).transpose(0, 1, 3, 2))
-
-
-def _panels(matrix, depth, lanes):
-    """(O, K) to (Ob, depth, lanes), zero-padded."""
-    o, k = matrix.shape
-    padded = np.zeros((-(-o // lanes) * lanes, depth), "float32")
-    padded[:o, :k] = matrix
-    return np.ascontiguousarray(padded.reshape(-1, lanes, depth).transpose(0, 2, 1))
-
-
-def _vector(values, lanes):
-    return _block(values.reshape(1, -1, 1), lanes)[0, :, 0]
-
-
-def _unblock(array, channels):
-    n, blocks, p, lanes = array.shape
-    return array.transpose(0, 1, 3, 2).reshape(n, blocks * lanes, p)[:, :channels]
 
 
 def _run(work, spec, knobs, arrays, out_shape):
@@ -71,46 +28,10 @@ def _run(work, spec, knobs, arrays, out_shape):
 
 
 def _check(shape, spec, knobs, residual=False, seed=0):
-    batch, channels, out_channels, size, stride = shape
-    rng = np.random.default_rng(seed)
-    padding = same_padding(size, (3, 3), (stride, stride))
-    x = rng.standard_normal((batch, channels, *size)).astype("float32")
-    first = Conv2d(
-        "dw", ("input",), x.shape, channels, (3, 3), (stride, stride), padding,
-        groups=channels, bias=True, activation="relu6",
-    )  # fmt: skip
-    second = Conv2d(
-        "pw", ("dw",), first.out_shape, out_channels, (1, 1),
-        bias=True, activation="none" if residual else "relu6",
-    )  # fmt: skip
-    weights = {
-        name: rng.standard_normal(shape).astype("float32")
-        for layer in (first, second)
-        for name, shape in layer.parameters.items()
-    }
-    want = reference.run_layer(second, weights, reference.run_layer(first, weights, x))
-    work = Workload(
-        "separable", batch, channels, out_channels, size, first.out_shape[2:],
-        _lanes(channels, spec.lanes), _lanes(out_channels, spec.lanes),
-        (3, 3), (stride, stride), padding, second.activation,
-        mid_activation="relu6", residual=residual,
-    )  # fmt: skip
-    ic, oc = work.in_block, work.out_block
-    taps = weights["dw.weight"].reshape(1, channels, 9)
-    arrays = [
-        _block(x.reshape(batch, channels, -1), ic),
-        _block(taps, ic)[0],
-        _vector(weights["dw.bias"], ic),
-        _panels(weights["pw.weight"].reshape(out_channels, channels), work.depth, oc),
-        _vector(weights["pw.bias"], oc),
-    ]
-    if residual:
-        added = rng.standard_normal(want.shape).astype("float32")
-        want = want + added
-        arrays.append(_block(added.reshape(batch, out_channels, -1), oc))
-    shape = (batch, work.out_blocks, work.out_pixels, oc)
-    got = _unblock(_run(work, spec, knobs, arrays, shape), out_channels).reshape(want.shape)
-    assert reference.relative_error(got, want) < 2e-6
+    def run(work, arrays, out_shape):
+        return _run(work, spec, knobs, arrays, out_shape)
+
+    check_separable(shape, spec.lanes, run, residual, seed)
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +86,8 @@ def test_tail(native, shape, knobs):
     padded[:classes, :out_channels] = dense
     rows = padded.reshape(-1, wide, work.out_blocks, lanes).transpose(2, 0, 3, 1)
     arrays = [
-        _block(x, lanes), _panels(weight, work.depth, lanes), _vector(bias, lanes),
-        np.ascontiguousarray(rows), _vector(dense_bias, wide),
+        block(x, lanes), panels(weight, work.depth, lanes), vector(bias, lanes),
+        np.ascontiguousarray(rows), vector(dense_bias, wide),
     ]  # fmt: skip
     got = _run(work, native, knobs(), arrays, (batch, classes))
     assert reference.relative_error(got, want) < 2e-6

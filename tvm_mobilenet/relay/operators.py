@@ -72,9 +72,7 @@ def building(choices: Choices) -> Iterator[None]:
         _building.pop()
 
 
-def call(
-    work: Workload, arguments: Sequence[Any], ahead: Sequence[tuple[Ahead, Any]] = ()
-) -> Any:
+def call(work: Workload, arguments: Sequence[Any], ahead: Sequence[tuple[Ahead, Any]] = ()) -> Any:
     """Return a Relay call of the operator of a workload.
 
     Parameters
