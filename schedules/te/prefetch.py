@@ -67,12 +67,7 @@ def _touch(element: Any, *, near: bool) -> Any:
     return tir.call_intrin("void", "tir.prefetch", address, _READ, level, _DATA)
 
 
-@tvm.tir.transform.prim_func_pass(opt_level=0, name="tvm_mobilenet.lower_prefetches")
-def lower_prefetches(func: Any, _mod: Any, _context: Any) -> Any:
-    """Make a statement of every prefetch that :func:`place` put into a pragma.
-
-    In phase 0 of lowering, where buffers still have their shapes.
-    """
+def _to_statements(func: Any, _mod: Any, _context: Any) -> Any:
 
     def statement(node: Any) -> Any:
         if node.attr_key != f"pragma_{_PRAGMA}":
@@ -81,6 +76,13 @@ def lower_prefetches(func: Any, _mod: Any, _context: Any) -> Any:
 
     body = tir.stmt_functor.ir_transform(func.body, None, statement, ["tir.AttrStmt"])
     return func.with_body(body)
+
+
+lower_prefetches = tir.transform.prim_func_pass(
+    _to_statements, opt_level=0, name="tvm_mobilenet.lower_prefetches"
+)
+"""Makes a statement of every prefetch that :func:`place` put into a pragma: in phase 0 of
+lowering, where buffers still have their shapes."""
 
 
 def lowering(opt_level: int = 2) -> Any:
