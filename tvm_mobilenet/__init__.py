@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.runtime import Module
     from tvm_mobilenet.target import TargetSpec
     from tvm_mobilenet.tuning.report import TuningReport
-    from tvm_mobilenet.verify import VerifyReport
+    from tvm_mobilenet.verify_report import VerifyReport
 
 __version__ = "0.1.0"
 
@@ -91,7 +91,7 @@ _HOMES = {
     "TargetSpec": "target",
     "TuningReport": "tuning.report",
     "TvmMobilenetError": "errors",
-    "VerifyReport": "verify",
+    "VerifyReport": "verify_report",
     "bench": "api",
     "build": "models",
     "compile": "compiling",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.runtime import Loaded
     from tvm_mobilenet.tuning.report import Status, TuningReport
     from tvm_mobilenet.tuning.store import RecordsLike
-    from tvm_mobilenet.verify import VerifyReport
+    from tvm_mobilenet.verify_report import VerifyReport
 
 __all__ = [
     "CompileReport",

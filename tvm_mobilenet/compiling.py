@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.spec import Model
     from tvm_mobilenet.tuning.store import RecordsLike
-    from tvm_mobilenet.verify import VerifyReport
+    from tvm_mobilenet.verify_report import VerifyReport
 
     ModelLike = Model | Imported | str | os.PathLike[str]
     WeightsLike = str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tvm_mobilenet.errors import AbiError
 from tvm_mobilenet.target.host import describe_machine, features_of, named_in
 from tvm_mobilenet.target.spec import TargetSpec
+from tvm_mobilenet.target.topology import cpu_list
 
 if TYPE_CHECKING:
     from tvm_mobilenet.device.session import Session
@@ -119,6 +120,7 @@ def describe(session: Session) -> Description:
     cpuinfo = one("/proc/cpuinfo").decode(errors="replace")
     hwcaps = _auxiliary(one("/proc/self/auxv")) if machine in {"aarch64", "arm"} else None
     status = one("/proc/self/status").decode(errors="replace")
+    allowed = re.search(r"^Cpus_allowed_list:\s*(\S+)", status, re.MULTILINE)
     files = {path: text for p in _PATTERNS for path, text in session.files(p).items()}
     with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
         for path, content in files.items():
@@ -130,7 +132,7 @@ def describe(session: Session) -> Description:
             cpuinfo,
             hwcaps,
             Path(folder),
-            _cpu_list(re.search(r"^Cpus_allowed_list:\s*(\S+)", status, re.MULTILINE)),
+            cpu_list(allowed[1] if allowed else "0"),
         )
     versions = _versions(session, one("/proc/self/maps").decode(errors="replace"))
     return Description(
@@ -172,14 +174,6 @@ def _auxiliary(data: bytes) -> tuple[int, int]:
         if 6 in pairs and 0 < pairs[6] <= 1 << 20:
             return pairs.get(16, 0), pairs.get(26, 0)  # AT_HWCAP, AT_HWCAP2
     return 0, 0
-
-
-def _cpu_list(found: re.Match[str] | None) -> tuple[int, ...]:
-    cpus: list[int] = []
-    for part in found[1].split(",") if found else ("0",):
-        first, _, last = part.partition("-")
-        cpus.extend(range(int(first), int(last or first) + 1))
-    return tuple(cpus)
 
 
 def _versions(session: Session, maps: str) -> dict[str, str]:

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.compute.sizes import convolution, dense, over_channels
-from tvm_mobilenet.compute.workload import (
-    Workload,
-    channel_block,
-    class_block,
-)
-from tvm_mobilenet.graph.epilogue import Epilogue, operator_name, read_epilogue
+from tvm_mobilenet.compute.workload import Workload, channel_block
+from tvm_mobilenet.graph.composite import Composite
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, readers
 from tvm_mobilenet.graph.layouts import (
     from_blocked,
-    pack_bias,
-    pack_classifier,
-    pack_strassen,
-    pack_weight,
     shape_of,
     to_blocked,
 )
 from tvm_mobilenet.graph.strassen import Gain, choose_strassen
-from tvm_mobilenet.target import Dtype, TargetSpec
+from tvm_mobilenet.target import TargetSpec
 
 
 def block_layout(
@@ -73,38 +61,7 @@ def block_layout(
     return relax.transform.DeadCodeElimination()(lowering.builder_.get())
 
 
-_ANCHORS = {"relax.nn.conv2d", "relax.mean", "relax.matmul", "relax.nn.softmax"}
 _PLAIN_IN, _PLAIN_OUT = {"conv", "softmax"}, {"dense", "tail", "softmax"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One layer of a composite function."""
-
-    anchor: Any
-    epilogue: Epilogue
-
-    @classmethod
-    def read(cls, calls: list[Any]) -> _Part:
-        return cls(calls[0], read_epilogue(calls))
-
-
-@dataclass(frozen=True, slots=True)
-class _Composite:
-    """What a composite function holds: one layer, or those that one kernel computes."""
-
-    operator: str
-    parts: list[_Part]
-
-    @classmethod
-    def read(cls, func: Any) -> _Composite:
-        layers: list[list[Any]] = []
-        for call in (b.value for block in func.body.blocks for b in block.bindings):
-            if not layers or operator_name(call) in _ANCHORS:
-                layers.append([])
-            layers[-1].append(call)
-        operator = str(func.attrs[COMPOSITE]).removeprefix(PREFIX)
-        return cls(operator, [_Part.read(calls) for calls in layers])
 
 
 @mutator
@@ -143,7 +100,7 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
             super().visit_var_binding_(binding)
             return
         shape = shape_of(binding.var)
-        found = _Composite.read(func)
+        found = Composite.read(func)
         work = self._work(found, call.args[0], shape, binding.var)
         value, block = self._lower(found, work, call.args, shape)
         if isinstance(binding.var, relax.DataflowVar):
@@ -178,11 +135,11 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
         return to_blocked(self._plain(var), shape, block, self._target.dtype)
 
     def _work(
-        self, found: _Composite, source: Any, out_shape: tuple[int, ...], var: Any
+        self, found: Composite, source: Any, out_shape: tuple[int, ...], var: Any
     ) -> Workload:
         """Return the workload of a composite function."""
         name = str(var.name)
-        work = _workload(found, shape_of(source), out_shape, self._target)
+        work = found.workload(shape_of(source), out_shape, self._target)
         if var in self._hidden:
             block = channel_block(work.out_channels, self._target)
             work = dataclasses.replace(work, operator="pointwise", out_block=block)
@@ -193,7 +150,7 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
         return work
 
     def _lower(
-        self, found: _Composite, work: Workload, sources: Any, out_shape: tuple[int, ...]
+        self, found: Composite, work: Workload, sources: Any, out_shape: tuple[int, ...]
     ) -> tuple[Any, int]:
         """Return the call of a kernel and the block of its result (0: plain)."""
         source, other = sources[0], sources[-1]
@@ -202,7 +159,7 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
             data = self.visit_expr(source)
         else:
             data = self._in_blocks(source, in_shape, work.in_block)
-        arguments = [data, *_parameters(found, work)]
+        arguments = [data, *found.parameters(work)]
         if work.residual or work.operator == "scale":
             arguments.append(self._in_blocks(other, shape_of(other), work.out_block))
         arguments = [self.builder_.normalize(a) for a in arguments]
@@ -222,113 +179,7 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
         return self._kernels[work.key]
 
 
-def workload_of(
-    func: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...], target: TargetSpec
-) -> Workload:
-    """Return the workload that a composite function will be a kernel of.
-
-    Parameters
-    ----------
-    func : relax.Function
-        Composite.
-    in_shape, out_shape : tuple of int
-        NCHW, or NC.
-    target : TargetSpec
-    """
-    return _workload(_Composite.read(func), in_shape, out_shape, target)
-
-
 def _calls_function(value: Any) -> bool:
     from tvm.ir import GlobalVar
 
     return isinstance(value, relax.Call) and isinstance(value.op, GlobalVar)
-
-
-def _parameters(found: _Composite, work: Workload) -> list[Any]:
-    """Return the packed weights and biases, as the operator's definition lists them."""
-    taps = math.prod(work.kernel)
-    if work.operator in ("pool", "scale", "softmax"):
-        return []
-    if work.operator in ("conv", "depthwise"):
-        steps = taps * (1 if work.operator == "depthwise" else work.in_channels)
-        return _packed(found.parts[0], work.out_channels, steps, steps, work.out_block, work.dtype)
-    pointwise = (work.out_channels, work.in_channels, work.depth, work.out_block, work.dtype)
-    if work.operator == "separable":
-        first = _packed(found.parts[0], work.in_channels, taps, taps, work.in_block, work.dtype)
-        return [*first, *_packed(found.parts[1], *pointwise)]
-    if work.operator == "strassen":
-        weight, bias = _packed(found.parts[0], *pointwise)
-        return [pack_strassen(weight, work.out_blocks, work.depth, work.out_block), bias]
-    if work.operator == "tail":
-        classifier = found.parts[2]
-        shape = (work.out_channels, work.classes)
-        rows = pack_classifier(classifier.anchor.args[1], shape, work.out_block, work.class_block)
-        bias = _bias(classifier, work.classes, work.class_block)
-        return [*_packed(found.parts[0], *pointwise), rows, bias]
-    return _packed(found.parts[0], *pointwise)
-
-
-def _packed(  # noqa: PLR0917  a part, and the sizes of its packed weight
-    part: _Part, out_channels: int, steps: int, depth: int, block: int, dtype: Dtype
-) -> list[Any]:
-    """Return the packed weight and bias of a layer."""
-    weight = part.anchor.args[1]
-    if operator_name(part.anchor) == "relax.matmul":
-        weight = relax.op.permute_dims(weight, (1, 0))
-    packed = pack_weight(weight, out_channels, steps, depth, block, dtype)
-    return [packed, _bias(part, out_channels, block)]
-
-
-def _bias(part: _Part, channels: int, block: int) -> Any:
-    bias = part.epilogue.bias
-    if bias is None:
-        bias = relax.const(np.zeros(channels, np.float32))
-    return pack_bias(bias, channels, block)
-
-
-def _workload(
-    found: _Composite, in_shape: tuple[int, ...], out_shape: tuple[int, ...], target: TargetSpec
-) -> Workload:
-    operator, first, last = found.operator, found.parts[0], found.parts[-1]
-    if operator in ("pool", "scale", "softmax"):
-        return over_channels(operator, in_shape, target)  # type: ignore[arg-type]
-    if operator == "dense":
-        return dense(in_shape, out_shape[1], target, first.epilogue.activation)
-    if operator == "tail":
-        tail = _tail(found, in_shape, out_shape[1], target)
-        return dataclasses.replace(tail, dtype=target.dtype)
-    attrs = first.anchor.attrs
-    work = convolution(
-        in_shape,
-        out_shape,
-        target,
-        kernel=shape_of(first.anchor.args[1])[2:],
-        strides=[int(s) for s in attrs.strides],
-        padding=[int(p) for p in attrs.padding],
-        groups=int(attrs.groups),
-        activation=last.epilogue.activation,
-        residual=last.epilogue.residual,
-    )
-    if operator != "separable":
-        return work
-    return dataclasses.replace(work, operator="separable", mid_activation=first.epilogue.activation)
-
-
-def _tail(
-    found: _Composite, in_shape: tuple[int, ...], classes: int, target: TargetSpec
-) -> Workload:
-    n, channels, height, width = in_shape
-    out_channels = shape_of(found.parts[0].anchor.args[1])[0]
-    return Workload(
-        "tail",
-        n,
-        channels,
-        out_channels,
-        (height, width),
-        (height, width),
-        channel_block(channels, target),
-        channel_block(out_channels, target),
-        activation=found.parts[0].epilogue.activation,
-        classes=classes,
-        class_block=class_block(classes, target),
-    )

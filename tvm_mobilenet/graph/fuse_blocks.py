@@ -12,7 +12,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_mobilenet.compute.workload import Operator, Workload
 from tvm_mobilenet.graph.around import Around, map_bytes, weight_bytes
-from tvm_mobilenet.graph.block_layout import workload_of
+from tvm_mobilenet.graph.composite import Composite
 from tvm_mobilenet.graph.epilogue import read_epilogue
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, inlined, is_pointwise, readers
 from tvm_mobilenet.graph.fusion import Choice, Fusion, FusionFor, settle
@@ -160,8 +160,8 @@ class _Network:
     @classmethod
     def read(cls, func: Any, nodes: dict[Any, _Node], target: TargetSpec) -> _Network:
         works = {
-            var: workload_of(
-                node.composite, shape_of(node.binding.value.args[0]), shape_of(var), target
+            var: Composite.read(node.composite).workload(
+                shape_of(node.binding.value.args[0]), shape_of(var), target
             )
             for var, node in nodes.items()
         }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet.models.layers import Layer, Shape
+from tvm_mobilenet.models.layer import Layer, Shape
 
 if TYPE_CHECKING:
     import onnx

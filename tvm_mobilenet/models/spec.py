@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import Any
 
 from tvm_mobilenet.errors import InvalidModelError
+from tvm_mobilenet.models.layer import Layer, Shape
 from tvm_mobilenet.models.layers import (
     Activate,
     Activation,
@@ -24,9 +25,7 @@ from tvm_mobilenet.models.layers import (
     ConvKind,
     Dense,
     GlobalAvgPool,
-    Layer,
     Scale,
-    Shape,
     Softmax,
     same_padding,
 )

@@ -7,13 +7,14 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.target.features import CPU_NEEDS, HWCAP_AARCH64, HWCAP_ARM, isa_of
 from tvm_mobilenet.target.presets import describe_cpu, nearest_preset
 from tvm_mobilenet.target.spec import TargetSpec
+from tvm_mobilenet.target.topology import caches_and_cores, read
 
 _CPUINFO = Path("/proc/cpuinfo")
 _SYSFS = Path("/sys/devices/system/cpu")
@@ -47,7 +48,7 @@ def host_cpu_features() -> frozenset[str]:
         on a 64-bit kernel and under QEMU, where /proc/cpuinfo does not.
     """
     machine = host_machine()
-    return features_of(machine, _read(_CPUINFO), _auxiliary(machine))
+    return features_of(machine, read(_CPUINFO), _auxiliary(machine))
 
 
 def host(
@@ -83,7 +84,7 @@ def host(
         Not Linux, or an architecture that nothing here compiles for.
     """
     machine = machine or host_machine()
-    text = _read(_CPUINFO) if cpuinfo is None else cpuinfo
+    text = read(_CPUINFO) if cpuinfo is None else cpuinfo
     hwcaps = _auxiliary(machine) if cpuinfo is None else None
     allowed = os.sched_getaffinity(0) if affinity is None else affinity
     return describe_machine(machine, text, hwcaps, sysfs or _SYSFS, allowed)
@@ -124,7 +125,7 @@ def describe_machine(
     have = features_of(machine, cpuinfo, hwcaps)
     cpu = _cpu(machine, cpuinfo, have)
     near = nearest_preset(machine, cpu, have)
-    l1, l2, l3, cores = _caches_and_cores(sysfs, tuple(sorted(affinity)))
+    l1, l2, l3, cores = caches_and_cores(sysfs, tuple(sorted(affinity)))
     # Old kernels and some boards publish no caches: then the table's are better than none.
     caches = (l1, l2, l3) if l1 else (near.l1_bytes, near.l2_bytes, near.l3_bytes)
     if (machine, cpu) in CPU_NEEDS:
@@ -134,7 +135,7 @@ def describe_machine(
 
 def processor_name() -> str:
     """Return what this machine calls its processor, for people; its architecture at least."""
-    return named_in(_read(_CPUINFO)) or platform.machine()
+    return named_in(read(_CPUINFO)) or platform.machine()
 
 
 def named_in(cpuinfo: str) -> str:
@@ -193,13 +194,6 @@ def host_machine() -> str:
             "name the machine that will run it: `tvm-mobilenet targets` lists them",
         )
     return machine
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""  # no /proc, as in a bare chroot: then only the baseline is certain
 
 
 def _fields(cpuinfo: str, name: str) -> list[str]:
@@ -298,49 +292,3 @@ def _amd(family: int, model: int) -> str:
         zen4 = 0x10 <= model <= 0x1F or 0x60 <= model <= 0x7F or 0xA0 <= model <= 0xAF
         return "znver4" if zen4 else "znver3"
     return "znver5" if family == 0x1A else ""
-
-
-def _caches_and_cores(sysfs: Path, allowed: tuple[int, ...]) -> tuple[int, int, int, int]:
-    core_of = {cpu: _siblings(sysfs, cpu) for cpu in allowed}
-    found: dict[int, dict[frozenset[int], int]] = {1: {}, 2: {}, 3: {}}
-    for cpu in allowed:
-        for level, size, sharers in _data_caches(sysfs / f"cpu{cpu}" / "cache"):
-            if level in found:
-                found[level][sharers or frozenset({cpu})] = size
-    share = [
-        min(
-            (size // _cores_among(sharers, core_of) for sharers, size in found[level].items()),
-            default=0,
-        )
-        for level in (1, 2)
-    ]
-    return share[0], share[1], sum(found[3].values()), max(1, len(set(core_of.values())))
-
-
-def _cores_among(sharers: frozenset[int], core_of: dict[int, frozenset[int]]) -> int:
-    return max(1, len({core_of[cpu] for cpu in sharers if cpu in core_of}))
-
-
-def _siblings(sysfs: Path, cpu: int) -> frozenset[int]:
-    """Return the logical processors that are one physical core with `cpu`."""
-    text = _read(sysfs / f"cpu{cpu}" / "topology" / "thread_siblings_list").strip()
-    return _cpu_list(text) if text else frozenset({cpu})
-
-
-def _data_caches(folder: Path) -> Iterator[tuple[int, int, frozenset[int]]]:
-    for index in sorted(folder.glob("index*")):
-        kind, size = _read(index / "type").strip(), _read(index / "size").strip()
-        if kind not in ("Data", "Unified") or not re.fullmatch(r"\d+[KM]", size):
-            continue
-        scale = {"K": 1 << 10, "M": 1 << 20}[size[-1]]
-        sharers = _read(index / "shared_cpu_list").strip()
-        yield int(_read(index / "level")), int(size[:-1]) * scale, _cpu_list(sharers)
-
-
-def _cpu_list(text: str) -> frozenset[int]:
-    """Expand the kernel's list format, ``"0-3,8"`` → {0, 1, 2, 3, 8}."""
-    cpus: set[int] = set()
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        cpus.update(range(int(first), int(last or first) + 1))
-    return frozenset(cpus)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.models.layers import Shape
+from tvm_mobilenet.models.layer import Shape
 
 if TYPE_CHECKING:
     import onnx

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from typing import Any
 
 import numpy as np
 
 from tvm_mobilenet.models.importer.activations import ACTIVATION
 from tvm_mobilenet.models.importer.affine import Affine
-from tvm_mobilenet.models.importer.graph import Array, Graph, Node, to_proto, value_info
-from tvm_mobilenet.models.layers import Activation, Layer, Shape
+from tvm_mobilenet.models.importer.foreign import foreign
+from tvm_mobilenet.models.importer.graph import Array, Graph, Node
+from tvm_mobilenet.models.layer import Layer
+from tvm_mobilenet.models.layers import Activation
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -20,17 +21,10 @@ from tvm_mobilenet.models.spec import (
     Conv2d,
     Dense,
     GlobalAvgPool,
-    Operator,
     Scale,
     Softmax,
     symbol,
 )
-
-_WEIGHTED = {
-    "Add", "BatchNormalization", "Conv", "ConvTranspose", "Div", "Gemm",
-    "InstanceNormalization", "LayerNormalization", "MatMul", "Mul", "PRelu", "Sub",
-}  # fmt: skip
-"""Operators whose float32 constants are weights; other constants are part of the node."""
 
 _RESERVED = (INPUT, "x", "main")
 _AUTOMATIC = re.compile(r"(lv|gv)\d*")
@@ -115,10 +109,6 @@ class Layers:
         """Return a float32 constant, None of anything else."""
         value = self._graph.constants.get(tensor)
         return value if value is not None and value.dtype == np.float32 else None
-
-    def _is_weight(self, tensor: str) -> bool:
-        value = self._constant(tensor)
-        return value is not None and value.size > 1
 
     def _maps(self, *tensors: str) -> bool:
         """Whether these are computed tensors of float32."""
@@ -315,65 +305,5 @@ class Layers:
         """Add a layer for each output that somebody reads."""
         for out in node.outputs:
             if out and (self._readers.get(out) or out in self._graph.outputs):
-                self._lower_output(node, out)
-
-    def _lower_output(self, node: Node, out: str) -> None:
-        graph = self._graph
-        tensors = [t for t in dict.fromkeys(node.inputs) if t in self.names]
-        constants = [t for t in dict.fromkeys(node.inputs) if t in graph.constants]
-        weights = [t for t in constants if node.op in _WEIGHTED and self._is_weight(t)]
-        short = {t: f"x{i}" for i, t in enumerate(tensors)} | {
-            t: f"w{i}" for i, t in enumerate(constants)
-        }
-        model = self._alone_model(node, out, short, tensors, weights)
-        layer = Operator(
-            self._name(out),
-            self._inputs(*tensors),
-            graph.shape(tensors[0]),
-            node.op,
-            tuple(graph.shape(t) for t in tensors[1:]),
-            tuple(graph.dtype(t) for t in (*tensors, out)),
-            graph.shape(out),
-            tuple((short[t], graph.shape(t)) for t in weights),
-            _work(graph, node),
-            model.SerializeToString(deterministic=True),
-        )
-        self._add(layer, **{short[t]: graph.constants[t] for t in weights})
-
-    def _alone_model(
-        self, node: Node, out: str, short: dict[str, str], tensors: list[str], weights: list[str]
-    ) -> Any:
-        """Return the node as a model of its own; see :class:`Operator`."""
-        graph = self._graph
-        inputs = [short.get(t, "") for t in node.inputs]
-        outputs = [f"y{i}" if name else "" for i, name in enumerate(node.outputs)]
-        proto = to_proto(Node(node.op, node.name, inputs, outputs, node.attrs))
-        inside = Graph("", [], [], [], {}, {}, graph.opset)
-        embedded = {t: s for t, s in short.items() if t in graph.constants and t not in weights}
-        inside.constants = {s: graph.constants[t] for t, s in embedded.items()}
-        model = inside.model([])
-        from onnx import numpy_helper
-
-        model.graph.node.append(proto)
-        model.graph.input.extend(
-            value_info(short[t], graph.dtype(t), graph.shape(t)) for t in (*tensors, *weights)
-        )
-        model.graph.initializer.extend(
-            numpy_helper.from_array(value, name) for name, value in inside.constants.items()
-        )
-        at = outputs[node.outputs.index(out)]
-        model.graph.output.append(value_info(at, *graph.types[out]))
-        return model
-
-
-def _work(graph: Graph, node: Node) -> int:
-    """Return the multiply-adds of a convolution or product, 0 of anything else."""
-    pixels = math.prod(graph.shape(node.out))
-    if node.op == "Conv":
-        return pixels * math.prod(graph.shape(node.inputs[1])[1:])
-    if node.op == "ConvTranspose":
-        return math.prod(graph.shape(node.inputs[0])) * math.prod(graph.shape(node.inputs[1])[1:])
-    if node.op in ("Gemm", "MatMul"):
-        shape: Shape = graph.shape(node.inputs[0])
-        return pixels * shape[0 if node.attrs.get("transA", 0) else -1]
-    return 0
+                layer, weights = foreign(self._graph, node, out, self._name(out), self.names)
+                self._add(layer, **weights)

@@ -9,7 +9,8 @@ import numpy as np
 
 from tvm_mobilenet.errors import OnnxFileError
 from tvm_mobilenet.models.importer.graph import Array, Graph, Node
-from tvm_mobilenet.models.layers import Shape, same_padding
+from tvm_mobilenet.models.layer import Shape
+from tvm_mobilenet.models.layers import same_padding
 
 _VIEWS = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 _MAYBE_NOTHING = {"Cast", "Expand", "Pad", "Reshape", "Slice", "Tile", "Transpose"}

@@ -1,0 +1,155 @@
+"""Operators that go over maps as the cost model sees them: no matrix product.
+
+Follows the loop nests of ``schedules/cpu``; a change there is a change here. The constants
+are shares of the peak that those schedules reach when everything is in L1, measured on Zen 5.
+"""
+
+from __future__ import annotations
+
+import math
+
+from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.graph.around import Around, blocked_in, blocked_out
+from tvm_mobilenet.graph.cost import FLOAT, Caches, Cost, Phase, Stream, cost_of
+from tvm_mobilenet.graph.speeds import speeds_of
+from tvm_mobilenet.schedules.cpu.threads import (
+    ELEMENT,
+    divisors,
+    fewest_even,
+    pays_to_share,
+)
+from tvm_mobilenet.target import TargetSpec
+
+_CONV = 0.88
+"""Of the peak: benchmarks/layers.py, 112 x 112 x 32."""
+
+_DEPTHWISE = {1: 0.8, 2: 0.4}
+"""Of the peak, by stride: benchmarks/layers.py, 190 and 95 of 238 GFLOP/s."""
+
+LATENCY = 4
+"""Cycles of a multiply-add that waits for the one before."""
+
+_POWER = 16
+"""Vector operations of a softmax for each element: schedules/cpu/softmax.py."""
+
+
+class Maps:
+    """One kernel, for the thread with most to do.
+
+    Parameters
+    ----------
+    work : Workload
+    target : TargetSpec
+    around : Around
+    threads : int
+    """
+
+    def __init__(self, work: Workload, target: TargetSpec, around: Around, threads: int) -> None:
+        self.work, self.target, self.around, self.threads = work, target, around, threads
+        self.caches, self.speeds = Caches.of(target, threads), speeds_of(target)
+        self.lanes, self.peak = target.lanes, target.lanes * self.speeds.pipes
+        self.cold = around.cold(self.caches, threads)
+        self.source = around.source(self.caches, threads)
+        self.inside, self.outside = blocked_in(work), blocked_out(work)
+        self.in_bytes = FLOAT * work.batch * self.inside * work.in_pixels
+        self.out_bytes = FLOAT * work.batch * self.outside * work.out_pixels
+
+    def _share(self, units: int, macs: float) -> tuple[int, float]:
+        """Return the units of the thread with most of them, and all units over these."""
+        alone = self.threads == 1 or not pays_to_share(units, int(macs), self.target)
+        most = units if alone else -(-units // self.threads)
+        return most, units / most
+
+    def _cost(
+        self, phases: list[Phase], spread: float, start: float = 0.0, held: float = 0.0
+    ) -> Cost:
+        first = Stream(start, self.cold) if start else None
+        return cost_of(self.work.macs, phases, self.target, self.threads, spread, first, held)
+
+    def _written(self, part: float) -> tuple[Stream, Stream]:
+        return self.around.written(self.out_bytes * part, self.caches, self.threads)
+
+    def _residual(self, part: float) -> tuple[Stream, ...]:
+        """Return what is added: of the output's size, written three or more kernels ago."""
+        if not self.work.residual:
+            return ()
+        size = self.out_bytes * part
+        return (Stream(size, self.caches.found(2 * self.in_bytes * part + size)),)
+
+    def _held(self, spread: float) -> float:
+        """Return the output's bytes that lie in other cores' L2, which have just read there."""
+        size = self.out_bytes / spread
+        near = spread > 1 and self.in_bytes / spread + size <= self.caches.l2
+        return size if near else 0.0
+
+    def _vectors(self, block: int) -> float:
+        """Return lanes used for one channel: a block narrower than a register takes it all."""
+        return -(-block // self.lanes) * self.lanes / block
+
+    def conv(self) -> Cost:
+        """Return the cost of a first convolution."""
+        work = self.work
+        taps = math.prod(work.kernel) * work.in_channels
+        macs = work.batch * self.outside * work.out_pixels * taps
+        _, spread = self._share(work.batch * work.out_size[0], macs)
+        part = 1 / spread
+        image = FLOAT * work.batch * work.in_channels * work.in_pixels
+        streams = (Stream(image * part, self.source), *self._written(part))
+        loads = FLOAT * macs * part / work.out_block * 2
+        cycles = macs * part * self._vectors(work.out_block) / self.peak / _CONV
+        return self._cost([Phase(cycles, loads, streams)], spread)
+
+    def _filter(self, pixels: float, into: float, streams: tuple[Stream, ...]) -> Phase:
+        """Return the depthwise part: output pixels, bytes read, and what it writes."""
+        work = self.work
+        rows, stride = work.kernel[0], work.strides[0]
+        line = FLOAT * work.in_size[1] * work.in_block * rows
+        macs = pixels * self.inside * math.prod(work.kernel)
+        again = max(rows / stride - 1, 0) * into
+        read = Stream(into, self.source, ((again, line),))
+        speed = self.peak * _DEPTHWISE.get(stride, _DEPTHWISE[2])
+        cycles = macs * self._vectors(work.in_block) / speed
+        return Phase(cycles, FLOAT * macs, (read, *streams))
+
+    def depthwise(self) -> Cost:
+        """Return the cost of a depthwise layer."""
+        work, target = self.work, self.target
+        rows = divisors(work.out_size[0])
+        groups = fewest_even(rows, work.batch * work.in_blocks, target)
+        macs = work.batch * self.inside * work.out_pixels * math.prod(work.kernel)
+        _, spread = self._share(work.batch * work.in_blocks * groups, macs)
+        part = 1 / spread
+        phase = self._filter(
+            work.batch * work.out_pixels * part, self.in_bytes * part, self._written(part)
+        )
+        start = FLOAT * self.inside * (math.prod(work.kernel) + 1) * part
+        return self._cost([phase], spread, start, self._held(spread))
+
+    def pool(self) -> Cost:
+        """Return the cost of a global pool."""
+        work = self.work
+        _, spread = self._share(work.batch * work.in_blocks, ELEMENT * work.macs)
+        part = 1 / spread
+        vectors = work.batch * work.in_blocks * work.in_pixels
+        streams = (Stream(self.in_bytes * part, self.source), *self._written(part))
+        return self._cost([Phase(vectors * part * LATENCY, self.in_bytes * part, streams)], spread)
+
+    def scale(self) -> Cost:
+        """Return the cost of a map times factors."""
+        work = self.work
+        vectors = work.batch * work.in_blocks * work.in_pixels
+        _, spread = self._share(work.batch * work.in_blocks, ELEMENT * vectors * work.in_block)
+        part = 1 / spread
+        streams = (Stream(self.in_bytes * part, self.source), *self._written(part))
+        return self._cost([Phase(vectors * part, self.in_bytes * part, streams)], spread)
+
+    def softmax(self) -> Cost:
+        """Return the cost of a softmax."""
+        work = self.work
+        vectors = work.batch * work.out_blocks
+        _, spread = self._share(work.batch, _POWER * vectors * work.out_block)
+        part = 1 / spread
+        loads = 4 * FLOAT * vectors * work.out_block * part
+        streams = (Stream(self.in_bytes * part, self.source), *self._written(part))
+        cycles = _POWER * vectors * part / self.speeds.pipes
+        return self._cost([Phase(cycles, loads, streams)], spread)

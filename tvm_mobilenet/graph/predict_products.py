@@ -1,0 +1,175 @@
+"""Matrix products as the cost model sees them, those that a depthwise layer feeds among them.
+
+Follows the loop nests of ``schedules/cpu``; a change there is a change here. The constants
+are shares of the peak that those schedules reach when everything is in L1, measured on Zen 5.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from tvm_mobilenet.graph.around import blocked_classes
+from tvm_mobilenet.graph.cost import FLOAT, Cost, Phase, Stream
+from tvm_mobilenet.graph.predict_maps import LATENCY, Maps
+from tvm_mobilenet.schedules.cpu.row_groups import choose_rows, row_group_tile
+from tvm_mobilenet.schedules.cpu.threads import (
+    ELEMENT,
+    choose_chunks,
+    choose_pieces,
+    divisors,
+)
+from tvm_mobilenet.schedules.cpu.tile import MAX_PIXELS, Tile, best_tile, chunk_options
+from tvm_mobilenet.schedules.knobs import Knobs
+
+_ROWS = 18.0
+"""Bytes a cycle of the classifier's rows inside a tail, whose eight accumulators are stored
+after every 32 channels: 57 to 74 GB/s in V1 from 1.0/224 to 0.25/128."""
+
+
+class Products(Maps):
+    """One kernel, for the thread with most to do; of those that go over maps too."""
+
+    def _multiply(self, tile: Tile, pixels: int, groups: float) -> tuple[float, float]:
+        """Return cycles, and bytes loaded, of vector groups over some pixels."""
+        depth, block = self.work.depth, self.work.out_block
+        # A block narrower than a register is a register all the same.
+        vectors = tile.vectors * -(-block // self.lanes)
+        cycles = loads = 0.0
+        whole, rest = divmod(pixels, tile.pixels)
+        for count, width in ((whole, tile.pixels), (1, rest)):
+            if not width:
+                continue
+            macs, operands = width * vectors, width + vectors
+            step = max(macs / self.speeds.pipes, operands / self.speeds.loads, float(LATENCY))
+            # Each accumulator is stored, one a cycle, before the next tile can use it.
+            cycles += count * (depth * step + macs)
+            loads += count * FLOAT * depth * (width + tile.vectors * block)
+        return cycles * groups, loads * groups
+
+    def _tile(self) -> Tile:
+        work = self.work
+        return best_tile(work.out_pixels, work.out_blocks, work.depth, self.target, work.batch)
+
+    def _weights(  # noqa: PLR0917  from inner to outer
+        self, panel: float, groups: float, tiles: int, sweeps: float, others: float, spread: float
+    ) -> Stream:
+        """Return the weights: a panel is read for every tile, all of them in every sweep.
+
+        `others` are the bytes besides weights that a sweep touches; several threads may
+        read the same.
+        """
+        tile = FLOAT * self.work.depth * MAX_PIXELS
+        whole = groups * panel
+        again = (
+            (whole * sweeps * (tiles - 1), panel + tile),
+            (whole * (sweeps - 1), whole + others),
+        )
+        every = FLOAT * self.work.depth * self.outside
+        return Stream(whole, self.cold, again, max(spread * whole / every, 1.0))
+
+    def pointwise(self) -> Cost:
+        """Return the cost of a pointwise layer."""
+        work, target = self.work, self.target
+        tile = self._tile()
+        groups = work.out_blocks // tile.vectors
+        options = chunk_options(work.out_pixels, tile)
+        plane = FLOAT * work.depth * work.out_pixels
+        chunks = choose_chunks(Knobs(), options, plane, work.batch * groups, target)
+        pixels = work.out_pixels // chunks
+        macs = self.outside * work.depth * max(work.batch * work.out_pixels, ELEMENT)
+        units, spread = self._share(work.batch * chunks * groups, macs)
+        own, sweeps = min(groups, units), max(units / groups, 1)
+        cycles, loads = self._multiply(tile, pixels, units)
+        panel = FLOAT * work.depth * tile.vectors * work.out_block
+        chunk, out = plane / chunks, FLOAT * pixels * tile.vectors * work.out_block
+        tiles = -(-pixels // tile.pixels)
+        streams = (
+            self._weights(panel, own, tiles, sweeps, chunk + own * out, spread),
+            Stream(sweeps * chunk, self.source, ((chunk * (units - sweeps), chunk + panel + out),)),
+            *self._residual(1 / spread),
+            *self._written(1 / spread),
+        )
+        return self._cost([Phase(cycles, loads, streams)], spread, panel)
+
+    def separable(self) -> Cost:
+        """Return the cost of a depthwise and a pointwise layer as one kernel."""
+        work, target = self.work, self.target
+        height, width = work.out_size
+        shape = (work.batch, height, width)
+        tile = row_group_tile(shape, work.out_blocks, work.depth, target)
+        groups = work.out_blocks // tile.vectors
+        row = FLOAT * self.inside * (width + work.in_pixels // height)
+        first_share = math.prod(work.kernel) / self.outside
+        rows, splits = choose_rows(Knobs(), target, shape, row, tile.pixels, groups, first_share)
+        chunks, pixels = height // rows, rows * width
+        macs = work.batch * self.outside * work.out_pixels * work.depth
+        units, spread = self._share(work.batch * chunks * splits, macs)
+        places = max(units / splits, 1)  # row groups that this thread sees
+        own = groups / splits * min(units, splits)
+        into, middle = self.in_bytes / work.batch / chunks, FLOAT * self.inside * pixels
+        border = max(work.kernel[0] - work.strides[0], 0) * work.in_size[1] * self.inside * FLOAT
+        panel = FLOAT * work.depth * tile.vectors * work.out_block
+        between = into + middle + own * panel
+        kept = Stream(middle, "L2", (((units - 1) * middle, middle + between),))
+        filtered = self._filter(units * pixels, places * into, (kept,))
+        extra = (units - places) * into + (places - 1) * border
+        filtered = dataclasses.replace(
+            filtered,
+            streams=(*filtered.streams, Stream(0, self.source, ((extra, between),))),
+        )
+        swept = groups / splits * units
+        cycles, loads = self._multiply(tile, pixels, swept)
+        out = FLOAT * pixels * tile.vectors * work.out_block
+        streams = (
+            self._weights(panel, own, -(-pixels // tile.pixels), places, between, spread),
+            Stream(0, "L1", ((swept * middle, middle + panel + out),)),
+            *self._residual(1 / spread),
+            *self._written(1 / spread),
+        )
+        held = self._held(spread) if splits > 1 else 0.0
+        return self._cost([filtered, Phase(cycles, loads, streams)], spread, panel, held)
+
+    def tail(self) -> Cost:
+        """Return the cost of the last pointwise layer, pool and classifier as one kernel."""
+        work, target = self.work, self.target
+        tile = self._tile()
+        groups = work.out_blocks // tile.vectors
+        parts = choose_pieces(Knobs(), "parts", divisors(groups, 64), work.batch, target)
+        macs = work.batch * self.outside * work.out_pixels * work.depth
+        units, spread = self._share(work.batch * parts, macs)
+        images = max(units / parts, 1)
+        swept, own = groups / parts * units, groups / parts * min(units, parts)
+        cycles, loads = self._multiply(tile, work.out_pixels, swept)
+        panel = FLOAT * work.depth * tile.vectors * work.out_block
+        plane = FLOAT * work.depth * work.out_pixels
+        rows = FLOAT * tile.vectors * work.out_block * blocked_classes(work)
+        tiles = -(-work.out_pixels // tile.pixels)
+        pointwise = (
+            self._weights(panel, own, tiles, images, plane + own * rows, spread),
+            Stream(
+                images * plane, self.source, (((swept - images) * plane, plane + panel + rows),)
+            ),
+            # Prefetched into L2 during the pointwise layer.
+            Stream(own * rows, self.cold, ((own * (images - 1) * rows, own * (panel + rows)),)),
+        )
+        read = swept * rows
+        classifier = Phase(read / FLOAT / self.peak, 2 * read, (Stream(read, "L2"),), slowest=_ROWS)
+        return self._cost([Phase(cycles, loads, pointwise), classifier], spread, panel)
+
+    def dense(self) -> Cost:
+        """Return the cost of a dense layer."""
+        work = self.work
+        vectors = max(work.out_block // self.lanes, 1)
+        most = max(min(work.batch, (self.target.registers - 4) // vectors), 1)
+        sweeps = -(-work.batch // most)
+        weights = FLOAT * work.depth * self.outside
+        macs = work.batch * work.depth * self.outside
+        _, spread = self._share(sweeps * work.out_blocks, macs)
+        part = 1 / spread
+        streams = (
+            Stream(weights * part, self.cold, (((sweeps - 1) * weights * part, weights * part),)),
+            *self._written(part),
+        )
+        phase = Phase(macs * part / self.peak, weights * part * sweeps, streams)
+        return self._cost([phase], spread)

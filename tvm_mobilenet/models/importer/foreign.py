@@ -1,0 +1,97 @@
+"""What is no operator of ours: ONNX's own, as a layer that holds its node as a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tvm_mobilenet.models.importer.graph import Array, Graph, Node, to_proto, value_info
+from tvm_mobilenet.models.layer import Shape
+from tvm_mobilenet.models.operator import Operator
+
+_WEIGHTED = {
+    "Add", "BatchNormalization", "Conv", "ConvTranspose", "Div", "Gemm",
+    "InstanceNormalization", "LayerNormalization", "MatMul", "Mul", "PRelu", "Sub",
+}  # fmt: skip
+"""Operators whose float32 constants are weights; other constants are part of the node."""
+
+
+def foreign(
+    graph: Graph, node: Node, out: str, name: str, names: Mapping[str, str]
+) -> tuple[Operator, dict[str, Array]]:
+    """Return the layer of one output of a node, and its weights.
+
+    Parameters
+    ----------
+    graph : Graph
+    node : Node
+    out : str
+        The output.
+    name : str
+        Of the layer.
+    names : mapping of str to str
+        Layer behind each tensor that a layer computes.
+    """
+    tensors = [t for t in dict.fromkeys(node.inputs) if t in names]
+    constants = [t for t in dict.fromkeys(node.inputs) if t in graph.constants]
+    weights = [t for t in constants if node.op in _WEIGHTED and _is_weight(graph.constants[t])]
+    short = {t: f"x{i}" for i, t in enumerate(tensors)} | {
+        t: f"w{i}" for i, t in enumerate(constants)
+    }
+    model = _alone_model(graph, node, out, short, fed=[*tensors, *weights])
+    layer = Operator(
+        name,
+        tuple(names[t] for t in tensors),
+        graph.shape(tensors[0]),
+        node.op,
+        tuple(graph.shape(t) for t in tensors[1:]),
+        tuple(graph.dtype(t) for t in (*tensors, out)),
+        graph.shape(out),
+        tuple((short[t], graph.shape(t)) for t in weights),
+        _work(graph, node),
+        model.SerializeToString(deterministic=True),
+    )
+    return layer, {short[t]: graph.constants[t] for t in weights}
+
+
+def _is_weight(value: Array) -> bool:
+    return value.dtype == np.float32 and value.size > 1
+
+
+def _alone_model(
+    graph: Graph, node: Node, out: str, short: dict[str, str], *, fed: list[str]
+) -> Any:
+    """Return the node as a model of its own, whose inputs are `fed`; see :class:`Operator`."""
+    inputs = [short.get(t, "") for t in node.inputs]
+    outputs = [f"y{i}" if name else "" for i, name in enumerate(node.outputs)]
+    proto = to_proto(Node(node.op, node.name, inputs, outputs, node.attrs))
+    inside = Graph("", [], [], [], {}, {}, graph.opset)
+    embedded = {t: s for t, s in short.items() if t in graph.constants and t not in fed}
+    inside.constants = {s: graph.constants[t] for t, s in embedded.items()}
+    model = inside.model([])
+    from onnx import numpy_helper
+
+    model.graph.node.append(proto)
+    model.graph.input.extend(value_info(short[t], graph.dtype(t), graph.shape(t)) for t in fed)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in inside.constants.items()
+    )
+    at = outputs[node.outputs.index(out)]
+    model.graph.output.append(value_info(at, *graph.types[out]))
+    return model
+
+
+def _work(graph: Graph, node: Node) -> int:
+    """Return the multiply-adds of a convolution or product, 0 of anything else."""
+    pixels = math.prod(graph.shape(node.out))
+    if node.op == "Conv":
+        return pixels * math.prod(graph.shape(node.inputs[1])[1:])
+    if node.op == "ConvTranspose":
+        return math.prod(graph.shape(node.inputs[0])) * math.prod(graph.shape(node.inputs[1])[1:])
+    if node.op in ("Gemm", "MatMul"):
+        shape: Shape = graph.shape(node.inputs[0])
+        return pixels * shape[0 if node.attrs.get("transA", 0) else -1]
+    return 0
