@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 RELAY  := .venv-relay
 OUT    := out
 MODEL  := $(OUT)/mobilenet.so
+# One more than there are cores: some tests wait, for a board, a limit, a process that ends.
+SPREAD := -n $$(( $$(nproc) < 8 ? $$(nproc) + 1 : 8 )) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-gpu relay compare-stacks test-relay lint types bench clean tree
@@ -23,7 +25,7 @@ demo: $(VENV)/demo.stamp  ## trained weights: compile, verify, classify a photog
 
 test: $(VENV)/test.stamp  ## install what the tests need, and run them
 	@mkdir -p $(OUT)
-	$(BIN)/python -m pytest -m "not alone" -n auto --maxprocesses 8 --dist worksteal --junitxml $(OUT)/tests.xml
+	$(BIN)/python -m pytest -m "not alone" $(SPREAD) --junitxml $(OUT)/tests.xml
 	$(BIN)/python -m pytest -m alone --junitxml $(OUT)/tests-alone.xml
 
 test-gpu: $(VENV)/gpu.stamp  ## on an NVIDIA GPU: numerics, tuner, profile, against PyTorch; writes results
@@ -36,7 +38,7 @@ compare-stacks: $(RELAY)/made.stamp $(VENV)/bench.stamp  ## both stacks in one t
 
 test-relay: $(RELAY)/test.stamp  ## the classic stack's tests
 	@mkdir -p $(OUT)
-	$(RELAY)/bin/python -m pytest tests/classic -n auto --maxprocesses 8 --dist worksteal --junitxml $(OUT)/tests-relay.xml
+	$(RELAY)/bin/python -m pytest tests/classic $(SPREAD) --junitxml $(OUT)/tests-relay.xml
 
 # schedules/ and tuning_logs/ stand at the top and install inside the package: what looks at the
 # package as a whole looks at this copy.
@@ -70,9 +72,12 @@ $(VENV)/%.stamp: $(BIN)/python pyproject.toml
 	@touch $@
 
 # Both TVMs call their package `tvm`: two environments, one tvm_mobilenet in both.
-$(RELAY)/made.stamp: requirements-relay.txt pyproject.toml
+$(RELAY)/packages.stamp: requirements-relay.txt
 	$(PYTHON) -m venv $(RELAY)
 	$(RELAY)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-relay.txt
+	@touch $@
+
+$(RELAY)/made.stamp: $(RELAY)/packages.stamp pyproject.toml
 	$(RELAY)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 

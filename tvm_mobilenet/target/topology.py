@@ -54,7 +54,7 @@ def _data_caches(folder: Path) -> Iterator[tuple[int, int, frozenset[int]]]:
         if kind not in ("Data", "Unified") or not re.fullmatch(r"\d+[KM]", size):
             continue
         scale = {"K": 1 << 10, "M": 1 << 20}[size[-1]]
-        sharers = read(index / "sharedcpu_list").strip()
+        sharers = read(index / "shared_cpu_list").strip()
         yield int(read(index / "level")), int(size[:-1]) * scale, cpu_list(sharers)
 
 
