@@ -27,7 +27,7 @@ from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
 
-_ELEMENT = 16
+ELEMENT = 16
 """What an element costs, in multiply-adds."""
 
 
@@ -51,7 +51,7 @@ def schedule_softmax(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetc
     n, j = sch.get_loops(out)
     rows, classes, lanes = extent(sch, n), extent(sch, j), extent(sch, sch.get_loops(row)[-1])
     vectors, lane = sch.split(j, [None, lanes])
-    share(sch, n, _ELEMENT * rows * classes, knobs, target)
+    share(sch, n, ELEMENT * rows * classes, knobs, target)
     for name in ("scale", "row_sum", "lane_sum", "power", "row_max", "lane_max", "row"):
         sch.compute_at(sch.get_sblock(name), n, preserve_unit_loops=True)
     row_vectors, row_lanes = sch.get_loops(row)[-2:]

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import tvm
 from tvm import tir
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, for_other
 from tvm_mobilenet.schedules.te.definition import Definition
@@ -83,9 +82,3 @@ lower_prefetches = tir.transform.prim_func_pass(
 )
 """Makes a statement of every prefetch that :func:`place` put into a pragma: in phase 0 of
 lowering, where buffers still have their shapes."""
-
-
-def lowering(opt_level: int = 2) -> Any:
-    """Return the context in which TVM must lower what :func:`place` was called for."""
-    passes = [(0, lower_prefetches)]
-    return tvm.transform.PassContext(opt_level, config={"tir.add_lower_pass": passes})

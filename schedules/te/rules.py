@@ -16,6 +16,7 @@ from tvm_mobilenet.schedules.te.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.te.prefetch import place
 from tvm_mobilenet.schedules.te.scale import schedule_scale
 from tvm_mobilenet.schedules.te.separable import schedule_separable
+from tvm_mobilenet.schedules.te.softmax import schedule_softmax
 from tvm_mobilenet.schedules.te.steps import replay
 
 from tvm_mobilenet.target import TargetSpec
@@ -30,9 +31,9 @@ TE: dict[str, Rule] = {
     "pool": schedule_pool,
     "scale": schedule_scale,
     "separable": schedule_separable,
+    "softmax": schedule_softmax,
 }
-"""Operator to schedule, for processors. No softmax: TVM 0.19 describes every ``let`` of a float to
-the debugger in a way that LLVM 22 refuses, and an exponential of ours has three."""
+"""Operator to schedule, for processors."""
 
 
 def schedule(operator: str, work: Definition, target: TargetSpec, knobs: Knobs) -> Any:

@@ -18,7 +18,7 @@ from tvm import relay
 from tvm_mobilenet.errors import TvmMobilenetError
 from tvm_mobilenet.relay.lower import Call, Lowered
 from tvm_mobilenet.relay.operators import PREFIX, Choices, KnobsFor, building
-from tvm_mobilenet.schedules.te.prefetch import lowering
+from tvm_mobilenet.relay.tir_passes import lowering
 from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS, manifest_source, section_source
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.llvm import generating
@@ -106,7 +106,7 @@ def generate(
     # Relay would download other people's schedules for its own operators.
     os.environ.setdefault("TOPHUB_LOCATION", "NONE")
     choices = Choices(target, knobs_for)
-    with generating(target), building(choices), lowering(opt_level=3):
+    with generating(target), building(choices), lowering():
         factory = relay.build(
             lowered.mod,
             target=tvm.target.Target(target.tvm_dict()),

@@ -10,9 +10,9 @@ from tvm import te
 
 from tvm_mobilenet.compute.primfunc import DEFINITIONS
 from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.relay.tir_passes import lowering
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.te.definition import Definition
-from tvm_mobilenet.schedules.te.prefetch import lowering
 from tvm_mobilenet.schedules.te.rules import schedule
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import find_linker
@@ -53,6 +53,12 @@ def lowered(work: Workload, target: TargetSpec, knobs: Knobs) -> Any:
         return tvm.lower(s, tensors, name=work.key)
 
 
+def compiled(mod: Any, target: TargetSpec) -> Any:
+    """Return lowered functions as a runtime module, machine code in memory."""
+    with lowering():
+        return tvm.build(mod, target=tvm.target.Target(target.tvm_dict()))
+
+
 def export(mod: Any, target: TargetSpec, path: str) -> None:
     """Compile lowered functions into a shared object.
 
@@ -67,8 +73,7 @@ def export(mod: Any, target: TargetSpec, path: str) -> None:
     ToolchainError
         Nothing here links for the target.
     """
-    built = tvm.build(mod, target=tvm.target.Target(target.tvm_dict()))
-    built.export_library(path, fcompile=find_linker(target).fcompile)
+    compiled(mod, target).export_library(path, fcompile=find_linker(target).fcompile)
 
 
 def moved_bytes(work: Workload) -> int:

@@ -1,0 +1,64 @@
+"""Softmax with TE: the loops of :mod:`tvm_mobilenet.schedules.cpu.softmax`.
+
+Pattern
+    Stages ``row``, ``lane_max``, ``row_max``, ``power``, ``lane_sum``, ``row_sum``,
+    ``scale`` and ``out``, operator "softmax".
+
+Loop nest, outer to inner
+    row on threads → the row's vectors, four times: copied, their largest, their powers and
+    the powers' sum, their quotients → lanes
+
+Registers
+    A vector of maxima or sums, and the exponential's: 8. Its lets become registers in
+    :mod:`tvm_mobilenet.relay.tir_passes`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
+from tvm_mobilenet.schedules.cpu.softmax import ELEMENT
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.te.definition import Definition, extents
+from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, peel_tail, share
+
+from tvm_mobilenet.target import TargetSpec
+
+
+def schedule_softmax(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
+    """Schedule a softmax.
+
+    Parameters
+    ----------
+    s : te.Schedule
+    work : Definition
+    knobs : Knobs
+        ``threads``: all or one.
+    target : TargetSpec
+
+    Returns
+    -------
+    list of Prefetch
+        None: what it reads has just been written.
+    """
+    rows, classes = extents(work.out.op.axis)
+    row, power = (work.stage(name) for name in ("row", "power"))
+    lanes = extents(row.op.axis)[-1]
+    out = s[work.out]
+    n, j = out.op.axis
+    vectors, lane = out.split(j, lanes)
+    for name in ("scale", "row_sum", "lane_sum", "power", "row_max", "lane_max", "row"):
+        s[work.stage(name)].compute_at(out, n)
+    s[row].vectorize(row.op.axis[-1])
+    s[power].vectorize(power.op.axis[-1])
+    for name in ("lane_max", "lane_sum"):
+        acc = s[work.stage(name)]
+        image, tile_lanes = acc.op.axis
+        keep_in_registers(acc, [image], acc.op.reduce_axis, [], tile_lanes)
+    out.vectorize(lane)
+    if classes % lanes:
+        peel_tail(s[row], row.op.axis[-2])
+        peel_tail(out, vectors)
+    share(out, n, rows, ELEMENT * rows * classes, knobs, target)
+    return []
