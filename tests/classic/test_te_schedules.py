@@ -98,9 +98,7 @@ def test_nothing_spills(name: str, resolution: int) -> None:
     assembly = built(list(cases.values()), spec).get_source("asm")
     busy = [loop for loop in innermost_loops(assembly, spec.machine) if loop.fused]
     assert {loop.function for loop in busy} >= {k for k in cases if not k.startswith("pool")}
-    spilled = {loop.function: loop.spilled for loop in busy if loop.spilled}
-    # With 16 registers: one weight in the first convolution, whose taps LLVM unrolls all 27.
-    assert set(spilled) <= {key for key in cases if name == "x86-64-v3" and key.startswith("conv")}
+    assert not {loop.function: loop.spilled for loop in busy if loop.spilled}
     multiplying = {loop.function for loop in busy if loop.multiplies}
     # An exponential ends with a product.
     assert multiplying == {key for key in cases if key.startswith("softmax")}
