@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cuda_on_cpu import HEADERS
+from cuda_on_cpu import kernels_on_cpu
 from numpy.typing import NDArray
 
 import tvm_mobilenet as tm
@@ -36,10 +34,6 @@ from tvm_mobilenet.toolchain_cuda import Cubin, Nvcc, find_nvcc
 DRIVER = Path(__file__).parent / "fake_driver" / "fake_cuda.c"
 # One file is both libraries: TVM's asks for the runtime's symbols by this version.
 _VERSION = "libcudart.so.13 { global: *; };"
-_KERNEL = re.compile(
-    r'extern "C" __global__ void (?:__launch_bounds__\([\d, ]+\) )?(\w+)\(([^)]*)\)'
-)
-
 _RUN = """
 import sys
 import numpy as np
@@ -119,36 +113,6 @@ def compiled_for_cuda(
     return compiled, source
 
 
-def kernels_on_cpu(source: str, folder: Path) -> Path:
-    """Compile kernels for the processor, behind one function that the driver calls."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no g++: apt install g++")
-    glue = ["#include <cstring>", "namespace { void** given; }"]
-    anything = "template <class T> operator T*() const { return *(T**)p; }"
-    glue.append(f"struct Any {{ void* p; {anything} }};")
-    glue.append('extern "C" int run_kernel(const char* name, const unsigned* grid,')
-    glue.append("    const unsigned* block, unsigned, void** arguments, int run) {")
-    glue.append("  given = arguments;")
-    for name, parameters in dict(_KERNEL.findall(source)).items():
-        count = parameters.count("*")
-        assert count == len(parameters.split(",")), f"{name} takes more than buffers"
-        each = ", ".join(f"Any{{given[{i}]}}" for i in range(count))
-        glue.append(f'  if (!std::strcmp(name, "{name}")) {{')
-        glue.append(f"    if (run && !fibers::run([] {{ {name}({each}); }},")
-        glue.append("        (unsigned*)grid, (unsigned*)block)) __builtin_trap();")
-        glue.append(f"    return {count};\n  }}")
-    glue.append("  __builtin_trap();\n}")
-    # C++ has attributes before `static`, which shared memory is here.
-    source = source.replace("__shared__ alignas(64)", "alignas(64) __shared__")
-    (folder / "kernels.cc").write_text("\n".join([source, *glue]))
-    command = [compiler, "-std=c++17", "-O1", "-w", "-fPIC", "-shared", "-fno-strict-aliasing"]
-    command += ["-I", str(HEADERS), "-o", str(folder / "kernels.so"), str(folder / "kernels.cc")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[:4000]
-    return folder / "kernels.so"
-
-
 def in_a_process(script: str, *arguments: str | Path, **settings: str) -> tuple[int, str]:
     """Run Python where the driver that is none is found; return status and words."""
     environment = dict(os.environ, LD_LIBRARY_PATH=str(fake_driver()), **settings)
@@ -172,7 +136,7 @@ def run_network(compiled: Compiled, source: str, x: NDArray[np.float32], folder:
         compiled.path,
         folder / "x.npy",
         found,
-        FAKE_CUDA_KERNELS=str(kernels_on_cpu(source, folder)),
+        FAKE_CUDA_KERNELS=str(kernels_on_cpu(source)),
         FAKE_CUDA_LOG=str(log),
         FAKE_CUDA_ARCH=str(compiled.manifest["target"]["gpu"]["arch"]).removeprefix("sm_"),
     )

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_road import Ran, compiled_for_cuda, in_a_process, kernels_on_cpu, run_network
+from cuda_on_cpu import kernels_on_cpu
+from cuda_road import Ran, compiled_for_cuda, in_a_process, run_network
 
 from tvm_mobilenet import mobilenet_v1, mobilenet_v3_small
 from tvm_mobilenet.compiled import Compiled
@@ -107,7 +108,7 @@ assert report.microseconds > 0 and all(row.microseconds > 0 for row in report.ro
 def test_compiled_for_the_gpu_here_and_verified_on_it(
     v1: tuple[Compiled, str], tmp_path: Path
 ) -> None:
-    kernels = kernels_on_cpu(v1[1], tmp_path)
+    kernels = kernels_on_cpu(v1[1])
     status, words = in_a_process(COMPILE, FAKE_CUDA_ARCH="80", FAKE_CUDA_KERNELS=str(kernels))
     assert status == 0, words
     target, relative = words.splitlines()

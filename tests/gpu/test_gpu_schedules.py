@@ -9,9 +9,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import cuda_on_cpu
 import numpy as np
 import pytest
-from cuda_on_cpu import run_cuda_on_cpu
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernels import workload
@@ -100,12 +100,14 @@ def scheduled(work: Workload, target: TargetSpec, knobs: Knobs | None = None) ->
     return done.func
 
 
-def check(work: Workload, name: str, code: DeviceCode, seed: int = 0) -> None:
+def check(
+    work: Workload, name: str, code: DeviceCode, seed: int = 0, run: Any = run_source
+) -> None:
     """Compare one function of a program with the reference."""
     case = kernel_case(work, seed)
     dtype = "float32" if work.operator == "softmax" else work.dtype
     out = np.empty(case.want.shape, dtype)
-    case.error(run_source(code.source, code.kernels[name], code.scratch[name], case.inputs, out))
+    case.error(run(code.source, code.kernels[name], code.scratch[name], case.inputs, out))
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -133,13 +135,12 @@ def test_float16(operator: str, seed: int | None) -> None:
     """CUDA's source on the processor, by rule and with random knobs."""
     target = parse("sm_80", dtype="float16")
     cases = works(target.lanes)[operator]
-    for number in HALVES[operator]:
-        work = dataclasses.replace(cases[number], dtype="float16")
-        knobs = Knobs() if seed is None else SeededKnobs(seed + number)
-        case = kernel_case(work, number)
-        got = run_cuda_on_cpu(scheduled(work, target, knobs), target, case.inputs)
-        assert got.dtype == np.float16
-        case.error(got)
+    half = {n: dataclasses.replace(cases[n], dtype="float16") for n in HALVES[operator]}
+    knobs = {n: Knobs() if seed is None else SeededKnobs(seed + n) for n in half}
+    funcs = {f"k{n}": scheduled(work, target, knobs[n]) for n, work in half.items()}
+    code = device_code(funcs, target)
+    for n, work in half.items():
+        check(work, f"k{n}", code, n, cuda_on_cpu.run_source)
 
 
 @pytest.mark.parametrize("operator", OPERATORS)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cuda_road import compiled_for_cuda, in_a_process, kernels_on_cpu
+from cuda_on_cpu import kernels_on_cpu
+from cuda_road import compiled_for_cuda, in_a_process
 from onnx_nets import Net
 from opencl import opencl_context
 
@@ -63,7 +64,7 @@ def test_on_tvms_cuda_runtime(imported: Imported, tmp_path: Path) -> None:
         compiled.path,
         tmp_path / "x.npy",
         tmp_path / "found.npz",
-        FAKE_CUDA_KERNELS=str(kernels_on_cpu(source, tmp_path)),
+        FAKE_CUDA_KERNELS=str(kernels_on_cpu(source)),
         FAKE_CUDA_LOG=str(tmp_path / "log"),
         FAKE_CUDA_ARCH="80",
     )

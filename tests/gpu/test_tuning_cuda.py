@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cuda_road import in_a_process, kernels_on_cpu, nvcc
+from cuda_on_cpu import kernels_on_cpu
+from cuda_road import in_a_process, nvcc
 
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import CodegenError
@@ -65,7 +66,7 @@ def test_a_candidate_is_right_and_timed_as_a_graph(built: tuple[Path, str]) -> N
     status, words = in_a_process(
         _MEASURE,
         request,
-        FAKE_CUDA_KERNELS=str(kernels_on_cpu(source, folder)),
+        FAKE_CUDA_KERNELS=str(kernels_on_cpu(source)),
         FAKE_CUDA_LOG=str(folder / "log"),
         FAKE_CUDA_ARCH="80",
     )

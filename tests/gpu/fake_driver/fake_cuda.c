@@ -96,7 +96,8 @@ static int execute(const Launch *launch) {
   void *arguments[32];
   for (int i = 0; i < launch->count; i++) arguments[i] = (void *)&launch->values[i];
   const Config *c = &launch->config;
-  if (run_kernel) run_kernel(launch->function->name, c->grid, c->block, c->shared, arguments, 1);
+  if (run_kernel && run_kernel(launch->function->name, c->grid, c->block, c->shared, arguments, 1) < 0)
+    abort();
   return 0;
 }
 
