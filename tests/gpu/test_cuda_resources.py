@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from cuda_road import nvcc
 from kernels import fused_of_model, of_model, workload
+from test_products import separable_of
 from tvm_mobilenet.schedules.gpu.stages import REGISTERS
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.rules import schedule
@@ -23,10 +24,31 @@ from tvm_mobilenet.graph.device_code import DeviceCode, device_code
 from tvm_mobilenet.resources import Resources
 from tvm_mobilenet.target import Dtype, TargetSpec, parse
 
-ARCHITECTURES = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90"]  # sm_87 is as sm_86
-AROUND = (2, 2, 2, 2)
+BOTH: tuple[Dtype, ...] = ("float32", "float16")
+# A unit of sm_86 and sm_87 is as large as one of sm_89.
+ARCHITECTURES: dict[str, tuple[Dtype, ...]] = {
+    "sm_75": BOTH, "sm_80": BOTH, "sm_86": ("float16",), "sm_89": ("float32",), "sm_90": BOTH,
+}  # fmt: skip
+MORE_PRODUCTS = ("sm_75", "sm_90")
+SAME, AROUND = (1, 1, 1, 1), (2, 2, 2, 2)
 ALIGNED = 256
 """Bytes that a kernel's arrays in shared memory may lose to their alignment."""
+
+
+def products(target: TargetSpec) -> list[Workload]:
+    """Layers of V1 and V2: large and small maps, one image and many, whole and ragged tiles."""
+    pairs = [((32, 64), 112, 1), ((256, 512), 14, 1), ((1024, 1024), 7, 1), ((160, 960), 7, 1)]
+    pairs += [((64, 128), 56, 64), ((1024, 1024), 7, 64), ((144, 24), 56, 64)]
+    found = [
+        workload("pointwise", pair, (size, size), target.lanes, batch=batch, activation="relu6")
+        for pair, size, batch in pairs
+    ]
+    found += [workload("dense", (1024, 1000), (1, 1), target.lanes, batch=n) for n in (1, 64)]
+    return [
+        *found,
+        separable_of((64, 128), (56, 56), 3, 1, SAME, target),
+        separable_of((512, 512), (14, 14), 3, 1, SAME, target, batch=64),
+    ]
 
 
 def workloads(target: TargetSpec) -> list[Workload]:
@@ -48,16 +70,18 @@ def workloads(target: TargetSpec) -> list[Workload]:
             kernel=5, padding=AROUND, activation="hardswish",
         ),
     ]  # fmt: skip
+    if target.the_gpu.arch in MORE_PRODUCTS:
+        found += products(target)
     dtype = target.dtype
     return [w if w.operator == "softmax" else replace(w, dtype=dtype) for w in found]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("arch", "dtype"), [(arch, dtype) for arch, dtypes in ARCHITECTURES.items() for dtype in dtypes]
+)
 def test_no_spill_and_the_occupancy_that_the_rule_predicts(arch: str, dtype: Dtype) -> None:
     target = parse(arch, dtype=dtype)
-    gpu = target.gpu
-    assert gpu is not None
+    gpu = target.the_gpu
     funcs: dict[str, Any] = {}
     for work in workloads(target):
         done = schedule(prim_func(work), target, Knobs())

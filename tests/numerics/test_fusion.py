@@ -22,7 +22,9 @@ MODELS: list[tuple[float, int, int, Any]] = [
     (0.375, 97, 1, "symmetric"),
     (0.25, 97, 1, "same"),
 ]
-FUSIONS: list[Fusion] = ["none", "all", "auto"]
+# Whole networks by rule, at other sizes: test_end_to_end.py.
+CASES = [(*model, fusion) for model in MODELS[:2] for fusion in ("none", "all", "auto")]
+CASES += [(*model, "all") for model in MODELS[2:]]
 
 
 def _output(model: Any, target: Any, fusion: Fusion) -> tuple[Any, Any]:
@@ -37,8 +39,7 @@ def _output(model: Any, target: Any, fusion: Fusion) -> tuple[Any, Any]:
     return compiled, report
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
-@pytest.mark.parametrize(("alpha", "resolution", "batch", "padding"), MODELS)
+@pytest.mark.parametrize(("alpha", "resolution", "batch", "padding", "fusion"), CASES)
 def test_small_networks(
     alpha: float, resolution: int, batch: int, padding: Any, fusion: Fusion
 ) -> None:

@@ -139,6 +139,7 @@ print(seconds, peak, *y[0, :2])
 """
 
 
+@pytest.mark.alone
 def test_a_fresh_process_needs_the_runtime_library_alone(path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-c", CHILD, str(path)],
