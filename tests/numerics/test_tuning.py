@@ -184,7 +184,7 @@ def test_a_tiny_network_from_end_to_end(tmp_path: Path) -> None:
     kernels = {
         c["kernel"] for c in tm.compile(MODEL, target=TARGET).manifest["calls"] if c["knobs"]
     }
-    budget = 3 * len(kernels)
+    budget = 2 * len(kernels)
     report = tm.tune(MODEL, trials=budget, target=TARGET, log_dir=folder, progress=statuses.append)
     assert {row.workload for row in report.rows} == kernels
     assert sum(row.trials for row in report.rows) == budget
