@@ -6,7 +6,7 @@
 Two artifacts of a network, nothing fused and everything, run whole in turns, each first once
 untimed, so that every kernel finds the caches as its predecessors leave them. Cycles become
 microseconds by --peak. A mistake is a block whose predicted winner, by more than the margin of
-``graph/fusion.py``, is measured slower by more than NOISE; a kernel is off if its time is
+``prediction/fusion.py``, is measured slower by more than NOISE; a kernel is off if its time is
 wrong by more than OFF.
 """
 
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.graph.fusion import MARGIN
-from tvm_mobilenet.graph.speeds import speeds_of
+from tvm_mobilenet.prediction.fusion import MARGIN
+from tvm_mobilenet.prediction.speeds import speeds_of
 from tvm_mobilenet.target import TargetSpec, parse
 
 NETWORKS = ((1.0, 224), (0.75, 192), (0.5, 160), (0.25, 128))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.compiling import ModelLike, WeightsLike
     from tvm_mobilenet.device import RemoteModule
     from tvm_mobilenet.graph.explain import Explanation
-    from tvm_mobilenet.graph.fusion import Fusion
+    from tvm_mobilenet.prediction.fusion import Fusion
     from tvm_mobilenet.profile.report import ProfileReport
     from tvm_mobilenet.runtime import Loaded
     from tvm_mobilenet.tuning.report import Status, TuningReport

@@ -14,6 +14,7 @@ from tvm_mobilenet.toolchain import Linker
 if TYPE_CHECKING:
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.spec import Model
+    from tvm_mobilenet.prediction.fusion import Fusion, FusionFor
     from tvm_mobilenet.relay.codegen import Generated, Node
     from tvm_mobilenet.relay.operators import KnobsFor
 
@@ -22,7 +23,13 @@ _ROOM = 65536
 
 
 def generate_classic(
-    network: Network, spec: TargetSpec, knobs_for: KnobsFor, dump_ir: Path | None = None
+    network: Network,
+    spec: TargetSpec,
+    knobs_for: KnobsFor,
+    dump_ir: Path | None = None,
+    *,
+    fusion: Fusion = "auto",
+    fusion_for: FusionFor = lambda _: None,
 ) -> Generated:
     """Compile with Relay as far as kernels and a graph.
 
@@ -34,6 +41,8 @@ def generate_classic(
         Recorded knobs of a workload, or None.
     dump_ir : Path, optional
         Folder for the module as built and as lowered, Relay's text.
+    fusion, fusion_for
+        Which layers share a kernel: as the main stack takes them.
 
     Raises
     ------
@@ -45,7 +54,7 @@ def generate_classic(
 
     built = build(network.model, network.weights)
     dump(dump_ir, "00_build.txt", lambda: built.func.astext(show_meta_data=False))
-    lowered = lower(built.func, spec, built.names)
+    lowered = lower(built.func, spec, built.names, fusion, fusion_for)
     dump(dump_ir, "01_lower.txt", lambda: lowered.mod.astext(show_meta_data=False))
     return generate(lowered, network.model.outputs, spec, knobs_for)
 

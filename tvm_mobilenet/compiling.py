@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tvm_mobilenet.graph.fusion import Fusion
     from tvm_mobilenet.models.importer import Imported
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.spec import Model
+    from tvm_mobilenet.prediction.fusion import Fusion
     from tvm_mobilenet.tuning.store import RecordsLike
     from tvm_mobilenet.verify_report import VerifyReport
 
@@ -77,7 +77,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         Whether to check the artifact against the reference, if it runs here.
     fusion : {"auto", "all", "none"}
         Which layers share a kernel: those for which a record or else
-        :mod:`tvm_mobilenet.graph.fusion` says so, all that can, none.
+        :mod:`tvm_mobilenet.prediction.fusion` says so, all that can, none.
     records : path-like or False, optional
         Folder of tuning records, instead of the package's own; False for rules only.
         A RecordsWarning names each that is there for this target and cannot be used.
@@ -98,7 +98,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         ``native`` is there, and the artifact is checked there.
     stack : {"relax", "relay"}, optional
         The one of this environment by default, and no other can be had here. Relay has
-        no `fusion`, no `strassen`, no GPUs and no boards.
+        no `strassen`, no GPUs and no boards.
 
     Returns
     -------
@@ -120,10 +120,10 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         This environment has the other stack.
     """
     chosen = check_stack(stack or installed_stack(), "compiling so")
-    if chosen == "relay" and (device is not None or strassen or fusion != "auto"):
+    if chosen == "relay" and (device is not None or strassen):
         raise StackError(
-            "the classic stack has no boards, no Strassen's products and no choice of fusion",
-            "leave --device, --strassen and --fusion out, or the stack",
+            "the classic stack has no boards and no Strassen's products",
+            "leave --device and --strassen out, or the stack",
         )
     from tvm_mobilenet.models.network import network_from
     from tvm_mobilenet.models.weights import digest
@@ -156,7 +156,14 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     if chosen == "relay":
         from tvm_mobilenet.classic import generate_classic, write_classic
 
-        generated = generate_classic(network, spec, found.knobs_for, folder_for_ir)
+        generated = generate_classic(
+            network,
+            spec,
+            found.knobs_for,
+            folder_for_ir,
+            fusion=fusion,
+            fusion_for=found.fusion_for,
+        )
         _tell(found.problems, generated.choices.notes)
         if require_records:
             taken = generated.choices.taken.items()

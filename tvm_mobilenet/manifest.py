@@ -191,7 +191,7 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
 
 def _predicted(model: Model, lowered: Lowered, spec: TargetSpec) -> list[float | None]:
     """Return what each call should take on a GPU, by its roofline; None elsewhere."""
-    from tvm_mobilenet.graph.gpu_predict import predicted_us
+    from tvm_mobilenet.prediction.gpu_predict import predicted_us
 
     if spec.gpu is None:
         return [None] * len(lowered.calls)

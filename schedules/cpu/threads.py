@@ -1,6 +1,6 @@
 """How a kernel's work is cut into units, and whether threads share them.
 
-Imports no TVM: ``graph/cost.py`` asks the same rules what a kernel will be like.
+Imports no TVM: ``prediction/cost.py`` asks the same rules what a kernel will be like.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,7 +29,7 @@ OURS = {"nn.conv2d", "nn.dense", "nn.batch_norm", "mean", "multiply", "add", "cl
 def v1(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
     path = tmp_path_factory.mktemp("classic") / "v1.so"
-    return tm.compile(model, stack="relay").export(path)
+    return tm.compile(model, stack="relay", fusion="none").export(path)
 
 
 def test_every_kernel_is_a_te_schedule_of_ours_and_right(v1: Path) -> None:
@@ -79,7 +81,7 @@ def test_topi_schedules_nothing_of_ours() -> None:
     ids=["v2", "v3-small"],
 )
 def test_residuals_gates_and_batches_are_right(build_model: Callable[[], tm.Model]) -> None:
-    compiled = tm.compile(build_model())
+    compiled = tm.compile(build_model(), fusion="all")
     report = tm.verify(compiled.module)
     assert report.passed
     assert len(report.rows) == len(compiled.manifest["calls"])
@@ -95,6 +97,42 @@ def test_the_graph_holds_no_operator_that_our_kernels_compute() -> None:
     assert not names & OURS
     layers = [name for call in lowered.calls for name in call.layers]
     assert layers == [layer.name for layer in network.model.layers]
+
+
+def test_layers_share_kernels_as_asked() -> None:
+    model = tm.mobilenet_v2(alpha=0.35, resolution=32, classes=10)
+    built = build(model, network_from(model, None, 0).weights)
+    apart, joined = (
+        lower(built.func, parse("x86-64-v4"), built.names, fusion).calls
+        for fusion in ("none", "all")
+    )
+    assert not [call for call in apart if call.work.operator == "separable"]
+    blocks = [call.layers for call in joined if call.work.operator == "separable"]
+    assert len(blocks) == 17
+    assert ("block3.dw", "block3.project", "block3.add") in blocks
+    assert [n for call in apart for n in call.layers] == [n for c in joined for n in c.layers]
+
+
+def test_kernels_prefetch_the_weights_of_later_ones() -> None:
+    """As the main stack's do: each line once, by kernels that come before its own."""
+    model = tm.mobilenet_v1(alpha=0.25, resolution=64, classes=100)
+    small = {"cores": 1, "l2_bytes": 128 << 10, "l3_bytes": 2 << 20}
+    target = dataclasses.replace(parse("native"), **small)
+    built = build(model, network_from(model, None, 0).weights)
+    lowered = lower(built.func, target, built.names)
+    fetched: dict[str, list[int]] = {}
+    for at, call in enumerate(lowered.calls):
+        pieces = json.loads(call.expr.attrs["ahead"])
+        for (_, _, first, lines), weight in zip(
+            pieces[::-1], list(call.expr.args)[::-1], strict=False
+        ):
+            name = str(weight.name_hint)
+            fetched.setdefault(name, []).extend(range(first, first + lines))
+            (own,) = (i for i, c in enumerate(lowered.calls) if weight in list(c.expr.args)[1:2])
+            assert own > at
+    assert "classifier.weight" in fetched
+    assert all(len(lines) == len(set(lines)) for lines in fetched.values())
+    assert tm.compile(model, target=target).manifest["verification"]["relative"] < 1e-5
 
 
 def test_a_call_checks_copies_and_answers_anew(v1: Path) -> None:
@@ -153,7 +191,10 @@ def test_recorded_knobs_are_taken_and_bad_ones_named() -> None:
     built = build(network.model, network.weights)
     lowered = lower(built.func, target, built.names)
     first, second = (call.work.key for call in lowered.calls[2:6:2])
-    knobs = {first: {"vectors": 1, "pixels": 3, "chunks": 1, "threads": "one"}, second: {"warp": 1}}
+    knobs = {
+        first: {"vectors": 1, "pixels": 3, "chunks": 1, "prefetch": "none", "threads": "one"},
+        second: {"warp": 1},
+    }
     choices = generate(lowered, network.model.outputs, target, knobs.get).choices
     assert choices.taken[first].chosen == knobs[first]
     assert choices.taken[first].source == "record"

@@ -15,10 +15,10 @@ from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet import api
 from tvm_mobilenet.errors import MissingRecordsError, RecordsError, RecordsWarning
-from tvm_mobilenet.graph.fusion import Fusion
 from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.prediction.fusion import Fusion
 from tvm_mobilenet.target import host
 from tvm_mobilenet.tuning.fusion import compare
 from tvm_mobilenet.tuning.records import Record, target_key

@@ -11,7 +11,7 @@ from elftools.elf.elffile import ELFFile
 import tvm_mobilenet as tm
 from tvm_mobilenet import reference
 from tvm_mobilenet.errors import ToolchainError
-from tvm_mobilenet.graph.fusion import Fusion
+from tvm_mobilenet.prediction.fusion import Fusion
 from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.manifest import describe
 from tvm_mobilenet.models.weights import initialize

@@ -14,10 +14,10 @@ from kernels import Case, compiled, workload
 from tvm_mobilenet import api, reference
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.errors import VerificationError
-from tvm_mobilenet.graph.fusion import Fusion
 from tvm_mobilenet.graph.strassen import choose_strassen
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.prediction.fusion import Fusion
 from tvm_mobilenet.runtime.instrument import Trace
 from tvm_mobilenet.target import PRESETS, parse
 from tvm_mobilenet.verify import verify

@@ -10,13 +10,13 @@ import sys
 import pytest
 
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.graph.around import Around, weight_bytes
-from tvm_mobilenet.graph.cost import Caches, Phase, Stream, cost_of
 from tvm_mobilenet.graph.explain import Explanation, explain
-from tvm_mobilenet.graph.fusion import MARGIN, Comparison, compare, decide
-from tvm_mobilenet.graph.predict import predict
-from tvm_mobilenet.graph.speeds import L3_SHARE, LEVELS, speeds_of
 from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.prediction.around import Around, weight_bytes
+from tvm_mobilenet.prediction.cost import Caches, Phase, Stream, cost_of
+from tvm_mobilenet.prediction.fusion import MARGIN, Comparison, compare, decide
+from tvm_mobilenet.prediction.predict import predict
+from tvm_mobilenet.prediction.speeds import L3_SHARE, LEVELS, speeds_of
 from tvm_mobilenet.target import PRESETS, TargetSpec
 
 ZEN5 = dataclasses.replace(PRESETS["znver5"], cores=2)

@@ -9,9 +9,10 @@ import sys
 import pytest
 
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.graph.around import Around, map_bytes, weight_bytes
 from tvm_mobilenet.graph.explain import Explanation, explain
-from tvm_mobilenet.graph.gpu_cost import (
+from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.prediction.around import Around, map_bytes, weight_bytes
+from tvm_mobilenet.prediction.gpu_cost import (
     L2_BYTES,
     L2_LATENCY,
     LAUNCH_US,
@@ -21,8 +22,7 @@ from tvm_mobilenet.graph.gpu_cost import (
     Load,
     gpu_cost,
 )
-from tvm_mobilenet.graph.predict import predict
-from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.prediction.predict import predict
 from tvm_mobilenet.target import GPUS, Dtype, parse
 
 A100 = GPUS["sm_80"]

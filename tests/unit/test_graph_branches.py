@@ -17,12 +17,12 @@ from tvm_mobilenet.graph.build import build
 from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
 from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, fuse_epilogue
-from tvm_mobilenet.graph.fusion import Fusion
 from tvm_mobilenet.graph.legalize_rest import legalize_rest
 from tvm_mobilenet.graph.pack_weights import pack_weights
 from tvm_mobilenet.models import build as build_model
 from tvm_mobilenet.models.spec import Activation, Add, Conv2d, Layer, Model, Scale
 from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.prediction.fusion import Fusion
 from tvm_mobilenet.target import host
 from tvm_mobilenet.verify import sample_input
 

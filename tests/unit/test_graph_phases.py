@@ -22,7 +22,6 @@ from tvm_mobilenet.graph.fetch_ahead import fetch_ahead
 from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
 from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, fuse_epilogue
-from tvm_mobilenet.graph.fusion import Choice
 from tvm_mobilenet.graph.legalize_rest import legalize_rest
 from tvm_mobilenet.graph.pack_weights import pack_weights
 from tvm_mobilenet.graph.pipeline import lower
@@ -30,6 +29,7 @@ from tvm_mobilenet.graph.schedule_kernels import schedule_kernels
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.spec import Layer, Model, symbol
 from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.prediction.fusion import Choice
 from tvm_mobilenet.target import host
 from tvm_mobilenet.verify import sample_input
 

@@ -15,11 +15,11 @@ from tvm.relax.op import nn
 
 from tvm_mobilenet import target
 from tvm_mobilenet.graph.build import ENTRY
-from tvm_mobilenet.graph.fusion import Fusion
 from tvm_mobilenet.graph.pipeline import Lowered, lower
 from tvm_mobilenet.graph.plan_memory import MemoryPlan, Tensor, place, plan_memory
 from tvm_mobilenet.graph.workspace import workspaces
 from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.prediction.fusion import Fusion
 
 ALPHAS, RESOLUTIONS = (1.0, 0.75, 0.5, 0.25), (224, 192, 160, 128)
 NATIVE = target.PRESETS["znver5"]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from tvm_mobilenet.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
-    from tvm_mobilenet.graph.cost import Cost
     from tvm_mobilenet.graph.explain import Explanation, Step
-    from tvm_mobilenet.graph.fusion import Fusion
+    from tvm_mobilenet.prediction.cost import Cost
+    from tvm_mobilenet.prediction.fusion import Fusion
     from tvm_mobilenet.target import TargetSpec
     from tvm_mobilenet.tuning.store import RecordsLike
 

@@ -19,7 +19,7 @@ from tvm_mobilenet.schedules.knobs import described
 
 if TYPE_CHECKING:
     from tvm_mobilenet.cli.options import Stored
-    from tvm_mobilenet.graph.fusion import Fusion
+    from tvm_mobilenet.prediction.fusion import Fusion
     from tvm_mobilenet.report import CompileReport
     from tvm_mobilenet.target import Dtype, TargetSpec
     from tvm_mobilenet.tuning.store import RecordsLike

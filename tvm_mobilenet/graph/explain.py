@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.graph.around import Around, map_bytes, weight_bytes
-from tvm_mobilenet.graph.cost import Cost, total
-from tvm_mobilenet.graph.fusion import Choice, Comparison, Fusion, FusionFor, compare, settle
-from tvm_mobilenet.graph.predict import predict
-from tvm_mobilenet.graph.speeds import speeds_of
 from tvm_mobilenet.graph.strassen import SEVEN_WIN, Gain, choose_strassen
 from tvm_mobilenet.graph.units import candidates, units_of
 from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.prediction.around import Around, map_bytes, weight_bytes
+from tvm_mobilenet.prediction.cost import Cost, total
+from tvm_mobilenet.prediction.fusion import Choice, Comparison, Fusion, FusionFor, compare, settle
+from tvm_mobilenet.prediction.predict import predict
+from tvm_mobilenet.prediction.speeds import speeds_of
 from tvm_mobilenet.target import TargetSpec
 
 

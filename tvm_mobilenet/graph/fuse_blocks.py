@@ -11,13 +11,13 @@ from tvm.ir import GlobalVar
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_mobilenet.compute.workload import Operator, Workload
-from tvm_mobilenet.graph.around import Around, map_bytes, weight_bytes
 from tvm_mobilenet.graph.composite import Composite
 from tvm_mobilenet.graph.epilogue import read_epilogue
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, inlined, is_pointwise, readers
-from tvm_mobilenet.graph.fusion import Choice, Fusion, FusionFor, settle
 from tvm_mobilenet.graph.layouts import shape_of
 from tvm_mobilenet.graph.strassen import SEVEN_WIN, choose_strassen
+from tvm_mobilenet.prediction.around import Around, map_bytes, weight_bytes
+from tvm_mobilenet.prediction.fusion import Choice, Fusion, FusionFor, settle
 from tvm_mobilenet.target import TargetSpec
 
 _PATTERNS: tuple[tuple[Operator, tuple[str, ...]], ...] = (
@@ -50,7 +50,7 @@ def fuse_blocks(
     target : TargetSpec
         Its caches and cores decide.
     fusion : {"auto", "all", "none"}
-        By what was measured, else as :mod:`tvm_mobilenet.graph.fusion` predicts; wherever
+        By what was measured, else as :mod:`tvm_mobilenet.prediction.fusion` predicts; wherever
         it is possible; or nowhere.
     fusion_for : callable
         Where measured answers come from.

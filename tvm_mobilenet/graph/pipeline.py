@@ -19,7 +19,6 @@ from tvm_mobilenet.graph.fetch_ahead import fetch_ahead
 from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
 from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
 from tvm_mobilenet.graph.fuse_epilogue import fuse_epilogue
-from tvm_mobilenet.graph.fusion import Choice, Fusion, FusionFor
 from tvm_mobilenet.graph.legalize_rest import legalize_rest
 from tvm_mobilenet.graph.pack_weights import pack_weights
 from tvm_mobilenet.graph.schedule_kernels import (
@@ -32,6 +31,7 @@ from tvm_mobilenet.graph.schedule_kernels import (
 from tvm_mobilenet.graph.strassen import Gain
 from tvm_mobilenet.models.files import dump
 from tvm_mobilenet.models.spec import Model, symbol
+from tvm_mobilenet.prediction.fusion import Choice, Fusion, FusionFor
 from tvm_mobilenet.target import TargetSpec
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tvm_mobilenet.errors import ArtifactError, InputError
-from tvm_mobilenet.graph.gpu_cost import L2_BYTES, MEMORY_SHARE, peak_macs
+from tvm_mobilenet.prediction.gpu_cost import L2_BYTES, MEMORY_SHARE, peak_macs
 from tvm_mobilenet.report import LAYOUT
 from tvm_mobilenet.runtime import load
 from tvm_mobilenet.target import TargetSpec

@@ -16,7 +16,7 @@ import tvm
 from tvm import relay
 
 from tvm_mobilenet.errors import TvmMobilenetError
-from tvm_mobilenet.relay.lower import Call, Lowered
+from tvm_mobilenet.relay.lowered import Call, Lowered
 from tvm_mobilenet.relay.operators import PREFIX, Choices, KnobsFor, building
 from tvm_mobilenet.relay.tir_passes import lowering
 from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS, manifest_source, section_source
@@ -200,14 +200,15 @@ class _Waiting:
         self._calls: dict[tuple[Any, ...], list[Call]] = {}
         ours = {call.expr for call in calls}
         for call in calls:
-            # Both sides know a parameter by its name, and one of our calls by its expression.
+            # Both sides know a parameter by its name, and one of our calls by its expression;
+            # Relay hands over once what a kernel reads twice.
             reads = tuple(
                 str(argument.name_hint)
                 if isinstance(argument, relay.Var)
                 else argument
                 if argument in ours
                 else None
-                for argument in call.expr.args
+                for argument in dict.fromkeys(call.expr.args)
             )
             self._calls.setdefault(reads, []).append(call)
 

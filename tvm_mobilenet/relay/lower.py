@@ -12,59 +12,22 @@ import tvm
 from numpy.typing import NDArray
 from tvm import relay
 
-from tvm_mobilenet.compute.sizes import convolution, dense, over_channels
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import UnsupportedOperatorError
 from tvm_mobilenet.models.spec import symbol
+from tvm_mobilenet.prediction.fusion import Fusion, FusionFor
 from tvm_mobilenet.relay import operators
-from tvm_mobilenet.relay.match import Group, groups_of, in_order, read_by, shape_of
+from tvm_mobilenet.relay.ahead import with_ahead
+from tvm_mobilenet.relay.fuse import Kernel, kernels_of
+from tvm_mobilenet.relay.lowered import Call, Lowered
+from tvm_mobilenet.relay.match import Group, in_order, shape_of
 from tvm_mobilenet.relay.packing import pack_bias, pack_weight
-from tvm_mobilenet.schedules.te.rules import TE
 from tvm_mobilenet.target import TargetSpec
 
 _PLAIN_IN = {"conv", "softmax"}
 """Operators that read NCHW or NC."""
 
 _VIEWS = {"nn.batch_flatten", "reshape", "squeeze"}
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One kernel of ours in the network.
-
-    Attributes
-    ----------
-    work : Workload
-    layers : tuple of str
-        Layers that it computes, where the function's maker named them.
-    expr : relay.Call
-    shape : tuple of int
-        Of its value, NCHW or NC.
-    """
-
-    work: Workload
-    layers: tuple[str, ...]
-    expr: Any
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Lowered:
-    """A network ready for Relay's build.
-
-    Attributes
-    ----------
-    mod : IRModule
-        ``main(x, weights…)``.
-    parameters : dict of str to ndarray
-        Packed weights by the names of main's parameters, float32.
-    calls : list of Call
-        In the order of execution.
-    """
-
-    mod: Any
-    parameters: dict[str, NDArray[np.float32]]
-    calls: list[Call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +39,13 @@ class _Value:
     block: int = 0
 
 
-def lower(func: Any, target: TargetSpec, names: Mapping[Any, str] | None = None) -> Lowered:
+def lower(
+    func: Any,
+    target: TargetSpec,
+    names: Mapping[Any, str] | None = None,
+    fusion: Fusion = "auto",
+    fusion_for: FusionFor = lambda _: None,
+) -> Lowered:
     """Lower a Relay function on plain NCHW maps, whoever made it.
 
     before: ``clip(batch_norm(conv2d(x, W), …)[0], 0, 6)`` on NCHW
@@ -92,6 +61,8 @@ def lower(func: Any, target: TargetSpec, names: Mapping[Any, str] | None = None)
         Its lanes are the block.
     names : mapping of relay.Expr to str, optional
         The layers that expressions are the values of.
+    fusion, fusion_for
+        Which layers share a kernel: as :func:`tvm_mobilenet.relay.fuse.kernels_of` takes them.
 
     Raises
     ------
@@ -105,92 +76,65 @@ def lower(func: Any, target: TargetSpec, names: Mapping[Any, str] | None = None)
     for old, new in zip(before, after, strict=True):
         if names is not None and old in names:
             named[new] = names[old]
-    return _Lowering(func, target, named).run()
+    kernels = kernels_of(func, target, fusion, fusion_for)
+    return _Lowering(func, kernels, named).run(target)
 
 
 @dataclass
 class _Lowering:
     func: Any
-    target: TargetSpec
+    kernels: dict[Any, Kernel]
     names: dict[Any, str]
     values: dict[Any, _Value] = field(default_factory=dict)
     parameters: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     weights: list[Any] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
-    hidden: set[Any] = field(default_factory=set)
 
-    def run(self) -> Lowered:
-        groups = {
-            end: group
-            for end, group in groups_of(self.func).items()
-            if group.weight is not None or group.kind in TE
-        }
-        inside = {e for group in groups.values() for e in group.members if e != group.end}
+    def run(self, target: TargetSpec) -> Lowered:
+        every = self.kernels.items()
+        inside = {e for end, kernel in every for e in kernel.members if e != end}
         (entry,) = self.func.params
-        self.hidden = self._hidden(groups, inside)
         for expr in in_order(self.func):
             if expr in inside or isinstance(expr, tvm.ir.Op):
                 continue
-            group = groups.get(expr)
-            self.values[expr] = self._foreign(expr) if group is None else self._kernel(group)
+            kernel = self.kernels.get(expr)
+            self.values[expr] = self._foreign(expr) if kernel is None else self._kernel(kernel)
         body = self._plain(self.func.body)
-        mod = tvm.IRModule.from_expr(relay.Function([entry, *self.weights], body))
-        return Lowered(relay.transform.InferType()(mod), self.parameters, self.calls)
+        made = relay.Function([entry, *self.weights], body)
+        made, calls = with_ahead(made, self.calls, target)
+        mod = relay.transform.InferType()(tvm.IRModule.from_expr(made))
+        return Lowered(mod, self.parameters, calls)
 
-    def _hidden(self, groups: Mapping[Any, Group], inside: set[Any]) -> set[Any]:
-        """Find dense layers whose value only our kernels read, in blocks."""
-        readers: dict[Any, list[bool]] = {self.func.body: [False]}
-        for expr in in_order(self.func):
-            if expr in inside or not isinstance(expr, relay.Call | relay.Tuple):
-                continue
-            group = groups.get(expr)
-            ours = group is not None and group.kind != "softmax"
-            for source in [group.anchor.args[0]] if group else read_by(expr):
-                readers.setdefault(source, []).append(ours)
-        ends = [end for end, group in groups.items() if group.kind == "dense"]
-        return {end for end in ends if all(readers.get(end, [False]))}
-
-    def _kernel(self, group: Group) -> _Value:
-        """Emit the kernel of a group."""
-        source = self.values[group.anchor.args[0]]
-        shape = shape_of(group.end)
-        work = self._work(group, source.shape, shape)
-        layers = tuple(self.names[e] for e in group.members if e in self.names)
+    def _kernel(self, kernel: Kernel) -> _Value:
+        """Emit a kernel."""
+        work, first, last = kernel.work, kernel.groups[0], kernel.groups[-1]
+        source = self.values[first.anchor.args[0]]
         plain = work.operator in _PLAIN_IN
         arguments = [self._plain_value(source) if plain else self._blocked(source, work.in_block)]
-        if group.weight is not None and group.bias is not None:
-            steps = group.weight[0].size
-            depth = work.depth if work.operator in ("pointwise", "dense") else steps
-            name = symbol(layers[0]) if layers else f"{work.operator}{len(self.calls)}"
-            weight = pack_weight(group.weight, depth, work.out_block)
-            arguments.append(self._parameter(f"{name}.weight", weight))
-            arguments.append(self._parameter(f"{name}.bias", pack_bias(group.bias, work.out_block)))
-        other = group.anchor.args[1] if group.kind == "scale" else group.residual
+        for group, part in zip(kernel.groups, kernel.parts, strict=True):
+            arguments += self._parameters(group, part)
+        other = last.anchor.args[1] if last.kind == "scale" else last.residual
         if other is not None:
             arguments.append(self._blocked(self.values[other], work.out_block))
         expr = operators.call(work, arguments)
+        shape = shape_of(last.end)
+        layers = tuple(self.names[e] for e in kernel.members if e in self.names)
         self.calls.append(Call(work, layers, expr, shape))
         return _Value(expr, shape, 0 if len(operators.out_shape(work)) == 2 else work.out_block)
 
-    def _work(self, group: Group, in_shape: tuple[int, ...], shape: tuple[int, ...]) -> Workload:
-        if group.kind in ("pool", "scale", "softmax"):
-            return over_channels(group.kind, in_shape, self.target)  # type: ignore[arg-type]
-        if group.kind == "dense":
-            blocked = group.end in self.hidden
-            return dense(in_shape, shape[1], self.target, group.activation, blocked=blocked)
-        attrs = group.anchor.attrs
-        assert group.weight is not None
-        return convolution(
-            in_shape,
-            shape,
-            self.target,
-            kernel=group.weight.shape[2:],
-            strides=[int(s) for s in attrs.strides],
-            padding=[int(p) for p in attrs.padding],
-            groups=int(attrs.groups),
-            activation=group.activation,
-            residual=group.residual is not None,
-        )
+    def _parameters(self, group: Group, part: Workload) -> list[Any]:
+        """Return the packed weight and bias of a group, if it has any."""
+        if group.weight is None or group.bias is None:
+            return []
+        layers = [self.names[e] for e in group.members if e in self.names]
+        name = symbol(layers[0]) if layers else f"{part.operator}{len(self.calls)}"
+        product = part.operator in ("pointwise", "dense")
+        depth = part.depth if product else group.weight[0].size
+        weight = pack_weight(group.weight, depth, part.out_block)
+        return [
+            self._parameter(f"{name}.weight", weight),
+            self._parameter(f"{name}.bias", pack_bias(group.bias, part.out_block)),
+        ]
 
     def _parameter(self, name: str, array: NDArray[np.float32]) -> Any:
         base, count = name, 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from tvm_mobilenet.errors import RecordsError
-from tvm_mobilenet.graph.fusion import Choice
+from tvm_mobilenet.prediction.fusion import Choice
 from tvm_mobilenet.schedules.knobs import TRACE
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.generation import tvm_version

@@ -16,8 +16,8 @@ from tvm_mobilenet.bench.machine import measure_machine
 from tvm_mobilenet.compute.workload import Workload, workload_key
 from tvm_mobilenet.device.description import EMULATED
 from tvm_mobilenet.errors import TuningError
-from tvm_mobilenet.graph.fusion import Fusion
 from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.prediction.fusion import Fusion
 from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning import model as cost

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.graph.cost import Caches, Stream
+from tvm_mobilenet.prediction.cost import Caches, Stream
 from tvm_mobilenet.target.gpu import ITEM_BYTES
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from tvm_mobilenet.graph.around import blocked_classes
-from tvm_mobilenet.graph.cost import FLOAT, Cost, Phase, Stream
-from tvm_mobilenet.graph.predict_maps import LATENCY, Maps
+from tvm_mobilenet.prediction.around import blocked_classes
+from tvm_mobilenet.prediction.cost import FLOAT, Cost, Phase, Stream
+from tvm_mobilenet.prediction.predict_maps import LATENCY, Maps
 from tvm_mobilenet.schedules.cpu.row_groups import choose_rows, row_group_tile
 from tvm_mobilenet.schedules.cpu.threads import (
     ELEMENT,

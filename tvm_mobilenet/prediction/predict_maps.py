@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.graph.around import Around, blocked_in, blocked_out
-from tvm_mobilenet.graph.cost import FLOAT, Caches, Cost, Phase, Stream, cost_of
-from tvm_mobilenet.graph.speeds import speeds_of
+from tvm_mobilenet.prediction.around import Around, blocked_in, blocked_out
+from tvm_mobilenet.prediction.cost import FLOAT, Caches, Cost, Phase, Stream, cost_of
+from tvm_mobilenet.prediction.speeds import speeds_of
 from tvm_mobilenet.schedules.cpu.threads import (
     ELEMENT,
     divisors,

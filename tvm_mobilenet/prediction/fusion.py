@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tvm_mobilenet.compute.workload import Operator, Workload
-from tvm_mobilenet.graph.around import Around, map_bytes
-from tvm_mobilenet.graph.cost import Cost, total
-from tvm_mobilenet.graph.predict import predict
+from tvm_mobilenet.prediction.around import Around, map_bytes
+from tvm_mobilenet.prediction.cost import Cost, total
+from tvm_mobilenet.prediction.predict import predict
 from tvm_mobilenet.target import TargetSpec
 
 Fusion = Literal["auto", "all", "none"]

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tvm_mobilenet.graph.speeds import L3_SHARE, LEVELS, Speeds, speeds_of
+from tvm_mobilenet.prediction.speeds import L3_SHARE, LEVELS, Speeds, speeds_of
 from tvm_mobilenet.target import TargetSpec
 
 FLOAT = 4

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.graph.around import Around, blocked_in, blocked_out, map_bytes, weight_bytes
-from tvm_mobilenet.graph.cost import Cost
-from tvm_mobilenet.graph.gpu_cost import Grid, Load, gpu_cost
+from tvm_mobilenet.prediction.around import Around, blocked_in, blocked_out, map_bytes, weight_bytes
+from tvm_mobilenet.prediction.cost import Cost
+from tvm_mobilenet.prediction.gpu_cost import Grid, Load, gpu_cost
 from tvm_mobilenet.schedules.gpu.product_cycles import MEMORY_CYCLES, best_tile, product_cycles
 from tvm_mobilenet.schedules.gpu.product_tile import ProductTile, Sizes
 from tvm_mobilenet.schedules.gpu.tensor_tile import (

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_mobilenet.graph.cost import Cost
+from tvm_mobilenet.prediction.cost import Cost
 from tvm_mobilenet.target.gpu import GpuSpec
 
 GPU_LEVELS = ("L2", "memory")

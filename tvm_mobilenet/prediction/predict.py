@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.graph.around import Around
-from tvm_mobilenet.graph.cost import Cost
-from tvm_mobilenet.graph.gpu_predict import gpu_predict
-from tvm_mobilenet.graph.predict_products import Products
+from tvm_mobilenet.prediction.around import Around
+from tvm_mobilenet.prediction.cost import Cost
+from tvm_mobilenet.prediction.gpu_predict import gpu_predict
+from tvm_mobilenet.prediction.predict_products import Products
 from tvm_mobilenet.target import TargetSpec
 
 

@@ -1,0 +1,123 @@
+"""Which kernels prefetch the weights of later ones that would wait for theirs.
+
+A matrix times a vector (squeeze-and-excite, a classifier) uses each weight once: in a network
+whose weights do not stay in cache it takes as long as memory does, and its cores do nothing.
+The convolutions before it are the other way round. So each of them can be given a share of those
+weights, which it prefetches while it computes (ADR 0012).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tvm_mobilenet.compute.primfunc import LINE, Ahead
+from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.prediction.around import Around, map_bytes, weight_bytes
+from tvm_mobilenet.prediction.cost import FLOAT, Caches
+from tvm_mobilenet.prediction.speeds import speeds_of
+from tvm_mobilenet.target import TargetSpec
+
+_USED = 0.8
+"""Of memory's bandwidth that prefetches may take, a kernel's own weights among them."""
+
+_REMEMBERED = 0.75
+"""Of L3, how many bytes may pass between a prefetch and its use. More than the share that the
+cost model counts on: what is lost cost nothing but bandwidth that nobody used."""
+
+_LEAST = 1 << 14
+"""Bytes that are worth a prefetch, and so a kernel of its own."""
+
+_HOSTS = ("pointwise", "separable")
+
+WAITING = {"pointwise": 1, "dense": 1, "tail": 3}
+"""Operators whose weights can be prefetched, and which of their arguments those are."""
+
+
+@dataclass(slots=True)
+class _Kernel:
+    """One kernel of the network.
+
+    `spare` are bytes that memory could deliver meanwhile beyond its own weights; negative
+    for one that waits for memory. `moved` are bytes that pass through the caches.
+    """
+
+    work: Workload
+    shape: tuple[int, ...] | None
+    spare: float
+    moved: float
+    ahead: list[tuple[Ahead, int]] = field(default_factory=list)
+
+
+def plan_ahead(
+    kernels: Sequence[tuple[Workload, int, tuple[int, ...] | None]], target: TargetSpec
+) -> list[list[tuple[Ahead, int]]]:
+    """Spread the weights of kernels that would wait for memory over the kernels before them.
+
+    From the last kernel to the first, each takes the nearest hosts that have bandwidth left:
+    nothing is fetched earlier than it must be, or further ahead than L3 remembers.
+
+    Only where weights come from memory, and where there is an L3 to remember: what is
+    fetched passes through it.
+
+    Parameters
+    ----------
+    kernels : sequence of (Workload, int, tuple of int or None)
+        In the order of execution: what each computes, bytes of its weights, and the shape of
+        those that could be prefetched for it (argument :data:`WAITING`), if there are any.
+    target : TargetSpec
+
+    Returns
+    -------
+    list of list of (Ahead, int)
+        For each kernel what it prefetches, and for which of the kernels.
+    """
+    works = [work for work, _, _ in kernels]
+    around = Around(
+        sum(weight_bytes(work) for work in works if work.operator != "strassen"),
+        tuple(map(map_bytes, works)) or (0,),
+        0,
+    )
+    threads = target.cores
+    if not target.l3_bytes or around.cold(Caches.of(target, threads), threads) != "memory":
+        return [[] for _ in kernels]
+    found = [
+        _Kernel(work, shape, _deliverable(work, target) - weights, weights + map_bytes(work))
+        for work, weights, shape in kernels
+    ]
+    for at in range(len(found) - 1, -1, -1):
+        if found[at].spare <= -_LEAST:
+            _spread(found[:at], found[at], at, target)
+    return [kernel.ahead for kernel in found]
+
+
+def _deliverable(work: Workload, target: TargetSpec) -> float:
+    """Return the bytes that memory delivers while all cores compute a kernel."""
+    speeds = speeds_of(target)
+    memory = min(speeds.memory * target.cores, speeds.memory_all)
+    return _USED * memory * work.macs / (speeds.pipes * target.lanes * target.cores)
+
+
+def _spread(before: Sequence[_Kernel], waiting: _Kernel, at: int, target: TargetSpec) -> None:
+    """Give the weights of a kernel to those before it, the nearest first."""
+    if waiting.shape is None or waiting.work.operator not in WAITING:
+        return
+    parts = target.cores
+    part = math.prod(waiting.shape) // (LINE * parts)
+    line = FLOAT * LINE * parts  # of every part one
+    left = min(math.ceil(-waiting.spare / line), part)
+    window = _REMEMBERED * target.l3_bytes - waiting.moved
+    for host in reversed(before):
+        window -= host.moved
+        if window < 0 or left * line < _LEAST:
+            return
+        if host.work.operator not in _HOSTS or host.spare < _LEAST:
+            continue
+        lines = min(int(host.spare / line), left)
+        left -= lines
+        # What is used last is fetched first.
+        host.ahead.append((Ahead(waiting.shape, parts, left, lines), at))
+        host.spare -= lines * line
+        host.moved += lines * line
+        window -= lines * line

@@ -1,0 +1,50 @@
+"""A network as Relay will build it: calls of our operators, their weights beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet.compute.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One kernel of ours in the network.
+
+    Attributes
+    ----------
+    work : Workload
+    layers : tuple of str
+        Layers that it computes, where the function's maker named them.
+    expr : relay.Call
+    shape : tuple of int
+        Of its value, NCHW or NC.
+    """
+
+    work: Workload
+    layers: tuple[str, ...]
+    expr: Any
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A network ready for Relay's build.
+
+    Attributes
+    ----------
+    mod : IRModule
+        ``main(x, weights…)``.
+    parameters : dict of str to ndarray
+        Packed weights by the names of main's parameters, float32.
+    calls : list of Call
+        In the order of execution.
+    """
+
+    mod: Any
+    parameters: dict[str, NDArray[np.float32]]
+    calls: list[Call]
