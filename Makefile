@@ -26,7 +26,7 @@ demo: $(VENV)/demo.stamp  ## trained weights: compile, verify, classify a photog
 test: $(VENV)/test.stamp  ## install what the tests need, and run them
 	@mkdir -p $(OUT)
 	$(BIN)/python -m pytest -m "not alone" $(SPREAD) --junitxml $(OUT)/tests.xml
-	$(BIN)/python -m pytest -m alone --junitxml $(OUT)/tests-alone.xml
+	$(BIN)/python -m pytest -m alone $$(grep -rl --include='*.py' mark.alone tests) --junitxml $(OUT)/tests-alone.xml
 
 test-gpu: $(VENV)/gpu.stamp  ## on an NVIDIA GPU: numerics, tuner, profile, against PyTorch; writes results
 	$(BIN)/python benchmarks/on_gpu.py --out benchmarks/results

@@ -229,7 +229,7 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(tmp_path: Path) -> None:
     rng = random.Random(0)
     path = tmp_path / HISTORY
     seen: tuple[Any, ...] = ()
-    for kills in range(1, 11):
+    for kills in range(1, 8):
         child = subprocess.Popen(
             [*_COMMAND, "1000", "--log-dir", str(tmp_path)], stderr=subprocess.DEVNULL
         )
