@@ -11,10 +11,10 @@ from elftools.elf.elffile import ELFFile
 import tvm_mobilenet as tm
 from tvm_mobilenet import reference
 from tvm_mobilenet.errors import ToolchainError
-from tvm_mobilenet.prediction.fusion import Fusion
 from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.manifest import describe
 from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.prediction.fusion import Fusion
 from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.target import PRESETS, host, host_cpu_features, host_machine
 from tvm_mobilenet.toolchain import find_linker
