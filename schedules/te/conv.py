@@ -14,7 +14,7 @@ Registers
 Tails
     None: a tile of pixels divides the row. The last tile, which alone reads the border beside
     the map, is compiled apart: else LLVM keeps its condition for every tap of every tile, which
-    16 registers do not hold, and with 8 pixels not even 32.
+    16 registers do not hold, and with 8 pixels not even 32 (80 x 80 x 32: 73 µs, and 59 apart).
 """
 
 from __future__ import annotations
