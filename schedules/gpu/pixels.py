@@ -1,30 +1,17 @@
-"""What GPU schedules share: maps with rows and columns again, threads, vectors of 16 bytes."""
+"""What TensorIR schedules of GPUs share: maps with rows and columns again, vectors of 16 bytes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from tvm import s_tir
 from tvm.s_tir import Schedule
 from tvm.tirx import IndexMap
 from tvm_mobilenet.schedules.cpu.micro_kernel import extent
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.gpu.threads import VECTOR_BITS
 
 from tvm_mobilenet.target import TargetSpec
-
-VECTOR_BITS = 128
-"""What a thread reads or writes at once: the widest load that there is."""
-
-VECTOR_REGISTERS = 4
-"""Registers that it fills."""
-
-THREADS, _MOST_THREADS = 128, 256
-
-WARPS_OF_A_UNIT = 8
-"""Warps that keep a unit busy where each has several loads under way: two for each of
-its four schedulers."""
 
 
 def rows_and_columns(sch: Any, width: int, *names: str) -> Any:
@@ -121,21 +108,6 @@ def unroll(sch: Any, block: Any, within: int) -> None:
         sch.unroll(loop)
 
 
-def up_to(options: Sequence[int], most: int) -> list[int]:
-    """Return the options that are not above `most`."""
-    return [option for option in options if option <= most]
-
-
-def hanging(rows: int, strip: int) -> float:
-    """Return how much more strips of so many rows do than the rows of a map need.
-
-    A last strip that hangs over costs as much as a whole one, and has every row ask whether
-    it exists: a tenth.
-    """
-    strips = -(-rows // strip)
-    return strips * strip / rows * (1.0 if rows % strip == 0 else 1.1)
-
-
 def vector_lanes(sch: Any, block: Any, target: TargetSpec, most: int) -> int:
     """Return the elements of a block's output that one load or store takes.
 
@@ -145,32 +117,3 @@ def vector_lanes(sch: Any, block: Any, target: TargetSpec, most: int) -> int:
     bits = int(sch.get(block).writes[0].source.dtype.bits)
     widest = min(VECTOR_BITS // bits, 4 if gpu.kind == "metal" else VECTOR_BITS)
     return math.gcd(widest, most)
-
-
-def block_threads(
-    knobs: Knobs, total: int, target: TargetSpec, groups: int = 1, name: str = "threads"
-) -> int:
-    """Ask for the threads of a block where blocks have nothing in common.
-
-    By rule 128, or the nearest number below that the axis is a multiple of, since a
-    last block of fewer has every statement ask; fewer where the grid would not reach every
-    unit. Whole warps.
-
-    Parameters
-    ----------
-    knobs : Knobs
-        One of `name`.
-    total : int
-        Threads of the grid's first axis.
-    target : TargetSpec
-        With a GPU.
-    groups : int
-        Blocks along its second.
-    name : str
-        Of the knob.
-    """
-    gpu = target.the_gpu
-    options = range(gpu.warp, min(gpu.block_threads, _MOST_THREADS) + 1, gpu.warp)
-    reaching = [t for t in options if t <= THREADS and total * groups >= t * gpu.units]
-    even = [t for t in reaching if total % t == 0]
-    return knobs.choice(name, options, max(even or reaching, default=gpu.warp))

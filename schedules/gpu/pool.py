@@ -27,25 +27,21 @@ What lost
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.micro_kernel import extent
-from tvm_mobilenet.schedules.gpu.pixels import (
-    THREADS,
+from tvm_mobilenet.schedules.gpu.pixels import copy_vectors, unroll
+from tvm_mobilenet.schedules.gpu.threads import (
     VECTOR_REGISTERS,
     block_threads,
-    copy_vectors,
-    unroll,
+    loads_at_once,
+    map_threads,
 )
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
 
-_MOST_THREADS = 256
 _ADDRESSES = 40
-_MOST_LOADS = 16
-"""Loads of a thread that are under way at once."""
 
 
 def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
@@ -66,18 +62,10 @@ def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
     int
         Registers of a thread that it reckons with.
     """
-    gpu = target.the_gpu
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, _, _, p = sch.get_loops(accumulate)
     batch, blocks, pixels = (extent(sch, loop) for loop in (n, o, p))
-    most = min(gpu.block_threads, _MOST_THREADS)
-    sizes = [t for t in range(1, most + 1) if pixels % t == 0]
-    wanted = 2 * math.sqrt(pixels)
-    best = min(sizes, key=lambda t: abs(math.log(t / wanted)))
-    threads = knobs.choice("threads", sizes, best)
-    counts = [m for m in range(1, most // threads + 1) if blocks % m == 0]
-    enough = [m for m in counts if m * best <= gpu.warp or batch * blocks >= m * gpu.units]
-    maps = knobs.choice("maps", counts, max([1, *(m for m in enough if m * best <= THREADS)]))
+    threads, maps = map_threads(knobs, batch, blocks, pixels, target)
     if threads == 1:
         _alone(sch, accumulate, out, knobs, target)
         return _ADDRESSES
@@ -106,7 +94,7 @@ def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
     sch.compute_at(sums, own_map, preserve_unit_loops=True)
     pixel = sch.get_loops(sums)[-2]
     count = extent(sch, pixel)
-    at_once = max(n for n in range(1, min(count, _MOST_LOADS) + 1) if count % n == 0)
+    at_once = loads_at_once(count)
     _, pixel = sch.split(pixel, [None, at_once])
     around = len(sch.get_loops(sums)) - 2
     vectors = sch.cache_read(sums, 0, "local")

@@ -20,7 +20,9 @@ from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.target import GpuSpec
 
 
-def choose_tile(knobs: Knobs, sizes: Sizes, gpu: GpuSpec) -> ProductTile:
+def choose_tile(
+    knobs: Knobs, sizes: Sizes, gpu: GpuSpec, most_vectors: int | None = None
+) -> ProductTile:
     """Ask for a tile.
 
     Parameters
@@ -31,6 +33,8 @@ def choose_tile(knobs: Knobs, sizes: Sizes, gpu: GpuSpec) -> ProductTile:
         :class:`ProductTile`.
     sizes : Sizes
     gpu : GpuSpec
+    most_vectors : int, optional
+        Output vectors that a block of threads may have, where that is limited.
 
     Returns
     -------
@@ -38,6 +42,7 @@ def choose_tile(knobs: Knobs, sizes: Sizes, gpu: GpuSpec) -> ProductTile:
         That fits.
     """
     best = best_tile(sizes, gpu)
+    most = most_vectors or max(VECTOR_THREADS) * max(VECTORS)
     tile = ProductTile(1, 1, 1, 1, staged=False)
 
     def ask(knob: str, field: str, options: tuple[int, ...], **also: bool) -> None:
@@ -49,7 +54,9 @@ def choose_tile(knobs: Knobs, sizes: Sizes, gpu: GpuSpec) -> ProductTile:
                 changed["depth"] = value
             return replace(tile, **changed)  # type: ignore[arg-type]
 
-        allowed = [o for o in options if with_(o).fits(sizes, gpu)]
+        allowed = [
+            o for o in options if with_(o).fits(sizes, gpu) and with_(o).vectors <= most
+        ]
         default = getattr(best, field)
         tile = with_(knobs.choice(knob, allowed, default if default in allowed else allowed[-1]))
 

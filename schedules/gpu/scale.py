@@ -19,7 +19,8 @@ from __future__ import annotations
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.micro_kernel import extent
-from tvm_mobilenet.schedules.gpu.pixels import VECTOR_REGISTERS, block_threads, copy_vectors, unroll
+from tvm_mobilenet.schedules.gpu.pixels import copy_vectors, unroll
+from tvm_mobilenet.schedules.gpu.threads import VECTOR_REGISTERS, block_threads
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec

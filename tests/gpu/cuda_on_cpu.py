@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tvm_mobilenet.graph.device_code import Launch, device_code
+from tvm_mobilenet.graph.device_code import device_code
+from tvm_mobilenet.launches import Launch
 from tvm_mobilenet.target import TargetSpec
 
 Array = NDArray[Any]

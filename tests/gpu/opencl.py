@@ -17,7 +17,8 @@ import pytest
 import tvm
 from numpy.typing import NDArray
 
-from tvm_mobilenet.graph.device_code import Launch, device_code
+from tvm_mobilenet.graph.device_code import device_code
+from tvm_mobilenet.launches import Launch
 from tvm_mobilenet.target import TargetSpec
 
 # Before PoCL is loaded. Workers of one run share what they compile, without the optimizer: it

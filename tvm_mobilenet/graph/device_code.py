@@ -9,65 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from tvm_mobilenet.device_source import FROM_BITS, bits_of, device_source, digits_lost
 from tvm_mobilenet.errors import CodegenError
-from tvm_mobilenet.graph.device_source import device_source
+from tvm_mobilenet.launches import DeviceCode, Launch
 from tvm_mobilenet.target import TargetSpec
 
 _DYNAMIC_SHARED = "tirx.use_dyn_shared_memory"
 _AXES = ("x", "y", "z")
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """One kernel, run once.
-
-    Attributes
-    ----------
-    kernel : str
-        Its name in the source.
-    arguments : tuple of int
-        Buffers, in order: the function's parameters by their positions, then its scratch
-        buffers, the first of which has the number of the parameters.
-    grid, block : tuple of three int
-        Blocks (work-groups), and threads (work-items) of each, along x, y, z.
-    shared_bytes : int
-        Shared (local) memory of a block.
-    """
-
-    kernel: str
-    arguments: tuple[int, ...]
-    grid: tuple[int, int, int]
-    block: tuple[int, int, int]
-    shared_bytes: int
-
-    @property
-    def threads(self) -> int:
-        """Threads of a block."""
-        return math.prod(self.block)
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceCode:
-    """What a device compiles and runs for some functions.
-
-    Attributes
-    ----------
-    source : str
-        OpenCL C, Metal or CUDA: all kernels.
-    kernels : dict of str to list of Launch
-        By the name of the function: what one call of it launches, in order.
-    scratch : dict of str to tuple of int
-        Likewise: bytes of each buffer that it needs for itself.
-    """
-
-    source: str
-    kernels: dict[str, list[Launch]] = field(default_factory=dict)
-    scratch: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def device_code(funcs: Mapping[str, Any], target: TargetSpec) -> DeviceCode:
@@ -120,9 +73,40 @@ def device_code(funcs: Mapping[str, Any], target: TargetSpec) -> DeviceCode:
     for name in funcs:
         code.kernels[name], code.scratch[name] = _launches(parted.mod[name], name, shared)
     blocks = {launch.kernel: launch.block for each in code.kernels.values() for launch in each}
-    return DeviceCode(
-        device_source(kernels, blocks, str(onto.kind.name)), code.kernels, code.scratch
-    )
+    kind = str(onto.kind.name)
+    source = device_source(kernels, blocks, kind, partial(_generated, kind=kind))
+    return DeviceCode(source, code.kernels, code.scratch)
+
+
+def _generated(kernels: Mapping[str, Any], kind: str) -> str:
+    """Have TVM write the source of kernels, their constants exact."""
+    import tvm
+
+    build = tvm.get_global_func(f"target.build.{kind}")
+    # BindTarget and SplitHostDevice gave every kernel the target without its host.
+    onto = next(iter(kernels.values())).attrs["target"]
+    exact = {name: _with_exact_constants(func, kind) for name, func in kernels.items()}
+    return str(build(tvm.IRModule(exact), onto).inspect_source("cl" if kind == "opencl" else ""))
+
+
+def _with_exact_constants(func: Any, kind: str) -> Any:
+    """Write constants as bits where TVM would write seven digits of them.
+
+    Its generators for OpenCL and Metal print 12582912 as 1.258291e+07f; CUDA's prints all bits.
+    """
+    import tvm_ffi
+    from tvm import tirx
+
+    if kind not in FROM_BITS:
+        return func
+
+    def exact(value: Any) -> Any:
+        if str(value.ty.dtype) != "float32" or not digits_lost(value.value):
+            return value
+        bits = tirx.const(bits_of(value.value), "int32")
+        return tirx.call_pure_extern("float32", FROM_BITS[kind], bits)
+
+    return func.with_body(tvm_ffi.structural_map(func.body, (tirx.FloatImm, exact)))
 
 
 class _Parted:

@@ -17,13 +17,11 @@ from tvm import relax, tirx
 from tvm_mobilenet.errors import CodegenError
 from tvm_mobilenet.graph.build import ENTRY
 from tvm_mobilenet.graph.constants import array_of, is_constant
-from tvm_mobilenet.graph.device_code import DeviceCode, device_code
+from tvm_mobilenet.graph.device_code import device_code
 from tvm_mobilenet.graph.pipeline import Lowered
 from tvm_mobilenet.graph.plan_memory import MemoryPlan, plan_memory
+from tvm_mobilenet.launches import Container, DeviceCode, LaunchBook
 from tvm_mobilenet.target import TargetSpec
-
-_ALIGNMENT = 64
-"""Bytes; what the weights' places in the blob are multiples of."""
 
 _VIEWS = ("relax.memory.alloc_tensor", "relax.memory.view", "relax.reshape")
 """What has the memory of its first argument."""
@@ -35,23 +33,13 @@ class LaunchPlan:
 
     Attributes
     ----------
-    source : str
-        Of all kernels.
-    weights : bytes
-        Packed constants, one behind the other.
-    plan : dict
-        For the manifest. ``buffers``: of each its ``kind`` (input, weights, storage, output
-        or scratch) and ``bytes``, of weights their ``offset``. ``outputs``: their numbers.
-        ``calls``, as the manifest's: ``output``, the number of the buffer, its ``shape``
-        and ``dtype``; ``launches``, of each ``kernel``, ``buffers`` (numbers), ``grid``,
-        ``block`` and ``shared`` (bytes).
+    container : Container
+        What its file holds.
     memory : MemoryPlan
         Of the activations.
     """
 
-    source: str
-    weights: bytes
-    plan: dict[str, Any]
+    container: Container
     memory: MemoryPlan
 
 
@@ -83,37 +71,24 @@ def launch_plan(lowered: Lowered, target: TargetSpec) -> LaunchPlan:
     }
     planner = _Planner(device_code(funcs, target))
     planner.read(planned[ENTRY])
-    return LaunchPlan(planner.code.source, bytes(planner.blob), planner.plan(), memory)
+    return LaunchPlan(planner.book.container(), memory)
 
 
 class _Planner:
     """Follows the bindings of the entry function; every variable is the number of a buffer."""
 
     def __init__(self, code: DeviceCode) -> None:
-        self.code = code
-        self.blob = bytearray()
-        self._buffers: list[dict[str, Any]] = []
+        self.book = LaunchBook(code)
         self._numbers: dict[Any, int] = {}
         self._tuples: dict[Any, list[int]] = {}
-        self._weights: dict[bytes, int] = {}
-        self._scratch: dict[int, int] = {}
-        self._calls: list[dict[str, Any]] = []
-        self._outputs: list[int] = []
-
-    def plan(self) -> dict[str, Any]:
-        return {"buffers": self._buffers, "outputs": self._outputs, "calls": self._calls}
 
     def read(self, func: Any) -> None:
         for param in func.params:
-            self._numbers[param] = self._add("input", _bytes(param))
+            self._numbers[param] = self.book.add("input", _bytes(param))
         for binding in (b for block in func.body.blocks for b in block.bindings):
             self._bind(binding.var, binding.value)
         returned = func.body.body
-        self._outputs = self._tuples.get(returned) or [self._number(returned)]
-
-    def _add(self, kind: str, size: int, **more: int) -> int:
-        self._buffers.append({"kind": kind, "bytes": size, **more})
-        return len(self._buffers) - 1
+        self.book.outputs = self._tuples.get(returned) or [self._number(returned)]
 
     def _bind(self, var: Any, value: Any) -> None:
         if isinstance(value, relax.Tuple) and value.fields:
@@ -131,9 +106,9 @@ class _Planner:
         """Return the buffer that a builtin of Relax allocates or views."""
         name = str(getattr(getattr(value, "op", None), "name", ""))
         if name == "relax.memory.alloc_storage":
-            return self._add("storage", int(value.args[0].values[0]))
+            return self.book.add("storage", int(value.args[0].values[0]))
         if name == "relax.builtin.alloc_tensor":
-            return self._add("output", _bytes(var))
+            return self.book.add("output", _bytes(var))
         if name in _VIEWS:
             return self._number(value.args[0])
         raise _odd(value)
@@ -141,49 +116,15 @@ class _Planner:
     def _call(self, name: str, arguments: Any) -> None:
         buffers = [self._number(argument) for argument in arguments]
         output = arguments[len(arguments) - 1]
-        slots = [self._slot(number, size) for number, size in enumerate(self.code.scratch[name])]
-        launches = [
-            {
-                "kernel": launch.kernel,
-                "buffers": [(buffers + slots)[number] for number in launch.arguments],
-                "grid": list(launch.grid),
-                "block": list(launch.block),
-                "shared": launch.shared_bytes,
-            }
-            for launch in self.code.kernels[name]
-        ]
-        self._calls.append(
-            {
-                "kernel": name,
-                "output": buffers[-1],
-                "shape": [int(size) for size in output.ty.shape.values],
-                "dtype": str(output.ty.dtype),
-                "launches": launches,
-            }
-        )
-
-    def _slot(self, number: int, size: int) -> int:
-        """Return a scratch buffer: kernels run one after another, so calls share them."""
-        if number not in self._scratch:
-            self._scratch[number] = self._add("scratch", 0)
-        found = self._buffers[self._scratch[number]]
-        found["bytes"] = max(found["bytes"], size)
-        return self._scratch[number]
+        shape = [int(size) for size in output.ty.shape.values]
+        self.book.call(name, buffers, shape, str(output.ty.dtype))
 
     def _number(self, value: Any) -> int:
         if is_constant(value):
-            return self._constant(array_of(value).tobytes())
+            return self.book.weights(array_of(value).tobytes())
         if value not in self._numbers:
             raise _odd(value)
         return self._numbers[value]
-
-    def _constant(self, data: bytes) -> int:
-        if data not in self._weights:
-            self.blob.extend(bytes(-len(self.blob) % _ALIGNMENT))
-            offset = len(self.blob)
-            self._weights[data] = self._add("weights", len(data), offset=offset)
-            self.blob.extend(data)
-        return self._weights[data]
 
 
 def _odd(value: Any) -> CodegenError:

@@ -8,10 +8,10 @@ from typing import Any
 
 from tvm_mobilenet.graph.codegen import generate
 from tvm_mobilenet.graph.codegen_cuda import generate_cuda
-from tvm_mobilenet.graph.container import write_container
 from tvm_mobilenet.graph.launch_plan import launch_plan
 from tvm_mobilenet.graph.pipeline import Lowered
 from tvm_mobilenet.graph.plan_memory import MemoryPlan
+from tvm_mobilenet.launches import write_container
 from tvm_mobilenet.sources import LAUNCHES
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import Linker
@@ -63,8 +63,8 @@ def write_artifact(
     if target.gpu is None:
         return generate(lowered, target, linker, _room(manifest), output)
     plan = launch_plan(lowered, target)
-    manifest.update(stack=LAUNCHES, plan=plan.plan)
-    write_container(plan, linker, _room(manifest), output)
+    manifest.update(stack=LAUNCHES, plan=plan.container.plan)
+    write_container(plan.container, linker, _room(manifest), output)
     return plan.memory
 
 

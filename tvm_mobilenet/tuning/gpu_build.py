@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tvm_mobilenet.errors import CodegenError
-from tvm_mobilenet.graph.device_code import Launch, device_code
+from tvm_mobilenet.graph.device_code import device_code
+from tvm_mobilenet.launches import Launch
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.gpu import GpuSpec
 

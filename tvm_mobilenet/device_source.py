@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 Block = tuple[int, int, int]
 
-_FROM_BITS = {"opencl": "as_float", "metal": "as_type<float>"}
+FROM_BITS = {"opencl": "as_float", "metal": "as_type<float>"}
+"""Of each language whose generators print float32 with seven digits: a float32 of its bits."""
+
 # Metal's code generator declares it for scalar arguments, once a kernel; ours have none.
 _METAL_UNION = re.compile(r"union __TVMArgUnion \{.*?\};\n", re.DOTALL)
 _PARAMETER = re.compile(r"__global (\w+)\* restrict (\w+)")
@@ -18,7 +20,12 @@ _LOAD = re.compile(r"\bvload(\d+)\(0, (\w+) \+ ")
 _STORE = re.compile(r"\bvstore(\d+)\((.*), 0, (\w+) \+ (.*)\);$", re.MULTILINE)
 
 
-def device_source(kernels: Mapping[str, Any], blocks: Mapping[str, Block], kind: str) -> str:
+def device_source(
+    kernels: Mapping[str, Any],
+    blocks: Mapping[str, Block],
+    kind: str,
+    generate: Callable[[Mapping[str, Any]], str],
+) -> str:
     """Generate the source of kernels; of their common beginnings, one.
 
     Parameters
@@ -28,13 +35,15 @@ def device_source(kernels: Mapping[str, Any], blocks: Mapping[str, Block], kind:
     blocks : mapping of str to tuple of int
         Threads that each is launched with.
     kind : {"cuda", "opencl", "metal"}
+    generate : callable
+        TVM's generator: from functions to their source.
     """
     if kind == "cuda":
-        return _generated(kernels, kind)
+        return generate(kernels)
     heads: dict[str, None] = {}
     bodies = []
     for name, func in kernels.items():
-        whole = _METAL_UNION.sub("", _generated({name: func}, kind))
+        whole = _METAL_UNION.sub("", generate({name: func}))
         whole = whole.replace(f"// Function: {name}\n", "", 1)
         head, body = re.split(r"^(?:__)?kernel void ", whole, maxsplit=1, flags=re.MULTILINE)
         heads[head.strip()] = None
@@ -48,38 +57,6 @@ def device_source(kernels: Mapping[str, Any], blocks: Mapping[str, Block], kind:
         size = ", ".join(map(str, blocks[name]))
         bodies.append(f"__kernel __attribute__((reqd_work_group_size({size}))) void {body}\n")
     return "\n".join([*(head for head in heads if head), *bodies])
-
-
-def _generated(kernels: Mapping[str, Any], kind: str) -> str:
-    import tvm
-
-    build = tvm.get_global_func(f"target.build.{kind}")
-    # BindTarget and SplitHostDevice gave every kernel the target without its host.
-    onto = next(iter(kernels.values())).attrs["target"]
-    exact = {name: _with_exact_constants(func, kind) for name, func in kernels.items()}
-    return str(build(tvm.IRModule(exact), onto).inspect_source("cl" if kind == "opencl" else ""))
-
-
-def _with_exact_constants(func: Any, kind: str) -> Any:
-    """Write constants as bits where TVM would write seven digits of them.
-
-    Its generators for OpenCL and Metal print 12582912 as 1.258291e+07f; CUDA's prints all bits.
-    """
-    import tvm_ffi
-    from tvm import tirx
-
-    if kind not in _FROM_BITS:
-        return func
-
-    def exact(value: Any) -> Any:
-        number = np.float32(value.value)
-        said = np.float32(f"{number:e}")
-        if str(value.ty.dtype) != "float32" or said == number or not np.isfinite(number):
-            return value
-        bits = tirx.const(int(number.view(np.int32)), "int32")
-        return tirx.call_pure_extern("float32", _FROM_BITS[kind], bits)
-
-    return func.with_body(tvm_ffi.structural_map(func.body, (tirx.FloatImm, exact)))
 
 
 def _aligned(body: str) -> tuple[str, list[str]]:
@@ -109,3 +86,14 @@ def _aligned(body: str) -> tuple[str, list[str]]:
         return f"STORE_{kind}({value}, {name} + {index});"
 
     return _STORE.sub(store, _LOAD.sub(load, body)), list(macros)
+
+
+def digits_lost(value: float) -> bool:
+    """Whether the seven digits that TVM's generators print are another float32."""
+    number = np.float32(value)
+    return bool(np.isfinite(number)) and np.float32(f"{number:e}") != number
+
+
+def bits_of(value: float) -> int:
+    """Return the bits of a float32, as an int32."""
+    return int(np.float32(value).view(np.int32))

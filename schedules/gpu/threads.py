@@ -1,0 +1,100 @@
+"""How GPU schedules deal out work: threads of a block, strips of a map. Of no TVM's making."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tvm_mobilenet.schedules.knobs import Knobs
+
+from tvm_mobilenet.target import TargetSpec
+
+VECTOR_BITS = 128
+"""What a thread reads or writes at once: the widest load that there is."""
+
+VECTOR_REGISTERS = 4
+"""Registers that it fills."""
+
+THREADS, _MOST_THREADS = 128, 256
+
+WARPS_OF_A_UNIT = 8
+"""Warps that keep a unit busy where each has several loads under way: two for each of
+its four schedulers."""
+
+_MOST_LOADS = 16
+"""Loads of a thread that are under way at once."""
+
+
+def up_to(options: Sequence[int], most: int) -> list[int]:
+    """Return the options that are not above `most`."""
+    return [option for option in options if option <= most]
+
+
+def hanging(rows: int, strip: int) -> float:
+    """Return how much more strips of so many rows do than the rows of a map need.
+
+    A last strip that hangs over costs as much as a whole one, and has every row ask whether
+    it exists: a tenth.
+    """
+    strips = -(-rows // strip)
+    return strips * strip / rows * (1.0 if rows % strip == 0 else 1.1)
+
+
+def block_threads(
+    knobs: Knobs, total: int, target: TargetSpec, groups: int = 1, name: str = "threads"
+) -> int:
+    """Ask for the threads of a block where blocks have nothing in common.
+
+    By rule 128, or the nearest number below that the axis is a multiple of, since a
+    last block of fewer has every statement ask; fewer where the grid would not reach every
+    unit. Whole warps.
+
+    Parameters
+    ----------
+    knobs : Knobs
+        One of `name`.
+    total : int
+        Threads of the grid's first axis.
+    target : TargetSpec
+        With a GPU.
+    groups : int
+        Blocks along its second.
+    name : str
+        Of the knob.
+    """
+    gpu = target.the_gpu
+    options = range(gpu.warp, min(gpu.block_threads, _MOST_THREADS) + 1, gpu.warp)
+    reaching = [t for t in options if t <= THREADS and total * groups >= t * gpu.units]
+    even = [t for t in reaching if total % t == 0]
+    return knobs.choice(name, options, max(even or reaching, default=gpu.warp))
+
+
+def map_threads(
+    knobs: Knobs, batch: int, blocks: int, pixels: int, target: TargetSpec
+) -> tuple[int, int]:
+    """Ask for the threads of a map that is added up, and for the maps of a block.
+
+    Parameters
+    ----------
+    knobs : Knobs
+        ``threads`` and ``maps``.
+    batch, blocks, pixels : int
+        N, channel blocks, pixels of a map.
+    target : TargetSpec
+        With a GPU.
+    """
+    gpu = target.the_gpu
+    most = min(gpu.block_threads, _MOST_THREADS)
+    sizes = [t for t in range(1, most + 1) if pixels % t == 0]
+    wanted = 2 * math.sqrt(pixels)
+    best = min(sizes, key=lambda t: abs(math.log(t / wanted)))
+    threads = knobs.choice("threads", sizes, best)
+    counts = [m for m in range(1, most // threads + 1) if blocks % m == 0]
+    enough = [m for m in counts if m * best <= gpu.warp or batch * blocks >= m * gpu.units]
+    maps = knobs.choice("maps", counts, max([1, *(m for m in enough if m * best <= THREADS)]))
+    return threads, maps
+
+
+def loads_at_once(count: int) -> int:
+    """Return how many of a thread's `count` loads are unrolled together: a divisor."""
+    return max(n for n in range(1, min(count, _MOST_LOADS) + 1) if count % n == 0)

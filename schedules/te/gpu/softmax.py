@@ -1,0 +1,60 @@
+"""Softmax on a GPU: the loops of :mod:`tvm_mobilenet.schedules.gpu.softmax`.
+
+Pattern
+    ``row`` into ``lane_max`` into ``row_max`` into ``power`` into ``lane_sum`` into ``row_sum``,
+    ``scale`` and ``out``, operator "softmax". A thread is a lane.
+
+Loop nest, outer to inner
+    row over blocks → lane over threads → the lane's classes: their largest, into shared
+    memory, through which every thread goes; then their powers and the sums of those likewise;
+    the quotients. Powers are kept in shared memory: a power is made of ``let``, and TVM 0.19
+    refuses one that stands in two places, as it would after inlining.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.te.definition import Definition, extents
+from tvm_mobilenet.schedules.te.gpu.threads import bind
+
+from tvm_mobilenet.target import TargetSpec
+
+
+def schedule_softmax(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> None:
+    """Schedule a softmax.
+
+    Parameters
+    ----------
+    s : te.Schedule
+    work : Definition
+    knobs : Knobs
+        None are asked: its threads are the definition's.
+    target : TargetSpec
+        With a GPU.
+    """
+    row = work.stage("row")
+    lanes = extents(row.op.axis)[2]
+    out = s[work.out]
+    n, j = out.op.axis
+    turn, lane = out.split(j, lanes)
+    out.reorder(n, lane, turn)
+    bind(out, blockIdx_x=n, threadIdx_x=lane)
+    s[row].compute_inline()
+    power = work.stage("power")
+    s[power].set_scope("shared")
+    s[power].compute_at(out, n)
+    bind(s[power], threadIdx_x=s[power].op.axis[2])
+    for name in ("scale", "row_sum", "row_max"):
+        stage = s[work.stage(name)]
+        stage.set_scope("local")
+        stage.compute_at(out, n)
+    for name in ("lane_sum", "lane_max"):
+        lane_wise = work.stage(name)
+        own = s.cache_write(lane_wise, "local")
+        shared = s[lane_wise]
+        shared.set_scope("shared")
+        shared.compute_at(out, n)
+        bind(shared, threadIdx_x=shared.op.axis[1])
+        s[own].compute_at(shared, shared.op.axis[1])

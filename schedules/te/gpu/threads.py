@@ -1,0 +1,62 @@
+"""What TE schedules of GPUs share: threads, virtual threads, vectors of 16 bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvm import te
+from tvm_mobilenet.schedules.te.definition import extents
+
+Axis = Any
+Stage = Any
+
+
+def bind(stage: Stage, **axes: Axis) -> None:
+    """Bind axes of a stage to the grid: ``bind(out, blockIdx_x=block, threadIdx_x=thread)``."""
+    for name, axis in axes.items():
+        stage.bind(axis, te.thread_axis(name.replace("_", ".")))
+
+
+def copies(stage: Stage, *axes: Axis) -> None:
+    """Make a thread several virtual ones.
+
+    before: ``for row: sum(row); out(row)``, each sum's place a function of a row's
+    after: the same statements, ``row`` times within each: as many sums in registers.
+
+    TE's regions are ranges of flat pixels: those of two rows would hold all between them.
+    A virtual thread has one row.
+    """
+    for axis in axes:
+        stage.bind(axis, te.thread_axis("vthread"))
+
+
+def copied(stage: Stage) -> None:
+    """Turn a copy of whole vectors into loads or stores of 16 bytes, all of them unrolled."""
+    *loops, lanes = stage.op.axis
+    stage.vectorize(lanes)
+    for loop in loops:
+        stage.unroll(loop)
+
+
+def staged(stage: Stage, threads: Sequence[tuple[str, int]]) -> None:
+    """Share a copy into shared memory among the threads of a block, a vector each.
+
+    Parameters
+    ----------
+    stage : te.Stage
+        A copy whose last axis is contiguous.
+    threads : sequence of (str, int)
+        The block's axes, the one in which neighbours differ first, and their extents.
+    """
+    *loops, lanes = stage.op.axis
+    stage.vectorize(lanes)
+    rest = stage.fuse(*loops)
+    for name, count in threads:
+        rest, own = stage.split(rest, count)
+        stage.bind(own, te.thread_axis((0, count), name))
+
+
+def lanes_of(tensor: Any) -> int:
+    """Return the channels of a block of a tensor."""
+    return extents(tensor.op.axis)[-1]
