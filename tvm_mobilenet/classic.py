@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.errors import StackError
+from tvm_mobilenet.launches import write_container
 from tvm_mobilenet.manifest import describe_network
 from tvm_mobilenet.models.files import dump
+from tvm_mobilenet.sources import LAUNCHES
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import Linker
 
@@ -20,6 +23,37 @@ if TYPE_CHECKING:
 
 _ROOM = 65536
 """Bytes of the manifest's section beyond what is known before verification."""
+
+
+def check_classic_target(spec: TargetSpec, fusion: Fusion) -> None:
+    """Refuse what TVM 0.19's build, or the classic stack, cannot compile for.
+
+    Parameters
+    ----------
+    spec : TargetSpec
+    fusion : {"auto", "all", "none"}
+        What was asked for.
+
+    Raises
+    ------
+    StackError
+    """
+    if spec.gpu is not None and spec.gpu.kind == "cuda":
+        raise StackError(
+            f"this build of TVM 0.19 makes no code for {spec.name}: it has no generator of CUDA, "
+            "and that of PTX ends in 'CUDA is not enabled'",
+            "compile it with the main stack, or with --target opencl, which NVIDIA's driver runs",
+        )
+    if spec.gpu is not None and fusion == "all":
+        raise StackError(
+            f"the classic stack has no schedule of fused blocks for {spec.name}",
+            "leave --fusion out, or compile it with the main stack",
+        )
+    if spec.dtype != "float32":
+        raise StackError(
+            f"the classic stack stores maps and weights as float32, not {spec.dtype}",
+            "leave --dtype out, or compile it with the main stack",
+        )
 
 
 def generate_classic(
@@ -50,13 +84,15 @@ def generate_classic(
     """
     from tvm_mobilenet.relay.build import build
     from tvm_mobilenet.relay.codegen import generate
+    from tvm_mobilenet.relay.launch_plan import generate_launches
     from tvm_mobilenet.relay.lower import lower
 
     built = build(network.model, network.weights)
     dump(dump_ir, "00_build.txt", lambda: built.func.astext(show_meta_data=False))
     lowered = lower(built.func, spec, built.names, fusion, fusion_for)
     dump(dump_ir, "01_lower.txt", lambda: lowered.mod.astext(show_meta_data=False))
-    return generate(lowered, network.model.outputs, spec, knobs_for)
+    make = generate if spec.gpu is None else generate_launches
+    return make(lowered, network.model.outputs, spec, knobs_for)
 
 
 def write_classic(  # noqa: PLR0917  a network, what it became, and where to
@@ -98,6 +134,10 @@ def write_classic(  # noqa: PLR0917  a network, what it became, and where to
         stack="relay",
         alignment=1,  # what is called is given a copy
     )
+    if generated.container is not None:
+        manifest.update(stack=LAUNCHES, plan=generated.container.plan)
+        write_container(generated.container, linker, len(str(manifest)) + _ROOM, path)
+        return manifest
     manifest["graph"] = generated.graph
     link(generated, linker, len(str(manifest)) + _ROOM, path)
     return manifest

@@ -98,7 +98,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         ``native`` is there, and the artifact is checked there.
     stack : {"relax", "relay"}, optional
         The one of this environment by default, and no other can be had here. Relay has
-        no `strassen`, no GPUs and no boards.
+        no `strassen`, no CUDA, no float16 and no boards.
 
     Returns
     -------
@@ -138,11 +138,10 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         spec = native_on(device)
     else:
         spec = _target(target, host, dtype)
-    if chosen == "relay" and spec.gpu is not None:
-        raise StackError(
-            f"the classic stack has schedules for processors, not for {spec.name}",
-            "compile it with the main stack",
-        )
+    if chosen == "relay":
+        from tvm_mobilenet.classic import check_classic_target
+
+        check_classic_target(spec, fusion)
     if strassen and spec.gpu is not None:
         raise TargetError(
             f"there is no schedule of Strassen's products for {spec.name}", "leave it out"

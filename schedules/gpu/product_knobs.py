@@ -54,9 +54,7 @@ def choose_tile(
                 changed["depth"] = value
             return replace(tile, **changed)  # type: ignore[arg-type]
 
-        allowed = [
-            o for o in options if with_(o).fits(sizes, gpu) and with_(o).vectors <= most
-        ]
+        allowed = [o for o in options if with_(o).fits(sizes, gpu) and with_(o).vectors <= most]
         default = getattr(best, field)
         tile = with_(knobs.choice(knob, allowed, default if default in allowed else allowed[-1]))
 

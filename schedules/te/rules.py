@@ -11,6 +11,13 @@ from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.te.conv import schedule_conv
 from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.depthwise import schedule_depthwise
+from tvm_mobilenet.schedules.te.gpu.conv import schedule_conv as gpu_conv
+from tvm_mobilenet.schedules.te.gpu.depthwise import schedule_depthwise as gpu_depthwise
+from tvm_mobilenet.schedules.te.gpu.head import schedule_dense as gpu_dense
+from tvm_mobilenet.schedules.te.gpu.head import schedule_pool as gpu_pool
+from tvm_mobilenet.schedules.te.gpu.pointwise import schedule_pointwise as gpu_pointwise
+from tvm_mobilenet.schedules.te.gpu.scale import schedule_scale as gpu_scale
+from tvm_mobilenet.schedules.te.gpu.softmax import schedule_softmax as gpu_softmax
 from tvm_mobilenet.schedules.te.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.te.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.te.prefetch import place
@@ -35,6 +42,24 @@ TE: dict[str, Rule] = {
 }
 """Operator to schedule, for processors."""
 
+GpuRule = Callable[[Any, Definition, Knobs, TargetSpec], None]
+
+TE_GPU: dict[str, GpuRule] = {
+    "conv": gpu_conv,
+    "dense": gpu_dense,
+    "depthwise": gpu_depthwise,
+    "pointwise": gpu_pointwise,
+    "pool": gpu_pool,
+    "scale": gpu_scale,
+    "softmax": gpu_softmax,
+}
+"""Operator to schedule, for graphics processors."""
+
+
+def operators_of(target: TargetSpec) -> frozenset[str]:
+    """Return the operators that have a TE schedule for a target."""
+    return frozenset(TE if target.gpu is None else TE_GPU)
+
 
 def schedule(operator: str, work: Definition, target: TargetSpec, knobs: Knobs) -> Any:
     """Schedule a definition with TE, by our own schedule or by Ansor's recorded steps.
@@ -42,7 +67,7 @@ def schedule(operator: str, work: Definition, target: TargetSpec, knobs: Knobs) 
     Parameters
     ----------
     operator : str
-        A key of :data:`TE`.
+        One of :func:`operators_of` the target.
     work : Definition
         Its tensors, and the pixels of an output row.
     target : TargetSpec
@@ -63,8 +88,10 @@ def schedule(operator: str, work: Definition, target: TargetSpec, knobs: Knobs) 
     if (text := knobs.trace()) is not None:
         knobs.finish()
         return replay(work, text)
-    rule = TE[operator]
     s = te.create_schedule(work.out.op)
-    place(rule(s, work, knobs, target), work.inputs)
+    if target.gpu is None:
+        place(TE[operator](s, work, knobs, target), work.inputs)
+    else:
+        TE_GPU[operator](s, work, knobs, target)
     knobs.finish()
     return s

@@ -16,6 +16,7 @@ import tvm
 from tvm import relay
 
 from tvm_mobilenet.errors import TvmMobilenetError
+from tvm_mobilenet.launches import Container
 from tvm_mobilenet.relay.lowered import Call, Lowered
 from tvm_mobilenet.relay.operators import PREFIX, Choices, KnobsFor, building
 from tvm_mobilenet.relay.tir_passes import lowering
@@ -72,6 +73,8 @@ class Generated:
         The section of the weights.
     choices : Choices
         Which knobs the schedules took.
+    container : Container or None
+        Of a GPU, instead of library and graph: what its file holds.
     """
 
     library: Any
@@ -79,6 +82,7 @@ class Generated:
     nodes: list[Node]
     blob: bytes
     choices: Choices = field(repr=False)
+    container: Container | None = None
 
 
 def generate(
@@ -120,7 +124,7 @@ def generate(
         places[name] = len(blob)
         blob += array.tobytes()
     graph[PARAMETERS] = places
-    nodes = _nodes(graph, lowered, outputs)
+    nodes = nodes_of(graph, lowered, outputs)
     return Generated(factory.get_lib(), graph, nodes, bytes(blob), choices)
 
 
@@ -152,7 +156,7 @@ def link(generated: Generated, linker: Linker, reserved_bytes: int, output: Path
         generated.library.export_library(str(output), fcompile=run)
 
 
-def _nodes(graph: Mapping[str, Any], lowered: Lowered, outputs: Sequence[str]) -> list[Node]:
+def nodes_of(graph: Mapping[str, Any], lowered: Lowered, outputs: Sequence[str]) -> list[Node]:
     """Tell which kernel of the graph computes which call: by what it reads.
 
     Relay orders and fuses as it likes, but keeps the names of parameters; a kernel of ours

@@ -128,7 +128,7 @@ class _Host:
             self._launches.append(self._launch(stmt.value))
         else:
             raise CodegenError(
-                f"{self._name}: a {type(stmt).__name__} stands between its kernels, outside of them",
+                f"{self._name}: a {type(stmt).__name__} stands between its kernels",
                 "bind the loops of every stage to blockIdx and threadIdx",
             )
 
@@ -148,15 +148,18 @@ def _sizes(func: Any) -> tuple[tuple[int, ...], tuple[int, ...], int]:
         nonlocal shared
         if isinstance(node, tir.AttrStmt) and str(node.attr_key) == "thread_extent":
             extents[str(node.node.thread_tag)] = int(node.value)
-        elif isinstance(node, tir.Allocate):
-            if str(node.buffer_var.type_annotation.storage_scope) == "shared":
-                size = math.prod(int(extent) for extent in node.extents)
-                shared += size * _item_bytes(str(node.dtype))
+        elif isinstance(node, tir.Allocate) and _scope(node) == "shared":
+            size = math.prod(int(extent) for extent in node.extents)
+            shared += size * _item_bytes(str(node.dtype))
 
     tir.stmt_functor.post_order_visit(func.body, visit)
     grid = tuple(extents.get(f"blockIdx.{axis}", 1) for axis in _AXES)
     block = tuple(extents.get(f"threadIdx.{axis}", 1) for axis in _AXES)
     return grid, block, shared
+
+
+def _scope(allocated: Any) -> str:
+    return str(allocated.buffer_var.type_annotation.storage_scope)
 
 
 def _item_bytes(dtype: str) -> int:

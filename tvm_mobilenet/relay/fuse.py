@@ -12,7 +12,7 @@ from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.prediction.around import Around, map_bytes, weight_bytes
 from tvm_mobilenet.prediction.fusion import Fusion, FusionFor, join, settle
 from tvm_mobilenet.relay.match import Group, groups_of, in_order, read_by, shape_of
-from tvm_mobilenet.schedules.te.rules import TE
+from tvm_mobilenet.schedules.te.rules import operators_of
 from tvm_mobilenet.target import TargetSpec
 
 
@@ -88,7 +88,7 @@ class _Network:
         found = {
             end: group
             for end, group in groups_of(self.func).items()
-            if group.weight is not None or group.kind in TE
+            if group.weight is not None or group.kind in operators_of(self.target)
         }
         inside = {e for group in found.values() for e in group.members if e != group.end}
         self.groups, self.readers = {}, {self.func.body: [None]}
@@ -104,6 +104,8 @@ class _Network:
 
     def blocks(self) -> Iterator[tuple[Group, Group]]:
         """Yield depthwise layers and the pointwise layers that alone read them."""
+        if "separable" not in operators_of(self.target):
+            return
         for end, last in self.groups.items():
             first = self.groups.get(last.anchor.args[0])
             if first is None or self.readers[first.end] != [last]:

@@ -101,7 +101,9 @@ class _Lowering:
             self.values[expr] = self._foreign(expr) if kernel is None else self._kernel(kernel)
         body = self._plain(self.func.body)
         made = relay.Function([entry, *self.weights], body)
-        made, calls = with_ahead(made, self.calls, target)
+        calls = self.calls
+        if target.gpu is None:
+            made, calls = with_ahead(made, calls, target)
         mod = relay.transform.InferType()(tvm.IRModule.from_expr(made))
         return Lowered(mod, self.parameters, calls)
 

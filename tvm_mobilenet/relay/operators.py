@@ -23,7 +23,7 @@ from tvm_mobilenet.compute.primfunc import DEFINITIONS, Ahead
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs
 from tvm_mobilenet.schedules.te.definition import Definition
-from tvm_mobilenet.schedules.te.rules import TE, schedule
+from tvm_mobilenet.schedules.te.rules import TE, TE_GPU, schedule
 from tvm_mobilenet.target import TargetSpec
 
 KnobsFor = Callable[[str], "Mapping[str, int | str] | None"]
@@ -114,7 +114,7 @@ def out_shape(work: Workload) -> tuple[int, ...]:
 @functools.cache
 def register() -> None:
     """Register every operator that has a TE schedule, once for this process."""
-    for operator in TE:
+    for operator in TE | TE_GPU:
         name = PREFIX + operator
         relay.op.op.register(name, f"{operator} on blocked maps, see tvm_mobilenet.compute")
         op = relay.op.get(name)

@@ -100,9 +100,7 @@ def schedule_dense(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -
     wide = extents(accumulate.op.axis)[2]
     lanes = min(target.lanes, wide)
     vectors = -(-classes // lanes)
-    sizes = Sizes(
-        images, vectors, blocks, block, lanes, target.item_bytes, True, wide // lanes
-    )
+    sizes = Sizes(images, vectors, blocks, block, lanes, target.item_bytes, True, wide // lanes)
     # Of a block of three vectors, TE cannot tell which ones two threads take.
     side = wide // lanes
     tile = choose_tile(knobs, sizes, target.the_gpu, 1 if side & (side - 1) else None)

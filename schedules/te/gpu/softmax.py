@@ -8,18 +8,24 @@ Loop nest, outer to inner
     row over blocks → lane over threads → the lane's classes: their largest, into shared
     memory, through which every thread goes; then their powers and the sums of those likewise;
     the quotients. Powers are kept in shared memory: a power is made of ``let``, and TVM 0.19
-    refuses one that stands in two places, as it would after inlining.
+    refuses one that stands in two places, as it would after inlining. Where they do not fit,
+    each stage is a kernel of its own, and they are kept in memory.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from tvm_mobilenet.schedules.gpu.product_tile import SMALL
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.te.definition import Definition, extents
 from tvm_mobilenet.schedules.te.gpu.threads import bind
 
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.gpu import ITEM_BYTES
+
+_STAGES = ("lane_max", "row_max", "power", "lane_sum", "row_sum", "scale")
+_ITEM = ITEM_BYTES["float32"]
 
 
 def schedule_softmax(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> None:
@@ -34,14 +40,19 @@ def schedule_softmax(s: Any, work: Definition, knobs: Knobs, target: TargetSpec)
     target : TargetSpec
         With a GPU.
     """
-    row = work.stage("row")
-    lanes = extents(row.op.axis)[2]
+    gpu, row = target.the_gpu, work.stage("row")
+    _, blocks, lanes = extents(row.op.axis)
+    s[row].compute_inline()
+    if _ITEM * (blocks + 2) * lanes > min(gpu.block_shared or gpu.unit_shared, SMALL):
+        for name in _STAGES:
+            _apart(s[work.stage(name)], lanes)
+        _apart(s[work.out], lanes)
+        return
     out = s[work.out]
     n, j = out.op.axis
     turn, lane = out.split(j, lanes)
     out.reorder(n, lane, turn)
     bind(out, blockIdx_x=n, threadIdx_x=lane)
-    s[row].compute_inline()
     power = work.stage("power")
     s[power].set_scope("shared")
     s[power].compute_at(out, n)
@@ -58,3 +69,9 @@ def schedule_softmax(s: Any, work: Definition, knobs: Knobs, target: TargetSpec)
         shared.compute_at(out, n)
         bind(shared, threadIdx_x=shared.op.axis[1])
         s[own].compute_at(shared, shared.op.axis[1])
+
+
+def _apart(stage: Any, threads: int) -> None:
+    """Make a stage a kernel of its own, a thread an element."""
+    block, thread = stage.split(stage.fuse(*stage.op.axis), threads)
+    bind(stage, blockIdx_x=block, threadIdx_x=thread)

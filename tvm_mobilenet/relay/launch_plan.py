@@ -1,0 +1,106 @@
+"""A network for a GPU: Relay's graph and memory plan as a list of launches (ADR 0015)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm import relay
+
+from tvm_mobilenet.launches import Container, DeviceCode, LaunchBook
+from tvm_mobilenet.relay.codegen import Generated, nodes_of
+from tvm_mobilenet.relay.device_code import parting
+from tvm_mobilenet.relay.lowered import Lowered
+from tvm_mobilenet.relay.operators import Choices, KnobsFor, building
+from tvm_mobilenet.sources import NO_OPERATION
+from tvm_mobilenet.target import TargetSpec
+
+
+def generate_launches(
+    lowered: Lowered, outputs: Sequence[str], target: TargetSpec, knobs_for: KnobsFor
+) -> Generated:
+    """Generate a lowered network's device source, and plan what is launched on which buffers.
+
+    Parameters
+    ----------
+    lowered : Lowered
+    outputs : sequence of str
+        The layers whose values the function returns.
+    target : TargetSpec
+        With a GPU.
+    knobs_for : callable
+        Recorded knobs of a workload, or None: then the schedule's rule.
+
+    Raises
+    ------
+    CodegenError
+        A kernel is not device code.
+    """
+    # Relay would download other people's schedules for its own operators.
+    os.environ.setdefault("TOPHUB_LOCATION", "NONE")
+    choices = Choices(target, knobs_for)
+    with building(choices), parting() as parted:
+        factory = relay.build(
+            lowered.mod,
+            target=tvm.target.Target(target.tvm_dict()),
+            executor=relay.backend.Executor("graph"),
+        )
+    graph: dict[str, Any] = json.loads(factory.get_graph_json())
+    arrays = lowered.parameters | {k: v.numpy() for k, v in factory.get_params().items()}
+    called = dict.fromkeys(
+        str(node["attrs"]["func_name"]) for node in graph["nodes"] if node["op"] != "null"
+    )
+    called.pop(NO_OPERATION, None)
+    container = _container(graph, arrays, parted.code(list(called)))
+    nodes = nodes_of(graph, lowered, outputs)
+    return Generated(factory.get_lib(), graph, nodes, b"", choices, container)
+
+
+def _container(
+    graph: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], code: DeviceCode
+) -> Container:
+    """Write down the graph's calls; its buffers are the storages of Relay's memory plan."""
+    book = LaunchBook(code)
+    attrs, firsts = graph["attrs"], graph["node_row_ptr"]
+    shapes, dtypes = attrs["shape"][1], attrs["dltype"][1]
+    sizes = [
+        math.prod(shape) * np.dtype(dtype).itemsize
+        for shape, dtype in zip(shapes, dtypes, strict=True)
+    ]
+    storages: dict[int, int] = {}
+    for storage, size in zip(attrs["storage_id"][1], sizes, strict=True):
+        storages[storage] = max(storages.get(storage, 0), size)
+    numbers: dict[int, int] = {}
+    of_storage: dict[int, int] = {}
+
+    def number(entry: int) -> int:
+        """Return the buffer of a kernel's value, a new one for a new storage."""
+        storage = attrs["storage_id"][1][entry]
+        if storage not in of_storage:
+            of_storage[storage] = book.add("storage", storages[storage])
+        return of_storage[storage]
+
+    for place, node in enumerate(graph["nodes"]):
+        first, name = firsts[place], str(node["name"])
+        reads = [numbers[firsts[source] + output] for source, output, *_ in node["inputs"]]
+        if node["op"] == "null":
+            numbers[first] = (
+                book.weights(np.ascontiguousarray(arrays[name]).tobytes())
+                if name in arrays
+                else book.add("input", sizes[first])
+            )
+        elif node["attrs"]["func_name"] == NO_OPERATION:
+            numbers[first] = reads[0]
+        else:
+            entries = range(first, firsts[place + 1])
+            numbers.update({entry: number(entry) for entry in entries})
+            buffers = [*reads, *(numbers[entry] for entry in entries)]
+            book.call(str(node["attrs"]["func_name"]), buffers, shapes[first], dtypes[first])
+    book.outputs = [numbers[firsts[source] + output] for source, output, *_ in graph["heads"]]
+    return book.container()
