@@ -18,9 +18,10 @@ from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
 import tvm_mobilenet as tm
 from tvm_mobilenet.compute.sizes import over_channels
 from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.launches import DeviceCode
 from tvm_mobilenet.relay.device_code import parting
-from tvm_mobilenet.relay.kernels import lowered
+from tvm_mobilenet.relay.kernels import scheduled
 from tvm_mobilenet.runtime.artifact import read_manifest
 from tvm_mobilenet.target import TargetSpec, parse
 
@@ -32,7 +33,8 @@ def code_of(cases: Sequence[tuple[Workload, Knobs]], target: TargetSpec) -> Devi
     functions: dict[Any, Any] = {}
     with parting() as parted:
         for work, knobs in cases:
-            functions |= dict(lowered(work, target, knobs).functions.items())
+            s, tensors = scheduled(work, target, knobs)
+            functions |= dict(tvm.lower(s, tensors, name=work.key).functions.items())
         tvm.build(tvm.IRModule(functions), target=tvm.target.Target(target.tvm_dict()))
     return parted.code([work.key for work, _ in cases])
 
@@ -124,6 +126,11 @@ def test_a_network_is_source_weights_and_launches(tmp_path: Path) -> None:
     first, second = module(x), module(2 * x)
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(module(x), first)
+
+
+def test_tuning_for_a_gpu_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(TuningError, match="tunes for processors, not for opencl"):
+        tm.tune("v1", target="opencl", trials=1, log_dir=tmp_path)
 
 
 def test_operators_of_relays_own_run_between_ours(tmp_path: Path) -> None:

@@ -125,12 +125,12 @@ def tune(
     """Tune every kernel of a network, here or at a place; see :func:`tvm_mobilenet.tune`."""
     cost.check_installed()
     if target.gpu is not None:
+        _check_gpu(target, place)
         if settings.tuner != "template":
             raise TuningError(
                 f"MetaSchedule proposes nothing for {target.name}: its traces are for processors",
                 "leave --tuner out: the knobs of our own schedules",
             )
-        _check_gpu(target, place)
     elif place is None:
         _check_here(target)
     elif place.emulated and log_dir.resolve().is_relative_to(Store().root.resolve()):
@@ -257,6 +257,11 @@ def _check_gpu(target: TargetSpec, place: Place | None) -> None:
     TuningError
     NoGpuError, GpuArchitectureError, GpuDriverError
     """
+    if installed_stack() == "relay":
+        raise TuningError(
+            f"the classic stack tunes for processors, not for {target.name}",
+            "tune with the main stack; the classic one's schedules go by the same rules",
+        )
     if place is not None or target.the_gpu.kind == "metal":
         where = place.address if place else "this machine"
         raise TuningError(
