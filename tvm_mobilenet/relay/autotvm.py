@@ -86,6 +86,28 @@ def _encoded(one: Mapping[str, Any], values: Mapping[str, list[Any]]) -> dict[st
     return numbers
 
 
+def knobs_of(work: Workload, target: TargetSpec, values: Mapping[str, int]) -> Answers:
+    """Return the knobs that a configuration of a template stands for.
+
+    Parameters
+    ----------
+    work : Workload
+    target : TargetSpec
+    values : mapping of str to int
+        The configuration's entities, by name.
+
+    Raises
+    ------
+    KeyError
+        The schedule has no such knobs.
+    """
+    found, options = _space(work, target)
+    for one in found:
+        if _encoded(one, options) == values:
+            return one
+    raise KeyError(f"{work.key} has no configuration {values}")
+
+
 def _template(work_text: str, target_text: str) -> Any:
     """Define the space, or schedule what a configuration of it says."""
     work, target = decode(work_text), TargetSpec.from_dict(json.loads(target_text))

@@ -13,13 +13,15 @@ from typing import Literal
 from tvm_mobilenet.errors import RecordsError
 from tvm_mobilenet.prediction.fusion import Choice
 from tvm_mobilenet.schedules.knobs import TRACE
+from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.generation import tvm_version
 from tvm_mobilenet.tuning.log import Line, Log, append, read, rewrite, writing
 from tvm_mobilenet.tuning.records import Record, target_key, threads_of
 
 RecordsLike = str | os.PathLike[str] | Literal[False] | None
-"""Whose records compile asks: a folder's, nobody's, or (None) those of the package."""
+"""Whose records compile asks: a folder's, nobody's, or (None) those of the package. On the
+classic stack also a log of AutoTVM's or Ansor's own, a file."""
 
 HISTORY = "history.jsonl"
 """What was tried, for the tuner; compile does not read it."""
@@ -197,7 +199,7 @@ def records_for(target: TargetSpec, records: RecordsLike) -> Found:
     ----------
     target : TargetSpec
     records : path-like, False or None
-        A folder; nobody's; the package's own.
+        A folder; nobody's; the package's own; on the classic stack also a tuner's own log.
 
     Raises
     ------
@@ -205,12 +207,40 @@ def records_for(target: TargetSpec, records: RecordsLike) -> Found:
     """
     if records is False:
         return Found()
+    if records is not None and installed_stack() == "relay" and Path(records).is_file():
+        return _of_own_log(Path(records), target)
     store = Store(records)
     found = store.find(target)
     if records is not None and not (found.kernels or found.fusions or found.problems):
         where = f"{target_key(target)} on {threads_of(target)} threads"
         return Found(problems=(f"{store.root} has no record for {where}",))
     return found
+
+
+def _of_own_log(path: Path, target: TargetSpec) -> Found:
+    """Return the best of AutoTVM's or Ansor's log; compiling verifies what becomes of it."""
+    from tvm_mobilenet.relay.own_logs import best_of
+
+    logged, problems = best_of(path, target)
+    kernels = {
+        trial.work.key: Record(
+            kind="kernel",
+            operator=trial.work.operator,
+            workload=trial.work.key,
+            target=target_key(target),
+            threads=threads_of(target),
+            knobs=trial.knobs,
+            seconds=trial.seconds,
+            repeats=1,
+            spread=0.0,
+            machine=path.name,
+            date=trial.date,
+            verified=False,
+            tvm=tvm_version(),
+        )
+        for trial in logged
+    }
+    return Found(kernels, problems=tuple(problems))
 
 
 def _unusable(record: Record, key: str) -> str:
