@@ -30,7 +30,7 @@ from tvm_mobilenet.tuning.boards import classic_place
 from tvm_mobilenet.tuning.finals import settle
 from tvm_mobilenet.tuning.own_logs import LOGS, keep_own_log
 from tvm_mobilenet.tuning.records import target_key
-from tvm_mobilenet.tuning.store import HISTORY, Found, Store
+from tvm_mobilenet.tuning.store import HISTORY, Found, Store, records_for
 from tvm_mobilenet.tuning.task import Settings
 from tvm_mobilenet.tuning.trials import read_history
 from tvm_mobilenet.tuning.tune import workloads
@@ -61,7 +61,10 @@ def test_a_template_has_every_answer_of_its_schedule_and_no_other() -> None:
     task = templates.task_of(work, PRESETS["x86-64-v4"])
     assert task.name == "tvm_mobilenet.pointwise"
     assert len(task.config_space) == len(found) < task.config_space.range_length
-    assert list(task.config_space.space_map) == ["vectors", "pixels", "chunks", "threads_one"]
+    assert list(task.config_space.space_map) == [
+        *("vectors", "pixels", "chunks"),
+        *("threads_one", "prefetch_none", "prefetch_weights"),
+    ]
     # No configuration at all is the rule's.
     with task.target:
         by_rule, _ = task.func(*task.args)
@@ -99,6 +102,16 @@ def test_tuned_resumed_and_in_its_own_format(tuner: str, tmp_path: Path) -> None
     # Ansor's log keeps six digits.
     least = min(trial.seconds for trial in trials if trial.seconds)
     assert times[0] >= least * (1 - 1e-5)
+    # The log says as much as our records: compile takes it too.
+    with path.open("ab") as log:
+        log.write(b"half a line\n")
+    found = records_for(TARGET, path)
+    assert found.kernels[SMALL.key].seconds == times[0]
+    knobs = found.knobs_for(SMALL.key)
+    assert knobs in [trial.knobs for trial in trials]
+    scheduled(SMALL, TARGET, Knobs(knobs))
+    assert "no trial of ours" in found.problems[0]
+    assert not records_for(PRESETS["x86-64-v4"], path).kernels
     with started(tmp_path, Settings(9, tuner=tuner)) as run:
         run.run()
         assert run.status().fresh == 3
