@@ -113,7 +113,7 @@ def tune(
     """
     from tvm_mobilenet.models.network import model_from
     from tvm_mobilenet.target import validate_with_llvm
-    from tvm_mobilenet.tuning.boards import check_board, classic_place, find_place
+    from tvm_mobilenet.tuning.boards import check_board, find_place
     from tvm_mobilenet.tuning.generation import TUNERS
     from tvm_mobilenet.tuning.store import records_for
     from tvm_mobilenet.tuning.task import Settings
@@ -130,14 +130,12 @@ def tune(
         raise TuningError(f"{trials} trials asked for", "give their number, 0 or more")
     how = Settings(trials, tuner=tuner, **settings)
     place = None
-    if device != "local" and installed_stack() == "relay":
-        place = classic_place(device, spec, target == "native")
-    elif device != "local":
+    if device != "local":
         place, board = find_place(device, how.open_limit)
         spec = board.target if target == "native" else spec
     if cores is not None:
         spec = dataclasses.replace(spec, cores=cores)
-    if place is not None and installed_stack() == "relax":
+    if place is not None:
         check_board(spec, board)
     validate_with_llvm(spec)
     return run(

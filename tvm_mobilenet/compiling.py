@@ -98,7 +98,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         ``native`` is there, and the artifact is checked there.
     stack : {"relax", "relay"}, optional
         The one of this environment by default, and no other can be had here. Relay has
-        no `strassen`, no CUDA, no float16 and no boards.
+        no `strassen`, no CUDA and no float16.
 
     Returns
     -------
@@ -120,10 +120,9 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         This environment has the other stack.
     """
     chosen = check_stack(stack or installed_stack(), "compiling so")
-    if chosen == "relay" and (device is not None or strassen):
+    if chosen == "relay" and strassen:
         raise StackError(
-            "the classic stack has no boards and no Strassen's products",
-            "leave --device and --strassen out, or the stack",
+            "the classic stack has no Strassen's products", "leave --strassen out, or the stack"
         )
     from tvm_mobilenet.models.network import network_from
     from tvm_mobilenet.models.weights import digest
@@ -170,7 +169,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
         path = artifact_in(folder.name)
         manifest = write_classic(network, spec, generated, linker, recipe, path)
-        return _finished(manifest, folder, network, verify=verify)
+        return _finished(manifest, folder, network, device, verify=verify)
 
     from tvm_mobilenet.graph.pipeline import lower
     from tvm_mobilenet.graph.write_artifact import write_artifact

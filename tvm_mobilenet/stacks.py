@@ -19,6 +19,12 @@ PACKAGES: dict[Stack, dict[str, str]] = {
 }
 """Packages that a stack needs, and what a manifest calls their versions."""
 
+# Relax bytecode and its builtins may change with every release of TVM, and so may the graph
+# executor's; the C ABI of tvm_ffi is stable within a minor version. Post-releases change
+# packaging only.
+SIGNIFICANT = {"apache-tvm": 3, "apache-tvm-ffi": 2, "xtc-tvm-python-bindings": 3}
+"""How many parts of a package's version must be the same in whatever works together."""
+
 REMEDY: dict[Stack, str] = {
     "relax": "leave `--stack relay` out, or use an environment with apache-tvm",
     "relay": "use `tvm-mobilenet --stack relay`, after `make relay`",

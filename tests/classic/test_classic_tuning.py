@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +17,11 @@ from tvm.auto_scheduler import load_records
 from tvm_mobilenet.schedules.knobs import TRACE, KnobError, Knobs
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.device import serve
-from tvm_mobilenet.errors import DeviceLostError, TuningError
+from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.relay import ansor
 from tvm_mobilenet.relay import autotvm as templates
 from tvm_mobilenet.relay.kernels import scheduled
 from tvm_mobilenet.target import PRESETS, host
-from tvm_mobilenet.tuning.boards import classic_place
 from tvm_mobilenet.tuning.finals import settle
 from tvm_mobilenet.tuning.own_logs import LOGS, keep_own_log
 from tvm_mobilenet.tuning.records import target_key
@@ -41,14 +36,11 @@ SMALL = workload("pointwise", (32, 32), (7, 7), TARGET.lanes, activation="relu6"
 
 
 @contextmanager
-def started(
-    folder: Path, settings: Settings, target: Any = TARGET, **options: Any
-) -> Iterator[Any]:
+def started(folder: Path, settings: Settings) -> Iterator[Any]:
     """A tuner of one small kernel."""
-    work = dataclasses.replace(SMALL, in_block=target.lanes, out_block=target.lanes)
     with Store(folder).writing() as writer:
-        history = read_history(folder / HISTORY, target_key(target), 1)
-        yield Tuner({work.key: (work, 1)}, target, history, writer, settings, **options)
+        history = read_history(folder / HISTORY, target_key(TARGET), 1)
+        yield Tuner({SMALL.key: (SMALL, 1)}, TARGET, history, writer, settings)
 
 
 def test_a_template_has_every_answer_of_its_schedule_and_no_other() -> None:
@@ -152,54 +144,3 @@ def test_a_network_is_compiled_with_what_autotvm_found(tmp_path: Path) -> None:
     assert sources.count("record") == works[key][1]
     with pytest.raises(TuningError, match="no tuner 'auto' on the relay stack"):
         tm.tune(model, trials=1, target=TARGET, log_dir=tmp_path, tuner="auto")
-
-
-@contextmanager
-def served(python: str) -> Iterator[str]:
-    """Our server, in an interpreter with TVM 0.19; yields its address."""
-    program = Path(serve.__file__).read_text() + "\nserve('127.0.0.1', 0)\n"
-    process = subprocess.Popen(
-        [python, "-W", "ignore", "-c", program], stdout=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        said = next((line for line in process.stdout if '"port"' in line), "")
-        yield f"127.0.0.1:{json.loads(said)['port']}"
-    finally:
-        os.killpg(process.pid, 9)
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-def board_python() -> str:
-    """The Python of the emulated aarch64 board, with TVM 0.19's wheel."""
-    path = Path(__file__).parents[2] / "out" / "board" / "python3-relay"
-    if not path.exists():
-        pytest.skip("no emulated board: run .ci/board out/board")
-    return str(path)
-
-
-@pytest.mark.parametrize(
-    ("where", "tuner"), [("here", "autotvm"), ("here", "ansor"), ("board", "autotvm")]
-)
-def test_tuned_over_rpc(where: str, tuner: str, tmp_path: Path) -> None:
-    target = TARGET if where == "here" else dataclasses.replace(PRESETS["rpi4"], cores=1)
-    with served(sys.executable if where == "here" else board_python()) as address:
-        place = classic_place(address, target, False)
-        assert place.emulated == (where == "board")
-        place = dataclasses.replace(place, emulated=True)  # a short control kernel will do
-        settings = Settings(3, tuner=tuner)
-        with started(tmp_path, settings, target, place=place) as run:
-            run.run()
-    trials = read_history(tmp_path / HISTORY, target_key(target), 1).trials
-    assert [trial.outcome for trial in trials] == ["ok"] * 3
-    assert all(address in trial.machine for trial in trials)
-    if tuner == "autotvm":
-        with (
-            started(tmp_path, Settings(5, tuner=tuner), target, place=place) as run,
-            pytest.raises(DeviceLostError, match="does not answer"),
-        ):
-            run.run()
-        assert read_history(tmp_path / HISTORY, target_key(target), 1).trials == trials

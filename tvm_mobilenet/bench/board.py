@@ -14,6 +14,7 @@ from tvm_mobilenet.bench.peak import CHAINS, chains_module, operations
 from tvm_mobilenet.bench.report import OURS, BenchReport, Row
 from tvm_mobilenet.device import Device, Session
 from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import find_linker
 
@@ -108,7 +109,8 @@ def _peak_kernel(session: Session, spec: TargetSpec, threads: int) -> tuple[Any,
     target = tvm.target.Target({**spec.tvm_dict(), "num-cores": threads})
     with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
         made = Path(folder) / "peak.so"
-        built = tvm.compile(chains_module(threads, spec.lanes), target=target)
+        build = tvm.build if installed_stack() == "relay" else tvm.compile
+        built = build(chains_module(threads, spec.lanes), target=target)
         built.export_library(str(made), fcompile=find_linker(spec).fcompile)
         library = session.load(made)
     x = session.tensor(np.full(spec.lanes, 0.999, np.float32))

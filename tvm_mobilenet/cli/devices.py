@@ -136,7 +136,7 @@ def check(
             ["cores", spec.cores],
             ["caches", " ".join(f"{k} {v}" for k, v in spec.describe().items() if k[:1] == "L")],
             ["features", " ".join(found.features)],
-            ["TVM", f"{found.tvm or 'unknown'}, ffi {found.tvm_ffi or 'unknown'}"],
+            ["TVM", " ".join(f"{k} {v or 'unknown'}" for k, v in found.versions.items())],
             ["round trip", f"{found.round_trip_ms:.2f} ms"],
             ["compile with", f"--target {spec.triple}" + f" --mcpu {spec.cpu}" * bool(spec.cpu)],
         ]

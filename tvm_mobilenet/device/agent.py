@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from tvm_mobilenet.errors import DeviceError
+from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import PRESETS
 from tvm_mobilenet.toolchain import find_linker
 
 OBSERVE = "tvm_mobilenet.observe"
-"""What ``set_instrument`` is given, see ``agent.c``."""
+"""What ``set_instrument`` is given, see ``agent_vm.h``."""
 
 # e_machine of ELF headers (System V ABI and its supplements).
 _MACHINES = {62: "x86_64", 183: "aarch64", 40: "arm", 243: "riscv64"}
@@ -22,7 +24,7 @@ _OPTIONS = ("-O1", "-std=gnu11", "-fvisibility=hidden", "-Wl,-s")
 
 @functools.cache
 def agent_for(machine: str) -> bytes:
-    """Compile the agent, once for this process.
+    """Compile the agent for this stack's TVM, once for this process.
 
     Parameters
     ----------
@@ -39,16 +41,26 @@ def agent_for(machine: str) -> bytes:
     ToolchainError
         Nothing here compiles for that machine.
     """
-    from tvm_ffi import libinfo
-
     spec = next(spec for spec in PRESETS.values() if spec.machine == machine)
-    include = [f"-I{path}" for path in libinfo.include_paths()]
     with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
         made = Path(folder) / "agent.so"
         find_linker(spec).fcompile(
-            str(made), [str(Path(__file__).with_name("agent.c"))], [*_OPTIONS, *include, "-ldl"]
+            str(made), [str(Path(__file__).with_name("agent.c"))], [*_OPTIONS, *_headers(), "-ldl"]
         )
         return made.read_bytes()
+
+
+def _headers() -> list[str]:
+    """Return the options that say which TVM, and where its headers are."""
+    if installed_stack() == "relax":
+        from tvm_ffi import libinfo
+
+        return [f"-I{path}" for path in libinfo.include_paths()]
+    found = importlib.util.find_spec("tvm")
+    assert found is not None  # or no session would have come about
+    assert found.origin is not None
+    folder = Path(found.origin).parent
+    return ["-DRELAY", f"-I{folder / 'include'}", f"-I{folder / '3rdparty/dlpack/include'}"]
 
 
 def machine_of_program(program: bytes, where: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.errors import AbiError
+from tvm_mobilenet.stacks import PACKAGES, SIGNIFICANT, installed_stack, versions_of
 from tvm_mobilenet.target.host import describe_machine, features_of, named_in
 from tvm_mobilenet.target.spec import TargetSpec
 from tvm_mobilenet.target.topology import cpu_list
@@ -44,7 +45,7 @@ class Description:
     features : tuple of str
         What its processor can run, as ``/proc/cpuinfo`` spells it; sorted.
     tvm, tvm_ffi : str
-        Versions there; ``""`` where they cannot be told.
+        Versions there; ``""`` where they cannot be told. TVM 0.19 has no tvm_ffi.
     round_trip_ms : float
         Median time of a call that does nothing.
     machine : str
@@ -86,19 +87,21 @@ class Description:
         AbiError
             What is compiled here may not run there, nor may the two talk to each other.
         """
-        import importlib.metadata
-
-        for package, there, parts in (
-            ("apache-tvm", self.tvm, 3),
-            ("apache-tvm-ffi", self.tvm_ffi, 2),
-        ):
-            here = importlib.metadata.version(package)
-            if there.split(".")[:parts] != here.split(".")[:parts]:
+        here = versions_of(installed_stack())
+        for package, there in self.versions.items():
+            parts = SIGNIFICANT[package]
+            if there.split(".")[:parts] != here[package].split(".")[:parts]:
                 raise AbiError(
                     f"{self.where} has {package} {there or 'of an unknown version'}, "
-                    f"and {here} is installed here",
-                    f"install the same there: `pip install {package}=={here}`",
+                    f"and {here[package]} is installed here",
+                    f"install the same there: `pip install {package}=={here[package]}`",
                 )
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What is there of this stack's packages."""
+        found = {"tvm": self.tvm, "tvm_ffi": self.tvm_ffi}
+        return {package: found[key] for package, key in PACKAGES[installed_stack()].items()}
 
 
 def describe(session: Session) -> Description:
@@ -134,13 +137,13 @@ def describe(session: Session) -> Description:
             Path(folder),
             cpu_list(allowed[1] if allowed else "0"),
         )
-    versions = _versions(session, one("/proc/self/maps").decode(errors="replace"))
+    maps = one("/proc/self/maps").decode(errors="replace")
+    classic = installed_stack() == "relay"
     return Description(
         where,
         target,
         tuple(sorted(features_of(machine, cpuinfo, hwcaps))),
-        versions["apache_tvm"],
-        versions["apache_tvm_ffi"],
+        *((_classic_version(session, maps), "") if classic else _versions(session, maps)),
         _round_trip_ms(session),
         *_machine(session, cpuinfo, target),
     )
@@ -176,7 +179,7 @@ def _auxiliary(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-def _versions(session: Session, maps: str) -> dict[str, str]:
+def _versions(session: Session, maps: str) -> tuple[str, str]:
     """Read the versions off the folders beside the TVM that is loaded there."""
     found = dict.fromkeys(("apache_tvm", "apache_tvm_ffi"), "")
     libraries = {
@@ -187,10 +190,27 @@ def _versions(session: Session, maps: str) -> dict[str, str]:
         place = re.search(rf"(/\S*)/{re.escape(library)}$", maps, re.MULTILINE)
         if place is None:
             continue
-        folder = re.sub(r"([*?\[])", r"[\1]", place[1])
-        for path in session.files(f"{folder}/{name}-*.dist-info/WHEEL"):
+        for path in session.files(f"{_literal(place[1])}/{name}-*.dist-info/WHEEL"):
             found[name] = path.rsplit("/", 2)[1].removeprefix(f"{name}-").removesuffix(".dist-info")
-    return found
+    return found["apache_tvm"], found["apache_tvm_ffi"]
+
+
+def _classic_version(session: Session, maps: str) -> str:
+    """Read the version off the Python beside the TVM 0.19 that is loaded there."""
+    place = re.search(r"(/\S*)/libtvm(_runtime)?\.so$", maps, re.MULTILINE)
+    if place is None:
+        return ""
+    # Of a wheel, and of a build in TVM's own source.
+    for beside in ("_ffi", "../python/tvm/_ffi"):
+        for content in session.files(f"{_literal(place[1])}/{beside}/libinfo.py").values():
+            if stated := re.search(rb'^__version__ = "([^"]+)"', content, re.MULTILINE):
+                return stated[1].decode()
+    return ""
+
+
+def _literal(path: str) -> str:
+    """Return the pattern that matches a path alone."""
+    return re.sub(r"([*?\[])", r"[\1]", path)
 
 
 def _round_trip_ms(session: Session) -> float:

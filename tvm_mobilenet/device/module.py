@@ -49,7 +49,7 @@ class RemoteModule(Described):
         self._executable = session.load(path)
         self._input = Expected(manifest["inputs"][0])
         session.threads(threads)
-        self._machine = self._new_machine()
+        self._machine = self._started()
 
     def __call__(self, x: Any) -> Any:
         """Run the model there.
@@ -72,12 +72,10 @@ class RemoteModule(Described):
             The board failed.
         """
         self._run(self._machine, x)
-        session, count = self._session, len(self.manifest["outputs"])
+        session = self._session
         with session.answering("reading the output"):
-            if count == 1:
-                return session.array(self._machine["get_output"]("main"))
-            parts = [self._machine["get_output"]("main", at) for at in range(count)]
-            return tuple(session.array(part) for part in parts)
+            found = tuple(session.array(part) for part in self._outputs(self._machine))
+        return found[0] if len(found) == 1 else found
 
     def trace(self, x: Any) -> list[Trace]:
         """Run the model and keep the output of every kernel; see ``Module.trace``.
@@ -140,11 +138,19 @@ class RemoteModule(Described):
         times = session.time(session.agent_module, "call", repeats=repeats, least_ms=least_ms)
         return float(np.median(times)) * 1e6
 
-    def _new_machine(self) -> Any:
+    def _started(self) -> Any:
+        """Return what runs the network there."""
         with self._session.answering(f"starting {self.title}"):
             machine = self._executable["vm_load_executable"]()
             machine["vm_initialization"](_CPU, 0, _POOLED)
         return machine
+
+    def _outputs(self, machine: Any) -> list[Any]:
+        """Return what it has computed, tensors of the board."""
+        count = len(self.manifest["outputs"])
+        if count == 1:
+            return [machine["get_output"]("main")]
+        return [machine["get_output"]("main", at) for at in range(count)]
 
     def _checked(self, x: Any) -> Float32:
         if not isinstance(x, np.ndarray):
@@ -162,7 +168,7 @@ class RemoteModule(Described):
         """Run once under the agent's instrument, and compare with the manifest."""
         session = self._session
         session.agent("observe")
-        machine = self._new_machine()
+        machine = self._started()
         with session.answering("observing kernels"):
             machine["set_instrument"](OBSERVE)
         self._run(machine, x)
@@ -189,9 +195,13 @@ def load_remote(
     manifest = read_manifest(path)
     board = describe(session)
     board.check_versions()
-    versions = {"apache-tvm": board.tvm, "apache-tvm-ffi": board.tvm_ffi}
     machine, there = board.target.machine, session.where
-    check_fits(manifest, machine, board.features, versions, where=path, board=there)
+    check_fits(manifest, machine, board.features, board.versions, where=path, board=there)
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads!r}", "give a number of threads, 1 or more")
-    return RemoteModule(session, path, manifest, board=board, threads=threads or board.target.cores)
+    kind = RemoteModule
+    if manifest["stack"] == "relay":
+        from tvm_mobilenet.device.classic import RemoteClassic
+
+        kind = RemoteClassic
+    return kind(session, path, manifest, board=board, threads=threads or board.target.cores)

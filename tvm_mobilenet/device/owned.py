@@ -29,11 +29,15 @@ from tvm_mobilenet.device import serve
 from tvm_mobilenet.device.address import Address
 from tvm_mobilenet.device.wire import Line, connect
 from tvm_mobilenet.errors import DeviceError, DeviceLostError, DeviceTimeoutError
+from tvm_mobilenet.stacks import PACKAGES, installed_stack, versions_of
 
 Command = Callable[[str, int], Sequence[str]]
 """From a path for a socket and a port of the board to what starts Python there."""
 
-BOARD_PYTHON = "~/.tvm_mobilenet/bin/python"
+BOARD_PYTHON = {
+    "relax": "~/.tvm_mobilenet/bin/python",
+    "relay": "~/.tvm_mobilenet_relay/bin/python",
+}[installed_stack()]
 """Where a board's own Python with TVM is looked for, before ``python3``."""
 
 _RUN = "import sys;s=sys.stdin.buffer;exec(compile(s.read(int(s.readline())),'serve.py','exec'))"
@@ -205,6 +209,12 @@ class OwnedServer:
             self._tunnel.unlink(missing_ok=True)
         if "error" in self.facts:
             raise self._refusal()
+        if absent := PACKAGES[installed_stack()].keys() - self.facts["versions"].keys():
+            raise DeviceError(
+                f"{self._where}: {self.facts['python']} there has another TVM, and no "
+                f"{' and no '.join(sorted(absent))}",
+                f"{_install()}, for example in {BOARD_PYTHON}, or name another: ssh://…?python=/path",
+            )
 
     def _report(self, deadline: float, timeout: float) -> dict[str, Any]:
         """Wait for the line that the server writes when it listens, or cannot."""
@@ -237,8 +247,7 @@ class OwnedServer:
         if facts["error"] == "tvm":
             return DeviceError(
                 f"{where}: {facts['python']} there has no TVM: {facts['text']}",
-                "install the runtime there, see the README: pip install "
-                "apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post1",
+                f"{_install()}, see the README",
             )
         if facts["error"] == "python":
             return DeviceError(
@@ -268,6 +277,12 @@ class OwnedServer:
         self._said.seek(0)
         text = self._said.read().decode(errors="replace").strip()
         return "\n  " + "\n  ".join(text.splitlines()[-8:]) if text else ""
+
+
+def _install() -> str:
+    """Say how a board gets this stack's TVM."""
+    found = versions_of(installed_stack())
+    return "install there: pip install " + " ".join(f"{name}=={found[name]}" for name in found)
 
 
 _SSH_ERRORS = (

@@ -48,24 +48,6 @@ def find_versions() -> dict[str, str]:
         raise ImportError(str(error)) from error
 
 
-def tell_emulated() -> None:
-    """Register ``tvm_mobilenet.emulated``: TVM 0.19's sessions can read nothing of /proc."""
-    import platform
-
-    import tvm
-
-    def emulated() -> bool:
-        # Under QEMU's user mode, these two are the real machine's.
-        try:
-            with open("/proc/sys/kernel/arch") as arch, open("/proc/self/comm") as comm:
-                foreign = arch.read().strip() not in ("", platform.machine())
-                return foreign or comm.read().startswith("qemu-")
-        except OSError:
-            return False
-
-    tvm.register_func("tvm_mobilenet.emulated", emulated)
-
-
 def free_port(host: str) -> int:
     """Return a port that nobody listens on just now."""
     with socket.socket() as probe:
@@ -132,8 +114,6 @@ def serve(
     except (ImportError, OSError, RuntimeError) as error:
         tell(error="tvm", text=str(error), python=sys.executable)
         return
-    if "xtc-tvm-python-bindings" in versions:
-        tell_emulated()
     port = port or free_port(host)
     folder = os.getcwd()  # now: TVM's thread goes to a session's as soon as one connects
     try:

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.device.agent import agent_for, machine_of_program, unpack_files
 from tvm_mobilenet.device.wire import Line, Wire, greet
-from tvm_mobilenet.errors import DeviceCallError, DeviceError, TvmMobilenetError
+from tvm_mobilenet.errors import (
+    DeviceCallError,
+    DeviceError,
+    DeviceLostError,
+    TvmMobilenetError,
+)
+from tvm_mobilenet.stacks import installed_stack, versions_of
 
 if TYPE_CHECKING:
     from tvm_mobilenet.device.module import RemoteModule
@@ -76,6 +82,12 @@ class Session:
         try:
             with self.answering("opening a session"):
                 self.rpc = tvm.rpc.connect("127.0.0.1", self._wire.port, self._wire.name)
+        except DeviceLostError as error:
+            self._wire.close()
+            here = " ".join("==".join(pair) for pair in versions_of(installed_stack()).items())
+            raise DeviceLostError(
+                error.what, f"see what its server printed; its TVM has to be as here: {here}"
+            ) from error
         except BaseException:
             self._wire.close()
             raise
@@ -159,7 +171,9 @@ class Session:
     def agent(self, name: str, *arguments: object, seconds: float | None = None) -> Any:
         """Call a function of ``agent.c`` on the board; it is uploaded when first needed."""
         with self.answering(f"the agent's {name}", seconds):
-            return self.agent_module[name](*arguments)
+            found = self.agent_module[name](*arguments)
+            # A function of a library returns no bytes in TVM 0.19, but a tensor of them.
+            return found.numpy().tobytes() if hasattr(found, "numpy") else found
 
     @property
     def agent_module(self) -> Any:
@@ -256,7 +270,8 @@ class Session:
         import tvm
 
         with self.answering("allocating a tensor"):
-            return tvm.runtime.empty(tuple(shape), np.dtype(dtype).name, self.rpc.cpu(0))
+            make = tvm.nd.empty if installed_stack() == "relay" else tvm.runtime.empty
+            return make(tuple(shape), np.dtype(dtype).name, self.rpc.cpu(0))
 
     def array(self, tensor: Any) -> NDArray[Any]:
         """Copy a tensor of the board back."""

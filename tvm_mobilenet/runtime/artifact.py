@@ -29,7 +29,7 @@ from tvm_mobilenet.errors import (
 )
 from tvm_mobilenet.runtime.elf import AGAIN, find_section, open_binary
 from tvm_mobilenet.sources import LAUNCHES, SECTION, manifest_source
-from tvm_mobilenet.stacks import PACKAGES, check_stack, versions_of
+from tvm_mobilenet.stacks import PACKAGES, SIGNIFICANT, check_stack, versions_of
 
 __all__ = [
     "FORMAT",
@@ -49,10 +49,6 @@ _KEYS = frozenset(
         *("preprocess", "target", "machine", "os", "needs", "weights", "calls"),
     )
 )
-# Relax bytecode and its builtins may change with every release of TVM, and so may the graph
-# executor's; the C ABI of tvm_ffi is stable within a minor version. Post-releases change
-# packaging only.
-_SIGNIFICANT = {"apache-tvm": 3, "apache-tvm-ffi": 2, "xtc-tvm-python-bindings": 3}
 _HASH_KEY = b'"sha256":"'
 _UNHASHED = b"0" * 64
 _CHUNK = 1 << 20
@@ -270,7 +266,7 @@ def check_fits(
         )
     for package, key in packages.items():
         built, there = manifest[key], versions[package]
-        parts = _SIGNIFICANT[package]
+        parts = SIGNIFICANT[package]
         if there.split(".")[:parts] != built.split(".")[:parts]:
             raise AbiError(
                 f"{where} was built for {package} {built}, and {board} has {there}",

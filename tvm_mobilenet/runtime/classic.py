@@ -10,12 +10,13 @@ import ctypes
 import json
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import ArtifactError, RuntimeLibraryError
 from tvm_mobilenet.runtime.elf import find_section, open_binary
@@ -28,8 +29,11 @@ from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS, section_name
 _TENSOR = 7
 """kTVMDLTensorHandle of include/tvm/runtime/c_runtime_api.h."""
 
-_CPU = (1, 0)
+CPU = (1, 0)
 """DLPack's kDLCPU, device 0."""
+
+Memory = Callable[[tuple[int, ...], str], Any]
+"""From a shape and a type to a tensor at its begin."""
 
 
 class _Binding(threading.local):
@@ -59,7 +63,8 @@ class ClassicModule(LoadedArtifact[Kernels]):
         self._library = tvm.runtime.load_module(path)
         self._binding = _Binding()
         self._graph = manifest["graph"]
-        self._weights = _weights(Path(path), self._graph, tvm)
+        stored = stored_weights(Path(path), self._graph)
+        self._weights = {name: tvm.nd.from_dlpack(array) for name, array in stored.items()}
 
     def _call(self, x: Any) -> Any:
         binding = self._binding
@@ -84,8 +89,7 @@ class ClassicModule(LoadedArtifact[Kernels]):
     def _bind(self, binding: _Binding) -> None:
         """Make an executor, with the arrays that it reads and writes."""
         create = self._tvm.get_global_func("tvm.graph_executor.create")
-        text = json.dumps({k: v for k, v in self._graph.items() if k != PARAMETERS})
-        executor = create(text, self._library, *_CPU)
+        executor = create(executor_text(self._graph), self._library, *CPU)
         for name, array in self._weights.items():
             executor["set_input_zero_copy"](name, array)
         staging = aligned_empty(self._input.shape, self._input.dtype)
@@ -95,35 +99,16 @@ class ClassicModule(LoadedArtifact[Kernels]):
         binding.outputs = [np.from_dlpack(executor["get_output"](i)) for i in range(count)]
 
     def _calls(self, x: Any) -> list[tuple[str, tuple[Any, ...]]]:
-        """Return every kernel's name and buffers, inputs then output, the input being `x`.
+        """Return every kernel's name and buffers, inputs then output, the input being `x`."""
 
-        The buffers share memory as the executor's do: by the storage that Relay planned.
-        """
-        nodes, firsts = self._graph["nodes"], self._graph["node_row_ptr"]
-        entries = _entries(self._graph)
-        storages = self._graph["attrs"]["storage_id"][1]
-        sizes: dict[int, int] = {}
-        for storage, (shape, dtype) in zip(storages, entries, strict=True):
-            sizes[storage] = max(sizes.get(storage, 0), _bytes(shape, dtype))
-        bound = {}
-        for number, node in enumerate(nodes):
-            if node["op"] == "null" and node["name"] in self._weights:
-                bound[firsts[number]] = self._weights[node["name"]]
-                sizes.pop(storages[firsts[number]])  # an input's storage is its own
-        memory = {storage: aligned_empty((size,), np.uint8) for storage, size in sizes.items()}
-        for entry, (shape, dtype) in enumerate(entries):
-            if entry not in bound:
-                raw = memory[storages[entry]][: _bytes(shape, dtype)]
-                bound[entry] = self._tvm.nd.from_dlpack(raw.view(dtype).reshape(shape))
-        calls = []
-        for number, node in enumerate(nodes):
-            if node["op"] == "null" and node["name"] == self._input.name:
-                bound[firsts[number]].copyfrom(self._input.array(x))
-            if node["op"] == "null" or node["attrs"]["func_name"] == NO_OPERATION:
-                continue
-            reads = [bound[firsts[source] + output] for source, output, *_ in node["inputs"]]
-            writes = [bound[entry] for entry in range(firsts[number], firsts[number + 1])]
-            calls.append((str(node["attrs"]["func_name"]), (*reads, *writes)))
+        def memory(size: int) -> Memory:
+            raw = aligned_empty((size,), np.uint8)
+            return lambda shape, dtype: self._tvm.nd.from_dlpack(
+                raw[: _bytes(shape, dtype)].view(dtype).reshape(shape)
+            )
+
+        calls, inputs = bound_calls(self._graph, self._weights, memory)
+        inputs[self._input.name].copyfrom(self._input.array(x))
         return calls
 
 
@@ -194,22 +179,81 @@ def load_classic(path: str, manifest: dict[str, Any], threads: int) -> ClassicMo
         ) from error
 
 
-def _weights(path: Path, graph: Mapping[str, Any], tvm: Any) -> dict[str, Any]:
-    """Return the weights as tensors over the mapped file: read on demand, shared, never copied."""
+def executor_text(graph: Mapping[str, Any]) -> str:
+    """Return the description of a network as TVM's graph executor reads it."""
+    return json.dumps({k: v for k, v in graph.items() if k != PARAMETERS})
+
+
+def bound_calls(
+    graph: Mapping[str, Any], weights: Mapping[str, Any], memory: Callable[[int], Memory]
+) -> tuple[list[tuple[str, tuple[Any, ...]]], dict[str, Any]]:
+    """Give every kernel of a graph its buffers.
+
+    They share memory as the executor's do: by the storage that Relay planned.
+
+    Parameters
+    ----------
+    graph : mapping
+        The executor's description.
+    weights : mapping
+        Tensors by name.
+    memory : callable
+        From a number of bytes to memory, which makes tensors of shapes and types.
+
+    Returns
+    -------
+    list of (str, tuple), dict
+        Every kernel's name and buffers, inputs then output; the network's inputs by name.
+    """
+    nodes, firsts = graph["nodes"], graph["node_row_ptr"]
+    entries = _entries(graph)
+    storages = graph["attrs"]["storage_id"][1]
+    sizes: dict[int, int] = {}
+    for storage, (shape, dtype) in zip(storages, entries, strict=True):
+        sizes[storage] = max(sizes.get(storage, 0), _bytes(shape, dtype))
+    bound = {}
+    for number, node in enumerate(nodes):
+        if node["op"] == "null" and node["name"] in weights:
+            bound[firsts[number]] = weights[node["name"]]
+            sizes.pop(storages[firsts[number]])  # an input's storage is its own
+    memories = {storage: memory(size) for storage, size in sizes.items()}
+    for entry, (shape, dtype) in enumerate(entries):
+        if entry not in bound:
+            bound[entry] = memories[storages[entry]](shape, dtype)
+    calls, inputs = [], {}
+    for number, node in enumerate(nodes):
+        if node["op"] == "null":
+            inputs[node["name"]] = bound[firsts[number]]
+        elif (name := str(node["attrs"]["func_name"])) != NO_OPERATION:
+            reads = [bound[firsts[source] + output] for source, output, *_ in node["inputs"]]
+            writes = [bound[entry] for entry in range(firsts[number], firsts[number + 1])]
+            calls.append((name, (*reads, *writes)))
+    return calls, inputs
+
+
+def stored_weights(path: Path, graph: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return the weights over the mapped file: read on demand, shared, never copied.
+
+    Parameters
+    ----------
+    path : Path
+        Of the artifact.
+    graph : mapping
+        Of its manifest.
+    """
     with open_binary(path) as file:
         section = find_section(file, path, section_name(PARAMETERS))
     # Copy on write: NumPy lends no read-only memory to TVM 0.19, and nobody writes.
     mapped = np.memmap(path, np.uint8, mode="c")
     entries, firsts = _entries(graph), graph["node_row_ptr"]
     kinds = {node["name"]: entries[firsts[at]] for at, node in enumerate(graph["nodes"])}
-    tensors = {}
+    arrays = {}
     for name, place in graph[PARAMETERS].items():
         shape, dtype = kinds[name]
         start = section.offset + place
         raw = np.asarray(mapped[start : start + _bytes(shape, dtype)])
-        array = raw.view(dtype).reshape(shape)
-        tensors[name] = tvm.nd.from_dlpack(array)
-    return tensors
+        arrays[name] = raw.view(dtype).reshape(shape)
+    return arrays
 
 
 def _entries(graph: Mapping[str, Any]) -> list[tuple[tuple[int, ...], str]]:

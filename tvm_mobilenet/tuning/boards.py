@@ -76,31 +76,6 @@ def find_place(address: str, limit: float = TIMEOUT_S) -> tuple[Place, Descripti
     return Place(address, board.machine, board.emulated, min(max(count, 1), _MOST)), board
 
 
-def classic_place(address: str, target: TargetSpec, native: bool) -> Place:
-    """Ask a device whether it is there and emulated, by TVM 0.19's own RPC.
-
-    Parameters
-    ----------
-    address : str
-        ``HOST:PORT`` or ``tracker://HOST:PORT/KEY``.
-    target : TargetSpec
-    native : bool
-        Whether nobody said what the board is: TVM 0.19's server does not tell.
-
-    Raises
-    ------
-    TuningError, DeviceError
-    """
-    from tvm_mobilenet.tuning.relay_board import find
-
-    if native:
-        raise TuningError(
-            f"the classic stack cannot ask {address} what it is", "give --target, such as rpi4"
-        )
-    found = find(address)
-    return Place(address, f"{target.machine}, {found.machine}", found.emulated, 1)
-
-
 def _first(device: Device) -> Description:
     """Describe the first board that answers."""
     lost: list[str] = []

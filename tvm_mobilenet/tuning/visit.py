@@ -48,6 +48,7 @@ class Stand:
         self.work = workload_of(fields)
         self._session, self._limit = session, limit
         self._name = ""
+        self._libraries: list[Any] = []  # TVM 0.19 unloads those that nobody holds
         self._case: KernelCase = kernel_case(self.work)
         data, *weights = self._case.inputs
         size = sum(array.nbytes for array in weights)
@@ -83,7 +84,7 @@ class Stand:
     def use(self, name: str) -> None:
         """Load a candidate and make it what is checked and timed from now on."""
         with self._session.answering(f"loading {name}"):
-            self._session.rpc.load_module(name)
+            self._libraries.append(self._session.rpc.load_module(name))
         self.again(name)
 
     def again(self, name: str = "") -> None:

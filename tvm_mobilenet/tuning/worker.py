@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning import generation
 from tvm_mobilenet.tuning.space import Space
@@ -132,10 +131,6 @@ def _timing(request: Mapping[str, Any]) -> Any:
     """Return the module that times: on a board, on a GPU of this machine, or on its processor."""
     from tvm_mobilenet.tuning import gpu_timing, remote, timing
 
-    if "device" in request and installed_stack() == "relay":
-        from tvm_mobilenet.tuning import relay_board
-
-        return relay_board
     if "device" in request:
         return remote
     return gpu_timing if "target" in request else timing

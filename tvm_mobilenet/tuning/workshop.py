@@ -14,8 +14,7 @@ from typing import Any
 
 from tvm_mobilenet.bench.peak import STEPS, operations
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.errors import DeviceLostError, OutputError, TuningError
-from tvm_mobilenet.stacks import installed_stack
+from tvm_mobilenet.errors import OutputError, TuningError
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.boards import Boards, Place, has_many
 from tvm_mobilenet.tuning.crew import Crew, LostError
@@ -123,7 +122,7 @@ class Workshop:
         return operations(self._target.cores, self._target.lanes, self.steps)
 
     def _runners(self, folder: str) -> Crew | Boards:
-        if self._place is None or installed_stack() == "relay":
+        if self._place is None:
             return Crew(1, self._settings.program, folder)
         return Boards(self._place, self._settings, self._roster, folder, self._tell)
 
@@ -212,7 +211,6 @@ class Workshop:
                     found = self._runner.ask(request, limit)
                 except LostError as lost:
                     found = _plain(lost)
-            self._check_board(found)
             yield number, found
 
     def compare(self, work: Workload, paths: Sequence[str], rounds: int, limit: float) -> Any:
@@ -225,15 +223,9 @@ class Workshop:
         request = self._request(work, do="compare", paths=list(paths), rounds=rounds)
         with self._stopwatch():
             found = self._runner.ask(request, limit)
-        self._check_board(found)
         if "samples" not in found:  # on a board
             raise LostError(found["outcome"], found["note"])
         return found["samples"]
-
-    def _check_board(self, found: Mapping[str, Any]) -> None:
-        """End the run where the classic stack's one board is gone; all before it is kept."""
-        if "lost" in found:
-            raise DeviceLostError(str(found["lost"]), "start the same run again: it goes on")
 
     @contextmanager
     def _stopwatch(self) -> Iterator[None]:
@@ -249,9 +241,6 @@ class Workshop:
             self.measuring_s += self._rested - begin
 
     def _request(self, work: Workload, **request: Any) -> dict[str, Any]:
-        # The crew of Boards adds this itself.
-        alone = self._place is not None and isinstance(self._runner, Crew)
-        device = {"device": self._place.address} if alone and self._place else {}
         return {
             "work": dataclasses.asdict(work),
             "cold_bytes": self._cold_bytes,
@@ -259,7 +248,6 @@ class Workshop:
             "threads": self._target.cores,
             "lanes": self._target.lanes,
             **({} if self._target.gpu is None else {"target": self._target.to_dict()}),
-            **device,
             **request,
         }
 

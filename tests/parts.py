@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 BOARD = ROOT / "out" / "board" / "python3"
 SSHD = "/usr/sbin/sshd"
 START_S = 120
