@@ -16,7 +16,7 @@ from tvm_mobilenet.toolchain import Linker
 
 if TYPE_CHECKING:
     from tvm_mobilenet.models.network import Network
-    from tvm_mobilenet.models.spec import Model
+    from tvm_mobilenet.models.spec import Layer, Model
     from tvm_mobilenet.prediction.fusion import Fusion, FusionFor
     from tvm_mobilenet.relay.codegen import Generated, Node
     from tvm_mobilenet.relay.operators import KnobsFor
@@ -152,15 +152,15 @@ def calls_of(model: Model, generated: Generated) -> list[dict[str, Any]]:
     generated : Generated
         Of `model`.
     """
-    macs = {layer.name: layer.macs for layer in model.layers}
-    return [_call(node, generated, macs) for node in generated.nodes]
+    layers = {layer.name: layer for layer in model.layers}
+    return [_call(node, generated, layers) for node in generated.nodes]
 
 
-def _call(node: Node, generated: Generated, macs: dict[str, int]) -> dict[str, Any]:
+def _call(node: Node, generated: Generated, layers: Mapping[str, Layer]) -> dict[str, Any]:
     known = {
         "kernel": node.kernel,
         "layers": list(node.layers),
-        "macs": sum(macs[name] for name in node.layers),
+        "macs": sum(layers[name].macs for name in node.layers),
         "bytes": {
             "input": node.input_bytes,
             "weights": node.weight_bytes,
@@ -171,7 +171,9 @@ def _call(node: Node, generated: Generated, macs: dict[str, int]) -> dict[str, A
     if node.call is None:
         from tvm_mobilenet.runtime.instrument import OTHER
 
-        layout = {2: "NC", 4: "NCHW"}.get(len(node.shape), OTHER) if node.layers else OTHER
+        # A convolution that Relay keeps writes blocks of its own, under its layer's name.
+        whole = node.whole and layers[node.layers[-1]].out_shape == node.shape
+        layout = {2: "NC", 4: "NCHW"}.get(len(node.shape), OTHER) if whole else OTHER
         return known | {
             "operator": node.kernel,
             "schedule": "tvm",

@@ -12,9 +12,10 @@ from commands import run
 from onnx_nets import Net
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.models.network import network_from
 from tvm_mobilenet.runtime.artifact import read_manifest, write_manifest
 from tvm_mobilenet.target import parse
-from tvm_mobilenet.verify import sample_input
+from tvm_mobilenet.verify import sample_input, verify
 
 
 @pytest.fixture(scope="module")
@@ -54,33 +55,46 @@ def test_an_artifact_of_the_main_stack_says_what_it_needs(artifact: Path, tmp_pa
     assert "Traceback" not in done.stderr
 
 
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(folder: Path, *, dilated: bool = False) -> Path:
     """Layers of ours, and between them what only Relay has."""
     made = Net((1, 3, 16, 16))
     value = made.conv("image", 12, 3, bias=True, strides=[2, 2])
     value = made.op("LeakyRelu", value, alpha=0.1)
     value = made.op("Relu", made.conv(value, 20, 1))
     value = made.op("MaxPool", value, kernel_shape=[2, 2], strides=[2, 2])
+    if dilated:
+        value = made.op("Elu", value)
+        value = made.conv(value, 20, 3, dilations=[2, 2], pads=[2, 2, 2, 2])
     # Its weights are floats that TVM computes once: lets.
     value = made.conv(value, 8, 1)
     value = made.op("Resize", value, "", made.const([1, 1, 2, 2]), mode="linear")
     value = made.op("GlobalAveragePool", value)
-    return made.save(tmp_path_factory.mktemp("onnx") / "net.onnx", made.op("Flatten", value))
+    return made.save(folder / "net.onnx", made.op("Flatten", value))
 
 
-def test_an_onnx_file_is_right_with_relays_operators_between_ours(net: Path) -> None:
+def test_an_onnx_file_is_right_with_relays_operators_between_ours(tmp_path: Path) -> None:
+    net = saved(tmp_path, dilated=True)
     compiled = tm.compile(net)
     assert compiled.manifest["verification"]["relative"] < 1e-5
     ours = [call for call in compiled.manifest["calls"] if call["source"] != "fallback"]
     assert [call["operator"] for call in ours] == ["conv", "pointwise", "pointwise", "pool"]
-    names = " ".join(call["kernel"] for call in compiled.manifest["calls"])
-    assert "leaky_relu" in names
-    assert "max_pool2d" in names
-    assert "resize2d" in names
+    named = {name: call for call in compiled.manifest["calls"] for name in call["layers"]}
+    network = network_from(net, None, 0)
+    assert list(named) == [layer.name for layer in network.model.layers]
+    kernels = {call["kernel"]: call for call in named.values() if call["source"] == "fallback"}
+    leaky, pooled, blocked, resized = kernels.values()
+    assert "leaky_relu" in leaky["kernel"]
+    assert "conv2d_NCHWc" in blocked["kernel"]
+    assert "resize2d" in resized["kernel"]
+    # Written in our blocks, plain, in Relay's blocks, in ours: only plain ones can be compared.
+    layouts = [call["output"]["layout"] for call in kernels.values()]
+    assert layouts == ["other", "NCHW", "other", "other"]
+    assert len(pooled["layers"]) == 2
+    rows = verify(compiled.module, network.model, network.weights).rows
+    assert tuple(pooled["layers"]) in {row.layers for row in rows}
 
 
-def test_what_relays_importer_makes_of_the_whole_file_takes_the_same_road(net: Path) -> None:
+def test_what_relays_importer_makes_of_the_whole_file_takes_the_same_road(tmp_path: Path) -> None:
     import tvm
     from onnx.reference import ReferenceEvaluator
     from tvm import relay
@@ -89,6 +103,7 @@ def test_what_relays_importer_makes_of_the_whole_file_takes_the_same_road(net: P
     from tvm_mobilenet.relay.codegen import generate
     from tvm_mobilenet.relay.lower import lower
 
+    net = saved(tmp_path)
     target, model = parse("native"), onnx.load(net)
     mod, _ = relay.frontend.from_onnx(model, freeze_params=True)
     lowered = lower(mod["main"], target)

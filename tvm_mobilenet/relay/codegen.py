@@ -18,6 +18,7 @@ from tvm import relay
 from tvm_mobilenet.errors import TvmMobilenetError
 from tvm_mobilenet.launches import Container
 from tvm_mobilenet.relay.lowered import Call, Lowered
+from tvm_mobilenet.relay.naming import FORGETTING, Fusing, Named, named
 from tvm_mobilenet.relay.operators import PREFIX, Choices, KnobsFor, building
 from tvm_mobilenet.relay.tir_passes import lowering
 from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS, manifest_source, section_source
@@ -41,6 +42,8 @@ class Node:
         What of ours it is; None where it is Relay's own.
     layers : tuple of str
         That it computes, as far as they have names.
+    whole : bool
+        Whether what it writes is the value of the last of them.
     shape : tuple of int
         Of what it writes, as it lies in memory.
     input_bytes, weight_bytes, output_bytes : int
@@ -50,6 +53,7 @@ class Node:
     kernel: str
     call: Call | None
     layers: tuple[str, ...]
+    whole: bool
     shape: tuple[int, ...]
     input_bytes: int
     weight_bytes: int
@@ -110,7 +114,9 @@ def generate(
     # Relay would download other people's schedules for its own operators.
     os.environ.setdefault("TOPHUB_LOCATION", "NONE")
     choices = Choices(target, knobs_for)
-    with generating(target), building(choices), lowering():
+    fusing = Fusing()
+    context = lowering(instruments=[fusing], disabled_pass=FORGETTING)
+    with generating(target), building(choices), context:
         factory = relay.build(
             lowered.mod,
             target=tvm.target.Target(target.tvm_dict()),
@@ -124,7 +130,7 @@ def generate(
         places[name] = len(blob)
         blob += array.tobytes()
     graph[PARAMETERS] = places
-    nodes = nodes_of(graph, lowered, outputs)
+    nodes = nodes_of(graph, lowered, outputs, fusing)
     return Generated(factory.get_lib(), graph, nodes, bytes(blob), choices)
 
 
@@ -156,11 +162,13 @@ def link(generated: Generated, linker: Linker, reserved_bytes: int, output: Path
         generated.library.export_library(str(output), fcompile=run)
 
 
-def nodes_of(graph: Mapping[str, Any], lowered: Lowered, outputs: Sequence[str]) -> list[Node]:
+def nodes_of(
+    graph: Mapping[str, Any], lowered: Lowered, outputs: Sequence[str], fusing: Any
+) -> list[Node]:
     """Tell which kernel of the graph computes which call: by what it reads.
 
     Relay orders and fuses as it likes, but keeps the names of parameters; a kernel of ours
-    is the one that reads what our call reads.
+    is the one that reads what our call reads. What the others compute, spans say.
     """
     waiting = _Waiting(lowered.calls)
     computed = {name for call in lowered.calls for name in call.layers}
@@ -169,7 +177,9 @@ def nodes_of(graph: Mapping[str, Any], lowered: Lowered, outputs: Sequence[str])
         for (source, *_), name in zip(graph["heads"], outputs, strict=True)
         if name not in computed
     }
+    computed |= {name for names in heads.values() for name in names}
     entry = str(lowered.mod["main"].params[0].name_hint)
+    fused = named(fusing, graph, entry)
     known: dict[int, Any] = {}
     shapes, dtypes = graph["attrs"]["shape"][1], graph["attrs"]["dltype"][1]
     firsts = graph["node_row_ptr"]
@@ -190,9 +200,24 @@ def nodes_of(graph: Mapping[str, Any], lowered: Lowered, outputs: Sequence[str])
                 weights += sizes[firsts[source] + output]
             else:
                 maps += sizes[firsts[source] + output]
-        layers = found.layers if found else heads.get(place, ())
+        if found:
+            names = Named(found.layers, True)
+        elif place in heads:
+            names = Named(heads[place], True)
+        else:
+            names = fused.get(place, Named()).without(computed)
+        computed.update(names.layers)
         first = firsts[place]
-        nodes.append(Node(symbol, found, layers, tuple(shapes[first]), maps, weights, sizes[first]))
+        nodes.append(
+            Node(
+                symbol,
+                found,
+                names.layers,
+                names.whole,
+                tuple(shapes[first]),
+                *(maps, weights, sizes[first]),
+            )
+        )
     waiting.check()
     return nodes
 

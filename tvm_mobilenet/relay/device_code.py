@@ -20,6 +20,7 @@ from tvm import tir
 from tvm_mobilenet.device_source import FROM_BITS, bits_of, device_source, digits_lost
 from tvm_mobilenet.errors import CodegenError
 from tvm_mobilenet.launches import DeviceCode, Launch
+from tvm_mobilenet.relay.naming import FORGETTING
 
 _PARTED, _LAST = "tir.SplitHostDevice", "tir.LowerIntrin"
 _DEVICE = 2  # tir::CallingConv::kDeviceKernelLaunch
@@ -81,8 +82,8 @@ class Parted:
 
 
 @contextmanager
-def parting() -> Iterator[Parted]:
-    """Keep what TVM compiles in this context; optimized as everywhere."""
+def parting(*watching: Any) -> Iterator[Parted]:
+    """Keep what TVM compiles in this context, optimized as everywhere; others may be `watching`."""
     parted = Parted()
 
     def after(_: Any, mod: Any, info: Any) -> None:
@@ -90,7 +91,8 @@ def parting() -> Iterator[Parted]:
             parted.see(mod, info)
 
     instrument = tvm.instrument.pass_instrument(type("Parting", (), {"run_after_pass": after}))()
-    with tvm.transform.PassContext(opt_level=3, instruments=[instrument]):
+    instruments = [instrument, *watching]
+    with tvm.transform.PassContext(3, instruments=instruments, disabled_pass=FORGETTING):
         yield parted
 
 

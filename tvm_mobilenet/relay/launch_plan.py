@@ -17,6 +17,7 @@ from tvm_mobilenet.launches import Container, DeviceCode, LaunchBook
 from tvm_mobilenet.relay.codegen import Generated, nodes_of
 from tvm_mobilenet.relay.device_code import parting
 from tvm_mobilenet.relay.lowered import Lowered
+from tvm_mobilenet.relay.naming import Fusing
 from tvm_mobilenet.relay.operators import Choices, KnobsFor, building
 from tvm_mobilenet.sources import NO_OPERATION
 from tvm_mobilenet.target import TargetSpec
@@ -45,7 +46,8 @@ def generate_launches(
     # Relay would download other people's schedules for its own operators.
     os.environ.setdefault("TOPHUB_LOCATION", "NONE")
     choices = Choices(target, knobs_for)
-    with building(choices), parting() as parted:
+    fusing = Fusing()
+    with building(choices), parting(fusing) as parted:
         factory = relay.build(
             lowered.mod,
             target=tvm.target.Target(target.tvm_dict()),
@@ -58,7 +60,7 @@ def generate_launches(
     )
     called.pop(NO_OPERATION, None)
     container = _container(graph, arrays, parted.code(list(called)))
-    nodes = nodes_of(graph, lowered, outputs)
+    nodes = nodes_of(graph, lowered, outputs, fusing)
     return Generated(factory.get_lib(), graph, nodes, b"", choices, container)
 
 

@@ -21,6 +21,7 @@ from tvm_mobilenet.relay.ahead import with_ahead
 from tvm_mobilenet.relay.fuse import Kernel, kernels_of
 from tvm_mobilenet.relay.lowered import Call, Lowered
 from tvm_mobilenet.relay.match import Group, in_order, shape_of
+from tvm_mobilenet.relay.naming import marked
 from tvm_mobilenet.relay.packing import pack_bias, pack_weight
 from tvm_mobilenet.target import TargetSpec
 
@@ -164,7 +165,9 @@ class _Lowering:
         if first is not None and str(expr.op.name) in _VIEWS and _one_pixel(first, shape):
             return _Value(first.expr, shape, first.block)
         arguments = [self._plain(argument) for argument in expr.args]
-        return _Value(relay.Call(expr.op, arguments, expr.attrs, expr.type_args), shape)
+        call = relay.Call(expr.op, arguments, expr.attrs, expr.type_args)
+        name = self.names.get(expr)
+        return _Value(call if name is None else marked(call, name), shape)
 
     def _plain(self, expr: Any) -> Any:
         return self._plain_value(self.values[expr])

@@ -24,8 +24,13 @@ _STATEMENTS = [
 ]  # fmt: skip
 
 
-def lowering() -> Any:
+def lowering(**options: Any) -> Any:
     """Return the context in which everything of this stack is lowered and built.
+
+    Parameters
+    ----------
+    **options
+        More of PassContext's.
 
     Returns
     -------
@@ -46,6 +51,7 @@ def lowering() -> Any:
                 (_LAST, without_lets),
             ],
         },
+        **options,
     )
 
 
