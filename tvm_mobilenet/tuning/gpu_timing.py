@@ -22,6 +22,7 @@ from tvm_mobilenet.kernel_case import KernelCase, kernel_case
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.host import processor_name
 from tvm_mobilenet.tuning.sampling import (
+    CONTROLS,
     MOST_COPIES,
     SAMPLE_S,
     NotANumberError,
@@ -226,9 +227,9 @@ def _stand(about: str) -> _Stand:
 
 @functools.lru_cache(maxsize=1)
 def _control(path: str, target: str) -> Callable[[], float]:
-    """Return what times the control kernel: median of three calls, seconds."""
+    """Return what times the control kernel: the least of some calls, seconds."""
     gpu = _processor(target)
     content = json.loads(Path(path).read_text())
     buffer = gpu.upload(np.zeros(content["shape"], np.float32))
     runs = gpu.runs(content, [[buffer]])
-    return lambda: sorted(itertools.starmap(runs.seconds, [(1,)] * 3))[1]
+    return lambda: min(itertools.starmap(runs.seconds, [(1,)] * CONTROLS))

@@ -25,6 +25,9 @@ _LOSER = 1.5
 """So many times the best known: not worth measuring better."""
 WARM_UP_S = 0.01
 _DRIFT, _NOISE, _ATTEMPTS = 0.05, 0.15, 3
+CONTROLS = 3
+"""Calls of the control kernel, of which the least counts: it shall tell the clock, and a process
+that took a core meanwhile would make a candidate beside it look fast."""
 MOST_COPIES = 64
 GUARD = 1024
 _CANARY = np.float32(1.5e30)

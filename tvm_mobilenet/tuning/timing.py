@@ -22,6 +22,7 @@ from tvm_mobilenet.kernel_case import kernel_case
 from tvm_mobilenet.runtime.threads import use_threads
 from tvm_mobilenet.tuning.generation import calls
 from tvm_mobilenet.tuning.sampling import (
+    CONTROLS,
     GUARD,
     MOST_COPIES,
     SAMPLE_S,
@@ -174,7 +175,7 @@ def _sample(function: Any, stand: Stand, count: int) -> float:
 
 @functools.lru_cache(maxsize=1)
 def _control(path: str, threads: int, lanes: int) -> Any:
-    """Return what times the control kernel: median of three calls, seconds."""
+    """Return what times the control kernel: the least of some calls, seconds."""
     from tvm_mobilenet.bench.peak import CHAINS
 
     function, tensor = _function(path, "main"), calls().from_dlpack
@@ -185,11 +186,11 @@ def _control(path: str, threads: int, lanes: int) -> Any:
 
     def run() -> float:
         times = []
-        for _ in range(3):
+        for _ in range(CONTROLS):
             begin = time.perf_counter()
             function(*arguments)
             times.append(time.perf_counter() - begin)
-        return sorted(times)[1]
+        return min(times)
 
     return run
 

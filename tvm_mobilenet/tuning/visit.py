@@ -208,7 +208,7 @@ class Visit:
 
 
 def _control(session: Session, request: Mapping[str, Any]) -> Callable[[], float]:
-    """Return what times the control kernel there: median of three calls, seconds."""
+    """Return what times the control kernel there: the least of some calls, seconds."""
     from tvm_mobilenet.bench.peak import CHAINS
 
     threads, lanes = request["threads"], request["lanes"]
@@ -219,6 +219,6 @@ def _control(session: Session, request: Mapping[str, Any]) -> Callable[[], float
 
     def run() -> float:
         limit = request["run_limit"]
-        return sorted(session.time(library, "main", x, y, repeats=3, seconds=limit))[1]
+        return min(session.time(library, "main", x, y, repeats=sampling.CONTROLS, seconds=limit))
 
     return run
