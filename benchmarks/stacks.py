@@ -3,10 +3,12 @@
     make compare-stacks
     python benchmarks/stacks.py --networks v1 --threads 1 --keep DIR --rounds 8
 
-Each row is a process that keeps its network open; they take turns of 0.4 s, all others stopped
-meanwhile. Tuned rows need a folder of records each (``--autotvm``, ``--ansor``, ``--relax``), as
-``tvm-mobilenet [--stack relay] tune`` makes them, and are left out without. With ``--keep`` what
-was compiled is used again: prepare with ``--rounds 0``, measure when the machine is quiet.
+Each way is compiled by one process and run by another, which keeps it open; those take turns of
+0.4 s, all others stopped meanwhile. Tuned rows take what was measured on this kind of processor,
+from the folders under ``tuning_logs/``: our records after AutoTVM (and of the main stack), Ansor's
+own log after Ansor; without such records there is no such row. ``--autotvm``, ``--ansor`` and
+``--relax`` name others. With ``--keep`` what was compiled is used again: prepare with
+``--rounds 0``, measure when the machine is quiet.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tvm_mobilenet.target import parse
+from tvm_mobilenet.tuning.records import target_key
+
+LOGS = Path(__file__).parent.parent.resolve() / "tuning_logs"
 WORKER = Path(__file__).with_name("stacks_worker.py")
 TURN_S = 0.4
 
@@ -77,14 +83,28 @@ def ways(options: argparse.Namespace) -> Iterator[tuple[str, str, str, str]]:
     yield "bound: multiply-adds at the peak", "bound", classic, "-"
 
 
+def recorded() -> dict[str, str]:
+    """Return what this repository has measured on this kind of processor."""
+    target = parse("native")
+    found = {"relax": LOGS} if (LOGS / target_key(target)).is_dir() else {}
+    if (own := LOGS / f"{target_key(target)}_relay").is_dir():
+        found["autotvm"] = LOGS
+        if (own / "ansor.json").is_file():
+            found["ansor"] = own / "ansor.json"
+    return {name: str(path) for name, path in found.items()}
+
+
 def compare(network: str, options: argparse.Namespace, folder: Path) -> dict[str, float]:
     """Measure every way; return medians by title, ms."""
     rows: list[Row] = []
     try:
         for title, kind, python, records in ways(options):
-            path = str(folder / f"{network}-{kind}-{options.threads}.so")
-            command = [python, "-W", "ignore", str(WORKER), kind, network, records, path]
-            rows.append(Row(title, [*command, str(options.threads)]))
+            path = folder / f"{network}-{kind}-{options.threads}.so"
+            command = [python, "-W", "ignore", str(WORKER), kind, network, records, str(path)]
+            command.append(str(options.threads))
+            if not path.exists():
+                subprocess.run([*command, "make"], check=True, stdout=subprocess.DEVNULL)
+            rows.append(Row(title, command))
         networks = [row.head for row in rows if not row.title.startswith("bound")]
         worst = max(abs(a - b) for head in networks for a, b in zip(head, networks[0], strict=True))
         if worst > 1e-3 * max(map(abs, networks[0])):
@@ -106,8 +126,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--keep", default="")
     parser.add_argument("--relay-python", default=".venv-relay/bin/python")
+    known = recorded()
     for name in ("autotvm", "ansor", "relax"):
-        parser.add_argument(f"--{name}", default="", metavar="DIR")
+        parser.add_argument(f"--{name}", default=known.get(name, ""), metavar="DIR")
     options = parser.parse_args()
     options.relay_python = os.path.abspath(options.relay_python)
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,9 +1,9 @@
 """One way from a network to machine code, open in this process; see ``stacks.py``.
 
-    python benchmarks/stacks_worker.py KIND NETWORK RECORDS FILE THREADS
+    python benchmarks/stacks_worker.py KIND NETWORK RECORDS FILE THREADS [make]
 
-Makes FILE unless it is there, then runs for as many seconds as each line of standard input
-says, and answers with the times of its calls.
+With "make" only makes FILE. Else opens it, then runs for as many seconds as each line of standard
+input says, and answers with the times of its calls.
 """
 
 from __future__ import annotations
@@ -26,19 +26,34 @@ from tvm_mobilenet.target import TargetSpec, parse
 SEED = 3
 
 
-def topi(model: Any, spec: TargetSpec, path: str, threads: int) -> Callable[[Any], Any]:
-    """Open Relay as it comes: TOPI's schedules, nothing tuned."""
-    import tvm
-    from tvm import relay
-    from tvm.contrib.graph_executor import GraphModule
+def make(kind: str, network: str, records: str, path: str, threads: int) -> None:
+    """Compile a network, or export it for ONNX Runtime."""
+    model, spec = build(network), dataclasses.replace(parse("native"), cores=threads)
+    if kind == "topi":
+        import tvm
+        from tvm import relay
 
-    from tvm_mobilenet.relay.build import build as to_relay
+        from tvm_mobilenet.relay.build import build as to_relay
 
-    if not os.path.exists(path):
         mod = tvm.IRModule.from_expr(to_relay(model, initialize(model, SEED)).func)
         with tvm.transform.PassContext(opt_level=3):
             built = relay.build(mod, target=tvm.target.Target(spec.tvm_dict()))
         built.export_library(path)
+    elif kind == "onnxruntime":
+        from tvm_mobilenet.models.onnx_export import to_onnx
+
+        with open(path, "wb") as file:
+            file.write(to_onnx(model, initialize(model, SEED)).SerializeToString())
+    elif kind != "bound":
+        known: Any = False if records == "-" else records
+        tm.compile(model, target=spec, seed=SEED, records=known).export(path)
+
+
+def topi(path: str, threads: int) -> Callable[[Any], Any]:
+    """Open Relay as it comes: TOPI's schedules, nothing tuned."""
+    import tvm
+    from tvm.contrib.graph_executor import GraphModule
+
     graph = GraphModule(tvm.runtime.load_module(path)["default"](tvm.cpu()))
     tvm.get_global_func("runtime.config_threadpool")(1, threads)
 
@@ -50,15 +65,10 @@ def topi(model: Any, spec: TargetSpec, path: str, threads: int) -> Callable[[Any
     return run
 
 
-def onnxruntime(model: Any, path: str, threads: int) -> Callable[[Any], Any]:
+def onnxruntime(path: str, threads: int) -> Callable[[Any], Any]:
     """Open ONNX Runtime's CPU provider."""
     import onnxruntime as ort
 
-    from tvm_mobilenet.models.onnx_export import to_onnx
-
-    if not os.path.exists(path):
-        with open(path, "wb") as file:
-            file.write(to_onnx(model, initialize(model, SEED)).SerializeToString())
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -87,28 +97,27 @@ def bound(spec: TargetSpec, model: Any, threads: int) -> Callable[[Any], Any]:
     return run
 
 
-def opened(kind: str, network: str, records: str, path: str, threads: int) -> Any:
+def opened(kind: str, network: str, path: str, threads: int) -> Any:
     """Return a call of the network, and an input."""
     model, spec = build(network), dataclasses.replace(parse("native"), cores=threads)
     x = np.random.default_rng(0).standard_normal(model.input_shape).astype(np.float32)
     if kind == "topi":
-        return topi(model, spec, path, threads), x
+        return topi(path, threads), x
     if kind == "onnxruntime":
-        return onnxruntime(model, path, threads), x
+        return onnxruntime(path, threads), x
     if kind == "bound":
         return bound(spec, model, threads), x
-    if not os.path.exists(path):
-        known: Any = False if records == "-" else records
-        tm.compile(model, target=spec, seed=SEED, records=known).export(path)
     return tm.load(path, threads=threads), x
 
 
 def main() -> None:
-    """Open, then answer until there are no more lines."""
-    kind, network, records, path, threads = sys.argv[1:]
+    """Make; or open, then answer until there are no more lines."""
+    kind, network, records, path, threads, *what = sys.argv[1:]
     os.environ["AUTOTVM_TOPHUB_LOC"] = "NONE"
     os.environ["TVM_BIND_THREADS"] = "0"
-    run, x = opened(kind, network, records, path, int(threads))
+    if what == ["make"]:
+        return make(kind, network, records, path, int(threads))
+    run, x = opened(kind, network, path, int(threads))
     head = [float(v) for v in np.ravel(run(x))[:8]]
     sys.stdout.write(json.dumps({"head": head}) + "\n")
     sys.stdout.flush()
@@ -120,6 +129,7 @@ def main() -> None:
             times.append(time.perf_counter() - begin)
         sys.stdout.write(json.dumps(times[len(times) // 5 :]) + "\n")
         sys.stdout.flush()
+    return None
 
 
 if __name__ == "__main__":
