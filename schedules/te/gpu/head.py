@@ -3,7 +3,7 @@
 Pool
     (n, channel block) over blocks and the second axis of threads → every so-many-th pixel, a
     vector of 16 bytes each, on the first axis → partial sums into shared memory (``rfactor``)
-    → every thread adds up its map's and stores the same vector.
+    → the first adds up its map's.
 
 Dense
     The loops of :mod:`~tvm_mobilenet.schedules.te.gpu.product`; rows are images. A vector of
@@ -58,11 +58,13 @@ def schedule_pool(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) ->
     sums = s.cache_write(parts, "local")
     vectors = s.cache_read(sums.op.input_tensors[0], "local", [sums])
     group, map_ = out.split(o, maps)
-    out.reorder(n, group, map_, z, c)
+    # An axis of one pixel, of which the first thread has all.
+    first, z = out.split(z, nparts=threads)
+    out.reorder(n, group, map_, first, z, c)
     block = out.fuse(n, group)
-    bind(out, blockIdx_x=block, threadIdx_y=map_)
+    bind(out, blockIdx_x=block, threadIdx_y=map_, threadIdx_x=first)
     out.vectorize(c)
-    s[accumulate].compute_at(out, map_)
+    s[accumulate].compute_at(out, first)
     s[accumulate].vectorize(s[accumulate].op.axis[3])
     s[parts].set_scope("shared")
     s[parts].compute_at(out, block)
@@ -113,6 +115,10 @@ def schedule_dense(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -
 
     def out(stage: Any, axes: Sequence[Any]) -> Place:
         n, j = axes
-        return Place([], n, *stage.split(j, lanes))
+        vector, lane = stage.split(j, lanes)
+        if images > 1:
+            return Place([], n, vector, lane)
+        unit, row = stage.split(n, 1)
+        return Place([], row, vector, lane, unit)
 
     Product(sizes, tile, target.the_gpu, sums, out).schedule(s, work.out, accumulate)

@@ -44,4 +44,10 @@ def schedule_pointwise(s: Any, work: Definition, knobs: Knobs, target: TargetSpe
         n, o, p, c = axes
         return Place([p], n, o, c) if pixels == 1 else Place([n], p, o, c)
 
-    Product(sizes, tile, target.the_gpu, read, read).schedule(s, work.out, accumulate)
+    def out(stage: Any, axes: Sequence[Any]) -> Place:
+        n, o, p, c = axes
+        if pixels == 1:
+            return Place([], n, o, c, p)
+        return Place([], p, o, c, n) if images == 1 else Place([n], p, o, c)
+
+    Product(sizes, tile, target.the_gpu, read, out).schedule(s, work.out, accumulate)

@@ -7,8 +7,10 @@ Loop nest, outer to inner
 
 Slices
     ``rfactor``: K's slices are an axis of a stage of partial sums in shared memory, bound to
-    threads. Then those of every slice add them up and store the same vectors: TE can bind an axis
-    of threads to loops of a stage only, and the output has no loop of slices.
+    threads; those of the first slice add them up. TE binds threads to a stage's loops only, and the
+    output has none of slices: an axis of one iteration becomes one of as many that asks whether
+    it is the first. Several images of several pixels have no such axis: there the threads of
+    every slice store the same vectors.
 
 Prefetch
     ``double_buffer``: a step's operands go to shared memory while those of the one before are
@@ -46,12 +48,15 @@ class Place:
         What is apart whatever the tile: images.
     row, vector, lanes : IterVar
         Rows, vectors of the output, and a vector's lanes.
+    unit : IterVar, optional
+        Has one iteration.
     """
 
     outer: list[Axis]
     row: Axis
     vector: Axis
     lanes: Axis
+    unit: Axis | None = None
 
 
 Reading = Callable[[Stage, Sequence[Axis]], Place]
@@ -109,7 +114,11 @@ class Product:
         near = [s.cache_read(operand, "local", [sums]) for operand in far]
 
         place = self.out(s[out], s[out].op.axis)
-        first, own = self._cut(s[out], place)
+        inner = []
+        if tile.slices > 1 and place.unit is not None:
+            inner = list(s[out].split(place.unit, nparts=tile.slices))
+            s[out].bind(inner[0], self.thread("slice"))
+        first, own = self._cut(s[out], place, inner)
         bind(s[out], blockIdx_x=first[0], blockIdx_y=first[1])
         if place.outer:
             bind(s[out], blockIdx_z=s[out].fuse(*place.outer))
@@ -120,7 +129,9 @@ class Product:
             self._slices(s, out, first[0], parts, sums)
         self._multiply(s, sums, far, near)
 
-    def _cut(self, stage: Stage, place: Place) -> tuple[tuple[Axis, Axis], Axis]:
+    def _cut(
+        self, stage: Stage, place: Place, inner: Sequence[Axis] = ()
+    ) -> tuple[tuple[Axis, Axis], Axis]:
         """Cut up a stage; return its tiles' axes, and the innermost of its threads'."""
         tile = self.tile
         row_tile, row = stage.split(place.row, tile.rows)
@@ -128,13 +139,14 @@ class Product:
         row_each, row = stage.split(row, tile.row_threads)
         vector_each, vector = stage.split(vector, tile.vector_threads)
         stage.reorder(
-            *place.outer, vector_tile, row_tile, vector_each, row_each, vector, row, place.lanes
+            *(*place.outer, vector_tile, row_tile, vector_each, row_each, vector, row),
+            *(*inner, place.lanes),
         )
         stage.bind(vector, self.thread("vector"))
         stage.bind(row, self.thread("row"))
         copies(stage, vector_each, row_each)
         stage.vectorize(place.lanes)
-        return (row_tile, vector_tile), row
+        return (row_tile, vector_tile), inner[0] if inner else row
 
     def _slices(self, s: Any, out: Any, tile: Axis, parts: Any, sums: Any) -> None:
         """Have every slice's threads write their sums to shared memory."""
