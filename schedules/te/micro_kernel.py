@@ -76,9 +76,10 @@ def share(  # noqa: PLR0917  what to share, how much it is, who says so
     macs : int
         Multiply-adds of the whole kernel.
     knobs : Knobs
-        Asked for ``"threads"``: ``"all"`` or ``"one"``.
+        Asked for ``"threads"``: ``"all"``, if there are several, or ``"one"``.
     target : TargetSpec
     """
     default = "all" if pays_to_share(units, macs, target) else "one"
-    if knobs.choice("threads", ["all", "one"], default) == "all":
+    options = ["all", "one"] if target.cores > 1 else ["one"]
+    if knobs.choice("threads", options, default) == "all":
         out.parallel(loop)

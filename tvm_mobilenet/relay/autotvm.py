@@ -15,11 +15,13 @@ from typing import Any
 
 from tvm import autotvm
 from tvm.autotvm.tuner import XGBTuner
+from tvm.autotvm.tuner.sa_model_optimizer import SimulatedAnnealingOptimizer
 
 from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.relay.kernels import scheduled
+from tvm_mobilenet.relay.kernels import definition, scheduled
 from tvm_mobilenet.relay.operators import decode, encode
 from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.te.dry_run import DryRun
 from tvm_mobilenet.schedules.te.rules import TE
 from tvm_mobilenet.target import TargetSpec
 
@@ -27,6 +29,9 @@ Answers = dict[str, int | str]
 
 _PLAN = 16
 """Measured candidates between two fits of the cost model, and candidates of a proposal."""
+
+_ANNEALING = {"n_iter": 60, "parallel_size": 64, "early_stop": 20}
+"""Of the search between two fits: 500 steps of 128 points by default, up to 20 s of a core."""
 
 
 class _Scripted(Knobs):
@@ -51,11 +56,12 @@ def answers(work: Workload, target: TargetSpec) -> Iterator[Answers]:
     work : Workload
     target : TargetSpec
     """
+    dry_run = DryRun(work.operator, definition(work), target)
     pending: list[list[int]] = [[]]
     while pending:
         script = pending.pop()
         knobs = _Scripted(script)
-        scheduled(work, target, knobs)
+        dry_run.ask(knobs)
         yield dict(knobs.chosen)
         taken = [*script, *[0] * (len(knobs.counts) - len(script))]
         for at in range(len(script), len(knobs.counts)):
@@ -180,7 +186,12 @@ class Search:
         }
         # Ranks compare across xgboost's versions; "rank" is gone from version 2.
         self._tuner = XGBTuner(
-            self.task, plan_size=_PLAN, feature_type="knob", loss_type="rank-binary", num_threads=1
+            self.task,
+            plan_size=_PLAN,
+            feature_type="knob",
+            loss_type="rank-binary",
+            num_threads=1,
+            optimizer=SimulatedAnnealingOptimizer(self.task, **_ANNEALING),
         )
         self._known: set[int] = set()
 
