@@ -46,7 +46,11 @@ def make(kind: str, network: str, records: str, path: str, threads: int) -> None
             file.write(to_onnx(model, initialize(model, SEED)).SerializeToString())
     elif kind != "bound":
         known: Any = False if records == "-" else records
-        tm.compile(model, target=spec, seed=SEED, records=known).export(path)
+        compiled = tm.compile(model, target=spec, seed=SEED, records=known)
+        sources = [call["source"] for call in compiled.manifest["calls"]]
+        if kind in ("autotvm", "ansor") and sources.count("record") < 0.9 * len(sources):
+            sys.exit(f"{network}: {kind} has measured {sources.count('record')} of {len(sources)}")
+        compiled.export(path)
 
 
 def topi(path: str, threads: int) -> Callable[[Any], Any]:
