@@ -56,6 +56,7 @@ from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, for_others, next_panel
 from tvm_mobilenet.schedules.cpu.row_groups import choose_rows, row_group_tile
 from tvm_mobilenet.schedules.cpu.threads import share
+from tvm_mobilenet.schedules.cpu.tile import Tile
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
@@ -87,19 +88,16 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     depth = extent(sch, sch.get_loops(accumulate)[-1])
     height, width = pixels // out_width(sch), out_width(sch)
 
-    best = row_group_tile((batch, height, width), blocks, depth, target)
-    tile = choose_tile(knobs, best, pixels, blocks, target)
-    groups = blocks // tile.vectors
     in_pixels = int(sch.mod["main"].params[0].ty.shape[2])
-    rows, splits = choose_rows(
+    tile, rows, splits = choose_row_groups(
         knobs,
         target,
         (batch, height, width),
-        4 * in_blocks * in_lanes * (width + in_pixels // height),
-        tile.pixels,
-        groups,
-        math.prod(extent(sch, loop) for loop in sch.get_loops(filtered)[-2:]) / (blocks * lanes),
+        (blocks, lanes, depth),
+        (in_pixels, in_blocks * in_lanes),
+        math.prod(extent(sch, loop) for loop in sch.get_loops(filtered)[-2:]),
     )
+    groups = blocks // tile.vectors
     chunks, chunk_pixels = height // rows, rows * width
     tap_count = extent(sch, sch.get_loops(filtered)[-2])
     mid_pixels = knobs.choice(
@@ -147,6 +145,52 @@ def schedule_separable(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     loops = [units, group, tile_loop, outer]
     others = for_others(sch, loops, [batch * chunks * splits, *sweep.extents])
     return [*sweep_prefetches(choice, sweep, outer, loops), *others]
+
+
+def choose_row_groups(  # noqa: PLR0917  the sizes of both layers
+    knobs: Knobs,
+    target: TargetSpec,
+    out: tuple[int, int, int],
+    product: tuple[int, int, int],
+    read: tuple[int, int],
+    taps: int,
+) -> tuple[Tile, int, int]:
+    """Ask for the tile of the pointwise layer, and how the work is cut into units.
+
+    Parameters
+    ----------
+    knobs : Knobs
+        ``vectors`` and ``pixels``, ``rows`` and ``splits``.
+    target : TargetSpec
+    out : tuple of int
+        Images, rows and columns of the output.
+    product : tuple of int
+        Output blocks, channels of each, steps of the reduction.
+    read : tuple of int
+        Pixels and channels of the input map.
+    taps : int
+        Of the depthwise layer.
+
+    Returns
+    -------
+    Tile, int, int
+        Output rows of a group, and pieces of the channels.
+    """
+    blocks, lanes, depth = product
+    _, height, width = out
+    in_pixels, in_channels = read
+    best = row_group_tile(out, blocks, depth, target)
+    tile = choose_tile(knobs, best, height * width, blocks, target)
+    rows, splits = choose_rows(
+        knobs,
+        target,
+        out,
+        4 * in_channels * (width + in_pixels // height),
+        tile.pixels,
+        blocks // tile.vectors,
+        taps / (blocks * lanes),
+    )
+    return tile, rows, splits
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,14 @@ import math
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.depthwise import MOST_PIXELS, row_tile, tap_rows
-from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
+from tvm_mobilenet.schedules.cpu.pointwise import inner_steps
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
-from tvm_mobilenet.schedules.cpu.row_groups import choose_rows, row_group_tile
-from tvm_mobilenet.schedules.cpu.separable import Sweep, choose_prefetch, sweep_prefetches
+from tvm_mobilenet.schedules.cpu.separable import (
+    Sweep,
+    choose_prefetch,
+    choose_row_groups,
+    sweep_prefetches,
+)
 from tvm_mobilenet.schedules.cpu.threads import divisors
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.te.definition import Definition, extents
@@ -70,19 +74,16 @@ def schedule_separable(
     width = work.out_width
     height = pixels // width
 
-    best = row_group_tile((batch, height, width), blocks, depth, target)
-    tile = choose_tile(knobs, best, pixels, blocks, target)
-    groups = blocks // tile.vectors
     in_pixels = int(work.inputs[0].shape[2])
-    rows, splits = choose_rows(
+    tile, rows, splits = choose_row_groups(
         knobs,
         target,
         (batch, height, width),
-        4 * in_blocks * in_lanes * (width + in_pixels // height),
-        tile.pixels,
-        groups,
-        math.prod(taps) / (blocks * lanes),
+        (blocks, lanes, depth),
+        (in_pixels, in_blocks * in_lanes),
+        math.prod(taps),
     )
+    groups = blocks // tile.vectors
     chunks, chunk_pixels = height // rows, rows * width
     tiles_of_row = divisors(width, MOST_PIXELS)
     even = row_tile(width, target)
