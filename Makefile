@@ -9,7 +9,7 @@ MODEL  := $(OUT)/mobilenet.so
 SPREAD := -n $$(( $$(nproc) < 8 ? $$(nproc) + 1 : 8 )) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu relay compare-stacks test-relay lint types bench clean tree
+.PHONY: help demo test frozen test-gpu relay compare-stacks test-relay lint types bench clean tree
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,6 +27,9 @@ test: $(VENV)/test.stamp  ## install what the tests need, and run them
 	@mkdir -p $(OUT)
 	$(BIN)/python -m pytest -m "not alone" $(SPREAD) --junitxml $(OUT)/tests.xml
 	$(BIN)/python -m pytest -m alone $$(grep -rl --include='*.py' mark.alone tests) --junitxml $(OUT)/tests-alone.xml
+
+frozen: $(VENV)/test.stamp  ## compare what compiling decides with tests/golden/frozen.txt, every case
+	$(BIN)/python tests/frozen.py
 
 test-gpu: $(VENV)/gpu.stamp  ## on an NVIDIA GPU: numerics, tuner, profile, against PyTorch; writes results
 	$(BIN)/python benchmarks/on_gpu.py --out benchmarks/results
