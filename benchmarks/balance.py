@@ -13,7 +13,7 @@ import dataclasses
 
 import numpy as np
 from tvm import tirx
-from tvm_mobilenet.schedules.cpu.threads import imbalance
+from tvm_mobilenet.schedules.plans.threads import imbalance
 
 from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.graph.workspace import parallel_units

@@ -35,9 +35,9 @@ from tvm_mobilenet.schedules.rules import schedule
 import tvm_mobilenet as tm
 from tvm_mobilenet import target
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.layers import Conv2d, Dense
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.runtime.artifact import read_manifest
 from tvm_mobilenet.runtime.threads import use_threads
 from tvm_mobilenet.tuning.fusion import compare, records_of

@@ -23,8 +23,8 @@ from tvm_mobilenet.schedules.rules import schedule
 from tvm_mobilenet import reference, target
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.compute.strassen import PANELS
-from tvm_mobilenet.compute.workload import Operator, Workload
 from tvm_mobilenet.graph.strassen import choose_strassen
+from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.runtime.threads import use_threads
 
 LAYERS = (

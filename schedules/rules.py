@@ -11,6 +11,7 @@ from tvm.s_tir import Schedule
 from tvm_mobilenet.schedules.cpu.conv import schedule_conv
 from tvm_mobilenet.schedules.cpu.depthwise import schedule_depthwise
 from tvm_mobilenet.schedules.cpu.head import schedule_dense, schedule_pool
+from tvm_mobilenet.schedules.cpu.micro_kernel import workload_of
 from tvm_mobilenet.schedules.cpu.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.cpu.prefetch_insert import with_prefetches
@@ -30,14 +31,13 @@ from tvm_mobilenet.schedules.gpu.separable import write_separable
 from tvm_mobilenet.schedules.gpu.softmax import schedule_softmax as gpu_softmax
 from tvm_mobilenet.schedules.gpu.stages import REGISTERS
 from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans import plan
 from tvm_mobilenet.schedules.trace import replay
 
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
-OPERATOR = "tvm_mobilenet.operator"
-"""Function attribute that says which schedule it wants."""
-
-Rule = Callable[[Any, Knobs, TargetSpec], list[Prefetch]]
+Rule = Callable[[Any, Workload, Any, TargetSpec], list[Prefetch]]
 GpuRule = Callable[[Any, Knobs, TargetSpec], int]
 
 CPU: dict[str, Rule] = {
@@ -69,7 +69,7 @@ GPU: dict[str, GpuRule] = {
 }
 """Operator to schedule, for graphics processors: it tells the registers that it reckons with."""
 
-WRITTEN: dict[str, Callable[[Any, Knobs, TargetSpec], Any]] = {"strassen": write_strassen}
+WRITTEN: dict[str, Callable[[Any, Workload, Any], Any]] = {"strassen": write_strassen}
 """Operators whose loops are written anew from the definition's sizes."""
 
 
@@ -94,7 +94,7 @@ def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
     Parameters
     ----------
     func : tirx.PrimFunc
-        Unscheduled, carrying its operator as an attribute.
+        Unscheduled, carrying its workload as an attribute.
     target : TargetSpec
     knobs : Knobs
         Answers the schedule's choices; a record's knobs must all be used.
@@ -112,21 +112,30 @@ def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
     if (text := knobs.trace()) is not None:
         knobs.finish()
         return Scheduled(replay(func, text), "metaschedule")
-    operator = str((func.attrs or {}).get(OPERATOR, ""))
-    gpu = target.gpu
-    if write := (WRITTEN if gpu is None else GPU_WRITTEN).get(operator):
-        made = write(func, knobs, target)
-    elif gpu is None and operator in CPU:
-        sch = Schedule(IRModule({"main": func}))
-        prefetches = CPU[operator](sch, knobs, target)
-        made = with_prefetches(sch, sch.mod["main"], prefetches)
-    elif gpu is not None and operator in GPU:
-        sch = Schedule(IRModule({"main": func}))
-        registers = GPU[operator](sch, knobs, target)
-        made = sch.mod["main"].with_attr(REGISTERS, registers)
-        if gpu.kind == "cuda":
-            made = with_occupancy(made, registers, gpu)
-    else:
+    work = workload_of(func)
+    if work is None:
         return None
+    if target.gpu is not None:
+        made = _on_gpu(func, work.operator, knobs, target)
+    else:
+        made = _on_cpu(func, work, plan(work, knobs, target), target)
     knobs.finish()
-    return Scheduled(made, f"{'cpu' if gpu is None else 'gpu'}.{operator}")
+    return Scheduled(made, f"{'cpu' if target.gpu is None else 'gpu'}.{work.operator}")
+
+
+def _on_cpu(func: Any, work: Workload, planned: Any, target: TargetSpec) -> Any:
+    if write := WRITTEN.get(work.operator):
+        return write(func, work, planned)
+    sch = Schedule(IRModule({"main": func}))
+    prefetches = CPU[work.operator](sch, work, planned, target)
+    return with_prefetches(sch, sch.mod["main"], prefetches)
+
+
+def _on_gpu(func: Any, operator: str, knobs: Knobs, target: TargetSpec) -> Any:
+    if write := GPU_WRITTEN.get(operator):
+        return write(func, knobs, target)
+    gpu = target.the_gpu
+    sch = Schedule(IRModule({"main": func}))
+    registers = GPU[operator](sch, knobs, target)
+    made = sch.mod["main"].with_attr(REGISTERS, registers)
+    return with_occupancy(made, registers, gpu) if gpu.kind == "cuda" else made

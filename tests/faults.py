@@ -1,11 +1,11 @@
-"""A member of the tuner's crew whose pointwise schedule has one more knob: what goes wrong."""
+"""A member of the tuner's crew whose pointwise plan has one more knob: what goes wrong."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tvm import tirx
-from tvm_mobilenet.schedules import rules
+from tvm_mobilenet.schedules import plans, rules
 
 FAULTS = ["none", "unbuildable", "forever", "abort", "far", "beside", "nan", "wrong"]
 """What the knob may be: exceptions while building, an endless loop, an abort, a write far
@@ -14,11 +14,11 @@ outside and one next to the output, and output that is no number or another one.
 
 def install(setattr_: Any = setattr) -> None:
     """Give pointwise kernels the knob ``fault`` in this process."""
-    real_rule, real_schedule = rules.CPU["pointwise"], rules.schedule
+    real_plan, real_schedule = plans.PLANS["pointwise"], rules.schedule
 
-    def rule(sch: Any, knobs: Any, target: Any) -> Any:
+    def plan(work: Any, knobs: Any, target: Any) -> Any:
         knobs.choice("fault", FAULTS, "none")
-        return real_rule(sch, knobs, target)
+        return real_plan(work, knobs, target)
 
     def schedule(func: Any, target: Any, knobs: Any) -> Any:
         done = real_schedule(func, target, knobs)
@@ -29,7 +29,7 @@ def install(setattr_: Any = setattr) -> None:
             raise ValueError("no code for this")
         return rules.Scheduled(_spoilt(done.func, fault), done.schedule)
 
-    setattr_(rules, "CPU", {**rules.CPU, "pointwise": rule})
+    setattr_(plans, "PLANS", {**plans.PLANS, "pointwise": plan})
     setattr_(rules, "schedule", schedule)
 
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet import reference
-from tvm_mobilenet.compute.workload import Activation, Operator, Workload
 from tvm_mobilenet.models.activations import STEEPEST, activate
 from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, GlobalAvgPool, Layer, Scale, Softmax
+from tvm_mobilenet.operators.workload import Activation, Operator, Workload
 from tvm_mobilenet.target import TargetSpec
 
 Array = NDArray[Any]

@@ -8,7 +8,7 @@ from typing import Any
 
 from kernels import blocked_channels, workload
 
-from tvm_mobilenet.compute.workload import Operator, Workload
+from tvm_mobilenet.operators.workload import Operator, Workload
 
 SAME = (0, 0, 1, 1)
 AROUND = (1, 1, 1, 1)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from tvm_mobilenet import reference
-from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.models.layers import Conv2d, same_padding
+from tvm_mobilenet.operators.workload import Workload
 
 # (batch, channels in, channels out, (height, width), stride): tails of pixels, of channel
 # blocks and of row groups; maps wider and narrower than a tile; the sizes of V1 and V2.

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet import reference
-from tvm_mobilenet.compute.workload import Operator, Workload
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.spec import (
@@ -29,6 +28,7 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.rounding import guaranteed_bound, strassen_bound
 
 Float32 = NDArray[np.float32]

@@ -39,60 +39,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.micro_kernel import (
-    extent,
     keep_in_registers,
-    out_width,
     peel_tail,
+    share,
     write_back,
 )
-from tvm_mobilenet.schedules.cpu.pointwise import choose_tile
-from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch
-from tvm_mobilenet.schedules.cpu.threads import share
-from tvm_mobilenet.schedules.cpu.tile import Fits, Tile, best_tile
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
+from tvm_mobilenet.schedules.plans.conv import ConvPlan
 
-from tvm_mobilenet.target import Isa, TargetSpec
-
-ROWS_AHEAD = (0, 1, 2, 4, 8)
-"""Output rows whose input can be prefetched before its time."""
-
-_SPARE: dict[Isa, int] = {
-    "avx512": 3,
-    "avx2": 2,
-    "sse": 6,
-    "neon": 13,
-    "neon32": 6,
-    "scalar": 13,
-}
-"""As in ``tile``, beside a register for each pixel's input, which may be border."""
+from tvm_mobilenet.operators.ahead import LINE
+from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.target import TargetSpec
 
 
-def fits(tile: Tile, target: TargetSpec) -> bool:
-    """Whether accumulators, weights and a register for each pixel's input fit."""
-    weights, inputs = tile.vectors, tile.pixels
-    used = tile.pixels * tile.vectors + weights + inputs + _SPARE[target.isa]
-    # A lone vector with many pixels spills as well: LLVM then unrolls the taps.
-    return used <= target.registers and tile.pixels <= target.registers // 4
-
-
-def _whole(width: int) -> Fits:
-    """Ask of a tile that it divides the row, if one of 4 to 8 pixels does."""
-    if all(width % pixels for pixels in range(4, 9)):
-        return fits
-    return lambda tile, target: fits(tile, target) and width % tile.pixels == 0
-
-
-def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
+def schedule_conv(sch: Any, work: Workload, plan: ConvPlan, _target: TargetSpec) -> list[Prefetch]:
     """Schedule a full convolution.
 
     Parameters
     ----------
     sch : s_tir.Schedule
         Over the function of a conv workload.
-    knobs : Knobs
-        ``vectors`` and ``pixels``: accumulators; ``rows_ahead``: output rows whose
-        input is prefetched before its time, 0 for none; ``threads``: all or one.
-    target : TargetSpec
+    work : Workload
+    plan : ConvPlan
 
     Returns
     -------
@@ -100,50 +68,28 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     """
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, p, c = sch.get_loops(out)
-    batch, blocks, pixels, lanes = (extent(sch, loop) for loop in (n, o, p, c))
-    width = out_width(sch)
-    rows = pixels // width
-    steps = 1
-    for loop in sch.get_loops(accumulate)[-3:]:
-        steps *= extent(sch, loop)
-
-    best = best_tile(width, blocks, steps, target, batch, rows, _whole(width))
-    tile = choose_tile(knobs, best, width, blocks, target, fits)
-    row, column = sch.split(p, [rows, width])
-    tile_loop, pixel = sch.split(column, [None, tile.pixels])
-    group, vector = sch.split(o, [None, tile.vectors])
+    row, column = sch.split(p, [plan.rows, plan.width])
+    tile_loop, pixel = sch.split(column, [None, plan.tile.pixels])
+    group, vector = sch.split(o, [None, plan.tile.vectors])
     sch.reorder(n, row, group, tile_loop, pixel, vector, c)
     units = sch.fuse(n, row)
     sch.compute_at(accumulate, tile_loop, preserve_unit_loops=True)
     vectors, tile_pixels, tile_lanes, i, r, q = sch.get_loops(accumulate)[-6:]
     sch.compute_inline(sch.get_sblock("padded"))
-    share(sch, units, batch * blocks * pixels * lanes * steps, knobs, target)
+    share(sch, units, parallel=plan.parallel)
     keep_in_registers(sch, accumulate, [i, r, q], [tile_pixels, vectors], tile_lanes)
     write_back(sch, [pixel, vector], c)
     peel_tail(sch, tile_loop)
-    ahead = knobs.choice("rows_ahead", ROWS_AHEAD, 4)
-    image = tuple(int(size) for size in sch.mod["main"].params[0].ty.shape)
-    tiles = -(-width // tile.pixels)
-    return later_rows(ahead, image, (rows, tiles), tile_loop, [units, group, tile_loop])
+    return later_rows(work, plan, tile_loop, [units, group, tile_loop])
 
 
-def later_rows(
-    ahead: int,
-    image: tuple[int, ...],
-    places: tuple[int, int],
-    at: Any,
-    loops: Sequence[Any],
-) -> list[Prefetch]:
+def later_rows(work: Workload, plan: ConvPlan, at: Any, loops: Sequence[Any]) -> list[Prefetch]:
     """Prefetch, at every tile, some lines of the image before their rows' time.
 
     Parameters
     ----------
-    ahead : int
-        Output rows; 0 for nothing.
-    image : tuple of int
-        The input, NCHW.
-    places : tuple of int
-        Rows of the output, and tiles of a row.
+    work : Workload
+    plan : ConvPlan
     at : LoopRV
         The loop of the tiles.
     loops : sequence of LoopRV
@@ -153,18 +99,17 @@ def later_rows(
     -------
     list of Prefetch
     """
-    if ahead == 0:
+    if plan.rows_ahead == 0:
         return []
-    _, channels, height, in_width = image
-    rows, tiles = places
-    stride = max(round(height / rows), 1)
-    lines = -(-in_width // (LINE * tiles))
+    height, in_width = work.in_size
+    stride = max(round(height / plan.rows), 1)
+    lines = -(-in_width // (LINE * plan.tiles))
 
     def indices(unit: Any, _: Any, at: Any) -> list[tuple[Any, ...]]:
-        first = (unit % rows + ahead) * stride
+        first = (unit % plan.rows + plan.rows_ahead) * stride
         return [
-            (unit // rows, channel, first + i, (at * lines + line) * LINE)
-            for channel in range(channels)
+            (unit // plan.rows, channel, first + i, (at * lines + line) * LINE)
+            for channel in range(work.in_channels)
             for i in range(stride)
             for line in range(lines)
         ]

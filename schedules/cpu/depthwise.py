@@ -39,37 +39,29 @@ from __future__ import annotations
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.micro_kernel import (
-    extent,
     keep_in_registers,
-    out_width,
     peel_tail,
+    share,
     write_back,
 )
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
-from tvm_mobilenet.schedules.cpu.threads import imbalance, share
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.depthwise import DepthwisePlan, RowPlan
 
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
-MOST_PIXELS = 8
 
-_MOST_TAP_ROWS = 3
-
-_FEW_TILES = 4
-"""Tiles in a row up to which a row with a tail is unrolled whole."""
-
-
-def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
+def schedule_depthwise(
+    sch: Any, work: Workload, plan: DepthwisePlan, _target: TargetSpec
+) -> list[Prefetch]:
     """Schedule a depthwise convolution.
 
     Parameters
     ----------
     sch : s_tir.Schedule
         Over the function of a depthwise workload.
-    knobs : Knobs
-        ``pixels``: accumulators; ``row_groups``: pieces that a map is cut into;
-        ``tap_rows``: unrolled or a loop; ``threads``: all or one.
-    target : TargetSpec
+    work : Workload
+    plan : DepthwisePlan
 
     Returns
     -------
@@ -78,73 +70,25 @@ def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefe
     """
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, p, c = sch.get_loops(out)
-    batch, blocks, pixels, lanes = (extent(sch, loop) for loop in (n, o, p, c))
-    width = out_width(sch)
-    rows = pixels // width
-    *_, r_extent, q_extent = (extent(sch, loop) for loop in sch.get_loops(accumulate))
-
-    most = min(MOST_PIXELS, width)
-    tile = knobs.choice("pixels", range(1, most + 1), row_tile(width, target))
-    taps = knobs.choice("tap_rows", ["unrolled", "loop"], tap_rows(r_extent, width, target))
-    options = range(1, rows + 1)
-    groups = knobs.choice(
-        "row_groups",
-        options,
-        min(
-            (g for g in options if rows % g == 0),
-            key=lambda g: (round(max(imbalance(batch * blocks * g, target.cores), 1.05), 2), g),
-        ),
-    )
-
-    row, column = sch.split(p, [rows, width])
-    row_group, row = sch.split(row, [groups, None])
-    tile_loop, pixel = sch.split(column, [None, tile])
+    row, column = sch.split(p, list(work.out_size))
+    row_group, row = sch.split(row, [plan.groups, None])
+    tile_loop, pixel = sch.split(column, [None, plan.row.pixels])
     sch.reorder(n, o, row_group, row, tile_loop, pixel, c)
     units = sch.fuse(n, o, row_group)
     sch.compute_at(accumulate, tile_loop, preserve_unit_loops=True)
     tile_pixels, tile_lanes, r, q = sch.get_loops(accumulate)[-4:]
     sch.compute_inline(sch.get_sblock("padded"))
-    macs = batch * blocks * pixels * lanes * r_extent * q_extent
-    share(sch, units, macs, knobs, target)
-    if taps == "unrolled":
+    share(sch, units, parallel=plan.parallel)
+    if plan.row.unrolled:
         sch.unroll(r)
     sch.unroll(q)
     keep_in_registers(sch, accumulate, [r, q], [tile_pixels], tile_lanes)
     write_back(sch, [pixel], c)
-    settle_tail(sch, tile_loop, width, tile)
+    settle_tail(sch, tile_loop, plan.row)
     return []
 
 
-def row_tile(width: int, target: TargetSpec) -> int:
-    """Choose how many pixels of a row are computed at once.
-
-    Parameters
-    ----------
-    width : int
-        Pixels in a row.
-    target : TargetSpec
-
-    Returns
-    -------
-    int
-        With 32 registers a divisor of the width from 3 to 8, nearest to 7; where
-        there is none, 1 on x86, and elsewhere the size that covers a short row
-        evenly: 11 is 6 + 5. With 16 registers, and on tiny maps whose rows LLVM
-        unrolls as well, 1.
-    """
-    if target.registers < 32 or (width <= _FEW_TILES and target.isa != "avx512"):
-        return 1
-    most = min(MOST_PIXELS, width)
-    even = [t for t in range(3, most + 1) if width % t == 0]
-    if even:
-        return min(even, key=lambda t: abs(t - 7))
-    tiles = -(-width // most)
-    if width <= 2 or target.machine == "x86_64" or tiles > _FEW_TILES:
-        return 1
-    return -(-width // tiles)
-
-
-def settle_tail(sch: Any, tiles: Any, width: int, tile: int) -> None:
+def settle_tail(sch: Any, tiles: Any, row: RowPlan) -> None:
     """Take a shorter last tile of a row out of the loop of whole ones.
 
     Parameters
@@ -152,24 +96,11 @@ def settle_tail(sch: Any, tiles: Any, width: int, tile: int) -> None:
     sch : s_tir.Schedule
     tiles : LoopRV
         Over the tiles of a row.
-    width, tile : int
-        Pixels.
+    row : RowPlan
     """
-    if width % tile == 0:
+    if not row.has_tail:
         return
-    if -(-width // tile) <= _FEW_TILES:
+    if row.is_short:
         sch.unroll(tiles)  # every border and tail is then known
     else:
         peel_tail(sch, tiles)
-
-
-def tap_rows(rows: int, width: int, target: TargetSpec) -> str:
-    """Answer "loop" where LLVM would hoist more of the taps' rows than fit, else "unrolled".
-
-    It unrolls a short row of pixels itself, and then keeps all nine taps in registers; 25
-    taps are more than any machine has.
-    """
-    if rows > _MOST_TAP_ROWS:
-        return "loop"
-    short = width <= MOST_PIXELS and not target.fma
-    return "loop" if target.isa == "neon32" or short else "unrolled"

@@ -21,24 +21,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.micro_kernel import extent, keep_in_registers
+from tvm_mobilenet.schedules.cpu.micro_kernel import keep_in_registers, share
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
-from tvm_mobilenet.schedules.cpu.threads import ELEMENT, share
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.maps import DensePlan, SharedPlan
 
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
+def schedule_pool(
+    sch: Any, _work: Workload, plan: SharedPlan, _target: TargetSpec
+) -> list[Prefetch]:
     """Schedule a global average pool.
 
     Parameters
     ----------
     sch : s_tir.Schedule
         Over the function of a pool workload.
-    knobs : Knobs
-        ``threads``: all or one.
-    target : TargetSpec
+    plan : SharedPlan
 
     Returns
     -------
@@ -47,27 +47,25 @@ def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     """
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, z, c = sch.get_loops(out)
-    batch, blocks, lanes = (extent(sch, loop) for loop in (n, o, c))
     units = sch.fuse(n, o)
     sch.compute_at(accumulate, z, preserve_unit_loops=True)
     tile_lanes, p = sch.get_loops(accumulate)[-2:]
-    share(sch, units, ELEMENT * batch * blocks * lanes * extent(sch, p), knobs, target)
+    share(sch, units, parallel=plan.parallel)
     keep_in_registers(sch, accumulate, [p], [], tile_lanes)
     sch.vectorize(c)
     return []
 
 
-def schedule_dense(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
+def schedule_dense(
+    sch: Any, _work: Workload, plan: DensePlan, _target: TargetSpec
+) -> list[Prefetch]:
     """Schedule a classifier.
 
     Parameters
     ----------
     sch : s_tir.Schedule
         Over the function of a dense workload.
-    knobs : Knobs
-        ``images``: images that share a pass over the weights; ``threads``: all
-        or one.
-    target : TargetSpec
+    plan : DensePlan
 
     Returns
     -------
@@ -75,18 +73,12 @@ def schedule_dense(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]
         None: there is one long stream.
     """
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
-    batch, blocks, width, depth = (extent(sch, loop) for loop in sch.get_loops(accumulate))
-    vectors = max(width // target.lanes, 1)
-    most = max(min(batch, (target.registers - 4) // vectors), 1)
-    images = knobs.choice("images", range(1, most + 1), most)
-
     n, o, c, k = sch.get_loops(accumulate)
-    group, image = sch.split(n, [None, images])
-    inner = 8 if depth % 8 == 0 else 1
-    outer, steps = sch.split(k, [None, inner])
+    group, image = sch.split(n, [None, plan.images])
+    outer, steps = sch.split(k, [None, plan.inner])
     sch.reorder(group, o, outer, steps, image, c)
     units = sch.fuse(group, o)
-    share(sch, units, batch * blocks * width * depth, knobs, target)
+    share(sch, units, parallel=plan.parallel)
     sch.reverse_compute_at(out, units, preserve_unit_loops=True)
     keep_in_registers(sch, accumulate, [outer, steps], [image], c)
     sch.vectorize(sch.get_loops(out)[-1])

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tvm_mobilenet.operators.workload import WORKLOAD, Workload
+
 Loop = Any
 Block = Any
 
 
-OUT_WIDTH = "tvm_mobilenet.out_width"
-"""Function attribute: pixels in a row of the output, to unflatten the pixel axis."""
+def workload_of(func: Any) -> Workload | None:
+    """Return the workload that a function carries; None where it is nobody's of ours."""
+    text = (func.attrs or {}).get(WORKLOAD)
+    return None if text is None else Workload.parse(str(text))
 
 
 def out_width(sch: Any) -> int:
     """Return the pixels in a row of the output map."""
-    return int(sch.mod["main"].attrs[OUT_WIDTH])
+    work = workload_of(sch.mod["main"])
+    assert work is not None
+    return work.out_size[1]
 
 
 def extent(sch: Any, loop: Loop) -> int:
@@ -74,3 +80,9 @@ def write_back(sch: Any, tile: Sequence[Loop], lanes: Loop) -> None:
     for loop in tile:
         sch.unroll(loop)
     sch.vectorize(lanes)
+
+
+def share(sch: Any, units: Loop, *, parallel: bool) -> None:
+    """Run a loop of independent units on all threads, if a plan says so."""
+    if parallel:
+        sch.parallel(units)

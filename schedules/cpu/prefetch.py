@@ -18,12 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-AHEAD = "tvm_mobilenet.ahead"
-"""Function attribute: for each of its last inputs, which is cut into parts, the number of parts,
-the lines of each, and which of those to prefetch: the first, and how many."""
-
-LINE = 16
-"""float32 elements in a cache line of 64 bytes."""
+from tvm_mobilenet.operators.ahead import AHEAD, LINE
 
 
 @dataclass(frozen=True, slots=True)

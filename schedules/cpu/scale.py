@@ -17,33 +17,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.micro_kernel import extent
+from tvm_mobilenet.schedules.cpu.micro_kernel import share
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
-from tvm_mobilenet.schedules.cpu.threads import ELEMENT, share
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.maps import SharedPlan
 
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_scale(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
+def schedule_scale(
+    sch: Any, _work: Workload, plan: SharedPlan, _target: TargetSpec
+) -> list[Prefetch]:
     """Schedule a scale.
 
     Parameters
     ----------
     sch : s_tir.Schedule
         Over the function of a scale workload.
-    knobs : Knobs
-        ``threads``: all or one.
-    target : TargetSpec
+    plan : SharedPlan
 
     Returns
     -------
     list of Prefetch
         None: what it reads has just been written.
     """
-    n, o, p, c = sch.get_loops(sch.get_sblock("out"))
-    batch, blocks, pixels, lanes = (extent(sch, loop) for loop in (n, o, p, c))
-    units = sch.fuse(n, o)
-    share(sch, units, ELEMENT * batch * blocks * pixels * lanes, knobs, target)
+    n, o, _, c = sch.get_loops(sch.get_sblock("out"))
+    share(sch, sch.fuse(n, o), parallel=plan.parallel)
     sch.vectorize(c)
     return []

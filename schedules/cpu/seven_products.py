@@ -12,52 +12,10 @@ from typing import Any
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as ir
-from tvm_mobilenet.schedules.cpu.prefetch import LINE
 from tvm_mobilenet.schedules.cpu.prefetch_insert import touch
+from tvm_mobilenet.schedules.plans.strassen import StrassenPlan
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Sizes and choices.
-
-    Attributes
-    ----------
-    batch, pixels : int
-    rows : int
-        Pixel pairs: half of the pixels, rounded up.
-    k_blocks, k_lanes : int
-        Of half of the input channels.
-    o_blocks, lanes : int
-        Of half of the output channels.
-    tile_pixels, vectors, chunks, splits, steps : int
-    prefetch, parallel : bool
-    """
-
-    batch: int
-    pixels: int
-    rows: int
-    k_blocks: int
-    k_lanes: int
-    depth: int
-    o_blocks: int
-    lanes: int
-    tile_pixels: int
-    vectors: int
-    chunks: int
-    splits: int
-    steps: int
-    prefetch: bool
-    parallel: bool
-
-    @property
-    def chunk_rows(self) -> int:
-        """Pixel pairs of a chunk."""
-        return self.rows // self.chunks
-
-    @property
-    def groups(self) -> int:
-        """Vector groups of a unit."""
-        return self.o_blocks // (self.vectors * self.splits)
+from tvm_mobilenet.operators.ahead import LINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +61,7 @@ class Writer:
     """Writes the loops into the builder that is open."""
 
     def __init__(  # noqa: PLR0917  the function's buffers, in their order
-        self, plan: Plan, activation: str, data: Any, weight: Any, bias: Any, out: Any
+        self, plan: StrassenPlan, activation: str, data: Any, weight: Any, bias: Any, out: Any
     ) -> None:
         self.plan, self.activation = plan, activation
         self.data, self.weight, self.bias, self.out = data, weight, bias, out

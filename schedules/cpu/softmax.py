@@ -20,27 +20,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.micro_kernel import extent, keep_in_registers, peel_tail
+from tvm_mobilenet.schedules.cpu.micro_kernel import keep_in_registers, peel_tail, share
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
-from tvm_mobilenet.schedules.cpu.threads import share
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.maps import SharedPlan
 
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
-ELEMENT = 16
-"""What an element costs, in multiply-adds."""
 
-
-def schedule_softmax(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
+def schedule_softmax(
+    sch: Any, work: Workload, plan: SharedPlan, _target: TargetSpec
+) -> list[Prefetch]:
     """Schedule a softmax.
 
     Parameters
     ----------
     sch : s_tir.Schedule
         Over the function of a softmax workload.
-    knobs : Knobs
-        ``threads``: all or one.
-    target : TargetSpec
+    work : Workload
+    plan : SharedPlan
 
     Returns
     -------
@@ -49,9 +47,8 @@ def schedule_softmax(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetc
     """
     row, out = sch.get_sblock("row"), sch.get_sblock("out")
     n, j = sch.get_loops(out)
-    rows, classes, lanes = extent(sch, n), extent(sch, j), extent(sch, sch.get_loops(row)[-1])
-    vectors, lane = sch.split(j, [None, lanes])
-    share(sch, n, ELEMENT * rows * classes, knobs, target)
+    vectors, lane = sch.split(j, [None, work.out_block])
+    share(sch, n, parallel=plan.parallel)
     for name in ("scale", "row_sum", "lane_sum", "power", "row_max", "lane_max", "row"):
         sch.compute_at(sch.get_sblock(name), n, preserve_unit_loops=True)
     row_vectors, row_lanes = sch.get_loops(row)[-2:]

@@ -53,26 +53,13 @@ from typing import Any
 
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as ir
-from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
-from tvm_mobilenet.schedules.cpu.seven_products import Plan, Writer
-from tvm_mobilenet.schedules.cpu.threads import divisors, fewest_even, pays_to_share
-from tvm_mobilenet.schedules.cpu.tile import Tile, best_tile, chunk_options, fits
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.cpu.seven_products import Writer
+from tvm_mobilenet.schedules.plans.strassen import StrassenPlan
 
-from tvm_mobilenet.target import TargetSpec
-
-ACTIVATION = "tvm_mobilenet.activation"
-"""Function attribute: the epilogue's activation."""
-
-_STACK_BYTES = 1024
-"""What TVM puts on the stack; it asks its allocator for a larger tile, every time (12 x
-12 x 384: 7 x 3 takes 199 µs, 6 x 2 takes 164)."""
-
-_PAIR_BYTES = 16
-"""For each input channel and pixel pair: 8 of input, 8 of four sums of half the channels."""
+from tvm_mobilenet.operators.workload import Workload
 
 
-def write_strassen(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
+def write_strassen(func: Any, work: Workload, plan: StrassenPlan) -> Any:
     """Write the loops of a pointwise layer in seven products.
 
     Parameters
@@ -80,12 +67,8 @@ def write_strassen(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     func : tirx.PrimFunc
         The definition: data (N, Kb, P, c), weight (7, Ob / 2, depth / 2, c), bias
         (Ob, c), out (N, Ob, P, c).
-    knobs : Knobs
-        ``vectors`` and ``pixels``: accumulators; ``chunks``: pieces that the pixel
-        pairs are cut into; ``splits``: pieces that output channels are cut into, each
-        of which makes the chunk's sums for itself; ``prefetch``: none or weights;
-        ``threads``: all or one.
-    target : TargetSpec
+    work : Workload
+    plan : StrassenPlan
 
     Returns
     -------
@@ -93,40 +76,12 @@ def write_strassen(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
         With the attributes of `func`.
     """
     shapes = [tuple(int(size) for size in p.ty.shape) for p in func.params]
-    plan = _plan(shapes, knobs, target)
     with IRBuilder() as builder, ir.prim_func(s_tir=True):
         ir.func_name("main")
         names = ("data", "weight", "bias", "out")
         buffers = [ir.arg(n, ir.Buffer(s, "float32")) for n, s in zip(names, shapes, strict=True)]
-        Writer(plan, str(func.attrs[ACTIVATION]), *buffers).units()
+        Writer(plan, work.activation, *buffers).units()
     written = builder.get().with_attr("tirx.noalias", True)
     for name, value in func.attrs.items():
         written = written.with_attr(name, value)
     return written
-
-
-def _plan(shapes: list[tuple[int, ...]], knobs: Knobs, target: TargetSpec) -> Plan:
-    (batch, in_blocks, pixels, k_lanes), (_, o_blocks, depth, lanes) = shapes[:2]
-    rows = -(-pixels // 2)
-    best = best_tile(rows, o_blocks, depth, target, batch, fit=_fits_stack)
-    tile = choose_tile(knobs, best, rows, o_blocks, target, _fits_stack)
-    # The pixel that an odd map lacks is missing from the last tile, which is then apart.
-    options = [1] if pixels % 2 else chunk_options(rows, tile)
-    most = _PAIR_BYTES * in_blocks * k_lanes * rows / (target.l2_bytes or 1 << 18)
-    chunks = knobs.choice("chunks", options, next((i for i in options if i >= most), options[-1]))
-    groups = o_blocks // tile.vectors
-    shares = divisors(groups)
-    splits = knobs.choice("splits", shares, fewest_even(shares, batch * chunks, target))
-    prefetch = knobs.choice("prefetch", ["none", "weights"], "weights") == "weights"
-    macs = 8 * batch * rows * depth * o_blocks * lanes
-    pays = pays_to_share(batch * chunks * splits, macs, target)
-    threads = knobs.choice("threads", ["all", "one"], "all" if pays else "one")
-    return Plan(
-        batch, pixels, rows, in_blocks // 2, k_lanes, depth, o_blocks, lanes, tile.pixels,
-        tile.vectors, chunks, splits, inner_steps(depth, lanes, target), prefetch,
-        threads == "all",
-    )  # fmt: skip
-
-
-def _fits_stack(tile: Tile, target: TargetSpec) -> bool:
-    return fits(tile, target) and 4 * tile.pixels * tile.vectors * target.lanes <= _STACK_BYTES

@@ -36,35 +36,32 @@ What lost
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.micro_kernel import (
-    extent,
     keep_in_registers,
     peel_tail,
+    share,
     write_back,
 )
-from tvm_mobilenet.schedules.cpu.pointwise import choose_tile, inner_steps
-from tvm_mobilenet.schedules.cpu.prefetch import LINE, Prefetch, next_panel
-from tvm_mobilenet.schedules.cpu.threads import choose_pieces, divisors, share
-from tvm_mobilenet.schedules.cpu.tile import best_tile
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, next_panel
+from tvm_mobilenet.schedules.plans.tail import TailPlan
 
+from tvm_mobilenet.operators.ahead import LINE
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_tail(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
+def schedule_tail(sch: Any, work: Workload, plan: TailPlan, _target: TargetSpec) -> list[Prefetch]:
     """Schedule the end of a classifier.
 
     Parameters
     ----------
     sch : s_tir.Schedule
         Over the function of a tail workload.
-    knobs : Knobs
-        ``vectors`` and ``pixels``: accumulators; ``parts``: pieces that the
-        channels are cut into; ``threads``: all or one; ``prefetch``: none,
-        weights (the next panel's), classifier (this group's rows), or both.
-    target : TargetSpec
+    work : Workload
+    plan : TailPlan
 
     Returns
     -------
@@ -73,37 +70,29 @@ def schedule_tail(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     accumulate, act = sch.get_sblock("accumulate"), sch.get_sblock("act")
     total, mean = sch.get_sblock("total"), sch.get_sblock("mean")
     logits, out = sch.get_sblock("logits"), sch.get_sblock("out")
-    batch, blocks, pixels, lanes = (extent(sch, loop) for loop in sch.get_loops(act))
-    depth = extent(sch, sch.get_loops(accumulate)[-1])
-    tile = choose_tile(
-        knobs, best_tile(pixels, blocks, depth, target, batch), pixels, blocks, target
-    )
-    groups = blocks // tile.vectors
-    parts = choose_pieces(knobs, "parts", divisors(groups, 64), batch, target)
-    own = groups // parts
 
     # Products of one group of channels, their sum over a part's groups, the sum of the parts.
-    group, _ = sch.split(sch.get_loops(logits)[-1], [groups, tile.vectors * lanes])
+    group, _ = sch.split(
+        sch.get_loops(logits)[-1], [plan.parts * plan.groups, plan.tile.vectors * work.out_block]
+    )
     update = sch.rfactor(group, 1)
     *_, group = sch.get_loops(logits)
-    part, group = sch.split(group, [parts, None])
+    part, group = sch.split(group, [plan.parts, None])
     partial = sch.rfactor(part, 1)
     n, j, c, part, group = sch.get_loops(partial)
-    class_blocks, width = extent(sch, j), extent(sch, c)
     sch.reorder(n, part, group, j, c)
     units = sch.fuse(n, part)
     sch.compute_at(update, j, preserve_unit_loops=True)
     sch.compute_at(mean, group, preserve_unit_loops=True)
     sch.compute_at(total, group, preserve_unit_loops=True)
     total_block, total_lanes, p = sch.get_loops(total)[-3:]
-    tile_loop, pixel = sch.split(p, [None, tile.pixels])
+    tile_loop, pixel = sch.split(p, [None, plan.tile.pixels])
     sch.reorder(tile_loop, pixel, total_block, total_lanes)
     sch.compute_at(act, tile_loop, preserve_unit_loops=True)
     sch.compute_at(accumulate, tile_loop, preserve_unit_loops=True)
     vectors, tile_pixels, tile_lanes, k = sch.get_loops(accumulate)[-4:]
-    steps = inner_steps(depth, lanes, target)
-    outer, inner = sch.split(k, [None, steps])
-    share(sch, units, batch * blocks * pixels * lanes * depth, knobs, target)
+    outer, inner = sch.split(k, [None, plan.inner])
+    share(sch, units, parallel=plan.parallel)
     keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
     _keep_means(sch, act, total, tile_loop)
     peel_tail(sch, tile_loop)
@@ -113,32 +102,36 @@ def schedule_tail(sch: Any, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
     sch.vectorize(c)
     _write_logits(sch, logits, out, sch.decompose_reduction(partial, group))
 
-    what = knobs.choice("prefetch", ["none", "weights", "classifier", "both"], "both")
-    tiles, k_steps = -(-pixels // tile.pixels), depth // steps
-    loops = [units, group, tile_loop, outer]
+    return _prefetches(work, plan, outer, [units, group, tile_loop, outer])
+
+
+def _prefetches(work: Workload, plan: TailPlan, at: Any, loops: Sequence[Any]) -> list[Prefetch]:
+    """Prefetch the next panel, and this group's rows of the classifier."""
+    lanes, width = work.out_block, work.class_block
     found = []
-    if what in ("weights", "both"):
+    if plan.prefetch in ("weights", "both"):
         found.append(
             next_panel(
-                outer,
+                at,
                 loops,
                 parameter=1,
-                depth=depth,
+                depth=work.depth,
                 lanes=lanes,
-                vectors=tile.vectors,
-                steps=(tiles, k_steps),
-                groups=(parts, own),
+                vectors=plan.tile.vectors,
+                steps=(plan.tiles, plan.outer),
+                groups=(plan.parts, plan.groups),
             )
         )
-    if what in ("classifier", "both"):
-        lines = -(-class_blocks * tile.vectors * lanes * width // (LINE * tiles * k_steps))
+    if plan.prefetch in ("classifier", "both"):
+        elements = -(-work.classes // width) * plan.tile.vectors * lanes * width
+        lines = -(-elements // (LINE * plan.tiles * plan.outer))
 
-        def own_rows(unit: Any, at: Any, tile_at: Any, step: Any) -> list[tuple[Any, ...]]:
-            block = (unit % parts * own + at) * tile.vectors
-            first = (tile_at * k_steps + step) * lines
+        def own_rows(unit: Any, group: Any, tile: Any, step: Any) -> list[tuple[Any, ...]]:
+            block = (unit % plan.parts * plan.groups + group) * plan.tile.vectors
+            first = (tile * plan.outer + step) * lines
             return [(block, 0, 0, (first + i) * LINE) for i in range(lines)]
 
-        found.append(Prefetch(outer, 3, own_rows, loops))
+        found.append(Prefetch(at, 3, own_rows, loops))
     return found
 
 

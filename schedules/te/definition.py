@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tvm_mobilenet.operators.workload import Workload
+
 
 @dataclass(frozen=True, slots=True)
 class Definition:
@@ -15,8 +17,8 @@ class Definition:
     ----------
     tensors : sequence of te.Tensor
         Its inputs and its output, in the order in which the definition lists them.
-    out_width : int
-        Pixels in a row of the output map, to unflatten the pixel axis.
+    work : Workload
+        Its sizes.
     ahead : sequence of te.Tensor
         Weights of later kernels, which this one prefetches.
     pieces : sequence of tuple of int
@@ -25,7 +27,7 @@ class Definition:
     """
 
     tensors: Sequence[Any]
-    out_width: int = 1
+    work: Workload
     ahead: Sequence[Any] = ()
     pieces: Sequence[tuple[int, int, int, int]] = ()
 

@@ -15,81 +15,64 @@ import math
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
-from tvm_mobilenet.schedules.cpu.threads import ELEMENT
-from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.te.definition import Definition, extents
+from tvm_mobilenet.schedules.plans.maps import DensePlan, SharedPlan
+from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, share
 
-from tvm_mobilenet.target import TargetSpec
 
-
-def schedule_pool(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
+def schedule_pool(s: Any, made: Definition, plan: SharedPlan) -> list[Prefetch]:
     """Schedule a global average pool.
 
     Parameters
     ----------
     s : te.Schedule
-    work : Definition
-    knobs : Knobs
-        ``threads``: all or one.
-    target : TargetSpec
+    made : Definition
+    plan : SharedPlan
 
     Returns
     -------
     list of Prefetch
         None: there is one long stream.
     """
-    accumulate = work.stage("accumulate")
-    batch, blocks, _, lanes = extents(work.out.op.axis)
-    (pixels,) = extents(accumulate.op.reduce_axis)
-    out, acc = s[work.out], s[accumulate]
+    out, accumulate = s[made.out], s[made.stage("accumulate")]
     n, o, z, c = out.op.axis
     units = out.fuse(n, o)
-    acc.compute_at(out, z)
-    image, block, one, tile_lanes = acc.op.axis
-    keep_in_registers(acc, [image, block, one], acc.op.reduce_axis, [], tile_lanes)
+    accumulate.compute_at(out, z)
+    image, block, one, tile_lanes = accumulate.op.axis
+    reduction = accumulate.op.reduce_axis
+    keep_in_registers(accumulate, [image, block, one], reduction, [], tile_lanes)
     out.vectorize(c)
-    share(out, units, batch * blocks, ELEMENT * batch * blocks * lanes * pixels, knobs, target)
+    share(out, units, parallel=plan.parallel)
     return []
 
 
-def schedule_dense(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
+def schedule_dense(s: Any, made: Definition, plan: DensePlan) -> list[Prefetch]:
     """Schedule a classifier.
 
     Parameters
     ----------
     s : te.Schedule
-    work : Definition
-    knobs : Knobs
-        ``images``: images that share a pass over the weights; ``threads``: all or one.
-    target : TargetSpec
+    made : Definition
+    plan : DensePlan
 
     Returns
     -------
     list of Prefetch
         None: there is one long stream.
     """
-    accumulate = work.stage("accumulate")
-    batch, blocks, width = extents(accumulate.op.axis)
-    (depth,) = extents(accumulate.op.reduce_axis)
-    classes = extents(work.out.op.axis)[1]
-    vectors = max(width // target.lanes, 1)
-    most = max(min(batch, (target.registers - 4) // vectors), 1)
-    options = [images for images in range(1, most + 1) if batch % images == 0]
-    images = knobs.choice("images", options, options[-1])
-
-    out, acc = s[work.out], s[accumulate]
+    work = made.work
+    out, accumulate = s[made.out], s[made.stage("accumulate")]
     n, j = out.op.axis
-    group, image = out.split(n, images)
-    o, c = out.split(j, width)
-    # Whole vectors, or parts of them, end where the classes end: no predicate on a lane.
-    part, lane = out.split(c, math.gcd(classes, target.lanes))
+    group, image = out.split(n, plan.images)
+    o, c = out.split(j, work.out_block)
+    # Vectors, or parts of them, end where the classes and the block end: no predicate on a lane.
+    part, lane = out.split(c, math.gcd(work.out_channels, work.out_block, plan.lanes))
     out.reorder(group, o, image, part, lane)
     units = out.fuse(group, o)
-    acc.compute_at(out, units)
-    tile_images, block, tile_lanes = acc.op.axis
-    outer, inner = acc.split(acc.op.reduce_axis[0], 8 if depth % 8 == 0 else 1)
-    keep_in_registers(acc, [block], [outer, inner], [tile_images], tile_lanes)
+    accumulate.compute_at(out, units)
+    tile_images, block, tile_lanes = accumulate.op.axis
+    outer, inner = accumulate.split(accumulate.op.reduce_axis[0], plan.inner)
+    keep_in_registers(accumulate, [block], [outer, inner], [tile_images], tile_lanes)
     out.vectorize(lane)
-    share(out, units, batch // images * blocks, batch * blocks * width * depth, knobs, target)
+    share(out, units, parallel=plan.parallel)
     return []

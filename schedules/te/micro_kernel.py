@@ -5,11 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.threads import pays_to_share
-from tvm_mobilenet.schedules.knobs import Knobs
-
-from tvm_mobilenet.target import TargetSpec
-
 Axis = Any
 Stage = Any
 
@@ -61,25 +56,7 @@ def peel_tail(out: Stage, tiles: Axis) -> None:
     out.pragma(tiles, "loop_partition_hint")
 
 
-def share(  # noqa: PLR0917  what to share, how much it is, who says so
-    out: Stage, loop: Axis, units: int, macs: int, knobs: Knobs, target: TargetSpec
-) -> None:
-    """Run a loop of independent units on all threads, where that pays.
-
-    Parameters
-    ----------
-    out : te.Stage
-    loop : IterVar
-        The outermost loop.
-    units : int
-        Its extent.
-    macs : int
-        Multiply-adds of the whole kernel.
-    knobs : Knobs
-        Asked for ``"threads"``: ``"all"``, if there are several, or ``"one"``.
-    target : TargetSpec
-    """
-    default = "all" if pays_to_share(units, macs, target) else "one"
-    options = ["all", "one"] if target.cores > 1 else ["one"]
-    if knobs.choice("threads", options, default) == "all":
-        out.parallel(loop)
+def share(out: Stage, units: Axis, *, parallel: bool) -> None:
+    """Run a loop of independent units on all threads, if a plan says so."""
+    if parallel:
+        out.parallel(units)

@@ -8,6 +8,7 @@ from typing import Any
 from tvm import te
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans import TE_PLANS, plan
 from tvm_mobilenet.schedules.te.conv import schedule_conv
 from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.depthwise import schedule_depthwise
@@ -28,7 +29,7 @@ from tvm_mobilenet.schedules.te.steps import replay
 
 from tvm_mobilenet.target import TargetSpec
 
-Rule = Callable[[Any, Definition, Knobs, TargetSpec], list[Prefetch]]
+Rule = Callable[[Any, Definition, Any], list[Prefetch]]
 
 TE: dict[str, Rule] = {
     "conv": schedule_conv,
@@ -61,15 +62,13 @@ def operators_of(target: TargetSpec) -> frozenset[str]:
     return frozenset(TE if target.gpu is None else TE_GPU)
 
 
-def schedule(operator: str, work: Definition, target: TargetSpec, knobs: Knobs) -> Any:
+def schedule(made: Definition, target: TargetSpec, knobs: Knobs) -> Any:
     """Schedule a definition with TE, by our own schedule or by Ansor's recorded steps.
 
     Parameters
     ----------
-    operator : str
-        One of :func:`operators_of` the target.
-    work : Definition
-        Its tensors, and the pixels of an output row.
+    made : Definition
+        Of one of :func:`operators_of` the target.
     target : TargetSpec
     knobs : Knobs
         Answers the schedule's choices; a record's knobs must all be used.
@@ -87,11 +86,12 @@ def schedule(operator: str, work: Definition, target: TargetSpec, knobs: Knobs) 
     """
     if (text := knobs.trace()) is not None:
         knobs.finish()
-        return replay(work, text)
-    s = te.create_schedule(work.out.op)
+        return replay(made, text)
+    s, operator = te.create_schedule(made.out.op), made.work.operator
     if target.gpu is None:
-        place(TE[operator](s, work, knobs, target), work.inputs)
+        planned = plan(made.work, knobs, target, TE_PLANS)
+        place(TE[operator](s, made, planned), made.inputs)
     else:
-        TE_GPU[operator](s, work, knobs, target)
+        TE_GPU[operator](s, made, knobs, target)
     knobs.finish()
     return s

@@ -18,47 +18,41 @@ from __future__ import annotations
 from typing import Any
 
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
-from tvm_mobilenet.schedules.cpu.softmax import ELEMENT
-from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.te.definition import Definition, extents
+from tvm_mobilenet.schedules.plans.maps import SharedPlan
+from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, peel_tail, share
 
-from tvm_mobilenet.target import TargetSpec
 
-
-def schedule_softmax(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> list[Prefetch]:
+def schedule_softmax(s: Any, made: Definition, plan: SharedPlan) -> list[Prefetch]:
     """Schedule a softmax.
 
     Parameters
     ----------
     s : te.Schedule
-    work : Definition
-    knobs : Knobs
-        ``threads``: all or one.
-    target : TargetSpec
+    made : Definition
+    plan : SharedPlan
 
     Returns
     -------
     list of Prefetch
         None: what it reads has just been written.
     """
-    rows, classes = extents(work.out.op.axis)
-    row, power = (work.stage(name) for name in ("row", "power"))
-    lanes = extents(row.op.axis)[-1]
-    out = s[work.out]
+    classes, lanes = made.work.out_channels, made.work.out_block
+    row, power = (made.stage(name) for name in ("row", "power"))
+    out = s[made.out]
     n, j = out.op.axis
     vectors, lane = out.split(j, lanes)
     for name in ("scale", "row_sum", "lane_sum", "power", "row_max", "lane_max", "row"):
-        s[work.stage(name)].compute_at(out, n)
+        s[made.stage(name)].compute_at(out, n)
     s[row].vectorize(row.op.axis[-1])
     s[power].vectorize(power.op.axis[-1])
     for name in ("lane_max", "lane_sum"):
-        acc = s[work.stage(name)]
-        image, tile_lanes = acc.op.axis
-        keep_in_registers(acc, [image], acc.op.reduce_axis, [], tile_lanes)
+        accumulate = s[made.stage(name)]
+        image, tile_lanes = accumulate.op.axis
+        keep_in_registers(accumulate, [image], accumulate.op.reduce_axis, [], tile_lanes)
     out.vectorize(lane)
     if classes % lanes:
         peel_tail(s[row], row.op.axis[-2])
         peel_tail(out, vectors)
-    share(out, n, rows, ELEMENT * rows * classes, knobs, target)
+    share(out, n, parallel=plan.parallel)
     return []

@@ -1,4 +1,4 @@
-"""A member of the tuner's crew whose TE pointwise schedule has one more knob: what goes wrong."""
+"""A member of the tuner's crew whose TE pointwise plan has one more knob: what goes wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from tvm import tir
-from tvm_mobilenet.schedules.te import rules
+from tvm_mobilenet.schedules import plans
 
 from tvm_mobilenet.relay import kernels
 
@@ -17,11 +17,11 @@ end on), far outside."""
 
 def install() -> None:
     """Give pointwise kernels the knob ``fault`` in this process."""
-    real_rule, real_lowered = rules.TE["pointwise"], kernels.lowered
+    real_plan, real_lowered = plans.TE_PLANS["pointwise"], kernels.lowered
 
-    def rule(s: Any, work: Any, knobs: Any, target: Any) -> Any:
+    def plan(work: Any, knobs: Any, target: Any) -> Any:
         knobs.choice("fault", list(FAULTS), "none")
-        return real_rule(s, work, knobs, target)
+        return real_plan(work, knobs, target)
 
     def lowered(work: Any, target: Any, knobs: Any) -> Any:
         mod = real_lowered(work, target, knobs)
@@ -30,7 +30,7 @@ def install() -> None:
             mod[work.key] = _spoilt(mod[work.key], place)
         return mod
 
-    rules.TE["pointwise"] = rule
+    plans.TE_PLANS["pointwise"] = plan
     kernels.lowered = lowered
 
 

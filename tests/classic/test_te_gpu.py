@@ -16,10 +16,10 @@ from schedule_cases import OPERATORS, works
 from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.compute.sizes import over_channels
-from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.launches import DeviceCode
+from tvm_mobilenet.operators.sizes import over_channels
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.relay.device_code import parting
 from tvm_mobilenet.relay.kernels import scheduled
 from tvm_mobilenet.runtime.artifact import read_manifest

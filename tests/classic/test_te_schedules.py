@@ -16,8 +16,8 @@ from separable_cases import SHAPES, check_separable
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs, SeededKnobs
 from tvm_mobilenet.schedules.te.rules import TE
 
-from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.relay.kernels import compiled, lowered
 from tvm_mobilenet.target import PRESETS, TargetSpec, host_cpu_features, host_machine
 

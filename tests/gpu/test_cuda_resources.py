@@ -19,9 +19,9 @@ from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet import mobilenet_v1
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.graph.device_code import device_code
 from tvm_mobilenet.launches import DeviceCode
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.resources import Resources
 from tvm_mobilenet.target import Dtype, TargetSpec, parse
 

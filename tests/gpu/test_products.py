@@ -19,9 +19,9 @@ from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
 from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.graph.device_code import device_code
 from tvm_mobilenet.kernel_case import kernel_case
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec, parse
 
 OPENCL = parse("opencl")

@@ -11,8 +11,8 @@ import pytest
 from cuda_on_cpu import kernels_on_cpu
 from cuda_road import in_a_process, nvcc
 
-from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import CodegenError
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import parse
 from tvm_mobilenet.toolchain_cuda import Cubin, Nvcc
 from tvm_mobilenet.tuning import gpu_build

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from kernels import workload
 
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import Dtype, TargetSpec, parse
 from tvm_mobilenet.tuning.gpu_timing import measure
 from tvm_mobilenet.tuning.space import Space

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tvm_mobilenet.schedules.cpu.micro_kernel import workload_of
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.rules import schedule
 
@@ -57,7 +58,8 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[Record]:
     seen: list[tuple[str, Any]] = []
 
     def spy(func: Any, target: Any, knobs: Knobs) -> Any:
-        seen.append((str((func.attrs or {}).get("tvm_mobilenet.operator", "")), func))
+        work = workload_of(func)
+        seen.append(("" if work is None else work.operator, func))
         return schedule(func, target, knobs)
 
     monkeypatch.setattr(schedule_kernels, "schedule", spy)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from kernels import compiled
 
-from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.kernel_case import KernelCase, kernel_case, layers_of
 from tvm_mobilenet.models import Model, build, mobilenet_v1
 from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import host, parse
 
 MODEL = mobilenet_v1(alpha=0.75, resolution=64, classes=30)

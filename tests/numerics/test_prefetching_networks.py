@@ -9,8 +9,8 @@ import pytest
 
 import tvm_mobilenet as tm
 from tvm_mobilenet import reference, target
-from tvm_mobilenet.compute.workload import workload_key
 from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.operators.workload import workload_key
 from tvm_mobilenet.verify import sample_input
 
 

@@ -12,7 +12,7 @@ from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet import reference, target
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 
 
 def _run(work, spec, knobs, arrays, out_shape):

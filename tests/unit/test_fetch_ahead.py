@@ -15,14 +15,15 @@ from tvm import tirx
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.rules import schedule
 
-from tvm_mobilenet.compute.primfunc import AHEAD, LINE, Ahead, prim_func
-from tvm_mobilenet.compute.workload import workload_key
+from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.graph.build import ENTRY
 from tvm_mobilenet.graph.constants import array_of, is_constant
 from tvm_mobilenet.graph.pipeline import Lowered, lower
 from tvm_mobilenet.graph.traffic import traffic
 from tvm_mobilenet.models import build
 from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.operators.ahead import AHEAD, LINE, Ahead
+from tvm_mobilenet.operators.workload import workload_key
 from tvm_mobilenet.target import PRESETS, TargetSpec
 
 MODEL = build("v3-small", classes=100)

@@ -13,7 +13,6 @@ from graphs import operators, run
 from tvm import relax, tirx
 
 from tvm_mobilenet import reference
-from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import InvalidModelError, OutputError
 from tvm_mobilenet.graph.block_layout import block_layout
 from tvm_mobilenet.graph.build import ENTRY, build
@@ -29,6 +28,7 @@ from tvm_mobilenet.graph.schedule_kernels import schedule_kernels
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.spec import Layer, Model, symbol
 from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.fusion import Choice
 from tvm_mobilenet.target import host
 from tvm_mobilenet.verify import sample_input

@@ -8,8 +8,8 @@ from tvm_mobilenet.schedules.knobs import KnobError, Knobs, SeededKnobs
 from tvm_mobilenet.schedules.rules import CPU, WRITTEN, schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import TvmMobilenetError
+from tvm_mobilenet.operators.workload import WORKLOAD, Workload
 from tvm_mobilenet.target import PRESETS
 
 
@@ -94,9 +94,5 @@ def test_schedules_say_who_they_are_and_what_they_chose(operator: str) -> None:
 
 
 def test_nobody_schedules_what_is_not_ours() -> None:
-    func = prim_func(WORKS["pool"])
-    for stranger in (
-        func.without_attr("tvm_mobilenet.operator"),
-        func.with_attr("tvm_mobilenet.operator", "winograd"),
-    ):
-        assert schedule(stranger, PRESETS["znver5"], Knobs()) is None
+    stranger = prim_func(WORKS["pool"]).without_attr(WORKLOAD)
+    assert schedule(stranger, PRESETS["znver5"], Knobs()) is None

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernels import workload
 from tvm import IRModule
-from tvm_mobilenet.schedules.cpu.depthwise import MOST_PIXELS, row_tile
-from tvm_mobilenet.schedules.cpu.threads import imbalance
-from tvm_mobilenet.schedules.cpu.tile import (
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.depthwise import MOST_PIXELS, row_tile
+from tvm_mobilenet.schedules.plans.threads import imbalance
+from tvm_mobilenet.schedules.plans.tile import (
     MAX_PIXELS,
     MAX_VECTORS,
     Tile,
@@ -19,7 +20,6 @@ from tvm_mobilenet.schedules.cpu.tile import (
     chunk_options,
     fits,
 )
-from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func

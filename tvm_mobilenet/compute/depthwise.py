@@ -9,7 +9,7 @@ from tvm import te
 from tvm_mobilenet.compute.epilogue import biased, exact
 from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.compute.padding import padded
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 
 
 def depthwise(work: Workload) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.compute.workload import Activation
+from tvm_mobilenet.operators.workload import Activation
 from tvm_mobilenet.target import Dtype
 
 

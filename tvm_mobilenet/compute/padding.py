@@ -7,7 +7,7 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 
 
 def padded(work: Workload, leading: tuple[int, int], read: Callable[..., Any]) -> Any:

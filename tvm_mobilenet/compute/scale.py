@@ -8,7 +8,7 @@ from tvm import te
 
 from tvm_mobilenet.compute.epilogue import exact
 from tvm_mobilenet.compute.inputs import placeholder
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 
 
 def scale(work: Workload) -> list[Any]:

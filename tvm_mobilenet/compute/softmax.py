@@ -7,7 +7,7 @@ from typing import Any
 from tvm import te
 
 from tvm_mobilenet.compute.inputs import placeholder
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 
 _LOG2_E = 1.4426950408889634
 _LN2_HIGH, _LN2_LOW = 0.693145751953125, 1.428606765330187e-06

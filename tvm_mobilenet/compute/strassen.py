@@ -11,10 +11,7 @@ from typing import Any
 from tvm import te
 
 from tvm_mobilenet.compute.epilogue import activate
-from tvm_mobilenet.compute.workload import Workload
-
-ACTIVATION = "tvm_mobilenet.activation"
-"""Function attribute: the epilogue's activation, for a schedule that writes it anew."""
+from tvm_mobilenet.operators.workload import Workload
 
 # fmt: off
 PANELS = (

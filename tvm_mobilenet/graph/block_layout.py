@@ -10,7 +10,6 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.compute.workload import Workload, channel_block
 from tvm_mobilenet.graph.composite import Composite
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, readers
 from tvm_mobilenet.graph.layouts import (
@@ -19,6 +18,7 @@ from tvm_mobilenet.graph.layouts import (
     to_blocked,
 )
 from tvm_mobilenet.graph.strassen import Gain, choose_strassen
+from tvm_mobilenet.operators.workload import Workload, channel_block
 from tvm_mobilenet.target import TargetSpec
 
 

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
-from tvm_mobilenet.compute.sizes import convolution, dense, over_channels
-from tvm_mobilenet.compute.workload import Workload, channel_block, class_block
 from tvm_mobilenet.graph.epilogue import Epilogue, operator_name, read_epilogue
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX
 from tvm_mobilenet.graph.layouts import (
@@ -21,6 +19,8 @@ from tvm_mobilenet.graph.layouts import (
     pack_weight,
     shape_of,
 )
+from tvm_mobilenet.operators.sizes import convolution, dense, over_channels
+from tvm_mobilenet.operators.workload import Workload, channel_block, class_block
 from tvm_mobilenet.target import Dtype, TargetSpec
 
 _ANCHORS = {"relax.nn.conv2d", "relax.mean", "relax.matmul", "relax.nn.softmax"}

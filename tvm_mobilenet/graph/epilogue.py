@@ -9,8 +9,8 @@ from typing import Any
 
 from tvm import relax, tirx
 
-from tvm_mobilenet.compute.workload import Activation
 from tvm_mobilenet.graph.constants import array_of, is_constant
+from tvm_mobilenet.operators.workload import Activation
 
 _RELU6 = (0.0, 6.0)
 _RAISED, _DIVISOR = 3.0, 6.0

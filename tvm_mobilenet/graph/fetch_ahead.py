@@ -15,9 +15,10 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from tvm_mobilenet.compute.primfunc import Ahead, prim_func
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.graph.constants import is_constant
+from tvm_mobilenet.operators.ahead import Ahead
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.ahead import WAITING, plan_ahead
 from tvm_mobilenet.prediction.cost import FLOAT
 from tvm_mobilenet.target import TargetSpec

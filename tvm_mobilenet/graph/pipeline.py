@@ -12,7 +12,6 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 
-from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.graph.block_layout import block_layout
 from tvm_mobilenet.graph.build import ENTRY, build
 from tvm_mobilenet.graph.fetch_ahead import fetch_ahead
@@ -31,6 +30,7 @@ from tvm_mobilenet.graph.schedule_kernels import (
 from tvm_mobilenet.graph.strassen import Gain
 from tvm_mobilenet.models.files import dump
 from tvm_mobilenet.models.spec import Model, symbol
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.fusion import Choice, Fusion, FusionFor
 from tvm_mobilenet.target import TargetSpec
 

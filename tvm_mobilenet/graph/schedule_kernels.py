@@ -9,10 +9,11 @@ from typing import Any
 import tvm
 from tvm import relax, tirx
 
-from tvm_mobilenet.compute.workload import workload_key
+from tvm_mobilenet.operators.workload import workload_key
+from tvm_mobilenet.schedules.cpu.micro_kernel import workload_of
 from tvm_mobilenet.schedules.gpu.fallback import bind_to_threads
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs
-from tvm_mobilenet.schedules.rules import OPERATOR, Scheduled, schedule
+from tvm_mobilenet.schedules.rules import Scheduled, schedule
 from tvm_mobilenet.target import TargetSpec
 
 KnobsFor = Callable[[str], "Mapping[str, int | str] | None"]
@@ -75,13 +76,13 @@ def schedule_kernels(
         name = str(gv.name_hint)
         if isinstance(func, tirx.PrimFunc):
             done, knobs, note = _scheduled(func, target, knobs_for(workload_key(name)))
+            work = workload_of(func)
+            operator = name if work is None else work.operator
             if done is None:
-                operator = str((func.attrs or {}).get(OPERATOR, name))
                 kernels[name] = Kernel(name, operator, "tvm")
                 if target.gpu is not None:
                     func = bind_to_threads(func, target)  # noqa: PLW2901
             else:
-                operator = str(func.attrs[OPERATOR])
                 kernels[name] = Kernel(
                     name, operator, done.schedule, knobs.chosen, knobs.source, note
                 )

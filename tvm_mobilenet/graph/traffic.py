@@ -9,8 +9,8 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tvm_mobilenet.compute.primfunc import AHEAD
 from tvm_mobilenet.graph.constants import is_constant
+from tvm_mobilenet.operators.ahead import AHEAD
 
 
 def traffic(mod: Any, entry: str) -> list[dict[str, int]]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tvm_mobilenet.compute.workload import Operator, Workload, channel_block, class_block
 from tvm_mobilenet.models.spec import (
     Add,
     Conv2d,
@@ -18,6 +17,7 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.operators.workload import Operator, Workload, channel_block, class_block
 from tvm_mobilenet.target import TargetSpec
 
 _PATTERNS: tuple[tuple[Operator, tuple[str, ...]], ...] = (

@@ -12,8 +12,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tvm_mobilenet.compute.primfunc import LINE, Ahead
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.ahead import LINE, Ahead
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around, map_bytes, weight_bytes
 from tvm_mobilenet.prediction.cost import FLOAT, Caches
 from tvm_mobilenet.prediction.speeds import speeds_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.cost import Caches, Stream
 from tvm_mobilenet.target.gpu import ITEM_BYTES
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around, blocked_in, blocked_out, map_bytes, weight_bytes
 from tvm_mobilenet.prediction.cost import Cost
 from tvm_mobilenet.prediction.gpu_cost import Grid, Load, gpu_cost

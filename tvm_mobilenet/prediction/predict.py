@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from tvm_mobilenet.compute.workload import Workload
+from collections.abc import Mapping
+
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.cost import Cost
 from tvm_mobilenet.prediction.gpu_predict import gpu_predict
 from tvm_mobilenet.prediction.predict_products import Products
+from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.target import TargetSpec
 
 
-def predict(work: Workload, target: TargetSpec, around: Around, threads: int) -> Cost:
+def predict(
+    work: Workload,
+    target: TargetSpec,
+    around: Around,
+    threads: int,
+    knobs: Mapping[str, int | str] | None = None,
+) -> Cost:
     """Predict a kernel inside a network.
 
     Parameters
@@ -22,6 +31,8 @@ def predict(work: Workload, target: TargetSpec, around: Around, threads: int) ->
     around : Around
     threads : int
         That run it, at most the target's cores; nothing to a GPU.
+    knobs : mapping of str to int or str, optional
+        Recorded ones; by rule without. Nothing to a GPU.
 
     Returns
     -------
@@ -29,7 +40,7 @@ def predict(work: Workload, target: TargetSpec, around: Around, threads: int) ->
     """
     if target.gpu is not None:
         return gpu_predict(work, target, around)
-    kernel = Products(work, target, around, threads)
+    kernel = Products(work, target, around, threads, Knobs(knobs))
     return {
         "conv": kernel.conv,
         "depthwise": kernel.depthwise,

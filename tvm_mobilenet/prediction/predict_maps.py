@@ -1,23 +1,19 @@
 """Operators that go over maps as the cost model sees them: no matrix product.
 
-Follows the loop nests of ``schedules/cpu``; a change there is a change here. The constants
-are shares of the peak that those schedules reach when everything is in L1, measured on Zen 5.
+What the loops are, their plans say (``schedules/plans``). The constants are shares of the peak
+that those schedules reach when everything is in L1, measured on Zen 5.
 """
 
 from __future__ import annotations
 
 import math
 
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around, blocked_in, blocked_out
 from tvm_mobilenet.prediction.cost import FLOAT, Caches, Cost, Phase, Stream, cost_of
 from tvm_mobilenet.prediction.speeds import speeds_of
-from tvm_mobilenet.schedules.cpu.threads import (
-    ELEMENT,
-    divisors,
-    fewest_even,
-    pays_to_share,
-)
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans import plan
 from tvm_mobilenet.target import TargetSpec
 
 _CONV = 0.88
@@ -42,9 +38,14 @@ class Maps:
     target : TargetSpec
     around : Around
     threads : int
+    knobs : Knobs
+        Those that it is planned with.
     """
 
-    def __init__(self, work: Workload, target: TargetSpec, around: Around, threads: int) -> None:
+    def __init__(
+        self, work: Workload, target: TargetSpec, around: Around, threads: int, knobs: Knobs
+    ) -> None:
+        self.plan = plan(work, knobs, target)
         self.work, self.target, self.around, self.threads = work, target, around, threads
         self.caches, self.speeds = Caches.of(target, threads), speeds_of(target)
         self.lanes, self.peak = target.lanes, target.lanes * self.speeds.pipes
@@ -54,9 +55,10 @@ class Maps:
         self.in_bytes = FLOAT * work.batch * self.inside * work.in_pixels
         self.out_bytes = FLOAT * work.batch * self.outside * work.out_pixels
 
-    def _share(self, units: int, macs: float) -> tuple[int, float]:
+    def _share(self) -> tuple[int, float]:
         """Return the units of the thread with most of them, and all units over these."""
-        alone = self.threads == 1 or not pays_to_share(units, int(macs), self.target)
+        units = self.plan.units
+        alone = self.threads == 1 or not self.plan.parallel
         most = units if alone else -(-units // self.threads)
         return most, units / most
 
@@ -91,7 +93,7 @@ class Maps:
         work = self.work
         taps = math.prod(work.kernel) * work.in_channels
         macs = work.batch * self.outside * work.out_pixels * taps
-        _, spread = self._share(work.batch * work.out_size[0], macs)
+        _, spread = self._share()
         part = 1 / spread
         image = FLOAT * work.batch * work.in_channels * work.in_pixels
         streams = (Stream(image * part, self.source), *self._written(part))
@@ -113,11 +115,8 @@ class Maps:
 
     def depthwise(self) -> Cost:
         """Return the cost of a depthwise layer."""
-        work, target = self.work, self.target
-        rows = divisors(work.out_size[0])
-        groups = fewest_even(rows, work.batch * work.in_blocks, target)
-        macs = work.batch * self.inside * work.out_pixels * math.prod(work.kernel)
-        _, spread = self._share(work.batch * work.in_blocks * groups, macs)
+        work = self.work
+        _, spread = self._share()
         part = 1 / spread
         phase = self._filter(
             work.batch * work.out_pixels * part, self.in_bytes * part, self._written(part)
@@ -128,7 +127,7 @@ class Maps:
     def pool(self) -> Cost:
         """Return the cost of a global pool."""
         work = self.work
-        _, spread = self._share(work.batch * work.in_blocks, ELEMENT * work.macs)
+        _, spread = self._share()
         part = 1 / spread
         vectors = work.batch * work.in_blocks * work.in_pixels
         streams = (Stream(self.in_bytes * part, self.source), *self._written(part))
@@ -138,7 +137,7 @@ class Maps:
         """Return the cost of a map times factors."""
         work = self.work
         vectors = work.batch * work.in_blocks * work.in_pixels
-        _, spread = self._share(work.batch * work.in_blocks, ELEMENT * vectors * work.in_block)
+        _, spread = self._share()
         part = 1 / spread
         streams = (Stream(self.in_bytes * part, self.source), *self._written(part))
         return self._cost([Phase(vectors * part, self.in_bytes * part, streams)], spread)
@@ -147,7 +146,7 @@ class Maps:
         """Return the cost of a softmax."""
         work = self.work
         vectors = work.batch * work.out_blocks
-        _, spread = self._share(work.batch, _POWER * vectors * work.out_block)
+        _, spread = self._share()
         part = 1 / spread
         loads = 4 * FLOAT * vectors * work.out_block * part
         streams = (Stream(self.in_bytes * part, self.source), *self._written(part))

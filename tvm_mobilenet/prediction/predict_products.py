@@ -1,26 +1,17 @@
 """Matrix products as the cost model sees them, those that a depthwise layer feeds among them.
 
-Follows the loop nests of ``schedules/cpu``; a change there is a change here. The constants
-are shares of the peak that those schedules reach when everything is in L1, measured on Zen 5.
+What the loops are, their plans say (``schedules/plans``). The constants are shares of the peak
+that those schedules reach when everything is in L1, measured on Zen 5.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 
 from tvm_mobilenet.prediction.around import blocked_classes
 from tvm_mobilenet.prediction.cost import FLOAT, Cost, Phase, Stream
 from tvm_mobilenet.prediction.predict_maps import LATENCY, Maps
-from tvm_mobilenet.schedules.cpu.row_groups import choose_rows, row_group_tile
-from tvm_mobilenet.schedules.cpu.threads import (
-    ELEMENT,
-    choose_chunks,
-    choose_pieces,
-    divisors,
-)
-from tvm_mobilenet.schedules.cpu.tile import MAX_PIXELS, Tile, best_tile, chunk_options
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.tile import MAX_PIXELS, Tile
 
 _ROWS = 18.0
 """Bytes a cycle of the classifier's rows inside a tail, whose eight accumulators are stored
@@ -47,10 +38,6 @@ class Products(Maps):
             loads += count * FLOAT * depth * (width + tile.vectors * block)
         return cycles * groups, loads * groups
 
-    def _tile(self) -> Tile:
-        work = self.work
-        return best_tile(work.out_pixels, work.out_blocks, work.depth, self.target, work.batch)
-
     def _weights(  # noqa: PLR0917  from inner to outer
         self, panel: float, groups: float, tiles: int, sweeps: float, others: float, spread: float
     ) -> Stream:
@@ -70,22 +57,17 @@ class Products(Maps):
 
     def pointwise(self) -> Cost:
         """Return the cost of a pointwise layer."""
-        work, target = self.work, self.target
-        tile = self._tile()
-        groups = work.out_blocks // tile.vectors
-        options = chunk_options(work.out_pixels, tile)
+        work, tile = self.work, self.plan.tile
+        groups, chunks = self.plan.groups, self.plan.chunks
         plane = FLOAT * work.depth * work.out_pixels
-        chunks = choose_chunks(Knobs(), options, plane, work.batch * groups, target)
         pixels = work.out_pixels // chunks
-        macs = self.outside * work.depth * max(work.batch * work.out_pixels, ELEMENT)
-        units, spread = self._share(work.batch * chunks * groups, macs)
+        units, spread = self._share()
         own, sweeps = min(groups, units), max(units / groups, 1)
         cycles, loads = self._multiply(tile, pixels, units)
         panel = FLOAT * work.depth * tile.vectors * work.out_block
         chunk, out = plane / chunks, FLOAT * pixels * tile.vectors * work.out_block
-        tiles = -(-pixels // tile.pixels)
         streams = (
-            self._weights(panel, own, tiles, sweeps, chunk + own * out, spread),
+            self._weights(panel, own, self.plan.tiles, sweeps, chunk + own * out, spread),
             Stream(sweeps * chunk, self.source, ((chunk * (units - sweeps), chunk + panel + out),)),
             *self._residual(1 / spread),
             *self._written(1 / spread),
@@ -94,19 +76,11 @@ class Products(Maps):
 
     def separable(self) -> Cost:
         """Return the cost of a depthwise and a pointwise layer as one kernel."""
-        work, target = self.work, self.target
-        height, width = work.out_size
-        shape = (work.batch, height, width)
-        tile = row_group_tile(shape, work.out_blocks, work.depth, target)
-        groups = work.out_blocks // tile.vectors
-        row = FLOAT * self.inside * (width + work.in_pixels // height)
-        first_share = math.prod(work.kernel) / self.outside
-        rows, splits = choose_rows(Knobs(), target, shape, row, tile.pixels, groups, first_share)
-        chunks, pixels = height // rows, rows * width
-        macs = work.batch * self.outside * work.out_pixels * work.depth
-        units, spread = self._share(work.batch * chunks * splits, macs)
+        work, tile, splits = self.work, self.plan.tile, self.plan.splits
+        chunks, pixels = self.plan.chunks, self.plan.chunk_pixels
+        units, spread = self._share()
         places = max(units / splits, 1)  # row groups that this thread sees
-        own = groups / splits * min(units, splits)
+        own = self.plan.groups * min(units, splits)
         into, middle = self.in_bytes / work.batch / chunks, FLOAT * self.inside * pixels
         border = max(work.kernel[0] - work.strides[0], 0) * work.in_size[1] * self.inside * FLOAT
         panel = FLOAT * work.depth * tile.vectors * work.out_block
@@ -118,11 +92,11 @@ class Products(Maps):
             filtered,
             streams=(*filtered.streams, Stream(0, self.source, ((extra, between),))),
         )
-        swept = groups / splits * units
+        swept = self.plan.groups * units
         cycles, loads = self._multiply(tile, pixels, swept)
         out = FLOAT * pixels * tile.vectors * work.out_block
         streams = (
-            self._weights(panel, own, -(-pixels // tile.pixels), places, between, spread),
+            self._weights(panel, own, self.plan.tiles, places, between, spread),
             Stream(0, "L1", ((swept * middle, middle + panel + out),)),
             *self._residual(1 / spread),
             *self._written(1 / spread),
@@ -132,21 +106,16 @@ class Products(Maps):
 
     def tail(self) -> Cost:
         """Return the cost of the last pointwise layer, pool and classifier as one kernel."""
-        work, target = self.work, self.target
-        tile = self._tile()
-        groups = work.out_blocks // tile.vectors
-        parts = choose_pieces(Knobs(), "parts", divisors(groups, 64), work.batch, target)
-        macs = work.batch * self.outside * work.out_pixels * work.depth
-        units, spread = self._share(work.batch * parts, macs)
+        work, tile, parts = self.work, self.plan.tile, self.plan.parts
+        units, spread = self._share()
         images = max(units / parts, 1)
-        swept, own = groups / parts * units, groups / parts * min(units, parts)
+        swept, own = self.plan.groups * units, self.plan.groups * min(units, parts)
         cycles, loads = self._multiply(tile, work.out_pixels, swept)
         panel = FLOAT * work.depth * tile.vectors * work.out_block
         plane = FLOAT * work.depth * work.out_pixels
         rows = FLOAT * tile.vectors * work.out_block * blocked_classes(work)
-        tiles = -(-work.out_pixels // tile.pixels)
         pointwise = (
-            self._weights(panel, own, tiles, images, plane + own * rows, spread),
+            self._weights(panel, own, self.plan.tiles, images, plane + own * rows, spread),
             Stream(
                 images * plane, self.source, (((swept - images) * plane, plane + panel + rows),)
             ),
@@ -160,12 +129,10 @@ class Products(Maps):
     def dense(self) -> Cost:
         """Return the cost of a dense layer."""
         work = self.work
-        vectors = max(work.out_block // self.lanes, 1)
-        most = max(min(work.batch, (self.target.registers - 4) // vectors), 1)
-        sweeps = -(-work.batch // most)
+        sweeps = -(-work.batch // self.plan.images)
         weights = FLOAT * work.depth * self.outside
         macs = work.batch * work.depth * self.outside
-        _, spread = self._share(sweeps * work.out_blocks, macs)
+        _, spread = self._share()
         part = 1 / spread
         streams = (
             Stream(weights * part, self.cold, (((sweeps - 1) * weights * part, weights * part),)),

@@ -9,7 +9,7 @@ from typing import Any
 
 from tvm import relay
 
-from tvm_mobilenet.compute.primfunc import Ahead
+from tvm_mobilenet.operators.ahead import Ahead
 from tvm_mobilenet.prediction.ahead import WAITING, plan_ahead
 from tvm_mobilenet.relay import operators
 from tvm_mobilenet.relay.lowered import Call

@@ -15,9 +15,8 @@ from typing import Any
 from tvm import auto_scheduler
 from tvm.auto_scheduler import measure, measure_record
 
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.relay.kernels import definition
-from tvm_mobilenet.relay.operators import decode, encode
 from tvm_mobilenet.schedules.knobs import TRACE
 from tvm_mobilenet.schedules.te.steps import WORKLOAD
 from tvm_mobilenet.target import TargetSpec
@@ -39,7 +38,7 @@ def _register() -> None:
 
 
 def _tensors(text: str) -> list[Any]:
-    return list(definition(decode(text)).tensors)
+    return list(definition(Workload.parse(text)).tensors)
 
 
 @functools.cache
@@ -62,7 +61,7 @@ class Search:
         import tvm
 
         _register()
-        key = auto_scheduler.make_workload_key(WORKLOAD, (encode(work),))
+        key = auto_scheduler.make_workload_key(WORKLOAD, (work.text,))
         self.task = auto_scheduler.SearchTask(
             workload_key=key,
             target=tvm.target.Target(target.tvm_dict()),

@@ -1,8 +1,8 @@
 """AutoTVM: our TE schedules as its templates, its tuner as one who proposes, its log's format.
 
-A template's space is the answers that a schedule's knobs can have, found by running the
-schedule for each of them. AutoTVM computes with a configuration's values, so a knob of words
-is one of 0 and 1 for every word but its first: ``threads_one``.
+A template's space is the answers that a plan's knobs can have, found by making every plan.
+AutoTVM computes with a configuration's values, so a knob of words is one of 0 and 1 for every
+word but its first: ``threads_one``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from tvm import autotvm
 from tvm.autotvm.tuner import XGBTuner
 from tvm.autotvm.tuner.sa_model_optimizer import SimulatedAnnealingOptimizer
 
-from tvm_mobilenet.compute.workload import Workload
-from tvm_mobilenet.relay.kernels import definition, scheduled
-from tvm_mobilenet.relay.operators import decode, encode
+from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.relay.kernels import scheduled
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.te.dry_run import DryRun
+from tvm_mobilenet.schedules.plans import TE_PLANS, plan
 from tvm_mobilenet.schedules.te.rules import TE
 from tvm_mobilenet.target import TargetSpec
 
@@ -56,12 +55,11 @@ def answers(work: Workload, target: TargetSpec) -> Iterator[Answers]:
     work : Workload
     target : TargetSpec
     """
-    dry_run = DryRun(work.operator, definition(work), target)
     pending: list[list[int]] = [[]]
     while pending:
         script = pending.pop()
         knobs = _Scripted(script)
-        dry_run.ask(knobs)
+        plan(work, knobs, target, TE_PLANS)
         yield dict(knobs.chosen)
         taken = [*script, *[0] * (len(knobs.counts) - len(script))]
         for at in range(len(script), len(knobs.counts)):
@@ -116,7 +114,7 @@ def knobs_of(work: Workload, target: TargetSpec, values: Mapping[str, int]) -> A
 
 def _template(work_text: str, target_text: str) -> Any:
     """Define the space, or schedule what a configuration of it says."""
-    work, target = decode(work_text), TargetSpec.from_dict(json.loads(target_text))
+    work, target = Workload.parse(work_text), TargetSpec.from_dict(json.loads(target_text))
     config = autotvm.get_config()
     found, values = _space(work, target)
     encoded = {tuple(_encoded(one, values).values()): one for one in found}
@@ -154,7 +152,7 @@ def task_of(work: Workload, target: TargetSpec) -> Any:
     import tvm
 
     register()
-    texts = (encode(work), json.dumps(target.to_dict()))
+    texts = (work.text, json.dumps(target.to_dict()))
     kind = tvm.target.Target(target.tvm_dict())
     return autotvm.task.create(f"tvm_mobilenet.{work.operator}", args=texts, target=kind)
 

@@ -9,7 +9,7 @@ import tvm
 from tvm import te
 
 from tvm_mobilenet.compute.primfunc import DEFINITIONS
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.relay.tir_passes import lowering
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.te.definition import Definition
@@ -20,7 +20,7 @@ from tvm_mobilenet.toolchain import find_linker
 
 def definition(work: Workload) -> Definition:
     """Return a workload's definition."""
-    return Definition(DEFINITIONS[work.operator](work), work.out_size[1])
+    return Definition(DEFINITIONS[work.operator](work), work)
 
 
 def scheduled(work: Workload, target: TargetSpec, knobs: Knobs) -> tuple[Any, list[Any]]:
@@ -43,7 +43,7 @@ def scheduled(work: Workload, target: TargetSpec, knobs: Knobs) -> tuple[Any, li
         The knobs do not fit the schedule.
     """
     made = definition(work)
-    return schedule(work.operator, made, target, knobs), list(made.tensors)
+    return schedule(made, target, knobs), list(made.tensors)
 
 
 def lowered(work: Workload, target: TargetSpec, knobs: Knobs) -> Any:

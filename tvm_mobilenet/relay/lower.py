@@ -12,9 +12,9 @@ import tvm
 from numpy.typing import NDArray
 from tvm import relay
 
-from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import UnsupportedOperatorError
 from tvm_mobilenet.models.spec import symbol
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.fusion import Fusion, FusionFor
 from tvm_mobilenet.relay import operators
 from tvm_mobilenet.relay.ahead import with_ahead

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import relay
 
-from tvm_mobilenet.compute.sizes import is_pointwise
-from tvm_mobilenet.compute.workload import Activation
+from tvm_mobilenet.operators.sizes import is_pointwise
+from tvm_mobilenet.operators.workload import Activation
 
 Float64 = NDArray[np.float64]
 

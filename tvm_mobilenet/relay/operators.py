@@ -7,7 +7,6 @@ opaque to Relay's fusion, because its epilogue is inside already.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +18,9 @@ import tvm
 from tvm import relay
 
 from tvm_mobilenet.compute.inputs import given
-from tvm_mobilenet.compute.primfunc import DEFINITIONS, Ahead
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.compute.primfunc import DEFINITIONS
+from tvm_mobilenet.operators.ahead import Ahead
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs
 from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.rules import TE, TE_GPU, schedule
@@ -85,23 +85,9 @@ def call(work: Workload, arguments: Sequence[Any], ahead: Sequence[tuple[Ahead, 
     """
     register()
     pieces = json.dumps([piece.numbers for piece, _ in ahead])
-    attrs = tvm.ir.make_node("DictAttrs", work=encode(work), ahead=pieces)
+    attrs = tvm.ir.make_node("DictAttrs", work=work.text, ahead=pieces)
     every = [*arguments, *(weights for _, weights in ahead)]
     return relay.Call(relay.op.get(PREFIX + work.operator), every, attrs)
-
-
-def encode(work: Workload) -> str:
-    """Return a workload as an attribute of an operator: JSON."""
-    return json.dumps(dataclasses.asdict(work), separators=(",", ":"))
-
-
-def decode(text: str) -> Workload:
-    """Return the workload that :func:`encode` wrote."""
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in json.loads(text).items()
-    }
-    return Workload(**fields)
 
 
 def out_shape(work: Workload) -> tuple[int, ...]:
@@ -128,7 +114,7 @@ def register() -> None:
 
 def _type(arguments: Any, attrs: Any) -> Any:
     """Return the type of a call: Relay's type relation for all of our operators."""
-    work = decode(attrs["work"])
+    work = Workload.parse(attrs["work"])
     dtype = "float32" if work.operator in _PLAIN_OUT else work.dtype
     return relay.TensorType(out_shape(work), dtype)
 
@@ -143,27 +129,28 @@ def _strategy_of(operator: str) -> Any:
 
 
 def _compute(attrs: Any, inputs: Any, _out_type: Any) -> list[Any]:
-    work, pieces = decode(attrs["work"]), json.loads(attrs["ahead"])
+    work, pieces = Workload.parse(attrs["work"]), json.loads(attrs["ahead"])
     count = len(inputs) - len(pieces)
     with given(inputs[:count]):
         tensors = DEFINITIONS[work.operator](work)
-    found = Definition(tensors, work.out_size[1], inputs[count:], pieces)
+    found = Definition(tensors, work, inputs[count:], pieces)
     _building[-1].defined[found.out] = found
     return [found.out]
 
 
-def _schedule(attrs: Any, outs: Any, _target: Any) -> Any:
-    work, choices = decode(attrs["work"]), _building[-1]
+def _schedule(_attrs: Any, outs: Any, _target: Any) -> Any:
+    choices = _building[-1]
     definition = choices.defined[outs[0]]
+    work = definition.work
     recorded = choices.knobs_for(work.key)
     knobs = Knobs(recorded)
     try:
-        found = schedule(work.operator, definition, choices.target, knobs)
+        found = schedule(definition, choices.target, knobs)
     except KnobError as error:
         if recorded is None:
             raise
         choices.notes.append(f"the record of {work.key}: {error.what}; the rule is used instead")
         knobs = Knobs()
-        found = schedule(work.operator, definition, choices.target, knobs)
+        found = schedule(definition, choices.target, knobs)
     choices.taken[work.key] = knobs
     return found

@@ -14,10 +14,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import RecordsError
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.relay.autotvm import knobs_of
-from tvm_mobilenet.relay.operators import decode
 from tvm_mobilenet.schedules.knobs import TRACE
 from tvm_mobilenet.schedules.te.steps import WORKLOAD
 from tvm_mobilenet.target import TargetSpec
@@ -99,7 +98,7 @@ def _autotvm(content: Mapping[str, Any], target: TargetSpec) -> Logged | None:
     (seconds, *_), wrong, _, stamp = content["result"]
     if wrong or _place(TargetSpec.from_dict(json.loads(target_text))) != _place(target):
         return None
-    work = decode(work_text)
+    work = Workload.parse(work_text)
     knobs = knobs_of(work, target, {name: value for name, _, value in content["config"]["entity"]})
     return Logged(work, knobs, float(seconds), _date(stamp))
 
@@ -113,7 +112,7 @@ def _ansor(content: Mapping[str, Any], target: TargetSpec) -> Logged | None:
     if wrong or name != WORKLOAD or compiled_for != str(tvm.target.Target(target.tvm_dict())):
         return None
     knobs = {TRACE: json.dumps(steps, separators=(",", ":"))}
-    return Logged(decode(work_text), knobs, float(seconds), _date(stamp))
+    return Logged(Workload.parse(work_text), knobs, float(seconds), _date(stamp))
 
 
 def _place(target: TargetSpec) -> tuple[Any, ...]:

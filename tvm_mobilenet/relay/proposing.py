@@ -11,9 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.relay import ansor, autotvm
-from tvm_mobilenet.relay.operators import decode, encode
 from tvm_mobilenet.target import TargetSpec
 
 
@@ -21,7 +20,7 @@ from tvm_mobilenet.target import TargetSpec
 def _search(tuner: str, work_text: str, target_text: str, seed: int) -> Any:
     target = TargetSpec.from_dict(json.loads(target_text))
     search = autotvm.Search if tuner == "autotvm" else ansor.Search
-    return search(decode(work_text), target, seed)
+    return search(Workload.parse(work_text), target, seed)
 
 
 def classic(request: Mapping[str, Any], work: Workload) -> dict[str, Any]:
@@ -40,7 +39,7 @@ def classic(request: Mapping[str, Any], work: Workload) -> dict[str, Any]:
     dict
         ``candidates``: knobs; ``lines``, where asked; or ``failed``: why there are none.
     """
-    texts = encode(work), json.dumps(request["target"])
+    texts = work.text, json.dumps(request["target"])
     try:
         search = _search(request["tuner"], *texts, request["seed"])
         if "log" in request:

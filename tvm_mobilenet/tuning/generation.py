@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans import TE_PLANS, plan
 from tvm_mobilenet.stacks import installed_stack, versions_of
 from tvm_mobilenet.target import TargetSpec
 
@@ -54,12 +55,10 @@ def tvm_version() -> str:
     return next(iter(versions_of(installed_stack()).values()))
 
 
-def run_schedule(work: Workload, target: TargetSpec, knobs: Knobs) -> None:
-    """Run the schedule of a workload for what it asks `knobs`."""
-    if installed_stack() == "relay":
-        from tvm_mobilenet.relay.kernels import scheduled
-
-        scheduled(work, target, knobs)
+def ask(work: Workload, target: TargetSpec, knobs: Knobs) -> None:
+    """Ask `knobs` what the plan of a workload asks; on a GPU, what its schedule does."""
+    if target.gpu is None:
+        plan(work, knobs, target, TE_PLANS if installed_stack() == "relay" else None)
         return
     from tvm_mobilenet.compute.primfunc import prim_func
     from tvm_mobilenet.schedules.rules import schedule

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import GpuArchitectureError, GpuDriverError, VerificationError
 from tvm_mobilenet.kernel_case import KernelCase, kernel_case
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.host import processor_name
 from tvm_mobilenet.tuning.sampling import (
@@ -29,7 +30,6 @@ from tvm_mobilenet.tuning.sampling import (
     beside,
     repeated,
 )
-from tvm_mobilenet.tuning.worker import workload_of
 
 Array = NDArray[Any]
 
@@ -94,7 +94,7 @@ class _Stand:
     """The buffers that the candidates of one workload are run on."""
 
     def __init__(self, fields: Mapping[str, Any], cold_bytes: int, gpu: Processor) -> None:
-        self.work, self._gpu = workload_of(fields), gpu
+        self.work, self._gpu = Workload.from_dict(fields), gpu
         self.case: KernelCase = kernel_case(self.work)
         first, *weights = self.case.inputs
         size = sum(array.nbytes for array in weights)

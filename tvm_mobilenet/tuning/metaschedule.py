@@ -14,8 +14,8 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import TvmMobilenetError
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
 BATCH = 16
@@ -126,10 +126,10 @@ def _model() -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _search(about: str) -> Search:
-    from tvm_mobilenet.tuning.worker import workload_of
+    from tvm_mobilenet.operators.workload import Workload
 
     work, target, seed = json.loads(about)
-    return Search(workload_of(work), TargetSpec.from_dict(target), seed)
+    return Search(Workload.from_dict(work), TargetSpec.from_dict(target), seed)
 
 
 def traces(request: Mapping[str, Any]) -> dict[str, Any]:

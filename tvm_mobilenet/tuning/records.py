@@ -30,7 +30,7 @@ class Record:
     ----------
     kind : {"kernel", "fusion"}
     operator, workload : str
-        :attr:`tvm_mobilenet.compute.workload.Workload.operator` and ``key``; of a fusion,
+        :attr:`tvm_mobilenet.operators.workload.Workload.operator` and ``key``; of a fusion,
         those of the shared kernel.
     target : str
         :func:`target_key` of what it was compiled for.

@@ -1,4 +1,4 @@
-"""What a schedule can be asked to do: found out by running it."""
+"""What a schedule can be asked to do: found out by planning it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs, WishedKnobs
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.tuning import generation
 from tvm_mobilenet.tuning.crew import LostError
-from tvm_mobilenet.tuning.generation import run_schedule
 
 Answers = dict[str, int | str]
 """Knobs of one kernel, by name."""
@@ -25,8 +25,8 @@ def identity(knobs: Mapping[str, int | str]) -> frozenset[tuple[str, int | str]]
 class Space:
     """The knobs of one workload's schedule.
 
-    There is no list of them: what a knob may be depends on the answers before it, and
-    the schedule itself is asked (about 10 ms each time, on one Zen 5 core).
+    There is no list of them: what a knob may be depends on the answers before it, so the
+    plan is made, without TVM; on a GPU the schedule itself.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Space:
     rule : dict
         What the schedule's own rule answers.
     ask : callable, optional
-        Who runs the schedule elsewhere, given a request for
+        Who runs a GPU's schedule elsewhere, given a request for
         :func:`tvm_mobilenet.tuning.worker.knobs`: some answers make TVM hang.
     """
 
@@ -85,7 +85,7 @@ class Space:
     def _asked(self, knobs: Knobs) -> Answers:
         listening = _Listening(knobs, self.options)
         try:
-            run_schedule(self.work, self._target, listening)
+            generation.ask(self.work, self._target, listening)
         # TVM raises what its C++ names. The builder will meet the same, and count it.
         except Exception:
             return listening.chosen

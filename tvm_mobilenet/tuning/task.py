@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target.gpu import ITEM_BYTES
 from tvm_mobilenet.tuning.auto import AutoExplorer
 from tvm_mobilenet.tuning.crew import PROGRAM

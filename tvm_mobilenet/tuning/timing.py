@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.kernel_case import kernel_case
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.runtime.threads import use_threads
 from tvm_mobilenet.tuning.generation import calls
 from tvm_mobilenet.tuning.sampling import (
@@ -33,7 +34,6 @@ from tvm_mobilenet.tuning.sampling import (
     judge,
     repeated,
 )
-from tvm_mobilenet.tuning.worker import workload_of
 
 Call = tuple[Any, ...]
 
@@ -55,7 +55,7 @@ class Stand:
     """
 
     def __init__(self, fields: Mapping[str, Any], cold_bytes: int) -> None:
-        self.work = workload_of(fields)
+        self.work = Workload.from_dict(fields)
         self._case = kernel_case(self.work)
         data, *weights = self._case.inputs
         size = sum(array.nbytes for array in weights)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from tvm_mobilenet.bench.machine import measure_machine
-from tvm_mobilenet.compute.workload import Workload, workload_key
 from tvm_mobilenet.device.description import EMULATED
 from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.operators.workload import Workload, workload_key
 from tvm_mobilenet.prediction.fusion import Fusion
 from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
@@ -93,14 +93,14 @@ def _relay_workloads(
     from tvm_mobilenet.relay.build import build
     from tvm_mobilenet.relay.kernels import moved_bytes
     from tvm_mobilenet.relay.lower import lower
-    from tvm_mobilenet.schedules.te.rules import TE
+    from tvm_mobilenet.schedules.te.rules import operators_of
 
     ones = {name: np.ones(shape, np.float32) for name, shape in model.parameters.items()}
     built = build(model, ones)
     works: dict[str, tuple[Workload, int]] = {}
     layers: dict[str, list[str]] = {}
     for call in lower(built.func, target, built.names).calls:
-        if call.work.operator in TE:
+        if call.work.operator in operators_of(target):
             key = call.work.key
             works[key] = (call.work, works.get(key, (call.work, 0))[1] + 1)
             layers.setdefault(key, []).extend(call.layers)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.schedules.knobs import TRACE
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.auto import AutoExplorer
@@ -114,7 +114,8 @@ class Tuner:
         """Try candidates until the budget is spent or nothing new can be tried."""
         with self.shop.ready():
             for task in self.tasks.values():
-                task.explorer.space.ask = self.shop.knobs
+                if self.target.gpu is not None:
+                    task.explorer.space.ask = self.shop.knobs
                 if isinstance(task.explorer, AutoExplorer):
                     task.explorer.ask = self.shop.traces
             while (left := self._settings.trials - self.done) > 0:

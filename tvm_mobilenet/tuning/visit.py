@@ -14,8 +14,8 @@ from tvm_mobilenet.device import Device, Session, open_device
 from tvm_mobilenet.device.description import describe
 from tvm_mobilenet.errors import DeviceError, TvmMobilenetError, VerificationError
 from tvm_mobilenet.kernel_case import KernelCase, kernel_case
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.tuning import sampling
-from tvm_mobilenet.tuning.worker import workload_of
 
 _AGE_S = 1200.0
 """After which a session is replaced: servers end theirs after an hour, and what was
@@ -45,7 +45,7 @@ class Stand:
     def __init__(
         self, session: Session, fields: Mapping[str, Any], cold_bytes: int, limit: float
     ) -> None:
-        self.work = workload_of(fields)
+        self.work = Workload.from_dict(fields)
         self._session, self._limit = session, limit
         self._name = ""
         self._libraries: list[Any] = []  # TVM 0.19 unloads those that nobody holds

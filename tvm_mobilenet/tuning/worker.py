@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tvm_mobilenet.compute.workload import Workload
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning import generation
 from tvm_mobilenet.tuning.space import Space
@@ -64,7 +64,7 @@ def build(request: Mapping[str, Any]) -> dict[str, Any]:
     from tvm_mobilenet.errors import TvmMobilenetError
     from tvm_mobilenet.schedules.knobs import Knobs
 
-    work, spec = workload_of(request["work"]), TargetSpec.from_dict(request["target"])
+    work, spec = Workload.from_dict(request["work"]), TargetSpec.from_dict(request["target"])
     try:
         generation.build_kernel(work, spec, Knobs(request["knobs"]), request["path"])
     # TVM raises what its C++ names: anything here is about this candidate.
@@ -96,7 +96,7 @@ def knobs(request: Mapping[str, Any]) -> dict[str, Any]:
 @functools.lru_cache(maxsize=64)
 def _space(about: str) -> Space:
     work, target = json.loads(about)
-    return Space(workload_of(work), TargetSpec.from_dict(target))
+    return Space(Workload.from_dict(work), TargetSpec.from_dict(target))
 
 
 def build_control(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,13 +147,7 @@ def classic(request: Mapping[str, Any]) -> dict[str, Any]:
     """Ask AutoTVM or Ansor what to try; see :func:`tvm_mobilenet.relay.proposing.classic`."""
     from tvm_mobilenet.relay import proposing
 
-    return proposing.classic(request, workload_of(request["work"]))
-
-
-def workload_of(fields: Mapping[str, Any]) -> Workload:
-    """Make a workload of its fields, as JSON has them."""
-    pairs: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    return Workload(**pairs)
+    return proposing.classic(request, Workload.from_dict(request["work"]))
 
 
 REQUESTS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from tvm_mobilenet.bench.peak import STEPS, operations
-from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.errors import OutputError, TuningError
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.boards import Boards, Place, has_many
 from tvm_mobilenet.tuning.crew import Crew, LostError

@@ -102,7 +102,7 @@ def _sizes(work: Definition, target: TargetSpec) -> Sizes:
     accumulate = work.stage("accumulate")
     n, o, p, c = extents(accumulate.op.axis)
     i, r, q = extents(accumulate.op.reduce_axis)
-    width = work.out_width
+    width = work.work.out_size[1]
     rows = p // width
     high = extents(work.stage("padded").op.axis)[2]
     stride = (high - r) // (rows - 1) if rows > 1 else 1

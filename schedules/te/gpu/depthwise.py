@@ -87,7 +87,7 @@ def _window(work: Definition) -> Window:
     n, o, p, c = extents(accumulate.op.axis)
     taps = extents(accumulate.op.reduce_axis)
     high, wide = extents(work.stage("padded").op.axis)[2:4]
-    size = (p // work.out_width, work.out_width)
+    size = (p // work.work.out_size[1], work.work.out_size[1])
     strides = [
         (have - tap) // (out - 1) if out > 1 else 1
         for have, tap, out in zip((high, wide), taps, size, strict=True)

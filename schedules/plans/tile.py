@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tvm_mobilenet.schedules.cpu.threads import imbalance
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.threads import imbalance
 
 from tvm_mobilenet.target import Isa, TargetSpec
 
@@ -177,3 +178,55 @@ def best_tile(  # noqa: PLR0917  sizes, from outer to inner
     fewest = min(map(cycles, options))
     near = [tile for tile in options if cycles(tile) <= 1.01 * fewest]
     return min(near, key=lambda tile: (abs(tile.pixels - 7), tile.vectors))
+
+
+def choose_tile(  # noqa: PLR0917  the rule's answer, and what it was made for
+    knobs: Knobs,
+    best: Tile,
+    pixels: int,
+    blocks: int,
+    target: TargetSpec,
+    fit: Fits = fits,
+) -> Tile:
+    """Ask for a register tile, by the names ``pixels`` and ``vectors``.
+
+    Parameters
+    ----------
+    knobs : Knobs
+    best : Tile
+        What the rule chose.
+    pixels, blocks : int
+        What there is to tile: pixels, and channel vectors (which a tile divides).
+    target : TargetSpec
+    fit : callable
+        What fits the registers.
+
+    Returns
+    -------
+    Tile
+        Fits the registers.
+    """
+    vectors = knobs.choice(
+        "vectors",
+        [v for v in range(1, MAX_VECTORS + 1) if blocks % v == 0],
+        best.vectors,
+    )
+    allowed = [
+        p for p in range(1, min(MAX_PIXELS, pixels) + 1) if fit(Tile(p, vectors), target)
+    ] or [1]
+    default = best.pixels if best.pixels in allowed else allowed[-1]
+    return Tile(knobs.choice("pixels", allowed, default), vectors)
+
+
+def inner_steps(depth: int, lanes: int, target: TargetSpec) -> int:
+    """Return how many steps LLVM sees, and unrolls, at once: a channel block, or eight.
+
+    32-bit ARM loads a broadcast from a bare address only, so that each step of each
+    pixel takes an address register: two steps at once leave enough (eight at 6 x 2
+    took 593 instructions for 96 multiply-adds; two at 4 x 2 take 44 for 16). On 64-bit
+    ARM a block at once: LLVM moves the loads of eight steps so far up that 8 x 2 spills.
+    """
+    steps = {"neon": lanes, "neon32": 2}.get(target.isa, max(lanes, 8))
+    while depth % steps:
+        steps //= 2
+    return steps

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-from tvm_mobilenet.compute.workload import (
+from tvm_mobilenet.operators.workload import (
     Activation,
     Operator,
     Workload,

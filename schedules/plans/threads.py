@@ -1,12 +1,8 @@
-"""How a kernel's work is cut into units, and whether threads share them.
-
-Imports no TVM: ``prediction/cost.py`` asks the same rules what a kernel will be like.
-"""
+"""How a kernel's work is cut into units, and whether threads share them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from tvm_mobilenet.schedules.knobs import Knobs
 
@@ -40,23 +36,22 @@ def imbalance(units: int, cores: int) -> float:
     return -(-units // cores) * cores / units
 
 
-def share(sch: Any, loop: Any, macs: int, knobs: Knobs, target: TargetSpec) -> None:
-    """Run a loop of independent units on all threads, where that pays.
+def share(units: int, macs: int, knobs: Knobs, target: TargetSpec) -> bool:
+    """Ask whether threads share a kernel's units: ``threads``, all or one.
 
     Parameters
     ----------
-    sch : s_tir.Schedule
-    loop : LoopRV
-        The outermost loop.
+    units : int
+        Independent pieces of the kernel.
     macs : int
         Multiply-adds of the whole kernel.
     knobs : Knobs
-        Asked for ``"threads"``: ``"all"`` or ``"one"``.
     target : TargetSpec
+        With one core there is nothing to ask.
     """
-    pays = pays_to_share(int(sch.get(loop).extent), macs, target)
-    if knobs.choice("threads", ["all", "one"], "all" if pays else "one") == "all":
-        sch.parallel(loop)
+    default = "all" if pays_to_share(units, macs, target) else "one"
+    options = ["all", "one"] if target.cores > 1 else ["one"]
+    return knobs.choice("threads", options, default) == "all"
 
 
 def pays_to_share(units: int, macs: int, target: TargetSpec) -> bool:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from tvm_mobilenet.schedules.cpu.threads import (
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.threads import (
     BALANCED,
     choose_pieces,
     divisors,
     fewest_even,
     imbalance,
 )
-from tvm_mobilenet.schedules.cpu.tile import Tile, best_tile, fits
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.tile import Tile, best_tile, fits
 
 from tvm_mobilenet.target import TargetSpec
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from tvm_mobilenet.target import Dtype, TargetSpec
 
@@ -29,6 +32,10 @@ multiply-add's latency of four cycles on two pipes."""
 
 SOFTMAX_THREADS = 128
 """Threads of a GPU that share a row of a softmax: 8 of 1000 classes each."""
+
+
+WORKLOAD = "tvm_mobilenet.workload"
+"""Function attribute: :attr:`Workload.text`, by which a schedule recognises its function."""
 
 
 AHEAD_OF = "ahead"
@@ -118,6 +125,25 @@ class Workload:
     classes: int = 0
     class_block: int = 1
     dtype: Dtype = "float32"
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Workload:
+        """Return the workload of some fields, as :func:`dataclasses.asdict` and JSON have them."""
+        pairs: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in fields.items()
+        }
+        return cls(**pairs)
+
+    @classmethod
+    def parse(cls, text: str) -> Workload:
+        """Return the workload that :attr:`text` wrote."""
+        return cls.from_dict(json.loads(text))
+
+    @property
+    def text(self) -> str:
+        """The workload as JSON: what a function carries as :data:`WORKLOAD`."""
+        return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
 
     @property
     def in_blocks(self) -> int:

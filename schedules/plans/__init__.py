@@ -1,0 +1,82 @@
+"""How each operator's loops are cut on a processor: sizes, knobs and machine in, a plan out.
+
+No TVM in here. TensorIR and TE apply a plan, the cost model reckons with it, the tuner lists and
+samples plans: none of them decides again what a plan says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.conv import plan_conv
+from tvm_mobilenet.schedules.plans.depthwise import plan_depthwise
+from tvm_mobilenet.schedules.plans.maps import plan_dense, plan_pool, plan_scale, plan_softmax
+from tvm_mobilenet.schedules.plans.pointwise import plan_pointwise
+from tvm_mobilenet.schedules.plans.separable import plan_separable
+from tvm_mobilenet.schedules.plans.strassen import plan_strassen
+from tvm_mobilenet.schedules.plans.tail import plan_tail
+
+from tvm_mobilenet.operators.workload import Operator, Workload
+from tvm_mobilenet.target import TargetSpec
+
+Plan = Callable[[Workload, Knobs, TargetSpec], Any]
+
+PLANS: dict[Operator, Plan] = {
+    "conv": plan_conv,
+    "dense": plan_dense,
+    "depthwise": plan_depthwise,
+    "pointwise": plan_pointwise,
+    "pool": plan_pool,
+    "scale": plan_scale,
+    "separable": plan_separable,
+    "softmax": plan_softmax,
+    "strassen": plan_strassen,
+    "tail": plan_tail,
+}
+"""Operator to the plan of its loops, for processors."""
+
+
+TE_PLANS: dict[Operator, Plan] = {
+    **{name: PLANS[name] for name in ("pointwise", "pool", "scale", "softmax")},
+    "conv": partial(plan_conv, tails=False),
+    "dense": partial(plan_dense, tails=False),
+    "depthwise": partial(plan_depthwise, tails=False),
+    "separable": partial(plan_separable, tails=False),
+}
+"""The same for TE, whose loops have no shorter last tile that stays in registers."""
+
+
+def plan(
+    work: Workload,
+    knobs: Knobs,
+    target: TargetSpec,
+    plans: Mapping[Operator, Plan] | None = None,
+) -> Any:
+    """Plan a kernel's loops, and refuse knobs that the plan has no question for.
+
+    Parameters
+    ----------
+    work : Workload
+    knobs : Knobs
+        Asked by name for every choice.
+    target : TargetSpec
+        A processor.
+    plans : mapping, optional
+        :data:`TE_PLANS`; :data:`PLANS` without.
+
+    Returns
+    -------
+    object
+        The operator's plan.
+
+    Raises
+    ------
+    KnobError
+        The knobs do not fit.
+    """
+    made = (PLANS if plans is None else plans)[work.operator](work, knobs, target)
+    knobs.finish()
+    return made

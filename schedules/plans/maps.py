@@ -1,0 +1,94 @@
+"""The plans of pool, scale, softmax and classifier: what threads share, and little else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.threads import ELEMENT, divisors, share
+
+from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.target import TargetSpec
+
+_POWER = 16
+"""What an element of a softmax costs, in multiply-adds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPlan:
+    """Units that threads can share, and whether they do."""
+
+    units: int
+    parallel: bool
+
+
+def plan_pool(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
+    """Plan a global pool: a channel block of an image is a unit; ``threads``: all or one."""
+    macs = ELEMENT * work.batch * work.out_blocks * work.out_block * work.in_pixels
+    return _shared(work.batch * work.out_blocks, macs, knobs, target)
+
+
+def plan_scale(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
+    """Plan a map times factors: a channel block of an image is a unit; ``threads``."""
+    macs = ELEMENT * work.batch * work.out_blocks * work.out_pixels * work.out_block
+    return _shared(work.batch * work.out_blocks, macs, knobs, target)
+
+
+def plan_softmax(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
+    """Plan a softmax: a row is a unit; ``threads``: all or one."""
+    return _shared(work.batch, _POWER * work.batch * work.out_channels, knobs, target)
+
+
+def _shared(units: int, macs: int, knobs: Knobs, target: TargetSpec) -> SharedPlan:
+    return SharedPlan(units, share(units, macs, knobs, target))
+
+
+@dataclass(frozen=True, slots=True)
+class DensePlan:
+    """How a classifier is cut.
+
+    Attributes
+    ----------
+    images : int
+        That share a pass over the weights.
+    outer, inner : int
+        Steps of the reduction.
+    units : int
+        What threads can share: output blocks of image groups.
+    parallel : bool
+        Whether they do.
+    lanes : int
+        Of a vector.
+    """
+
+    images: int
+    outer: int
+    inner: int
+    units: int
+    parallel: bool
+    lanes: int
+
+
+def plan_dense(
+    work: Workload, knobs: Knobs, target: TargetSpec, *, tails: bool = True
+) -> DensePlan:
+    """Plan a classifier.
+
+    Parameters
+    ----------
+    work : Workload
+    knobs : Knobs
+        ``images``: images that share a pass over the weights; ``threads``: all or one.
+    target : TargetSpec
+    tails : bool
+        Whether a last group may have fewer images. TE would keep a condition in the loop.
+    """
+    batch, blocks, width, depth = work.batch, work.out_blocks, work.out_block, work.depth
+    vectors = max(width // target.lanes, 1)
+    most = max(min(batch, (target.registers - 4) // vectors), 1)
+    options = list(range(1, most + 1)) if tails else divisors(batch, most)
+    images = knobs.choice("images", options, options[-1])
+    inner = 8 if depth % 8 == 0 else 1
+    units = -(-batch // images) * blocks
+    parallel = share(units, batch * blocks * width * depth, knobs, target)
+    return DensePlan(images, depth // inner, inner, units, parallel, target.lanes)

@@ -1,0 +1,101 @@
+"""The plan of a pointwise layer; what its loops are is said in ``schedules/cpu/pointwise``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.threads import ELEMENT, choose_chunks, share
+from tvm_mobilenet.schedules.plans.tile import (
+    Tile,
+    best_tile,
+    choose_tile,
+    chunk_options,
+    inner_steps,
+)
+
+from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.target import TargetSpec
+
+_MANY_STREAMS = 128
+"""Reduction steps from which prefetching pays: eight streams of AVX-512 blocks."""
+
+_FEW_PIXELS = 224
+"""Pixels that share a weight panel, up to which its first reader waits for it noticeably."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointwisePlan:
+    """How a pointwise layer is cut.
+
+    Attributes
+    ----------
+    tile : Tile
+        Accumulators.
+    groups, chunks : int
+        Vector groups, and pieces that an image's pixels are cut into.
+    tiles : int
+        Of a chunk.
+    outer, inner : int
+        Steps of the reduction.
+    units : int
+        What threads can share: chunks of vector groups of images.
+    parallel : bool
+        Whether they do.
+    prefetch : {"none", "input", "weights"}
+        The next tile's pixels, the next group's weights.
+    """
+
+    tile: Tile
+    groups: int
+    chunks: int
+    tiles: int
+    outer: int
+    inner: int
+    units: int
+    parallel: bool
+    prefetch: str
+
+
+def plan_pointwise(work: Workload, knobs: Knobs, target: TargetSpec) -> PointwisePlan:
+    """Plan a pointwise layer.
+
+    Parameters
+    ----------
+    work : Workload
+    knobs : Knobs
+        ``vectors`` and ``pixels``: accumulators; ``chunks``: pieces that the pixels
+        are cut into; ``threads``: all or one; ``prefetch``: none, input or weights.
+    target : TargetSpec
+    """
+    pixels, blocks, depth = work.out_pixels, work.out_blocks, work.depth
+    best = best_tile(pixels, blocks, depth, target, work.batch)
+    tile = choose_tile(knobs, best, pixels, blocks, target)
+    groups = blocks // tile.vectors
+    options = chunk_options(pixels, tile)
+    plane = 4 * depth * pixels
+    chunks = choose_chunks(knobs, options, plane, work.batch * groups, target)
+    units = work.batch * chunks * groups
+    macs = blocks * work.out_block * depth * max(work.batch * pixels, ELEMENT)
+    parallel = share(units, macs, knobs, target)
+    default = _what_to_prefetch(pixels, chunks, depth, target)
+    prefetch = knobs.choice("prefetch", ["none", "input", "weights"], default)
+    inner = inner_steps(depth, work.out_block, target)
+    tiles = -(-pixels // tile.pixels) // chunks
+    return PointwisePlan(
+        tile, groups, chunks, tiles, depth // inner, inner, units, parallel, prefetch
+    )
+
+
+def _what_to_prefetch(pixels: int, chunks: int, depth: int, target: TargetSpec) -> str:
+    """Choose to prefetch what is read for the first time faster than it arrives.
+
+    Where few pixels share a weight panel, the first tile of them would wait for it. A map
+    that fills half of L2 comes from beyond it, in one stream per channel block: hardware
+    follows few.
+    """
+    if depth < _MANY_STREAMS:
+        return "none"
+    if pixels // chunks <= _FEW_PIXELS:
+        return "weights"
+    return "input" if 4 * depth * pixels * 2 >= target.l2_bytes > 0 else "none"
