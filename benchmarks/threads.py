@@ -3,7 +3,7 @@
     python benchmarks/threads.py
 
 Times pointwise and depthwise kernels of growing size on one thread and on all,
-and prints the ratio. ``schedules/cpu/threads.py`` keeps kernels below the
+and prints the ratio. ``schedules/plans/threads.py`` keeps kernels below the
 crossover on one thread.
 """
 

@@ -54,6 +54,11 @@ class StrassenPlan:
         return self.rows // self.chunks
 
     @property
+    def units(self) -> int:
+        """What threads can share: channel pieces of chunks of images."""
+        return self.batch * self.chunks * self.splits
+
+    @property
     def groups(self) -> int:
         """Vector groups of a unit."""
         return self.o_blocks // (self.vectors * self.splits)
