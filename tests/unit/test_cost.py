@@ -11,8 +11,9 @@ import pytest
 
 from tvm_mobilenet.graph.explain import Explanation, explain
 from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.operators.footprint import weight_bytes
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around, weight_bytes
+from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.cost import Caches, Phase, Stream, cost_of
 from tvm_mobilenet.prediction.fusion import MARGIN, Comparison, compare, decide
 from tvm_mobilenet.prediction.predict import predict

@@ -10,8 +10,9 @@ import pytest
 
 from tvm_mobilenet.graph.explain import Explanation, explain
 from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around, map_bytes, weight_bytes
+from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.gpu_cost import (
     L2_BYTES,
     L2_LATENCY,

@@ -10,8 +10,9 @@ from typing import Any
 from tvm_mobilenet.graph.strassen import SEVEN_WIN, Gain, choose_strassen
 from tvm_mobilenet.graph.units import candidates, units_of
 from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around, map_bytes, weight_bytes
+from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.cost import Cost, total
 from tvm_mobilenet.prediction.fusion import Choice, Comparison, Fusion, FusionFor, compare, settle
 from tvm_mobilenet.prediction.predict import predict

@@ -15,8 +15,9 @@ from tvm_mobilenet.graph.epilogue import read_epilogue
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, inlined, is_pointwise, readers
 from tvm_mobilenet.graph.layouts import shape_of
 from tvm_mobilenet.graph.strassen import SEVEN_WIN, choose_strassen
+from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Operator, Workload
-from tvm_mobilenet.prediction.around import Around, map_bytes, weight_bytes
+from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.fusion import Choice, Fusion, FusionFor, settle
 from tvm_mobilenet.target import TargetSpec
 

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tvm_mobilenet.operators.ahead import LINE, Ahead
+from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around, map_bytes, weight_bytes
+from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.cost import FLOAT, Caches
 from tvm_mobilenet.prediction.speeds import speeds_of
 from tvm_mobilenet.target import TargetSpec

@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tvm_mobilenet.operators.footprint import map_bytes
 from tvm_mobilenet.operators.workload import Operator, Workload
-from tvm_mobilenet.prediction.around import Around, map_bytes
+from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.cost import Cost, total
 from tvm_mobilenet.prediction.predict import predict
 from tvm_mobilenet.target import TargetSpec

@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tvm_mobilenet.operators.footprint import blocked_in, blocked_out, map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around, blocked_in, blocked_out, map_bytes, weight_bytes
+from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.cost import Cost
 from tvm_mobilenet.prediction.gpu_cost import Grid, Load, gpu_cost
 from tvm_mobilenet.schedules.gpu.product_cycles import MEMORY_CYCLES, best_tile, product_cycles

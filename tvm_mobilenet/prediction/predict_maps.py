@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 
+from tvm_mobilenet.operators.footprint import blocked_in, blocked_out
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around, blocked_in, blocked_out
+from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.cost import FLOAT, Caches, Cost, Phase, Stream, cost_of
 from tvm_mobilenet.prediction.speeds import speeds_of
 from tvm_mobilenet.schedules.knobs import Knobs

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tvm_mobilenet.prediction.around import blocked_classes
+from tvm_mobilenet.operators.footprint import blocked_classes
 from tvm_mobilenet.prediction.cost import FLOAT, Cost, Phase, Stream
 from tvm_mobilenet.prediction.predict_maps import LATENCY, Maps
 from tvm_mobilenet.schedules.plans.tile import MAX_PIXELS, Tile

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.operators.sizes import convolution, dense, over_channels
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around, map_bytes, weight_bytes
+from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.fusion import Fusion, FusionFor, join, settle
 from tvm_mobilenet.relay.match import Group, groups_of, in_order, read_by, shape_of
 from tvm_mobilenet.schedules.te.rules import operators_of

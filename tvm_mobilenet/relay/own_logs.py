@@ -21,9 +21,6 @@ from tvm_mobilenet.schedules.knobs import TRACE
 from tvm_mobilenet.schedules.te.steps import WORKLOAD
 from tvm_mobilenet.target import TargetSpec
 
-_NO_TRIAL = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
-"""What reading a line raises that is JSON, or not even that, of somebody else's."""
-
 
 @dataclass(frozen=True, slots=True)
 class Logged:

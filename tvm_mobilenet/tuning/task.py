@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target.gpu import ITEM_BYTES
 from tvm_mobilenet.tuning.auto import AutoExplorer
 from tvm_mobilenet.tuning.crew import PROGRAM
 from tvm_mobilenet.tuning.search import Explorer
@@ -87,19 +86,3 @@ class Task:
         """Return the trials that ran with their comparable seconds, the fastest first."""
         timed = [(comparable(t, control), t) for t in self.trials if t.outcome == "ok"]
         return sorted(((s, t) for s, t in timed if s is not None), key=lambda pair: pair[0])
-
-
-def weight_bytes(work: Workload) -> int:
-    """Return the bytes of a workload's weights, biases not counted."""
-    pointwise = work.depth * work.out_blocks * work.out_block
-    taps = work.kernel[0] * work.kernel[1]
-    filters = {
-        "conv": taps * work.in_channels * work.out_blocks * work.out_block,
-        "depthwise": taps * work.out_blocks * work.out_block,
-        "separable": taps * work.in_blocks * work.in_block + pointwise,
-        "tail": pointwise + work.out_channels * work.classes,
-        "strassen": 7 * pointwise // 4,
-        "pool": 0,
-        "softmax": 0,
-    }
-    return ITEM_BYTES[work.dtype] * filters.get(work.operator, pointwise)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from tvm_mobilenet.operators.footprint import weight_bytes
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.schedules.knobs import TRACE
 from tvm_mobilenet.target import TargetSpec
@@ -24,7 +25,7 @@ from tvm_mobilenet.tuning.report import Status
 from tvm_mobilenet.tuning.search import Explorer, Prospect, share_out
 from tvm_mobilenet.tuning.space import Answers, Space, identity
 from tvm_mobilenet.tuning.store import Writer
-from tvm_mobilenet.tuning.task import Settings, Task, weight_bytes
+from tvm_mobilenet.tuning.task import Settings, Task
 from tvm_mobilenet.tuning.trials import History, Outcome, Trial, comparable, control_of
 from tvm_mobilenet.tuning.workshop import Job, Workshop
 
