@@ -128,6 +128,16 @@ def test_ansors_steps_are_right_and_foreign_ones_refused() -> None:
     assert known.isdisjoint(knobs[TRACE] for knobs in search.propose())
 
 
+def test_which_layers_share_a_kernel_is_as_asked_for() -> None:
+    model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
+    kinds = {
+        fusion: {work.operator for work, _ in workloads(model, TARGET, fusion, Found())[0].values()}
+        for fusion in ("none", "all")
+    }
+    assert "separable" not in kinds["none"]
+    assert "separable" in kinds["all"]
+
+
 def test_a_network_is_compiled_with_what_autotvm_found(tmp_path: Path) -> None:
     model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
     works, parts = workloads(model, TARGET, "auto", Found())

@@ -57,7 +57,7 @@ def workloads(
         Records that decide about fusion.
     """
     if installed_stack() == "relay":
-        return _relay_workloads(model, target)
+        return _relay_workloads(model, target, fusion, found)
     from tvm_mobilenet.graph.build import ENTRY
     from tvm_mobilenet.graph.pipeline import lower
     from tvm_mobilenet.graph.traffic import traffic
@@ -87,9 +87,9 @@ def workloads(
 
 
 def _relay_workloads(
-    model: Model, target: TargetSpec
+    model: Model, target: TargetSpec, fusion: Fusion, found: Found
 ) -> tuple[dict[str, tuple[Workload, int]], dict[str, Part]]:
-    """Return what :func:`workloads` does, of the classic stack: its kernels are never fused."""
+    """Return what :func:`workloads` does, of the classic stack."""
     from tvm_mobilenet.relay.build import build
     from tvm_mobilenet.relay.kernels import moved_bytes
     from tvm_mobilenet.relay.lower import lower
@@ -99,7 +99,8 @@ def _relay_workloads(
     built = build(model, ones)
     works: dict[str, tuple[Workload, int]] = {}
     layers: dict[str, list[str]] = {}
-    for call in lower(built.func, target, built.names).calls:
+    lowered = lower(built.func, target, built.names, fusion, found.fusion_for)
+    for call in lowered.calls:
         if call.work.operator in operators_of(target):
             key = call.work.key
             works[key] = (call.work, works.get(key, (call.work, 0))[1] + 1)
