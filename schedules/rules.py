@@ -31,14 +31,14 @@ from tvm_mobilenet.schedules.gpu.separable import write_separable
 from tvm_mobilenet.schedules.gpu.softmax import schedule_softmax as gpu_softmax
 from tvm_mobilenet.schedules.gpu.stages import REGISTERS
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.plans import plan
+from tvm_mobilenet.schedules.plans import GPU_PLANS, PLANS, plan
 from tvm_mobilenet.schedules.trace import replay
 
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
 Rule = Callable[[Any, Workload, Any, TargetSpec], list[Prefetch]]
-GpuRule = Callable[[Any, Knobs, TargetSpec], int]
+GpuRule = Callable[[Any, Workload, Any, TargetSpec], None]
 
 CPU: dict[str, Rule] = {
     "conv": schedule_conv,
@@ -53,7 +53,7 @@ CPU: dict[str, Rule] = {
 }
 """Operator to schedule, for processors."""
 
-GPU_WRITTEN: dict[str, Callable[[Any, Knobs, TargetSpec], Any]] = {
+GPU_WRITTEN: dict[str, Callable[[Any, Any, TargetSpec], Any]] = {
     "dense": write_dense,
     "pointwise": write_pointwise,
     "separable": write_separable,
@@ -67,7 +67,7 @@ GPU: dict[str, GpuRule] = {
     "scale": gpu_scale,
     "softmax": gpu_softmax,
 }
-"""Operator to schedule, for graphics processors: it tells the registers that it reckons with."""
+"""Operator to schedule, for graphics processors."""
 
 WRITTEN: dict[str, Callable[[Any, Workload, Any], Any]] = {"strassen": write_strassen}
 """Operators whose loops are written anew from the definition's sizes."""
@@ -113,13 +113,11 @@ def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
         knobs.finish()
         return Scheduled(replay(func, text), "metaschedule")
     work = workload_of(func)
-    if work is None:
+    plans = PLANS if target.gpu is None else GPU_PLANS
+    if work is None or work.operator not in plans:
         return None
-    if target.gpu is not None:
-        made = _on_gpu(func, work.operator, knobs, target)
-    else:
-        made = _on_cpu(func, work, plan(work, knobs, target), target)
-    knobs.finish()
+    planned = plan(work, knobs, target, plans)
+    made = (_on_cpu if target.gpu is None else _on_gpu)(func, work, planned, target)
     return Scheduled(made, f"{'cpu' if target.gpu is None else 'gpu'}.{work.operator}")
 
 
@@ -131,11 +129,11 @@ def _on_cpu(func: Any, work: Workload, planned: Any, target: TargetSpec) -> Any:
     return with_prefetches(sch, sch.mod["main"], prefetches)
 
 
-def _on_gpu(func: Any, operator: str, knobs: Knobs, target: TargetSpec) -> Any:
-    if write := GPU_WRITTEN.get(operator):
-        return write(func, knobs, target)
+def _on_gpu(func: Any, work: Workload, planned: Any, target: TargetSpec) -> Any:
+    if write := GPU_WRITTEN.get(work.operator):
+        return write(func, planned, target)
     gpu = target.the_gpu
     sch = Schedule(IRModule({"main": func}))
-    registers = GPU[operator](sch, knobs, target)
-    made = sch.mod["main"].with_attr(REGISTERS, registers)
-    return with_occupancy(made, registers, gpu) if gpu.kind == "cuda" else made
+    GPU[work.operator](sch, work, planned, target)
+    made = sch.mod["main"].with_attr(REGISTERS, planned.registers)
+    return with_occupancy(made, planned.registers, gpu) if gpu.kind == "cuda" else made

@@ -35,68 +35,38 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.micro_kernel import extent, out_width
-from tvm_mobilenet.schedules.gpu.conv_tile import (
-    FEW_CHANNELS,
-    ROWS,
-    Sizes,
-    block_options,
-    conv_tile,
-)
 from tvm_mobilenet.schedules.gpu.pixels import (
     copy_vectors,
     rows_and_columns,
     stage_vectors,
     unroll,
 )
-from tvm_mobilenet.schedules.gpu.threads import block_threads, up_to
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.gpu.conv import GpuConvPlan
 
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
+def schedule_conv(sch: Any, work: Workload, plan: GpuConvPlan, target: TargetSpec) -> None:
     """Schedule a full convolution.
 
     Parameters
     ----------
     sch : s_tir.Schedule
         Over the function of a conv workload.
-    knobs : Knobs
-        ``rows``: of a strip; ``blocks``: output blocks of a thread; ``weights``: through
-        shared memory or read by every thread; ``channels``: their loop unrolled or not;
-        ``threads`` of a block.
+    work : Workload
+    plan : GpuConvPlan
     target : TargetSpec
         With a GPU.
-
-    Returns
-    -------
-    int
-        Registers of a thread that it reckons with.
     """
-    gpu = target.the_gpu
-    sizes = _sizes(sch, target)
-    best = conv_tile(sizes, target)
-    rows = knobs.choice("rows", up_to(ROWS, sizes.size[0]), best[0])
-    blocks = knobs.choice("blocks", block_options(sizes), best[1])
-    taps = sizes.taps[0] * sizes.taps[1] * sizes.taps[2]
-    staged = taps * blocks * sizes.lanes * target.item_bytes <= gpu.block_shared
-    weights = knobs.choice(
-        "weights", ["shared", "read"] if staged else ["read"], "shared" if staged else "read"
-    )
-    few = sizes.taps[0] <= FEW_CHANNELS
-    channels = knobs.choice("channels", ["unrolled", "loop"], "unrolled" if few else "loop")
-    groups = sizes.blocks // blocks
-    threads = block_threads(knobs, sizes.threads(rows, sizes.blocks), target, groups)
-
-    store = rows_and_columns(sch, sizes.size[1], "accumulate", "out")
+    store = rows_and_columns(sch, work.out_size[1], "accumulate", "out")
     padded, accumulate = sch.get_sblock("padded"), sch.get_sblock("accumulate")
     out = sch.get_sblock("out")
     n, o, y, x, c = sch.get_loops(store)
-    group, block = sch.split(o, [None, blocks])
-    strip, row = sch.split(y, [None, rows])
+    group, block = sch.split(o, [None, plan.blocks])
+    strip, row = sch.split(y, [None, plan.rows])
     sch.reorder(group, n, strip, x, block, row, c)
-    place, thread = sch.split(sch.fuse(n, strip, x), [None, threads])
+    place, thread = sch.split(sch.fuse(n, strip, x), [None, plan.threads])
     sch.bind(group, "blockIdx.y")
     sch.bind(place, "blockIdx.x")
     sch.bind(thread, "threadIdx.x")
@@ -106,26 +76,14 @@ def schedule_conv(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
     _, channel, _, q, *_ = sch.get_loops(accumulate)[3:]
     sch.compute_at(padded, channel, preserve_unit_loops=True)
     sch.set_scope(padded, 0, "local")
-    if weights == "shared":
+    if plan.staged:
         shared = sch.cache_read(accumulate, 1, "shared")
         sch.compute_at(shared, place, preserve_unit_loops=True)
-        stage_vectors(sch, shared, target, within=2, threads=threads)
+        stage_vectors(sch, shared, target, within=2, threads=plan.threads)
     vectors = sch.cache_read(accumulate, 1, "local")
     sch.compute_at(vectors, q, preserve_unit_loops=True)
-    unroll(sch, accumulate, within=4 + (channels == "loop"))
+    unroll(sch, accumulate, within=4 + (not plan.unrolled))
     unroll(sch, padded, within=5)
     copy_vectors(sch, vectors, target, within=7)
     unroll(sch, out, within=3)
     copy_vectors(sch, store, target, within=3)
-    return sizes.registers(rows, blocks)
-
-
-def _sizes(sch: Any, target: TargetSpec) -> Sizes:
-    """Read a layer's sizes off its function."""
-    loops = sch.get_loops(sch.get_sblock("accumulate"))
-    n, o, p, c, i, r, q = (extent(sch, loop) for loop in loops)
-    width = out_width(sch)
-    high = int(sch.get(sch.get_sblock("padded")).writes[0].source.shape[2])
-    rows = p // width
-    stride = (high - r) // (rows - 1) if rows > 1 else 1
-    return Sizes(n, o, c, (rows, width), (i, r, q), stride, target.dtype != "float32")

@@ -34,13 +34,11 @@ from typing import Any
 
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.gpu.product_steps import Lane
-from tvm_mobilenet.schedules.gpu.product_tile import Sizes
 from tvm_mobilenet.schedules.gpu.stages import Stages, Value, allocated, copy
 from tvm_mobilenet.schedules.gpu.tensor_product import write_product
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.gpu.products import ProductPlan
 
 from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.gpu import ITEM_BYTES
 
 
 class Dense:
@@ -95,7 +93,7 @@ class Dense:
                     ir.buffer_store(out, result[half + c], [row, begin + half + c])
 
 
-def write_dense(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
+def write_dense(func: Any, plan: ProductPlan, target: TargetSpec) -> Any:
     """Write the loops of a classifier.
 
     Parameters
@@ -103,8 +101,7 @@ def write_dense(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     func : tirx.PrimFunc
         The definition: data (N, Kb, 1, c), weight (Ob, K, class block), bias (Ob, class
         block), out (N, classes).
-    knobs : Knobs
-        Those of :func:`~tvm_mobilenet.schedules.gpu.tensor_product.write_product`.
+    plan : ProductPlan
     target : TargetSpec
         With a GPU.
 
@@ -113,11 +110,4 @@ def write_dense(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     tirx.PrimFunc
         Bound to threads, with the attributes of `func`.
     """
-    stages = Stages(func)
-    images, blocks, _, block = stages.inputs["data"]
-    _, _, wide = stages.inputs["weight"]
-    lanes = min(target.lanes, wide)
-    item = ITEM_BYTES[stages.dtypes["data"]]
-    vectors = -(-stages.inputs["out"][1] // lanes)
-    sizes = Sizes(images, vectors, blocks, block, lanes, item, True, wide // lanes)
-    return write_product(stages, sizes, partial(Dense, lanes=lanes), knobs, target.the_gpu)
+    return write_product(Stages(func), plan, partial(Dense, lanes=plan.sizes.lanes), target.the_gpu)

@@ -40,81 +40,59 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.micro_kernel import extent, out_width
+from tvm_mobilenet.schedules.cpu.micro_kernel import extent
 from tvm_mobilenet.schedules.gpu.pixels import (
     copy_vectors,
     rows_and_columns,
     stage_vectors,
     unroll,
 )
-from tvm_mobilenet.schedules.gpu.threads import block_threads, up_to
-from tvm_mobilenet.schedules.gpu.window import STRIPS, Window, staged_strips, strip_rows
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.gpu.depthwise import GpuDepthwisePlan
 
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
+def schedule_depthwise(
+    sch: Any, work: Workload, plan: GpuDepthwisePlan, target: TargetSpec
+) -> None:
     """Schedule a depthwise convolution.
 
     Parameters
     ----------
     sch : s_tir.Schedule
         Over the function of a depthwise workload.
-    knobs : Knobs
-        ``rows``, ``columns``: pixels of a thread; ``stage``: whether a block's inputs go
-        through shared memory; ``threads`` of a block, or, staged, ``strips`` of a band;
-        ``window`` and ``taps``: whether all of them are held in registers, or what a row of
-        taps needs at a time.
+    work : Workload
+    plan : GpuDepthwisePlan
     target : TargetSpec
         With a GPU.
-
-    Returns
-    -------
-    int
-        Registers of a thread that it reckons with.
     """
-    window = _window(sch)
-    height, width = window.size
-    best, *held = strip_rows(window, target)
-    rows = knobs.choice("rows", up_to(STRIPS, height), best)
-    columns = knobs.choice("columns", [c for c in (1, 2, 4) if width % c == 0], 1)
-    place_of = {
-        name: knobs.choice(name, ["whole", "row"], "whole" if whole else "row")
-        for name, whole in zip(("window", "taps"), held, strict=True)
-    }
-    bands = staged_strips(window, rows, columns, target)
-    stage = knobs.choice("stage", ["none", "shared"] if bands else ["none"], "none")
-
-    store = rows_and_columns(sch, width, "accumulate", "out")
+    store = rows_and_columns(sch, work.out_size[1], "accumulate", "out")
     padded, accumulate = sch.get_sblock("padded"), sch.get_sblock("accumulate")
     n, o, y, x, c = sch.get_loops(store)
-    strip, row = sch.split(y, [None, rows])
-    place, column = sch.split(x, [None, columns])
+    strip, row = sch.split(y, [None, plan.rows])
+    place, column = sch.split(x, [None, plan.columns])
     sch.reorder(n, o, strip, place, row, column, c)
-    if stage == "shared":
-        strips = knobs.choice("strips", bands, bands[-1])
-        band, strip = sch.split(strip, [None, strips])
+    if plan.strips:
+        band, strip = sch.split(strip, [None, plan.strips])
         block = sch.fuse(n, o, band)
         thread = sch.fuse(strip, place)
     else:
-        threads = block_threads(knobs, window.threads(rows, columns), target)
-        block, thread = sch.split(sch.fuse(n, o, strip, place), [None, threads])
+        block, thread = sch.split(sch.fuse(n, o, strip, place), [None, plan.threads])
     sch.bind(block, "blockIdx.x")
     sch.bind(thread, "threadIdx.x")
     out = sch.get_sblock("out")
     sch.compute_at(out, thread, preserve_unit_loops=True)
     sch.compute_at(accumulate, thread, preserve_unit_loops=True)
     sch.set_scope(accumulate, 0, "local")
-    read = sch.cache_read(accumulate, 0, "local") if stage == "shared" else padded
+    read = sch.cache_read(accumulate, 0, "local") if plan.strips else padded
     filters = sch.cache_read(accumulate, 1, "local")
     tap_row = sch.get_loops(accumulate)[3]
-    for copy, where in ((read, place_of["window"]), (filters, place_of["taps"])):
-        loop = thread if where == "whole" else tap_row
-        sch.compute_at(copy, loop, preserve_unit_loops=True)
+    for copy, whole in ((read, plan.whole_window), (filters, plan.whole_taps)):
+        sch.compute_at(copy, thread if whole else tap_row, preserve_unit_loops=True)
         sch.set_scope(copy, 0, "local")
-        copy_vectors(sch, copy, target, within=2 if where == "whole" else 4)
-    if stage == "shared":
+        copy_vectors(sch, copy, target, within=2 if whole else 4)
+    if plan.strips:
         sch.compute_at(padded, block, preserve_unit_loops=True)
         sch.set_scope(padded, 0, "shared")
         stage_vectors(sch, padded, target, within=1, threads=extent(sch, thread))
@@ -122,23 +100,3 @@ def schedule_depthwise(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
     unroll(sch, accumulate, within=2)
     unroll(sch, out, within=2)
     copy_vectors(sch, store, target, within=2)
-    held_taps = (
-        window.kernel[0] * window.kernel[1] if place_of["taps"] == "whole" else window.kernel[1]
-    )
-    return window.registers(rows, columns, held_taps)
-
-
-def _window(sch: Any) -> Window:
-    """Read a layer's sizes off its function."""
-    accumulate = sch.get_sblock("accumulate")
-    n, o, p, c, r, q = (extent(sch, loop) for loop in sch.get_loops(accumulate))
-    width = out_width(sch)
-    _, _, rows, columns, _ = (
-        int(size) for size in sch.get(sch.get_sblock("padded")).writes[0].source.shape
-    )
-    size = (p // width, width)
-    strides = [
-        (have - taps) // (out - 1) if out > 1 else 1
-        for have, taps, out in zip((rows, columns), (r, q), size, strict=True)
-    ]
-    return Window(n * o, size, (r, q), (strides[0], strides[1]), c)

@@ -9,7 +9,7 @@ from tvm import s_tir
 from tvm.s_tir import Schedule
 from tvm.tirx import IndexMap
 from tvm_mobilenet.schedules.cpu.micro_kernel import extent
-from tvm_mobilenet.schedules.gpu.threads import VECTOR_BITS
+from tvm_mobilenet.schedules.plans.gpu.threads import VECTOR_BITS
 
 from tvm_mobilenet.target import TargetSpec
 

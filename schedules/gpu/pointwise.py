@@ -36,13 +36,11 @@ from __future__ import annotations
 from typing import Any
 
 from tvm_mobilenet.schedules.gpu.product_steps import Lane
-from tvm_mobilenet.schedules.gpu.product_tile import Sizes
 from tvm_mobilenet.schedules.gpu.stages import Stages, Value, fetched, leave
 from tvm_mobilenet.schedules.gpu.tensor_product import write_product
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.gpu.products import ProductPlan
 
 from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.gpu import ITEM_BYTES
 
 
 class Pointwise:
@@ -72,7 +70,7 @@ class Pointwise:
         leave(self.stages, "out", self.buffers["out"], at, self.lanes, feed)
 
 
-def write_pointwise(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
+def write_pointwise(func: Any, plan: ProductPlan, target: TargetSpec) -> Any:
     """Write the loops of a pointwise convolution.
 
     Parameters
@@ -80,8 +78,7 @@ def write_pointwise(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     func : tirx.PrimFunc
         The definition: data (N, Kb, P, c), weight (Ob, K, c), bias (Ob, c), perhaps
         residual, out (N, Ob, P, c).
-    knobs : Knobs
-        Those of :func:`~tvm_mobilenet.schedules.gpu.tensor_product.write_product`.
+    plan : ProductPlan
     target : TargetSpec
         With a GPU.
 
@@ -90,9 +87,4 @@ def write_pointwise(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     tirx.PrimFunc
         Bound to threads, with the attributes of `func`.
     """
-    stages = Stages(func)
-    images, blocks, pixels, block = stages.inputs["data"]
-    vectors, _, lanes = stages.inputs["weight"]
-    item = ITEM_BYTES[stages.dtypes["data"]]
-    sizes = Sizes(images * pixels, vectors, blocks, block, lanes, item, pixels == 1)
-    return write_product(stages, sizes, Pointwise, knobs, target.the_gpu)
+    return write_product(Stages(func), plan, Pointwise, target.the_gpu)

@@ -29,56 +29,38 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.micro_kernel import extent
 from tvm_mobilenet.schedules.gpu.pixels import copy_vectors, unroll
-from tvm_mobilenet.schedules.gpu.threads import (
-    VECTOR_REGISTERS,
-    block_threads,
-    loads_at_once,
-    map_threads,
-)
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.gpu.maps import GpuPoolPlan
 
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
-_ADDRESSES = 40
 
-
-def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
+def schedule_pool(sch: Any, _work: Workload, plan: GpuPoolPlan, target: TargetSpec) -> None:
     """Schedule a global average pool.
 
     Parameters
     ----------
     sch : s_tir.Schedule
         Over the function of a pool workload.
-    knobs : Knobs
-        ``threads``: of a map; ``maps`` of a block; where one thread has a map,
-        ``channels`` of a block.
+    plan : GpuPoolPlan
     target : TargetSpec
         With a GPU.
-
-    Returns
-    -------
-    int
-        Registers of a thread that it reckons with.
     """
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
-    n, o, _, _, p = sch.get_loops(accumulate)
-    batch, blocks, pixels = (extent(sch, loop) for loop in (n, o, p))
-    threads, maps = map_threads(knobs, batch, blocks, pixels, target)
-    if threads == 1:
-        _alone(sch, accumulate, out, knobs, target)
-        return _ADDRESSES
+    if plan.threads == 1:
+        _alone(sch, accumulate, out, plan.channels)
+        return
 
     # A vector of channels inside of the pixels, wherever the sum is put.
     sch.transform_block_layout(accumulate, lambda n, o, z, c, p: (n, o, z, p, c))
-    _, own = sch.split(sch.get_loops(accumulate)[3], [None, threads])
+    _, own = sch.split(sch.get_loops(accumulate)[3], [None, plan.threads])
     sums = sch.rfactor(own, 1)
     sch.set_scope(sums, 0, "shared")
     share = sch.cache_write(sums, 0, "local")
     n, o, _, c = sch.get_loops(out)
-    group, map_ = sch.split(o, [None, maps])
-    _, lane = sch.split(c, [None, threads])
+    group, map_ = sch.split(o, [None, plan.maps])
+    _, lane = sch.split(c, [None, plan.threads])
     block = sch.fuse(n, group)
     sch.bind(block, "blockIdx.x")
     sch.bind(map_, "threadIdx.y")
@@ -93,21 +75,17 @@ def schedule_pool(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
     copy_vectors(sch, share, target, within=4)
     sch.compute_at(sums, own_map, preserve_unit_loops=True)
     pixel = sch.get_loops(sums)[-2]
-    count = extent(sch, pixel)
-    at_once = loads_at_once(count)
-    _, pixel = sch.split(pixel, [None, at_once])
+    _, pixel = sch.split(pixel, [None, plan.at_once])
     around = len(sch.get_loops(sums)) - 2
     vectors = sch.cache_read(sums, 0, "local")
     sch.compute_at(vectors, pixel, preserve_unit_loops=True)
     copy_vectors(sch, vectors, target, within=around + 1)
     unroll(sch, sums, within=around)
-    return (at_once + 1) * VECTOR_REGISTERS + target.lanes + _ADDRESSES
 
 
-def _alone(sch: Any, accumulate: Any, out: Any, knobs: Knobs, target: TargetSpec) -> None:
+def _alone(sch: Any, accumulate: Any, out: Any, threads: int) -> None:
     """Give a map to a thread: one pixel, or a number of them that nothing divides."""
     channels = sch.fuse(*sch.get_loops(out))
-    threads = block_threads(knobs, extent(sch, channels), target, name="channels")
     block, thread = sch.split(channels, [None, threads])
     sch.bind(block, "blockIdx.x")
     sch.bind(thread, "threadIdx.x")

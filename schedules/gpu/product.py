@@ -27,8 +27,8 @@ from typing import Any
 
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.gpu.product_steps import Fetched, Lane, Operands, Steps
-from tvm_mobilenet.schedules.gpu.product_tile import ProductTile, Sizes
 from tvm_mobilenet.schedules.gpu.stages import REGISTERS, allocated, copy
+from tvm_mobilenet.schedules.plans.gpu.product_tile import ProductTile, Sizes
 
 _RESIDENT = "tirx.launch_bounds_min_blocks_per_sm"
 """Attribute: the second of CUDA's launch bounds. Without it ptxas makes for an occupancy of its

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from tvm.script.ir_builder import tirx as ir
-from tvm_mobilenet.schedules.gpu.product_tile import ProductTile, Sizes
 from tvm_mobilenet.schedules.gpu.stages import allocated, copy
-from tvm_mobilenet.schedules.gpu.tensor_tile import TensorTile
+from tvm_mobilenet.schedules.plans.gpu.product_tile import ProductTile, Sizes
+from tvm_mobilenet.schedules.plans.gpu.tensor_tile import TensorTile
 
 Lane = Callable[[Any], Any]
 """From a lane to the expression of an element."""

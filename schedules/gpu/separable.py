@@ -36,13 +36,11 @@ from typing import Any
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.gpu.pointwise import Pointwise
 from tvm_mobilenet.schedules.gpu.product_steps import Lane
-from tvm_mobilenet.schedules.gpu.product_tile import Sizes
 from tvm_mobilenet.schedules.gpu.stages import Stages, Value, allocated, copy, fetched
 from tvm_mobilenet.schedules.gpu.tensor_product import write_product
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.gpu.products import ProductPlan
 
 from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.gpu import ITEM_BYTES
 
 
 class Separable(Pointwise):
@@ -97,7 +95,7 @@ class Separable(Pointwise):
             ir.buffer_store(sums, stages.value("filtered", (*at, c, *tap), feed), [c])
 
 
-def write_separable(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
+def write_separable(func: Any, plan: ProductPlan, target: TargetSpec) -> Any:
     """Write the loops of a depthwise-separable block.
 
     Parameters
@@ -105,8 +103,7 @@ def write_separable(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     func : tirx.PrimFunc
         The definition: data (N, Kb, H*W, c), filter (Kb, KH*KW, c), filter_bias (Kb, c),
         weight (Ob, K, c), bias (Ob, c), perhaps residual, out (N, Ob, P, c).
-    knobs : Knobs
-        Those of :func:`~tvm_mobilenet.schedules.gpu.tensor_product.write_product`.
+    plan : ProductPlan
     target : TargetSpec
         With a GPU.
 
@@ -115,10 +112,4 @@ def write_separable(func: Any, knobs: Knobs, target: TargetSpec) -> Any:
     tirx.PrimFunc
         Bound to threads, with the attributes of `func`.
     """
-    stages = Stages(func)
-    images, _, pixels, lanes = stages.inputs["out"]
-    _, blocks, _, block = stages.inputs["data"]
-    item = ITEM_BYTES[stages.dtypes["data"]]
-    vectors, taps = stages.inputs["weight"][0], stages.inputs["filter"][1]
-    sizes = Sizes(images * pixels, vectors, blocks, block, lanes, item, taps=taps)
-    return write_product(stages, sizes, Separable, knobs, target.the_gpu)
+    return write_product(Stages(func), plan, Separable, target.the_gpu)

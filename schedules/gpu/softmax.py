@@ -25,33 +25,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.micro_kernel import extent
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.gpu.maps import GpuSoftmaxPlan
 
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
-_REGISTERS = 48
 
-
-def schedule_softmax(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
+def schedule_softmax(sch: Any, work: Workload, _plan: GpuSoftmaxPlan, _target: TargetSpec) -> None:
     """Schedule a softmax.
 
     Parameters
     ----------
     sch : s_tir.Schedule
         Over the function of a softmax workload.
-    knobs : Knobs
-        None are asked: its threads are the definition's.
-    target : TargetSpec
-        With a GPU.
-
-    Returns
-    -------
-    int
-        Registers of a thread that it reckons with.
+    work : Workload
     """
     row, out = sch.get_sblock("row"), sch.get_sblock("out")
-    lanes = extent(sch, sch.get_loops(row)[-1])
+    lanes = work.out_block
     sch.compute_inline(row)
     sch.compute_inline(sch.get_sblock("power"))
     n, j = sch.get_loops(out)
@@ -68,4 +58,3 @@ def schedule_softmax(sch: Any, knobs: Knobs, target: TargetSpec) -> int:
             _, thread = sch.split(thread, [None, lanes])
         sch.bind(thread, "threadIdx.x")
         sch.compute_at(block, thread, preserve_unit_loops=True)
-    return _REGISTERS

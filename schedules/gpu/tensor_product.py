@@ -24,21 +24,11 @@ from typing import Any
 
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.gpu.product import Product
-from tvm_mobilenet.schedules.gpu.product_cycles import best_tile, product_cycles
-from tvm_mobilenet.schedules.gpu.product_knobs import choose_tile
 from tvm_mobilenet.schedules.gpu.product_steps import Fetched, Operands, Steps
-from tvm_mobilenet.schedules.gpu.product_tile import Sizes, launch_bound
 from tvm_mobilenet.schedules.gpu.stages import Stages, allocated, copy, written
-from tvm_mobilenet.schedules.gpu.tensor_tile import (
-    FRAGMENT,
-    HALVES,
-    TensorTile,
-    best_tensor_tile,
-    choose_tensor_tile,
-    takes,
-    tensor_cycles,
-)
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.gpu.product_tile import Sizes
+from tvm_mobilenet.schedules.plans.gpu.products import ProductPlan
+from tvm_mobilenet.schedules.plans.gpu.tensor_tile import FRAGMENT, HALVES, TensorTile
 
 from tvm_mobilenet.target import GpuSpec
 
@@ -173,21 +163,16 @@ def _load(into: Any, index: Any, source: Any, first: Any, stride: int) -> None:
     ir.evaluate(ir.tvm_load_matrix_sync(into.data, *_SHAPE, index, pointer, stride, "row_major"))
 
 
-def write_product(
-    stages: Stages, sizes: Sizes, operands: OperandsOf, knobs: Knobs, gpu: GpuSpec
-) -> Any:
-    """Ask for a kernel, on tensor cores or not, and for its tile; write its loops.
+def write_product(stages: Stages, plan: ProductPlan, operands: OperandsOf, gpu: GpuSpec) -> Any:
+    """Write the loops of a product, on tensor cores or not.
 
     Parameters
     ----------
     stages : Stages
         Of the definition.
-    sizes : Sizes
+    plan : ProductPlan
     operands : callable
         From the stages and the buffers by their names.
-    knobs : Knobs
-        ``multiply``: by ``"tensor"`` cores or ``"threads"``, where there are both; and
-        those of the tile.
     gpu : GpuSpec
 
     Returns
@@ -195,19 +180,12 @@ def write_product(
     tirx.PrimFunc
         Bound to threads, with the attributes of the definition.
     """
-    product = _chosen(knobs, sizes, stages.dtypes["data"], gpu)
-    return written(stages, gpu, lambda buffers: product(operands(stages, buffers)).write())
 
+    def write(buffers: dict[str, Any]) -> None:
+        made, tile = operands(stages, buffers), plan.tile
+        if isinstance(tile, TensorTile):
+            TensorProduct(plan.sizes, tile, made, plan.resident).write()
+        else:
+            Product(plan.sizes, tile, made, stages.dtypes["data"], plan.resident).write()
 
-def _chosen(knobs: Knobs, sizes: Sizes, dtype: str, gpu: GpuSpec) -> Callable[[Operands], Product]:
-    if takes(sizes, dtype, gpu):
-        by_tensors = tensor_cycles(best_tensor_tile(sizes, gpu), sizes, gpu)
-        by_threads = product_cycles(best_tile(sizes, gpu), sizes, gpu)
-        default = "tensor" if by_tensors < by_threads else "threads"
-        if knobs.choice("multiply", ["threads", "tensor"], default) == "tensor":
-            tensor = choose_tensor_tile(knobs, sizes, gpu)
-            blocks = launch_bound(tensor, sizes, gpu)
-            return lambda operands: TensorProduct(sizes, tensor, operands, blocks)
-    tile = choose_tile(knobs, sizes, gpu)
-    blocks = launch_bound(tile, sizes, gpu)
-    return lambda operands: Product(sizes, tile, operands, dtype, blocks)
+    return written(stages, gpu, write)

@@ -1,4 +1,4 @@
-"""How each operator's loops are cut on a processor: sizes, knobs and machine in, a plan out.
+"""How each operator's loops are cut: sizes, knobs and machine in, a plan out.
 
 No TVM in here. TensorIR and TE apply a plan, the cost model reckons with it, the tuner lists and
 samples plans: none of them decides again what a plan says.
@@ -13,6 +13,14 @@ from typing import Any
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.conv import plan_conv
 from tvm_mobilenet.schedules.plans.depthwise import plan_depthwise
+from tvm_mobilenet.schedules.plans.gpu.conv import plan_gpu_conv
+from tvm_mobilenet.schedules.plans.gpu.depthwise import plan_gpu_depthwise
+from tvm_mobilenet.schedules.plans.gpu.maps import plan_gpu_pool, plan_gpu_scale, plan_gpu_softmax
+from tvm_mobilenet.schedules.plans.gpu.products import (
+    plan_gpu_dense,
+    plan_gpu_pointwise,
+    plan_gpu_separable,
+)
 from tvm_mobilenet.schedules.plans.maps import plan_dense, plan_pool, plan_scale, plan_softmax
 from tvm_mobilenet.schedules.plans.pointwise import plan_pointwise
 from tvm_mobilenet.schedules.plans.separable import plan_separable
@@ -20,6 +28,7 @@ from tvm_mobilenet.schedules.plans.strassen import plan_strassen
 from tvm_mobilenet.schedules.plans.tail import plan_tail
 
 from tvm_mobilenet.operators.workload import Operator, Workload
+from tvm_mobilenet.stacks import Stack
 from tvm_mobilenet.target import TargetSpec
 
 Plan = Callable[[Workload, Knobs, TargetSpec], Any]
@@ -49,12 +58,35 @@ TE_PLANS: dict[Operator, Plan] = {
 """The same for TE, whose loops have no shorter last tile that stays in registers."""
 
 
-def plan(
-    work: Workload,
-    knobs: Knobs,
-    target: TargetSpec,
-    plans: Mapping[Operator, Plan] | None = None,
-) -> Any:
+GPU_PLANS: dict[Operator, Plan] = {
+    "conv": plan_gpu_conv,
+    "dense": plan_gpu_dense,
+    "depthwise": plan_gpu_depthwise,
+    "pointwise": plan_gpu_pointwise,
+    "pool": plan_gpu_pool,
+    "scale": plan_gpu_scale,
+    "separable": plan_gpu_separable,
+    "softmax": plan_gpu_softmax,
+}
+"""The same for graphics processors."""
+
+TE_GPU_PLANS: dict[Operator, Plan] = {
+    **{name: GPU_PLANS[name] for name in ("conv", "pool", "scale", "softmax")},
+    "dense": partial(plan_gpu_dense, tensors=False),
+    "depthwise": partial(plan_gpu_depthwise, rectangles=False),
+    "pointwise": partial(plan_gpu_pointwise, tensors=False),
+}
+"""The same for TE on graphics processors."""
+
+
+def plans_for(target: TargetSpec, stack: Stack) -> Mapping[Operator, Plan]:
+    """Return the plans that a stack can apply for a target."""
+    if target.gpu is not None:
+        return GPU_PLANS if stack == "relax" else TE_GPU_PLANS
+    return PLANS if stack == "relax" else TE_PLANS
+
+
+def plan(work: Workload, knobs: Knobs, target: TargetSpec, plans: Mapping[Operator, Plan]) -> Any:
     """Plan a kernel's loops, and refuse knobs that the plan has no question for.
 
     Parameters
@@ -63,9 +95,8 @@ def plan(
     knobs : Knobs
         Asked by name for every choice.
     target : TargetSpec
-        A processor.
-    plans : mapping, optional
-        :data:`TE_PLANS`; :data:`PLANS` without.
+    plans : mapping
+        Of :func:`plans_for` the target.
 
     Returns
     -------
@@ -77,6 +108,6 @@ def plan(
     KnobError
         The knobs do not fit.
     """
-    made = (PLANS if plans is None else plans)[work.operator](work, knobs, target)
+    made = plans[work.operator](work, knobs, target)
     knobs.finish()
     return made

@@ -8,7 +8,7 @@ from typing import Any
 from tvm import te
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.plans import TE_PLANS, plan
+from tvm_mobilenet.schedules.plans import plan, plans_for
 from tvm_mobilenet.schedules.te.conv import schedule_conv
 from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.depthwise import schedule_depthwise
@@ -43,7 +43,7 @@ TE: dict[str, Rule] = {
 }
 """Operator to schedule, for processors."""
 
-GpuRule = Callable[[Any, Definition, Knobs, TargetSpec], None]
+GpuRule = Callable[[Any, Definition, Any, TargetSpec], None]
 
 TE_GPU: dict[str, GpuRule] = {
     "conv": gpu_conv,
@@ -87,11 +87,10 @@ def schedule(made: Definition, target: TargetSpec, knobs: Knobs) -> Any:
     if (text := knobs.trace()) is not None:
         knobs.finish()
         return replay(made, text)
+    planned = plan(made.work, knobs, target, plans_for(target, "relay"))
     s, operator = te.create_schedule(made.out.op), made.work.operator
     if target.gpu is None:
-        planned = plan(made.work, knobs, target, TE_PLANS)
         place(TE[operator](s, made, planned), made.inputs)
     else:
-        TE_GPU[operator](s, made, knobs, target)
-    knobs.finish()
+        TE_GPU[operator](s, made, planned, target)
     return s

@@ -43,7 +43,7 @@ def test_plans_and_predictions_need_no_tvm() -> None:
 def test_the_schedule_has_the_units_of_its_plan(work: Workload, seed: int, cores: int) -> None:
     target = dataclasses.replace(AVX512, cores=cores)
     by_plan, by_schedule = SeededKnobs(seed), SeededKnobs(seed)
-    planned = plan(work, by_plan, target)
+    planned = plan(work, by_plan, target, PLANS)
     done = schedule(prim_func(work), target, by_schedule)
     assert done is not None
     assert by_plan.chosen == by_schedule.chosen
@@ -61,7 +61,7 @@ def test_te_is_offered_no_tails(work: Workload, seed: int, target: TargetSpec) -
         return
     knobs = SeededKnobs(seed)
     planned = plan(work, knobs, target, TE_PLANS)
-    plan(work, Knobs(knobs.chosen), target)  # and nothing that TensorIR is not
+    plan(work, Knobs(knobs.chosen), target, PLANS)  # and nothing that TensorIR is not
     width = work.out_size[1]
     if work.operator == "conv":
         assert width % planned.tile.pixels == 0
@@ -76,7 +76,7 @@ def test_recorded_knobs_are_predicted() -> None:
     around = Around(1 << 20, (1 << 20, 1 << 18), 1)
     rule = predict(work, AVX512, around, 2)
     knobs = Knobs()
-    plan(work, knobs, AVX512)
+    plan(work, knobs, AVX512, PLANS)
     assert predict(work, AVX512, around, 2, knobs.chosen).cycles == rule.cycles
     narrow = predict(work, AVX512, around, 2, {"pixels": 1, "vectors": 1})
     alone = predict(work, AVX512, around, 2, {"threads": "one"})

@@ -15,9 +15,13 @@ from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.cost import Cost
 from tvm_mobilenet.prediction.gpu_cost import Grid, Load, gpu_cost
-from tvm_mobilenet.schedules.gpu.product_cycles import MEMORY_CYCLES, best_tile, product_cycles
-from tvm_mobilenet.schedules.gpu.product_tile import ProductTile, Sizes
-from tvm_mobilenet.schedules.gpu.tensor_tile import (
+from tvm_mobilenet.schedules.plans.gpu.product_cycles import (
+    MEMORY_CYCLES,
+    best_tile,
+    product_cycles,
+)
+from tvm_mobilenet.schedules.plans.gpu.product_tile import ProductTile, Sizes
+from tvm_mobilenet.schedules.plans.gpu.tensor_tile import (
     TensorTile,
     best_tensor_tile,
     takes,

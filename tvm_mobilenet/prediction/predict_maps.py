@@ -14,7 +14,7 @@ from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.cost import FLOAT, Caches, Cost, Phase, Stream, cost_of
 from tvm_mobilenet.prediction.speeds import speeds_of
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.plans import plan
+from tvm_mobilenet.schedules.plans import PLANS, plan
 from tvm_mobilenet.target import TargetSpec
 
 _CONV = 0.88
@@ -46,7 +46,7 @@ class Maps:
     def __init__(
         self, work: Workload, target: TargetSpec, around: Around, threads: int, knobs: Knobs
     ) -> None:
-        self.plan = plan(work, knobs, target)
+        self.plan = plan(work, knobs, target, PLANS)
         self.work, self.target, self.around, self.threads = work, target, around, threads
         self.caches, self.speeds = Caches.of(target, threads), speeds_of(target)
         self.lanes, self.peak = target.lanes, target.lanes * self.speeds.pipes

@@ -9,7 +9,7 @@ from typing import Any
 
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.plans import TE_PLANS, plan
+from tvm_mobilenet.schedules.plans import plan, plans_for
 from tvm_mobilenet.stacks import installed_stack, versions_of
 from tvm_mobilenet.target import TargetSpec
 
@@ -56,14 +56,8 @@ def tvm_version() -> str:
 
 
 def ask(work: Workload, target: TargetSpec, knobs: Knobs) -> None:
-    """Ask `knobs` what the plan of a workload asks; on a GPU, what its schedule does."""
-    if target.gpu is None:
-        plan(work, knobs, target, TE_PLANS if installed_stack() == "relay" else None)
-        return
-    from tvm_mobilenet.compute.primfunc import prim_func
-    from tvm_mobilenet.schedules.rules import schedule
-
-    schedule(prim_func(work), target, knobs)
+    """Ask `knobs` what the plan of a workload asks; no TVM is needed for that."""
+    plan(work, knobs, target, plans_for(target, installed_stack()))
 
 
 def build_kernel(work: Workload, target: TargetSpec, knobs: Knobs, path: str) -> None:

@@ -22,45 +22,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.gpu.threads import block_threads, up_to
-from tvm_mobilenet.schedules.gpu.window import STRIPS, Window, strip_rows
-from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.te.definition import Definition, extents
+from tvm_mobilenet.schedules.plans.gpu.depthwise import GpuDepthwisePlan
+from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.gpu.threads import bind, copied, copies
 
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_depthwise(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> None:
+def schedule_depthwise(
+    s: Any, made: Definition, plan: GpuDepthwisePlan, _target: TargetSpec
+) -> None:
     """Schedule a depthwise convolution.
 
     Parameters
     ----------
     s : te.Schedule
-    work : Definition
-    knobs : Knobs
-        ``rows`` of a strip; ``threads`` of a block; ``window`` and ``taps``: whether all of
-        them are held in registers, or what a row of taps needs at a time.
-    target : TargetSpec
-        With a GPU.
+    made : Definition
+    plan : GpuDepthwisePlan
     """
-    padded, accumulate = work.stage("padded"), work.stage("accumulate")
-    window = _window(work)
-    best, *held = strip_rows(window, target)
-    rows = knobs.choice("rows", up_to(STRIPS, window.size[0]), best)
-    place_of = {
-        name: knobs.choice(name, ["whole", "row"], "whole" if whole else "row")
-        for name, whole in zip(("window", "taps"), held, strict=True)
-    }
-    threads = block_threads(knobs, window.threads(rows, 1), target)
-
+    padded, accumulate = made.stage("padded"), made.stage("accumulate")
     taps = s.cache_read(accumulate.op.input_tensors[1], "local", [accumulate])
-    out, acc = s[work.out], s[accumulate]
+    out, acc = s[made.out], s[accumulate]
     n, o, p, c = out.op.axis
-    row, column = out.split(p, window.size[1])
-    strip, row = out.split(row, rows)
+    row, column = out.split(p, made.work.out_size[1])
+    strip, row = out.split(row, plan.rows)
     out.reorder(n, o, strip, column, row, c)
-    place, thread = out.split(out.fuse(n, o, strip, column), threads)
+    place, thread = out.split(out.fuse(n, o, strip, column), plan.threads)
     out.reorder(place, row, thread, c)
     bind(out, blockIdx_x=place, threadIdx_x=thread)
     copies(out, row)
@@ -73,23 +60,9 @@ def schedule_depthwise(s: Any, work: Definition, knobs: Knobs, target: TargetSpe
     acc.unroll(r)
     acc.unroll(q)
     s[padded].set_scope("local")
-    for copy, where in ((s[padded], place_of["window"]), (s[taps], place_of["taps"])):
-        if where == "whole":
+    for copy, whole in ((s[padded], plan.whole_window), (s[taps], plan.whole_taps)):
+        if whole:
             copy.compute_at(out, thread)
         else:
             copy.compute_at(acc, r)
         copied(copy)
-
-
-def _window(work: Definition) -> Window:
-    """Read a layer's sizes off its stages."""
-    accumulate = work.stage("accumulate")
-    n, o, p, c = extents(accumulate.op.axis)
-    taps = extents(accumulate.op.reduce_axis)
-    high, wide = extents(work.stage("padded").op.axis)[2:4]
-    size = (p // work.work.out_size[1], work.work.out_size[1])
-    strides = [
-        (have - tap) // (out - 1) if out > 1 else 1
-        for have, tap, out in zip((high, wide), taps, size, strict=True)
-    ]
-    return Window(n * o, size, (taps[0], taps[1]), (strides[0], strides[1]), c)

@@ -15,51 +15,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tvm_mobilenet.schedules.gpu.product_knobs import choose_tile
-from tvm_mobilenet.schedules.gpu.product_tile import Sizes
-from tvm_mobilenet.schedules.gpu.threads import block_threads, loads_at_once, map_threads
-from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.te.definition import Definition, extents
+from tvm_mobilenet.schedules.plans.gpu.maps import GpuPoolPlan
+from tvm_mobilenet.schedules.plans.gpu.products import ProductPlan
+from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.gpu.product import Place, Product
 from tvm_mobilenet.schedules.te.gpu.threads import bind, copied
 
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_pool(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> None:
+def schedule_pool(s: Any, made: Definition, plan: GpuPoolPlan, _target: TargetSpec) -> None:
     """Schedule a global average pool.
 
     Parameters
     ----------
     s : te.Schedule
-    work : Definition
-    knobs : Knobs
-        ``threads``: of a map; ``maps`` of a block; where one thread has a map,
-        ``channels`` of a block.
-    target : TargetSpec
-        With a GPU.
+    made : Definition
+    plan : GpuPoolPlan
     """
-    accumulate = work.stage("accumulate")
-    batch, blocks, _, lanes = extents(work.out.op.axis)
-    (pixels,) = extents(accumulate.op.reduce_axis)
-    threads, maps = map_threads(knobs, batch, blocks, pixels, target)
-    out = s[work.out]
+    accumulate = made.stage("accumulate")
+    out = s[made.out]
     n, o, z, c = out.op.axis
     s[accumulate].set_scope("local")
-    if threads == 1:
-        count = block_threads(knobs, batch * blocks * lanes, target, name="channels")
-        block, thread = out.split(out.fuse(n, o, z, c), count)
+    if plan.threads == 1:
+        block, thread = out.split(out.fuse(n, o, z, c), plan.channels)
         bind(out, blockIdx_x=block, threadIdx_x=thread)
         s[accumulate].compute_at(out, thread)
         return
 
-    _, own = s[accumulate].split(s[accumulate].op.reduce_axis[0], threads)
+    _, own = s[accumulate].split(s[accumulate].op.reduce_axis[0], plan.threads)
     parts = s.rfactor(accumulate, own)
     sums = s.cache_write(parts, "local")
     vectors = s.cache_read(sums.op.input_tensors[0], "local", [sums])
-    group, map_ = out.split(o, maps)
+    group, map_ = out.split(o, plan.maps)
     # An axis of one pixel, of which the first thread has all.
-    first, z = out.split(z, nparts=threads)
+    first, z = out.split(z, nparts=plan.threads)
     out.reorder(n, group, map_, first, z, c)
     block = out.fuse(n, group)
     bind(out, blockIdx_x=block, threadIdx_y=map_, threadIdx_x=first)
@@ -69,14 +59,14 @@ def schedule_pool(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) ->
     s[parts].set_scope("shared")
     s[parts].compute_at(out, block)
     own, image, own_map, one, part_lanes = s[parts].op.axis
-    _, own_map = s[parts].split(own_map, maps)
+    _, own_map = s[parts].split(own_map, plan.maps)
     s[parts].reorder(image, one, own_map, own, part_lanes)
     bind(s[parts], threadIdx_x=own, threadIdx_y=own_map)
     s[parts].vectorize(part_lanes)
     s[sums].compute_at(s[parts], own)
     stage = s[sums]
     (pixel,) = stage.op.reduce_axis
-    turn, pixel = stage.split(pixel, loads_at_once(pixels // threads))
+    turn, pixel = stage.split(pixel, plan.at_once)
     stage.reorder(*stage.op.axis[:4], turn, pixel, stage.op.axis[4])
     stage.unroll(pixel)
     stage.vectorize(stage.op.axis[4])
@@ -84,28 +74,18 @@ def schedule_pool(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) ->
     copied(s[vectors])
 
 
-def schedule_dense(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> None:
+def schedule_dense(s: Any, made: Definition, plan: ProductPlan, target: TargetSpec) -> None:
     """Schedule a classifier.
 
     Parameters
     ----------
     s : te.Schedule
-    work : Definition
-    knobs : Knobs
-        Those of :func:`~tvm_mobilenet.schedules.gpu.product_knobs.choose_tile`.
+    made : Definition
+    plan : ProductPlan
     target : TargetSpec
         With a GPU.
     """
-    accumulate = work.stage("accumulate")
-    images, classes = extents(work.out.op.axis)
-    _, blocks, _, block = (int(size) for size in accumulate.op.input_tensors[0].shape)
-    wide = extents(accumulate.op.axis)[2]
-    lanes = min(target.lanes, wide)
-    vectors = -(-classes // lanes)
-    sizes = Sizes(images, vectors, blocks, block, lanes, target.item_bytes, True, wide // lanes)
-    # Of a block of three vectors, TE cannot tell which ones two threads take.
-    side = wide // lanes
-    tile = choose_tile(knobs, sizes, target.the_gpu, 1 if side & (side - 1) else None)
+    lanes = plan.sizes.lanes
 
     def sums(stage: Any, axes: Sequence[Any]) -> Place:
         n, o, c = axes
@@ -116,9 +96,10 @@ def schedule_dense(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -
     def out(stage: Any, axes: Sequence[Any]) -> Place:
         n, j = axes
         vector, lane = stage.split(j, lanes)
-        if images > 1:
+        if made.work.batch > 1:
             return Place([], n, vector, lane)
         unit, row = stage.split(n, 1)
         return Place([], row, vector, lane, unit)
 
-    Product(sizes, tile, target.the_gpu, sums, out).schedule(s, work.out, accumulate)
+    product = Product(plan, target.the_gpu, sums, out)
+    product.schedule(s, made.out, made.stage("accumulate"))

@@ -13,32 +13,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tvm_mobilenet.schedules.gpu.product_knobs import choose_tile
-from tvm_mobilenet.schedules.gpu.product_tile import Sizes
-from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.te.definition import Definition, extents
+from tvm_mobilenet.schedules.plans.gpu.products import ProductPlan
+from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.gpu.product import Place, Product
 
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_pointwise(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> None:
+def schedule_pointwise(s: Any, made: Definition, plan: ProductPlan, target: TargetSpec) -> None:
     """Schedule a pointwise convolution.
 
     Parameters
     ----------
     s : te.Schedule
-    work : Definition
-    knobs : Knobs
-        Those of :func:`~tvm_mobilenet.schedules.gpu.product_knobs.choose_tile`.
+    made : Definition
+    plan : ProductPlan
     target : TargetSpec
         With a GPU.
     """
-    accumulate = work.stage("accumulate")
-    images, vectors, pixels, lanes = extents(work.out.op.axis)
-    _, blocks, _, block = (int(size) for size in accumulate.op.input_tensors[0].shape)
-    sizes = Sizes(images * pixels, vectors, blocks, block, lanes, target.item_bytes, pixels == 1)
-    tile = choose_tile(knobs, sizes, target.the_gpu)
+    images, pixels = made.work.batch, made.work.out_pixels
 
     def read(stage: Any, axes: Sequence[Any]) -> Place:
         n, o, p, c = axes
@@ -50,4 +43,5 @@ def schedule_pointwise(s: Any, work: Definition, knobs: Knobs, target: TargetSpe
             return Place([], n, o, c, p)
         return Place([], p, o, c, n) if images == 1 else Place([n], p, o, c)
 
-    Product(sizes, tile, target.the_gpu, read, out).schedule(s, work.out, accumulate)
+    product = Product(plan, target.the_gpu, read, out)
+    product.schedule(s, made.out, made.stage("accumulate"))

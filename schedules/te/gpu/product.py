@@ -27,7 +27,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvm import te
-from tvm_mobilenet.schedules.gpu.product_tile import SMALL, ProductTile, Sizes
+from tvm_mobilenet.schedules.plans.gpu.product_tile import SMALL, ProductTile, Sizes
+from tvm_mobilenet.schedules.plans.gpu.products import ProductPlan
 from tvm_mobilenet.schedules.te.gpu.threads import bind, copied, copies, staged
 
 from tvm_mobilenet.target import GpuSpec
@@ -69,18 +70,27 @@ class Product:
 
     Attributes
     ----------
-    sizes : Sizes
-    tile : ProductTile
+    plan : ProductPlan
     gpu : GpuSpec
     sums, out : callable
         Read the axes of the sums, and of the output.
     """
 
-    sizes: Sizes
-    tile: ProductTile
+    plan: ProductPlan
     gpu: GpuSpec
     sums: Reading
     out: Reading
+
+    @property
+    def sizes(self) -> Sizes:
+        """Of the product."""
+        return self.plan.sizes
+
+    @property
+    def tile(self) -> ProductTile:
+        """Of threads: TE has no fragments of tensor cores."""
+        assert isinstance(self.plan.tile, ProductTile)
+        return self.plan.tile
 
     @property
     def threads(self) -> list[tuple[str, int]]:

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.gpu.product_tile import SMALL
-from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.gpu.maps import GpuSoftmaxPlan
+from tvm_mobilenet.schedules.plans.gpu.product_tile import SMALL
 from tvm_mobilenet.schedules.te.definition import Definition, extents
 from tvm_mobilenet.schedules.te.gpu.threads import bind
 
@@ -28,41 +28,39 @@ _STAGES = ("lane_max", "row_max", "power", "lane_sum", "row_sum", "scale")
 _ITEM = ITEM_BYTES["float32"]
 
 
-def schedule_softmax(s: Any, work: Definition, knobs: Knobs, target: TargetSpec) -> None:
+def schedule_softmax(s: Any, made: Definition, _plan: GpuSoftmaxPlan, target: TargetSpec) -> None:
     """Schedule a softmax.
 
     Parameters
     ----------
     s : te.Schedule
-    work : Definition
-    knobs : Knobs
-        None are asked: its threads are the definition's.
+    made : Definition
     target : TargetSpec
         With a GPU.
     """
-    gpu, row = target.the_gpu, work.stage("row")
+    gpu, row = target.the_gpu, made.stage("row")
     _, blocks, lanes = extents(row.op.axis)
     s[row].compute_inline()
     if _ITEM * (blocks + 2) * lanes > min(gpu.block_shared or gpu.unit_shared, SMALL):
         for name in _STAGES:
-            _apart(s[work.stage(name)], lanes)
-        _apart(s[work.out], lanes)
+            _apart(s[made.stage(name)], lanes)
+        _apart(s[made.out], lanes)
         return
-    out = s[work.out]
+    out = s[made.out]
     n, j = out.op.axis
     turn, lane = out.split(j, lanes)
     out.reorder(n, lane, turn)
     bind(out, blockIdx_x=n, threadIdx_x=lane)
-    power = work.stage("power")
+    power = made.stage("power")
     s[power].set_scope("shared")
     s[power].compute_at(out, n)
     bind(s[power], threadIdx_x=s[power].op.axis[2])
     for name in ("scale", "row_sum", "row_max"):
-        stage = s[work.stage(name)]
+        stage = s[made.stage(name)]
         stage.set_scope("local")
         stage.compute_at(out, n)
     for name in ("lane_sum", "lane_max"):
-        lane_wise = work.stage(name)
+        lane_wise = made.stage(name)
         own = s.cache_write(lane_wise, "local")
         shared = s[lane_wise]
         shared.set_scope("shared")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tvm_mobilenet.schedules.gpu.product_cycles import best_tile
-from tvm_mobilenet.schedules.gpu.product_tile import (
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.gpu.product_cycles import best_tile
+from tvm_mobilenet.schedules.plans.gpu.product_tile import (
     DEPTHS,
     ROW_THREADS,
     ROWS,
@@ -15,7 +16,6 @@ from tvm_mobilenet.schedules.gpu.product_tile import (
     ProductTile,
     Sizes,
 )
-from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import GpuSpec
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
-from tvm_mobilenet.schedules.gpu.product_tile import (
+from tvm_mobilenet.schedules.plans.gpu.product_tile import (
     DEPTHS,
     ROW_THREADS,
     ROWS,

@@ -1,17 +1,25 @@
-"""How the first convolution is cut up for a GPU: rows and output blocks of a thread."""
+"""The plan of a first convolution on a GPU; its loops are said in ``schedules/gpu/conv``."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from tvm_mobilenet.schedules.gpu.threads import WARPS_OF_A_UNIT, hanging, up_to
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.gpu.threads import (
+    WARPS_OF_A_UNIT,
+    block_threads,
+    hanging,
+    up_to,
+)
 
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
-ROWS = (1, 2, 3, 4, 7, 8)
+_ROWS = (1, 2, 3, 4, 7, 8)
 _MOST_BLOCKS = 8
 _ADDRESSES = 36
-FEW_CHANNELS = 4
+_FEW_CHANNELS = 4
 """Input channels up to which their loop is unrolled."""
 
 
@@ -87,7 +95,7 @@ def conv_tile(sizes: Sizes, target: TargetSpec) -> tuple[int, int]:
     wanted = gpu.units * min(WARPS_OF_A_UNIT * gpu.warp, gpu.unit_threads)
     tiles = [
         (rows, blocks)
-        for rows in up_to(ROWS, sizes.size[0])
+        for rows in up_to(_ROWS, sizes.size[0])
         for blocks in block_options(sizes)
         if sizes.registers(rows, blocks) <= gpu.thread_registers * 2 // 3
     ] or [(1, 1)]
@@ -100,3 +108,70 @@ def conv_tile(sizes: Sizes, target: TargetSpec) -> tuple[int, int]:
 def block_options(sizes: Sizes) -> list[int]:
     """Return how many output blocks a thread may take: divisors of the layer's."""
     return [b for b in range(1, _MOST_BLOCKS + 1) if sizes.blocks % b == 0]
+
+
+@dataclass(frozen=True, slots=True)
+class GpuConvPlan:
+    """How a first convolution is cut.
+
+    Attributes
+    ----------
+    sizes : Sizes
+    rows, blocks : int
+        Of a strip, and output blocks of a thread.
+    staged : bool
+        Whether weights go through shared memory.
+    unrolled : bool
+        Whether the loop of input channels is.
+    threads : int
+        Of a block.
+    """
+
+    sizes: Sizes
+    rows: int
+    blocks: int
+    staged: bool
+    unrolled: bool
+    threads: int
+
+    @property
+    def registers(self) -> int:
+        """Of a thread, as it is reckoned with."""
+        return self.sizes.registers(self.rows, self.blocks)
+
+
+def plan_gpu_conv(work: Workload, knobs: Knobs, target: TargetSpec) -> GpuConvPlan:
+    """Plan a first convolution.
+
+    Parameters
+    ----------
+    work : Workload
+    knobs : Knobs
+        ``rows``: of a strip; ``blocks``: output blocks of a thread; ``weights``: through
+        shared memory or read by every thread; ``channels``: their loop unrolled or not;
+        ``threads`` of a block.
+    target : TargetSpec
+        With a GPU.
+    """
+    sizes = Sizes(
+        work.batch,
+        work.out_blocks,
+        work.out_block,
+        work.out_size,
+        (work.in_channels, *work.kernel),
+        work.strides[0],
+        target.dtype != "float32",
+    )
+    best = conv_tile(sizes, target)
+    rows = knobs.choice("rows", up_to(_ROWS, sizes.size[0]), best[0])
+    blocks = knobs.choice("blocks", block_options(sizes), best[1])
+    weights = math.prod(sizes.taps) * blocks * sizes.lanes
+    fits = weights * target.item_bytes <= target.the_gpu.block_shared
+    ways = ["shared", "read"] if fits else ["read"]
+    staged = knobs.choice("weights", ways, ways[0]) == "shared"
+    few = sizes.taps[0] <= _FEW_CHANNELS
+    channels = knobs.choice("channels", ["unrolled", "loop"], "unrolled" if few else "loop")
+    threads = block_threads(
+        knobs, sizes.threads(rows, sizes.blocks), target, sizes.blocks // blocks
+    )
+    return GpuConvPlan(sizes, rows, blocks, staged, channels == "unrolled", threads)

@@ -1,14 +1,22 @@
-"""How a depthwise layer is cut up for a GPU: the strip of a thread, what it holds in registers."""
+"""The plan of a depthwise layer on a GPU; its loops are said in ``schedules/gpu/depthwise``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_mobilenet.schedules.gpu.threads import VECTOR_REGISTERS, WARPS_OF_A_UNIT, hanging, up_to
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.gpu.threads import (
+    VECTOR_REGISTERS,
+    WARPS_OF_A_UNIT,
+    block_threads,
+    hanging,
+    up_to,
+)
 
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
-STRIPS = (1, 2, 3, 4, 7, 8)
+_STRIPS = (1, 2, 3, 4, 7, 8)
 """Rows of a strip that the schedule offers: V1's and V2's maps have multiples of 7."""
 
 _ADDRESSES = 24
@@ -93,7 +101,7 @@ def strip_rows(window: Window, target: TargetSpec) -> tuple[int, bool, bool]:
     row, taps = window.kernel[1], window.kernel[0] * window.kernel[1]
     fitting = [
         rows
-        for rows in up_to(STRIPS, window.size[0])
+        for rows in up_to(_STRIPS, window.size[0])
         if window.registers(rows, 1, row) <= budget
         and (rows == 1 or window.threads(rows, 1) >= wanted)
     ]
@@ -117,3 +125,77 @@ def staged_strips(window: Window, rows: int, columns: int, target: TargetSpec) -
         return size <= gpu.block_shared and threads <= min(256, gpu.block_threads)
 
     return [count for count in (1, 2, 4, 8, 16) if count <= strips and fits(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class GpuDepthwisePlan:
+    """How a depthwise layer is cut.
+
+    Attributes
+    ----------
+    window : Window
+    rows, columns : int
+        Pixels of a thread.
+    whole_window, whole_taps : bool
+        Whether all of them are held in registers, or what a row of taps needs at a time.
+    strips : int
+        Of a band that goes through shared memory; 0 where nothing does.
+    threads : int
+        Of a block, where nothing is staged.
+    """
+
+    window: Window
+    rows: int
+    columns: int
+    whole_window: bool
+    whole_taps: bool
+    strips: int
+    threads: int
+
+    @property
+    def registers(self) -> int:
+        """Of a thread, as it is reckoned with."""
+        rows, columns = self.window.kernel
+        taps = rows * columns if self.whole_taps else columns
+        return self.window.registers(self.rows, self.columns, taps)
+
+
+def plan_gpu_depthwise(
+    work: Workload, knobs: Knobs, target: TargetSpec, *, rectangles: bool = True
+) -> GpuDepthwisePlan:
+    """Plan a depthwise layer.
+
+    Parameters
+    ----------
+    work : Workload
+    knobs : Knobs
+        ``rows``, ``columns``: pixels of a thread; ``window`` and ``taps``: whether all of
+        them are held in registers, or what a row of taps needs at a time; ``stage``: whether
+        a block's inputs go through shared memory; ``threads`` of a block, or, staged,
+        ``strips`` of a band.
+    target : TargetSpec
+        With a GPU.
+    rectangles : bool
+        Whether ``columns`` and ``stage`` are asked: TE infers no rectangle from flat pixels.
+    """
+    window = Window(
+        work.batch * work.out_blocks, work.out_size, work.kernel, work.strides, work.out_block
+    )
+    height, width = window.size
+    best, *held = strip_rows(window, target)
+    rows, columns = knobs.choice("rows", up_to(_STRIPS, height), best), 1
+    if rectangles:
+        columns = knobs.choice("columns", [c for c in (1, 2, 4) if width % c == 0], 1)
+    whole_window, whole_taps = (
+        knobs.choice(name, ["whole", "row"], "whole" if whole else "row") == "whole"
+        for name, whole in zip(("window", "taps"), held, strict=True)
+    )
+    strips = threads = 0
+    bands = staged_strips(window, rows, columns, target) if rectangles else []
+    if rectangles and knobs.choice("stage", ["none", "shared"] if bands else ["none"], "none") == (
+        "shared"
+    ):
+        strips = knobs.choice("strips", bands, bands[-1])
+    else:
+        threads = block_threads(knobs, window.threads(rows, columns), target)
+    return GpuDepthwisePlan(window, rows, columns, whole_window, whole_taps, strips, threads)

@@ -1,6 +1,6 @@
 """How a matrix product is cut up for tensor cores: what fits, how long it should take.
 
-As :mod:`~tvm_mobilenet.schedules.gpu.product_tile`, in fragments of 16 x 16 x 16, the shape
+As :mod:`~tvm_mobilenet.schedules.plans.gpu.product_tile`, in fragments of 16 x 16 x 16, the shape
 that CUDA's ``wmma`` has on every architecture since sm_70.
 """
 
@@ -11,19 +11,19 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from tvm_mobilenet.schedules.gpu.product_cycles import (
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.gpu.product_cycles import (
     MEMORY_CYCLES,
     SHARED_CYCLES,
     UNIT_BYTES,
     cycles,
 )
-from tvm_mobilenet.schedules.gpu.product_tile import (
+from tvm_mobilenet.schedules.plans.gpu.product_tile import (
     SMALL,
     WINDOW_REGISTERS,
     Sizes,
     resident_blocks,
 )
-from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import GpuSpec
 

@@ -1,0 +1,121 @@
+"""The plans of pool, scale and softmax on a GPU; their loops are said in ``schedules/gpu``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.gpu.threads import (
+    VECTOR_REGISTERS,
+    block_threads,
+    loads_at_once,
+    map_threads,
+)
+
+from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.target import TargetSpec
+
+_POOL_ADDRESSES, _SCALE_ADDRESSES = 40, 24
+
+_SOFTMAX_REGISTERS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class GpuPoolPlan:
+    """How a global pool is cut.
+
+    Attributes
+    ----------
+    threads : int
+        Of a map.
+    maps : int
+        Of a block.
+    channels : int
+        Of a block, where one thread has a map; else 0.
+    at_once : int
+        Loads of a thread that are under way together.
+    registers : int
+        Of a thread, as it is reckoned with.
+    """
+
+    threads: int
+    maps: int
+    channels: int
+    at_once: int
+    registers: int
+
+
+def plan_gpu_pool(work: Workload, knobs: Knobs, target: TargetSpec) -> GpuPoolPlan:
+    """Plan a global pool.
+
+    Parameters
+    ----------
+    work : Workload
+    knobs : Knobs
+        ``threads``: of a map; ``maps`` of a block; where one thread has a map,
+        ``channels`` of a block.
+    target : TargetSpec
+        With a GPU.
+    """
+    batch, blocks, pixels = work.batch, work.out_blocks, work.in_pixels
+    threads, maps = map_threads(knobs, batch, blocks, pixels, target)
+    if threads == 1:
+        total = batch * blocks * work.out_block
+        channels = block_threads(knobs, total, target, name="channels")
+        return GpuPoolPlan(threads, maps, channels, 1, _POOL_ADDRESSES)
+    at_once = loads_at_once(pixels // threads)
+    registers = (at_once + 1) * VECTOR_REGISTERS + target.lanes + _POOL_ADDRESSES
+    return GpuPoolPlan(threads, maps, 0, at_once, registers)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuScalePlan:
+    """How a scale is cut.
+
+    Attributes
+    ----------
+    vectors, threads : int
+        Of a thread, and of a block.
+    registers : int
+        Of a thread, as it is reckoned with.
+    """
+
+    vectors: int
+    threads: int
+    registers: int
+
+
+def plan_gpu_scale(work: Workload, knobs: Knobs, target: TargetSpec) -> GpuScalePlan:
+    """Plan a scale.
+
+    Parameters
+    ----------
+    work : Workload
+    knobs : Knobs
+        ``vectors`` of a thread; ``threads`` of a block.
+    target : TargetSpec
+        With a GPU.
+    """
+    total = work.batch * work.out_blocks * work.out_pixels
+    vectors = knobs.choice("vectors", [1, 2, 4], 1)
+    threads = block_threads(knobs, -(-total // vectors), target)
+    registers = vectors * (2 * VECTOR_REGISTERS + target.lanes) + _SCALE_ADDRESSES
+    return GpuScalePlan(vectors, threads, registers)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSoftmaxPlan:
+    """What a softmax takes: its threads are the definition's.
+
+    Attributes
+    ----------
+    registers : int
+        Of a thread, as it is reckoned with.
+    """
+
+    registers: int
+
+
+def plan_gpu_softmax(_work: Workload, _knobs: Knobs, _target: TargetSpec) -> GpuSoftmaxPlan:
+    """Plan a softmax: nothing is asked."""
+    return GpuSoftmaxPlan(_SOFTMAX_REGISTERS)
