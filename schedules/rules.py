@@ -31,7 +31,7 @@ from tvm_mobilenet.schedules.gpu.separable import write_separable
 from tvm_mobilenet.schedules.gpu.softmax import schedule_softmax as gpu_softmax
 from tvm_mobilenet.schedules.gpu.stages import REGISTERS
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.plans import GPU_PLANS, PLANS, plan
+from tvm_mobilenet.schedules.plans import plan, plans_for
 from tvm_mobilenet.schedules.trace import replay
 
 from tvm_mobilenet.operators.workload import Workload
@@ -113,7 +113,7 @@ def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
         knobs.finish()
         return Scheduled(replay(func, text), "metaschedule")
     work = workload_of(func)
-    plans = PLANS if target.gpu is None else GPU_PLANS
+    plans = plans_for(target, "relax")
     if work is None or work.operator not in plans:
         return None
     planned = plan(work, knobs, target, plans)

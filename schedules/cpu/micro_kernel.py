@@ -17,13 +17,6 @@ def workload_of(func: Any) -> Workload | None:
     return None if text is None else Workload.parse(str(text))
 
 
-def out_width(sch: Any) -> int:
-    """Return the pixels in a row of the output map."""
-    work = workload_of(sch.mod["main"])
-    assert work is not None
-    return work.out_size[1]
-
-
 def extent(sch: Any, loop: Loop) -> int:
     """Return the extent of a loop, in iterations."""
     return int(sch.get(loop).extent)

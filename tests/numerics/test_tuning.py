@@ -54,7 +54,7 @@ def test_each_fault_costs_its_trial_and_nothing_else(
     rule = Space(SMALL, TARGET).rule
     assert rule["fault"] == "none"
     batch = [{**rule, "fault": fault} for fault in faults.FAULTS]
-    batch.append({**rule, "threads": "all"})
+    batch.append({**rule, "pixels": 1})
     told: list[Any] = []
     settings = Settings(len(batch), measure_limit=4.0, program=FAULTY)
     with monkeypatch.context() as patched:
@@ -63,7 +63,7 @@ def test_each_fault_costs_its_trial_and_nothing_else(
         with started(tmp_path, settings, tell=told.append) as tuner:
             tuner.run()
     trials = read_history(tmp_path / HISTORY, target_key(TARGET), 1).trials
-    outcomes = {str(t.knobs["fault"]): t for t in trials if t.knobs["threads"] == rule["threads"]}
+    outcomes = {str(t.knobs["fault"]): t for t in trials if t.knobs["pixels"] != 1}
     assert {fault: trial.outcome for fault, trial in outcomes.items()} == {
         "none": "ok", "unbuildable": "unbuildable", "forever": "hung", "abort": "crashed",
         "far": "crashed", "beside": "wrong", "nan": "nan", "wrong": "wrong",
@@ -75,7 +75,7 @@ def test_each_fault_costs_its_trial_and_nothing_else(
     assert "outside its output" in outcomes["beside"].note
     assert "1 of 1568 elements are wrong" in outcomes["wrong"].note
     # Those around the faults were measured all the same.
-    assert [t.outcome for t in trials if t.knobs["threads"] == "all"] == ["ok"]
+    assert [t.outcome for t in trials if t.knobs["pixels"] == 1] == ["ok"]
     last = told[-1]
     assert last.trials == len(batch)
     kinds = {"unbuildable": 1, "hung": 1, "crashed": 2, "wrong": 2, "nan": 1}

@@ -16,7 +16,6 @@ from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet import target
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.tuning.crew import LostError
 from tvm_mobilenet.tuning.finals import choose
 from tvm_mobilenet.tuning.model import LEAST, CostModel
 from tvm_mobilenet.tuning.records import target_key
@@ -27,7 +26,6 @@ from tvm_mobilenet.tuning.store import Store
 from tvm_mobilenet.tuning.task import Settings
 from tvm_mobilenet.tuning.trials import Final, History, Trial, comparable, control_of, read_history
 from tvm_mobilenet.tuning.tuner import Tuner
-from tvm_mobilenet.tuning.worker import knobs
 
 SPEC = target.parse("x86-64-v4", cores=2)
 WORK = workload("pointwise", (64, 64), (14, 14), 16)
@@ -134,26 +132,6 @@ def test_the_model_of_a_run_has_learnt_from_the_history_of_its_target(tmp_path: 
         other.key, [{**space.rule, "prefetch": prefetch} for prefetch in ("input", "none")]
     )
     assert guesses[0] < guesses[1] - 0.3
-
-
-def test_what_a_schedule_does_not_survive_is_not_proposed_and_stops_nothing() -> None:
-    one = explorer()
-    asked = []
-
-    def ask(request: dict[str, Any]) -> dict[str, Any]:
-        asked.append(request)
-        if len(asked) % 2:
-            raise LostError("hung", "no answer in 30 s")
-        return knobs(request)
-
-    one.space.ask = ask
-    first = one.propose(3, [], NONE)
-    second = one.propose(6, first, NONE)
-    assert 1 < len(first) <= 3
-    assert 1 <= len(second) <= 6
-    assert len(one.known) == len(first) + len(second)
-    assert all(schedule(prim_func(WORK), SPEC, Knobs(k)) for k in second)
-    json.dumps(asked)
 
 
 def test_a_failed_candidate_counts_as_slow() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.plans import plan, plans_for
 from tvm_mobilenet.stacks import installed_stack, versions_of
 from tvm_mobilenet.target import TargetSpec
 
@@ -53,11 +52,6 @@ def calls() -> Calls:
 def tvm_version() -> str:
     """Return the version of this environment's TVM, as trials and records name it."""
     return next(iter(versions_of(installed_stack()).values()))
-
-
-def ask(work: Workload, target: TargetSpec, knobs: Knobs) -> None:
-    """Ask `knobs` what the plan of a workload asks; no TVM is needed for that."""
-    plan(work, knobs, target, plans_for(target, installed_stack()))
 
 
 def build_kernel(work: Workload, target: TargetSpec, knobs: Knobs, path: str) -> None:

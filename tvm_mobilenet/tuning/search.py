@@ -85,9 +85,7 @@ class Explorer:
         self.exhausted = not found
         return found
 
-    def _take(self, knobs: Answers | None, found: list[Answers]) -> None:
-        if knobs is None:
-            return
+    def _take(self, knobs: Answers, found: list[Answers]) -> None:
         key = identity(knobs)
         if key not in self.known:
             self.known.add(key)
@@ -96,8 +94,7 @@ class Explorer:
     def _ideas(self, ranked: Sequence[Mapping[str, int | str]], count: int) -> list[Answers]:
         """Return what may be worth trying, unordered; allowed or nearly."""
         wanted = min(_STRANGERS - len(self._strangers), 2 * count)
-        sampled = [self.space.sample(self.rng) for _ in range(wanted)]
-        self._strangers.extend(knobs for knobs in sampled if knobs is not None)
+        self._strangers.extend(self.space.sample(self.rng) for _ in range(wanted))
         parents = list(ranked[:PARENTS])
         children = [self._child(parents) for _ in range(_CHILDREN)] if parents else []
         fresh = {identity(idea): idea for idea in (*children, *self._strangers)}

@@ -115,8 +115,6 @@ class Tuner:
         """Try candidates until the budget is spent or nothing new can be tried."""
         with self.shop.ready():
             for task in self.tasks.values():
-                if self.target.gpu is not None:
-                    task.explorer.space.ask = self.shop.knobs
                 if isinstance(task.explorer, AutoExplorer):
                     task.explorer.ask = self.shop.traces
             while (left := self._settings.trials - self.done) > 0:

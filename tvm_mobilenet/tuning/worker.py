@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import json
 import os
 import resource
@@ -22,7 +21,6 @@ from typing import Any
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning import generation
-from tvm_mobilenet.tuning.space import Space
 
 _PR_SET_PDEATHSIG = 1
 
@@ -73,30 +71,6 @@ def build(request: Mapping[str, Any]) -> dict[str, Any]:
         lines = [line for line in text.splitlines() if line.strip()]
         return {"failed": f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]}
     return {}
-
-
-def knobs(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Run a schedule for its answers.
-
-    Parameters
-    ----------
-    request : mapping
-        ``work``, ``target``, and a question of
-        :meth:`tvm_mobilenet.tuning.space.Space.answer`.
-
-    Returns
-    -------
-    dict
-        ``chosen``; ``options``: all that were seen to be allowed.
-    """
-    space = _space(json.dumps([request["work"], request["target"]]))
-    return {"chosen": space.answer(request), "options": space.options}
-
-
-@functools.lru_cache(maxsize=64)
-def _space(about: str) -> Space:
-    work, target = json.loads(about)
-    return Space(Workload.from_dict(work), TargetSpec.from_dict(target))
 
 
 def build_control(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +127,6 @@ def classic(request: Mapping[str, Any]) -> dict[str, Any]:
 REQUESTS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "build": build,
     "build_control": build_control,
-    "knobs": knobs,
     "traces": traces,
     "classic": classic,
     "measure": measure,

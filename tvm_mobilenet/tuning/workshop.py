@@ -131,15 +131,6 @@ class Workshop:
         """Those that were met, where candidates are not measured here."""
         return self._roster.boards()
 
-    def knobs(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Run a schedule for its answers, as :func:`tvm_mobilenet.tuning.worker.knobs`.
-
-        Raises
-        ------
-        LostError
-        """
-        return self._builders.ask(request, self._settings.build_limit)
-
     def traces(self, request: dict[str, Any]) -> dict[str, Any]:
         """Let MetaSchedule search, as :func:`tvm_mobilenet.tuning.metaschedule.traces`.
 
