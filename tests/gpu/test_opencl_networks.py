@@ -27,7 +27,7 @@ from tvm_mobilenet.errors import (
     TruncatedArtifactError,
 )
 from tvm_mobilenet.runtime import opencl_device
-from tvm_mobilenet.runtime.elf import read_section
+from tvm_mobilenet.runtime.elf import open_binary, read_section
 from tvm_mobilenet.runtime.opencl_device import VARIABLE, build, check_device, named_errors
 from tvm_mobilenet.sources import section_name
 
@@ -237,7 +237,8 @@ def test_metal_is_source_and_a_plan(tmp_path: Path) -> None:
     made = tm.compile(MODEL, **HOW | {"target": "metal"})
     assert made.manifest["verification"] is None
     path = made.export(tmp_path / "metal.so")
-    source = read_section(path, section_name("source")).decode()
+    with open_binary(path) as file:
+        source = read_section(file, path, section_name("source")).decode()
     for call in made.manifest["plan"]["calls"]:
         for launch in call["launches"]:
             assert f"kernel void {launch['kernel']}(" in source
@@ -250,7 +251,8 @@ def test_float16_is_opencl_c_too(tmp_path: Path) -> None:
     made = tm.compile(MODEL, **HOW, dtype="float16")
     assert {call["stored"] for call in made.manifest["calls"]} == {"float16"}
     source = tmp_path / "float16.cl"
-    source.write_bytes(read_section(made.path, section_name("source")))
+    with open_binary(made.path) as file:
+        source.write_bytes(read_section(file, made.path, section_name("source")))
     compilers = sorted(path for folder in PATH for path in Path(folder).glob("clang-[0-9]*"))
     compilers = [path for path in compilers if path.name.removeprefix("clang-").isdecimal()]
     if not compilers:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -280,7 +281,7 @@ def units_kernels(library: tuple[str, Any]) -> tuple[Kernels, np.ndarray]:
     x[:], y[:] = 0.5, np.nan
     arguments = (ffi.from_dlpack(x), ffi.from_dlpack(y))
     calls = [(name, arguments) for name in ("shared", "serial")]
-    return Kernels(path, loaded, ffi, calls, 2), y
+    return Kernels(SimpleNamespace(name=path), loaded, ffi, calls, 2), y
 
 
 @pytest.mark.alone

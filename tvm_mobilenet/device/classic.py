@@ -16,7 +16,9 @@ from tvm_mobilenet.runtime.classic import (
     executor_text,
     stored_weights,
 )
+from tvm_mobilenet.runtime.elf import find_section, open_binary
 from tvm_mobilenet.runtime.instrument import Profile, Trace, unblocked
+from tvm_mobilenet.sources import PARAMETERS, section_name
 
 
 class RemoteClassic(RemoteModule):
@@ -74,7 +76,10 @@ class RemoteClassic(RemoteModule):
 
     def _started(self) -> Any:
         session, graph = self._session, self.manifest["graph"]
-        stored = stored_weights(Path(self.path), graph)
+        path = Path(self.path)
+        with open_binary(path) as file:
+            begin = find_section(file, path, section_name(PARAMETERS)).offset
+            stored = stored_weights(file, begin, graph)
         self._weights = {name: session.tensor(array) for name, array in stored.items()}
         with session.answering(f"starting {self.title}"):
             create = session.rpc.get_function("tvm.graph_executor.create")

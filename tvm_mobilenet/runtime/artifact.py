@@ -130,14 +130,19 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     """
     path = Path(path)
     with open_binary(path) as file:
-        section = find_section(file, path, SECTION)
-        file.seek(section.offset)
-        text = file.read(section.size).rstrip(b"\0")
-        start = text.rfind(_HASH_KEY) + len(_HASH_KEY)
-        stated = text[start : start + 64]
-        if start < len(_HASH_KEY) or len(stated) < 64:
-            raise TruncatedArtifactError(f"{path} holds no finished manifest", AGAIN)
-        found = _hash(file, section.offset + start)
+        return manifest_in(file, path)
+
+
+def manifest_in(file: BufferedIOBase, path: Path) -> Manifest:
+    """Read the manifest of an artifact that is open, as :func:`read_manifest` does."""
+    section = find_section(file, path, SECTION)
+    file.seek(section.offset)
+    text = file.read(section.size).rstrip(b"\0")
+    start = text.rfind(_HASH_KEY) + len(_HASH_KEY)
+    stated = text[start : start + 64]
+    if start < len(_HASH_KEY) or len(stated) < 64:
+        raise TruncatedArtifactError(f"{path} holds no finished manifest", AGAIN)
+    found = _hash(file, section.offset + start)
     if found.encode() != stated:
         raise TruncatedArtifactError(
             f"{path} was cut off or altered: its content does not match its hash", AGAIN

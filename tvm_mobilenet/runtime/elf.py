@@ -95,15 +95,14 @@ def find_section(file: BufferedIOBase, path: Path, name: str) -> Section:
     )
 
 
-def read_section(path: Path, name: str) -> bytes:
-    """Read a section whole.
+def read_section(file: BufferedIOBase, path: Path, name: str) -> bytes:
+    """Read a section whole; the arguments are those of :func:`find_section`.
 
     Raises
     ------
     NotAnArtifactError, TruncatedArtifactError
         As from :func:`find_section`.
     """
-    with open_binary(path) as file:
-        section = find_section(file, path, name)
-        file.seek(section.offset)
-        return file.read(section.size)
+    section = find_section(file, path, name)
+    file.seek(section.offset)
+    return file.read(section.size)

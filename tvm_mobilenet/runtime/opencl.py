@@ -20,6 +20,7 @@ from tvm_mobilenet.runtime.loaded import LoadedArtifact, Visit
 from tvm_mobilenet.runtime.opencl_device import build, check_device, find_device, named_errors
 from tvm_mobilenet.runtime.opencl_kernels import OpenClKernels
 from tvm_mobilenet.runtime.opencl_launches import Launches
+from tvm_mobilenet.runtime.private import PrivateCopy
 from tvm_mobilenet.sources import section_name
 
 
@@ -39,7 +40,7 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
         What it runs on.
     """
 
-    def __init__(self, path: str, manifest: dict[str, Any], device: Any) -> None:
+    def __init__(self, path: str, manifest: dict[str, Any], copy: PrivateCopy, device: Any) -> None:
         super().__init__(path, manifest, 1)
         self.device = device
         self._plan = manifest["plan"]
@@ -49,9 +50,10 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
             import pyopencl as cl
 
             self._context = cl.Context([device])
-            source = read_section(Path(path), section_name("source")).decode()
+            source = read_section(copy.file, Path(path), section_name("source")).decode()
             self._kernels = build(self._context, source, path)
-            self._weights = self._upload()
+            blob = read_section(copy.file, Path(path), section_name("weights"))
+            self._weights = self._upload(memoryview(blob))
         # Only now is it known what registers the kernels take.
         self._bound()
 
@@ -97,12 +99,11 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
         counts = [len(call["launches"]) for call in self._plan["calls"]]
         return OpenClKernels(self.path, self._bound(), counts)
 
-    def _upload(self) -> dict[int, Any]:
+    def _upload(self, blob: memoryview) -> dict[int, Any]:
         """Put the weights on the device, each in a buffer of its own."""
         import pyopencl as cl
 
         flags = cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR
-        blob = memoryview(read_section(Path(self.path), section_name("weights")))
         return {
             number: cl.Buffer(
                 self._context,
@@ -179,7 +180,7 @@ def _device_for(manifest: Mapping[str, Any], where: str, choice: str | int | Non
 
 
 def load_opencl(
-    path: str, manifest: dict[str, Any], choice: str | int | None = None
+    path: str, manifest: dict[str, Any], copy: PrivateCopy, choice: str | int | None = None
 ) -> OpenClModule:
     """Load an artifact whose manifest has been read.
 
@@ -187,6 +188,8 @@ def load_opencl(
     ----------
     path : str
     manifest : dict
+    copy : PrivateCopy
+        Its content.
     choice : str or int, optional
         Of the device, as :func:`~tvm_mobilenet.runtime.opencl_device.find_device` takes it.
 
@@ -197,4 +200,4 @@ def load_opencl(
     NotAnArtifactError, TruncatedArtifactError
         Its sections are not there.
     """
-    return OpenClModule(path, manifest, _device_for(manifest, path, choice))
+    return OpenClModule(path, manifest, copy, _device_for(manifest, path, choice))

@@ -2,39 +2,49 @@
 
 TVM keeps one pool of workers per calling thread and fixes its size at first
 use; afterwards fewer workers can be used, but never more. By default it also
-halves the processors of an x86 machine (taking them for hyper-threads) and pins
-the caller to the first of them. Here the size is stated, and nothing is pinned.
+halves the processors of an x86 machine (taking them for hyper-threads), pins
+the caller to the first of them, and lets workers that wait keep theirs busy for a tenth of a
+second and more. Here the size is stated, nothing is pinned, waiting is short, and a call on
+one thread makes no pool.
 """
 
 from __future__ import annotations
 
-import functools
+import ctypes
 import os
 import threading
 from typing import Any
 
 from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.target.quota import usable_cores
 
 # TVM's AffinityMode::kSpecifyThreadShareAllCore, the one mode that sets the concurrency too
 # (src/runtime/thread_pool.cc, threading::Configure).
 _SHARE_ALL = -3
+# tvm::runtime::threading::SetMaxConcurrency(int), of the calling thread. Where it is 1, TVM runs
+# a parallel region on the caller, and makes no pool (TVMBackendParallelLaunch).
+_SET_CONCURRENCY = "_ZN3tvm7runtime9threading17SetMaxConcurrencyEi"
+_MOST = 1024
+"""Threads: more are a mistake, and TVM ends the process where the system refuses one."""
+
+_SETTINGS = {
+    # With this, TVM names processors but pins nothing to them.
+    "TVM_BIND_THREADS": "0",
+    # How often a worker that waits yields its processor before it sleeps: for 3 to 15 ms, which is
+    # longer than a kernel on one thread. So do, before they end, the workers of a thread that ended.
+    "TVM_THREAD_POOL_SPIN_COUNT": "10000",
+}
 
 
 class _State(threading.local):
     used = 0
     workers = 0
+    configure: Any = None
+    asked = 1
+    """Of the class, hence of all threads: the most that a module of this process uses."""
 
 
 _state = _State()
-
-
-def _forget_workers() -> None:
-    """After a fork: the pool is here, its workers are not, and waiting for them never ends."""
-    if _state.workers:
-        _state.workers, _state.used = 1, 0
-
-
-os.register_at_fork(after_in_child=_forget_workers)
 
 
 def use_threads(ffi: Any, count: int) -> None:
@@ -54,21 +64,57 @@ def use_threads(ffi: Any, count: int) -> None:
     """
     if _state.used == count:
         return
-    configure = ffi.get_global_func("runtime.config_threadpool")
+    if count == 1:
+        getattr(ctypes.CDLL(None), _SET_CONCURRENCY)(1)
+        _state.used = 1
+        return
     if _state.workers == 0:
-        # With the variable set, TVM names processors but pins nothing to them.
-        os.environ.setdefault("TVM_BIND_THREADS", "0")
-        # As large as it may ever be wanted: idle workers sleep.
-        _state.workers = max(count, available_threads())
-        configure(_SHARE_ALL, 0, ["0"] * _state.workers)
+        for variable, value in _SETTINGS.items():
+            os.environ.setdefault(variable, value)
+        _state.workers = max(count, _room())
+        _state.configure = ffi.get_global_func("runtime.config_threadpool")
+        _configure(_state.workers)
     if count > _state.workers:
         raise InputError(
             f"{count} threads wanted, but this Python thread has a pool of {_state.workers}, made "
             "for an earlier module or, before a fork, in the parent process",
             "call the module from a new thread, or load the one with most threads first",
         )
-    configure(_SHARE_ALL, 0, ["0"] * count)
+    _configure(count)
+
+
+def _configure(count: int) -> None:
+    """Let parallel regions of this thread be shared by so many of its pool."""
+    _state.configure(_SHARE_ALL, 0, ["0"] * count)
     _state.used = count
+
+
+def _room() -> int:
+    """Return how large a pool may ever be wanted: idle workers sleep, but each is a thread."""
+    if threading.current_thread() is threading.main_thread():
+        return usable_cores()
+    return _State.asked
+
+
+def _wake_workers() -> None:
+    """Before a fork: the child would wait for ever, as it exits, for a worker that sleeps.
+
+    glibc lets it join threads that it does not have, but not destroy what one of them sleeps on. So
+    let the workers of this thread meet in an empty parallel region: they are awake for a while.
+    """
+    if _state.workers > 1:
+        _configure(_state.workers)
+        runtime = ctypes.CDLL(None)
+        runtime.TVMBackendParallelLaunch(runtime.TVMBackendParallelBarrier, None, 0)
+
+
+def _forget_workers() -> None:
+    """After a fork: the pool is here, its workers are not, and waiting for them never ends."""
+    if _state.workers:
+        _state.workers, _state.used = 1, 0
+
+
+os.register_at_fork(before=_wake_workers, after_in_child=_forget_workers)
 
 
 def thread_count(threads: int | None) -> int:
@@ -77,39 +123,31 @@ def thread_count(threads: int | None) -> int:
     Parameters
     ----------
     threads : int or None
-        Asked for; None takes ``TVM_NUM_THREADS``, then ``OMP_NUM_THREADS`` as
-        TVM does, then the physical cores that this process may use.
+        Asked for; None takes ``TVM_NUM_THREADS``, then ``OMP_NUM_THREADS``, of whose list
+        (``4,2``: one number for each level of nesting) the first counts, then
+        :func:`~tvm_mobilenet.target.quota.usable_cores`.
 
     Raises
     ------
     InputError
-        Not a positive integer.
+        No positive number, or more than 1024.
     """
     source = "threads"
     value: object = threads
     for variable in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
-        if value is None and os.environ.get(variable):
+        if value is None and os.environ.get(variable, "").strip():
             source, value = variable, os.environ[variable]
-    if value is None:
-        return available_threads()
-    try:
-        count = int(str(value))
-    except ValueError:
-        count = 0
-    if count < 1 or isinstance(value, bool):
-        raise InputError(f"{source} is {value!r}", "give a number of threads, 1 or more")
+    count = usable_cores() if value is None else _first(value)
+    if not 1 <= count <= _MOST:
+        raise InputError(f"{source} is {value!r}", f"give a number of threads, 1 to {_MOST}")
+    _State.asked = max(_State.asked, count)
     return count
 
 
-@functools.cache
-def available_threads() -> int:
-    """Return the physical cores that this process may use, at least 1."""
-    allowed = os.sched_getaffinity(0)
-    cores = set()
-    for cpu in allowed:
-        try:
-            with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") as file:
-                cores.add(file.read().strip())
-        except OSError:  # no topology published (some containers and boards): each counts
-            cores.add(str(cpu))
-    return max(1, len(cores))
+def _first(value: object) -> int:
+    """Return the first of a list of positive numbers, 0 for anything else."""
+    try:
+        numbers = [int(part) for part in str(value).split(",")]
+    except ValueError:
+        return 0
+    return numbers[0] if min(numbers) > 0 and not isinstance(value, bool) else 0

@@ -273,8 +273,8 @@ def _check_gpu(target: TargetSpec, place: Place | None) -> None:
 
 def _check_here(target: TargetSpec) -> None:
     """Refuse a target that this machine cannot run."""
-    from tvm_mobilenet.runtime.threads import available_threads
     from tvm_mobilenet.target.host import host_cpu_features, host_machine
+    from tvm_mobilenet.target.quota import usable_cores
 
     missing = sorted(set(target.needs) - host_cpu_features())
     if target.machine != host_machine() or missing:
@@ -282,9 +282,9 @@ def _check_here(target: TargetSpec) -> None:
         raise TuningError(
             f"{target.name} cannot be measured here: {lacks}", "tune on a machine of that kind"
         )
-    if target.cores > available_threads():
+    if target.cores > usable_cores():
         raise TuningError(
             f"{target.name} is planned for {target.cores} cores, and this process has "
-            f"{available_threads()}",
+            f"{usable_cores()}",
             "give --cores",
         )
