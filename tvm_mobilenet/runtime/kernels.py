@@ -104,7 +104,6 @@ class Kernels:
         *,
         device: int = _CPU,
     ) -> None:
-        self._code = code
         self._device = device
         self._library = library
         self._ffi = ffi
@@ -112,6 +111,7 @@ class Kernels:
         self._calls = [
             _Bound(name, library.get_function(name), arguments) for name, arguments in calls
         ]
+        self._code = code  # last, as it goes last: functions hold it too
 
     def __len__(self) -> int:
         return len(self._calls)

@@ -67,16 +67,32 @@ class Code:
         That it was loaded from.
     module : ffi module
         As TVM's loader returned it.
-
-    Attributes
-    ----------
-    name : str
-        Under which the system's loader knows it.
     """
 
     def __init__(self, copy: PrivateCopy, module: Any) -> None:
+        self._owner = _Owner(copy, module)
+
+    @property
+    def module(self) -> Any:
+        """As TVM's loader returned it."""
+        return self._owner.module
+
+    @property
+    def copy(self) -> PrivateCopy:
+        """What it was loaded from."""
+        return self._owner.copy
+
+    @property
+    def name(self) -> str:
+        """Under which the system's loader knows it."""
+        return self._owner.copy.name
+
+
+class _Owner:
+    """Unloads. Not `Code` itself, which others find until its finalizer has run."""
+
+    def __init__(self, copy: PrivateCopy, module: Any) -> None:
         self.copy = copy
-        self.name = copy.name
         self.module = module
 
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
@@ -88,7 +104,7 @@ class Code:
 
 
 _unloading: set[PrivateCopy] = set()
-"""Of what no :class:`Code` holds: somebody may still hold a function, and then the name is taken."""
+"""What no :class:`Code` holds. Somebody may hold a function of it: then its name is taken."""
 _codes: WeakValueDictionary[str, Code] = WeakValueDictionary()
 
 

@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from io import BufferedRandom
 from pathlib import Path
@@ -42,6 +41,9 @@ class PrivateCopy:
     def __init__(self, file: BufferedRandom, name: str) -> None:
         self.file = file
         self.name = name
+
+    def __del__(self) -> None:
+        self.file.close()
 
 
 @contextlib.contextmanager
@@ -100,6 +102,8 @@ def _is_named(number: int, name: str) -> bool:
 @contextlib.contextmanager
 def _on_disk() -> Iterator[PrivateCopy]:
     """Yield a copy in ``TMPDIR``, still empty, that has a name until it is loaded."""
+    import tempfile
+
     number, name = tempfile.mkstemp(prefix="tvm_mobilenet-", suffix=".so")
     try:
         yield PrivateCopy(os.fdopen(number, "w+b"), name)

@@ -30,8 +30,8 @@ _MOST = 1024
 _SETTINGS = {
     # With this, TVM names processors but pins nothing to them.
     "TVM_BIND_THREADS": "0",
-    # How often a worker that waits yields its processor before it sleeps: for 3 to 15 ms, which is
-    # longer than a kernel on one thread. So do, before they end, the workers of a thread that ended.
+    # How often a worker that waits yields its processor before it sleeps: for 3 to 15 ms, longer
+    # than a kernel on one thread. Workers of a thread that has ended do so too before they end.
     "TVM_THREAD_POOL_SPIN_COUNT": "10000",
 }
 
