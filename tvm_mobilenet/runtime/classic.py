@@ -69,11 +69,11 @@ class ClassicModule(LoadedArtifact[Kernels]):
     ) -> None:
         super().__init__(path, manifest, threads)
         self._tvm = tvm
-        self._code = code
         self._binding = _Binding()
         self._graph = manifest["graph"]
         stored = stored_weights(code.copy.file, begin, self._graph)
         self._weights = {name: tvm.nd.from_dlpack(array) for name, array in stored.items()}
+        self._code = code  # last, as it goes last: executors hold it too
 
     def _call(self, x: Any) -> Any:
         binding = self._binding
