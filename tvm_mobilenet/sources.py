@@ -46,7 +46,7 @@ def weights_source(blob: str | os.PathLike[str]) -> str:
 
     TVM's virtual machine copies its constants while it loads them and then holds
     them four times over at the peak. What the source defines is mapped from the
-    file instead: read on demand, never copied, shared between processes.
+    file instead: never copied, and shared by processes that fork.
 
     Parameters
     ----------
