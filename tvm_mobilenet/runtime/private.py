@@ -20,7 +20,6 @@ from tvm_mobilenet.errors import ArtifactError
 from tvm_mobilenet.runtime.elf import find_section, open_binary
 from tvm_mobilenet.sources import SECTION
 
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _PIECE = 1 << 20
 # Of a name, what memfd_create certainly takes: it allows 249 bytes.
 _NAME = 60
@@ -71,7 +70,7 @@ def private_copy(path: Path) -> Iterator[PrivateCopy]:
             shutil.copyfileobj(source, copy.file, _PIECE)
             copy.file.flush()
             if in_memory:
-                fcntl.fcntl(copy.file, fcntl.F_ADD_SEALS, _SEALS)
+                _seal(copy)
         except OSError as error:
             raise ArtifactError(
                 f"{path} cannot be copied to be loaded: {error.strerror or error}",
@@ -89,6 +88,12 @@ def _in_memory(title: str) -> PrivateCopy | None:
     # Not /proc/self, which in a debugger is the debugger.
     copy = PrivateCopy(os.fdopen(number, "w+b"), f"/proc/{os.getpid()}/fd/{number}")
     return copy if _is_named(number, copy.name) else None
+
+
+def _seal(copy: PrivateCopy) -> None:
+    """Let nobody change a copy in memory any more, this process included."""
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(copy.file, fcntl.F_ADD_SEALS, seals)
 
 
 def _is_named(number: int, name: str) -> bool:
