@@ -1,0 +1,314 @@
+"""What an ONNX graph computes: by onnx's evaluator, corrected, in double precision.
+
+Where that cannot, onnxruntime does if it is installed; where neither can, a tensor and what
+is computed from it stay unjudged, and say so. See docs/adr/0020.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet.errors import UnjudgedError
+from tvm_mobilenet.models.onnx_operators import corrected
+
+if TYPE_CHECKING:
+    import onnx
+
+Array = NDArray[Any]
+
+ONNX, ONNXRUNTIME = "onnx", "onnxruntime"
+"""Who judges."""
+
+Judge = Literal["onnx", "onnxruntime"]
+
+Rounding = Literal["float32", "float16"]
+
+_IR_VERSION = 8
+"""Of models of one node, which every onnxruntime reads."""
+
+_TYPED = ("to", "dtype")
+"""Attributes that name a type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a graph computes.
+
+    Attributes
+    ----------
+    values : dict of str to ndarray
+        By name: float64 where it is floating point.
+    unjudged : dict of str to str
+        Names that nobody here could compute, and why.
+    """
+
+    values: dict[str, Array] = field(default_factory=dict)
+    unjudged: dict[str, str] = field(default_factory=dict)
+
+
+def run_graph(
+    model: onnx.ModelProto,
+    x: Array,
+    *,
+    given: Mapping[str, Array] | None = None,
+    rounding: Rounding | None = None,
+    by: Judge = "onnx",
+) -> Evaluation:
+    """Compute every tensor of a graph, node by node.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Of one input, without subgraphs.
+    x : ndarray
+        The input.
+    given : mapping of str to ndarray, optional
+        Tensors that are not computed, but are so.
+    rounding : {"float32", "float16"}, optional
+        Computed in the types of the file; or in float64, every tensor rounded to halves.
+        Without, in float64, and only what the file declares to be float16 is rounded.
+    by : {"onnx", "onnxruntime"}
+        Who is asked first.
+    """
+    from onnx import numpy_helper
+
+    opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    declared = types, _ = _types(model)
+    double = rounding != "float32"
+    given = given or {}
+
+    def stored(name: str, value: Array) -> Array:
+        if not np.issubdtype(value.dtype, np.floating) or not double:
+            return value
+        halves = types.get(name) == np.float16 or (rounding == "float16" and value.ndim > 1)
+        return value.astype(np.float16 if halves else np.float64).astype(np.float64)
+
+    values = {t.name: stored(t.name, numpy_helper.to_array(t)) for t in model.graph.initializer}
+    (source,) = (v.name for v in model.graph.input if v.name not in values)
+    values[source] = stored(source, np.asarray(x).astype(types[source]))
+    found = Evaluation(values)
+    for node in model.graph.node:
+        known = {name: values[name] for name in node.input if name in values}
+        missing = [name for name in node.input if name and name not in known]
+        try:
+            if missing:
+                raise UnjudgedError(f"it is computed from {missing[0]!r}")
+            made = _first_of(node, opset, known, declared, by, double=double)
+        except UnjudgedError as error:
+            found.unjudged.update((name, error.what) for name in node.output if name)
+            made = []
+        for name, value in zip(node.output, made, strict=False):
+            if name:
+                values[name] = stored(name, value)
+        for name in node.output:
+            if name in given:
+                values[name] = stored(name, np.asarray(given[name]))
+                found.unjudged.pop(name, None)
+    return found
+
+
+def _first_of(
+    node: onnx.NodeProto,
+    opset: int,
+    inputs: Mapping[str, Array],
+    known: tuple[Mapping[str, np.dtype[Any]], Mapping[str, tuple[int, ...]]],
+    by: Judge,
+    *,
+    double: bool,
+) -> list[Array]:
+    """Ask one judge, and then the other; `known` are types and shapes of tensors."""
+    dtypes, shapes = known
+    judges: list[Judge] = ["onnx", "onnxruntime"] if by == ONNX else ["onnxruntime", "onnx"]
+    reasons = []
+    for one in judges:
+        try:
+            found = run_node(node, opset, inputs, dtypes, by=one, double=double)
+        except UnjudgedError as error:
+            reasons.append(error.what)
+            continue
+        named = [(n, v.shape) for n, v in zip(node.output, found, strict=False) if n]
+        odd = [n for n, shape in named if shapes.get(n, shape) != shape]
+        if not odd:
+            return found
+        reasons.append(f"{one} gives {odd[0]!r} another shape than ONNX infers")
+    raise UnjudgedError("; ".join(reasons))
+
+
+def run_node(
+    node: onnx.NodeProto,
+    opset: int,
+    inputs: Mapping[str, Array],
+    dtypes: Mapping[str, np.dtype[Any]],
+    *,
+    by: Judge = "onnx",
+    double: bool = True,
+) -> list[Array]:
+    """Compute one node.
+
+    Parameters
+    ----------
+    node : onnx.NodeProto
+    opset : int
+    inputs : mapping of str to ndarray
+        By the names that the node has for them.
+    dtypes : mapping of str to dtype
+        Of the inputs, as the file declares them.
+    by : {"onnx", "onnxruntime"}
+    double : bool
+        Whether floating point is computed in float64, where that judge can.
+
+    Returns
+    -------
+    list of ndarray
+        As the node lists its outputs; fewer, where the last ones cannot be had.
+
+    Raises
+    ------
+    UnjudgedError
+        This judge cannot compute it.
+    """
+    if by == ONNXRUNTIME:
+        cast = {n: np.asarray(v).astype(dtypes.get(n, v.dtype)) for n, v in inputs.items()}
+        return _by_onnxruntime(_alone(node, opset, cast), cast)
+    # What ONNX itself spells in other operators has constants of float32, and no double form.
+    for wide in (True, False) if double else (False,):
+        fed = {
+            n: _in_double(np.asarray(v)) if wide else np.asarray(v).astype(dtypes.get(n, v.dtype))
+            for n, v in inputs.items()
+        }
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                found = _by_onnx(node, opset, fed, double=wide)
+            # Whatever its arithmetic raises: the node cannot be computed so.
+            except Exception as error:
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                continue
+        return [_in_double(np.asarray(v)) if double else np.asarray(v) for v in found]
+    raise UnjudgedError(f"onnx's evaluator cannot do {node.op_type}: {reason}")
+
+
+def _by_onnx(
+    node: onnx.NodeProto, opset: int, inputs: Mapping[str, Array], *, double: bool
+) -> Sequence[Array]:
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    rule = corrected(node.op_type, opset)
+    if node.op_type == "MaxPool" and len(node.output) > 1:
+        rule = None
+    if rule is not None:
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        try:
+            return [rule(attributes, opset, *(inputs.get(name) for name in node.input))]
+        except NotImplementedError:
+            pass  # a form that onnx's own evaluator is right about
+    if double:
+        node = _doubled(node)
+    found: Sequence[Array] = ReferenceEvaluator(_alone(node, opset, inputs)).run(None, dict(inputs))
+    values = iter(found)
+    return [next(values) if name else np.zeros(0) for name in node.output]
+
+
+def _by_onnxruntime(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> list[Array]:
+    (node,) = model.graph.node
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UnjudgedError("onnxruntime is not installed") from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        found = iter(session.run(None, dict(inputs)))
+    # Its exceptions have no common root.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UnjudgedError(f"onnxruntime cannot do {node.op_type}: {reason}") from error
+    return [_in_double(np.asarray(next(found))) if name else np.zeros(0) for name in node.output]
+
+
+def _alone(node: onnx.NodeProto, opset: int, inputs: Mapping[str, Array]) -> onnx.ModelProto:
+    """Return a model of one node, its inputs typed as they are."""
+    from onnx import helper
+
+    def typed(name: str, value: Array) -> onnx.ValueInfoProto:
+        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+        return helper.make_tensor_value_info(name, kind, value.shape)
+
+    graph = helper.make_graph(
+        [node],
+        "one",
+        [typed(name, np.asarray(value)) for name, value in inputs.items()],
+        [helper.make_empty_tensor_value_info(name) for name in node.output if name],
+    )
+    opsets = [helper.make_opsetid("", opset)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
+
+
+def _in_double(value: Array) -> Array:
+    return value.astype(np.float64) if np.issubdtype(value.dtype, np.floating) else value
+
+
+def _doubled(node: onnx.NodeProto) -> onnx.NodeProto:
+    """Return the node with every floating-point type of its attributes made double."""
+    import onnx
+    from onnx import TensorProto, numpy_helper
+
+    floats = (TensorProto.FLOAT, TensorProto.FLOAT16)
+    changed = onnx.NodeProto()
+    changed.CopyFrom(node)
+    for attribute in changed.attribute:
+        if attribute.name in _TYPED and attribute.i in floats:
+            attribute.i = TensorProto.DOUBLE
+        elif attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type in floats:
+            array = numpy_helper.to_array(attribute.t).astype(np.float64)
+            attribute.t.CopyFrom(numpy_helper.from_array(array, attribute.t.name))
+    return changed
+
+
+def _types(
+    model: onnx.ModelProto,
+) -> tuple[dict[str, np.dtype[Any]], dict[str, tuple[int, ...]]]:
+    """Return types and shapes of tensors, as declared or inferred."""
+    import onnx
+    from onnx import helper
+
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    graph = model.graph
+    weights = [t for t in graph.initializer if t.data_type in floats]
+    names = {value.name for value in graph.input}
+    # Weights as inputs: inference would copy their bytes, and needs none of them.
+    bare = helper.make_graph(
+        graph.node,
+        "types",
+        [
+            *graph.input,
+            *(
+                helper.make_tensor_value_info(t.name, t.data_type, t.dims)
+                for t in weights
+                if t.name not in names
+            ),
+        ],
+        graph.output,
+        [t for t in graph.initializer if t.data_type not in floats],
+    )
+    alone = helper.make_model(bare, opset_imports=model.opset_import, ir_version=_IR_VERSION)
+    inferred = onnx.shape_inference.infer_shapes(alone, data_prop=True)
+    types = {t.name: t.data_type for t in graph.initializer}
+    shapes = {}
+    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
+        kind = value.type.tensor_type
+        types.setdefault(value.name, kind.elem_type)
+        if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
+            shapes[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
+    known = {n: np.dtype(helper.tensor_dtype_to_np_dtype(t)) for n, t in types.items() if t}
+    return known, shapes
