@@ -133,8 +133,10 @@ def _first_of(
             reasons.append(error.what)
             continue
         named = [(n, v.shape) for n, v in zip(node.output, found, strict=False) if n]
+        # Our own Resize may know better: ONNX's inference takes 10 * 1.4 for 13, in float64.
+        sure = one == ONNX and corrected(node.op_type, opset) is not None
         odd = [n for n, shape in named if shapes.get(n, shape) != shape]
-        if not odd:
+        if sure or not odd:
             return found
         reasons.append(f"{one} gives {odd[0]!r} another shape than ONNX infers")
     raise UnjudgedError("; ".join(reasons))

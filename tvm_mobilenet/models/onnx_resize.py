@@ -59,7 +59,7 @@ def _resized(
     axes = [axis % x.ndim for axis in known.get("axes", range(x.ndim))]
     lengths = [x.shape[axis] for axis in axes]
     if scales is not None:
-        # The product in float32, as shape inference has it: 10 * 1.4 is 14 and not 13.
+        # The product in float32, as runtimes have it: 10 * 1.4 is 14 and not 13.
         factors = np.asarray(scales, np.float32)
         wanted = [int(np.floor(np.float32(n) * f)) for n, f in zip(lengths, factors, strict=True)]
         ratios = [float(f) for f in factors]
