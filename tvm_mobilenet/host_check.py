@@ -6,7 +6,6 @@ to, this is what stands between a wrong reading and a file that somebody else ru
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -53,15 +52,11 @@ def check_on_host(network: Network, x: NDArray[Any], stack: Stack) -> dict[str, 
     operators = [layer for layer in model.layers if isinstance(layer, Operator)]
     with np.errstate(all="ignore"):
         reading = _read(network, x, {})
-        values = ChainMap(dict(reading.values), {INPUT: x})
         compiled = _compiler(stack)(operators, weights)
         given: dict[str, NDArray[Any]] = {}
         unjudged = []
         for layer in operators:
-            if any(name not in values for name in layer.inputs):
-                # Behind one that nobody here can compute: what TVM makes of that goes on.
-                reading = _read(network, x, given)
-                values.maps[0].update({n: v for n, v in reading.values.items() if n not in given})
+            values = {**reading.values, INPUT: x}
             if any(name not in values for name in layer.inputs):
                 unjudged.append(layer.name)
                 continue
@@ -74,9 +69,12 @@ def check_on_host(network: Network, x: NDArray[Any], stack: Stack) -> dict[str, 
                     "nothing is written; please report the operator, and export without it",
                 )
             if not verdict.judge:
+                # What TVM makes of it is where the file's reference goes on.
                 unjudged.append(layer.name)
-                given[layer.name] = values.maps[0][layer.name] = got
-    wrong = [name for name, found in reading.verdicts.items() if not found.passed]
+                given[layer.name] = got
+                reading = _read(network, x, given)
+    verdicts = reading.verdicts.items()
+    wrong = [name for name, found in verdicts if not found.passed and name not in given]
     if wrong:
         found = reading.verdicts[wrong[0]]
         raise VerificationError(

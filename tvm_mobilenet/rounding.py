@@ -54,8 +54,17 @@ than three digits are left, and the comparison of whole networks says nothing ei
 HALVES_LOSE = 5e-2
 """What an operator that computes in float16 may lose, however many terms it sums."""
 
+ROUNDED_ONCE = 2.0**-10
+"""Likewise where numbers of float32 pass through float16, and nothing is computed in it."""
+
 STRASSEN_GROWTH = 4.5
 """How much larger one level of Strassen-Winograd's error may be."""
+
+MOVES = frozenset({
+    "Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice",
+    "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
+})  # fmt: skip
+"""Operators that compute nothing."""
 
 _UNIT_ROUNDOFF = 2.0**-24
 # sqrt(K) u holds with probability 1 - 2 exp(-c**2 / 2) for this factor c: 0.9993.
@@ -104,7 +113,9 @@ def tolerance_behind(
     own = _CONFIDENCE * math.sqrt(terms) * _UNIT_ROUNDOFF
     if isinstance(layer, Operator):
         own = END_TO_END[stored]  # its arithmetic is not known here
-        if layer.halves:
+        if layer.halves and layer.operator in MOVES:
+            own = ROUNDED_ONCE
+        elif layer.halves:
             own = min(_CONFIDENCE * math.sqrt(terms) * _STORED["float16"], HALVES_LOSE)
     elif not isinstance(layer, Softmax):  # whose input and output are float32
         own += _CONFIDENCE * math.sqrt(_STORES) * _STORED[stored]

@@ -126,8 +126,8 @@ def sample_input(shape: tuple[int, ...], seed: int = 0, *, dtype: str = "float32
     ndarray
         Amplitude falls as 1/frequency along the last two axes, as in natural images (Field,
         JOSA A 4, 1987). Floating point: mean 0, deviation 1 per image and channel, within the
-        range ±2.7 that ImageNet's normalisation leaves. Integers: that times 48 around 128,
-        in 0 to 255. A single pixel has no frequencies and is as random as its neighbours'.
+        range ±2.7 that ImageNet's normalisation leaves. Integers: that stretched to 0 to 255.
+        A map of one pixel has no frequencies: its channels are noise.
     """
     noise = np.random.default_rng(seed).standard_normal(shape)
     height, width = (1, 1, *shape)[-2:]
@@ -139,6 +139,5 @@ def sample_input(shape: tuple[int, ...], seed: int = 0, *, dtype: str = "float32
     flat = deviation == 0
     field = np.where(flat, planes, field / np.where(flat, 1.0, deviation)).clip(-2.7, 2.7)
     if np.issubdtype(np.dtype(dtype), np.integer):
-        limits = np.iinfo(dtype)
-        field = np.rint(128 + 48 * field).clip(max(0, limits.min), min(255, limits.max))
+        field = np.rint((field / 5.4 + 0.5) * min(255, np.iinfo(dtype).max))
     return np.ascontiguousarray(field.reshape(shape), dtype=dtype)

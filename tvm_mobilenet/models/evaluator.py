@@ -207,6 +207,8 @@ def _by_onnx(
         rule = None
     if rule is not None:
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type == "BatchNormalization" and any(node.output[1:]):
+            attributes["training_mode"] = 1  # before opset 14 to name those is to ask for it
         try:
             return [rule(attributes, opset, *(inputs.get(name) for name in node.input))]
         except NotImplementedError:

@@ -59,10 +59,14 @@ def _hardmax(attrs: Attributes, opset: int, x: Array) -> Array:
 
 
 def _batch_norm(attrs: Attributes, opset: int, x: Array, *parts: Array) -> Array:
-    """Normalise with the statistics given: onnx's own takes the image's before opset 14."""
-    if attrs.get("training_mode", 0):
-        raise NotImplementedError("in training")
+    """Normalise with the statistics given: onnx's own takes the image's before opset 14.
+
+    There the outputs of training ask for those, which the caller says as ``training_mode``.
+    """
     gamma, beta, mean, variance = parts
+    if attrs.get("training_mode", 0):
+        axes = tuple(axis for axis in range(x.ndim) if axis != 1)
+        mean, variance = x.mean(axis=axes), x.var(axis=axes)
     shape = (-1,) + (1,) * (x.ndim - 2)
     scale = gamma / np.sqrt(variance + attrs.get("epsilon", 1e-5))
     y = np.asarray(x * scale.reshape(shape), x.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from tvm.contrib import graph_executor
 
 from tvm_mobilenet.models.operator import Operator
 from tvm_mobilenet.relay.build import imported
+from tvm_mobilenet.relay.tir_passes import lowering
 
 Run = Callable[..., NDArray[Any]]
 
@@ -45,7 +47,9 @@ def _runner(layer: Operator, weights: Mapping[str, NDArray[np.float32]]) -> Run:
     kinds = zip(layer.in_shapes, layer.dtypes[:-1], strict=True)
     inputs = [relay.var(f"x{i}", shape=s, dtype=d) for i, (s, d) in enumerate(kinds)]
     func = relay.Function(inputs, imported(layer, inputs, weights))
-    with tvm.transform.PassContext(opt_level=1):
+    # Relay would download other people's schedules for its own operators, and miss ours.
+    os.environ.setdefault("TOPHUB_LOCATION", "NONE")
+    with lowering():
         library = relay.build(tvm.IRModule.from_expr(func), "llvm")
     module = graph_executor.GraphModule(library["default"](tvm.cpu()))
 
