@@ -55,7 +55,7 @@ def upsample(attrs: Attributes, opset: int, x: Array, scales: Array | None = Non
 def _resized(
     attrs: Attributes, x: Array, roi: Array | None, scales: Array | None, sizes: Array | None
 ) -> Array:
-    known = {k: v.decode() if isinstance(v, bytes) else v for k, v in attrs.items()}
+    known: dict[str, Any] = {k: v.decode() if isinstance(v, bytes) else v for k, v in attrs.items()}
     axes = [axis % x.ndim for axis in known.get("axes", range(x.ndim))]
     lengths = [x.shape[axis] for axis in axes]
     if scales is not None:
@@ -125,17 +125,17 @@ def _coordinates(  # noqa: PLR0911, PLR0917  one for each mode; what they are ma
     """Return where in the input each output stands, computed in a type."""
     at, ratio, half = np.arange(wanted, dtype=dtype), dtype(scale), dtype(0.5)
     if kind == "asymmetric":
-        return at / ratio
+        return np.asarray(at / ratio)
     if kind == "align_corners":
-        return at * dtype(length - 1) / dtype(max(1, wanted - 1))
+        return np.asarray(at * dtype(length - 1) / dtype(max(1, wanted - 1)))
     if kind == "tf_half_pixel_for_nn":
-        return (at + half) / ratio
+        return np.asarray((at + half) / ratio)
     if kind == "tf_crop_and_resize":
         start, end = map(dtype, window)
         if wanted > 1:
             step = (end - start) * dtype(length - 1) / dtype(wanted - 1)
             return np.asarray(start * dtype(length - 1) + at * step)
-        return at + half * (start + end) * dtype(length - 1)
+        return np.asarray(at + half * (start + end) * dtype(length - 1))
     if kind == "pytorch_half_pixel" and wanted == 1:
         return at
     offset = dtype(0.0)
@@ -155,7 +155,7 @@ def _nearest(mode: str, where: NDArray[Any], ratio: float) -> NDArray[np.int64]:
         "round_prefer_floor": np.ceil(where - 0.5),
         "round_prefer_ceil": np.floor(where + 0.5),
     }[mode]
-    return rounded.astype(np.int64)
+    return np.asarray(rounded, np.int64)
 
 
 def _cubic(d: NDArray[np.float64], attrs: Attributes) -> NDArray[np.float64]:

@@ -61,7 +61,7 @@ def conv(attrs: Attributes, opset: int, x: Array, w: Array, b: Array | None = No
             for at, apart, count, stride in zip(tap, dilations, out, strides, strict=True)
         )
         taken = padded[(slice(None), slice(None), *where)].reshape(batch, group, -1, y.shape[-1])
-        weight = w[(slice(None), slice(None), *tap)].reshape(group, outputs // group, -1)
+        weight = _tap(w, tap).reshape(group, outputs // group, -1)
         if number == 1:
             scratch = np.empty_like(y)
         (np.multiply if depthwise else np.matmul)(weight, taken, out=scratch)
@@ -71,6 +71,12 @@ def conv(attrs: Attributes, opset: int, x: Array, w: Array, b: Array | None = No
     if b is not None:
         y += b.reshape(-1, *[1] * len(out))
     return y
+
+
+def _tap(w: Array, tap: tuple[int, ...]) -> Array:
+    """Return the weights of one tap."""
+    where: tuple[Any, ...] = (slice(None), slice(None), *tap)
+    return np.asarray(w[where])
 
 
 def conv_transpose(
@@ -101,7 +107,7 @@ def conv_transpose(
     room = [max(length, length - sum(pads)) for length, pads in zip(whole, around, strict=True)]
     y = np.zeros((batch, outputs, *room), x.dtype)
     for tap in itertools.product(*map(range, kernel)):
-        weight = w[(slice(None), slice(None), *tap)].reshape(group, -1, w.shape[1])
+        weight = _tap(w, tap).reshape(group, -1, w.shape[1])
         product = (weight.transpose(0, 2, 1) @ grouped).reshape(batch, outputs, *sizes)
         where = tuple(
             slice(at * apart, at * apart + (size - 1) * stride + 1, stride)
@@ -130,9 +136,9 @@ def average_pool(attrs: Attributes, opset: int, x: Array) -> Array:
     ones = np.ones((1, 1, *x.shape[2:]), x.dtype)
     inside = bool(attrs.get("count_include_pad", 0))
     counts = sum(_taps(attrs, ones, 0.0, padded=1.0 if inside else 0.0))
-    y = None
+    y = np.zeros_like(next(_taps(attrs, x, 0.0)))
     for taken in _taps(attrs, x, 0.0):
-        y = taken.copy() if y is None else np.add(y, taken, out=y)
+        y += taken
     return np.asarray(y / counts)
 
 
