@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models.onnx_operators import corrected
+from tvm_mobilenet.models.onnx_protos import alone, doubled, types_of
 
 if TYPE_CHECKING:
     import onnx
@@ -28,12 +29,6 @@ ONNX, ONNXRUNTIME = "onnx", "onnxruntime"
 Judge = Literal["onnx", "onnxruntime"]
 
 Rounding = Literal["float32", "float16"]
-
-_IR_VERSION = 8
-"""Of models of one node, which every onnxruntime reads."""
-
-_TYPED = ("to", "dtype")
-"""Attributes that name a type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +74,7 @@ def run_graph(
     from onnx import numpy_helper
 
     opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
-    declared = types, _ = _types(model)
+    declared = types, shapes = types_of(model)
     double = rounding != "float32"
     given = given or {}
 
@@ -87,7 +82,8 @@ def run_graph(
         if not np.issubdtype(value.dtype, np.floating) or not double:
             return value
         halves = types.get(name) == np.float16 or (rounding == "float16" and value.ndim > 1)
-        return value.astype(np.float16 if halves else np.float64).astype(np.float64)
+        with np.errstate(over="ignore"):
+            return value.astype(np.float16 if halves else np.float64).astype(np.float64)
 
     values = {t.name: stored(t.name, numpy_helper.to_array(t)) for t in model.graph.initializer}
     (source,) = (v.name for v in model.graph.input if v.name not in values)
@@ -106,9 +102,13 @@ def run_graph(
         for name, value in zip(node.output, made, strict=False):
             if name:
                 values[name] = stored(name, value)
+                # Behind what ONNX infers no type of.
+                single = np.dtype(np.float32) if value.dtype.kind == "f" else value.dtype
+                types.setdefault(name, single)
         for name in node.output:
             if name in given:
-                values[name] = stored(name, np.asarray(given[name]))
+                value = np.asarray(given[name])
+                values[name] = stored(name, value.reshape(shapes.get(name, value.shape)))
                 found.unjudged.pop(name, None)
     return found
 
@@ -177,7 +177,7 @@ def run_node(
     """
     if by == ONNXRUNTIME:
         cast = {n: np.asarray(v).astype(dtypes.get(n, v.dtype)) for n, v in inputs.items()}
-        return _by_onnxruntime(_alone(node, opset, cast), cast)
+        return _by_onnxruntime(alone(node, opset, cast), cast)
     # What ONNX itself spells in other operators has constants of float32, and no double form.
     for wide in (True, False) if double else (False,):
         fed = {
@@ -214,8 +214,8 @@ def _by_onnx(
         except NotImplementedError:
             pass  # a form that onnx's own evaluator is right about
     if double:
-        node = _doubled(node)
-    found: Sequence[Array] = ReferenceEvaluator(_alone(node, opset, inputs)).run(None, dict(inputs))
+        node = doubled(node)
+    found: Sequence[Array] = ReferenceEvaluator(alone(node, opset, inputs)).run(None, dict(inputs))
     values = iter(found)
     return [next(values) if name else np.zeros(0) for name in node.output]
 
@@ -240,79 +240,5 @@ def _by_onnxruntime(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> list
     return [_in_double(np.asarray(next(found))) if name else np.zeros(0) for name in node.output]
 
 
-def _alone(node: onnx.NodeProto, opset: int, inputs: Mapping[str, Array]) -> onnx.ModelProto:
-    """Return a model of one node, its inputs typed as they are."""
-    from onnx import helper
-
-    def typed(name: str, value: Array) -> onnx.ValueInfoProto:
-        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
-        return helper.make_tensor_value_info(name, kind, value.shape)
-
-    graph = helper.make_graph(
-        [node],
-        "one",
-        [typed(name, np.asarray(value)) for name, value in inputs.items()],
-        [helper.make_empty_tensor_value_info(name) for name in node.output if name],
-    )
-    opsets = [helper.make_opsetid("", opset)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
-
-
 def _in_double(value: Array) -> Array:
     return value.astype(np.float64) if np.issubdtype(value.dtype, np.floating) else value
-
-
-def _doubled(node: onnx.NodeProto) -> onnx.NodeProto:
-    """Return the node with every floating-point type of its attributes made double."""
-    import onnx
-    from onnx import TensorProto, numpy_helper
-
-    floats = (TensorProto.FLOAT, TensorProto.FLOAT16)
-    changed = onnx.NodeProto()
-    changed.CopyFrom(node)
-    for attribute in changed.attribute:
-        if attribute.name in _TYPED and attribute.i in floats:
-            attribute.i = TensorProto.DOUBLE
-        elif attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type in floats:
-            array = numpy_helper.to_array(attribute.t).astype(np.float64)
-            attribute.t.CopyFrom(numpy_helper.from_array(array, attribute.t.name))
-    return changed
-
-
-def _types(
-    model: onnx.ModelProto,
-) -> tuple[dict[str, np.dtype[Any]], dict[str, tuple[int, ...]]]:
-    """Return types and shapes of tensors, as declared or inferred."""
-    import onnx
-    from onnx import helper
-
-    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
-    graph = model.graph
-    weights = [t for t in graph.initializer if t.data_type in floats]
-    names = {value.name for value in graph.input}
-    # Weights as inputs: inference would copy their bytes, and needs none of them.
-    bare = helper.make_graph(
-        graph.node,
-        "types",
-        [
-            *graph.input,
-            *(
-                helper.make_tensor_value_info(t.name, t.data_type, t.dims)
-                for t in weights
-                if t.name not in names
-            ),
-        ],
-        graph.output,
-        [t for t in graph.initializer if t.data_type not in floats],
-    )
-    alone = helper.make_model(bare, opset_imports=model.opset_import, ir_version=_IR_VERSION)
-    inferred = onnx.shape_inference.infer_shapes(alone, data_prop=True)
-    types = {t.name: t.data_type for t in graph.initializer}
-    shapes = {}
-    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
-        kind = value.type.tensor_type
-        types.setdefault(value.name, kind.elem_type)
-        if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
-            shapes[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
-    known = {n: np.dtype(helper.tensor_dtype_to_np_dtype(t)) for n, t in types.items() if t}
-    return known, shapes
