@@ -74,7 +74,8 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         a recipe, see :mod:`tvm_mobilenet.runtime.recipe`. By default what the weights say,
         else torchvision's.
     verify : bool
-        Whether to check the artifact against the reference, if it runs here.
+        Whether to check the artifact against the reference, if it runs here. Where it is not
+        checked so, what was read of an ONNX file is still held against that on this machine.
     fusion : {"auto", "all", "none"}
         Which layers share a kernel: those for which a record or else
         :mod:`tvm_mobilenet.prediction.fusion` says so, all that can, none.
@@ -221,7 +222,15 @@ def _finished(
         checked = _checked(compiled, network, device)
         checked.check()
         manifest["verification"] = checked.to_dict()
-        compiled.manifest = write_manifest(compiled.path, manifest)
+    elif network.imported is not None:
+        from tvm_mobilenet.host_check import check_on_host
+        from tvm_mobilenet.verify import sample_input
+
+        x = sample_input(network.model.input_shape)
+        manifest["host_check"] = check_on_host(network, x, installed_stack())
+    else:
+        return compiled
+    compiled.manifest = write_manifest(compiled.path, manifest)
     return compiled
 
 

@@ -71,6 +71,10 @@ class VerificationError(TvmMobilenetError):
     """A compiled module whose numbers differ from the reference's."""
 
 
+class UnjudgedError(TvmMobilenetError):
+    """An ONNX operator that neither onnx's evaluator nor an onnxruntime here can compute."""
+
+
 class CodegenError(TvmMobilenetError):
     """A scheduled function that cannot become device code."""
 

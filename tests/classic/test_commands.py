@@ -94,6 +94,22 @@ def test_an_onnx_file_is_right_with_relays_operators_between_ours(tmp_path: Path
     assert tuple(pooled["layers"]) in {row.layers for row in rows}
 
 
+def test_an_onnx_file_for_another_processor_is_checked_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relay's operators run on this machine; one that is wrong is not written."""
+    from tvm_mobilenet.relay import on_host
+
+    net = tm.import_onnx(saved(tmp_path))
+    checked = tm.compile(net, target="rpi4").manifest["host_check"]
+    assert checked["unjudged"] == []
+    assert checked["operators"] > 0
+    right = on_host.imported
+    monkeypatch.setattr(on_host, "imported", lambda *of: -right(*of))
+    with pytest.raises(tm.TvmMobilenetError, match=r"TVM's .* is wrong"):
+        tm.compile(net, verify=False)
+
+
 def test_what_relays_importer_makes_of_the_whole_file_takes_the_same_road(tmp_path: Path) -> None:
     import tvm
     from onnx.reference import ReferenceEvaluator

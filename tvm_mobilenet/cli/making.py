@@ -170,12 +170,23 @@ def _target_text(manifest: dict[str, Any]) -> str:
 
 
 def _verified(manifest: dict[str, Any]) -> str:
+    from tvm_mobilenet.verify_report import figure, not_judged
+
     found = manifest["verification"]
     if not found:
-        return "not verified: run `tvm-mobilenet verify` on the machine it is for"
+        read = manifest.get("host_check")
+        read_right = (
+            ""
+            if read is None
+            else (
+                f"; checked here against the ONNX file: {read['layers']} layers, "
+                f"{read['operators']} of them TVM's{not_judged(read)}"
+            )
+        )
+        return f"not verified: run `tvm-mobilenet verify` on the machine it is for{read_right}"
     return (
-        f"verified: relative error {found['relative']:.1e} (allowed {found['tolerance']:.0e}), "
-        f"max abs {found['max_abs']:.1e}"
+        f"verified: relative error {figure(found['relative'])} (allowed {found['tolerance']:.0e}), "
+        f"max abs {figure(found['max_abs'])}{not_judged(found)}"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from tvm_mobilenet.cli.output import print_json, print_table, waiting
@@ -13,11 +12,12 @@ def verify_artifact(
 ) -> None:
     """Compare with the reference; a wrong artifact is an error, after its table."""
     from tvm_mobilenet import api
+    from tvm_mobilenet.verify_report import figure, not_judged
 
     with waiting("comparing with the reference"):
         report = api.verify(artifact, weights=weights, model=model, device=device)
     if as_json:
-        print_json({**dataclasses.asdict(report), "passed": report.passed})
+        print_json(report.to_json())
     else:
         columns = [
             "layers",
@@ -30,17 +30,14 @@ def verify_artifact(
         rows = [
             [
                 " + ".join(row.layers),
-                f"{row.max_abs:.1e}",
-                f"{row.relative:.1e}",
-                f"{row.alone:.1e}",
-                f"{row.tolerance:.1e}",
-                "ok" if row.passed else "WRONG",
+                *map(figure, (row.max_abs, row.relative, row.alone, row.tolerance)),
+                row.verdict,
             ]
-            for row in report.rows
+            for row in (*report.misread, *report.rows)
         ]
         footer = (
-            f"end to end: max abs {report.max_abs:.1e}, relative {report.relative:.1e} "
-            f"(allowed {report.tolerance:.0e})"
+            f"end to end: max abs {figure(report.max_abs)}, relative {figure(report.relative)} "
+            f"(allowed {report.tolerance:.0e}){not_judged(report.to_dict())}"
         )
         print_table(str(artifact), columns, rows, footer)
     report.check()

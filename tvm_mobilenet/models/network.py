@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import InvalidModelError, OnnxFileError, WeightsError
 from tvm_mobilenet.models import Model, build, model_from_manifest
+from tvm_mobilenet.models.evaluator import Evaluation
 from tvm_mobilenet.models.importer import ONNX, Imported, import_onnx, is_onnx
 from tvm_mobilenet.models.weights import (
     SEED,
@@ -21,9 +22,9 @@ from tvm_mobilenet.models.weights import (
     validate,
 )
 
-Expect = Callable[..., dict[str, NDArray[Any]]]
-"""From an input to what layers should compute, by a reference of the network's own; with
-``double=False``, as that computes it in float32."""
+Expect = Callable[..., Evaluation]
+"""From an input to what layers should compute, by a reference of the network's own: see
+:meth:`tvm_mobilenet.models.importer.Imported.evaluate`."""
 
 _OPTIONS = ("batch", "resolution")
 
@@ -53,7 +54,7 @@ class Network:
     @property
     def expect(self) -> Expect | None:
         """The reference beside our own: onnx's, for what comes from there."""
-        return None if self.imported is None else self.imported.expected
+        return None if self.imported is None else self.imported.evaluate
 
 
 def find_model(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Model | Imported:

@@ -98,7 +98,7 @@ def _value(layer: Layer, inputs: list[Any], weights: Weights) -> Any:  # noqa: P
     if isinstance(layer, Softmax):
         return relay.nn.softmax(inputs[0], axis=-1)
     if isinstance(layer, Operator):
-        return _imported(layer, inputs, weights)
+        return imported(layer, inputs, weights)
     raise InvalidModelError(f"the graph cannot build {type(layer).__name__} {layer.name!r}")
 
 
@@ -132,7 +132,7 @@ def _activated(value: Any, activation: Activation) -> Any:
     return gate if activation == "hardsigmoid" else relay.multiply(value, gate)
 
 
-def _imported(layer: Operator, inputs: list[Any], weights: Weights) -> Any:
+def imported(layer: Operator, inputs: list[Any], weights: Weights) -> Any:
     """Return what Relay's importer makes of an ONNX node, on these inputs."""
     import tvm
 

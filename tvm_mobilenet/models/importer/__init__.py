@@ -7,9 +7,10 @@ layers stay ONNX nodes (:class:`Operator`), which TVM's own importer compiles.
 
 from __future__ import annotations
 
-import copy
 import hashlib
+import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from tvm_mobilenet.models.spec import Model
 
 if TYPE_CHECKING:
     import onnx
+
+    from tvm_mobilenet.models.evaluator import Evaluation, Judge, Rounding
 
 __all__ = ["ONNX", "Imported", "import_onnx", "is_onnx"]
 
@@ -49,44 +52,64 @@ class Imported:
     source: onnx.ModelProto
     path: str
 
-    def expected(self, x: NDArray[Any], *, double: bool = True) -> dict[str, NDArray[np.float64]]:
-        """Compute the network with onnx's own evaluator.
+    def expected(self, x: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+        """Compute the network as the file has it; see :meth:`evaluate`.
 
         Parameters
         ----------
         x : ndarray
             Input, of the model's ``input_shape``.
-        double : bool
-            Whether in float64, or as the file says.
 
         Returns
         -------
         dict of str to ndarray
-            By layer, every one whose tensor the file has, in the layer's shape: all outputs
-            of the network are among them.
+            By layer, in the layer's shape; all that can be judged.
         """
-        from tvm_mobilenet.models.double import evaluator, in_double
+        return self.evaluate(x).values
 
-        model = in_double(self.source) if double else copy.deepcopy(self.source)
-        known = {name for node in model.graph.node for name in node.output}
+    def evaluate(
+        self,
+        x: NDArray[Any],
+        *,
+        given: Mapping[str, NDArray[Any]] | None = None,
+        rounding: Rounding | None = None,
+        by: Judge = "onnx",
+    ) -> Evaluation:
+        """Compute the network as the file has it, which knows nothing of our layers.
+
+        Parameters
+        ----------
+        x : ndarray
+            Input, of the model's ``input_shape``.
+        given : mapping of str to ndarray, optional
+            Layers that are not computed, but have these values.
+        rounding, by
+            As for :func:`tvm_mobilenet.models.evaluator.run_graph`.
+
+        Returns
+        -------
+        Evaluation
+            By layer, every one whose tensor the file has, in the layer's shape, float64: all
+            outputs of the network are among them, if nowhere else in what is not judged.
+        """
+        from tvm_mobilenet.models.evaluator import Evaluation, run_graph
+
+        known = {name for node in self.source.graph.node for name in node.output}
         outputs = [output.name for output in self.source.graph.output]
         tensors = {layer.name: layer.name for layer in self.model.layers if layer.name in known}
         tensors |= dict(zip(self.model.outputs, outputs, strict=True))
-        names = sorted(set(tensors.values()))
-        del model.graph.output[:]
-        from onnx import helper
-
-        model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
-        initial = {tensor.name for tensor in model.graph.initializer}
-        (source,) = (value.name for value in model.graph.input if value.name not in initial)
-        feed = {source: np.asarray(x, np.float64 if double else np.float32)}
-        found = evaluator(model).run(names, feed)
-        values = dict(zip(names, found, strict=True))
-        return {
-            layer.name: np.asarray(values[tensors[layer.name]], np.float64).reshape(layer.out_shape)
-            for layer in self.model.layers
-            if layer.name in tensors
-        }
+        fixed = {tensors[name]: v for name, v in (given or {}).items() if name in tensors}
+        found = run_graph(self.source, x, given=fixed, rounding=rounding, by=by)
+        ours = Evaluation()
+        for layer in self.model.layers:
+            tensor = tensors.get(layer.name, "")
+            value = found.values.get(tensor)
+            if value is not None and value.size == math.prod(layer.out_shape):
+                ours.values[layer.name] = np.asarray(value, np.float64).reshape(layer.out_shape)
+            elif tensor:
+                why = found.unjudged.get(tensor, "it is given another shape than it has")
+                ours.unjudged[layer.name] = why
+        return ours
 
 
 def is_onnx(name: object) -> bool:

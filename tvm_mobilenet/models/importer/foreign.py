@@ -58,7 +58,8 @@ def foreign(
 
 
 def _is_weight(value: Array) -> bool:
-    return value.dtype == np.float32 and value.size > 1
+    # What is infinite masks, and no training made it.
+    return value.dtype == np.float32 and value.size > 1 and bool(np.isfinite(value).all())
 
 
 def _alone_model(
