@@ -12,6 +12,7 @@ from assembly import functions
 from kernels import compiled, workload
 from not_a_number import MAXIMA, PLACE, check, not_numbers, tvms_own, works
 
+import tvm_mobilenet as tm
 from tvm_mobilenet.graph.schedule_kernels import schedule_kernels
 from tvm_mobilenet.kernel_case import kernel_case
 from tvm_mobilenet.target import PRESETS, TargetSpec, host_cpu_features, host_machine, parse
@@ -54,6 +55,14 @@ def test_of_operators_of_tvms_own(name: str) -> None:
     x, out = (np.zeros([int(n) for n in p.ty.shape], np.float32) for p in func.params)
     x[PLACE] = math.nan
     assert not_numbers(runs(kernel)([x], out)) == MAXIMA[name]
+
+
+def test_of_a_network() -> None:
+    """One pixel of one channel, and no class is likely."""
+    x = np.zeros((1, 3, 32, 32), np.float32)
+    x[0, 2, 31, 0] = math.nan
+    made = tm.compile(tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10), verify=False)
+    assert np.isnan(made.module(x)).all()
 
 
 def test_strassens_products_lose_none() -> None:
