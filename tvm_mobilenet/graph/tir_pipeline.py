@@ -21,11 +21,11 @@ def _device_pipeline() -> tuple[Any, Any, Any]:
     """Return what TVM asks of a pipeline: its passes, and the last ones of host and device."""
     passes, last_on_host, last_on_device = tirx.get_tir_pipeline(_TVMS)
 
-    @tirx.transform.prim_func_pass(opt_level=0, name="tvm_mobilenet.keeping_nan")
     def keep(func: Any, _mod: Any, _context: Any) -> Any:
         return keeping_nan(func, GPU)
 
-    return passes, last_on_host, lambda: tvm.transform.Sequential([keep, last_on_device()])
+    first = tirx.transform.prim_func_pass(keep, opt_level=0, name="tvm_mobilenet.keeping_nan")
+    return passes, last_on_host, lambda: tvm.transform.Sequential([first, last_on_device()])
 
 
 register_tir_pipeline(DEVICE, _device_pipeline)
