@@ -30,6 +30,7 @@ from tvm_mobilenet.schedules.gpu.separable import write_separable
 from tvm_mobilenet.schedules.gpu.softmax import schedule_softmax as gpu_softmax
 from tvm_mobilenet.schedules.gpu.stages import REGISTERS
 from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.nan import keeping_nan
 from tvm_mobilenet.schedules.trace import replay
 
 from tvm_mobilenet.target import TargetSpec
@@ -111,7 +112,7 @@ def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
     """
     if (text := knobs.trace()) is not None:
         knobs.finish()
-        return Scheduled(replay(func, text), "metaschedule")
+        return Scheduled(finished(replay(func, text), target), "metaschedule")
     operator = str((func.attrs or {}).get(OPERATOR, ""))
     gpu = target.gpu
     if write := (WRITTEN if gpu is None else GPU_WRITTEN).get(operator):
@@ -129,4 +130,12 @@ def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
     else:
         return None
     knobs.finish()
-    return Scheduled(made, f"{'cpu' if gpu is None else 'gpu'}.{operator}")
+    return Scheduled(finished(made, target), f"{'cpu' if gpu is None else 'gpu'}.{operator}")
+
+
+def finished(func: Any, target: TargetSpec) -> Any:
+    """Return a function whose loops are final, ours or not, as code generation wants it.
+
+    A GPU's is told of NaN later: TVM knows by ``max`` what threads reduce together.
+    """
+    return keeping_nan(func, target.machine) if target.gpu is None else func

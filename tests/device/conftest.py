@@ -10,6 +10,14 @@ import pytest
 from parts import BOARD, MISCHIEF, compiled, device_command, running, served, ssh_server
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Servers leave their keys here, not in the home of whoever tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def mischief(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Make the library of `MISCHIEF` for a machine."""

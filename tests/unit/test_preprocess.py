@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tvm_mobilenet.errors import ImageError, PreprocessError
+from tvm_mobilenet.errors import ImageError, PreprocessError, VerificationError
 from tvm_mobilenet.runtime.preprocess import class_names, guesses, load_image
 from tvm_mobilenet.runtime.recipe import INTERPOLATIONS, RECIPES, default_preprocess, preprocess_for
 
@@ -125,6 +125,18 @@ def test_missing_and_folder_are_refused(tmp_path) -> None:
         load_image(tmp_path, PLAIN)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_no_numbers_are_refused(value: float, tmp_path) -> None:
+    pixels = np.full((9, 9), 0.5, np.float32)
+    path = tmp_path / "depth.tiff"
+    Image.fromarray(pixels).save(path)
+    assert rgb(load_image(path, PLAIN)) == [128, 128, 128]
+    pixels[2, 3] = pixels[8, 8] = value
+    Image.fromarray(pixels).save(path)
+    with pytest.raises(ImageError, match=r"depth.tiff holds 2 pixels of 81 that are NaN or inf"):
+        load_image(path, PLAIN)
+
+
 def test_a_decompression_bomb_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(ImageError, match="too large"):
@@ -139,6 +151,13 @@ def test_class_names(monkeypatch) -> None:
         assert names[967] == "espresso"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert class_names(1000) is None
+
+
+@pytest.mark.parametrize("scores", [[0.5, np.nan], [1.0, np.inf], [-np.inf, -np.inf]])
+def test_there_is_no_likeliest_class_of_no_numbers(scores: list[float]) -> None:
+    with pytest.raises(VerificationError, match="no class is the likeliest"):
+        guesses(np.array(scores, np.float32), 1)
+    assert guesses(np.array([-np.inf, 2.0]), 1)[0].index == 1
 
 
 def test_guesses_are_sorted_and_named() -> None:

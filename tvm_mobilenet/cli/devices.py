@@ -20,11 +20,11 @@ app = typer.Typer(
 )
 
 LOOPBACK = "127.0.0.1"
-_OPEN = (
-    "warning: {what} listens on {address}. TVM's RPC has no authentication and no encryption: "
-    "whoever can connect runs code here as this user and reads and writes its files. "
-    "On a network that others use, stay on loopback and go through ssh://."
+_RIGHTS = (
+    "warning: who {who} runs code here as this user, and reads and writes this user's files; "
+    "nothing is encrypted."
 )
+_NETWORK = " On a network that others use, stay on loopback and go through ssh://."
 
 Listen = Annotated[
     str, typer.Option(help="Address to listen on, other than loopback.", metavar="ADDR")
@@ -38,9 +38,16 @@ def serve(
     tracker: Annotated[
         str, typer.Option(help="Tracker to register with.", metavar="HOST:PORT")
     ] = "",
-    key: Annotated[str, typer.Option(help="Key to register under.")] = "",
+    key: Annotated[
+        str | None,
+        typer.Option(help="What a client has to say, or the name to register under."),
+    ] = None,
+    no_key: Annotated[bool, typer.Option("--no-key", help="Let everybody in.")] = False,
 ) -> None:
     """Serve this machine: TVM's RPC server, started again when a session crashes.
+
+    A client has to know its key: a random one, which clients of the same user on this machine
+    find by themselves, and others write behind the address, HOST:PORT/KEY.
 
     \b
     Examples:
@@ -48,25 +55,36 @@ def serve(
       tvm-mobilenet device serve --tracker 127.0.0.1:9190 --key rpi4
     """
     from tvm_mobilenet.device.address import parse_address
+    from tvm_mobilenet.device.keys import forget_key, new_key
     from tvm_mobilenet.device.serve import serve as run
 
+    if key and no_key:
+        raise InputError("--key and --no-key contradict each other", "leave one of them out")
     address = None
-    if tracker or key:
-        if not (tracker and key):
-            raise InputError("a tracker needs a key, and a key a tracker", "give both")
+    if tracker:
+        if not key:
+            raise InputError("a tracker needs a key to register under", "give --key NAME")
         parsed = parse_address(tracker)
         address = (parsed.host, parsed.port)
-    _warn("the server", listen)
+        who = f"reaches this port and the tracker {tracker}"
+    elif key is None and not no_key:
+        key, who = new_key(), "knows its key"
+    else:
+        who = "knows its key" if key else "reaches this port"
     facts: dict[str, Any] = {}
 
     def tell(**told: Any) -> None:
         facts.update(told)
         if "port" in told:
-            print(f"listening on {listen}:{told['port']}; stop with Ctrl-C", flush=True)
+            _warn(who, listen)
+            found = "" if tracker or not key else _kept(listen, told["port"], key, facts)
+            print(f"listening on {listen}:{told['port']};{found} stop with Ctrl-C", flush=True)
 
     try:
-        run(listen, port, key, address, tell)
+        run(listen, port, key or "", address, tell)
     except KeyboardInterrupt:
+        if "key_file" in facts:
+            forget_key(facts["key_file"])
         _leave()
     raise DeviceError(f"the server did not start: {facts['text']}", "choose another --port")
 
@@ -91,7 +109,7 @@ def tracker(
             "it needs tornado: pip install 'tvm-mobilenet[device]'",
         ) from error
 
-    _warn("the tracker", listen)
+    _warn("reaches this port and a board's", listen)
     # One block: the thread that listens outlives an interrupt anywhere in here.
     try:
         state = PopenTrackerServerState(listen, port, port + 1, silent=True)
@@ -218,9 +236,20 @@ def profile_on_device(
     print_table(title, columns, rows, footer)
 
 
-def _warn(what: str, address: str) -> None:
-    if address not in (LOOPBACK, "localhost", "::1"):
-        print(_OPEN.format(what=what, address=address), file=sys.stderr, flush=True)
+def _warn(who: str, address: str) -> None:
+    loopback = address in (LOOPBACK, "localhost", "::1")
+    print(_RIGHTS.format(who=who) + _NETWORK * (not loopback), file=sys.stderr, flush=True)
+
+
+def _kept(host: str, port: int, key: str, facts: dict[str, Any]) -> str:
+    """Put a server's key where its user's clients find it, and say where."""
+    from tvm_mobilenet.device.keys import keep_key
+
+    try:
+        facts["key_file"] = keep_key(host, port, key)
+    except OSError as error:
+        return f" its key is {key}, which no client finds by itself ({error.strerror});"
+    return f" its key is in {facts['key_file']};"
 
 
 def _leave() -> None:

@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import random
-import secrets
 import select
 import shlex
 import shutil
@@ -27,6 +26,7 @@ from typing import IO, Any
 
 from tvm_mobilenet.device import serve
 from tvm_mobilenet.device.address import Address
+from tvm_mobilenet.device.keys import new_key
 from tvm_mobilenet.device.wire import Line, connect
 from tvm_mobilenet.errors import DeviceError, DeviceLostError, DeviceTimeoutError
 from tvm_mobilenet.stacks import PACKAGES, installed_stack, versions_of
@@ -119,7 +119,7 @@ class OwnedServer:
 
     def __init__(self, where: str, command: Command, timeout: float) -> None:
         self._where = where
-        self._key = secrets.token_hex(16)
+        self._key = new_key()
         # A socket's path has at most 107 bytes.
         crowded = len(os.fsencode(tempfile.gettempdir())) > _LONGEST
         folder = "/tmp" if crowded else None

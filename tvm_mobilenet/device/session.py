@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.device.agent import agent_for, machine_of_program, unpack_files
+from tvm_mobilenet.device.serve import PROGRAM
 from tvm_mobilenet.device.wire import Line, Wire, greet
 from tvm_mobilenet.errors import (
     DeviceCallError,
@@ -162,11 +163,16 @@ class Session:
     def machine(self) -> str:
         """ELF machine of the board's programs, such as ``"aarch64"``."""
         if not self._machine:
-            with self.answering("reading /bin/sh"):
-                # TVM joins the path to its own folder, which an absolute one replaces.
-                program = bytes(self.rpc.download("/bin/sh"))
+            try:
+                program = self._download(PROGRAM)
+            except DeviceCallError:  # a server of TVM's own
+                program = self._download("/bin/sh")
             self._machine = machine_of_program(program, self.where)
         return self._machine
+
+    def _download(self, name: str) -> bytes:
+        with self.answering(f"reading {name}"):
+            return bytes(self.rpc.download(name))
 
     def agent(self, name: str, *arguments: object, seconds: float | None = None) -> Any:
         """Call a function of ``agent.c`` on the board; it is uploaded when first needed."""

@@ -12,7 +12,7 @@ from tvm import relax, tirx
 from tvm_mobilenet.compute.workload import workload_key
 from tvm_mobilenet.schedules.gpu.fallback import bind_to_threads
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs
-from tvm_mobilenet.schedules.rules import OPERATOR, Scheduled, schedule
+from tvm_mobilenet.schedules.rules import OPERATOR, Scheduled, finished, schedule
 from tvm_mobilenet.target import TargetSpec
 
 KnobsFor = Callable[[str], "Mapping[str, int | str] | None"]
@@ -80,6 +80,7 @@ def schedule_kernels(
                 kernels[name] = Kernel(name, operator, "tvm")
                 if target.gpu is not None:
                     func = bind_to_threads(func, target)  # noqa: PLW2901
+                func = finished(func, target)  # noqa: PLW2901
             else:
                 operator = str(func.attrs[OPERATOR])
                 kernels[name] = Kernel(

@@ -115,7 +115,7 @@ def generate(
     os.environ.setdefault("TOPHUB_LOCATION", "NONE")
     choices = Choices(target, knobs_for)
     fusing = Fusing()
-    context = lowering(instruments=[fusing], disabled_pass=FORGETTING)
+    context = lowering(target, instruments=[fusing], disabled_pass=FORGETTING)
     with generating(target), building(choices), context:
         factory = relay.build(
             lowered.mod,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.errors import ImageError
+from tvm_mobilenet.errors import ImageError, VerificationError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,7 +51,8 @@ def load_image(
     Raises
     ------
     ImageError
-        Not an image, damaged, too large to be one in earnest, or unreadable.
+        Not an image, damaged, too large to be one in earnest, unreadable, or of pixels that
+        are not all finite numbers, which only formats of floats hold.
     """
     from PIL import Image, ImageOps
 
@@ -64,7 +65,7 @@ def load_image(
                     f"{name} is a PostScript program, which Pillow would have Ghostscript run",
                     "convert it to PNG first",
                 )
-            image = _as_rgb(ImageOps.exif_transpose(opened))
+            image = _as_rgb(ImageOps.exif_transpose(opened), name)
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is too large: {error}", "scale it down first") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
@@ -134,8 +135,18 @@ def guesses(
         At most this many.
     names : sequence of str, optional
         By class; ``"class 17"`` without.
+
+    Raises
+    ------
+    VerificationError
+        A score is NaN or infinitely high, or all are infinitely low.
     """
     values = np.asarray(scores, np.float64)
+    if not np.isfinite(values.max()):
+        raise VerificationError(
+            f"the network answers {values.max():g}, and no class is the likeliest",
+            "its weights overflow or are damaged: see `tvm-mobilenet verify`",
+        )
     if values.min() < 0 or abs(values.sum() - 1) > _ROUNDING:
         values = np.exp(values - values.max())
         values /= values.sum()
@@ -146,12 +157,17 @@ def guesses(
     ]
 
 
-def _as_rgb(image: Image) -> Image:
+def _as_rgb(image: Image, name: str) -> Image:
     import PIL.Image
 
     if image.mode.startswith("I") or image.mode == "F":
         # Pillow's own conversion clips 16 bits at 255 instead of scaling them.
         values = np.asarray(image, np.float64)
+        if wrong := int(np.count_nonzero(~np.isfinite(values))):
+            raise ImageError(
+                f"{name} holds {wrong} pixels of {values.size} that are NaN or infinite",
+                "mend it where it was written, or convert it to whole numbers",
+            )
         if image.mode == "F" and values.max(initial=0.0) <= 1.0:
             values = values * 255.0
         elif values.max(initial=0.0) > 255:
