@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,9 +47,6 @@ def fold(model: onnx.ModelProto) -> Graph:
                 "the image",
                 "export the model for a fixed input, or cut it before this node",
             )
-    for tensor in graph.outputs:
-        if tensor in graph.constants or tensor == graph.input:
-            raise OnnxFileError(f"the output {tensor!r} does not depend on the image", "check it")
     graph.keep(graph.nodes)
     return graph
 
@@ -79,8 +77,9 @@ def _infer(graph: Graph) -> None:
     import onnx
     from onnx import helper, shape_inference
 
+    known = replace(graph, nodes=[_stand_in(node) for node in graph.nodes])
     try:
-        inferred = shape_inference.infer_shapes(graph.model(), strict_mode=True, data_prop=True)
+        inferred = shape_inference.infer_shapes(known.model(), strict_mode=True, data_prop=True)
     except (shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         raise OnnxFileError(
             f"the shapes of the model contradict each other: {' '.join(str(error).split())[:400]}",
@@ -88,15 +87,28 @@ def _infer(graph: Graph) -> None:
         ) from None
     for value in (*inferred.graph.value_info, *inferred.graph.output):
         kind = value.type.tensor_type
-        known = all(dim.HasField("dim_value") for dim in kind.shape.dim)
-        if kind.elem_type and kind.HasField("shape") and known:
+        fixed = all(dim.HasField("dim_value") for dim in kind.shape.dim)
+        if kind.elem_type and kind.HasField("shape") and fixed:
             shape = tuple(dim.dim_value for dim in kind.shape.dim)
             dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
             graph.types[value.name] = (str(dtype), shape)
 
 
+_SAME_SHAPE = {"GroupNormalization", "MeanVarianceNormalization"}
+"""Operators whose shapes onnx does not infer, or by a function that other opsets lack."""
+
+
+def _stand_in(node: Node) -> Node:
+    """Return a node of which onnx infers the shape."""
+    if node.op in _SAME_SHAPE:
+        return Node("Identity", node.name, node.inputs[:1], node.outputs)
+    return node
+
+
 def _unknown(graph: Graph, node: Node) -> bool:
-    return any(t and t not in graph.types and t not in graph.constants for t in node.outputs)
+    """Whether an output's shape is unknown; a mask of Dropout's, all ones, need not be."""
+    outputs = node.outputs[:1] if node.op == "Dropout" else node.outputs
+    return any(t and t not in graph.types and t not in graph.constants for t in outputs)
 
 
 def _fold_constants(graph: Graph) -> bool:

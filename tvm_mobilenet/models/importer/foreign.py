@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tvm_mobilenet.models.importer.expand import expand
 from tvm_mobilenet.models.importer.graph import Array, Graph, Node, to_proto, value_info
 from tvm_mobilenet.models.layer import Shape
 from tvm_mobilenet.models.operator import Operator
@@ -65,22 +66,29 @@ def _alone_model(
     graph: Graph, node: Node, out: str, short: dict[str, str], *, fed: list[str]
 ) -> Any:
     """Return the node as a model of its own, whose inputs are `fed`; see :class:`Operator`."""
+    at = node.outputs.index(out)
     inputs = [short.get(t, "") for t in node.inputs]
-    outputs = [f"y{i}" if name else "" for i, name in enumerate(node.outputs)]
-    proto = to_proto(Node(node.op, node.name, inputs, outputs, node.attrs))
+    # What stands behind the output that counts may be left out, and TVM's importer insists.
+    outputs = [f"y{i}" if name and i == at else "" for i, name in enumerate(node.outputs[: at + 1])]
     inside = Graph("", [], [], [], {}, {}, graph.opset)
     embedded = {t: s for t, s in short.items() if t in graph.constants and t not in fed}
     inside.constants = {s: graph.constants[t] for t, s in embedded.items()}
+    inside.types = {short[t]: (graph.dtype(t), graph.shape(t)) for t in fed}
+    inside.types[outputs[at]] = graph.types[out]
+    alone = Node(node.op, node.name, inputs, outputs, dict(node.attrs))
+    nodes = expand(inside, alone, at)
+    read = {tensor for made in nodes for tensor in made.inputs}
     model = inside.model([])
     from onnx import numpy_helper
 
-    model.graph.node.append(proto)
+    model.graph.node.extend(to_proto(made) for made in nodes)
     model.graph.input.extend(value_info(short[t], graph.dtype(t), graph.shape(t)) for t in fed)
     model.graph.initializer.extend(
-        numpy_helper.from_array(value, name) for name, value in inside.constants.items()
+        numpy_helper.from_array(value, name)
+        for name, value in inside.constants.items()
+        if name in read
     )
-    at = outputs[node.outputs.index(out)]
-    model.graph.output.append(value_info(at, *graph.types[out]))
+    model.graph.output.append(value_info(outputs[at], *graph.types[out]))
     return model
 
 
