@@ -14,6 +14,7 @@ from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_mobilenet.errors import UnsupportedOperatorError
+from tvm_mobilenet.models.importer.expand import expand
 from tvm_mobilenet.models.operator import Operator
 
 
@@ -43,7 +44,9 @@ def import_operator(layer: Operator, weights: Mapping[str, NDArray[np.float32]])
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            mod = from_onnx(layer.to_onnx(weights))
+            mod = from_onnx(expand(layer.to_onnx(weights)))
+        except UnsupportedOperatorError:
+            raise
         # Its converters raise whatever their arithmetic does; all of it means the same.
         except Exception as error:
             raise _unsupported(layer, _reason(error)) from error

@@ -1,20 +1,24 @@
 """Nodes that TVM's importer has not, or has wrong, in terms of those that it has right.
 
-An operator stays one layer: the ONNX model inside it (:class:`Operator`) then has several nodes.
+The layer keeps its node (:class:`Operator`), and that is what it is verified against; this is what
+is compiled.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tvm_mobilenet.errors import UnsupportedOperatorError
-from tvm_mobilenet.models.importer.graph import Array, Graph, Node
+from tvm_mobilenet.models.importer.graph import Array, Graph, Node, nodes_of, to_proto
 from tvm_mobilenet.models.importer.outputs import COPY
 from tvm_mobilenet.models.importer.resize import Rule, taps
+
+if TYPE_CHECKING:
+    import onnx
 
 _MANY = 4
 """Elements an output may read of an axis; from here on a product with a matrix is cheaper."""
@@ -83,32 +87,66 @@ class Expansion:
         )
 
 
-def expand(graph: Graph, node: Node, at: int) -> list[Node]:
-    """Return the nodes that compute one output of a node: itself, or several simpler ones.
+def expand(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model that computes the same by nodes that TVM's importers have right.
 
     Parameters
     ----------
-    graph : Graph
-        Of this node alone; new constants are added to it.
-    node : Node
-        As :func:`tvm_mobilenet.models.importer.modern.modernise` leaves it.
-    at : int
-        The output.
+    model : onnx.ModelProto
+        One node, as :meth:`Operator.to_onnx` gives it: weights inside, one output.
+
+    Returns
+    -------
+    onnx.ModelProto
+        The same one where there is nothing to do.
 
     Raises
     ------
     UnsupportedOperatorError
         Neither TVM nor this module computes it; the message says why.
     """
-    rule = _RULES.get(node.op)
-    written = Expansion(graph, node, at)
-    result = rule(written) if rule is not None else None
+    (node,) = model.graph.node
+    rule = _RULES.get(node.op_type)
+    if rule is None:
+        return model
+    from onnx import numpy_helper
+
+    graph = _graph(model)
+    (alone,), (out,) = graph.nodes, graph.outputs
+    written = Expansion(graph, alone, alone.outputs.index(out))
+    result = rule(written)
     if result is None:
-        return [node]
+        return model
     if not written.nodes or result != written.nodes[-1].out:
         written.op("Identity", result)
-    written.nodes[-1].outputs = [node.outputs[at]]
-    return written.nodes
+    written.nodes[-1].outputs = [out]
+    read = {tensor for made in written.nodes for tensor in made.inputs}
+    expanded = type(model)()
+    expanded.CopyFrom(model)
+    del expanded.graph.node[:], expanded.graph.initializer[:]
+    expanded.graph.node.extend(to_proto(made) for made in written.nodes)
+    expanded.graph.initializer.extend(
+        numpy_helper.from_array(value, name)
+        for name, value in graph.constants.items()
+        if name in read
+    )
+    return expanded
+
+
+def _graph(model: onnx.ModelProto) -> Graph:
+    """Return a model of one node as a graph; of types, those of inputs and output are known."""
+    from onnx import helper, numpy_helper
+
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    types = {}
+    for value in (*inputs, *model.graph.output):
+        kind = value.type.tensor_type
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
+        types[value.name] = (str(dtype), tuple(dim.dim_value for dim in kind.shape.dim))
+    outputs = [value.name for value in model.graph.output]
+    opset = model.opset_import[0].version
+    return Graph(inputs[0].name, outputs, outputs, nodes_of(model), constants, types, opset)
 
 
 _Expand = Callable[[Expansion], "str | None"]
@@ -116,7 +154,7 @@ _Expand = Callable[[Expansion], "str | None"]
 
 def _resize(e: Expansion) -> str:
     """Read every axis by its table, or multiply it by the matrix that the table is."""
-    before, after = e.shape, e.graph.shape(e.node.outputs[0])
+    before, after = e.shape, e.graph.shape(e.graph.outputs[0])
     axes = [int(a) % len(before) for a in e.node.attrs.get("axes", range(len(before)))]
     scales = _scales(e, axes, before, after)
     region = e.constant(1)
@@ -331,7 +369,9 @@ def _one_hot(e: Expansion) -> str:
     index = e.op("Where", negative, e.op("Add", index, np.array(count)), index)
     index = e.op("Unsqueeze", index, np.array([axis]))
     classes = np.arange(count).reshape([-1 if a == axis else 1 for a in range(rank)])
-    return e.op("Where", e.op("Equal", index, classes), values[1], values[0])
+    return e.op(
+        "Where", e.op("Equal", index, classes), values[1:2].reshape(()), values[:1].reshape(())
+    )
 
 
 def _space_to_depth(e: Expansion) -> str | None:
@@ -412,7 +452,7 @@ def _transposed_conv(e: Expansion) -> str | None:
         list(attrs.get(name) or [default] * len(size))
         for name, default in (("strides", 1), ("dilations", 1), ("output_padding", 0))
     )
-    goal = e.graph.shape(e.node.outputs[0])[2:]
+    goal = e.graph.shape(e.graph.outputs[0])[2:]
     before, after = [], []
     for i, length in enumerate(size):
         natural = strides[i] * (length - 1) + extra[i] + (kernel[i] - 1) * dilations[i] + 1
@@ -427,10 +467,13 @@ def _transposed_conv(e: Expansion) -> str | None:
 
 def _copy(e: Expansion) -> str:
     """Choose between a value and itself, by the image: no pass takes that for a view."""
-    image, value = e.node.inputs
-    one = np.ones(len(e.shape), np.int64)
-    pixel = e.op("Slice", image, one - 1, one, np.arange(len(e.shape)))
-    bright = e.op("Greater", e.op("Reshape", pixel, np.zeros(0, np.int64)), e.floats(0.0))
+    image, value = e.graph.input, e.node.inputs[0]
+    rank = len(e.graph.shape(image))
+    first, behind = np.zeros(rank, np.int64), np.ones(rank, np.int64)
+    pixel = e.op("Slice", image, first, behind, np.arange(rank))
+    bright = e.op(
+        "Greater", e.op("Reshape", pixel, np.zeros(0, np.int64)), np.zeros((), np.float32)
+    )
     return e.op("Where", bright, value, value)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tvm_mobilenet.errors import OnnxFileError, UnsupportedOperatorError
-from tvm_mobilenet.models.importer.graph import IR_VERSION, Array, Graph, Node, value_info
+from tvm_mobilenet.models.importer.graph import IR_VERSION, Array, Graph, Node, nodes_of, value_info
 from tvm_mobilenet.models.importer.read import opset_of
 
 if TYPE_CHECKING:
@@ -52,21 +52,12 @@ def fold(model: onnx.ModelProto) -> Graph:
 
 
 def _graph(model: onnx.ModelProto) -> Graph:
-    from onnx import helper, numpy_helper
+    from onnx import numpy_helper
 
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     (value,) = (value for value in model.graph.input if value.name not in constants)
     shape = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-    nodes = [
-        Node(
-            node.op_type,
-            node.name or node.output[0],
-            list(node.input),
-            list(node.output),
-            {a.name: helper.get_attribute_value(a) for a in node.attribute},
-        )
-        for node in model.graph.node
-    ]
+    nodes = nodes_of(model)
     outputs = [output.name for output in model.graph.output]
     types = {value.name: ("float32", shape)}
     return Graph(value.name, outputs, list(outputs), nodes, constants, types, opset_of(model))
@@ -92,6 +83,9 @@ def _infer(graph: Graph) -> None:
             shape = tuple(dim.dim_value for dim in kind.shape.dim)
             dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
             graph.types[value.name] = (str(dtype), shape)
+    for node in graph.nodes:
+        if node.op == "Dropout" and node.inputs[0] in graph.types:  # a mask has no type of onnx's
+            graph.types.update((mask, graph.types[node.inputs[0]]) for mask in node.outputs[1:])
 
 
 _SAME_SHAPE = {"GroupNormalization", "MeanVarianceNormalization"}
@@ -106,9 +100,7 @@ def _stand_in(node: Node) -> Node:
 
 
 def _unknown(graph: Graph, node: Node) -> bool:
-    """Whether an output's shape is unknown; a mask of Dropout's, all ones, need not be."""
-    outputs = node.outputs[:1] if node.op == "Dropout" else node.outputs
-    return any(t and t not in graph.types and t not in graph.constants for t in outputs)
+    return any(t and t not in graph.types and t not in graph.constants for t in node.outputs)
 
 
 def _fold_constants(graph: Graph) -> bool:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from tvm_mobilenet.models.importer.expand import expand
 from tvm_mobilenet.models.importer.graph import Array, Graph, Node, to_proto, value_info
 from tvm_mobilenet.models.layer import Shape
 from tvm_mobilenet.models.operator import Operator
@@ -36,7 +35,8 @@ def foreign(
     names : mapping of str to str
         Layer behind each tensor that a layer computes.
     """
-    tensors = [t for t in dict.fromkeys(node.inputs) if t in names]
+    # What reads constants alone is given the image, for every layer reads something.
+    tensors = [t for t in dict.fromkeys(node.inputs) if t in names] or [graph.input]
     constants = [t for t in dict.fromkeys(node.inputs) if t in graph.constants]
     weights = [t for t in constants if node.op in _WEIGHTED and _is_weight(graph.constants[t])]
     short = {t: f"x{i}" for i, t in enumerate(tensors)} | {
@@ -70,23 +70,17 @@ def _alone_model(
     inputs = [short.get(t, "") for t in node.inputs]
     # What stands behind the output that counts may be left out, and TVM's importer insists.
     outputs = [f"y{i}" if name and i == at else "" for i, name in enumerate(node.outputs[: at + 1])]
+    proto = to_proto(Node(node.op, node.name, inputs, outputs, node.attrs))
     inside = Graph("", [], [], [], {}, {}, graph.opset)
     embedded = {t: s for t, s in short.items() if t in graph.constants and t not in fed}
     inside.constants = {s: graph.constants[t] for t, s in embedded.items()}
-    inside.types = {short[t]: (graph.dtype(t), graph.shape(t)) for t in fed}
-    inside.types[outputs[at]] = graph.types[out]
-    alone = Node(node.op, node.name, inputs, outputs, dict(node.attrs))
-    nodes = expand(inside, alone, at)
-    read = {tensor for made in nodes for tensor in made.inputs}
     model = inside.model([])
     from onnx import numpy_helper
 
-    model.graph.node.extend(to_proto(made) for made in nodes)
+    model.graph.node.append(proto)
     model.graph.input.extend(value_info(short[t], graph.dtype(t), graph.shape(t)) for t in fed)
     model.graph.initializer.extend(
-        numpy_helper.from_array(value, name)
-        for name, value in inside.constants.items()
-        if name in read
+        numpy_helper.from_array(value, name) for name, value in inside.constants.items()
     )
     model.graph.output.append(value_info(outputs[at], *graph.types[out]))
     return model

@@ -6,15 +6,14 @@ from tvm_mobilenet.errors import OnnxFileError
 from tvm_mobilenet.models.importer.graph import Graph, Node
 
 COPY = "Identity"
-"""Operator of the nodes made here: of the image, and of what they return."""
+"""Operator of the nodes made here."""
 
 
 def own_outputs(graph: Graph) -> None:
     """Give every output a node that computes it, in memory of its own.
 
     before: the output is the image, a ``Reshape`` of it, or a constant
-    after: ``Identity(image, value)``, which copies the value, and reads the image because
-    every layer reads something
+    after: ``Identity`` of that, which copies
 
     Parameters
     ----------
@@ -39,5 +38,5 @@ def own_outputs(graph: Graph) -> None:
             continue
         out = graph.fresh(f"{graph.titles[at]}.copy")
         graph.types[out] = (graph.dtype(tensor), graph.shape(tensor))
-        graph.nodes.append(Node(COPY, out, [graph.input, tensor], [out]))
+        graph.nodes.append(Node(COPY, out, [tensor], [out]))
         graph.outputs[at] = out
