@@ -55,7 +55,8 @@ def evaluator(model: onnx.ModelProto) -> Any:
     """Return onnx's reference evaluator of a model, for inference.
 
     Its own BatchNormalization of opsets before 14 takes the statistics of the image, as in
-    training, wherever a momentum is stated, which is by default: ours takes those given.
+    training, wherever a momentum is stated, which is by default: ours takes those given, unless
+    the node names outputs of training.
     """
     from onnx.reference import ReferenceEvaluator
     from onnx.reference.op_run import OpRun
@@ -63,6 +64,9 @@ def evaluator(model: onnx.ModelProto) -> Any:
     class BatchNormalization(OpRun):  # type: ignore[misc]
         def _run(self, x: Any, *parts: Any, epsilon: Any = None, **_: Any) -> tuple[Any]:
             gamma, beta, mean, variance = parts
+            if any(self.onnx_node.output[1:]):  # which asks for training
+                axes = tuple(axis for axis in range(x.ndim) if axis != 1)
+                mean, variance = x.mean(axes), x.var(axes)
             shape = (-1,) + (1,) * (x.ndim - 2)
             scale = gamma / np.sqrt(variance + (1e-5 if epsilon is None else epsilon))
             return (x * scale.reshape(shape) + (beta - mean * scale).reshape(shape),)

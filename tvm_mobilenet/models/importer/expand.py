@@ -245,27 +245,34 @@ def _pad(e: Expansion) -> str | None:
     full = np.zeros((2, rank), np.int64)
     full[:, range(rank) if axes is None else axes] = pads.reshape(2, -1)
     mode, y = e.text("mode", "constant"), e.node.inputs[0]
+    cut, widths = np.maximum(-full, 0), np.maximum(full, 0)
     if mode != "constant":
+        kinds: dict[str, Any] = {"edge": "edge", "reflect": "reflect", "wrap": "wrap"}
         for axis, length in enumerate(e.shape):
+            left = np.arange(cut[0, axis], length - cut[1, axis])
             if full[:, axis].any():
-                table = _padded(mode, length, *full[:, axis].tolist())
-                y = e.op("Gather", y, table, axis=axis)
+                y = e.op("Gather", y, np.pad(left, widths[:, axis], kinds[mode]), axis=axis)
         return y
-    cut = np.maximum(-full, 0)
     if cut.any():
         ends = np.asarray(e.shape) - cut[1]
         y = e.op("Slice", y, cut[0], ends, np.arange(rank))
-    widths = np.maximum(full, 0)
     if not widths.any():
         return y
     return e.op("Pad", y, widths.ravel(), *e.node.inputs[2:3], mode="constant")
 
 
-def _padded(mode: str, length: int, before: int, after: int) -> Array:
-    """Return which element of an axis each of the padded axis is."""
-    kind: Any = {"edge": "edge", "reflect": "reflect", "wrap": "wrap"}[mode]
-    table = np.pad(np.arange(length), (max(before, 0), max(after, 0)), mode=kind)
-    return table[max(-before, 0) : len(table) - max(-after, 0)]
+def _running_sum(e: Expansion) -> str:
+    """Multiply by a triangle of ones."""
+    where = e.constant(1)
+    if where is None:
+        raise e.refuse("sums along an axis that depends on the image")
+    axis, rank = int(where.reshape(-1)[0]) % len(e.shape), len(e.shape)
+    exclusive = int(e.node.attrs.get("exclusive", 0))
+    triangle = np.triu(np.ones((e.shape[axis],) * 2), exclusive)
+    triangle = triangle.T if e.node.attrs.get("reverse", 0) else triangle
+    last = [a for a in range(rank) if a != axis] + [axis]
+    y = e.op("MatMul", e.op("Transpose", e.node.inputs[0], perm=last), e.floats(triangle))
+    return e.op("Transpose", y, perm=[last.index(a) for a in range(rank)])
 
 
 def _batch_norm(e: Expansion) -> str | None:
@@ -482,6 +489,7 @@ _RULES: dict[str, _Expand] = {
     "Celu": _celu,
     "ConvTranspose": _transposed_conv,
     COPY: _copy,
+    "CumSum": _running_sum,
     "GroupNormalization": _group_norm,
     "IsInf": _is_infinite,
     "LpNormalization": _lp_normalisation,

@@ -34,9 +34,11 @@ def fold(model: onnx.ModelProto) -> Graph:
         A node whose output has a shape that depends on the image.
     """
     graph = _graph(model)
+    _forget_unread(graph)
     while True:
         _infer(graph)
         folded = _fold_constants(graph)
+        folded = _count_axes(graph) or folded
         unknown = [node for node in graph.nodes if _unknown(graph, node)]
         if not unknown:
             break
@@ -63,6 +65,22 @@ def _graph(model: onnx.ModelProto) -> Graph:
     return Graph(value.name, outputs, list(outputs), nodes, constants, types, opset_of(model))
 
 
+def _forget_unread(graph: Graph) -> None:
+    """Let outputs go that nobody reads, such as statistics and masks of training."""
+    read = {tensor for node in graph.nodes for tensor in node.inputs} | set(graph.outputs)
+    for node in graph.nodes:
+        if node.op == "BatchNormalization":
+            # Before opset 14 to name the other outputs is to ask for training.
+            if graph.opset < 14 and any(node.outputs[1:]):
+                node.attrs["training_mode"] = 1
+            if graph.opset >= 14:  # their number is checked
+                continue
+        node.outputs = [out if out in read else "" for out in node.outputs]
+        while len(node.outputs) > 1 and not node.outputs[-1]:
+            node.outputs.pop()
+    graph.keep(graph.nodes)
+
+
 def _infer(graph: Graph) -> None:
     """Ask onnx for the types of all tensors."""
     import onnx
@@ -83,9 +101,12 @@ def _infer(graph: Graph) -> None:
             shape = tuple(dim.dim_value for dim in kind.shape.dim)
             dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
             graph.types[value.name] = (str(dtype), shape)
-    for node in graph.nodes:
-        if node.op == "Dropout" and node.inputs[0] in graph.types:  # a mask has no type of onnx's
-            graph.types.update((mask, graph.types[node.inputs[0]]) for mask in node.outputs[1:])
+    for node in graph.nodes:  # what onnx infers nothing of
+        like = {"Dropout": 0, "BatchNormalization": 1}.get(node.op)
+        if like is not None and node.inputs[0] in graph.types:
+            other = (graph.dtype(node.inputs[like]), graph.shape(node.inputs[like]))
+            for tensor in filter(None, node.outputs[1:]):
+                graph.types.setdefault(tensor, other)
 
 
 _SAME_SHAPE = {"GroupNormalization", "MeanVarianceNormalization"}
@@ -97,6 +118,18 @@ def _stand_in(node: Node) -> Node:
     if node.op in _SAME_SHAPE:
         return Node("Identity", node.name, node.inputs[:1], node.outputs)
     return node
+
+
+def _count_axes(graph: Graph) -> bool:
+    """Count axes from the front: old opsets, and onnx's inference for them, know no others."""
+    changed = False
+    for node in graph.nodes:
+        axes = node.attrs.get("axes", [])
+        if any(axis < 0 for axis in axes) and node.inputs[0] in graph.types:
+            rank = len(graph.shape(node.inputs[0]))
+            node.attrs["axes"] = [axis % rank for axis in axes]
+            changed = True
+    return changed
 
 
 def _unknown(graph: Graph, node: Node) -> bool:

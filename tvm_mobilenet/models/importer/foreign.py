@@ -70,6 +70,8 @@ def _alone_model(
     inputs = [short.get(t, "") for t in node.inputs]
     # What stands behind the output that counts may be left out, and TVM's importer insists.
     outputs = [f"y{i}" if name and i == at else "" for i, name in enumerate(node.outputs[: at + 1])]
+    if node.attrs.get("training_mode"):  # a batch norm, whose number of outputs is checked
+        outputs = [f"y{i}" for i in range(3)]
     proto = to_proto(Node(node.op, node.name, inputs, outputs, node.attrs))
     inside = Graph("", [], [], [], {}, {}, graph.opset)
     embedded = {t: s for t, s in short.items() if t in graph.constants and t not in fed}

@@ -19,9 +19,17 @@ _REDUCTIONS = {
     "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare",
 }  # fmt: skip
 
+_WITHOUT_SUM = {
+    "ReduceL1": "Abs",
+    "ReduceL2": "Abs",
+    "ReduceLogSum": "Log",
+    "ReduceSumSquare": "Mul",
+}
+"""What reductions over no axis still do."""
+
 
 def modernise(graph: Graph) -> None:
-    """Rewrite what older opsets say in other words, and let outputs go that nobody reads.
+    """Rewrite what older opsets say in other words.
 
     ======================================= ==================================================
     before                                  after
@@ -31,7 +39,7 @@ def modernise(graph: Graph) -> None:
     ``Softmax`` of opset 12 and older       of two axes, between two ``Reshape``
     ``Dropout``                             ``Identity``; its mask is a constant
     ``Pow`` by an integer                   by a number of the base's type
-    ``BatchNormalization`` of five outputs  of one
+    a reduction without axes                of all axes, or nothing
     ======================================= ==================================================
 
     Parameters
@@ -44,15 +52,9 @@ def modernise(graph: Graph) -> None:
     UnsupportedOperatorError
         A node draws random numbers, or gives statistics of training.
     """
-    read = {tensor for node in graph.nodes for tensor in node.inputs} | set(graph.outputs)
     nodes: list[Node] = []
     for node in graph.nodes:
-        node.outputs = [out if out in read else "" for out in node.outputs]
-        while node.outputs and not node.outputs[-1]:
-            node.outputs.pop()
-        if not node.outputs:
-            continue
-        rule = _axes_as_input if node.op in _REDUCTIONS else _RULES.get(node.op)
+        rule = _reduction if node.op in _REDUCTIONS else _RULES.get(node.op)
         changed = rule(graph, node) if rule is not None else None
         nodes += [node] if changed is None else changed
     graph.opset = max(graph.opset, MODERN)
@@ -78,6 +80,22 @@ def _attribute_as_input(
 
 def _axes_as_input(graph: Graph, node: Node) -> None:
     _attribute_as_input(graph, node, "axes", 1)
+
+
+def _reduction(graph: Graph, node: Node) -> list[Node] | None:
+    """State the axes: TVM's importer insists on them."""
+    _axes_as_input(graph, node)
+    nothing = node.attrs.pop("noop_with_empty_axes", 0)
+    axes = graph.constants.get(node.input(1))
+    if node.input(1) and (axes is None or axes.size):
+        return None
+    if nothing:  # is summed, but the rest of the operator remains
+        rest = _WITHOUT_SUM.get(node.op, "Identity")
+        inputs = node.inputs[:1] * (2 if rest == "Mul" else 1)
+        return [Node(rest, node.name, inputs, node.outputs)]
+    every = range(len(graph.shape(node.inputs[0])))
+    node.inputs = [node.inputs[0], _constant(graph, node, "axes", every)]
+    return None
 
 
 def _clip(graph: Graph, node: Node) -> None:
@@ -116,15 +134,16 @@ def _drop_out(graph: Graph, node: Node) -> list[Node]:
             "export the model for inference: model.eval() before torch.onnx.export",
         )
     if len(node.outputs) > 1:
+        # Old ones leave the mask of inference open; onnxruntime has zeros there.
         dtype = "bool" if graph.opset >= 10 else graph.dtype(node.inputs[0])
-        graph.constants[node.outputs[1]] = np.ones(graph.shape(node.inputs[0]), dtype)
+        mask = np.full(graph.shape(node.inputs[0]), graph.opset >= 12, dtype)
+        graph.constants[node.outputs[1]] = mask
     return [Node("Identity", node.name, node.inputs[:1], node.outputs[:1])] if node.out else []
 
 
 def _batch_norm(graph: Graph, node: Node) -> None:
-    """Take the form of five outputs as that of inference: whoever wrote it left them unread."""
-    training = node.attrs.get("training_mode", 0)
-    if len(node.outputs) > 1 and not training:
+    """Refuse statistics of training that old opsets give, and such as have every pixel."""
+    if len(node.outputs) > 1 and graph.opset < 14:
         raise UnsupportedOperatorError(
             f"the node {node.name!r}, BatchNormalization, gives statistics of training",
             "export the model for inference: model.eval() before torch.onnx.export",
