@@ -10,6 +10,7 @@ import numpy as np
 from tvm_mobilenet.errors import OnnxFileError, UnsupportedOperatorError
 from tvm_mobilenet.models.importer.graph import IR_VERSION, Array, Graph, Node, nodes_of, value_info
 from tvm_mobilenet.models.importer.read import opset_of
+from tvm_mobilenet.models.layer import Shape
 
 if TYPE_CHECKING:
     import onnx
@@ -35,8 +36,12 @@ def fold(model: onnx.ModelProto) -> Graph:
     """
     graph = _graph(model)
     _forget_unread(graph)
+    resized: dict[str, Shape] = {}
     while True:
-        _infer(graph)
+        _infer(graph, resized)
+        if found := _resized(graph, resized):
+            resized |= found
+            continue
         folded = _fold_constants(graph)
         folded = _count_axes(graph) or folded
         unknown = [node for node in graph.nodes if _unknown(graph, node)]
@@ -81,12 +86,13 @@ def _forget_unread(graph: Graph) -> None:
     graph.keep(graph.nodes)
 
 
-def _infer(graph: Graph) -> None:
-    """Ask onnx for the types of all tensors."""
+def _infer(graph: Graph, resized: dict[str, Shape]) -> None:
+    """Ask onnx for the types of all tensors, but not of those resized."""
     import onnx
     from onnx import helper, shape_inference
 
-    known = replace(graph, nodes=[_stand_in(node) for node in graph.nodes])
+    known = replace(graph, constants=dict(graph.constants))
+    known.nodes = [_stand_in(known, node, resized) for node in graph.nodes]
     try:
         inferred = shape_inference.infer_shapes(known.model(), strict_mode=True, data_prop=True)
     except (shape_inference.InferenceError, onnx.checker.ValidationError) as error:
@@ -113,11 +119,37 @@ _SAME_SHAPE = {"GroupNormalization", "MeanVarianceNormalization"}
 """Operators whose shapes onnx does not infer, or by a function that other opsets lack."""
 
 
-def _stand_in(node: Node) -> Node:
-    """Return a node of which onnx infers the shape."""
+def _stand_in(graph: Graph, node: Node, resized: dict[str, Shape]) -> Node:
+    """Return a node of which onnx infers the right shape."""
     if node.op in _SAME_SHAPE:
         return Node("Identity", node.name, node.inputs[:1], node.outputs)
+    if node.out in resized:
+        shape = graph.add_constant(f"{node.out}.shape", np.array(resized[node.out], np.int64))
+        like = graph.add_constant(f"{node.out}.like", np.zeros(1, graph.dtype(node.inputs[0])))
+        return Node("Expand", node.name, [like, shape], node.outputs)
     return node
+
+
+def _resized(graph: Graph, known: dict[str, Shape]) -> dict[str, Shape]:
+    """Return the shapes of tensors resized by scales where onnx infers others.
+
+    A size is the product in float32, as runtimes have it: 10 times 1.4 is 14; onnx 1.23 says 13.
+    """
+    found = {}
+    for node in graph.nodes:
+        if node.op not in ("Resize", "Upsample") or node.inputs[0] not in graph.types:
+            continue
+        at = 1 if node.op == "Upsample" or graph.opset < 11 else 2
+        scales = node.attrs.get("scales", graph.constants.get(node.input(at)))
+        if scales is None or not len(scales):
+            continue
+        shape = list(graph.shape(node.inputs[0]))
+        axes = node.attrs.get("axes", range(len(shape)))
+        for axis, scale in zip(axes, scales, strict=True):
+            shape[axis] = int(np.floor(np.float32(shape[axis]) * np.float32(scale)))
+        if tuple(shape) not in (known.get(node.out), graph.types.get(node.out, ("", ()))[1]):
+            found[node.out] = tuple(shape)
+    return found
 
 
 def _count_axes(graph: Graph) -> bool:

@@ -90,10 +90,9 @@ def taps(rule: Rule, before: int, after: int, scale: float, roi: tuple[float, fl
         at, weights = _window(rule, x.astype(np.float64), min(float(scale), 1.0))
     else:
         raise ValueError(f"no mode {rule.mode!r}")
-    inside = (at >= 0) & (at < before)
-    if rule.antialias or (rule.exclude_outside and rule.mode == "cubic"):
-        weights = np.where(inside, weights, 0.0)
-        weights /= weights.sum(axis=1, keepdims=True)
+    if rule.exclude_outside:
+        weights = np.where((at >= 0) & (at < before), weights, 0.0)
+    weights = weights / weights.sum(axis=1, keepdims=True)
     return Taps(at.clip(0, before - 1), weights.astype(np.float32), outside)
 
 
