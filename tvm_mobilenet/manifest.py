@@ -202,7 +202,10 @@ def _predicted(model: Model, lowered: Lowered, spec: TargetSpec) -> list[float |
 def _layout(call: KernelCall, kernel: Kernel, layers: Sequence[Layer]) -> dict[str, Any]:
     """Describe what a call leaves behind: the value of its last layer, in which order."""
     from tvm_mobilenet.graph.legalize_rest import BLOCKED
+    from tvm_mobilenet.runtime.instrument import OTHER
 
+    if not layers and kernel.operator in _BLOCKED:  # of ours, yet on the way to a layer's value
+        return {"layout": OTHER, "shape": list(call.shape)}
     shape = list(layers[-1].out_shape if layers else call.shape)
     plain = {"layout": "NC" if len(shape) == 2 else "NCHW", "shape": shape}
     if kernel.operator in _BLOCKED:
@@ -213,8 +216,6 @@ def _layout(call: KernelCall, kernel: Kernel, layers: Sequence[Layer]) -> dict[s
     block, pixels = call.shape[-1], math.prod(shape[2:])
     if call.shape == (shape[0], -(-shape[1] // block), pixels, block):
         return plain | {"layout": "NCHWc", "block": block}
-    from tvm_mobilenet.runtime.instrument import OTHER
-
     return {"layout": OTHER, "shape": list(call.shape)}
 
 

@@ -7,6 +7,7 @@ before a command runs, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -22,21 +23,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status 2 after an error of ours, printed without a traceback.
+        Exit status 2 after an error of ours, printed without a traceback; 130 after Ctrl-C.
 
     Raises
     ------
     SystemExit
         By Typer, after everything else: 0, or 2 for a wrong command line.
     """
-    from tvm_mobilenet.cli.app import app
     from tvm_mobilenet.errors import TvmMobilenetError
 
     try:
+        from tvm_mobilenet.cli.app import app
+
         given = list(sys.argv[1:] if arguments is None else arguments)
         # `--stack` runs them again, elsewhere.
         app(args=given, prog_name="tvm-mobilenet", obj=given)
     except TvmMobilenetError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt:  # before Typer is there, which ends a command so itself
+        return 128 + signal.SIGINT
     return 0

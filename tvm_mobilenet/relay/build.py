@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tvm import relay
 
 from tvm_mobilenet.errors import InvalidModelError, UnsupportedOperatorError
+from tvm_mobilenet.models.importer.expand import expand
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -137,10 +138,12 @@ def imported(layer: Operator, inputs: list[Any], weights: Weights) -> Any:
     import tvm
 
     try:
-        mod, _ = relay.frontend.from_onnx(layer.to_onnx(weights), freeze_params=True)
+        mod, _ = relay.frontend.from_onnx(expand(layer.to_onnx(weights)), freeze_params=True)
         mod = relay.transform.InferType()(mod)
         func = mod["main"]
         kind = func.ret_type
+    except UnsupportedOperatorError:
+        raise
     # Its converters raise whatever their arithmetic does; all of it means the same.
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

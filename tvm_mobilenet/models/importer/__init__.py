@@ -1,8 +1,9 @@
 """ONNX files as models: read, constants folded, spellings unified, layers recognised.
 
-``read`` → ``fold`` → ``simplify``, ``transposes``, ``activations`` → ``layers``. What comes out
-is the same :class:`Model` that describes the built-in networks; nodes that are none of its
-layers stay ONNX nodes (:class:`Operator`), which TVM's own importer compiles.
+``read`` → ``fold`` → ``modern`` → ``simplify``, ``transposes``, ``activations`` → ``outputs`` →
+``layers``. What comes out is the same :class:`Model` that describes the built-in networks; nodes
+that are none of its layers stay ONNX nodes (:class:`Operator`), which TVM's own importer compiles,
+those that it has wrong written in others (``expand``).
 """
 
 from __future__ import annotations
@@ -145,6 +146,8 @@ def import_onnx(
     from tvm_mobilenet.models.importer.activations import recognise_activations
     from tvm_mobilenet.models.importer.fold import fold
     from tvm_mobilenet.models.importer.layers import Layers
+    from tvm_mobilenet.models.importer.modern import modernise
+    from tvm_mobilenet.models.importer.outputs import own_outputs
     from tvm_mobilenet.models.importer.read import read
     from tvm_mobilenet.models.importer.simplify import merge_views, simplify
     from tvm_mobilenet.models.importer.transposes import sink_transposes
@@ -152,11 +155,13 @@ def import_onnx(
     where = os.path.abspath(path)
     source = read(where, batch, resolution)
     graph = fold(source)
+    modernise(graph)
     simplify(graph, views=False)
     sink_transposes(graph)
     simplify(graph, views=True)
     recognise_activations(graph)
     merge_views(graph)
+    own_outputs(graph)
     found = Layers(graph)
     shape = graph.shape(graph.input)
     model = Model(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tvm_mobilenet.errors import OnnxFileError, UnsupportedOperatorError
-from tvm_mobilenet.models.importer.graph import IR_VERSION, Array, Graph, Node, value_info
+from tvm_mobilenet.models.importer.graph import IR_VERSION, Array, Graph, Node, nodes_of, value_info
 from tvm_mobilenet.models.importer.read import opset_of
+from tvm_mobilenet.models.layer import Shape
 
 if TYPE_CHECKING:
     import onnx
@@ -33,9 +35,15 @@ def fold(model: onnx.ModelProto) -> Graph:
         A node whose output has a shape that depends on the image.
     """
     graph = _graph(model)
+    _forget_unread(graph)
+    resized: dict[str, Shape] = {}
     while True:
-        _infer(graph)
+        _infer(graph, resized)
+        if found := _resized(graph, resized):
+            resized |= found
+            continue
         folded = _fold_constants(graph)
+        folded = _count_axes(graph) or folded
         unknown = [node for node in graph.nodes if _unknown(graph, node)]
         if not unknown:
             break
@@ -46,41 +54,47 @@ def fold(model: onnx.ModelProto) -> Graph:
                 "the image",
                 "export the model for a fixed input, or cut it before this node",
             )
-    for tensor in graph.outputs:
-        if tensor in graph.constants or tensor == graph.input:
-            raise OnnxFileError(f"the output {tensor!r} does not depend on the image", "check it")
     graph.keep(graph.nodes)
     return graph
 
 
 def _graph(model: onnx.ModelProto) -> Graph:
-    from onnx import helper, numpy_helper
+    from onnx import numpy_helper
 
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     (value,) = (value for value in model.graph.input if value.name not in constants)
     shape = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-    nodes = [
-        Node(
-            node.op_type,
-            node.name or node.output[0],
-            list(node.input),
-            list(node.output),
-            {a.name: helper.get_attribute_value(a) for a in node.attribute},
-        )
-        for node in model.graph.node
-    ]
+    nodes = nodes_of(model)
     outputs = [output.name for output in model.graph.output]
     types = {value.name: ("float32", shape)}
     return Graph(value.name, outputs, list(outputs), nodes, constants, types, opset_of(model))
 
 
-def _infer(graph: Graph) -> None:
-    """Ask onnx for the types of all tensors."""
+def _forget_unread(graph: Graph) -> None:
+    """Let outputs go that nobody reads, such as statistics and masks of training."""
+    read = {tensor for node in graph.nodes for tensor in node.inputs} | set(graph.outputs)
+    for node in graph.nodes:
+        if node.op == "BatchNormalization":
+            # Before opset 14 to name the other outputs is to ask for training.
+            if graph.opset < 14 and any(node.outputs[1:]):
+                node.attrs["training_mode"] = 1
+            if graph.opset >= 14:  # their number is checked
+                continue
+        node.outputs = [out if out in read else "" for out in node.outputs]
+        while len(node.outputs) > 1 and not node.outputs[-1]:
+            node.outputs.pop()
+    graph.keep(graph.nodes)
+
+
+def _infer(graph: Graph, resized: dict[str, Shape]) -> None:
+    """Ask onnx for the types of all tensors, but not of those resized."""
     import onnx
     from onnx import helper, shape_inference
 
+    known = replace(graph, constants=dict(graph.constants))
+    known.nodes = [_stand_in(known, node, resized) for node in graph.nodes]
     try:
-        inferred = shape_inference.infer_shapes(graph.model(), strict_mode=True, data_prop=True)
+        inferred = shape_inference.infer_shapes(known.model(), strict_mode=True, data_prop=True)
     except (shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         raise OnnxFileError(
             f"the shapes of the model contradict each other: {' '.join(str(error).split())[:400]}",
@@ -88,11 +102,66 @@ def _infer(graph: Graph) -> None:
         ) from None
     for value in (*inferred.graph.value_info, *inferred.graph.output):
         kind = value.type.tensor_type
-        known = all(dim.HasField("dim_value") for dim in kind.shape.dim)
-        if kind.elem_type and kind.HasField("shape") and known:
+        fixed = all(dim.HasField("dim_value") for dim in kind.shape.dim)
+        if kind.elem_type and kind.HasField("shape") and fixed:
             shape = tuple(dim.dim_value for dim in kind.shape.dim)
             dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
             graph.types[value.name] = (str(dtype), shape)
+    for node in graph.nodes:  # what onnx infers nothing of
+        like = {"Dropout": 0, "BatchNormalization": 1}.get(node.op)
+        if like is not None and node.inputs[0] in graph.types:
+            other = (graph.dtype(node.inputs[like]), graph.shape(node.inputs[like]))
+            for tensor in filter(None, node.outputs[1:]):
+                graph.types.setdefault(tensor, other)
+
+
+_SAME_SHAPE = {"GroupNormalization", "MeanVarianceNormalization"}
+"""Operators whose shapes onnx does not infer, or by a function that other opsets lack."""
+
+
+def _stand_in(graph: Graph, node: Node, resized: dict[str, Shape]) -> Node:
+    """Return a node of which onnx infers the right shape."""
+    if node.op in _SAME_SHAPE:
+        return Node("Identity", node.name, node.inputs[:1], node.outputs)
+    if node.out in resized:
+        shape = graph.add_constant(f"{node.out}.shape", np.array(resized[node.out], np.int64))
+        like = graph.add_constant(f"{node.out}.like", np.zeros(1, graph.dtype(node.inputs[0])))
+        return Node("Expand", node.name, [like, shape], node.outputs)
+    return node
+
+
+def _resized(graph: Graph, known: dict[str, Shape]) -> dict[str, Shape]:
+    """Return the shapes of tensors resized by scales where onnx infers others.
+
+    A size is the product in float32, as runtimes have it: 10 times 1.4 is 14; onnx 1.23 says 13.
+    """
+    found = {}
+    for node in graph.nodes:
+        if node.op not in ("Resize", "Upsample") or node.inputs[0] not in graph.types:
+            continue
+        at = 1 if node.op == "Upsample" or graph.opset < 11 else 2
+        scales = node.attrs.get("scales", graph.constants.get(node.input(at)))
+        if scales is None or not len(scales):
+            continue
+        shape = list(graph.shape(node.inputs[0]))
+        axes = node.attrs.get("axes", range(len(shape)))
+        for axis, scale in zip(axes, scales, strict=True):
+            shape[axis] = int(np.floor(np.float32(shape[axis]) * np.float32(scale)))
+        if tuple(shape) not in (known.get(node.out), graph.types.get(node.out, ("", ()))[1]):
+            found[node.out] = tuple(shape)
+    return found
+
+
+def _count_axes(graph: Graph) -> bool:
+    """Count axes from the front: old opsets, and onnx's inference for them, know no others."""
+    changed = False
+    for node in graph.nodes:
+        axes = node.attrs.get("axes", [])
+        if any(axis < 0 for axis in axes) and node.inputs[0] in graph.types:
+            rank = len(graph.shape(node.inputs[0]))
+            node.attrs["axes"] = [axis % rank for axis in axes]
+            changed = True
+    return changed
 
 
 def _unknown(graph: Graph, node: Node) -> bool:

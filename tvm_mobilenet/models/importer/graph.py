@@ -169,3 +169,19 @@ def value_info(name: str, dtype: str, shape: Shape) -> onnx.ValueInfoProto:
 
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     return helper.make_tensor_value_info(name, kind, shape)
+
+
+def nodes_of(model: onnx.ModelProto) -> list[Node]:
+    """Return a model's nodes; one without a name is called as its first output."""
+    from onnx import helper
+
+    return [
+        Node(
+            node.op_type,
+            node.name or node.output[0],
+            list(node.input),
+            list(node.output),
+            {a.name: helper.get_attribute_value(a) for a in node.attribute},
+        )
+        for node in model.graph.node
+    ]

@@ -215,8 +215,7 @@ class Layers:
     def _lower_softmax(self, node: Node) -> bool:
         (source,) = node.inputs
         shape = self._graph.shape(source)
-        default = -1 if self._graph.opset >= 13 else 1
-        if len(shape) != 2 or int(node.attrs.get("axis", default)) % 2 != 1:
+        if len(shape) != 2 or int(node.attrs.get("axis", -1)) % 2 != 1:
             return False
         return self._add(Softmax(self._name(node.out), self._inputs(source), shape))
 
