@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tvm_mobilenet.sources import manifest_source, section_source
+from tvm_mobilenet.sources import manifest_source, plan_line, section_source
 from tvm_mobilenet.toolchain import Linker
 
 _ALIGNMENT = 64
@@ -197,7 +197,8 @@ def write_container(
     """
     with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as name:
         folder = Path(name)
-        parts = {"source": container.source.encode(), "weights": container.weights}
+        source = f"{container.source}\n{plan_line(container.plan)}\n"
+        parts = {"source": source.encode(), "weights": container.weights}
         text = manifest_source(reserved_bytes)
         for part, content in parts.items():
             (folder / part).write_bytes(content)

@@ -6,8 +6,12 @@ for its weights.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 SECTION = ".tvm_mobilenet"
 WEIGHTS = "tvm_mobilenet_weights"
@@ -18,6 +22,7 @@ PARAMETERS = "parameters"
 each of them begins there, bytes."""
 NO_OPERATION = "__nop"
 """What TVM's graph executor calls a change of shape that moves nothing."""
+PLAN_MARK = "// plan "
 _IMPORTS = "__tvm_ffi__library_bin"
 
 
@@ -102,6 +107,20 @@ def section_source(name: str, blob: str | os.PathLike[str]) -> str:
   ".incbin \\"{_quoted(blob)}\\"\\n"
   ".popsection\\n");
 """
+
+
+def plan_line(plan: Mapping[str, Any]) -> str:
+    """Return the last line of device source, a comment, that says which plan launches it.
+
+    Kernels look at no bounds: launched otherwise than planned they write where they must not.
+
+    Parameters
+    ----------
+    plan : mapping
+        As the manifest has it.
+    """
+    text = json.dumps(plan, sort_keys=True, separators=(",", ":"))
+    return f"{PLAN_MARK}{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def imports_source(blob: str | os.PathLike[str]) -> str:

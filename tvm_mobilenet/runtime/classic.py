@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.errors import ArtifactError, RuntimeLibraryError
-from tvm_mobilenet.runtime.elf import find_section, open_binary
+from tvm_mobilenet.errors import ArtifactError, ManifestError, RuntimeLibraryError
+from tvm_mobilenet.runtime.elf import AGAIN, find_section, open_binary
 from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.runtime.kernels import Kernels
 from tvm_mobilenet.runtime.loaded import LoadedArtifact, Visit
@@ -28,6 +28,9 @@ from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS, section_name
 
 _TENSOR = 7
 """kTVMDLTensorHandle of include/tvm/runtime/c_runtime_api.h."""
+
+_ALIGNMENT = 64
+"""Bytes: what TVM takes every weight to be aligned to."""
 
 CPU = (1, 0)
 """DLPack's kDLCPU, device 0."""
@@ -250,8 +253,14 @@ def stored_weights(path: Path, graph: Mapping[str, Any]) -> dict[str, NDArray[An
     arrays = {}
     for name, place in graph[PARAMETERS].items():
         shape, dtype = kinds[name]
-        start = section.offset + place
-        raw = np.asarray(mapped[start : start + _bytes(shape, dtype)])
+        start, size = section.offset + place, _bytes(shape, dtype)
+        if place % _ALIGNMENT or place + size > section.size:
+            raise ManifestError(
+                f"the manifest of {path} contradicts itself: graph.{PARAMETERS}.{name} does not "
+                "lie in its section",
+                AGAIN,
+            )
+        raw = np.asarray(mapped[start : start + size])
         arrays[name] = raw.view(dtype).reshape(shape)
     return arrays
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.errors import GpuError, NoGpuError
-from tvm_mobilenet.runtime.elf import read_section
+from tvm_mobilenet.errors import GpuError, ManifestError, NoGpuError
+from tvm_mobilenet.runtime.elf import AGAIN, read_section
 from tvm_mobilenet.runtime.loaded import LoadedArtifact, Visit
 from tvm_mobilenet.runtime.opencl_device import build, check_device, find_device, named_errors
 from tvm_mobilenet.runtime.opencl_kernels import OpenClKernels
 from tvm_mobilenet.runtime.opencl_launches import Launches
-from tvm_mobilenet.sources import section_name
+from tvm_mobilenet.sources import PLAN_MARK, plan_line, section_name
 
 
 class _Session(threading.local):
@@ -49,7 +49,7 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
             import pyopencl as cl
 
             self._context = cl.Context([device])
-            source = read_section(Path(path), section_name("source")).decode()
+            source = _source_of(path, self._plan)
             self._kernels = build(self._context, source, path)
             self._weights = self._upload()
         # Only now is it known what registers the kernels take.
@@ -103,6 +103,13 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
 
         flags = cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR
         blob = memoryview(read_section(Path(self.path), section_name("weights")))
+        for number, record in enumerate(self._plan["buffers"]):
+            if record["kind"] == "weights" and record["offset"] + record["bytes"] > len(blob):
+                raise ManifestError(
+                    f"the manifest of {self.path} contradicts itself: plan.buffers[{number}] ends "
+                    f"beyond the {len(blob)} bytes of weights",
+                    AGAIN,
+                )
         return {
             number: cl.Buffer(
                 self._context,
@@ -152,6 +159,21 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
         return tuple(found) if len(found) > 1 else found[0]
 
 
+def _source_of(path: str, plan: Mapping[str, Any]) -> str:
+    """Return the source of the kernels, if it is this plan that they were compiled for."""
+    text = read_section(Path(path), section_name("source"))
+    source = text.decode(errors="replace")
+    last = source.rstrip().rpartition("\n")[2]
+    # Artifacts of before this was written say nothing.
+    if last.startswith(PLAN_MARK) and last != plan_line(plan):
+        raise ManifestError(
+            f"the manifest of {path} contradicts its kernels: plan is not the one that they were "
+            "compiled for",
+            AGAIN,
+        )
+    return source
+
+
 def check_plan_here(manifest: Mapping[str, Any], where: str) -> None:
     """Refuse an artifact of launches that nothing here can run.
 
@@ -194,7 +216,7 @@ def load_opencl(
     ------
     NoGpuError, GpuArchitectureError, GpuMemoryError, GpuDriverError
         It cannot run here.
-    NotAnArtifactError, TruncatedArtifactError
-        Its sections are not there.
+    NotAnArtifactError, TruncatedArtifactError, ManifestError
+        Its sections are not there, or not those that the plan means.
     """
     return OpenClModule(path, manifest, _device_for(manifest, path, choice))

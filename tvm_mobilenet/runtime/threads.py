@@ -14,6 +14,7 @@ import threading
 from typing import Any
 
 from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.limits import MOST_CORES
 
 # TVM's AffinityMode::kSpecifyThreadShareAllCore, the one mode that sets the concurrency too
 # (src/runtime/thread_pool.cc, threading::Configure).
@@ -83,7 +84,7 @@ def thread_count(threads: int | None) -> int:
     Raises
     ------
     InputError
-        Not a positive integer.
+        No integer between 1 and :data:`~tvm_mobilenet.limits.MOST_CORES`.
     """
     source = "threads"
     value: object = threads
@@ -96,8 +97,8 @@ def thread_count(threads: int | None) -> int:
         count = int(str(value))
     except ValueError:
         count = 0
-    if count < 1 or isinstance(value, bool):
-        raise InputError(f"{source} is {value!r}", "give a number of threads, 1 or more")
+    if not 1 <= count <= MOST_CORES or isinstance(value, bool):
+        raise InputError(f"{source} is {value!r}", f"give a number of threads, 1 to {MOST_CORES}")
     return count
 
 
