@@ -7,6 +7,7 @@ Weights are a plain dictionary from the full parameter name to a float32 array;
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +44,9 @@ FORMATS = (".npz", ".safetensors")
 """Suffixes that :func:`save` takes; :func:`load` reads those of
 :data:`~tvm_mobilenet.models.checkpoints.reading.READABLE`."""
 
+_HEADER_BYTES = 1 << 12
+"""Of an array in an archive, and of what may stand beside it, such as a count of batches."""
+
 SEED = "seed:"
 """Prefix of the source of weights that were made, not read: ``"seed:0"``."""
 
@@ -78,7 +82,7 @@ def trained(source: str, model: Model) -> Trained:
         found = hub.fetch(source)
         return fitted(read_arrays(found.path), model, source, found.preprocess)
     path = pretrained.fetch(model) if source == pretrained.SOURCE else source
-    return fitted(read_arrays(path), model, os.fspath(path), {})
+    return fitted(read_arrays(path, _room(model)), model, os.fspath(path), {})
 
 
 def of_artifact(
@@ -138,7 +142,16 @@ def load(path: str | os.PathLike[str], model: Model) -> Weights:
         If the file is missing, of another format, damaged, holds anything but
         floating-point arrays, or does not fit the model.
     """
-    return fitted(read_arrays(path), model, os.fspath(path), {}).weights
+    return fitted(read_arrays(path, _room(model)), model, os.fspath(path), {}).weights
+
+
+def _room(model: Model) -> int:
+    """Return the bytes that a file with a model's weights may unpack to.
+
+    Twice what they take in float64, and a header for each: nothing unpacks to that by chance.
+    """
+    shapes = model.parameters.values()
+    return sum(2 * 8 * math.prod(shape) + _HEADER_BYTES for shape in shapes)
 
 
 def save(weights: Mapping[str, NDArray[Any]], path: str | os.PathLike[str]) -> None:
