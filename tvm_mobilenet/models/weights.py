@@ -22,6 +22,7 @@ from tvm_mobilenet.models.checkpoints.fitting import Trained, Weights, check, fi
 from tvm_mobilenet.models.checkpoints.reading import read_arrays
 from tvm_mobilenet.models.files import written_aside
 from tvm_mobilenet.models.initialization import initialize
+from tvm_mobilenet.models.origin import weights_named
 from tvm_mobilenet.models.spec import Model
 
 __all__ = [
@@ -77,12 +78,19 @@ def trained(source: str, model: Model) -> Trained:
         As :func:`load`; nothing is published for this model; it cannot be fetched.
     """
     if source.startswith(SEED):
-        return Trained(initialize(model, int(source.removeprefix(SEED))), model, {})
+        return Trained(initialize(model, _seed(source)), model, {})
     if source.startswith(hub.PREFIX):
         found = hub.fetch(source)
         return fitted(read_arrays(found.path), model, source, found.preprocess)
     path = pretrained.fetch(model) if source == pretrained.SOURCE else source
     return fitted(read_arrays(path, _room(model)), model, os.fspath(path), {})
+
+
+def _seed(source: str) -> int:
+    number = source.removeprefix(SEED)
+    if not (number.isascii() and number.isdecimal() and len(number) < 1000):
+        raise WeightsError(f"{source[:80]!r} is no seed", "give a whole number, 0 or more")
+    return int(number)
 
 
 def of_artifact(
@@ -99,7 +107,8 @@ def of_artifact(
     model : Model
         The artifact's model.
     given : path-like or mapping, optional
-        Where they are; by default where the manifest says.
+        Where they are; by default where the manifest says, as far as that steers nothing:
+        see :mod:`tvm_mobilenet.models.origin`.
 
     Raises
     ------
@@ -109,8 +118,10 @@ def of_artifact(
     source = str(manifest["weights"]["source"])
     if isinstance(given, Mapping):
         found = dict(given)
+    elif given is not None:
+        found = from_source(os.fspath(given), model)
     else:
-        found = from_source(source if given is None else os.fspath(given), model)
+        found = from_source(weights_named(source), model)
     if digest(found) != manifest["weights"]["sha256"]:
         raise WeightsError(
             f"the weights at hand are not those of the artifact ({source})",

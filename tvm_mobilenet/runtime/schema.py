@@ -18,6 +18,8 @@ FORMAT = 1
 
 Text = Annotated[str, Meta(max_length=1 << 14)]
 Name = Annotated[str, Meta(min_length=1, max_length=1 << 12)]
+Version = Annotated[str, Meta(pattern=r"^[0-9A-Za-z.+!_-]{1,64}$")]
+"""Of a package: a message may put it behind ``pip install``."""
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Bytes = Annotated[int, Meta(ge=0, le=1 << 50)]
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
@@ -267,8 +269,8 @@ class Manifest(Struct):
     producer: Text
     stack: Name
     """``"relax"``, ``"relay"`` or ``"launches"``; another is refused where it would be loaded."""
-    tvm: Name
-    tvm_ffi: Name | None
+    tvm: Version
+    tvm_ffi: Version | None
     model: Network
     title: Text
     macs: Count

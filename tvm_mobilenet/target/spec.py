@@ -24,6 +24,7 @@ _MACHINES = {
 }
 
 _TRIPLE = re.compile(r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*")
+_WORD = re.compile(r"[+-]?[A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +246,12 @@ class TargetSpec:
         if "gpu" in values:
             values["gpu"] = GpuSpec.from_dict(values["gpu"])
         machine_of(values["triple"])
+        for word in (values["cpu"], *values["features"]):
+            if not _WORD.fullmatch(word):
+                raise TargetError(
+                    f"{word[:80]!r} is no processor or feature of LLVM's",
+                    "write it with TargetSpec.to_dict",
+                )
         return cls(**values)
 
 

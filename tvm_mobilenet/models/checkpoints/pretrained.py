@@ -74,6 +74,19 @@ def cache_folder() -> Path:
     return Path(caches) / "tvm_mobilenet"
 
 
+def is_cached() -> bool:
+    """Whether all that is published is in the cache, whole, so that nothing needs fetching."""
+    return all(_holds(_cached(found), found) for found in PUBLISHED.values())
+
+
+def _holds(path: Path, published: Published) -> bool:
+    return path.is_file() and _sha256(path) == published.sha256
+
+
+def _cached(published: Published) -> Path:
+    return cache_folder() / Path(published.member).name
+
+
 def fetch(model: Model) -> Path:
     """Return the file with a model's trained weights, fetched if it is not in the cache.
 
@@ -97,8 +110,8 @@ def fetch(model: Model) -> Path:
             "known: v2 at alpha 1.0 with 1000 classes; for others give a file, or a name such as "
             "hf-hub:timm/mobilenetv3_large_100.ra_in1k",
         )
-    path = cache_folder() / Path(found.member).name
-    if not (path.is_file() and _sha256(path) == found.sha256):
+    path = _cached(found)
+    if not _holds(path, found):
         _fetch(found, path)
     return path
 

@@ -130,7 +130,7 @@ def _read_npy(content: bytes) -> NDArray[Any]:
     if math.prod(shape) * dtype.itemsize != left:
         raise ValueError(f"an array of shape {shape} and {dtype} has {left} bytes")
     array = np.frombuffer(content, dtype, offset=stream.tell())
-    return array.reshape(shape, order="F" if fortran else "C")
+    return np.array(array.reshape(shape, order="F" if fortran else "C"))
 
 
 def _read_safetensors(path: str) -> dict[str, NDArray[Any]]:
