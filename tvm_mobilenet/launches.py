@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.sources import manifest_source, plan_line, section_source
 from tvm_mobilenet.toolchain import Linker
 
@@ -195,7 +195,7 @@ def write_container(
     ToolchainError, OutputError
         The linker failed.
     """
-    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as name:
+    with scratch() as name:
         folder = Path(name)
         source = f"{container.source}\n{plan_line(container.plan)}\n"
         parts = {"source": source.encode(), "weights": container.weights}

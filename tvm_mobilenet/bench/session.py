@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from tvm_mobilenet.bench.peers import (
 from tvm_mobilenet.bench.pool import Worker, workers
 from tvm_mobilenet.bench.report import OURS, PEAK, BenchReport, Row
 from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.scratch import scratch
 
 if TYPE_CHECKING:
     from tvm_mobilenet.models.network import Network
@@ -97,7 +97,7 @@ def bench(
     runtimes = (PEAK, OURS, *against)
     total = len(threads) * len(runtimes) * (rounds + 1)
 
-    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-bench-") as name:
+    with scratch() as name:
         folder = Path(name)
         shape = tuple(manifest["inputs"][0]["shape"])
         # Pixels after normalisation have about this distribution.

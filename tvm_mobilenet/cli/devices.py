@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tvm_mobilenet.cli.output import print_json, print_table, progress_bar, waiting
+from tvm_mobilenet.cli.output import print_json, print_table, progress_bar, say, waiting
 from tvm_mobilenet.errors import DeviceError, InputError
 
 app = typer.Typer(
@@ -62,7 +62,7 @@ def serve(
     def tell(**told: Any) -> None:
         facts.update(told)
         if "port" in told:
-            print(f"listening on {listen}:{told['port']}; stop with Ctrl-C", flush=True)
+            say(f"listening on {listen}:{told['port']}; stop with Ctrl-C")
 
     try:
         run(listen, port, key, address, tell)
@@ -95,7 +95,7 @@ def tracker(
     # One block: the thread that listens outlives an interrupt anywhere in here.
     try:
         state = PopenTrackerServerState(listen, port, port + 1, silent=True)
-        print(f"listening on {listen}:{state.port}; stop with Ctrl-C", flush=True)
+        say(f"listening on {listen}:{state.port}; stop with Ctrl-C")
         state.thread.join()
     except KeyboardInterrupt:
         _leave()
@@ -174,7 +174,7 @@ def bench_on_device(
         return
     assert isinstance(report, BenchReport)  # devices have no GPUs
     print_bench(report)
-    print(f"on {device}: calls next to the network, without the way there; no other runtimes")
+    say(f"on {device}: calls next to the network, without the way there; no other runtimes")
 
 
 def profile_on_device(
@@ -220,7 +220,7 @@ def profile_on_device(
 
 def _warn(what: str, address: str) -> None:
     if address not in (LOOPBACK, "localhost", "::1"):
-        print(_OPEN.format(what=what, address=address), file=sys.stderr, flush=True)
+        say(_OPEN.format(what=what, address=address), error=True)
 
 
 def _leave() -> None:

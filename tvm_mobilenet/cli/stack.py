@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tvm_mobilenet.errors import StackError
+from tvm_mobilenet.interpreter import python_module
 from tvm_mobilenet.stacks import REMEDY, check_stack, installed_stack
 
 VARIABLE = "TVM_MOBILENET_RELAY"
@@ -80,4 +81,4 @@ def _become(interpreter: Path, arguments: Sequence[str]) -> NoReturn:
         raise StackError(f"{interpreter} has no TVM 0.19", REMEDY["relay"])
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(interpreter, [str(interpreter), "-m", "tvm_mobilenet", *arguments])
+    os.execv(interpreter, [*python_module("tvm_mobilenet", str(interpreter)), *arguments])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.compute.workload import workload_key
+from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.host import processor_name
 from tvm_mobilenet.tuning.records import Record, target_key
@@ -159,7 +159,7 @@ def _round(
     """Return, by operator and workload, the seconds of every pass: fused and unfused."""
     from tvm_mobilenet.runtime import load
 
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         # Loaded, a file needs its name no more.
         two, one = (
             load(shutil.copy(path, f"{folder}/{name}.so"), threads)
