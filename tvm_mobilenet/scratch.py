@@ -11,6 +11,10 @@ from typing import IO
 
 from tvm_mobilenet.errors import OutputError
 
+LEAST_ROOM = 16 << 20
+"""Bytes that have to be free: object files take a few millions, and LLVM ends the process where it
+cannot write them."""
+
 _PREFIX = "tvm_mobilenet-"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _REMEDY = "make room there, or name another folder by the environment variable TMPDIR"
@@ -34,10 +38,11 @@ def scratch() -> Iterator[str]:
         try:
             yield folder
         except OSError as error:
-            if error.errno not in _FULL:
+            # NumPy has no number for a file that it could write in part.
+            if error.errno is not None and error.errno not in _FULL:
                 raise
             raise OutputError(
-                f"cannot write temporary files in {os.path.dirname(folder)!r}: {error.strerror}",
+                f"cannot write temporary files in {os.path.dirname(folder)!r}: {error.strerror or error}",
                 _REMEDY,
             ) from error
 
@@ -53,12 +58,21 @@ def scratch_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str
     Raises
     ------
     OutputError
-        No folder takes temporary files.
+        No folder takes temporary files, or has :data:`LEAST_ROOM` for them.
     """
     try:
-        return tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent)
+        made = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent)
     except OSError as error:
         raise _nowhere(error) from error
+    there = os.statvfs(made.name)
+    if there.f_bavail * there.f_frsize < LEAST_ROOM:
+        made.cleanup()
+        raise OutputError(
+            f"{os.path.dirname(made.name)!r} has room for {there.f_bavail * there.f_frsize} bytes, "
+            f"and temporary files need {LEAST_ROOM}",
+            _REMEDY,
+        )
+    return made
 
 
 def scratch_file() -> IO[bytes]:

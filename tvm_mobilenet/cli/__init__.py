@@ -25,7 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit status, see :func:`tvm_mobilenet.cli.ending.run`.
     """
-    from tvm_mobilenet.cli.ending import run
+    try:
+        from tvm_mobilenet.cli.ending import run
+    except KeyboardInterrupt:  # before anything here can take it
+        return 130
 
     given = list(sys.argv[1:] if arguments is None else arguments)
 
