@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tvm_mobilenet.scratch import scratch
-from tvm_mobilenet.sources import manifest_source, plan_line, section_source
+from tvm_mobilenet.sources import SEAL, manifest_source, seal, section_source
 from tvm_mobilenet.toolchain import Linker
 
 _ALIGNMENT = 64
@@ -197,8 +197,11 @@ def write_container(
     """
     with scratch() as name:
         folder = Path(name)
-        source = f"{container.source}\n{plan_line(container.plan)}\n"
-        parts = {"source": source.encode(), "weights": container.weights}
+        parts = {
+            "source": container.source.encode(),
+            "weights": container.weights,
+            SEAL: seal(container.plan).encode(),
+        }
         text = manifest_source(reserved_bytes)
         for part, content in parts.items():
             (folder / part).write_bytes(content)

@@ -22,7 +22,8 @@ PARAMETERS = "parameters"
 each of them begins there, bytes."""
 NO_OPERATION = "__nop"
 """What TVM's graph executor calls a change of shape that moves nothing."""
-PLAN_MARK = "// plan "
+SEAL = "seal"
+"""Name of the section of :func:`seal`."""
 _IMPORTS = "__tvm_ffi__library_bin"
 
 
@@ -109,18 +110,23 @@ def section_source(name: str, blob: str | os.PathLike[str]) -> str:
 """
 
 
-def plan_line(plan: Mapping[str, Any]) -> str:
-    """Return the last line of device source, a comment, that says which plan launches it.
+def seal(program: Mapping[str, Any]) -> str:
+    """Return what a file's code says of the part of its manifest that drives it.
 
-    Kernels look at no bounds: launched otherwise than planned they write where they must not.
+    Kernels look at no bounds: called otherwise than planned they write where they must not.
 
     Parameters
     ----------
-    plan : mapping
-        As the manifest has it.
+    program : mapping
+        ``plan`` or ``graph`` of a manifest, JSON-able.
+
+    Returns
+    -------
+    str
+        A SHA-256, for the section :data:`SEAL`.
     """
-    text = json.dumps(plan, sort_keys=True, separators=(",", ":"))
-    return f"{PLAN_MARK}{hashlib.sha256(text.encode()).hexdigest()}"
+    text = json.dumps(program, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def imports_source(blob: str | os.PathLike[str]) -> str:

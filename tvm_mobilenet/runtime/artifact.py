@@ -24,12 +24,13 @@ from tvm_mobilenet.errors import (
     ArtifactError,
     CpuFeatureError,
     ManifestError,
+    NotAnArtifactError,
     RuntimeLibraryError,
     StackError,
     TruncatedArtifactError,
 )
-from tvm_mobilenet.runtime.elf import AGAIN, find_section, open_binary
-from tvm_mobilenet.sources import LAUNCHES, SECTION, manifest_source
+from tvm_mobilenet.runtime.elf import AGAIN, find_section, open_binary, read_section
+from tvm_mobilenet.sources import LAUNCHES, SEAL, SECTION, manifest_source, seal, section_name
 from tvm_mobilenet.stacks import PACKAGES, SIGNIFICANT, check_stack, versions_of
 
 __all__ = [
@@ -144,7 +145,27 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         )
     from tvm_mobilenet.runtime.manifest_text import parse_manifest
 
-    return parse_manifest(text, os.fspath(path))
+    manifest = parse_manifest(text, os.fspath(path))
+    _check_seal(path, manifest)
+    return manifest
+
+
+def _check_seal(path: Path, manifest: Manifest) -> None:
+    """Refuse launches, or a graph, that are not those that the code was made for."""
+    program = manifest.get("plan", manifest.get("graph"))
+    if program is None or manifest["stack"] not in (LAUNCHES, "relay"):
+        return
+    try:
+        stated = read_section(path, section_name(SEAL))
+    except NotAnArtifactError:
+        return  # from before there were seals
+    if stated != seal(program).encode():
+        part = "plan" if "plan" in manifest else "graph"
+        raise ManifestError(
+            f"the manifest of {path} contradicts its code: {part} is not the one that it was "
+            "compiled with",
+            AGAIN,
+        )
 
 
 def check_here(manifest: Mapping[str, Any], where: str = "the artifact") -> None:

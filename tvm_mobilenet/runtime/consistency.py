@@ -44,6 +44,8 @@ def problems(manifest: Record) -> Iterator[str]:
         yield from _too_large(f"calls[{at}].output.shape", output["shape"])
         if output["layout"] == _BLOCKED and ("block" not in output or len(output["shape"]) < 2):
             yield f"calls[{at}].output is blocked, and does not say channels and block"
+        if "memory" in manifest and not {"bytes", "workspace"} <= call.keys():
+            yield f"calls[{at}] says no bytes or workspace, and memory is told"
     yield from _of_kind(manifest)
 
 

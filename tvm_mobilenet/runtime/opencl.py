@@ -20,7 +20,7 @@ from tvm_mobilenet.runtime.loaded import LoadedArtifact, Visit
 from tvm_mobilenet.runtime.opencl_device import build, check_device, find_device, named_errors
 from tvm_mobilenet.runtime.opencl_kernels import OpenClKernels
 from tvm_mobilenet.runtime.opencl_launches import Launches
-from tvm_mobilenet.sources import PLAN_MARK, plan_line, section_name
+from tvm_mobilenet.sources import section_name
 
 
 class _Session(threading.local):
@@ -49,7 +49,7 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
             import pyopencl as cl
 
             self._context = cl.Context([device])
-            source = _source_of(path, self._plan)
+            source = read_section(Path(path), section_name("source")).decode(errors="replace")
             self._kernels = build(self._context, source, path)
             self._weights = self._upload()
         # Only now is it known what registers the kernels take.
@@ -157,21 +157,6 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
             cl.enqueue_copy(launches.queue, output, self._session.buffers[number])
             found.append(output)
         return tuple(found) if len(found) > 1 else found[0]
-
-
-def _source_of(path: str, plan: Mapping[str, Any]) -> str:
-    """Return the source of the kernels, if it is this plan that they were compiled for."""
-    text = read_section(Path(path), section_name("source"))
-    source = text.decode(errors="replace")
-    last = source.rstrip().rpartition("\n")[2]
-    # Artifacts of before this was written say nothing.
-    if last.startswith(PLAN_MARK) and last != plan_line(plan):
-        raise ManifestError(
-            f"the manifest of {path} contradicts its kernels: plan is not the one that they were "
-            "compiled for",
-            AGAIN,
-        )
-    return source
 
 
 def check_plan_here(manifest: Mapping[str, Any], where: str) -> None:

@@ -191,7 +191,7 @@ class LaunchedCall(Struct):
     output: Number
     shape: Shape
     dtype: Dtype
-    launches: list[Launch]
+    launches: Annotated[list[Launch], Meta(min_length=1)]
 
 
 class Plan(Struct):
