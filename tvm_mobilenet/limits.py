@@ -9,6 +9,9 @@ LARGEST_WEIGHTS = 2**31 - 1
 """Bytes of all weights: code reaches its constants by signed 32-bit distances (the small code
 model of the x86-64 and AArch64 ABIs)."""
 
+LARGEST_RESIZE = 64
+"""How many times larger than what is cut out of it an image may be made."""
+
 MOST_CORES = 4096
 """Twice the threads of the largest machines there are."""
 

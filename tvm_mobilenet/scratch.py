@@ -12,8 +12,8 @@ from typing import IO
 from tvm_mobilenet.errors import OutputError
 
 LEAST_ROOM = 16 << 20
-"""Bytes that have to be free: object files take a few millions, and LLVM ends the process where
-it cannot write them."""
+"""Bytes that have to be free: object files take a few millions, and where it cannot write them
+LLVM ends the process."""
 
 _PREFIX = "tvm_mobilenet-"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}

@@ -124,6 +124,9 @@ def bench(
         return _report(manifest, started, times, folder)
 
 
+_LONGEST_TURN_S = 3600
+
+
 def _take_turns(
     started: Sequence[Worker], rounds: int, seconds: float, tell: Progress, total: int
 ) -> dict[tuple[str, int], list[float]]:
@@ -199,8 +202,9 @@ def _check_numbers(threads: Sequence[int], rounds: int, seconds: float) -> None:
                 f"{count} threads asked for; this process may run on {here} processors",
                 f"choose between 1 and {here}",
             )
-    if not threads or rounds < 1 or not seconds > 0:
+    if not threads or rounds < 1 or not 0 < seconds <= _LONGEST_TURN_S:
         raise InputError(
-            "nothing to measure: threads, rounds and seconds must be positive",
+            "nothing to measure: threads, rounds and seconds must be positive, and a turn be over "
+            f"in {_LONGEST_TURN_S} s",
             "for example threads=(1, 2), rounds=10, seconds=0.3",
         )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from tvm_mobilenet.limits import LARGEST_TENSOR
+from tvm_mobilenet.limits import LARGEST_RESIZE, LARGEST_TENSOR
 from tvm_mobilenet.sources import LAUNCHES, NO_OPERATION, PARAMETERS
 
 _ITEM_BYTES = {
@@ -39,6 +39,9 @@ def problems(manifest: Record) -> Iterator[str]:
     for role in ("inputs", "outputs"):
         for at, tensor in enumerate(manifest[role]):
             yield from _too_large(f"{role}[{at}].shape", tensor["shape"])
+    resize, crop = manifest["preprocess"]["resize"], manifest["preprocess"]["crop"]
+    if resize is not None and not crop <= resize <= LARGEST_RESIZE * crop:
+        yield f"preprocess.resize is not between crop and {LARGEST_RESIZE} times that"
     for at, call in enumerate(manifest["calls"]):
         output = call["output"]
         yield from _too_large(f"calls[{at}].output.shape", output["shape"])

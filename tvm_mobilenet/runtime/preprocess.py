@@ -53,7 +53,7 @@ def load_image(
     ImageError
         Not an image, damaged, too large to be one in earnest, or unreadable.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     name = "the image" if isinstance(source, bytes) else os.fspath(source)
     try:
@@ -70,6 +70,8 @@ def load_image(
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         # Pillow raises SyntaxError for a PNG whose chunks are broken.
         reason = getattr(error, "strerror", None) or error
+        if isinstance(error, UnidentifiedImageError):
+            reason = "no format that Pillow reads"
         raise ImageError(
             f"{name} cannot be read as an image: {reason}", "give a JPEG, PNG or similar file"
         ) from error

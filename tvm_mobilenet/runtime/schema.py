@@ -12,11 +12,14 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tvm_mobilenet.limits import LARGEST_TENSOR, MOST_CORES
+from tvm_mobilenet.runtime.recipe import LARGEST_NUMBER, SMALLEST_DIVISOR
 
 FORMAT = 1
 """Of manifests: another number where one of another version could not be read."""
 
 Text = Annotated[str, Meta(max_length=1 << 14)]
+Trace = Annotated[str, Meta(max_length=1 << 20)]
+"""Of MetaSchedule's: a knob's answer, or all that it did."""
 Name = Annotated[str, Meta(min_length=1, max_length=1 << 12)]
 Version = Annotated[str, Meta(pattern=r"^[0-9A-Za-z.+!_-]{1,64}$")]
 """Of a package: a message may put it behind ``pip install``."""
@@ -28,9 +31,8 @@ Number = Annotated[int, Meta(ge=0, lt=1 << 20)]
 """Of a buffer, a node, a tensor: a position in a list of the manifest."""
 Size = Annotated[int, Meta(ge=1, le=LARGEST_TENSOR)]
 Shape = Annotated[list[Size], Meta(max_length=16)]
-Pixels = Annotated[int, Meta(ge=1, le=1 << 15)]
-Finite = Annotated[float, Meta(gt=-1e9, lt=1e9)]
-Positive = Annotated[float, Meta(gt=0, lt=1e9)]
+Finite = Annotated[float, Meta(gt=-LARGEST_NUMBER, lt=LARGEST_NUMBER)]
+Positive = Annotated[float, Meta(ge=SMALLEST_DIVISOR, lt=LARGEST_NUMBER)]
 Dtype = Literal[
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     "float16", "float32", "float64",
@@ -61,8 +63,8 @@ class Tensor(Struct):
 class Preprocess(Struct):
     """What images go through, see :mod:`tvm_mobilenet.runtime.recipe`."""
 
-    resize: Pixels | None
-    crop: Pixels
+    resize: Size | None
+    crop: Size
     channels: Literal["RGB", "BGR"]
     mean: tuple[Finite, Finite, Finite]
     std: tuple[Positive, Positive, Positive]
@@ -138,7 +140,7 @@ class Call(Struct):
     schedule: Text
     source: Name
     """Where its knobs came from: ``"rule"``, ``"record"``, ``"fallback"``."""
-    knobs: dict[Name, Annotated[int, Meta(ge=-(1 << 53), le=1 << 53)] | Text]
+    knobs: dict[Name, Annotated[int, Meta(ge=-(1 << 53), le=1 << 53)] | Trace]
     macs: Count
     output: Output
     bytes: Moved | UnsetType = UNSET
