@@ -41,8 +41,9 @@ def scratch() -> Iterator[str]:
             # NumPy has no number for a file that it could write in part.
             if error.errno is not None and error.errno not in _FULL:
                 raise
+            reason = error.strerror or error
             raise OutputError(
-                f"cannot write temporary files in {os.path.dirname(folder)!r}: {error.strerror or error}",
+                f"cannot write temporary files in {os.path.dirname(folder)!r}: {reason}",
                 _REMEDY,
             ) from error
 
