@@ -88,7 +88,7 @@ def test_the_largest_that_can_be_are_built() -> None:
     known = sum(math.prod(shape) for shape in rest.parameters.values()) - 1024 - 1
     classes = (LARGEST_TENSOR // 4 - known) // 1025
     assert build("v1", classes=classes).output_shape == (1, classes)
-    with pytest.raises(InvalidModelError, match="weights of MobileNet V1 .* bytes"):
+    with pytest.raises(InvalidModelError, match=r"weights of MobileNet V1 .* bytes"):
         build("v1", classes=classes + 1)
 
 
