@@ -53,7 +53,7 @@ def print_table(
     console.print(Text(shown(title), style="bold"))
     console.print(table)
     if footer:
-        console.print(Text(shown(footer)))
+        console.print(Text(shown(footer, keep="\n")))
 
 
 def say(text: str, *, error: bool = False) -> None:
