@@ -105,7 +105,7 @@ def tune(
     UnknownModelError, InvalidModelError, OnnxError, TargetError
         What was asked for makes no sense.
     TuningError
-        Nothing here measures for the target, or nothing builds.
+        A setting makes no sense; nothing here measures for the target, or nothing builds.
     DeviceError
         No board, or none for as long as ``board_limit``; what was measured is kept.
     RecordsError, RecordsBusyError, OutputError
@@ -126,8 +126,6 @@ def tune(
             f"there is no tuner {tuner!r} on the {installed_stack()} stack",
             f"choose {' or '.join(known)}",
         )
-    if trials < 0:
-        raise TuningError(f"{trials} trials asked for", "give their number, 0 or more")
     how = Settings(trials, tuner=tuner, **settings)
     place = None
     if device != "local":

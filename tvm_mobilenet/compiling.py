@@ -16,6 +16,7 @@ from tvm_mobilenet.errors import (
     StackError,
     TargetError,
 )
+from tvm_mobilenet.scratch import scratch_folder
 from tvm_mobilenet.stacks import Stack, check_stack, installed_stack
 from tvm_mobilenet.target import Dtype, TargetSpec, parse
 
@@ -167,7 +168,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         if require_records:
             taken = generated.choices.taken.items()
             _check_recorded([key for key, k in taken if k.chosen and k.source != "record"], spec)
-        folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
+        folder = scratch_folder()
         path = artifact_in(folder.name)
         manifest = write_classic(network, spec, generated, linker, recipe, path)
         return _finished(manifest, folder, network, device, verify=verify)
@@ -199,7 +200,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         digest=digest(network.weights),
         preprocess=recipe,
     )
-    folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
+    folder = scratch_folder()
     memory = write_artifact(manifest, lowered, spec, (linker, nvcc), artifact_in(folder.name))
     manifest["memory"] = describe_memory(network.model, memory)
     return _finished(manifest, folder, network, device, verify=verify)

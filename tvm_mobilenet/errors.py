@@ -103,6 +103,10 @@ class TruncatedArtifactError(ArtifactError):
     """A file of ours that is cut off or damaged."""
 
 
+class ManifestError(ArtifactError):
+    """An artifact whose manifest is not what a manifest must be; the field is named."""
+
+
 class ArchitectureError(ArtifactError):
     """An artifact for another processor architecture or operating system."""
 

@@ -83,7 +83,7 @@ def describe_network(
     alignment : int
         What the input's address must be a multiple of, bytes.
     """
-    from tvm_mobilenet.runtime.artifact import FORMAT
+    from tvm_mobilenet.runtime.schema import FORMAT
 
     versions = {key: metadata.version(name) for name, key in PACKAGES[stack].items()}
     layout = {"layout": model.input_layout, "alignment": alignment}

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tvm_mobilenet.errors import OutputError, TargetError, ToolchainError
+from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.target import TargetSpec, host_machine
 
 _CROSS = {
@@ -189,7 +190,7 @@ def _links(linker: Linker) -> bool:
 
     Few clangs have them, and Debian's cross gcc only recommends the package.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         source = Path(folder) / "empty.c"
         source.write_text("")
         try:
@@ -229,7 +230,8 @@ def run_tool(
     try:
         done = subprocess.run(
             command,
-            env={**os.environ, "LC_ALL": "C", **(environment or {})},
+            # zig is a module of Python's, which shall not be looked for where one stands.
+            env={**os.environ, "LC_ALL": "C", "PYTHONSAFEPATH": "1", **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

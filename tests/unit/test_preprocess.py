@@ -256,7 +256,7 @@ def test_every_interpolation(interpolation: str) -> None:
         ({"mean": ["a", 0, 0]}, "mean must be three numbers"),
         ({"std": [0, 1, 1]}, "std must be three numbers above 0"),
         ({"crop": 200}, "crop must be the model's 224"),
-        ({"resize": 100}, "resize must be null or at least 224"),
+        ({"resize": 100}, "resize must be null or from 224"),
         ({"crop_fraction": 0}, "crop_fraction must be"),
         ({"interpolation": "area"}, "interpolation must be one of"),
         ({"channels": "GRB"}, "channels must be RGB or BGR"),

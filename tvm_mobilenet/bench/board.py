@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from tvm_mobilenet.bench.peak import CHAINS, chains_module, operations
 from tvm_mobilenet.bench.report import OURS, BenchReport, Row
 from tvm_mobilenet.device import Device, Session
 from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import find_linker
@@ -107,7 +107,7 @@ def _peak_kernel(session: Session, spec: TargetSpec, threads: int) -> tuple[Any,
     import tvm
 
     target = tvm.target.Target({**spec.tvm_dict(), "num-cores": threads})
-    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
+    with scratch() as folder:
         made = Path(folder) / "peak.so"
         build = tvm.build if installed_stack() == "relay" else tvm.compile
         built = build(chains_module(threads, spec.lanes), target=target)

@@ -8,7 +8,6 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from tvm_mobilenet.bench.pool import Worker
 from tvm_mobilenet.bench.report import OURS
 from tvm_mobilenet.bench.session import ROUND_SECONDS, ROUNDS, Progress
 from tvm_mobilenet.errors import InputError, PeerError
+from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.target import TargetSpec
 
 PEER = "torch"
@@ -83,7 +83,7 @@ def bench_on_gpu(
     network = network_of(manifest, weights)
     tell = progress or (lambda done, total, text: None)
     total = (1 + len(wanted)) * (rounds + 1)
-    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-bench-") as name:
+    with scratch() as name:
         folder = Path(name)
         x = np.random.default_rng(0).standard_normal(manifest["inputs"][0]["shape"], np.float32)
         np.save(folder / "input.npy", x)

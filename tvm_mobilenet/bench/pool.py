@@ -14,11 +14,12 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tvm_mobilenet.errors import PeerError
+from tvm_mobilenet.interpreter import python_module
+from tvm_mobilenet.scratch import scratch_file
 
 START_SECONDS = 120.0
 """Patience for a runtime to load and compile a network."""
@@ -50,9 +51,9 @@ class Worker:
     def __init__(self, request: Mapping[str, Any], patience: float = START_SECONDS) -> None:
         self.runtime = str(request["runtime"])
         self.threads = int(request["threads"])
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed by close()
+        self._stderr = scratch_file()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tvm_mobilenet.bench.worker", json.dumps(dict(request))],
+            [*python_module("tvm_mobilenet.bench.worker"), json.dumps(dict(request))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from tvm_mobilenet.bench.peers import (
 from tvm_mobilenet.bench.pool import Worker, workers
 from tvm_mobilenet.bench.report import OURS, PEAK, BenchReport, Row
 from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.scratch import scratch
 
 if TYPE_CHECKING:
     from tvm_mobilenet.models.network import Network
@@ -97,7 +97,7 @@ def bench(
     runtimes = (PEAK, OURS, *against)
     total = len(threads) * len(runtimes) * (rounds + 1)
 
-    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-bench-") as name:
+    with scratch() as name:
         folder = Path(name)
         shape = tuple(manifest["inputs"][0]["shape"])
         # Pixels after normalisation have about this distribution.
@@ -122,6 +122,9 @@ def bench(
         with workers(requests) as started:
             times = _take_turns(started, rounds, seconds, tell, total)
         return _report(manifest, started, times, folder)
+
+
+_LONGEST_TURN_S = 3600
 
 
 def _take_turns(
@@ -199,8 +202,9 @@ def _check_numbers(threads: Sequence[int], rounds: int, seconds: float) -> None:
                 f"{count} threads asked for; this process may run on {here} processors",
                 f"choose between 1 and {here}",
             )
-    if not threads or rounds < 1 or not seconds > 0:
+    if not threads or rounds < 1 or not 0 < seconds <= _LONGEST_TURN_S:
         raise InputError(
-            "nothing to measure: threads, rounds and seconds must be positive",
+            "nothing to measure: threads, rounds and seconds must be positive, and a turn be over "
+            f"in {_LONGEST_TURN_S} s",
             "for example threads=(1, 2), rounds=10, seconds=0.3",
         )

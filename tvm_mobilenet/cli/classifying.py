@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tvm_mobilenet.cli.output import print_json, print_table, progress_bar
+from tvm_mobilenet.cli.output import print_json, print_table, progress_bar, say
 from tvm_mobilenet.errors import ImageError, InputError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _run(
     sources = find_images(given, sys.stdin.buffer.read() if STDIN in given else None)
     answers = _classify(module, sources, count, batch or room)
     for _, error in answers.skipped:
-        print(f"skipped: {error.what}", file=sys.stderr)
+        say(f"skipped: {error.what}", error=True)
     if not answers.found:
         if len(answers.skipped) == 1:
             raise answers.skipped[0][1]
@@ -207,9 +207,9 @@ def _print(answers: Answers, module: Loaded | RemoteModule) -> None:
         columns = ["~image", ">ms", "~class", ">probability"]
         print_table(str(module.manifest["title"]), columns, rows, footer)
     if str(module.manifest["weights"]["source"]).startswith("seed:"):
-        print("The weights are random: these classes mean nothing. Compile with --weights.")
+        say("The weights are random: these classes mean nothing. Compile with --weights.")
     elif answers.found[0].best[0].unnamed:
-        print("Class names: pip install 'tvm-mobilenet[pretrained]'")
+        say("Class names: pip install 'tvm-mobilenet[pretrained]'")
 
 
 def _mean(answers: Answers) -> float:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tvm_mobilenet.cli.output import print_json, print_table, progress_bar, waiting
+from tvm_mobilenet.cli.output import print_json, print_table, progress_bar, say, waiting
 from tvm_mobilenet.errors import DeviceError, InputError
 
 app = typer.Typer(
@@ -78,7 +78,7 @@ def serve(
         if "port" in told:
             _warn(who, listen)
             found = "" if tracker or not key else _kept(listen, told["port"], key, facts)
-            print(f"listening on {listen}:{told['port']};{found} stop with Ctrl-C", flush=True)
+            say(f"listening on {listen}:{told['port']};{found} stop with Ctrl-C")
 
     try:
         run(listen, port, key or "", address, tell)
@@ -113,7 +113,7 @@ def tracker(
     # One block: the thread that listens outlives an interrupt anywhere in here.
     try:
         state = PopenTrackerServerState(listen, port, port + 1, silent=True)
-        print(f"listening on {listen}:{state.port}; stop with Ctrl-C", flush=True)
+        say(f"listening on {listen}:{state.port}; stop with Ctrl-C")
         state.thread.join()
     except KeyboardInterrupt:
         _leave()
@@ -192,7 +192,7 @@ def bench_on_device(
         return
     assert isinstance(report, BenchReport)  # devices have no GPUs
     print_bench(report)
-    print(f"on {device}: calls next to the network, without the way there; no other runtimes")
+    say(f"on {device}: calls next to the network, without the way there; no other runtimes")
 
 
 def profile_on_device(
@@ -238,7 +238,7 @@ def profile_on_device(
 
 def _warn(who: str, address: str) -> None:
     loopback = address in (LOOPBACK, "localhost", "::1")
-    print(_RIGHTS.format(who=who) + _NETWORK * (not loopback), file=sys.stderr, flush=True)
+    say(_RIGHTS.format(who=who) + _NETWORK * (not loopback), error=True)
 
 
 def _kept(host: str, port: int, key: str, facts: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.cli.launching import cuda_facts, launch_facts
-from tvm_mobilenet.cli.output import mega, print_json, print_table, shape, size, waiting
+from tvm_mobilenet.cli.output import mega, print_json, print_table, say, shape, size, waiting
 from tvm_mobilenet.errors import OutputError, RecordsWarning
 from tvm_mobilenet.schedules.knobs import described
 
@@ -93,9 +92,9 @@ def compile_model(
         report = compiled.report
     print_table(*_layers_table(report, _target_text(compiled.manifest)))
     if "gpu" in compiled.manifest:
-        print("\n".join(": ".join(fact) for fact in cuda_facts(compiled.manifest).items()))
-    print(_verified(compiled.manifest))
-    print(f"{path}: {size(path.stat().st_size)}, {seconds:.1f} s to compile")
+        say("\n".join(": ".join(fact) for fact in cuda_facts(compiled.manifest).items()))
+    say(_verified(compiled.manifest))
+    say(f"{path}: {size(path.stat().st_size)}, {seconds:.1f} s to compile")
 
 
 @contextlib.contextmanager
@@ -107,7 +106,7 @@ def warnings_told() -> Iterator[None]:
             yield
         finally:
             for warning in caught:
-                print(f"warning: {warning.message}", file=sys.stderr)
+                say(f"warning: {warning.message}", error=True)
 
 
 def _check_writable(output: Path) -> None:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from tvm_mobilenet.cli.shown import shown
+
 PLAIN_WIDTH = 200
 """Columns where the output is no terminal: files do not wrap."""
 
@@ -39,19 +41,24 @@ def print_table(
     table = Table(box=SIMPLE_HEAD)
     for column in columns:
         table.add_column(
-            column.lstrip(">~"),
+            Text(shown(column.lstrip(">~"))),
             justify="right" if column.startswith(">") else "left",
             no_wrap=not column.startswith("~"),
             overflow="fold",
         )
     for row in rows:
         # Text, not str: a name in brackets is no markup.
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(shown(cell)) for cell in row))
     # Not the table's own title, which would be folded to the table's width.
-    console.print(Text(title, style="bold"))
+    console.print(Text(shown(title), style="bold"))
     console.print(table)
     if footer:
-        console.print(Text(footer))
+        console.print(Text(shown(footer, keep="\n")))
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print a text, in which nothing is hidden, to standard output or standard error."""
+    print(shown(text, keep="\n"), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def print_json(data: Any) -> None:
@@ -72,8 +79,9 @@ def waiting(text: str) -> Iterator[None]:
         yield
         return
     from rich.console import Console
+    from rich.text import Text
 
-    with Console(stderr=True).status(text):
+    with Console(stderr=True).status(Text(shown(text))):
         yield
 
 
@@ -97,7 +105,7 @@ def progress_bar(after_s: float = 0.0) -> Iterator[Callable[[int, int, str], Non
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     task = bar.add_task("", total=None)
     start = time.monotonic()
@@ -105,7 +113,7 @@ def progress_bar(after_s: float = 0.0) -> Iterator[Callable[[int, int, str], Non
         bar.start()
 
     def tell(done: int, total: int, text: str) -> None:
-        bar.update(task, completed=done, total=total, description=text)
+        bar.update(task, completed=done, total=total, description=shown(text))
         if not bar.live.is_started and time.monotonic() - start >= after_s:
             bar.start()
 
@@ -122,7 +130,7 @@ def _lines(every_seconds: float = 10.0) -> Callable[[int, int, str], None]:
         nonlocal last
         if time.monotonic() - last >= every_seconds:
             last = time.monotonic()
-            print(f"{done}/{total} {text}", file=sys.stderr, flush=True)
+            say(f"{done}/{total} {text}", error=True)
 
     return tell
 

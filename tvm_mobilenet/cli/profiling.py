@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvm_mobilenet.cli.output import print_json, print_table, progress_bar
+from tvm_mobilenet.cli.output import print_json, print_table, progress_bar, say
 
 if TYPE_CHECKING:
     from tvm_mobilenet.profile.report import KernelProfile, ProfileReport
@@ -34,11 +33,11 @@ def profile_artifact(
     else:
         _print_profile(report)
     if plot is not None:
-        print(f"drawn: {draw(report, plot)}", file=sys.stderr)
+        say(f"drawn: {draw(report, plot)}", error=True)
     if report.disturbed:
-        print(
+        say(
             "warning: other processes used the processors meanwhile; measure again in quiet",
-            file=sys.stderr,
+            error=True,
         )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvm_mobilenet.cli.output import print_json, print_table, progress_bar
+from tvm_mobilenet.cli.output import print_json, print_table, progress_bar, say
 from tvm_mobilenet.errors import InputError, TvmMobilenetError
 
 if TYPE_CHECKING:
@@ -74,9 +73,9 @@ def bench_artifact(
     else:
         print_bench(report)
     if report.disturbed:
-        print(
+        say(
             "warning: other processes used the processors meanwhile; measure again in quiet",
-            file=sys.stderr,
+            error=True,
         )
     _check_agreement(report)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.cli.making import warnings_told
-from tvm_mobilenet.cli.output import print_json, print_table
+from tvm_mobilenet.cli.output import print_json, print_table, say
+from tvm_mobilenet.cli.shown import shown
 from tvm_mobilenet.schedules.knobs import described
 
 if TYPE_CHECKING:
@@ -30,14 +31,14 @@ def tune_model(name: str, options: dict[str, Any], as_json: bool, **settings: An
         with warnings_told(), watched(model.title) as progress:
             report = api.tune(model, progress=progress, **settings)
     except KeyboardInterrupt:
-        print(
+        say(
             "stopped; nothing that was finished is lost. The same command goes on, and with "
             "--trials 0 it only keeps the best so far",
-            file=sys.stderr,
+            error=True,
         )
         raise
     for problem in report.problems:
-        print(f"warning: {problem}", file=sys.stderr)
+        say(f"warning: {problem}", error=True)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -50,16 +51,16 @@ def write_report(folder: Path, path: Path) -> None:
 
     summary = write_page(folder, path)
     for damage in summary.damaged:
-        print(f"warning: {damage}", file=sys.stderr)
+        say(f"warning: {damage}", error=True)
     for section in summary.sections:
         threads = "1 thread" if section.threads == 1 else f"{section.threads} threads"
-        print(
+        say(
             f"{section.title or 'kernels of no known network'} for {section.target}, {threads}: "
             f"{section.rule_s * 1e3:.3f} ms by rule, {section.best_s * 1e3:.3f} kept "
             f"({section.gain:.1%} less); {len(section.steps)} trials, "
             f"{sum(section.failures.values())} failed"
         )
-    print(f"written: {path}", file=sys.stderr)
+    say(f"written: {path}", error=True)
 
 
 @contextlib.contextmanager
@@ -84,7 +85,7 @@ def _lines() -> Callable[[Status], None]:
         if over or status.waiting or time.monotonic() - last >= _EVERY_S:
             last = time.monotonic()
             facts = ", ".join(f"{name} {value}" for name, value in _facts(status).items())
-            print(facts, file=sys.stderr, flush=True)
+            say(facts, error=True)
 
     return tell
 
@@ -93,9 +94,9 @@ def _table(title: str, status: Status) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"tuning {title}", show_header=False)
+    table = Table(title=Text(f"tuning {shown(title)}"), show_header=False)
     for name, value in ({"now": status.workload} | _facts(status)).items():
-        table.add_row(Text(name), Text(value))
+        table.add_row(Text(name), Text(shown(value)))
     return table
 
 

@@ -78,8 +78,8 @@ class RemoteClassic(RemoteModule):
         session, graph = self._session, self.manifest["graph"]
         path = Path(self.path)
         with open_binary(path) as file:
-            begin = find_section(file, path, section_name(PARAMETERS)).offset
-            stored = stored_weights(file, begin, graph)
+            section = find_section(file, path, section_name(PARAMETERS))
+            stored = stored_weights(file, section, graph)
         self._weights = {name: session.tensor(array) for name, array in stored.items()}
         with session.answering(f"starting {self.title}"):
             create = session.rpc.get_function("tvm.graph_executor.create")

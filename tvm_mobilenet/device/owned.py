@@ -29,6 +29,7 @@ from tvm_mobilenet.device.address import Address
 from tvm_mobilenet.device.keys import new_key
 from tvm_mobilenet.device.wire import Line, connect
 from tvm_mobilenet.errors import DeviceError, DeviceLostError, DeviceTimeoutError
+from tvm_mobilenet.scratch import scratch_folder
 from tvm_mobilenet.stacks import PACKAGES, installed_stack, versions_of
 
 Command = Callable[[str, int], Sequence[str]]
@@ -123,7 +124,7 @@ class OwnedServer:
         # A socket's path has at most 107 bytes.
         crowded = len(os.fsencode(tempfile.gettempdir())) > _LONGEST
         folder = "/tmp" if crowded else None
-        self._folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-", dir=folder)
+        self._folder = scratch_folder(folder)
         self._tunnel = Path(self._folder.name) / "rpc"
         self._said: IO[bytes] = open(Path(self._folder.name) / "stderr", "w+b")  # noqa: SIM115
         self._process: subprocess.Popen[bytes] | None = None

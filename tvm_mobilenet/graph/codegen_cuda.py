@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import struct
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from tvm_mobilenet.graph.cuda_graph import Captured, capture
 from tvm_mobilenet.graph.pipeline import Lowered
 from tvm_mobilenet.graph.plan_memory import MemoryPlan, plan_memory
 from tvm_mobilenet.graph.tir_pipeline import DEVICE
+from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.sources import imports_source, manifest_source
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import Linker
@@ -115,7 +115,7 @@ class CudaCode:
             text.write_text(imports_source(blob))
             return str(text)
 
-        with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
+        with scratch() as folder:
             manifest = Path(folder) / "artifact.c"
             manifest.write_text(manifest_source(reserved_bytes))
 

@@ -49,7 +49,7 @@ def on_host(
     made = {of_layer[layer.name]: import_operator(layer, weights) for layer in reversed(layers)}
     shapes = {of_layer[layer.name]: layer for layer in layers}
     builder = relax.BlockBuilder()
-    for name, func in made.items():
+    for name, mod in made.items():
         layer = shapes[name]
         kinds = zip(layer.in_shapes, layer.dtypes[:-1], strict=True)
         inputs = [
@@ -58,7 +58,7 @@ def on_host(
         ]
         with builder.function(name, inputs):
             with builder.dataflow():
-                output = builder.emit_output(inline(builder, func, inputs))
+                output = builder.emit_output(inline(builder, mod, inputs, "y"))
             builder.emit_func_output(output)
     if not made:
         return {}

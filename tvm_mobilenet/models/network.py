@@ -9,10 +9,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tvm_mobilenet.errors import InvalidModelError, OnnxFileError, WeightsError
+from tvm_mobilenet.errors import InvalidModelError, WeightsError
 from tvm_mobilenet.models import Model, build, model_from_manifest
 from tvm_mobilenet.models.evaluator import Evaluation
 from tvm_mobilenet.models.importer import ONNX, Imported, import_onnx, is_onnx
+from tvm_mobilenet.models.origin import asked, changed, onnx_named
 from tvm_mobilenet.models.weights import (
     SEED,
     Weights,
@@ -134,7 +135,8 @@ def network_of(
     manifest : mapping
         The artifact's.
     weights : path-like or mapping, optional
-        Where they are; by default where the manifest says.
+        Where they are; by default where the manifest says, as far as that steers nothing:
+        see :mod:`tvm_mobilenet.models.origin`.
     file : path-like, optional
         Likewise the ONNX file of an imported model.
 
@@ -154,17 +156,9 @@ def network_of(
         given = of_artifact(manifest, model, weights)
         return Network(model, given, str(manifest["weights"]["source"]))
     options = described["options"]
-    path = options["path"] if file is None else os.fspath(file)
-    if file is None and not os.path.exists(path):
-        raise OnnxFileError(
-            f"{path!r}, which this artifact was compiled from, is not there",
-            "say where it is now, by --model or model=",
-        )
-    imported = import_onnx(path, batch=options["batch"], resolution=options["resolution"])
-    if imported.model.options["sha256"] != options["sha256"]:
-        raise OnnxFileError(
-            f"{path!r} is not the file that this artifact was compiled from, or was changed",
-            "give that file by --model or model=, or compile again",
-        )
+    path, sizes = onnx_named(options) if file is None else (os.fspath(file), asked(options))
+    imported = import_onnx(path, **sizes)
+    if imported.model.options["sha256"] != options.get("sha256"):
+        raise changed(path)
     found = of_artifact(manifest, imported.model, imported.weights if weights is None else weights)
     return Network(imported.model, found, imported.path, imported)

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from tvm_mobilenet.errors import InvalidModelError
+from tvm_mobilenet.limits import LARGEST_TENSOR, LARGEST_WEIGHTS
 from tvm_mobilenet.models.layer import Layer, Shape
 from tvm_mobilenet.models.layers import (
     Activate,
@@ -56,6 +58,12 @@ INPUT = "input"
 
 _CHANNELS = (1, 3, 4)
 """Of an image."""
+
+_FLOAT32_BYTES = 4
+
+
+def _times(shape: Shape) -> str:
+    return " x ".join(map(str, shape))
 
 
 def symbol(layer: str) -> str:
@@ -109,7 +117,8 @@ class Model:
     Raises
     ------
     InvalidModelError
-        If a name comes twice, a producer is missing or later, or shapes differ.
+        If a name comes twice, a producer is missing or later, shapes differ, or there are
+        more numbers than TVM can index or a linker can place.
     """
 
     name: str
@@ -137,8 +146,27 @@ class Model:
                         f"layer {layer.name!r} takes {shape}, but {name!r} gives {shapes[name]}"
                     )
             shapes[layer.name] = layer.out_shape
+        self._check_sizes(shapes)
         if unknown := [name for name in self.outputs if name not in shapes]:
             raise InvalidModelError(f"the outputs {unknown} of {self.name!r} are not its layers")
+
+    def _check_sizes(self, values: Mapping[str, Shape]) -> None:
+        """Refuse what no kernel could index, before anything is allocated."""
+        parameters = self.parameters
+        for name, shape in (*values.items(), *parameters.items()):
+            if (count := math.prod(shape)) > LARGEST_TENSOR:
+                raise InvalidModelError(
+                    f"{name!r} of {self.title} has {count} numbers ({_times(shape)}), and TVM's "
+                    f"kernels can index {LARGEST_TENSOR}",
+                    "lower alpha, resolution, classes or batch",
+                )
+        weights = _FLOAT32_BYTES * sum(map(math.prod, parameters.values()))
+        if weights > LARGEST_WEIGHTS:
+            raise InvalidModelError(
+                f"the weights of {self.title} take {weights} bytes, and a shared object can hold "
+                f"{LARGEST_WEIGHTS}",
+                "lower alpha or classes",
+            )
 
     @property
     def input_layout(self) -> str:

@@ -121,6 +121,14 @@ def draw(report: ProfileReport, path: str | os.PathLike[str]) -> Path:
         As :func:`check_drawable`.
     """
     check_drawable(path)
+    from matplotlib import rc_context
+
+    # A layer's name is no formula, whatever dollar signs are in it.
+    with rc_context({"text.parse_math": False}):
+        return _draw(report, Path(path))
+
+
+def _draw(report: ProfileReport, target: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -133,7 +141,6 @@ def draw(report: ProfileReport, path: str | os.PathLike[str]) -> Path:
     _dots(axes, drawn)
     _list(figure.add_axes((0.645, 0.04, 0.345, 0.84)), drawn)
     _titles(figure, report)
-    target = Path(path)
     with written_aside(target) as aside:
         figure.savefig(aside, format=target.suffix[1:].lower())
     return target

@@ -15,6 +15,7 @@ from tvm.contrib import graph_executor
 from tvm_mobilenet.models.operator import Operator
 from tvm_mobilenet.relay.build import imported
 from tvm_mobilenet.relay.tir_passes import lowering
+from tvm_mobilenet.target import host
 
 Run = Callable[..., NDArray[Any]]
 
@@ -49,7 +50,7 @@ def _runner(layer: Operator, weights: Mapping[str, NDArray[np.float32]]) -> Run:
     func = relay.Function(inputs, imported(layer, inputs, weights))
     # Relay would download other people's schedules for its own operators, and miss ours.
     os.environ.setdefault("TOPHUB_LOCATION", "NONE")
-    with lowering():
+    with lowering(host()):
         library = relay.build(tvm.IRModule.from_expr(func), "llvm")
     module = graph_executor.GraphModule(library["default"](tvm.cpu()))
 

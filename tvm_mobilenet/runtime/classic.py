@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.errors import RuntimeLibraryError
-from tvm_mobilenet.runtime.elf import find_section
+from tvm_mobilenet.errors import ManifestError, RuntimeLibraryError
+from tvm_mobilenet.runtime.elf import AGAIN, Section, find_section
 from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.runtime.kernels import Kernels
 from tvm_mobilenet.runtime.library import Code, open_library
@@ -32,6 +32,9 @@ from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS, section_name
 
 _TENSOR = 7
 """kTVMDLTensorHandle of include/tvm/runtime/c_runtime_api.h."""
+
+_ALIGNMENT = 64
+"""Bytes: what TVM takes every weight to be aligned to."""
 
 CPU = (1, 0)
 """DLPack's kDLCPU, device 0."""
@@ -56,8 +59,8 @@ class ClassicModule(LoadedArtifact[Kernels]):
     path : str
     manifest : dict
     code : Code
-    begin : int
-        Of the weights in the file, bytes.
+    section : Section
+        Of the weights in the file.
     tvm : module
         TVM 0.19.
     threads : int
@@ -65,13 +68,20 @@ class ClassicModule(LoadedArtifact[Kernels]):
     """
 
     def __init__(
-        self, path: str, manifest: dict[str, Any], code: Code, begin: int, tvm: Any, *, threads: int
+        self,
+        path: str,
+        manifest: dict[str, Any],
+        code: Code,
+        section: Section,
+        tvm: Any,
+        *,
+        threads: int,
     ) -> None:
         super().__init__(path, manifest, threads)
         self._tvm = tvm
         self._binding = _Binding()
         self._graph = manifest["graph"]
-        stored = stored_weights(code.copy.file, begin, self._graph)
+        stored = stored_weights(code.copy.file, section, self._graph)
         self._weights = {name: tvm.nd.from_dlpack(array) for name, array in stored.items()}
         self._code = code  # last, as it goes last: executors hold it too
 
@@ -184,11 +194,11 @@ def load_classic(
         raise RuntimeLibraryError(
             f"TVM 0.19 cannot be imported: {error}", "make its environment anew: `make relay`"
         ) from error
-    begin = find_section(copy.file, Path(path), section_name(PARAMETERS)).offset
+    section = find_section(copy.file, Path(path), section_name(PARAMETERS))
     # Not `load_module`, which looks for the file that a link leads to: this one has no name.
     load = tvm.get_global_func("runtime.ModuleLoadFromFile")
     code = open_library(path, manifest["sha256"], copy, lambda name: load(name, "so"))
-    return ClassicModule(path, manifest, code, begin, tvm, threads=threads)
+    return ClassicModule(path, manifest, code, section, tvm, threads=threads)
 
 
 def executor_text(graph: Mapping[str, Any]) -> str:
@@ -244,7 +254,7 @@ def bound_calls(
 
 
 def stored_weights(
-    file: BufferedIOBase, begin: int, graph: Mapping[str, Any]
+    file: BufferedIOBase, section: Section, graph: Mapping[str, Any]
 ) -> dict[str, NDArray[Any]]:
     """Return the weights over the mapped file: read on demand, shared, never copied.
 
@@ -252,8 +262,8 @@ def stored_weights(
     ----------
     file : binary file
         The artifact. It may be closed afterwards.
-    begin : int
-        Of the weights in it, bytes.
+    section : Section
+        Of the weights in it.
     graph : mapping
         Of its manifest.
     """
@@ -265,7 +275,15 @@ def stored_weights(
     arrays = {}
     for name, place in graph[PARAMETERS].items():
         shape, dtype = kinds[name]
-        raw = mapped[begin + place : begin + place + _bytes(shape, dtype)]
+        size = _bytes(shape, dtype)
+        if place % _ALIGNMENT or place + size > section.size:
+            raise ManifestError(
+                f"the manifest contradicts itself: graph.{PARAMETERS}.{name} does not "
+                "lie in its section",
+                AGAIN,
+            )
+        start = section.offset + place
+        raw = mapped[start : start + size]
         arrays[name] = raw.view(dtype).reshape(shape)
     return arrays
 

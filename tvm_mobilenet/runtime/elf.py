@@ -7,6 +7,7 @@ costs 50 ms and 7 MB of a process whose whole job may take less.
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from io import BufferedIOBase
 from pathlib import Path
@@ -36,11 +37,15 @@ def open_binary(path: Path) -> BufferedIOBase:
         It cannot be read.
     """
     try:
+        if not (stat.S_ISREG(mode := path.stat().st_mode) or stat.S_ISDIR(mode)):
+            # A pipe would be waited for, and a device has no end.
+            raise NotAnArtifactError(f"{path} is no regular file", COMPILE)
         return path.open("rb")
     except IsADirectoryError:
         raise NotAnArtifactError(f"{path} is a folder, not a file", COMPILE) from None
-    except OSError as error:
-        raise NotAnArtifactError(f"{path} cannot be read: {error.strerror}", COMPILE) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise NotAnArtifactError(f"{path} cannot be read: {reason}", COMPILE) from error
 
 
 def find_section(file: BufferedIOBase, path: Path, name: str) -> Section:

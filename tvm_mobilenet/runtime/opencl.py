@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.errors import GpuError, NoGpuError
-from tvm_mobilenet.runtime.elf import read_section
+from tvm_mobilenet.errors import GpuError, ManifestError, NoGpuError
+from tvm_mobilenet.runtime.elf import AGAIN, read_section
 from tvm_mobilenet.runtime.loaded import LoadedArtifact, Visit
 from tvm_mobilenet.runtime.opencl_device import build, check_device, find_device, named_errors
 from tvm_mobilenet.runtime.opencl_kernels import OpenClKernels
@@ -50,7 +50,8 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
             import pyopencl as cl
 
             self._context = cl.Context([device])
-            source = read_section(copy.file, Path(path), section_name("source")).decode()
+            section = read_section(copy.file, Path(path), section_name("source"))
+            source = section.decode(errors="replace")
             self._kernels = build(self._context, source, path)
             blob = read_section(copy.file, Path(path), section_name("weights"))
             self._weights = self._upload(memoryview(blob))
@@ -104,6 +105,13 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
         import pyopencl as cl
 
         flags = cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR
+        for number, record in enumerate(self._plan["buffers"]):
+            if record["kind"] == "weights" and record["offset"] + record["bytes"] > len(blob):
+                raise ManifestError(
+                    f"the manifest of {self.path} contradicts itself: plan.buffers[{number}] ends "
+                    f"beyond the {len(blob)} bytes of weights",
+                    AGAIN,
+                )
         return {
             number: cl.Buffer(
                 self._context,
@@ -197,7 +205,7 @@ def load_opencl(
     ------
     NoGpuError, GpuArchitectureError, GpuMemoryError, GpuDriverError
         It cannot run here.
-    NotAnArtifactError, TruncatedArtifactError
-        Its sections are not there.
+    NotAnArtifactError, TruncatedArtifactError, ManifestError
+        Its sections are not there, or not those that the plan means.
     """
     return OpenClModule(path, manifest, copy, _device_for(manifest, path, choice))

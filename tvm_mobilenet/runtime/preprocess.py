@@ -54,7 +54,7 @@ def load_image(
         Not an image, damaged, too large to be one in earnest, unreadable, or of pixels that
         are not all finite numbers, which only formats of floats hold.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     name = "the image" if isinstance(source, bytes) else os.fspath(source)
     try:
@@ -71,6 +71,8 @@ def load_image(
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         # Pillow raises SyntaxError for a PNG whose chunks are broken.
         reason = getattr(error, "strerror", None) or error
+        if isinstance(error, UnidentifiedImageError):
+            reason = "no format that Pillow reads"
         raise ImageError(
             f"{name} cannot be read as an image: {reason}", "give a JPEG, PNG or similar file"
         ) from error

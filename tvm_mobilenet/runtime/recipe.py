@@ -21,11 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from tvm_mobilenet.errors import PreprocessError
+from tvm_mobilenet.limits import LARGEST_RESIZE
 
 __all__ = ["INTERPOLATIONS", "RECIPES", "default_preprocess", "preprocess_for"]
 
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 """Pillow's."""
+
+LARGEST_NUMBER, SMALLEST_DIVISOR = 1e9, 1e-9
+"""Of scale, mean and std; what divides pixels must not become 0 in float32."""
 
 _WHOLE = "whole"  # instead of a fraction: the image is squeezed, not cut
 
@@ -129,11 +133,11 @@ def _recipe(resolution: int, said: Mapping[str, Any], where: str) -> dict[str, A
         resize = said["resize"]
     elif fraction == _WHOLE:
         resize = None
-    elif _number(fraction) and 0 < fraction <= 1:
+    elif _number(fraction) and 1 / LARGEST_RESIZE <= fraction <= 1:
         resize = round(resolution / fraction)
     else:
         raise PreprocessError(
-            f"{where}: crop_fraction must be above 0 and at most 1, not {fraction!r}"
+            f"{where}: crop_fraction must be from 1/{LARGEST_RESIZE} to 1, not {fraction!r}"
         )
     recipe = {
         "resize": resize,
@@ -147,23 +151,30 @@ def _recipe(resolution: int, said: Mapping[str, Any], where: str) -> dict[str, A
 def _check(recipe: Mapping[str, Any], resolution: int, where: str) -> None:
     resize, crop = recipe["resize"], recipe["crop"]
     problems = {
-        f"crop must be the model's {resolution}, not {crop!r}": crop == resolution,
-        f"resize must be null or at least {resolution}, not {resize!r}": resize is None
-        or (type(resize) is int and resize >= resolution),
+        f"crop must be the model's {resolution}, not {crop!r}": type(crop) is int
+        and crop == resolution,
+        f"resize must be null or from {resolution} to {LARGEST_RESIZE} times that, not "
+        f"{resize!r}": resize is None
+        or (type(resize) is int and resolution <= resize <= LARGEST_RESIZE * resolution),
         f"interpolation must be one of {', '.join(INTERPOLATIONS)}": recipe["interpolation"]
         in INTERPOLATIONS,
         "channels must be RGB or BGR": recipe["channels"] in ("RGB", "BGR"),
-        "scale must be a positive number": _number(recipe["scale"]) and recipe["scale"] > 0,
+        "scale must be a positive number": _divides(recipe["scale"]),
         "mean must be three numbers": _three(recipe["mean"]),
         "std must be three numbers above 0": _three(recipe["std"])
-        and all(number > 0 for number in recipe["std"]),
+        and all(map(_divides, recipe["std"])),
     }
     if wrong := [problem for problem, fine in problems.items() if not fine]:
         raise PreprocessError(f"{where}: {'; '.join(wrong)}")
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
+    whole = isinstance(value, int | float) and not isinstance(value, bool)
+    return whole and abs(value) < LARGEST_NUMBER
+
+
+def _divides(value: Any) -> bool:
+    return _number(value) and bool(value >= SMALLEST_DIVISOR)
 
 
 def _three(value: Any) -> bool:

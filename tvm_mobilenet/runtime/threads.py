@@ -16,6 +16,7 @@ import threading
 from typing import Any
 
 from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.limits import MOST_THREADS
 from tvm_mobilenet.target.quota import usable_cores
 
 # TVM's AffinityMode::kSpecifyThreadShareAllCore, the one mode that sets the concurrency too
@@ -24,9 +25,6 @@ _SHARE_ALL = -3
 # tvm::runtime::threading::SetMaxConcurrency(int), of the calling thread. Where it is 1, TVM runs
 # a parallel region on the caller, and makes no pool (TVMBackendParallelLaunch).
 _SET_CONCURRENCY = "_ZN3tvm7runtime9threading17SetMaxConcurrencyEi"
-_MOST = 1024
-"""Threads: more are a mistake, and TVM ends the process where the system refuses one."""
-
 _SETTINGS = {
     # With this, TVM names processors but pins nothing to them.
     "TVM_BIND_THREADS": "0",
@@ -130,7 +128,7 @@ def thread_count(threads: int | None) -> int:
     Raises
     ------
     InputError
-        No positive number, or more than 1024.
+        No integer between 1 and :data:`~tvm_mobilenet.limits.MOST_THREADS`.
     """
     source = "threads"
     value: object = threads
@@ -138,8 +136,8 @@ def thread_count(threads: int | None) -> int:
         if value is None and os.environ.get(variable, "").strip():
             source, value = variable, os.environ[variable]
     count = usable_cores() if value is None else _first(value)
-    if not 1 <= count <= _MOST:
-        raise InputError(f"{source} is {value!r}", f"give a number of threads, 1 to {_MOST}")
+    if not 1 <= count <= MOST_THREADS:
+        raise InputError(f"{source} is {value!r}", f"give a number of threads, 1 to {MOST_THREADS}")
     _State.asked = max(_State.asked, count)
     return count
 
