@@ -75,7 +75,7 @@ def verify(
     weights : mapping of str to ndarray
         What it should compute it with.
     x : ndarray, optional
-        Input (N, 3, H, W) float32; :func:`sample_input` without.
+        Input (N, 3, H, W), of the model's type; :func:`sample_input` without.
     expect : callable, optional
         Another reference for the whole network: from the input to what layers compute,
         all outputs among them; with ``double=False`` in float32. What it says counts; that
@@ -93,7 +93,7 @@ def verify(
     InputError, WeightsError, ArtifactError
         From the parts.
     """
-    x = sample_input(model.input_shape) if x is None else x
+    x = sample_input(model.input_shape, dtype=model.input_dtype) if x is None else x
     outputs = module(x)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     traces = [trace for trace in module.trace(x) if trace.call["layers"]]
@@ -184,8 +184,10 @@ def _look_up(
             activations[name] = reference.run_layer(view, weights, *inputs)
 
 
-def sample_input(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
-    """Make an input with the statistics of a normalised photograph.
+def sample_input(
+    shape: tuple[int, ...], seed: int = 0, dtype: str = "float32"
+) -> NDArray[Any]:
+    """Make an input with the statistics of a photograph, normalised or in bytes.
 
     Parameters
     ----------
@@ -193,13 +195,14 @@ def sample_input(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
         (N, C, H, W).
     seed : int
         Of the generator.
+    dtype : {"float32", "float16", "uint8"}
 
     Returns
     -------
     ndarray
-        float32; amplitude falls as 1/frequency, as in natural images (Field,
+        Amplitude falls as 1/frequency, as in natural images (Field,
         JOSA A 4, 1987); mean 0, deviation 1 per image and channel, within the
-        range ±2.7 that ImageNet's normalisation leaves.
+        range ±2.7 that ImageNet's normalisation leaves. In bytes that is 0 to 255.
     """
     height, width = shape[-2:]
     noise = np.random.default_rng(seed).standard_normal(shape)
@@ -207,7 +210,10 @@ def sample_input(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
     frequency[0, 0] = math.inf
     field = np.fft.irfft2(np.fft.rfft2(noise) / frequency, s=(height, width))
     field /= field.std(axis=(2, 3), keepdims=True)
-    return np.ascontiguousarray(field.clip(-2.7, 2.7), dtype=np.float32)
+    field = field.clip(-2.7, 2.7)
+    if dtype == "uint8":
+        field = np.round((field / 5.4 + 0.5) * 255)
+    return np.ascontiguousarray(field, dtype=dtype)
 
 
 def _end_to_end_tolerance(

@@ -105,6 +105,9 @@ class Model:
         Every layer after its producers.
     outputs : tuple of str
         Layers whose output is the network's; the last one by default.
+    input_dtype : str
+        NumPy's name of what the input holds: float32; of a network from elsewhere also
+        float16 or uint8.
 
     Raises
     ------
@@ -118,6 +121,7 @@ class Model:
     input_shape: Shape
     layers: tuple[Layer, ...]
     outputs: tuple[str, ...] = ()
+    input_dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if not self.layers:

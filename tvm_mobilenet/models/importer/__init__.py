@@ -22,6 +22,8 @@ from tvm_mobilenet.models.spec import Model
 if TYPE_CHECKING:
     import onnx
 
+    from tvm_mobilenet.models.importer.sizes import InputShape
+
 __all__ = ["ONNX", "Imported", "import_onnx", "is_onnx"]
 
 ONNX = "onnx"
@@ -57,7 +59,7 @@ class Imported:
         x : ndarray
             Input, of the model's ``input_shape``.
         double : bool
-            Whether in float64, or as the file says.
+            Whether in float64, or as the file says; what it has in float16 in float32.
 
         Returns
         -------
@@ -66,8 +68,10 @@ class Imported:
             of the network are among them.
         """
         from tvm_mobilenet.models.double import evaluator, in_double
+        from tvm_mobilenet.models.importer.halves import in_float32
 
-        model = in_double(self.source) if double else copy.deepcopy(self.source)
+        model = in_float32(self.source)
+        model = in_double(model) if double else copy.deepcopy(model)
         known = {name for node in model.graph.node for name in node.output}
         outputs = [output.name for output in self.source.graph.output]
         tensors = {layer.name: layer.name for layer in self.model.layers if layer.name in known}
@@ -79,7 +83,8 @@ class Imported:
         model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
         initial = {tensor.name for tensor in model.graph.initializer}
         (source,) = (value.name for value in model.graph.input if value.name not in initial)
-        feed = {source: np.asarray(x, np.float64 if double else np.float32)}
+        dtype = self.model.input_dtype
+        feed = {source: np.asarray(x, "float64" if double and dtype == "float32" else dtype)}
         found = evaluator(model).run(names, feed)
         values = dict(zip(names, found, strict=True))
         return {
@@ -95,18 +100,26 @@ def is_onnx(name: object) -> bool:
 
 
 def import_onnx(
-    path: str | os.PathLike[str], *, batch: int | None = None, resolution: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    batch: int | None = None,
+    resolution: int | None = None,
+    input_shape: InputShape | None = None,
 ) -> Imported:
     """Read an ONNX file as a model.
 
     Parameters
     ----------
     path : path-like
-        A float32 network of one input, NCHW or NHWC.
+        A network of one input, NCHW or NHWC, in float32, float16 or uint8; what it computes in
+        half precision is computed in float32.
     batch : int, optional
         Images per run, where the file leaves it open; 1 by default.
     resolution : int, optional
         Height and width in pixels, where the file leaves them open.
+    input_shape : sequence of int, mapping or str, optional
+        All four sizes instead, in the order of the file: ``(1, 3, 224, 320)``,
+        ``{"image": (1, 3, 224, 320)}`` or ``"image:1,3,224,320"``.
 
     Returns
     -------
@@ -121,14 +134,17 @@ def import_onnx(
     """
     from tvm_mobilenet.models.importer.activations import recognise_activations
     from tvm_mobilenet.models.importer.fold import fold
+    from tvm_mobilenet.models.importer.halves import in_float32
     from tvm_mobilenet.models.importer.layers import Layers
     from tvm_mobilenet.models.importer.read import read
     from tvm_mobilenet.models.importer.simplify import merge_views, simplify
+    from tvm_mobilenet.models.importer.sizes import asked_for
     from tvm_mobilenet.models.importer.transposes import sink_transposes
 
     where = os.path.abspath(path)
-    source = read(where, batch, resolution)
-    graph = fold(source)
+    asked = asked_for(batch, resolution, input_shape)
+    source = read(where, asked)
+    graph = fold(in_float32(source))
     simplify(graph, views=False)
     sink_transposes(graph)
     simplify(graph, views=True)
@@ -142,11 +158,13 @@ def import_onnx(
         {
             "path": where,
             "sha256": hashlib.sha256(Path(where).read_bytes()).hexdigest(),
-            "batch": batch,
-            "resolution": resolution,
+            "batch": asked.batch,
+            "resolution": asked.resolution,
+            "input_shape": None if asked.shape is None else [*asked.shape],
         },
         shape,
         tuple(found.layers.values()),
         tuple(found.names[tensor] for tensor in graph.outputs),
+        graph.dtype(graph.input),
     )
     return Imported(model, found.weights, source, where)

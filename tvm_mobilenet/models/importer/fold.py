@@ -70,7 +70,8 @@ def _graph(model: onnx.ModelProto) -> Graph:
         for node in model.graph.node
     ]
     outputs = [output.name for output in model.graph.output]
-    types = {value.name: ("float32", shape)}
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+    types = {value.name: (str(dtype), shape)}
     return Graph(value.name, outputs, list(outputs), nodes, constants, types, opset_of(model))
 
 
