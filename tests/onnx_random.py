@@ -33,7 +33,11 @@ class RandomGraph:
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.opset = int(self.rng.choice([13, 14, 17, 18, 20]))
-        channels, side, batch = self.pick([1, 1, 2, 3]), self.pick([1, 2, 4, 5]), self.pick([1, 1, 2])
+        channels, side, batch = (
+            self.pick([1, 1, 2, 3]),
+            self.pick([1, 2, 4, 5]),
+            self.pick([1, 1, 2]),
+        )
         other = self.pick([1, side, 3])
         nhwc = self.rng.random() < 0.6
         shape = (batch, side, other, channels) if nhwc else (batch, channels, side, other)
@@ -99,7 +103,9 @@ class RandomGraph:
         return self.add("Transpose", tuple(shape[axis] for axis in perm), x, perm=perm)
 
     def unary(self, x: str) -> bool:
-        kind = str(self.rng.choice(["Relu", "Sigmoid", "Neg", "Tanh", "LeakyRelu", "Identity", "Abs"]))
+        kind = str(
+            self.rng.choice(["Relu", "Sigmoid", "Neg", "Tanh", "LeakyRelu", "Identity", "Abs"])
+        )
         return self.add(kind, self.shapes[x], x)
 
     def clip(self, x: str) -> bool:

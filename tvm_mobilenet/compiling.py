@@ -148,7 +148,9 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     linker = find_linker(spec)
     nvcc = find_nvcc() if spec.gpu is not None and spec.gpu.kind == "cuda" else None
     validate_with_llvm(spec)
-    recipe = preprocess_for(network.model.resolution, preprocess, network.preprocess)
+    recipe = preprocess_for(
+        network.model.image_size, preprocess, network.preprocess, dtype=network.model.input_dtype
+    )
     found = records_for(spec, records)
     folder_for_ir = Path(dump_ir) if dump_ir else None
     if chosen == "relay":

@@ -184,9 +184,7 @@ def _look_up(
             activations[name] = reference.run_layer(view, weights, *inputs)
 
 
-def sample_input(
-    shape: tuple[int, ...], seed: int = 0, dtype: str = "float32"
-) -> NDArray[Any]:
+def sample_input(shape: tuple[int, ...], seed: int = 0, dtype: str = "float32") -> NDArray[Any]:
     """Make an input with the statistics of a photograph, normalised or in bytes.
 
     Parameters

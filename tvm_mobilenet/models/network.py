@@ -25,7 +25,8 @@ Expect = Callable[..., dict[str, NDArray[Any]]]
 """From an input to what layers should compute, by a reference of the network's own; with
 ``double=False``, as that computes it in float32."""
 
-_OPTIONS = ("batch", "resolution")
+_OPTIONS = ("batch", "resolution", "input_shape")
+"""What an ONNX file may leave open; the last is all of it."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +64,23 @@ def find_model(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Mode
     ----------
     name : str or path-like
     options : mapping
-        Those of the model; ``batch`` and ``resolution`` of a file.
+        Those of the model; ``batch`` and ``resolution``, or ``input_shape``, of a file.
 
     Raises
     ------
     UnknownModelError, InvalidModelError, OnnxError
     """
     if not is_onnx(name):
+        if "input_shape" in options:
+            raise InvalidModelError(
+                f"the input of {os.fspath(name)!r} is square, and its name is no choice",
+                "give --resolution and --batch; --input-shape is for .onnx files",
+            )
         return build(os.fspath(name), **options)
     if odd := [option for option in options if option not in _OPTIONS]:
         raise InvalidModelError(
             f"{os.fspath(name)!r} is what it is: there is no {odd[0]} to choose",
-            f"only {' and '.join(_OPTIONS)} can be given, where the file leaves them open",
+            f"only {', '.join(_OPTIONS)} can be given, where the file leaves them open",
         )
     return import_onnx(name, **options)
 
@@ -159,7 +165,9 @@ def network_of(
             f"{path!r}, which this artifact was compiled from, is not there",
             "say where it is now, by --model or model=",
         )
-    imported = import_onnx(path, batch=options["batch"], resolution=options["resolution"])
+    # Artifacts of before have no input_shape.
+    asked = {option: options.get(option) for option in _OPTIONS}
+    imported = import_onnx(path, **asked)
     if imported.model.options["sha256"] != options["sha256"]:
         raise OnnxFileError(
             f"{path!r} is not the file that this artifact was compiled from, or was changed",

@@ -156,6 +156,12 @@ class Model:
         return self.input_shape[self.input_layout.index("H")]
 
     @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the input, pixels."""
+        height = self.input_layout.index("H")
+        return self.input_shape[height], self.input_shape[height + 1]
+
+    @property
     def output_shape(self) -> Shape:
         """Shape of the first output."""
         return self.layer(self.outputs[0]).out_shape

@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from tvm_mobilenet.bench.machine import Machine, measure_machine
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.profile.report import KernelProfile, ProfileReport

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,16 +10,25 @@ import numpy as np
 from tvm_mobilenet.errors import OnnxFileError, UnsupportedOperatorError
 from tvm_mobilenet.models.importer.graph import IR_VERSION, Array, Graph, Node, value_info
 from tvm_mobilenet.models.importer.read import opset_of
+from tvm_mobilenet.models.importer.sizes import LARGEST_MAP
+from tvm_mobilenet.models.importer.tensors import tensors_of
 
 if TYPE_CHECKING:
     import onnx
+
+
+_ROOM, _TIMES = 2**28, 16
+"""Bytes that computed constants may take together: so many, and so many for each number that the
+file holds, which may be computed with several times."""
+_NO_LARGER = {"Compress", "NonZero", "Unique"}
+"""Operators whose output is as long as the numbers say, and no longer than the input."""
 
 
 def fold(model: onnx.ModelProto) -> Graph:
     """Return the graph with every constant computed and every shape known.
 
     Nodes that read constants alone, or nothing but the shape of a tensor, are computed by
-    onnx's evaluator.
+    onnx's evaluator, if what they make is not too large.
 
     Parameters
     ----------
@@ -30,12 +40,14 @@ def fold(model: onnx.ModelProto) -> Graph:
     OnnxFileError
         Shapes contradict each other.
     UnsupportedOperatorError
-        A node whose output has a shape that depends on the image.
+        A node whose output has a shape that depends on the image, or makes a constant that is
+        too large.
     """
     graph = _graph(model)
+    room = Room(sum(math.prod(tensor.dims) for tensor in tensors_of(model)))
     while True:
         _infer(graph)
-        folded = _fold_constants(graph)
+        folded = _fold_constants(graph, room)
         unknown = [node for node in graph.nodes if _unknown(graph, node)]
         if not unknown:
             break
@@ -46,11 +58,26 @@ def fold(model: onnx.ModelProto) -> Graph:
                 "the image",
                 "export the model for a fixed input, or cut it before this node",
             )
+    _check_maps(graph)
     for tensor in graph.outputs:
         if tensor in graph.constants or tensor == graph.input:
             raise OnnxFileError(f"the output {tensor!r} does not depend on the image", "check it")
     graph.keep(graph.nodes)
     return graph
+
+
+def _check_maps(graph: Graph) -> None:
+    """Refuse tensors that nothing could hold, and such as hold nothing."""
+    for node in graph.nodes:
+        for tensor in filter(None, node.outputs):
+            dtype, shape = graph.types[tensor]
+            size = math.prod((np.dtype(dtype).itemsize, *shape))
+            if not 0 < size <= LARGEST_MAP:
+                raise OnnxFileError(
+                    f"the node {node.name!r}, {node.op}, gives a tensor of "
+                    f"{'x'.join(map(str, shape))}: {size} bytes, of 1 to {LARGEST_MAP}",
+                    "ask for fewer or smaller images, or cut the model before this node",
+                )
 
 
 def _graph(model: onnx.ModelProto) -> Graph:
@@ -100,11 +127,11 @@ def _unknown(graph: Graph, node: Node) -> bool:
     return any(t and t not in graph.types and t not in graph.constants for t in node.outputs)
 
 
-def _fold_constants(graph: Graph) -> bool:
+def _fold_constants(graph: Graph, room: Room) -> bool:
     """Compute what needs no image; whether anything was."""
     kept = []
     for node in graph.nodes:
-        values = _values(graph, node)
+        values = _values(graph, node, room)
         if values is None:
             kept.append(node)
             continue
@@ -116,7 +143,7 @@ def _fold_constants(graph: Graph) -> bool:
     return folded
 
 
-def _values(graph: Graph, node: Node) -> list[Array] | None:
+def _values(graph: Graph, node: Node, room: Room) -> list[Array] | None:
     """Return what a node computes, None if that needs the image."""
     source = node.input(0)
     if node.op in ("Shape", "Size") and source in graph.types and source not in graph.constants:
@@ -129,16 +156,64 @@ def _values(graph: Graph, node: Node) -> list[Array] | None:
         return [graph.constants[source]]
     if any(name and name not in graph.constants for name in node.inputs):
         return None
-    return evaluate(graph, node)
+    return evaluate(graph, node, room)
 
 
-def evaluate(graph: Graph, node: Node) -> list[Array]:
+class Room:
+    """What constants may take that are computed from those of a file.
+
+    Parameters
+    ----------
+    numbers : int
+        In the tensors of the file.
+    """
+
+    def __init__(self, numbers: int) -> None:
+        self._left = _ROOM + _TIMES * numbers
+
+    def take(self, node: Node, model: onnx.ModelProto) -> None:
+        """Refuse a node whose outputs are too large, or of a size that nobody knows before.
+
+        Parameters
+        ----------
+        node : Node
+        model : onnx.ModelProto
+            The node alone, with its constants.
+
+        Raises
+        ------
+        UnsupportedOperatorError
+        """
+        from onnx import helper, shape_inference
+
+        told = f"the node {node.name!r}, {node.op}, makes a constant"
+        size = 0
+        for value in shape_inference.infer_shapes(model, data_prop=True).graph.output:
+            kind = value.type.tensor_type
+            dims = kind.shape.dim
+            if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
+                item = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).itemsize
+                size += math.prod((item, *(dim.dim_value for dim in dims)))
+            elif node.op not in _NO_LARGER:
+                raise UnsupportedOperatorError(
+                    f"{told} of a size that is not known before", "export the model again"
+                )
+        if size > self._left:
+            raise UnsupportedOperatorError(
+                f"{told} of {size / 2**20:.1f} MiB; {self._left / 2**20:.1f} are left for what is "
+                f"computed from the constants of the file",
+                "export the model without that constant, or with it in the file",
+            )
+        self._left -= size
+
+
+def evaluate(graph: Graph, node: Node, room: Room) -> list[Array]:
     """Compute a node whose inputs are constants.
 
     Raises
     ------
     UnsupportedOperatorError
-        onnx's evaluator cannot.
+        onnx's evaluator cannot, or there is no room for what it would make.
     """
     from onnx.reference import ReferenceEvaluator
 
@@ -146,6 +221,7 @@ def evaluate(graph: Graph, node: Node) -> list[Array]:
     del model.graph.output[:]
     model.graph.output.extend(value_info(name, "float32", ()) for name in node.outputs if name)
     model.ir_version = IR_VERSION
+    room.take(node, model)
     try:
         found: list[Any] = ReferenceEvaluator(model).run(None, {})
     # Whatever its arithmetic raises: the node cannot be computed.

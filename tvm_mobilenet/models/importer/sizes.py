@@ -121,11 +121,8 @@ def fix_input(model: onnx.ModelProto, where: str, asked: Sizes) -> None:
     if asked.name not in (None, value.name):
         raise InvalidModelError(f"{told} is not called {asked.name!r}", "leave the name out")
     fixed = [dim.dim_value if dim.dim_value > 0 else None for dim in dims]
-    spelled = "x".join(str(size or dim.dim_param or "?") for size, dim in zip(fixed, dims, strict=True))
-    if asked.shape is None:
-        sizes = _by_batch_and_resolution(where, fixed, asked)
-    else:
-        sizes = [*asked.shape]
+    spelled = "x".join(str(dim.dim_value or dim.dim_param or "?") for dim in dims)
+    sizes: list[int | None] = [*(asked.shape or _by_batch_and_resolution(where, fixed, asked))]
     for size, wanted in zip(fixed, sizes, strict=True):
         if size is not None and size != wanted:
             raise InvalidModelError(
@@ -178,9 +175,7 @@ def _one_input(model: onnx.ModelProto, where: str) -> onnx.ValueInfoProto:
     return value
 
 
-def _by_batch_and_resolution(
-    where: str, fixed: list[int | None], asked: Sizes
-) -> list[int | None]:
+def _by_batch_and_resolution(where: str, fixed: list[int | None], asked: Sizes) -> list[int | None]:
     """Return the sizes of the input, None where nobody says."""
     sizes = [*fixed]
     if sizes[0] is not None and asked.batch not in (None, sizes[0]):

@@ -73,9 +73,7 @@ def _is_free(graph: Graph, transpose: Node) -> bool:
 _Rule = Callable[[Graph, "dict[str, Node]", Node, "list[int]"], "list[Node] | None"]
 
 
-def _behind(
-    graph: Graph, producers: dict[str, Node], tensor: str, perm: list[int]
-) -> str | None:
+def _behind(graph: Graph, producers: dict[str, Node], tensor: str, perm: list[int]) -> str | None:
     """Return what a tensor is the transposition of, None if it is not one in this order."""
     node = producers.get(tensor)
     ours = node is not None and node.op == "Transpose" and perm_of(graph, node) == perm
