@@ -7,12 +7,33 @@ from typing import Any
 import numpy as np
 import onnx
 from google.protobuf.descriptor import FieldDescriptor
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx_nets import Net
+from onnx_random import RandomGraph
 
 _NUMBERS = [0, 1, -1, 2, 3, 7, 2**31 - 1, -(2**31), 2**40, 2**63 - 1, -(2**63)]
 _REALS = [0.0, -1.0, 1e38, float("inf"), float("-inf"), float("nan")]
-_WORDS = ["", "image", "x", "\n", "é", "../w.bin", "/dev/zero", "ai.onnx.ml", "NOTSET", "SAME_UPPER"]
+_WORDS = [
+    "",
+    "image",
+    "x",
+    "\n",
+    "é",
+    "../w.bin",
+    "/dev/zero",
+    "ai.onnx.ml",
+    "NOTSET",
+    "SAME_UPPER",
+]
+_OPERATORS = [
+    "Relu", "Conv", "Concat", "Loop", "Transpose", "NonZero", "Range", "Cast", "Gather", "Softmax",
+    "Mul", "Add", "Squeeze", "Unsqueeze", "Flatten", "Clip", "Pad", "MatMul", "Gemm", "Reshape",
+    "Shape", "Size", "Identity", "Dropout", "Expand", "Tile", "Split", "Slice", "Resize", "Sum",
+    "ReduceMax", "ReduceMean", "AveragePool", "GlobalAveragePool", "MaxPool", "PRelu", "Constant",
+    "ConstantOfShape", "BatchNormalization", "HardSigmoid", "HardSwish", "Max", "Min", "Div", "Pow",
+    "SequenceEmpty", "If", "Einsum", "ConvTranspose", "TopK", "ArgMax", "LpPool", "Unique",
+]  # fmt: skip
 
 
 def classifier() -> onnx.ModelProto:
@@ -64,13 +85,15 @@ GOOD = (classifier, pixels_last, halves)
 
 
 def mutant(seed: int) -> bytes:
-    """Return the content of a file that was good before one to three changes."""
+    """Return the content of a file that was good before a few changes."""
     rng = np.random.default_rng(seed)
-    model = GOOD[seed % len(GOOD)]()
-    if seed % 4 == 0:
+    some = [*GOOD, RandomGraph(seed).model]
+    model, how = some[seed % len(some)](), rng.integers(8)
+    if how == 0:
         return _bytes_changed(rng, model.SerializeToString())
+    change = _change if how < 4 else _change_meaning
     for _ in range(rng.integers(1, 4)):
-        _change(rng, model)
+        change(rng, model)
     return bytes(model.SerializeToString())
 
 
@@ -91,15 +114,69 @@ def _bytes_changed(rng: np.random.Generator, content: bytes) -> bytes:
     return bytes(found[: rng.integers(1, len(found))] if rng.random() < 0.1 else found)
 
 
-def _change(rng: np.random.Generator, model: onnx.ModelProto) -> None:
-    """Change one field of one message, chosen on the way down from the top."""
-    message: Any = model
+def _change_meaning(rng: np.random.Generator, model: onnx.ModelProto) -> None:
+    """Change what a node does, reads or is given, so that the file still looks like one."""
+    graph = model.graph
+    node = graph.node[rng.integers(len(graph.node))]
+    how = rng.integers(5)
+    tensors = [
+        "",
+        "image",
+        *(t.name for t in graph.initializer),
+        *(n.output[0] for n in graph.node),
+    ]
+    if how == 0 and node.attribute:
+        attribute = node.attribute[rng.integers(len(node.attribute))]
+        if rng.random() < 0.2:
+            node.attribute.remove(attribute)
+        elif attribute.ints:
+            _change_list(rng, attribute.ints, attribute.DESCRIPTOR.fields_by_name["ints"])
+        else:
+            _change(rng, attribute)
+    elif how == 1 and node.input:
+        if rng.random() < 0.2:
+            del node.input[int(rng.integers(len(node.input)))]
+        else:
+            node.input[int(rng.integers(len(node.input)))] = str(rng.choice(tensors))
+    elif how == 2:
+        graph.output[0].name = str(rng.choice(tensors))
+    elif how == 3:
+        node.op_type = str(rng.choice(_OPERATORS))
+    elif graph.initializer:
+        tensor = graph.initializer[rng.integers(len(graph.initializer))]
+        tensor.CopyFrom(numpy_helper.from_array(_other_values(rng, tensor), tensor.name))
+
+
+def _other_values(rng: np.random.Generator, tensor: onnx.TensorProto) -> NDArray[Any]:
+    """Return other numbers for a constant: of other type, shape, size or kind."""
+    values = np.array(numpy_helper.to_array(tensor))
+    how = rng.integers(7)
+    if how == 0:
+        return values.astype(str(rng.choice(["float32", "int64", "float64", "bool", "int32"])))
+    if how == 1:
+        return values.reshape(-1)[: rng.integers(values.size + 1)]
+    if how == 2:
+        return values[None]
+    if how == 3:
+        return values.reshape(-1, 1)
+    if how == 4:
+        return np.asarray(values.reshape(-1)[:1].sum(dtype=values.dtype))
+    flat = values.reshape(-1)
+    if flat.size:
+        some = _REALS if values.dtype.kind == "f" else _NUMBERS
+        with np.errstate(all="ignore"):
+            flat[rng.integers(flat.size)] = np.array(rng.choice(some)).astype(values.dtype)
+    return values
+
+
+def _change(rng: np.random.Generator, message: Any) -> None:
+    """Change one field of a message, or of one inside, chosen on the way down from the top."""
     while True:
         fields = [field for field, _ in message.ListFields()]
         if not fields:
             return
         # The versions of a model are soon tried: most of the time it is the graph.
-        deep = isinstance(message, onnx.ModelProto) and model.HasField("graph")
+        deep = isinstance(message, onnx.ModelProto) and message.HasField("graph")
         if deep and rng.random() < 0.95:
             fields = [field for field in fields if field.name == "graph"]
         field = fields[rng.integers(len(fields))]
@@ -140,10 +217,7 @@ def _change_list(rng: np.random.Generator, values: Any, field: FieldDescriptor) 
 
 def _other(rng: np.random.Generator, field: FieldDescriptor, value: Any) -> Any:
     if field.type == FieldDescriptor.TYPE_STRING:
-        ops = ["Relu", "Conv", "Concat", "Loop", "Transpose", "NonZero", "Range", "Cast", "Gather",
-               "Softmax", "Mul", "Squeeze", "Flatten", "Clip", "Pad", "MatMul", "Reshape", "Shape",
-               "Expand", "Split", "Resize", "ReduceMax", "AveragePool", "PRelu"]
-        return str(rng.choice([*_WORDS, *ops, "t0", "t1", "t2", "c1", "c2"]))
+        return str(rng.choice([*_WORDS, *_OPERATORS, "t0", "t1", "t2", "c1", "c2"]))
     if field.type == FieldDescriptor.TYPE_BYTES:
         cut = int(rng.integers(len(value) + 1))
         return value[:cut] if rng.random() < 0.5 else value + rng.bytes(4)

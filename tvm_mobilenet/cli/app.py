@@ -274,7 +274,9 @@ def tune(
     native_there = device != "local" and target == "native" and not (mcpu or mattr)
     tune_model(
         model,
-        model_options(alpha, resolution, classes, batch, padding and padding.value, input_shape),
+        model_options(
+            alpha, resolution, classes, batch, padding and padding.value, input_shape=input_shape
+        ),
         as_json,
         trials=trials,
         # A device says itself what is native there.

@@ -89,7 +89,9 @@ def explain(
 
     explain_model(
         model,
-        model_options(alpha, resolution, classes, batch, padding and padding.value, input_shape),
+        model_options(
+            alpha, resolution, classes, batch, padding and padding.value, input_shape=input_shape
+        ),
         target=target_of(target, mcpu, mattr, cores, host=host, dtype=dtype),
         fusion=fusion.value,
         records=False if records == "none" else records,

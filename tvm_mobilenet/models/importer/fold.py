@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from tvm_mobilenet.models.importer.graph import IR_VERSION, Array, Graph, Node, 
 from tvm_mobilenet.models.importer.read import opset_of
 from tvm_mobilenet.models.importer.sizes import LARGEST_MAP
 from tvm_mobilenet.models.importer.tensors import tensors_of
+from tvm_mobilenet.models.importer.types import check_types
 
 if TYPE_CHECKING:
     import onnx
@@ -38,7 +40,7 @@ def fold(model: onnx.ModelProto) -> Graph:
     Raises
     ------
     OnnxFileError
-        Shapes contradict each other.
+        Shapes or types contradict each other.
     UnsupportedOperatorError
         A node whose output has a shape that depends on the image, or makes a constant that is
         too large.
@@ -63,6 +65,7 @@ def fold(model: onnx.ModelProto) -> Graph:
         if tensor in graph.constants or tensor == graph.input:
             raise OnnxFileError(f"the output {tensor!r} does not depend on the image", "check it")
     graph.keep(graph.nodes)
+    check_types(graph)
     return graph
 
 
@@ -109,11 +112,16 @@ def _infer(graph: Graph) -> None:
 
     try:
         inferred = shape_inference.infer_shapes(graph.model(), strict_mode=True, data_prop=True)
-    except (shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+    # A ValueError of more than protobuf's 2 GB.
+    except (shape_inference.InferenceError, onnx.checker.ValidationError, ValueError) as error:
+        why = f"the shapes of the model contradict each other: {' '.join(str(error).split())[:400]}"
+    else:
+        why = ""
+    if why:
         raise OnnxFileError(
-            f"the shapes of the model contradict each other: {' '.join(str(error).split())[:400]}",
+            _baked_batch(graph) or why,
             "export it again, with a dynamic batch dimension if the batch is not its own",
-        ) from None
+        )
     for value in (*inferred.graph.value_info, *inferred.graph.output):
         kind = value.type.tensor_type
         known = all(dim.HasField("dim_value") for dim in kind.shape.dim)
@@ -121,6 +129,33 @@ def _infer(graph: Graph) -> None:
             shape = tuple(dim.dim_value for dim in kind.shape.dim)
             dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
             graph.types[value.name] = (str(dtype), shape)
+
+
+def _baked_batch(graph: Graph) -> str:
+    """Say which node has a batch of 1 written into it, where that is what contradicts."""
+    import onnx
+    from onnx import shape_inference
+
+    dtype, (batch, *sizes) = graph.types[graph.input]
+    if batch == 1:
+        return ""
+    alone = dataclasses.replace(graph, types={graph.input: (dtype, (1, *sizes))})
+    try:
+        shape_inference.infer_shapes(alone.model(), strict_mode=True, data_prop=True)
+    except (shape_inference.InferenceError, onnx.checker.ValidationError, ValueError):
+        return ""
+    made = {node.out: node for node in graph.nodes}
+    for node in graph.nodes:
+        target = graph.constants.get(node.input(1))
+        if target is None and node.input(1) in made and made[node.input(1)].op == "Constant":
+            (target,) = _values(graph, made[node.input(1)], Room(0)) or (None,)
+        if node.op == "Reshape" and target is not None and target.ravel()[:1] == 1:
+            shape = ", ".join(map(str, target.ravel()))
+            return (
+                f"the model cannot take {batch} images a run: a batch of 1 is written into the "
+                f"node {node.name!r}, a Reshape to ({shape})"
+            )
+    return f"the model cannot take {batch} images a run: with them its shapes contradict each other"
 
 
 def _unknown(graph: Graph, node: Node) -> bool:

@@ -47,9 +47,10 @@ def in_float32(model: onnx.ModelProto) -> onnx.ModelProto:
             continue
         inner = renamed[value.name] = _fresh(value.name, taken)
         before.append(helper.make_node("Cast", [value.name], [inner], inner, to=TensorProto.FLOAT))
+    made = {name for node in graph.node for name in node.output}
     for value in graph.output:
         kind = value.type.tensor_type.elem_type
-        if kind in halves and value.name not in renamed:
+        if kind in halves and value.name in made - set(renamed):
             inner = renamed[value.name] = _fresh(value.name, taken)
             after.append(helper.make_node("Cast", [inner], [value.name], value.name, to=kind))
     for node in graph.node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -129,22 +130,21 @@ def fix_input(model: onnx.ModelProto, where: str, asked: Sizes) -> None:
                 f"{told} is {spelled}, not {'x'.join(map(str, sizes))}",
                 "export it with that size open, or ask for another",
             )
-    if None in sizes:
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
         raise InvalidModelError(
             f"{told} has no fixed size: {spelled}",
             "fix height and width with --resolution or --input-shape, or export them fixed",
         )
-    numbers = 1
-    for dim, size in zip(dims, sizes, strict=True):
-        dim.Clear()
-        dim.dim_value = size
-        numbers *= size
-    if numbers * 4 > LARGEST_MAP:
+    if 4 * math.prod(known) > LARGEST_MAP:
         raise InvalidModelError(
-            f"{told} has {numbers} numbers ({'x'.join(map(str, sizes))}); there may be "
+            f"{told} has {math.prod(known)} numbers ({'x'.join(map(str, known))}); there may be "
             f"{LARGEST_MAP // 4}",
             "ask for fewer or smaller images",
         )
+    for dim, size in zip(dims, known, strict=True):
+        dim.Clear()
+        dim.dim_value = size
     del model.graph.value_info[:]
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
@@ -166,9 +166,9 @@ def _one_input(model: onnx.ModelProto, where: str) -> onnx.ValueInfoProto:
     kind = value.type.tensor_type.elem_type
     dtypes = {helper.np_dtype_to_tensor_dtype(np.dtype(dtype)) for dtype in DTYPES}
     if kind not in dtypes:
-        names = {number: name for name, number in TensorProto.DataType.items()}
+        known_types = {number: dtype for dtype, number in TensorProto.DataType.items()}
         raise InvalidModelError(
-            f"the input {value.name!r} of {where!r} is {names.get(kind, kind)}, none of "
+            f"the input {value.name!r} of {where!r} is {known_types.get(kind, kind)}, none of "
             f"{', '.join(DTYPES)}",
             "export the model in float32",
         )
