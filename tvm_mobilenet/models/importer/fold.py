@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _ROOM, _TIMES = 2**28, 16
 """Bytes that computed constants may take together: so many, and so many for each number that the
 file holds, which may be computed with several times."""
+_SHAPES = 4096
+"""Numbers of a constant that may say a shape, and must be told for that; weights are more."""
 _NO_LARGER = {"Compress", "NonZero", "Unique"}
 """Operators whose output is as long as the numbers say, and no longer than the input."""
 
@@ -106,14 +108,17 @@ def _graph(model: onnx.ModelProto) -> Graph:
 
 
 def _infer(graph: Graph) -> None:
-    """Ask onnx for the types of all tensors."""
+    """Ask onnx for the types of all tensors.
+
+    Not for what it would find by computing with shapes itself: that takes memory as it likes.
+    What it leaves open is known one round later, when constants and shapes are folded.
+    """
     import onnx
     from onnx import helper, shape_inference
 
     try:
-        inferred = shape_inference.infer_shapes(graph.model(), strict_mode=True, data_prop=True)
-    # A ValueError of more than protobuf's 2 GB.
-    except (shape_inference.InferenceError, onnx.checker.ValidationError, ValueError) as error:
+        inferred = shape_inference.infer_shapes(graph.model(values=_SHAPES), strict_mode=True)
+    except (shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         why = f"the shapes of the model contradict each other: {' '.join(str(error).split())[:400]}"
     else:
         why = ""
@@ -141,8 +146,8 @@ def _baked_batch(graph: Graph) -> str:
         return ""
     alone = dataclasses.replace(graph, types={graph.input: (dtype, (1, *sizes))})
     try:
-        shape_inference.infer_shapes(alone.model(), strict_mode=True, data_prop=True)
-    except (shape_inference.InferenceError, onnx.checker.ValidationError, ValueError):
+        shape_inference.infer_shapes(alone.model(values=_SHAPES), strict_mode=True)
+    except (shape_inference.InferenceError, onnx.checker.ValidationError):
         return ""
     made = {node.out: node for node in graph.nodes}
     for node in graph.nodes:
@@ -213,7 +218,7 @@ class Room:
         ----------
         node : Node
         model : onnx.ModelProto
-            The node alone, with its constants.
+            The node alone, with its constants; types of its outputs left open.
 
         Raises
         ------
@@ -223,7 +228,7 @@ class Room:
 
         told = f"the node {node.name!r}, {node.op}, makes a constant"
         size = 0
-        for value in shape_inference.infer_shapes(model, data_prop=True).graph.output:
+        for value in shape_inference.infer_shapes(model).graph.output:
             kind = value.type.tensor_type
             dims = kind.shape.dim
             if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
@@ -253,10 +258,10 @@ def evaluate(graph: Graph, node: Node, room: Room) -> list[Array]:
     from onnx.reference import ReferenceEvaluator
 
     model = graph.model([node])
+    room.take(node, model)
     del model.graph.output[:]
     model.graph.output.extend(value_info(name, "float32", ()) for name in node.outputs if name)
     model.ir_version = IR_VERSION
-    room.take(node, model)
     try:
         found: list[Any] = ReferenceEvaluator(model).run(None, {})
     # Whatever its arithmetic raises: the node cannot be computed.
