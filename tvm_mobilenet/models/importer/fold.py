@@ -120,13 +120,10 @@ def _infer(graph: Graph) -> None:
         inferred = shape_inference.infer_shapes(graph.model(values=_SHAPES), strict_mode=True)
     except (shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         why = f"the shapes of the model contradict each other: {' '.join(str(error).split())[:400]}"
-    else:
-        why = ""
-    if why:
         raise OnnxFileError(
             _baked_batch(graph) or why,
             "export it again, with a dynamic batch dimension if the batch is not its own",
-        )
+        ) from None
     for value in (*inferred.graph.value_info, *inferred.graph.output):
         kind = value.type.tensor_type
         known = all(dim.HasField("dim_value") for dim in kind.shape.dim)
