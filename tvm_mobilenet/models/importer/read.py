@@ -61,8 +61,8 @@ def read(path: str | os.PathLike[str], asked: Sizes) -> onnx.ModelProto:
         value.type.tensor_type.shape.SetInParent()  # the checker insists; it is inferred anyway
     try:
         onnx.checker.check_model(model)
-    # Text that is not UTF-8 shows as a UnicodeDecodeError.
-    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
+    # A ValueError of text that is not UTF-8, and of more than protobuf's 2 GB.
+    except (onnx.checker.ValidationError, ValueError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise OnnxFileError(
             f"{where!r} breaks ONNX's rules: {' '.join(lines)[:400]}", "export it again"
@@ -121,7 +121,7 @@ def _check_operators(model: onnx.ModelProto, where: str) -> None:
     import onnx
 
     for node in model.graph.node:
-        op, at = node.op_type, f"the node {node.name or [*node.output]} of {where!r}"
+        op, at = node.op_type, f"the node {node.name or ' '.join(node.output)!r} of {where!r}"
         if not any(node.output):
             raise OnnxFileError(f"{at} gives nothing", "export it again")
         if node.domain not in ("", "ai.onnx"):
