@@ -56,12 +56,11 @@ class Compiled:
     @property
     def report(self) -> CompileReport:
         """Layer by layer; timed, if the artifact runs here."""
-        from tvm_mobilenet.verify import sample_input
+        from tvm_mobilenet.runtime.inputs import noise
 
         if not runs_here(self.manifest):
             return report_of(self.manifest)
-        shape = tuple(self.manifest["inputs"][0]["shape"])
-        return report_of(self.manifest, self.module.profile(sample_input(shape)))
+        return report_of(self.manifest, self.module.profile(noise(self.manifest["inputs"][0])))
 
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write the artifact, whole or not at all.

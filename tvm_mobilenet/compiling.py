@@ -150,7 +150,9 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     linker = find_linker(spec)
     nvcc = find_nvcc() if spec.gpu is not None and spec.gpu.kind == "cuda" else None
     validate_with_llvm(spec)
-    recipe = preprocess_for(network.model.resolution, preprocess, network.preprocess)
+    recipe = preprocess_for(
+        network.model.image_size, preprocess, network.preprocess, dtype=network.model.input_dtype
+    )
     found = records_for(spec, records)
     folder_for_ir = Path(dump_ir) if dump_ir else None
     if chosen == "relay":
@@ -227,7 +229,7 @@ def _finished(
         from tvm_mobilenet.host_check import check_on_host
         from tvm_mobilenet.verify import sample_input
 
-        x = sample_input(network.model.input_shape)
+        x = sample_input(network.model.input_shape, dtype=network.model.input_dtype)
         manifest["host_check"] = check_on_host(network, x, installed_stack())
     else:
         return compiled

@@ -97,7 +97,7 @@ def describe_network(
         "title": model.title,
         "macs": model.macs,
         "params": model.params,
-        "inputs": [_tensor("x", model.input_shape) | layout],
+        "inputs": [_tensor("x", model.input_shape, model.input_dtype) | layout],
         "outputs": [_output(model.layer(name)) for name in model.outputs],
         "preprocess": dict(preprocess),
         "target": spec.to_dict(),
@@ -110,16 +110,16 @@ def describe_network(
     }
 
 
-def _tensor(name: str, shape: Sequence[int]) -> dict[str, Any]:
+def _tensor(name: str, shape: Sequence[int], dtype: str) -> dict[str, Any]:
     layout = "NCHW" if len(shape) == 4 else "NC"
-    return {"name": name, "shape": list(shape), "dtype": "float32", "layout": layout}
+    return {"name": name, "shape": list(shape), "dtype": dtype, "layout": layout}
 
 
 def _output(layer: Layer) -> dict[str, Any]:
     from tvm_mobilenet.models.spec import Operator
 
     dtype = layer.dtypes[-1] if isinstance(layer, Operator) else "float32"
-    return _tensor(layer.name, layer.out_shape) | {"dtype": dtype}
+    return _tensor(layer.name, layer.out_shape, dtype)
 
 
 def _alignment(lowered: Lowered) -> int:

@@ -50,7 +50,7 @@ def verify(
     weights : mapping of str to ndarray
         What it should compute it with.
     x : ndarray, optional
-        Input (N, 3, H, W) float32; :func:`sample_input` without.
+        Input (N, 3, H, W), of the model's type; :func:`sample_input` without.
     expect : callable, optional
         What the file that the model is from computes, by a reference that knows nothing of
         our layers: :meth:`tvm_mobilenet.models.importer.Imported.evaluate`. Every layer is
@@ -68,7 +68,7 @@ def verify(
     InputError, WeightsError, ArtifactError
         From the parts.
     """
-    x = sample_input(model.input_shape) if x is None else x
+    x = sample_input(model.input_shape, dtype=model.input_dtype) if x is None else x
     outputs = module(x)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     traces = [trace for trace in module.trace(x) if trace.call["layers"]]

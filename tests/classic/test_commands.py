@@ -110,6 +110,18 @@ def test_an_onnx_file_for_another_processor_is_checked_here(
         tm.compile(net, verify=False)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float16"])
+def test_an_input_stays_what_the_file_says(dtype: str, tmp_path: Path) -> None:
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    net = Net((1, 3, 8, 8), opset=13, dtype=kind)
+    value = net.op("Div", net.op("Cast", "image", to=onnx.TensorProto.FLOAT), net.const(58.0))
+    net.channels[value] = 3
+    compiled = tm.compile(net.save(tmp_path / "net.onnx", net.conv(value, 8, 3)))
+    assert compiled.manifest["inputs"][0]["dtype"] == dtype
+    assert compiled.manifest["verification"]["relative"] < 1e-5
+    assert compiled.module(np.full((1, 3, 8, 8), 58, dtype)).shape == (1, 8, 8, 8)
+
+
 def test_what_relays_importer_makes_of_the_whole_file_takes_the_same_road(tmp_path: Path) -> None:
     import tvm
     from onnx.reference import ReferenceEvaluator

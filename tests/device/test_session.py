@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto
+from onnx_nets import Net
 from parts import device_command, free_port, listens, running, wait_for
 
 import tvm_mobilenet as tm
@@ -80,6 +82,25 @@ def test_network_is_the_same_there(local: Device, artifact: Path) -> None:
             there(x.astype(np.float64))
         with pytest.raises(InputError, match="NumPy"):
             there([1.0])
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.UINT8])
+def test_kernels_that_write_no_float32_are_seen_there(
+    local: Device, kind: int, tmp_path: Path
+) -> None:
+    net = Net((1, 3, 6, 6), opset=13, dtype=kind)
+    y = net.op("Transpose", "image", perm=[0, 1, 3, 2])
+    y = net.op("Neg", net.op("Cast", y, to=TensorProto.FLOAT))
+    places = net.op("ArgMax", y, axis=3)
+    compiled = tm.compile(net.save(tmp_path / "net.onnx", y, places), verify=False)
+    x = sample_input((1, 3, 6, 6), dtype=compiled.manifest["inputs"][0]["dtype"])
+    with local.session() as session:
+        there = session.artifact(compiled.path)
+        for one, other in zip(compiled.module(x), there(x), strict=True):
+            np.testing.assert_array_equal(one, other)
+        for mine, theirs in zip(compiled.module.trace(x), there.trace(x), strict=True):
+            np.testing.assert_array_equal(mine.output, theirs.output)
+        tm.verify(there).check()
 
 
 def test_a_wrong_network_is_found_there(local: Device, artifact: Path) -> None:

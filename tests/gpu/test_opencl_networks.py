@@ -216,6 +216,13 @@ def test_what_a_device_lacks_is_said_by_name(
         check_device(SimpleNamespace(**DEVICE | lacks), manifest, "it")
 
 
+@pytest.mark.parametrize("end", ["inputs", "outputs"])
+def test_half_precision_at_an_end_of_the_network_is_asked_for(compiled: Any, end: str) -> None:
+    tensors = [tensor | {"dtype": "float16"} for tensor in compiled.manifest[end]]
+    with pytest.raises(GpuArchitectureError, match="no cl_khr_fp16"):
+        check_device(SimpleNamespace(**DEVICE), compiled.manifest | {end: tensors}, "it")
+
+
 def test_a_driver_that_refuses_the_source_is_quoted() -> None:
     with pytest.raises(GpuDriverError, match="nowhere"):
         build(opencl_context(), "__kernel void f(__global float* x) { x[0] = nowhere; }", "it")

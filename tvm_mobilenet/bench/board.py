@@ -13,6 +13,7 @@ from tvm_mobilenet.bench.peak import CHAINS, chains_module, operations
 from tvm_mobilenet.bench.report import OURS, BenchReport, Row
 from tvm_mobilenet.device import Device, Session
 from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
@@ -77,7 +78,7 @@ def bench_on(
                 f"choose between 1 and {cores}",
             )
         spec = TargetSpec.from_dict(module.manifest["target"])
-        x = np.random.default_rng(0).standard_normal(module.inputs[0]["shape"], np.float32)
+        x = noise(module.inputs[0])
         peak = {count: _peak_kernel(session, spec, count) for count in threads}
         for number in range(rounds):
             for place, count in enumerate(threads):

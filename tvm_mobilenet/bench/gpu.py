@@ -20,6 +20,7 @@ from tvm_mobilenet.bench.pool import Worker
 from tvm_mobilenet.bench.report import OURS
 from tvm_mobilenet.bench.session import ROUND_SECONDS, ROUNDS, Progress
 from tvm_mobilenet.errors import InputError, PeerError
+from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.target import TargetSpec
 
@@ -85,8 +86,7 @@ def bench_on_gpu(
     total = (1 + len(wanted)) * (rounds + 1)
     with scratch() as name:
         folder = Path(name)
-        x = np.random.default_rng(0).standard_normal(manifest["inputs"][0]["shape"], np.float32)
-        np.save(folder / "input.npy", x)
+        np.save(folder / "input.npy", noise(manifest["inputs"][0]))
         if wanted:
             arrays: dict[str, Any] = dict(network.weights)
             np.savez(folder / "weights.npz", **arrays)

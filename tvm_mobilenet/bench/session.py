@@ -21,6 +21,7 @@ from tvm_mobilenet.bench.peers import (
 from tvm_mobilenet.bench.pool import Worker, workers
 from tvm_mobilenet.bench.report import OURS, PEAK, BenchReport, Row
 from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.scratch import scratch
 
 if TYPE_CHECKING:
@@ -99,10 +100,7 @@ def bench(
 
     with scratch() as name:
         folder = Path(name)
-        shape = tuple(manifest["inputs"][0]["shape"])
-        # Pixels after normalisation have about this distribution.
-        x = np.random.default_rng(0).standard_normal(shape, np.float32)
-        np.save(folder / "input.npy", x)
+        np.save(folder / "input.npy", noise(manifest["inputs"][0]))
         if against:
             _write_for_peers(network_of(manifest, weights, model), against, folder)
         requests = [

@@ -18,6 +18,7 @@ from tvm_mobilenet.cli.options import (
     Fusion,
     Fusions,
     Host,
+    InputShape,
     Json,
     Mattr,
     Mcpu,
@@ -118,6 +119,7 @@ def compile_command(
     ],
     alpha: Alpha = None,
     resolution: Resolution = None,
+    input_shape: InputShape = None,
     classes: Classes = None,
     batch: Batch = None,
     padding: Paddings = None,
@@ -182,7 +184,9 @@ def compile_command(
     from tvm_mobilenet.cli.describing import model_options
     from tvm_mobilenet.cli.making import compile_model, target_of
 
-    options = model_options(alpha, resolution, classes, batch, padding and padding.value)
+    options = model_options(
+        alpha, resolution, classes, batch, padding and padding.value, input_shape=input_shape
+    )
     compile_model(
         model,
         options if epsilon is None else options | {"epsilon": epsilon},
@@ -210,6 +214,7 @@ def tune(
     ],
     alpha: Alpha = None,
     resolution: Resolution = None,
+    input_shape: InputShape = None,
     classes: Classes = None,
     batch: Batch = None,
     padding: Paddings = None,
@@ -269,7 +274,9 @@ def tune(
     native_there = device != "local" and target == "native" and not (mcpu or mattr)
     tune_model(
         model,
-        model_options(alpha, resolution, classes, batch, padding and padding.value),
+        model_options(
+            alpha, resolution, classes, batch, padding and padding.value, input_shape=input_shape
+        ),
         as_json,
         trials=trials,
         # A device says itself what is native there.

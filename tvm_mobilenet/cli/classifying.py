@@ -12,7 +12,6 @@ from tvm_mobilenet.cli.output import print_json, print_table, progress_bar, say
 from tvm_mobilenet.errors import ImageError, InputError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from tvm_mobilenet.device import RemoteModule
@@ -108,15 +107,15 @@ def _classify(
 
     shape, classes = _image_and_classes(module)
     names = class_names(classes)
-    pixels_last = module.inputs[0]["layout"] == "NHWC"
+    pixels_last, dtype = module.inputs[0]["layout"] == "NHWC", module.inputs[0]["dtype"]
     found: list[Answer] = []
     skipped: list[tuple[str, ImageError]] = []
     with progress_bar(after_s=_PATIENCE_S) as tell:
         # The first call wakes the threads and reads the weights into the caches.
-        module(np.zeros(shape, np.float32))
+        module(np.zeros(shape, dtype))
         begin = time.perf_counter()
         for group in _groups(module, sources, batch, skipped):
-            x = np.zeros(shape, np.float32)
+            x = np.zeros(shape, dtype)
             for place, (_, pixels) in enumerate(group):
                 x[place] = pixels[0].transpose(1, 2, 0) if pixels_last else pixels[0]
             start = time.perf_counter()
@@ -132,10 +131,12 @@ def _classify(
 
 def _image_and_classes(module: Loaded | RemoteModule) -> tuple[tuple[int, ...], int]:
     """Return the shape of a batch of images, NCHW or NHWC, and the number of classes."""
+    from tvm_mobilenet.runtime.recipe import both_sides
+
     (source, *others), (target, *rest) = module.inputs, module.outputs
-    crop = module.manifest["preprocess"]["crop"]
     shape, scores = tuple(source["shape"]), tuple(target["shape"])
-    image = ((3, crop, crop), (crop, crop, 3))
+    crop = both_sides(module.manifest["preprocess"]["crop"])
+    image = ((3, *crop), (*crop, 3))
     if others or rest or shape[1:] not in image or len(scores) != 2:
         raise InputError(
             f"{module.manifest['title']} does not classify images: from "
@@ -150,11 +151,11 @@ def _groups(
     sources: Sequence[Source],
     batch: int,
     skipped: list[tuple[str, ImageError]],
-) -> Iterator[list[tuple[Source, NDArray[np.float32]]]]:
+) -> Iterator[list[tuple[Source, NDArray[Any]]]]:
     """Yield up to `batch` images that could be read; those that could not go to `skipped`."""
     from tvm_mobilenet.runtime.preprocess import load_image
 
-    group: list[tuple[Source, NDArray[np.float32]]] = []
+    group: list[tuple[Source, NDArray[Any]]] = []
     for source in sources:
         try:
             group.append((source, load_image(source.content, module.manifest["preprocess"])))

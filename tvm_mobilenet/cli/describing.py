@@ -32,6 +32,8 @@ def model_options(
     classes: int | None,
     batch: int | None,
     padding: str | None,
+    *,
+    input_shape: str | None = None,
 ) -> dict[str, Any]:
     """Return the options that were given; a model has defaults of its own for the others."""
     given = {
@@ -40,6 +42,7 @@ def model_options(
         "classes": classes,
         "batch": batch,
         "padding": padding,
+        "input_shape": input_shape,
     }
     return {name: value for name, value in given.items() if value is not None}
 
@@ -52,9 +55,9 @@ def show_models(name: str | None, options: dict[str, Any], as_json: bool) -> Non
     if name is not None:
         _show_model(model_from(find_model(name, options)), as_json)
         return
-    if odd := sorted({"alpha", "resolution"} & set(options)):
+    if odd := sorted({"alpha", "input_shape", "resolution"} & set(options)):
         raise InvalidModelError(
-            f"--{odd[0]} needs a model", f"for example `tvm-mobilenet models v1 --{odd[0]} …`"
+            f"--{odd[0].replace('_', '-')} needs a model", "name one, such as v1 or an .onnx file"
         )
     grid = [
         ("v1", build("v1", alpha=alpha, resolution=resolution, **options))

@@ -17,6 +17,7 @@ from tvm_mobilenet.cli.options import (
     Fusion,
     Fusions,
     Host,
+    InputShape,
     Json,
     Mattr,
     Mcpu,
@@ -54,6 +55,7 @@ def explain(
     model: ModelName,
     alpha: Alpha = None,
     resolution: Resolution = None,
+    input_shape: InputShape = None,
     classes: Classes = None,
     batch: Batch = None,
     padding: Paddings = None,
@@ -87,7 +89,9 @@ def explain(
 
     explain_model(
         model,
-        model_options(alpha, resolution, classes, batch, padding and padding.value),
+        model_options(
+            alpha, resolution, classes, batch, padding and padding.value, input_shape=input_shape
+        ),
         target=target_of(target, mcpu, mattr, cores, host=host, dtype=dtype),
         fusion=fusion.value,
         records=False if records == "none" else records,
@@ -118,6 +122,7 @@ def models(
     ] = None,
     alpha: Alpha = None,
     resolution: Resolution = None,
+    input_shape: InputShape = None,
     classes: Classes = None,
     batch: Batch = None,
     padding: Paddings = None,
@@ -133,7 +138,9 @@ def models(
     """
     from tvm_mobilenet.cli.describing import model_options, show_models
 
-    options = model_options(alpha, resolution, classes, batch, padding and padding.value)
+    options = model_options(
+        alpha, resolution, classes, batch, padding and padding.value, input_shape=input_shape
+    )
     show_models(name, options, as_json)
 
 

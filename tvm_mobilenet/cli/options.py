@@ -45,6 +45,14 @@ ModelName = Annotated[
 ]
 Alpha = Annotated[float | None, typer.Option(help="Width multiplier; 1.0 by default.")]
 Resolution = Annotated[int | None, typer.Option(help="Height and width in pixels; 224 by default.")]
+InputShape = Annotated[
+    str | None,
+    typer.Option(
+        help="Of an .onnx file: the whole shape of its input, in its order; instead of "
+        "--resolution and --batch.",
+        metavar="[NAME:]1,3,H,W",
+    ),
+]
 Classes = Annotated[int | None, typer.Option(help="Outputs; 1000 by default.")]
 Batch = Annotated[int | None, typer.Option(help="Images per run; 1 by default.")]
 Paddings = Annotated[

@@ -335,10 +335,15 @@ class Session:
 
 
 def unpack_output(data: bytes) -> NDArray[np.float32]:
-    """Make an array of what the agent's ``output`` returns: rank, sizes, float32."""
-    rank = struct.unpack_from("<q", data)[0]
-    shape = struct.unpack_from(f"<{rank}q", data, 8)
-    return np.frombuffer(data, np.float32, offset=8 * (1 + rank)).reshape(shape)
+    """Make an array of what the agent's ``output`` returns: type, bits, rank, sizes, elements."""
+    code, bits, rank = struct.unpack_from("<3q", data)
+    shape = struct.unpack_from(f"<{rank}q", data, 24)
+    elements = np.frombuffer(data, f"<{_DLPACK[code]}{-(-bits // 8)}", offset=8 * (3 + rank))
+    return elements.reshape(shape).astype(np.float32, copy=False)
+
+
+_DLPACK = {0: "i", 1: "u", 2: "f", 6: "u"}
+"""NumPy's letters of DLPack's types: int, uint, float, bool."""
 
 
 def _last_line(error: Exception) -> str:

@@ -60,7 +60,7 @@ def build(model: Model, weights: Mapping[str, NDArray[np.float32]]) -> Any:
         if isinstance(layer, Operator)
     }
     builder = relax.BlockBuilder()
-    x = relax.Var("x", relax.TensorType(model.input_shape, "float32"))
+    x = relax.Var("x", relax.TensorType(model.input_shape, model.input_dtype))
     values: dict[str, Any] = {INPUT: x}
     with builder.function(ENTRY, [x]):
         with builder.dataflow():

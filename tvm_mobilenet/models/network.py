@@ -27,7 +27,8 @@ Expect = Callable[..., Evaluation]
 """From an input to what layers should compute, by a reference of the network's own: see
 :meth:`tvm_mobilenet.models.importer.Imported.evaluate`."""
 
-_OPTIONS = ("batch", "resolution")
+_OPTIONS = ("batch", "resolution", "input_shape")
+"""What an ONNX file may leave open; the last is all of it."""
 
 
 @dataclass(frozen=True)
@@ -65,18 +66,23 @@ def find_model(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Mode
     ----------
     name : str or path-like
     options : mapping
-        Those of the model; ``batch`` and ``resolution`` of a file.
+        Those of the model; ``batch`` and ``resolution``, or ``input_shape``, of a file.
 
     Raises
     ------
     UnknownModelError, InvalidModelError, OnnxError
     """
     if not is_onnx(name):
+        if "input_shape" in options:
+            raise InvalidModelError(
+                f"the input of {os.fspath(name)!r} is square, and its name is no choice",
+                "give --resolution and --batch; --input-shape is for .onnx files",
+            )
         return build(os.fspath(name), **options)
     if odd := [option for option in options if option not in _OPTIONS]:
         raise InvalidModelError(
             f"{os.fspath(name)!r} is what it is: there is no {odd[0]} to choose",
-            f"only {' and '.join(_OPTIONS)} can be given, where the file leaves them open",
+            f"only {', '.join(_OPTIONS)} can be given, where the file leaves them open",
         )
     return import_onnx(name, **options)
 

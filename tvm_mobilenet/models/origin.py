@@ -60,7 +60,7 @@ def weights_named(source: str) -> str:
     return source
 
 
-def onnx_named(options: Mapping[str, Any]) -> tuple[str, dict[str, int | None]]:
+def onnx_named(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the ONNX file that an artifact names, and what was asked for beside it.
 
     Parameters
@@ -73,7 +73,7 @@ def onnx_named(options: Mapping[str, Any]) -> tuple[str, dict[str, int | None]]:
     str
         Absolute path of a regular file whose hash is the one stated.
     dict
-        ``batch`` and ``resolution``.
+        ``batch``, ``resolution`` and ``input_shape``.
 
     Raises
     ------
@@ -91,8 +91,8 @@ def onnx_named(options: Mapping[str, Any]) -> tuple[str, dict[str, int | None]]:
     return path, asked(options)
 
 
-def asked(options: Mapping[str, Any]) -> dict[str, int | None]:
-    """Return batch and resolution of an imported model's options.
+def asked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an imported model's options say that its file left open.
 
     Raises
     ------
@@ -100,12 +100,22 @@ def asked(options: Mapping[str, Any]) -> dict[str, int | None]:
         They are no sizes.
     """
     found = {name: options.get(name) for name in ("batch", "resolution")}
-    for name, size in found.items():
+    shape = options.get("input_shape")  # artifacts of before have none
+    sizes = {**found, **{f"input_shape[{i}]": size for i, size in _numbered(shape)}}
+    for name, size in sizes.items():
         if size is not None and (type(size) is not int or not 1 <= size <= LARGEST_TENSOR):
             raise OnnxFileError(
                 f"the artifact says that {name} of its ONNX file is {size!r}", "compile it again"
             )
-    return found
+    return {**found, "input_shape": shape}
+
+
+def _numbered(shape: Any) -> list[tuple[int, Any]]:
+    if shape is not None and not (isinstance(shape, list) and len(shape) == 4):
+        raise OnnxFileError(
+            f"the artifact says that input_shape of its ONNX file is {shape!r}", "compile it again"
+        )
+    return list(enumerate(shape or ()))
 
 
 def changed(path: str) -> OnnxFileError:

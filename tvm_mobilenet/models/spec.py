@@ -113,6 +113,9 @@ class Model:
         Every layer after its producers.
     outputs : tuple of str
         Layers whose output is the network's; the last one by default.
+    input_dtype : str
+        NumPy's name of what the input holds: float32; of a network from elsewhere also
+        float16 or uint8.
 
     Raises
     ------
@@ -127,6 +130,7 @@ class Model:
     input_shape: Shape
     layers: tuple[Layer, ...]
     outputs: tuple[str, ...] = ()
+    input_dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -178,6 +182,12 @@ class Model:
     def resolution(self) -> int:
         """Height of the input, pixels."""
         return self.input_shape[self.input_layout.index("H")]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the input, pixels."""
+        height = self.input_layout.index("H")
+        return self.input_shape[height], self.input_shape[height + 1]
 
     @property
     def output_shape(self) -> Shape:

@@ -6,11 +6,10 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tvm_mobilenet.device import Device
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.report import LAYOUT
+from tvm_mobilenet.runtime.inputs import noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def profile_on(
         raise InputError(f"{repeats} repeats", "ask for 1 or more")
     with device.session() as session:
         module = session.artifact(artifact, threads)
-        x = np.random.default_rng(0).standard_normal(module.inputs[0]["shape"], np.float32)
+        x = noise(module.inputs[0])
         profile = module.profile(x, repeats)
         # Calls of one kernel differ in their buffers alone.
         first: dict[str, float] = {}

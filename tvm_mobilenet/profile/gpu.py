@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.prediction.gpu_cost import L2_BYTES, MEMORY_SHARE, peak_macs
 from tvm_mobilenet.report import LAYOUT
 from tvm_mobilenet.runtime import load
+from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.gpu import GpuSpec
 
@@ -133,9 +132,7 @@ def profile_on_gpu(artifact: str | os.PathLike[str], repeats: int = 40) -> GpuPr
     target = TargetSpec.from_dict(manifest["target"])
     if target.gpu is None:
         raise ArtifactError(f"{module.path} is for a processor", "profile it as that")
-    shape = tuple(manifest["inputs"][0]["shape"])
-    x = np.random.default_rng(0).standard_normal(shape, np.float32)
-    timed = module.profile(x, repeats)
+    timed = module.profile(noise(manifest["inputs"][0]), repeats)
     weights = sum(call["bytes"]["weights"] for call in manifest["calls"])
     rows = tuple(kernel_row(call, us, target, weights) for call, us in timed.calls)
     device = str(getattr(module.device, "name", module.device))

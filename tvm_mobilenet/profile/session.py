@@ -6,13 +6,12 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from tvm_mobilenet.bench.machine import Machine, measure_machine
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.profile.report import KernelProfile, ProfileReport
 from tvm_mobilenet.report import LAYOUT
 from tvm_mobilenet.runtime import ClassicModule, Loaded, Module, load
+from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.runtime.kernels import Kernels, Split
 
 Progress = Callable[[int, int, str], None]
@@ -77,9 +76,7 @@ def profile(
 
     machine = measure_machine(TargetSpec.from_dict(manifest["target"]), module.threads, step)
     done = _MACHINE_STEPS
-    shape = tuple(manifest["inputs"][0]["shape"])
-    # Pixels after normalisation have about this distribution.
-    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    x = noise(manifest["inputs"][0])
     step("the network")
     timed = module.profile(x, repeats)
     alone = _alone(module.kernels(x), manifest, step)

@@ -65,7 +65,7 @@ def build(model: Model, weights: Weights) -> Built:
     UnsupportedOperatorError
         An operator that Relay's importer does not know.
     """
-    x = relay.var(ENTRY_INPUT, shape=model.input_shape, dtype="float32")
+    x = relay.var(ENTRY_INPUT, shape=model.input_shape, dtype=model.input_dtype)
     values: dict[str, Any] = {INPUT: x}
     for layer in model.layers:
         values[layer.name] = _value(layer, [values[name] for name in layer.inputs], weights)

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from tvm_mobilenet.limits import LARGEST_RESIZE, LARGEST_TENSOR
+from tvm_mobilenet.runtime.recipe import both_sides
 from tvm_mobilenet.sources import LAUNCHES, NO_OPERATION, PARAMETERS
 
 _ITEM_BYTES = {
@@ -40,7 +41,8 @@ def problems(manifest: Record) -> Iterator[str]:
         for at, tensor in enumerate(manifest[role]):
             yield from _too_large(f"{role}[{at}].shape", tensor["shape"])
     resize, crop = manifest["preprocess"]["resize"], manifest["preprocess"]["crop"]
-    if resize is not None and not crop <= resize <= LARGEST_RESIZE * crop:
+    sides = zip(both_sides(resize or crop), both_sides(crop), strict=True)
+    if not all(side <= large <= LARGEST_RESIZE * side for large, side in sides):
         yield f"preprocess.resize is not between crop and {LARGEST_RESIZE} times that"
     for at, call in enumerate(manifest["calls"]):
         output = call["output"]

@@ -109,10 +109,13 @@ def check_device(device: Any, manifest: Mapping[str, Any], where: str) -> None:
     """
     plan = manifest["plan"]
     launches = [launch for call in plan["calls"] for launch in call["launches"]]
-    if manifest["target"].get("dtype") == "float16" and _HALVES not in device.extensions.split():
+    # Maps and weights, or what an ONNX file takes and gives.
+    ends = {tensor["dtype"] for tensor in (*manifest["inputs"], *manifest["outputs"])}
+    halves = "float16" in ends | {manifest["target"].get("dtype")}
+    if halves and _HALVES not in device.extensions.split():
         raise GpuArchitectureError(
             f"{where} computes with float16, and {device.name} does not (no {_HALVES})",
-            "compile it with --dtype float32",
+            "compile it with --dtype float32, from a model whose input and outputs are float32",
         )
     limits = device.max_work_item_sizes
     for launch in launches:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import ImageError, VerificationError
+from tvm_mobilenet.runtime.recipe import both_sides
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,7 +32,7 @@ _BACKGROUND = "background"
 
 def load_image(
     source: str | os.PathLike[str] | bytes, preprocess: Mapping[str, Any]
-) -> NDArray[np.float32]:
+) -> NDArray[Any]:
     """Read an image and prepare it for a model.
 
     Parameters
@@ -46,7 +47,7 @@ def load_image(
     Returns
     -------
     ndarray
-        (1, 3, crop, crop) float32, C-contiguous.
+        (1, 3, height, width), C-contiguous; float32, or what the recipe says.
 
     Raises
     ------
@@ -82,7 +83,8 @@ def load_image(
     mean, std = (np.asarray(preprocess[key], np.float32) for key in ("mean", "std"))
     # Artifacts of before they were stated have these two.
     scaled = (pixels / np.float32(preprocess.get("scale", 255)) - mean) / std
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
+    dtype = preprocess.get("dtype", "float32")
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], dtype)
 
 
 def class_names(count: int) -> list[str] | None:
@@ -183,15 +185,16 @@ def _as_rgb(image: Image, name: str) -> Image:
 
 
 def _crop(image: Image, preprocess: Mapping[str, Any]) -> Image:
-    """Cut the square that the network sees, to the pixel as torchvision does on Pillow images."""
+    """Cut what the network sees, to the pixel as torchvision does on Pillow images."""
     from PIL.Image import Resampling
 
-    resize, crop = preprocess["resize"], preprocess["crop"]
+    rows, columns = both_sides(preprocess["crop"])
     how = Resampling[preprocess.get("interpolation", "bilinear").upper()]
-    if resize is None:
-        return image.resize((crop, crop), how)
-    width, height = image.size
-    short = min(width, height)
-    size = (resize * width // short, resize * height // short)
-    left, upper = (round((side - crop) / 2) for side in size)
-    return image.resize(size, how).crop((left, upper, left + crop, upper + crop))
+    if preprocess["resize"] is None:
+        return image.resize((columns, rows), how)
+    (width, height), (down, across) = image.size, both_sides(preprocess["resize"])
+    # One side becomes as long as it is asked to, the other one as much longer as the image is.
+    narrow = across * height > down * width
+    size = (across, across * height // width) if narrow else (down * width // height, down)
+    left, upper = round((size[0] - columns) / 2), round((size[1] - rows) / 2)
+    return image.resize(size, how).crop((left, upper, left + columns, upper + rows))

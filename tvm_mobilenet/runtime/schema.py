@@ -63,8 +63,9 @@ class Tensor(Struct):
 class Preprocess(Struct):
     """What images go through, see :mod:`tvm_mobilenet.runtime.recipe`."""
 
-    resize: Size | None
-    crop: Size
+    resize: Size | tuple[Size, Size] | None
+    crop: Size | tuple[Size, Size]
+    """Of a square; else height and width."""
     channels: Literal["RGB", "BGR"]
     mean: tuple[Finite, Finite, Finite]
     std: tuple[Positive, Positive, Positive]
@@ -72,6 +73,7 @@ class Preprocess(Struct):
         Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] | UnsetType
     ) = UNSET
     scale: Positive | UnsetType = UNSET
+    dtype: Literal["float32", "float16", "uint8"] | UnsetType = UNSET
 
 
 class Gpu(Struct):
@@ -153,9 +155,21 @@ class Call(Struct):
 class Verification(Struct):
     """How far the output was from the reference's when it was compiled."""
 
-    max_abs: float
-    relative: float
+    max_abs: float | None
+    """None for what is not a number, as the next."""
+    relative: float | None
     tolerance: float
+    unjudged: list[Name] | UnsetType = UNSET
+    """Layers that nobody could judge."""
+    why_not: Text | UnsetType = UNSET
+
+
+class HostCheck(Struct):
+    """What of an ONNX file was held against it on the machine that compiled."""
+
+    layers: Count
+    operators: Count
+    unjudged: list[Name]
 
 
 class Memory(Struct):
@@ -289,6 +303,7 @@ class Manifest(Struct):
     sha256: Sha256
     """Of the whole file, with these digits as zeros."""
     verification: Verification | UnsetType | None = UNSET
+    host_check: HostCheck | UnsetType = UNSET
     memory: Memory | UnsetType = UNSET
     plan: Plan | UnsetType = UNSET
     gpu: Cuda | UnsetType = UNSET

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import onnx
 
     from tvm_mobilenet.models.evaluator import Evaluation, Judge, Rounding
+    from tvm_mobilenet.models.importer.sizes import InputShape
 
 __all__ = ["ONNX", "Imported", "import_onnx", "is_onnx"]
 
@@ -94,13 +95,14 @@ class Imported:
             outputs of the network are among them, if nowhere else in what is not judged.
         """
         from tvm_mobilenet.models.evaluator import Evaluation, run_graph
+        from tvm_mobilenet.models.importer.halves import in_float32
 
         known = {name for node in self.source.graph.node for name in node.output}
         outputs = [output.name for output in self.source.graph.output]
         tensors = {layer.name: layer.name for layer in self.model.layers if layer.name in known}
         tensors |= dict(zip(self.model.outputs, outputs, strict=True))
         fixed = {tensors[name]: v for name, v in (given or {}).items() if name in tensors}
-        found = run_graph(self.source, x, given=fixed, rounding=rounding, by=by)
+        found = run_graph(in_float32(self.source), x, given=fixed, rounding=rounding, by=by)
         ours = Evaluation()
         for layer in self.model.layers:
             tensor = tensors.get(layer.name, "")
@@ -119,18 +121,26 @@ def is_onnx(name: object) -> bool:
 
 
 def import_onnx(
-    path: str | os.PathLike[str], *, batch: int | None = None, resolution: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    batch: int | None = None,
+    resolution: int | None = None,
+    input_shape: InputShape | None = None,
 ) -> Imported:
     """Read an ONNX file as a model.
 
     Parameters
     ----------
     path : path-like
-        A float32 network of one input, NCHW or NHWC.
+        A network of one input, NCHW or NHWC, in float32, float16 or uint8; what it computes in
+        half precision is computed in float32.
     batch : int, optional
         Images per run, where the file leaves it open; 1 by default.
     resolution : int, optional
         Height and width in pixels, where the file leaves them open.
+    input_shape : sequence of int, mapping or str, optional
+        All four sizes instead, in the order of the file: ``(1, 3, 224, 320)``,
+        ``{"image": (1, 3, 224, 320)}`` or ``"image:1,3,224,320"``.
 
     Returns
     -------
@@ -145,16 +155,19 @@ def import_onnx(
     """
     from tvm_mobilenet.models.importer.activations import recognise_activations
     from tvm_mobilenet.models.importer.fold import fold
+    from tvm_mobilenet.models.importer.halves import in_float32
     from tvm_mobilenet.models.importer.layers import Layers
     from tvm_mobilenet.models.importer.modern import modernise
     from tvm_mobilenet.models.importer.outputs import own_outputs
     from tvm_mobilenet.models.importer.read import read
     from tvm_mobilenet.models.importer.simplify import merge_views, simplify
+    from tvm_mobilenet.models.importer.sizes import asked_for
     from tvm_mobilenet.models.importer.transposes import sink_transposes
 
     where = os.path.abspath(path)
-    source = read(where, batch, resolution)
-    graph = fold(source)
+    asked = asked_for(batch, resolution, input_shape)
+    source = read(where, asked)
+    graph = fold(in_float32(source))
     modernise(graph)
     simplify(graph, views=False)
     sink_transposes(graph)
@@ -170,11 +183,13 @@ def import_onnx(
         {
             "path": where,
             "sha256": hashlib.sha256(Path(where).read_bytes()).hexdigest(),
-            "batch": batch,
-            "resolution": resolution,
+            "batch": asked.batch,
+            "resolution": asked.resolution,
+            "input_shape": None if asked.shape is None else [*asked.shape],
         },
         shape,
         tuple(found.layers.values()),
         tuple(found.names[tensor] for tensor in graph.outputs),
+        graph.dtype(graph.input),
     )
     return Imported(model, found.weights, source, where)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,17 +11,29 @@ import numpy as np
 from tvm_mobilenet.errors import OnnxFileError, UnsupportedOperatorError
 from tvm_mobilenet.models.importer.graph import IR_VERSION, Array, Graph, Node, nodes_of, value_info
 from tvm_mobilenet.models.importer.read import opset_of
+from tvm_mobilenet.models.importer.sizes import LARGEST_MAP
+from tvm_mobilenet.models.importer.tensors import tensors_of
+from tvm_mobilenet.models.importer.types import check_types
 from tvm_mobilenet.models.layer import Shape
 
 if TYPE_CHECKING:
     import onnx
 
 
+_ROOM, _TIMES = 2**28, 16
+"""Bytes that computed constants may take together: so many, and so many for each number that the
+file holds, which may be computed with several times."""
+_SHAPES = 4096
+"""Numbers of a constant that may say a shape, and must be told for that; weights are more."""
+_NO_LARGER = {"Compress", "NonZero", "Unique"}
+"""Operators whose output is as long as the numbers say, and no longer than the input."""
+
+
 def fold(model: onnx.ModelProto) -> Graph:
     """Return the graph with every constant computed and every shape known.
 
     Nodes that read constants alone, or nothing but the shape of a tensor, are computed by
-    onnx's evaluator.
+    onnx's evaluator, if what they make is not too large.
 
     Parameters
     ----------
@@ -30,19 +43,21 @@ def fold(model: onnx.ModelProto) -> Graph:
     Raises
     ------
     OnnxFileError
-        Shapes contradict each other.
+        Shapes or types contradict each other.
     UnsupportedOperatorError
-        A node whose output has a shape that depends on the image.
+        A node whose output has a shape that depends on the image, or makes a constant that is
+        too large.
     """
     graph = _graph(model)
     _forget_unread(graph)
     resized: dict[str, Shape] = {}
+    room = Room(sum(math.prod(tensor.dims) for tensor in tensors_of(model)))
     while True:
         _infer(graph, resized)
         if found := _resized(graph, resized):
             resized |= found
             continue
-        folded = _fold_constants(graph)
+        folded = _fold_constants(graph, room)
         folded = _count_axes(graph) or folded
         unknown = [node for node in graph.nodes if _unknown(graph, node)]
         if not unknown:
@@ -54,19 +69,36 @@ def fold(model: onnx.ModelProto) -> Graph:
                 "the image",
                 "export the model for a fixed input, or cut it before this node",
             )
+    _check_maps(graph)
     graph.keep(graph.nodes)
+    check_types(graph)
     return graph
 
 
+def _check_maps(graph: Graph) -> None:
+    """Refuse tensors that nothing could hold, and such as hold nothing."""
+    for node in graph.nodes:
+        for tensor in filter(None, node.outputs):
+            dtype, shape = graph.types[tensor]
+            size = math.prod((np.dtype(dtype).itemsize, *shape))
+            if not 0 < size <= LARGEST_MAP:
+                raise OnnxFileError(
+                    f"the node {node.name!r}, {node.op}, gives a tensor of "
+                    f"{'x'.join(map(str, shape))}: {size} bytes, of 1 to {LARGEST_MAP}",
+                    "ask for fewer or smaller images, or cut the model before this node",
+                )
+
+
 def _graph(model: onnx.ModelProto) -> Graph:
-    from onnx import numpy_helper
+    from onnx import helper, numpy_helper
 
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     (value,) = (value for value in model.graph.input if value.name not in constants)
     shape = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
     nodes = nodes_of(model)
     outputs = [output.name for output in model.graph.output]
-    types = {value.name: ("float32", shape)}
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+    types = {value.name: (str(dtype), shape)}
     return Graph(value.name, outputs, list(outputs), nodes, constants, types, opset_of(model))
 
 
@@ -87,17 +119,22 @@ def _forget_unread(graph: Graph) -> None:
 
 
 def _infer(graph: Graph, resized: dict[str, Shape]) -> None:
-    """Ask onnx for the types of all tensors, but not of those resized."""
+    """Ask onnx for the types of all tensors, but not of those resized.
+
+    Not for what it would find by computing with shapes itself: that takes memory as it likes.
+    What it leaves open is known one round later, when constants and shapes are folded.
+    """
     import onnx
     from onnx import helper, shape_inference
 
-    known = replace(graph, constants=dict(graph.constants))
+    known = dataclasses.replace(graph, constants=dict(graph.constants))
     known.nodes = [_stand_in(known, node, resized) for node in graph.nodes]
     try:
-        inferred = shape_inference.infer_shapes(known.model(), strict_mode=True, data_prop=True)
+        inferred = shape_inference.infer_shapes(known.model(values=_SHAPES), strict_mode=True)
     except (shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        why = f"the shapes of the model contradict each other: {' '.join(str(error).split())[:400]}"
         raise OnnxFileError(
-            f"the shapes of the model contradict each other: {' '.join(str(error).split())[:400]}",
+            _baked_batch(graph) or why,
             "export it again, with a dynamic batch dimension if the batch is not its own",
         ) from None
     for value in (*inferred.graph.value_info, *inferred.graph.output):
@@ -164,15 +201,42 @@ def _count_axes(graph: Graph) -> bool:
     return changed
 
 
+def _baked_batch(graph: Graph) -> str:
+    """Say which node has a batch of 1 written into it, where that is what contradicts."""
+    import onnx
+    from onnx import shape_inference
+
+    dtype, (batch, *sizes) = graph.types[graph.input]
+    if batch == 1:
+        return ""
+    alone = dataclasses.replace(graph, types={graph.input: (dtype, (1, *sizes))})
+    try:
+        shape_inference.infer_shapes(alone.model(values=_SHAPES), strict_mode=True)
+    except (shape_inference.InferenceError, onnx.checker.ValidationError):
+        return ""
+    made = {node.out: node for node in graph.nodes}
+    for node in graph.nodes:
+        target = graph.constants.get(node.input(1))
+        if target is None and node.input(1) in made and made[node.input(1)].op == "Constant":
+            (target,) = _values(graph, made[node.input(1)], Room(0)) or (None,)
+        if node.op == "Reshape" and target is not None and target.ravel()[:1] == 1:
+            shape = ", ".join(map(str, target.ravel()))
+            return (
+                f"the model cannot take {batch} images a run: a batch of 1 is written into the "
+                f"node {node.name!r}, a Reshape to ({shape})"
+            )
+    return f"the model cannot take {batch} images a run: with them its shapes contradict each other"
+
+
 def _unknown(graph: Graph, node: Node) -> bool:
     return any(t and t not in graph.types and t not in graph.constants for t in node.outputs)
 
 
-def _fold_constants(graph: Graph) -> bool:
+def _fold_constants(graph: Graph, room: Room) -> bool:
     """Compute what needs no image; whether anything was."""
     kept = []
     for node in graph.nodes:
-        values = _values(graph, node)
+        values = _values(graph, node, room)
         if values is None:
             kept.append(node)
             continue
@@ -184,7 +248,7 @@ def _fold_constants(graph: Graph) -> bool:
     return folded
 
 
-def _values(graph: Graph, node: Node) -> list[Array] | None:
+def _values(graph: Graph, node: Node, room: Room) -> list[Array] | None:
     """Return what a node computes, None if that needs the image."""
     source = node.input(0)
     if node.op in ("Shape", "Size") and source in graph.types and source not in graph.constants:
@@ -197,20 +261,69 @@ def _values(graph: Graph, node: Node) -> list[Array] | None:
         return [graph.constants[source]]
     if any(name and name not in graph.constants for name in node.inputs):
         return None
-    return evaluate(graph, node)
+    return evaluate(graph, node, room)
 
 
-def evaluate(graph: Graph, node: Node) -> list[Array]:
+class Room:
+    """What constants may take that are computed from those of a file.
+
+    Parameters
+    ----------
+    numbers : int
+        In the tensors of the file.
+    """
+
+    def __init__(self, numbers: int) -> None:
+        self._left = _ROOM + _TIMES * numbers
+
+    def take(self, node: Node, model: onnx.ModelProto) -> None:
+        """Refuse a node whose outputs are too large, or of a size that nobody knows before.
+
+        Parameters
+        ----------
+        node : Node
+        model : onnx.ModelProto
+            The node alone, with its constants; types of its outputs left open.
+
+        Raises
+        ------
+        UnsupportedOperatorError
+        """
+        from onnx import helper, shape_inference
+
+        told = f"the node {node.name!r}, {node.op}, makes a constant"
+        size = 0
+        for value in shape_inference.infer_shapes(model).graph.output:
+            kind = value.type.tensor_type
+            dims = kind.shape.dim
+            if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
+                item = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).itemsize
+                size += math.prod((item, *(dim.dim_value for dim in dims)))
+            elif node.op not in _NO_LARGER:
+                raise UnsupportedOperatorError(
+                    f"{told} of a size that is not known before", "export the model again"
+                )
+        if size > self._left:
+            raise UnsupportedOperatorError(
+                f"{told} of {size / 2**20:.1f} MiB; {self._left / 2**20:.1f} are left for what is "
+                f"computed from the constants of the file",
+                "export the model without that constant, or with it in the file",
+            )
+        self._left -= size
+
+
+def evaluate(graph: Graph, node: Node, room: Room) -> list[Array]:
     """Compute a node whose inputs are constants.
 
     Raises
     ------
     UnsupportedOperatorError
-        onnx's evaluator cannot.
+        onnx's evaluator cannot, or there is no room for what it would make.
     """
     from onnx.reference import ReferenceEvaluator
 
     model = graph.model([node])
+    room.take(node, model)
     del model.graph.output[:]
     model.graph.output.extend(value_info(name, "float32", ()) for name in node.outputs if name)
     model.ir_version = IR_VERSION

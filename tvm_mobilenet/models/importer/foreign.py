@@ -17,6 +17,8 @@ _WEIGHTED = {
     "InstanceNormalization", "LayerNormalization", "MatMul", "Mul", "PRelu", "Sub",
 }  # fmt: skip
 """Operators whose float32 constants are weights; other constants are part of the node."""
+_SHIFTING = {"Add", "Div", "Mul", "Sub"}
+"""Of these, those whose constant is a mask where it is not finite."""
 
 
 def foreign(
@@ -38,7 +40,7 @@ def foreign(
     # What reads constants alone is given the image, for every layer reads something.
     tensors = [t for t in dict.fromkeys(node.inputs) if t in names] or [graph.input]
     constants = [t for t in dict.fromkeys(node.inputs) if t in graph.constants]
-    weights = [t for t in constants if node.op in _WEIGHTED and _is_weight(graph.constants[t])]
+    weights = [t for t in constants if node.op in _WEIGHTED and _is_weight(graph, node, t)]
     short = {t: f"x{i}" for i, t in enumerate(tensors)} | {
         t: f"w{i}" for i, t in enumerate(constants)
     }
@@ -58,9 +60,12 @@ def foreign(
     return layer, {short[t]: graph.constants[t] for t in weights}
 
 
-def _is_weight(value: Array) -> bool:
-    # What is infinite masks, and no training made it.
-    return value.dtype == np.float32 and value.size > 1 and bool(np.isfinite(value).all())
+def _is_weight(graph: Graph, node: Node, tensor: str) -> bool:
+    """Whether a constant is a parameter: what only shifts or scales may mask with infinities."""
+    value = graph.constants[tensor]
+    finite = bool(np.isfinite(value).all()) if value.dtype == np.float32 else False
+    masks = node.op in _SHIFTING or tensor == node.input(2)
+    return value.dtype == np.float32 and value.size > 1 and (finite or not masks)
 
 
 def _alone_model(

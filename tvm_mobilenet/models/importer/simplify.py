@@ -275,7 +275,7 @@ def reduced_axes(graph: Graph, node: Node) -> list[int] | None:
     if node.input(1):
         if node.input(1) not in graph.constants:
             return None
-        axes = graph.constants[node.input(1)].tolist()
+        axes = graph.constants[node.input(1)].ravel().tolist()
     if not axes:
         return None if node.attrs.get("noop_with_empty_axes") else list(range(rank))
     return sorted(int(axis) % rank for axis in axes)
