@@ -160,6 +160,29 @@ def test_a_child_forked_while_workers_sleep_calls_and_ends(path: Path) -> None:
     run(FORK, path)
 
 
+FORK_BETWEEN_CALLS = """
+import os, sys, threading
+import numpy as np
+import tvm_mobilenet as tm
+two = tm.load(sys.argv[1], threads=2)
+x = np.ones((1, 3, 12, 12), np.float32)
+answers = []
+def request():
+    thread = threading.Thread(target=lambda: answers.append(two(x)))
+    thread.start()
+    thread.join()
+request()
+child = os.fork()
+request()
+assert len(answers) == 2 and (answers[0] == answers[1]).all()
+if child: sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_child_has_threads_of_its_own_that_make_calls(path: Path) -> None:
+    run(FORK_BETWEEN_CALLS, path)
+
+
 def test_the_guides_server(path: Path, tmp_path: Path) -> None:
     (example_,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     (tmp_path / "mobilenet.so").write_bytes(path.read_bytes())
