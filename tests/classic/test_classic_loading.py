@@ -71,8 +71,10 @@ def test_what_nobody_holds_is_unloaded_at_once(files, x) -> None:
     assert (mapped(), len(os.listdir("/proc/self/fd"))) == before
 
 
-def test_one_thread_needs_no_pool(files, x) -> None:
-    module = tm.load(files[0], threads=1)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_that_ended_leave_no_pools(files, x, threads: int) -> None:
+    """TVM 0.19 keeps the pool of a thread until the process ends."""
+    module = tm.load(files[0], threads=threads)
     want = module(x)
     before = len(os.listdir("/proc/self/task"))
     answers: list[np.ndarray] = []

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from parts import wait_for
 from tiny_network import WEIGHT, example, expected, manifest
 
-from tvm_mobilenet.errors import ArtifactError, TruncatedArtifactError
+from tvm_mobilenet.errors import ArtifactError, InputError, TruncatedArtifactError
 from tvm_mobilenet.runtime import Module, artifact, library, load, module, private
 
 _PADDED = np.zeros((32, 3), np.float32)
@@ -290,6 +291,18 @@ def test_what_nobody_holds_is_unloaded_at_once(path: Path, tmp_path: Path) -> No
         life(number)
     assert (mapped(), len(os.listdir("/proc/self/fd")), len(library._unloading)) == before
     assert resident_kb() - resident < 3000  # they have 40 × 200 KB
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_threads_that_make_calls_for_others_do_not_keep_it(path: Path, tmp_path: Path) -> None:
+    before = mapped()
+    for number in range(5):
+        loaded = load(scaled(path, tmp_path / "net.so", 1.0 + number), threads=2)
+        _call_elsewhere(loaded)
+        with pytest.raises(InputError, match="is float64"):
+            loaded(example().astype(float))
+    del loaded
+    assert wait_for(lambda: mapped() == before), "they forget a call just after it was answered"
 
 
 @pytest.mark.usefixtures("uncollected")

@@ -61,37 +61,70 @@ POOLS = """
 import os, sys, threading, time
 import numpy as np
 import tvm_mobilenet as tm
+from tvm_mobilenet.errors import InputError
 tasks = lambda: len(os.listdir("/proc/self/task"))
-one, two, four = (tm.load(sys.argv[1], threads=n) for n in (1, 2, 4))
+two, three = (tm.load(sys.argv[1], threads=n) for n in (2, 3))
 x = np.ones((1, 3, 12, 12), np.float32)
-want = one(x)
-before, grown, done = tasks(), [], threading.Event()
-def call(module):
-    assert (module(x) == want).all()
+want = two(x)
+before = tasks()
+def settled(count):
+    deadline = time.monotonic() + 60
+    while tasks() > count and time.monotonic() < deadline: time.sleep(0.05)
+    return tasks() - before
+def call(times=1):
+    for _ in range(times): assert (two(x) == want).all()
     grown.append(tasks() - before)
-    done.wait()
-threads = [threading.Thread(target=call, args=(one,)) for _ in range(3)]
+def refused():
+    try: two(x[0])
+    except InputError: grown.append(tasks() - before)
+def request(*arguments, to=call):
+    thread = threading.Thread(target=to, args=arguments)
+    thread.start()
+    thread.join()
+grown = []
+for _ in range(200): request()
+request(to=refused)
+print(len(grown), settled(before + 2))
+grown = []
+request(40)
+print(grown[0], settled(before + 2))
+together = threading.Barrier(3)
+def meet():
+    together.wait()
+    call(5)
+threads = [threading.Thread(target=meet) for _ in range(3)]
 for thread in threads: thread.start()
-while len(grown) < 3: time.sleep(0.01)
-assert max(grown) <= 3, grown  # the callers themselves
-alone = threading.Thread(target=call, args=(two,))
-alone.start()
-while len(grown) < 4: time.sleep(0.01)
-print(grown[-1])
-done.set()
-for thread in (*threads, alone): thread.join()
-for _ in range(600):
-    if tasks() <= before: break
-    time.sleep(0.1)
-print(tasks() - before)
+for thread in threads: thread.join()
+print(settled(before + 6))
+for module in (two, three, two): request(to=lambda: grown.append(module(x)))
+assert all((answer == want).all() for answer in grown[-3:])
 """
 
 
-def test_a_pool_is_no_larger_than_asked_for_and_ends_with_its_thread(path: Path) -> None:
-    grown, left = map(int, run(POOLS, path).split())
-    # Four callers and the workers of the last: the three that `four` may want later.
-    assert grown == 4 + 3
-    assert left <= 0
+def test_passing_threads_share_pools_and_those_that_stay_have_their_own(path: Path) -> None:
+    passing, staying, together = run(POOLS, path).splitlines()
+    # One thread makes their calls, and has a pool of one worker.
+    assert passing.split() == ["201", "2"]
+    grown, left = map(int, staying.split())
+    # The caller, and two workers of its pool: it may call `three` next.
+    assert grown == 2 + 1 + 2
+    assert left == 2, "its pool ends with it"
+    assert 2 <= int(together) <= 6
+
+
+def test_a_call_that_another_thread_makes_ends_with_the_interpreter(path: Path) -> None:
+    program = """
+import sys, threading
+import numpy as np
+import tvm_mobilenet as tm
+module = tm.load(sys.argv[1], threads=2)
+x = np.ones((1, 3, 12, 12), np.float32)
+def late():
+    threading.main_thread().join()  # by now nothing takes work any more
+    print(module(x).shape)
+threading.Thread(target=late).start()
+"""
+    assert run(program, path) == "(1, 21)\n"
 
 
 FORK = """
@@ -125,6 +158,29 @@ sys.exit("the child hangs")
 
 def test_a_child_forked_while_workers_sleep_calls_and_ends(path: Path) -> None:
     run(FORK, path)
+
+
+FORK_BETWEEN_CALLS = """
+import os, sys, threading
+import numpy as np
+import tvm_mobilenet as tm
+two = tm.load(sys.argv[1], threads=2)
+x = np.ones((1, 3, 12, 12), np.float32)
+answers = []
+def request():
+    thread = threading.Thread(target=lambda: answers.append(two(x)))
+    thread.start()
+    thread.join()
+request()
+child = os.fork()
+request()
+assert len(answers) == 2 and (answers[0] == answers[1]).all()
+if child: sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_child_has_threads_of_its_own_that_make_calls(path: Path) -> None:
+    run(FORK_BETWEEN_CALLS, path)
 
 
 def test_the_guides_server(path: Path, tmp_path: Path) -> None:

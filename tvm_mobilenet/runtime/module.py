@@ -24,7 +24,7 @@ from tvm_mobilenet.runtime.kernels import Kernels, library_of
 from tvm_mobilenet.runtime.library import Code, load_runtime, loader_of, open_library
 from tvm_mobilenet.runtime.loaded import LoadedArtifact, Visit
 from tvm_mobilenet.runtime.private import private_copy
-from tvm_mobilenet.runtime.threads import thread_count, use_threads
+from tvm_mobilenet.runtime.threads import call_elsewhere, thread_count, use_threads
 from tvm_mobilenet.sources import LAUNCHES
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ class Module(LoadedArtifact[Kernels]):
         binding = self._binding
         main = binding.main
         if main is None:
+            found = call_elsewhere(self.threads, self._call, x)
+            if found is not None:
+                return found
             main = self._bind()
         # A no-op unless another module of this thread asked for another number.
         use_threads(self._ffi, self.threads)

@@ -4,20 +4,25 @@ TVM keeps one pool of workers per calling thread and fixes its size at first
 use; afterwards fewer workers can be used, but never more. By default it also
 halves the processors of an x86 machine (taking them for hyper-threads), pins
 the caller to the first of them, and lets workers that wait keep theirs busy for a tenth of a
-second and more. Here the size is stated, nothing is pinned, waiting is short, and a call on
-one thread makes no pool.
+second and more, even if their caller has ended. Here the size is stated, nothing is pinned, waiting
+is short, a call on one thread makes no pool, and threads that come for a few calls share some.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.limits import MOST_THREADS
 from tvm_mobilenet.target.quota import usable_cores
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 # TVM's AffinityMode::kSpecifyThreadShareAllCore, the one mode that sets the concurrency too
 # (src/runtime/thread_pool.cc, threading::Configure).
@@ -34,7 +39,13 @@ _SETTINGS = {
 }
 
 
+_FEW = 16
+"""Calls of a Python thread that others make for it, each for 0.03 ms, before it has a pool."""
+
+
 class _State(threading.local):
+    calls = 0
+    room = 0
     used = 0
     workers = 0
     configure: Any = None
@@ -87,11 +98,59 @@ def _configure(count: int) -> None:
     _state.used = count
 
 
+def call_elsewhere(threads: int, call: Callable[[Any], Any], x: Any) -> Any:
+    """Let a thread that stays make a call for one that may be about to end.
+
+    Parameters
+    ----------
+    threads : int
+        That the call uses.
+    call : callable
+        From an input to outputs.
+    x : array
+        The input.
+
+    Returns
+    -------
+    object
+        What `call` returned or raised; None if this thread shall make the call itself: it needs no
+        pool, has one, or has come so often that it deserves one.
+    """
+    if threads == 1 or _state.workers or _state.calls >= _FEW or _is_main():
+        return None
+    _state.calls += 1
+    try:
+        future = _callers(threads).submit(call, x)
+    except RuntimeError:  # the interpreter is ending, or the system has no more threads
+        return None
+    try:
+        return future.result()
+    finally:
+        del future  # else an error would hold it, and it the error
+
+
+@functools.cache
+def _callers(threads: int) -> Executor:
+    """Return threads that stay and have pools of this size.
+
+    There are as many as ever made calls for others at the same time.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(_MOST, "tvm_mobilenet", initializer=_settle)
+
+
+def _settle() -> None:
+    _state.calls, _state.room = _FEW, 1
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
 def _room() -> int:
     """Return how large a pool may ever be wanted: idle workers sleep, but each is a thread."""
-    if threading.current_thread() is threading.main_thread():
-        return usable_cores()
-    return _State.asked
+    return _state.room or (usable_cores() if _is_main() else _State.asked)
 
 
 def _wake_workers() -> None:
@@ -107,7 +166,8 @@ def _wake_workers() -> None:
 
 
 def _forget_workers() -> None:
-    """After a fork: the pool is here, its workers are not, and waiting for them never ends."""
+    """After a fork: the pools are here, their workers are not, and waiting for them never ends."""
+    _callers.cache_clear()
     if _state.workers:
         _state.workers, _state.used = 1, 0
 
