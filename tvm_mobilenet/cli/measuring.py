@@ -33,6 +33,7 @@ def verify(
     \b
     Example:
       tvm-mobilenet verify mobilenet.so
+      tvm-mobilenet verify v3.so --weights hf-hub:timm/mobilenetv3_large_100.ra_in1k
       tvm-mobilenet verify pi.so --device ssh://pi@raspberrypi
     """
     from tvm_mobilenet.cli.using import verify_artifact
