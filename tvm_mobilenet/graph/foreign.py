@@ -127,6 +127,13 @@ class _Renamed(PyExprMutator):  # type: ignore[misc]
         super().__init__()
         self._names, self._kernels = names, kernels
 
+    def visit_call_(self, op: Any) -> Any:
+        call = super().visit_call_(op)
+        if getattr(call.op, "name", "") == "relax.take" and call.attrs.mode == "fast":
+            # Which reads whatever lies at an index that is none; negative ones are mended before.
+            return relax.op.take(*call.args, axis=call.attrs.axis, mode="clip")
+        return call
+
     def visit_global_var_(self, op: Any) -> Any:
         return self._kernels.get(op, op)
 
