@@ -32,7 +32,7 @@ class RandomGraph:
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        self.opset = int(self.rng.choice([13, 14, 17, 18, 20]))
+        self.opset = int(self.rng.choice([11, 13, 14, 17, 18, 20]))
         channels, side, batch = (
             self.pick([1, 1, 2, 3]),
             self.pick([1, 2, 4, 5]),
@@ -48,6 +48,9 @@ class RandomGraph:
             self.transpose("image", TO_NCHW)
         for _ in range(self.rng.integers(3, 13)):
             self.grow()
+        # Transpositions alone may leave nothing.
+        last = list(self.shapes)[-1]
+        self.add("Tanh", self.shapes[last], last)
 
     def pick(self, some: list[int]) -> int:
         return int(self.rng.choice(some))
@@ -187,11 +190,13 @@ class RandomGraph:
         kind = str(self.rng.choice(["ReduceMean", "ReduceMean", "ReduceMax", "ReduceSum"]))
         kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
         out = kept if keep else tuple(s for axis, s in enumerate(shape) if axis not in axes)
-        if self.opset >= 18 or kind == "ReduceSum":
+        if self.opset >= 18 or (kind == "ReduceSum" and self.opset >= 13):
             return self.add(kind, out, x, self.whole(axes), keepdims=int(keep))
         return self.add(kind, out, x, axes=axes, keepdims=int(keep))
 
     def softmax(self, x: str) -> bool:
+        if self.opset < 13:  # it flattens there, which onnx's evaluator does not
+            return False
         return self.add("Softmax", self.shapes[x], x, axis=int(self.rng.integers(-2, 2)))
 
     def view(self, x: str) -> bool:
@@ -202,12 +207,50 @@ class RandomGraph:
             return self.add("Flatten", flat, x, axis=1)
         if how == 1 and 1 in shape[1:] and len(shape) > 2:
             axis = shape.index(1, 1)
-            return self.add("Squeeze", (*shape[:axis], *shape[axis + 1 :]), x, self.whole([axis]))
+            return self.on_axis("Squeeze", (*shape[:axis], *shape[axis + 1 :]), x, axis)
         if how == 2 and len(shape) < 4:
             axis = int(self.rng.integers(1, len(shape) + 1))
-            return self.add("Unsqueeze", (*shape[:axis], 1, *shape[axis:]), x, self.whole([axis]))
+            return self.on_axis("Unsqueeze", (*shape[:axis], 1, *shape[axis:]), x, axis)
         other = tuple(int(size) for size in self.rng.permutation(shape))
         return self.add("Reshape", other, x, self.whole(other))
+
+    def on_axis(self, kind: str, out: Shape, x: str, axis: int) -> bool:
+        if self.opset >= 13:
+            return self.add(kind, out, x, self.whole([axis]))
+        return self.add(kind, out, x, axes=[axis])
+
+    def asked(self, x: str) -> bool:
+        """Flatten by asking for the shape, as PyTorch's ``view(x.size(0), -1)`` is exported."""
+        shape = self.shapes[x]
+        size = self.net.op("Gather", self.net.op("Shape", x), self.whole([0]), axis=0)
+        both = self.net.op("Concat", size, self.whole([-1]), axis=0)
+        return self.add("Reshape", (shape[0], math.prod(shape[1:])), x, both)
+
+    def repeat(self, x: str) -> bool:
+        """Repeat what has one element on an axis, by a shape that is known or a computed one."""
+        shape = self.shapes[x]
+        if 1 not in shape:
+            return False
+        axis = shape.index(1)
+        times = [self.pick([2, 3]) if at == axis else 1 for at in range(len(shape))]
+        out = tuple(size * count for size, count in zip(shape, times, strict=True))
+        other = self.whole(out)
+        if self.rng.random() < 0.5:
+            other = self.net.op("Mul", self.net.op("Shape", x), self.whole(times))
+        return self.add("Expand", out, x, other)
+
+    def split(self, x: str) -> bool:
+        shape = self.shapes[x]
+        axis = int(self.rng.integers(len(shape)))
+        if shape[axis] % 2:
+            return False
+        half = (*shape[:axis], shape[axis] // 2, *shape[axis + 1 :])
+        more = {"num_outputs": 2} if self.opset >= 18 else {}
+        one, other = self.net.op("Split", x, outputs=2, axis=axis, **more)
+        self.shapes |= {one: half, other: half}
+        self.net.channels[other] = 0
+        self.read.add(x)
+        return True
 
     def cut(self, x: str) -> bool:
         shape = self.shapes[x]
@@ -239,7 +282,7 @@ class RandomGraph:
 OPERATORS = [
     *["transpose"] * 5, "unary", "clip", "activation", *["binary"] * 4, *["constant"] * 2,
     *["conv"] * 3, "norm", "pad", "concat", *["reduce"] * 2, "softmax", "view", "cut", "pool",
-    "product",
+    "product", "asked", "repeat", "split",
 ]  # fmt: skip
 """By the names of the methods, the likelier ones several times."""
 
