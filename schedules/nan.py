@@ -25,6 +25,8 @@ from typing import Any
 try:
     from tvm import tirx
     from tvm_ffi import structural_map
+
+    _SIGNATURE: tuple[Any, ...] = ()
 except ImportError:  # TVM 0.19
     from tvm import tir as tirx
     from tvm.tir.stmt_functor import ir_transform
@@ -33,6 +35,8 @@ except ImportError:  # TVM 0.19
         """Do what tvm-ffi's does."""
         kinds, change = callback
         return ir_transform(statement, None, change, [f"tir.{kind.__name__}" for kind in kinds])
+
+    _SIGNATURE = (tirx.const(2, "uint32"),)  # how many operands tell which of an intrinsic's forms
 
 
 GPU = "gpu"
@@ -73,7 +77,7 @@ def _kept(extreme: Any, machine: str) -> Any:
     if not dtype.startswith("float"):
         return extreme
     if machine == "aarch64":
-        return tirx.call_llvm_pure_intrin(dtype, _INTRINSICS[kind], a, b)
+        return tirx.call_llvm_pure_intrin(dtype, _INTRINSICS[kind], *_SIGNATURE, a, b)
     if _is_constant(b):
         a, b = b, a
     # A comparison with NaN is false: b stays.

@@ -13,12 +13,13 @@ import tvm
 from classic.test_te_gpu import code_of
 from classic.test_te_schedules import built, here
 from gpu.opencl import opencl_context, run_source
+from kernels import workload
 from not_a_number import check, works
 from tvm_mobilenet.schedules.knobs import Knobs
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.compute.workload import Workload, softmax_block
-from tvm_mobilenet.target import TargetSpec, parse
+from tvm_mobilenet.target import PRESETS, TargetSpec, parse
 
 X86 = ["x86-64", "x86-64-v3"]
 
@@ -46,6 +47,14 @@ def test_of_every_operator(name: str) -> None:
 
         for outlier in (math.nan, math.inf):
             check(work, run, outlier)
+
+
+def test_what_aarch64_is_told() -> None:
+    target = PRESETS["rpi4"]
+    work = workload("pointwise", (16, 32), (5, 5), target.lanes, activation="relu6")
+    used = set(built([work], target).get_source("asm").split())
+    assert {"fmax", "fmin"} <= used
+    assert not {"fmaxnm", "fminnm", "fcmgt"} & used
 
 
 def test_of_every_operator_on_a_gpu() -> None:
