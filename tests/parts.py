@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -18,8 +19,12 @@ from pathlib import Path
 
 import pytest
 
+from tvm_mobilenet.errors import ToolchainError
+from tvm_mobilenet.toolchain_cuda import Nvcc, find_nvcc
+
 ROOT = Path(__file__).parents[1]
 BOARD = ROOT / "out" / "board" / "python3"
+NO_BOARD = "no emulated board: apt install debootstrap qemu-user-static && .ci/board out/board"
 SSHD = "/usr/sbin/sshd"
 START_S = 120
 """For an answer of the emulated board."""
@@ -121,6 +126,25 @@ def running(*command: object, until: str = "listening on", seconds: float = 120)
         process.stdout.close()
         # A session's process has the port too; what died stays in the group until it is reaped.
         wait_for(lambda: not alive(process.pid), 5)
+
+
+@functools.cache
+def host_cxx() -> str:
+    """Return g++, which CUDA source takes here, nvcc's as ours; or skip."""
+    program = shutil.which("g++")
+    if program is None:
+        pytest.skip("no C++ compiler: apt install g++")
+    return program
+
+
+@functools.cache
+def nvcc() -> Nvcc:
+    """Return an nvcc that compiles, or skip."""
+    host_cxx()
+    try:
+        return find_nvcc()
+    except ToolchainError as error:
+        pytest.skip(f"{error.what}: pip install 'tvm-mobilenet[cuda]'")
 
 
 @contextlib.contextmanager

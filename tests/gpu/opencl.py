@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.graph.device_code import device_code
 from tvm_mobilenet.launches import Launch
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import TargetSpec, host_machine
 
 # Before PoCL is loaded. Workers of one run share what they compile, without the optimizer: it
 # would take three quarters of the time of these tests.
@@ -29,6 +29,12 @@ os.environ.setdefault("PYOPENCL_BUILD_OPTIONS", "-cl-opt-disable")
 os.environ.setdefault("PYOPENCL_NO_CACHE", "1")
 
 Array = NDArray[Any]
+# The wheel is for x86-64 only.
+POCL = (
+    "pip install pocl-binary-distribution"
+    if host_machine() == "x86_64"
+    else "apt install pocl-opencl-icd"
+)
 _GUARD = 4096
 _PATTERN = 0xFF
 """Of a guard's bytes: NaN as float32 and as float16."""
@@ -44,7 +50,7 @@ def opencl_context() -> Any:
         platforms = []
     devices = [device for platform in platforms for device in platform.get_devices()]
     if not devices:
-        pytest.skip("no OpenCL platform: apt install pocl-opencl-icd")
+        pytest.skip(f"no OpenCL device: {POCL}")
     return cl.Context(devices[:1])
 
 

@@ -14,7 +14,7 @@ import pytest
 if sys.version_info >= (3, 11):
     import tomllib
 else:  # pragma: no cover
-    tomllib = pytest.importorskip("tomli", reason="this machine's Python has no TOML reader")
+    tomllib = pytest.importorskip("tomli", reason="no TOML reader: pip install tomli")
 
 import tvm_mobilenet as tm
 
