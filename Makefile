@@ -23,10 +23,11 @@ demo: $(VENV)/demo.stamp  ## trained weights: compile, verify, classify a photog
 	@grep -Eq '^ *espresso +9[0-9]\.' $(OUT)/answer.txt || { echo 'demo: wrong, this is an espresso' >&2; exit 1; }
 	$(BIN)/tvm-mobilenet bench $(MODEL)
 
-test: $(VENV)/test.stamp  ## install what the tests need, and run them
+test: $(VENV)/test.stamp  ## the tests, and last what was skipped and the command that gets it
 	@mkdir -p $(OUT)
 	$(BIN)/python -m pytest -m "not alone" $(SPREAD) --junitxml $(OUT)/tests.xml
 	$(BIN)/python -m pytest -m alone $$(grep -rl --include='*.py' mark.alone tests) --junitxml $(OUT)/tests-alone.xml
+	@$(BIN)/python tests/skips.py $(OUT)/tests.xml $(OUT)/tests-alone.xml
 
 test-gpu: $(VENV)/gpu.stamp  ## on an NVIDIA GPU: numerics, tuner, profile, against PyTorch; writes results
 	$(BIN)/python benchmarks/on_gpu.py --out benchmarks/results
@@ -82,5 +83,6 @@ $(RELAY)/made.stamp: $(RELAY)/packages.stamp pyproject.toml
 	@touch $@
 
 $(RELAY)/test.stamp: $(RELAY)/made.stamp
-	$(RELAY)/bin/python -m pip install --quiet --disable-pip-version-check 'pytest>=8' 'pytest-xdist>=3.6'
+	$(RELAY)/bin/python -m pip install --quiet --disable-pip-version-check 'pytest>=8' 'pytest-xdist>=3.6' \
+	  "pocl-binary-distribution>=3.0; sys_platform == 'linux' and platform_machine == 'x86_64'"
 	@touch $@

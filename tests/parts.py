@@ -76,6 +76,15 @@ def alive(group: int) -> bool:
     return False
 
 
+def patience(seconds: float) -> float:
+    """Return a limit that is `seconds` where nobody else wants the cores, longer on a busy machine.
+
+    For what must happen within it, though another test waits until it is over: a limit for the
+    worst case would cost every run that time.
+    """
+    return round(seconds * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0))), 1)
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -125,7 +126,11 @@ def _build(source: str) -> Mapping[str, Any]:
     import pyopencl as cl
 
     program = cl.Program(opencl_context(), source)
-    return {kernel.function_name: kernel for kernel in program.build().all_kernels()}
+    with warnings.catch_warnings():
+        # What pip's PoCL, older than many processors, says of passing their vectors.
+        warnings.simplefilter("ignore", cl.CompilerWarning)
+        kernels = program.build().all_kernels()
+    return {kernel.function_name: kernel for kernel in kernels}
 
 
 def bound(func: Any, target: TargetSpec) -> Any:
