@@ -8,6 +8,7 @@ before can hide or excuse it. The tolerances are those of
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -33,6 +34,8 @@ from tvm_mobilenet.rounding import (
 )
 from tvm_mobilenet.runtime.instrument import OTHER, Trace
 from tvm_mobilenet.verify_report import VerifyReport, VerifyRow
+
+_log = logging.getLogger(__name__)
 
 _INHERENT = 8.0
 """Times the error of the other reference in float32 that ours may be: sums in another order,
@@ -119,6 +122,7 @@ def verify(
             _look_up(layer, model, weights, activations, {layer.name for layer in layers})
         rows.append(_row(trace, layers, weights, activations, want, stored=stored))
         activations[layers[-1].name] = trace.output
+        _log.info("%s: relative error %.1e alone", " + ".join(trace.call["layers"]), rows[-1].alone)
 
     found = dict(zip(model.outputs, outputs, strict=True))
     errors = {name: reference.relative_error(got, expected[name]) for name, got in found.items()}

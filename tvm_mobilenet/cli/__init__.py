@@ -29,14 +29,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     SystemExit
         By Typer, after everything else: 0, or 2 for a wrong command line.
     """
-    from tvm_mobilenet.cli.app import app
+    from tvm_mobilenet.cli import logs
+    from tvm_mobilenet.cli.app import command_line
     from tvm_mobilenet.errors import TvmMobilenetError
 
+    logs.start()
     try:
         given = list(sys.argv[1:] if arguments is None else arguments)
         # `--stack` runs them again, elsewhere.
-        app(args=given, prog_name="tvm-mobilenet", obj=given)
+        command_line()(args=given, prog_name="tvm-mobilenet", obj=given)
     except TvmMobilenetError as error:
-        print(f"error: {error}", file=sys.stderr)
+        logs.tell_error(error)
         return error.exit_status
     return 0

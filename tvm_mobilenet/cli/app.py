@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from tvm_mobilenet.cli import devices, looking, measuring
+from tvm_mobilenet.cli import devices, logs, looking, measuring
 from tvm_mobilenet.cli.exporting import export
 from tvm_mobilenet.cli.options import (
     Alpha,
@@ -36,7 +37,6 @@ from tvm_mobilenet.stacks import PACKAGES, installed_stack, versions_of
 app = typer.Typer(
     name="tvm-mobilenet",
     no_args_is_help=True,
-    add_completion=False,
     # Rich help would import all of rich before a word is printed.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -88,6 +88,28 @@ def top(
             metavar="STACK",
         ),
     ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "-v",
+            "--verbose",
+            callback=logs.be_verbose,
+            is_eager=True,
+            expose_value=False,
+            help="Tell what is done and how long it takes, and of every error what caused it.",
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "-q",
+            "--quiet",
+            callback=logs.be_quiet,
+            is_eager=True,
+            expose_value=False,
+            help="Print the result and errors, nothing else.",
+        ),
+    ] = False,
 ) -> None:
     """Compile MobileNets with Apache TVM into one verified .so, and use it.
 
@@ -97,6 +119,7 @@ def top(
       tvm-mobilenet run m.so photo.jpg                        classify
       tvm-mobilenet bench m.so                                how fast, how far from the bound
       tvm-mobilenet profile m.so                              where the time goes, by layer
+      tvm-mobilenet doctor                                    what is installed, what is missing
 
     \b
     Then:
@@ -298,3 +321,16 @@ app.command()(looking.inspect)
 app.command()(looking.models)
 app.command()(looking.targets)
 app.command("records")(looking.records_command)
+app.command()(looking.doctor)
+
+
+def command_line() -> Callable[..., Any]:
+    """Return the command; ``-v`` and ``-q`` may stand anywhere, after a command's name too."""
+    group = typer.main.get_command(app)
+    everywhere = [option for option in group.params if option.name in ("verbose", "quiet")]
+    waiting = list(group.commands.values())
+    while waiting:
+        command = waiting.pop()
+        command.params += everywhere
+        waiting += getattr(command, "commands", {}).values()
+    return group

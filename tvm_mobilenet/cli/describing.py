@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.cli.logs import LOGGER
 from tvm_mobilenet.cli.output import mega, print_json, print_table, shape
 from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.schedules.knobs import described
@@ -196,7 +196,7 @@ def show_records(folder: Path | None, as_json: bool) -> None:
     logs = [log for _, log in store.logs()]
     records = [record for log in logs for record in log.records]
     for damage in (damage for log in logs for damage in log.damaged):
-        print(f"warning: {damage}", file=sys.stderr)
+        LOGGER.warning("%s", damage)
     if as_json:
         print_json([json.loads(record.to_line()) for record in records])
         return

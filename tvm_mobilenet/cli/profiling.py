@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tvm_mobilenet.cli.logs import LOGGER
 from tvm_mobilenet.cli.output import print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -36,10 +37,7 @@ def profile_artifact(
     if plot is not None:
         print(f"drawn: {draw(report, plot)}", file=sys.stderr)
     if report.disturbed:
-        print(
-            "warning: other processes used the processors meanwhile; measure again in quiet",
-            file=sys.stderr,
-        )
+        LOGGER.warning("other processes used the processors meanwhile; measure again in quiet")
 
 
 def _print_profile(report: ProfileReport) -> None:

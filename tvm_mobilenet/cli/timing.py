@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tvm_mobilenet.cli.logs import LOGGER
 from tvm_mobilenet.cli.output import print_json, print_table, progress_bar
 from tvm_mobilenet.errors import InputError, TvmMobilenetError
 
@@ -74,10 +74,7 @@ def bench_artifact(
     else:
         print_bench(report)
     if report.disturbed:
-        print(
-            "warning: other processes used the processors meanwhile; measure again in quiet",
-            file=sys.stderr,
-        )
+        LOGGER.warning("other processes used the processors meanwhile; measure again in quiet")
     _check_agreement(report)
 
 

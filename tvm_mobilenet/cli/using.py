@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from tvm_mobilenet.cli.logs import is_quiet
 from tvm_mobilenet.cli.output import print_json, print_table, waiting
 
 
@@ -42,5 +43,8 @@ def verify_artifact(
             f"end to end: max abs {report.max_abs:.1e}, relative {report.relative:.1e} "
             f"(allowed {report.tolerance:.0e})"
         )
-        print_table(str(artifact), columns, rows, footer)
+        if is_quiet():
+            print(footer)
+        else:
+            print_table(str(artifact), columns, rows, footer)
     report.check()
