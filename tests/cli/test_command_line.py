@@ -16,7 +16,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 COMMANDS = (
     *("compile", "run", "verify", "bench", "profile", "inspect", "models", "targets"),
-    *("records", "explain", "tune", "report", "export"),
+    *("records", "explain", "tune", "report", "export", "doctor"),
 )
 
 

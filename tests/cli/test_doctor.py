@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tvm_mobilenet.cli import doctor
-from tvm_mobilenet.cli.doctor import Finding
+from tvm_mobilenet.cli import doctor, examining
+from tvm_mobilenet.cli.examining import Finding
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -54,7 +54,7 @@ def test_what_is_missing_comes_with_its_command(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr("tvm_mobilenet.toolchain.importlib.util.find_spec", lambda _: None)
-    monkeypatch.setattr(doctor, "_CHECKS", (doctor._linkers, doctor._nvcc))
+    monkeypatch.setattr(doctor, "CHECKS", (examining._linkers, examining._nvcc))
     assert not doctor.examine(as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["works"] is False
@@ -95,7 +95,7 @@ def test_the_command_to_reinstall_names_the_pins() -> None:
     pins = [text for text in metadata.requires("tvm-mobilenet") or [] if "==" in text]
     pins = [text for text in pins if text.startswith("apache-tvm")]
     assert len(pins) == 2
-    assert all(pin.partition(";")[0].strip() in doctor._REINSTALL["relax"] for pin in pins)
+    assert all(pin.partition(";")[0].strip() in examining._REINSTALL["relax"] for pin in pins)
 
 
 def test_a_check_that_fails_costs_its_own_lines(
@@ -108,7 +108,7 @@ def test_a_check_that_fails_costs_its_own_lines(
         yield Finding("half", "told before")
         raise RuntimeError("no such thing")
 
-    monkeypatch.setattr(doctor, "_CHECKS", (_fine, _odd_one, _fine))
+    monkeypatch.setattr(doctor, "CHECKS", (_fine, _odd_one, _fine))
     assert doctor.examine(as_json=False)
     assert capsys.readouterr().out.splitlines() == [
         "fine             yes",
@@ -128,7 +128,7 @@ def test_lines_fit_and_commands_stay_whole() -> None:
 
 
 def test_extras_are_read_off_the_metadata() -> None:
-    found = doctor.extras_of(
+    found = examining.extras_of(
         [
             "a>=1",
             'b-c>=2; extra == "x"',
@@ -137,7 +137,9 @@ def test_extras_are_read_off_the_metadata() -> None:
         ]
     )
     assert found == {"x": ["b-c", "e"], "y": ["d"]}
-    assert set(doctor._EXTRAS) <= set(metadata.metadata("tvm-mobilenet").get_all("Provides-Extra"))
+    assert set(examining._EXTRAS) <= set(
+        metadata.metadata("tvm-mobilenet").get_all("Provides-Extra")
+    )
 
 
 def test_a_cache_is_weighed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +147,6 @@ def test_a_cache_is_weighed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "sub" / "file").write_bytes(b"x" * 1_500_000)
     monkeypatch.setenv("TVM_MOBILENET_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "none"))
-    found = {finding.name: finding.found for finding in doctor._caches()}
+    found = {finding.name: finding.found for finding in examining._caches()}
     assert found["trained weights"] == f"{tmp_path}, 1.5 MB"
     assert found["Hugging Face"] == f"{tmp_path / 'none'}, not there yet"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tvm_mobilenet.cli import devices, logs, looking, measuring
+from tvm_mobilenet.cli import devices, looking, measuring
+from tvm_mobilenet.cli.everywhere import Quiet, UseStack, Verbose, Version, with_everywhere
 from tvm_mobilenet.cli.exporting import export
 from tvm_mobilenet.cli.options import (
     Alpha,
@@ -32,7 +32,6 @@ from tvm_mobilenet.cli.options import (
     Weights,
 )
 from tvm_mobilenet.cli.run import run
-from tvm_mobilenet.stacks import PACKAGES, installed_stack, versions_of
 
 app = typer.Typer(
     name="tvm-mobilenet",
@@ -46,70 +45,12 @@ app = typer.Typer(
 app.add_typer(devices.app, name="device")
 
 
-def _print_version(wanted: bool) -> None:
-    if not wanted:
-        return
-    from tvm_mobilenet import __version__
-
-    parts = [f"tvm-mobilenet {__version__}"]
-    stack = installed_stack()
-    versions = versions_of(stack)
-    for package in PACKAGES[stack]:
-        parts.append(f"{package} {versions.get(package, 'not installed')}")
-    typer.echo(", ".join(parts))
-    raise typer.Exit
-
-
-def _use_stack(context: typer.Context, stack: str | None) -> None:
-    if stack is not None:
-        from tvm_mobilenet.cli.stack import use_stack
-
-        use_stack(stack, context.obj)
-
-
 @app.callback()
 def top(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            callback=_print_version,
-            is_eager=True,
-            help="Print this version and TVM's, and leave.",
-        ),
-    ] = False,
-    stack: Annotated[
-        str | None,
-        typer.Option(
-            callback=_use_stack,
-            is_eager=True,  # --version, too, is of the stack
-            help="relax, the main stack, or relay: the same on TVM 0.19, in the environment "
-            "that `make relay` makes.",
-            metavar="STACK",
-        ),
-    ] = None,
-    verbose: Annotated[
-        bool,
-        typer.Option(
-            "-v",
-            "--verbose",
-            callback=logs.be_verbose,
-            is_eager=True,
-            expose_value=False,
-            help="Tell what is done and how long it takes, and of every error what caused it.",
-        ),
-    ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option(
-            "-q",
-            "--quiet",
-            callback=logs.be_quiet,
-            is_eager=True,
-            expose_value=False,
-            help="Print the result and errors, nothing else.",
-        ),
-    ] = False,
+    version: Version = False,
+    stack: UseStack = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compile MobileNets with Apache TVM into one verified .so, and use it.
 
@@ -324,13 +265,6 @@ app.command("records")(looking.records_command)
 app.command()(looking.doctor)
 
 
-def command_line() -> Callable[..., Any]:
-    """Return the command; ``-v`` and ``-q`` may stand anywhere, after a command's name too."""
-    group = typer.main.get_command(app)
-    everywhere = [option for option in group.params if option.name in ("verbose", "quiet")]
-    waiting = list(group.commands.values())
-    while waiting:
-        command = waiting.pop()
-        command.params += everywhere
-        waiting += getattr(command, "commands", {}).values()
-    return group
+def command_line() -> Any:
+    """Return the command, made of all of this."""
+    return with_everywhere(typer.main.get_command(app))
