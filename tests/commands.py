@@ -14,7 +14,7 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
         stdin=subprocess.DEVNULL,
         env={**os.environ, **environment},
     )

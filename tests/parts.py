@@ -85,7 +85,7 @@ def patience(seconds: float) -> float:
     return round(seconds * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0))), 1)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():

@@ -77,7 +77,7 @@ def test_a_broken_tvm_is_told_without_a_traceback(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=600,
         )
         assert shown.returncode == 2
         assert "Traceback" not in shown.stdout + shown.stderr

@@ -54,7 +54,7 @@ def test_examples_run_one_after_another(tmp_path: Path, photograph: Path) -> Non
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=600,
             check=False,
         )
         assert run.returncode == 0, run.stderr

@@ -138,7 +138,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, int], s
             capture_output=True,
             text=True,
             check=True,
-            timeout=120,
+            timeout=600,
             stdin=subprocess.DEVNULL,
         )
         return done.stdout

@@ -112,7 +112,7 @@ def in_a_process(script: str, *arguments: str | Path, **settings: str) -> tuple[
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     return done.returncode, done.stdout + done.stderr

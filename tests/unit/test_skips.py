@@ -44,7 +44,7 @@ def pytest_there(folder: Path, *options: str) -> list[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()
