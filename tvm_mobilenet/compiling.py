@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import warnings
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
     ModelLike = Model | Imported | str | os.PathLike[str]
     WeightsLike = str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]
+
+
+_log = logging.getLogger(__name__)
 
 
 def compile(  # noqa: A001  as in torch.compile and tvm.compile
@@ -219,10 +223,12 @@ def _finished(
     """Write the manifest into the artifact, and check it where it runs."""
     from tvm_mobilenet.runtime.artifact import write_manifest
 
+    _log.info("weights: %s", network.source)
     compiled = Compiled(manifest, folder)
     compiled.manifest = write_manifest(compiled.path, manifest)
     if verify and (device is not None or runs_here(manifest)):
         checked = _checked(compiled, network, device)
+        _log.info("verified: relative error %.1e", checked.relative)
         checked.check()
         manifest["verification"] = checked.to_dict()
     elif network.imported is not None:

@@ -8,6 +8,7 @@ compiler, and the `ziglang` package, which carries both for every target.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 import shlex
@@ -22,6 +23,8 @@ from pathlib import Path
 from tvm_mobilenet.errors import OutputError, TargetError, ToolchainError
 from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.target import TargetSpec, host_machine
+
+_log = logging.getLogger(__name__)
 
 _CROSS = {
     "x86_64": ("x86_64-linux-gnu", "gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"),
@@ -227,6 +230,7 @@ def run_tool(
     ToolchainError
         It cannot be run, failed, or did not come to an end.
     """
+    _log.debug("%s: %s", doing, shlex.join(command))
     try:
         done = subprocess.run(
             command,

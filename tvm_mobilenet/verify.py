@@ -8,6 +8,7 @@ before can hide or excuse it. The tolerances are those of
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ from tvm_mobilenet.models.spec import Model, Operator
 from tvm_mobilenet.runtime.instrument import OTHER, Trace
 from tvm_mobilenet.verify_case import Case, Expect, Weights
 from tvm_mobilenet.verify_report import VerifyReport
+
+_log = logging.getLogger(__name__)
 
 
 class Runnable(Protocol):
@@ -82,6 +85,8 @@ def verify(
             case.row(trace, verdict)
             for trace, verdict in zip(filter(_told, traces), verdicts, strict=True)
         )
+        for row in rows:
+            _log.info("%s: relative error %.1e alone", " + ".join(row.layers), row.alone)
         misread = case.misread()
         sound = not misread and all(row.passed for row in rows)
         found = dict(zip(model.outputs, outputs, strict=True))

@@ -126,7 +126,7 @@ class Page(HTMLParser):
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, int], str]:
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
-        pytest.skip("this machine has no browser: apt install chromium-headless-shell")
+        pytest.skip("no browser: apt install chromium-headless-shell")
     profile = tmp_path_factory.mktemp("profile")
 
     def rendered(page: Path, width: int = 1280) -> str:
@@ -138,7 +138,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, int], s
             capture_output=True,
             text=True,
             check=True,
-            timeout=120,
+            timeout=600,
             stdin=subprocess.DEVNULL,
         )
         return done.stdout

@@ -28,7 +28,7 @@ def piped(content: bytes, *arguments: object) -> subprocess.CompletedProcess[byt
         input=content,
         capture_output=True,
         check=False,
-        timeout=180,
+        timeout=600,
     )
 
 

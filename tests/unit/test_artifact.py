@@ -283,9 +283,9 @@ def test_twenty_megabytes_are_read_and_hashed_quickly(tmp_path: Path) -> None:
     artifact.write_manifest(path, manifest())
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         read_manifest(path)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     print(f"read_manifest of 20 MiB: {min(times) * 1e3:.1f} ms")
     # 12 ms where measured; the bound is for machines without SHA instructions.
     assert min(times) < 0.2

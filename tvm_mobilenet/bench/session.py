@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,9 @@ Progress = Callable[[int, int, str], None]
 ROUNDS = 10
 ROUND_SECONDS = 0.3
 """Long enough for tens of calls, short enough that all meet the same machine."""
+
+
+_log = logging.getLogger(__name__)
 
 
 def bench(
@@ -134,7 +138,13 @@ def _take_turns(
         first = number % len(started)
         for worker in (*started[first:], *started[:first]):
             tell(done, total, f"round {number + 1}: {worker.runtime}, {worker.threads} threads")
-            times[worker.runtime, worker.threads] += worker.round(seconds)
+            taken = worker.round(seconds)
+            _log.info(
+                "round %d: %s, %d threads, %d calls, median %.3f ms",
+                *(number + 1, worker.runtime, worker.threads),
+                *(len(taken), 1e3 * float(np.median(taken))),
+            )
+            times[worker.runtime, worker.threads] += taken
             done += 1
     tell(total, total, "done")
     return times

@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
 
     def command() -> None:
-        from tvm_mobilenet.cli.app import app
+        from tvm_mobilenet.cli.app import command_line
 
         # `--stack` runs them again, elsewhere.
-        app(args=given, prog_name="tvm-mobilenet", obj=given)
+        command_line()(args=given, prog_name="tvm-mobilenet", obj=given)
 
     return run(command)

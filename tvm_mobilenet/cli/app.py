@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tvm_mobilenet.cli import devices, looking, measuring
+from tvm_mobilenet.cli.everywhere import Quiet, UseStack, Verbose, Version, with_everywhere
 from tvm_mobilenet.cli.exporting import export
 from tvm_mobilenet.cli.options import (
     Alpha,
@@ -32,12 +33,10 @@ from tvm_mobilenet.cli.options import (
     Weights,
 )
 from tvm_mobilenet.cli.run import run
-from tvm_mobilenet.stacks import PACKAGES, installed_stack, versions_of
 
 app = typer.Typer(
     name="tvm-mobilenet",
     no_args_is_help=True,
-    add_completion=False,
     # Rich help would import all of rich before a word is printed.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -47,48 +46,12 @@ app = typer.Typer(
 app.add_typer(devices.app, name="device")
 
 
-def _print_version(wanted: bool) -> None:
-    if not wanted:
-        return
-    from tvm_mobilenet import __version__
-
-    parts = [f"tvm-mobilenet {__version__}"]
-    stack = installed_stack()
-    versions = versions_of(stack)
-    for package in PACKAGES[stack]:
-        parts.append(f"{package} {versions.get(package, 'not installed')}")
-    typer.echo(", ".join(parts))
-    raise typer.Exit
-
-
-def _use_stack(context: typer.Context, stack: str | None) -> None:
-    if stack is not None:
-        from tvm_mobilenet.cli.stack import use_stack
-
-        use_stack(stack, context.obj)
-
-
 @app.callback()
 def top(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            callback=_print_version,
-            is_eager=True,
-            help="Print this version and TVM's, and leave.",
-        ),
-    ] = False,
-    stack: Annotated[
-        str | None,
-        typer.Option(
-            callback=_use_stack,
-            is_eager=True,  # --version, too, is of the stack
-            help="relax, the main stack, or relay: the same on TVM 0.19, in the environment "
-            "that `make relay` makes.",
-            metavar="STACK",
-        ),
-    ] = None,
+    version: Version = False,
+    stack: UseStack = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compile MobileNets with Apache TVM into one verified .so, and use it.
 
@@ -98,6 +61,7 @@ def top(
       tvm-mobilenet run m.so photo.jpg                        classify
       tvm-mobilenet bench m.so                                how fast, how far from the bound
       tvm-mobilenet profile m.so                              where the time goes, by layer
+      tvm-mobilenet doctor                                    what is installed, what is missing
 
     \b
     Then:
@@ -305,3 +269,9 @@ app.command()(looking.inspect)
 app.command()(looking.models)
 app.command()(looking.targets)
 app.command("records")(looking.records_command)
+app.command()(looking.doctor)
+
+
+def command_line() -> Any:
+    """Return the command, made of all of this."""
+    return with_everywhere(typer.main.get_command(app))

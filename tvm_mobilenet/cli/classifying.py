@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tvm_mobilenet.cli.logs import LOGGER, is_quiet
 from tvm_mobilenet.cli.output import print_json, print_table, progress_bar, say
 from tvm_mobilenet.errors import ImageError, InputError
 
@@ -61,7 +62,9 @@ def run_images(
     if device is None:
         from tvm_mobilenet.runtime import load
 
-        return _run(load(artifact, threads=threads), images, count, batch, as_json)
+        module = load(artifact, threads=threads)
+        LOGGER.info("%r", module)
+        return _run(module, images, count, batch, as_json)
     from tvm_mobilenet.device import open_device
 
     with open_device(device) as opened, opened.session() as session:
@@ -157,6 +160,7 @@ def _groups(
 
     group: list[tuple[Source, NDArray[Any]]] = []
     for source in sources:
+        LOGGER.info("reading %s", source.name)
         try:
             group.append((source, load_image(source.content, module.manifest["preprocess"])))
         except ImageError as error:
@@ -207,6 +211,8 @@ def _print(answers: Answers, module: Loaded | RemoteModule) -> None:
         )
         columns = ["~image", ">ms", "~class", ">probability"]
         print_table(str(module.manifest["title"]), columns, rows, footer)
+    if is_quiet():
+        return
     if str(module.manifest["weights"]["source"]).startswith("seed:"):
         say("The weights are random: these classes mean nothing. Compile with --weights.")
     elif answers.found[0].best[0].unnamed:

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet.cli.output import mega, print_json, print_table, say, shape
+from tvm_mobilenet.cli.logs import LOGGER
+from tvm_mobilenet.cli.output import mega, print_json, print_table, shape
 from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.schedules.knobs import described
 
@@ -198,7 +199,7 @@ def show_records(folder: Path | None, as_json: bool) -> None:
     logs = [log for _, log in store.logs()]
     records = [record for log in logs for record in log.records]
     for damage in (damage for log in logs for damage in log.damaged):
-        say(f"warning: {damage}", error=True)
+        LOGGER.warning("%s", damage)
     if as_json:
         print_json([json.loads(record.to_line()) for record in records])
         return

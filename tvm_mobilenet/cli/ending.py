@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from tvm_mobilenet.cli import logs
 from tvm_mobilenet.cli.shown import shown
 from tvm_mobilenet.errors import OutputError, TvmMobilenetError
 
@@ -42,6 +43,7 @@ def run(command: Callable[[], object]) -> int:
         which has been printed.
     """
     interrupts = _Interrupts()
+    logs.start()
     try:
         _check_streams()
         status = _status_of(command)
@@ -135,5 +137,7 @@ def _tell(message: str, status: int) -> int:
     with contextlib.suppress(OSError):  # standard error, too, may be full: the status is left
         sys.stdout.flush()
     with contextlib.suppress(OSError):
+        if (error := sys.exc_info()[1]) is not None:
+            logs.tell_causes(error)
         print(f"error: {shown(message, keep=chr(10))}", file=sys.stderr, flush=True)
     return status

@@ -156,6 +156,28 @@ def targets(as_json: Json = False) -> None:
     show_targets(as_json)
 
 
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine has, what it lacks, and the command that gets it.
+
+    Compiles a tiny kernel, loads it and runs it. Each part is looked at for itself: whatever
+    is broken, the rest is told.
+
+    \b
+    Exit status:
+      0  compiling and running work here
+      2  they do not; the first lines say why
+
+    \b
+    Examples:
+      tvm-mobilenet doctor
+      tvm-mobilenet doctor --json
+    """
+    from tvm_mobilenet.cli.doctor import examine
+
+    if not examine(as_json):
+        raise typer.Exit(2)
+
+
 def records_command(
     folder: Annotated[
         Path | None, typer.Argument(help="The package's own by default.", metavar="DIR")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.cli import logs
 from tvm_mobilenet.cli.launching import cuda_facts, launch_facts
 from tvm_mobilenet.cli.output import mega, print_json, print_table, say, shape, size, waiting
 from tvm_mobilenet.errors import OutputError, RecordsWarning
@@ -88,6 +89,9 @@ def compile_model(
         )
         path = compiled.export(output)
     seconds = time.perf_counter() - start
+    if logs.is_quiet():
+        print(path)
+        return
     with waiting("timing every layer"):
         report = compiled.report
     print_table(*_layers_table(report, _target_text(compiled.manifest)))
@@ -99,14 +103,14 @@ def compile_model(
 
 @contextlib.contextmanager
 def warnings_told() -> Iterator[None]:
-    """Print each warning as one line, without the place in our source."""
+    """Tell each warning as one line, without the place in our source."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RecordsWarning)
         try:
             yield
         finally:
             for warning in caught:
-                say(f"warning: {warning.message}", error=True)
+                logs.tell_warning(warning)
 
 
 def _check_writable(output: Path) -> None:

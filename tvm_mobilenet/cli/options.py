@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -34,13 +35,35 @@ class Fusion(str, Enum):
     none = "none"
 
 
+def _models(incomplete: str) -> Iterator[str]:
+    """Complete a network's name, or an ``.onnx`` file's."""
+    from tvm_mobilenet.models import MODELS
+
+    yield from (name for name in MODELS if name.startswith(incomplete))
+    folder = Path(incomplete if incomplete.endswith("/") else Path(incomplete).parent)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        name = f"{path}/" if path.is_dir() else str(path)
+        if name.startswith(incomplete) and (path.is_dir() or path.suffix == ".onnx"):
+            yield name
+
+
+def _targets(incomplete: str) -> Iterator[str]:
+    """Complete what `tvm-mobilenet targets` lists."""
+    from tvm_mobilenet.target import GPUS, PRESETS
+
+    names = ("native", "cuda", *PRESETS, *GPUS)
+    yield from (name for name in dict.fromkeys(names) if name.startswith(incomplete))
+
+
 Artifact = Annotated[
     Path, typer.Argument(help="File that `tvm-mobilenet compile` wrote.", metavar="ARTIFACT")
 ]
 ModelName = Annotated[
     str,
     typer.Argument(
-        help="Which network: v1, v2, v3-large, v3-small, or an .onnx file.", metavar="MODEL"
+        help="Which network: v1, v2, v3-large, v3-small, or an .onnx file.",
+        metavar="MODEL",
+        autocompletion=_models,
     ),
 ]
 Alpha = Annotated[float | None, typer.Option(help="Width multiplier; 1.0 by default.")]
@@ -76,6 +99,7 @@ Target = Annotated[
     typer.Option(
         help="native, a preset, an LLVM triple, TVM's JSON, or a GPU: sm_90, opencl, metal, ….",
         metavar="TARGET",
+        autocompletion=_targets,
     ),
 ]
 Mcpu = Annotated[str | None, typer.Option(help="LLVM processor of a triple.")]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from tvm_mobilenet.cli import logs
 from tvm_mobilenet.cli.shown import shown
 
 PLAIN_WIDTH = 200
@@ -68,14 +69,15 @@ def print_json(data: Any) -> None:
 
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """Show that something goes on, on a terminal's standard error.
+    """Show that something goes on, on a terminal's standard error; as a line with ``-v``.
 
     Parameters
     ----------
     text : str
         What it is.
     """
-    if not sys.stderr.isatty():
+    logs.LOGGER.info("%s", text)
+    if not _is_animated():
         yield
         return
     from rich.console import Console
@@ -99,7 +101,10 @@ def progress_bar(after_s: float = 0.0) -> Iterator[Callable[[int, int, str], Non
     callable
         Told of steps done, steps in all, and what comes next.
     """
-    if not sys.stderr.isatty():
+    if logs.is_quiet():
+        yield lambda done, total, text: None
+        return
+    if not _is_animated():
         yield _lines()
         return
     from rich.console import Console
@@ -121,6 +126,11 @@ def progress_bar(after_s: float = 0.0) -> Iterator[Callable[[int, int, str], Non
         yield tell
     finally:
         bar.stop()
+
+
+def _is_animated() -> bool:
+    """Whether something may move on the screen: not among the lines of ``-v``."""
+    return sys.stderr.isatty() and not logs.is_quiet() and not logs.is_verbose()
 
 
 def _lines(every_seconds: float = 10.0) -> Callable[[int, int, str], None]:

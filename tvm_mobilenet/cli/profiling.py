@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tvm_mobilenet.cli.logs import LOGGER
 from tvm_mobilenet.cli.output import print_json, print_table, progress_bar, say
 
 if TYPE_CHECKING:
@@ -35,10 +36,7 @@ def profile_artifact(
     if plot is not None:
         say(f"drawn: {draw(report, plot)}", error=True)
     if report.disturbed:
-        say(
-            "warning: other processes used the processors meanwhile; measure again in quiet",
-            error=True,
-        )
+        LOGGER.warning("other processes used the processors meanwhile; measure again in quiet")
 
 
 def _print_profile(report: ProfileReport) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvm_mobilenet.cli.output import print_json, print_table, progress_bar, say
+from tvm_mobilenet.cli.logs import LOGGER
+from tvm_mobilenet.cli.output import print_json, print_table, progress_bar
 from tvm_mobilenet.errors import InputError, TvmMobilenetError
 
 if TYPE_CHECKING:
@@ -73,10 +74,7 @@ def bench_artifact(
     else:
         print_bench(report)
     if report.disturbed:
-        say(
-            "warning: other processes used the processors meanwhile; measure again in quiet",
-            error=True,
-        )
+        LOGGER.warning("other processes used the processors meanwhile; measure again in quiet")
     _check_agreement(report)
 
 

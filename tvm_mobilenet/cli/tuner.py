@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.cli import logs
 from tvm_mobilenet.cli.making import warnings_told
 from tvm_mobilenet.cli.output import print_json, print_table, say
 from tvm_mobilenet.cli.shown import shown
@@ -38,7 +39,7 @@ def tune_model(name: str, options: dict[str, Any], as_json: bool, **settings: An
         )
         raise
     for problem in report.problems:
-        say(f"warning: {problem}", error=True)
+        logs.LOGGER.warning("%s", problem)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -51,7 +52,7 @@ def write_report(folder: Path, path: Path) -> None:
 
     summary = write_page(folder, path)
     for damage in summary.damaged:
-        say(f"warning: {damage}", error=True)
+        logs.LOGGER.warning("%s", damage)
     for section in summary.sections:
         threads = "1 thread" if section.threads == 1 else f"{section.threads} threads"
         say(
@@ -66,7 +67,10 @@ def write_report(folder: Path, path: Path) -> None:
 @contextlib.contextmanager
 def watched(title: str) -> Iterator[Callable[[Status], None]]:
     """Show each Status: a table that stays in its place, or a line now and then."""
-    if not sys.stderr.isatty():
+    if logs.is_quiet():
+        yield lambda status: None
+        return
+    if not sys.stderr.isatty() or logs.is_verbose():
         yield _lines()
         return
     from rich.console import Console

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tvm_mobilenet.cli.logs import is_quiet
 from tvm_mobilenet.cli.output import print_json, print_table, waiting
 
 
@@ -39,5 +40,8 @@ def verify_artifact(
             f"end to end: max abs {figure(report.max_abs)}, relative {figure(report.relative)} "
             f"(allowed {report.tolerance:.0e}){not_judged(report.to_dict())}"
         )
-        print_table(str(artifact), columns, rows, footer)
+        if is_quiet():
+            print(footer)
+        else:
+            print_table(str(artifact), columns, rows, footer)
     report.check()

@@ -21,8 +21,8 @@ VARIABLE = "TVM_MOBILENET_OPENCL"
 
 _HALVES = "cl_khr_fp16"
 _INSTALL = (
-    "install the driver of your GPU, or PoCL, which is OpenCL on the processor "
-    "(Debian: apt install pocl-opencl-icd)"
+    "install the driver of your GPU, or PoCL, which is OpenCL on the processor: "
+    "pip install 'tvm-mobilenet[pocl]' (x86-64), or Debian: apt install pocl-opencl-icd"
 )
 
 

@@ -137,7 +137,7 @@ def _callers(threads: int) -> Executor:
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    return ThreadPoolExecutor(_MOST, "tvm_mobilenet", initializer=_settle)
+    return ThreadPoolExecutor(MOST_THREADS, "tvm_mobilenet", initializer=_settle)
 
 
 def _settle() -> None:

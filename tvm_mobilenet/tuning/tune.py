@@ -125,12 +125,13 @@ def tune(
     """Tune every kernel of a network, here or at a place; see :func:`tvm_mobilenet.tune`."""
     cost.check_installed()
     if target.gpu is not None:
-        _check_gpu(target, place)
+        # First what no machine can do, then what this one cannot.
         if settings.tuner != "template":
             raise TuningError(
                 f"MetaSchedule proposes nothing for {target.name}: its traces are for processors",
                 "leave --tuner out: the knobs of our own schedules",
             )
+        _check_gpu(target, place)
     elif place is None:
         _check_here(target)
     elif place.emulated and log_dir.resolve().is_relative_to(Store().root.resolve()):
