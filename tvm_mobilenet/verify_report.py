@@ -6,6 +6,16 @@ from dataclasses import dataclass
 
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.rounding import END_TO_END_TOLERANCE
+from tvm_mobilenet.tables import Column, Table, Tabular, together
+
+_COLUMNS = (
+    Column("layers", show=together, kind="name"),
+    Column("max_abs", "max abs", ".1e", priority=3),
+    Column("relative", "relative", ".1e", priority=2),
+    Column("alone", "alone, relative", ".1e"),
+    Column("tolerance", "allowed", ".1e"),
+    Column("passed", " ", lambda passed: "ok" if passed else "WRONG", "word"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +48,8 @@ class VerifyRow:
     passed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class VerifyReport(Tabular):
     """What a verification found.
 
     Attributes
@@ -59,6 +69,23 @@ class VerifyReport:
     max_abs: float
     relative: float
     tolerance: float = END_TO_END_TOLERANCE
+
+    def __repr__(self) -> str:
+        """Return one line; :meth:`table` has the rest."""
+        verdict = "right" if self.passed else "WRONG"
+        return (
+            f"<{type(self).__name__} {self.title}: {verdict}, {len(self.rows)} kernels, relative "
+            f"error {self.relative:.1e} (allowed {self.tolerance:.0e})>"
+        )
+
+    def table(self) -> Table:
+        """Return a row for each kernel, and the end-to-end figures."""
+        rows = [tuple(getattr(row, column.name) for column in _COLUMNS) for row in self.rows]
+        total = (
+            f"end to end: max abs {self.max_abs:.1e}, relative {self.relative:.1e} "
+            f"(allowed {self.tolerance:.0e})"
+        )
+        return Table("kernels", self.title, _COLUMNS, tuple(rows), (total,))
 
     @property
     def passed(self) -> bool:

@@ -14,6 +14,7 @@ from tvm_mobilenet.cli.options import (
     Batch,
     Classes,
     Cores,
+    Csv,
     Dtype,
     Fusion,
     Fusions,
@@ -29,7 +30,9 @@ from tvm_mobilenet.cli.options import (
     Strassen,
     Target,
     Weights,
+    Wide,
 )
+from tvm_mobilenet.cli.output import Form
 from tvm_mobilenet.cli.run import run
 from tvm_mobilenet.stacks import PACKAGES, installed_stack, versions_of
 
@@ -160,6 +163,9 @@ def compile_command(
         typer.Option(help="Write the module after every phase into a folder.", metavar="DIR"),
     ] = None,
     device: OnDevice = None,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Compile a network into one .so, verified.
 
@@ -182,6 +188,7 @@ def compile_command(
     from tvm_mobilenet.cli.describing import model_options
     from tvm_mobilenet.cli.making import compile_model, target_of
 
+    form = Form.asked(as_json=as_json, as_csv=as_csv, wide=wide)
     options = model_options(alpha, resolution, classes, batch, padding and padding.value)
     compile_model(
         model,
@@ -198,6 +205,7 @@ def compile_command(
         strassen=strassen,
         dump_ir=dump_ir,
         device=device,
+        form=form,
     )
 
 
@@ -244,6 +252,8 @@ def tune(
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of what is tried.", min=0)] = 0,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Search faster knobs for every kernel, on this machine or on boards (--device).
 
@@ -270,7 +280,7 @@ def tune(
     tune_model(
         model,
         model_options(alpha, resolution, classes, batch, padding and padding.value),
-        as_json,
+        Form.asked(as_json=as_json, as_csv=as_csv, wide=wide),
         trials=trials,
         # A device says itself what is native there.
         target=target

@@ -16,6 +16,7 @@ from tvm_mobilenet.prediction.cost import Cost, total
 from tvm_mobilenet.prediction.fusion import Choice, Comparison, Fusion, FusionFor, compare, settle
 from tvm_mobilenet.prediction.predict import predict
 from tvm_mobilenet.prediction.speeds import speeds_of
+from tvm_mobilenet.tables import Column, Table, Tabular, threads_text, together
 from tvm_mobilenet.target import TargetSpec
 
 
@@ -64,8 +65,16 @@ class Step:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+_CHOICES = (
+    Column("layers", show=together, kind="name"),
+    Column("kernels", kind="word"),
+    Column("by", kind="word", priority=1),
+    Column("why", kind="text"),
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Explanation(Tabular):
     """Every kernel of a network, in the order of execution.
 
     Attributes
@@ -84,6 +93,65 @@ class Explanation:
     threads: int
     steps: tuple[Step, ...]
     unpredicted: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """Return one line; :meth:`table` has the rest."""
+        joined = sum(step.choice is not None and step.choice.fused for step in self.steps)
+        return (
+            f"<{type(self).__name__} {self.model} for {self.target.name}: {len(self.steps)} steps, "
+            f"{joined} of them several layers in one kernel, {self.total.macs / 1e6:.1f} MMACs>"
+        )
+
+    def table(self) -> Table:
+        """Return what is predicted, both ways where there is a choice, and in all."""
+        gpu = self.target.gpu
+        levels = list(self.total.moved)
+        if gpu is None:
+            where = f"predicted on {threads_text(self.threads)}"
+            time, scale, more = "kcycles", 1e3, "docs/fusion.md"
+        else:
+            where = f"{self.target.dtype}, predicted for {gpu.chip}, not measured"
+            time, scale, more = "µs", float(gpu.clock_mhz), "docs/gpu.md"
+        columns = (
+            Column("layers", show=together, kind="name", once=True),
+            Column("chosen", " ", lambda chosen: "*" if chosen else "", "word"),
+            Column("kernels", kind="word"),
+            Column("macs", "MMACs", lambda macs: f"{macs / 1e6:.1f}", priority=3, once=True),
+            *(
+                Column(
+                    f"{level}_bytes", f"{level} MB", _megabytes, priority=2 + (level != levels[-1])
+                )
+                for level in levels
+            ),
+            Column("cycles", time, lambda cycles: f"{cycles / scale:.1f}"),
+            Column("share_of_bound", "of bound", ".1%", priority=1),
+            Column("bound_by", "by", kind="word", priority=1),
+        )
+        rows = [row for step in self.steps for row in _rows(step)]
+        rows += [(("all",), "", name, *_cells(cost)) for name, cost in self.totals().items()]
+        note = (
+            f"* is chosen. {levels[0]} to memory: MB that come from there or go there; of bound: "
+            f"multiply-adds at the peak over the time. Predictions and their mistakes: {more}"
+        )
+        title = f"{self.model} for {self.target.name}, {where}"
+        return Table("kernels", title, columns, tuple(rows), (note,))
+
+    def choices(self) -> Table:
+        """Return what is chosen and why, a row for each choice."""
+        rows: list[tuple[Any, ...]] = [
+            (
+                step.layers,
+                "one" if step.choice.fused else "apart",
+                step.choice.source,
+                step.choice.why,
+            )
+            for step in self.steps
+            if step.choice is not None
+        ]
+        gains = [pair for step in self.steps for pair in step.gains.items()]
+        rows += [((n,), "seven" if gain.used else "eight", "rule", gain.why) for n, gain in gains]
+        unknown = f"Not predicted: {', '.join(self.unpredicted)}" if self.unpredicted else ""
+        return Table("choices", "Choices", _CHOICES, tuple(rows), (unknown,) * bool(unknown))
 
     @property
     def total(self) -> Cost:
@@ -106,6 +174,25 @@ class Explanation:
             "unpredicted": list(self.unpredicted),
             "totals": {name: _cost(cost) for name, cost in self.totals().items()},
         }
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:.2f}"
+
+
+def _rows(step: Step) -> list[tuple[Any, ...]]:
+    if step.compared is None or step.choice is None:
+        return [(step.layers, "", "", *_cells(step.cost))]
+    fused = step.choice.fused
+    return [
+        (step.layers, not fused, "apart", *_cells(step.compared.apart)),
+        (step.layers, fused, "one", *_cells(step.compared.joined)),
+    ]
+
+
+def _cells(cost: Cost) -> tuple[Any, ...]:
+    """Return a prediction's cells, in the order of the columns."""
+    return (cost.macs, *cost.moved.values(), cost.cycles, cost.share, cost.bound)
 
 
 def _cost(cost: Cost) -> dict[str, Any]:

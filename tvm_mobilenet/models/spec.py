@@ -30,6 +30,7 @@ from tvm_mobilenet.models.layers import (
     same_padding,
 )
 from tvm_mobilenet.models.operator import Operator
+from tvm_mobilenet.tables import Column, Table, Tabular, by_size
 
 __all__ = [
     "INPUT",
@@ -87,8 +88,19 @@ class SeparableSaving:
         return float(Fraction(self.separable_macs, self.full_macs))
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+_COLUMNS = (
+    Column("name", "layer", kind="name"),
+    Column("kind", kind="word", priority=1),
+    Column("in_shape", "input", by_size, priority=3),
+    Column("out_shape", "output", by_size, priority=2),
+    Column("macs", "million MACs", lambda macs: f"{macs / 1e6:.2f}"),
+    Column("share", "share", ".1%", priority=1),
+    Column("params", "parameters", ",d"),
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Model(Tabular):
     """A network: its layers in topological order.
 
     Parameters
@@ -139,6 +151,34 @@ class Model:
             shapes[layer.name] = layer.out_shape
         if unknown := [name for name in self.outputs if name not in shapes]:
             raise InvalidModelError(f"the outputs {unknown} of {self.name!r} are not its layers")
+
+    def __repr__(self) -> str:
+        """Return one line; :meth:`table` has the layers."""
+        return (
+            f"<{type(self).__name__} {self.title}: {by_size(self.input_shape)}, {len(self.layers)} "
+            f"layers, {self._sizes}>"
+        )
+
+    def table(self) -> Table:
+        """Return the layers, a row each."""
+        whole = self.macs or 1
+        rows = tuple(
+            (
+                layer.name,
+                str(getattr(layer, "kind", type(layer).__name__)),
+                layer.in_shape,
+                layer.out_shape,
+                layer.macs,
+                layer.macs / whole,
+                layer.params,
+            )
+            for layer in self.layers
+        )
+        return Table("layers", self.title, _COLUMNS, rows, (self._sizes,))
+
+    @property
+    def _sizes(self) -> str:
+        return f"{self.macs / 1e6:.1f} million MACs, {self.params / 1e6:.1f} million parameters"
 
     @property
     def input_layout(self) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.tables import Table, Tabular
 
 if TYPE_CHECKING:
     import onnx
@@ -28,8 +29,8 @@ ONNX = "onnx"
 """What an imported model says is its name."""
 
 
-@dataclass(frozen=True)
-class Imported:
+@dataclass(frozen=True, repr=False)
+class Imported(Tabular):
     """A network from an ONNX file.
 
     Attributes
@@ -48,6 +49,14 @@ class Imported:
     weights: dict[str, NDArray[np.float32]]
     source: onnx.ModelProto
     path: str
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"<{type(self).__name__} {self.model!r} from {self.path}>"
+
+    def table(self) -> Table:
+        """Return the layers, a row each."""
+        return self.model.table()
 
     def expected(self, x: NDArray[Any], *, double: bool = True) -> dict[str, NDArray[np.float64]]:
         """Compute the network with onnx's own evaluator.
