@@ -46,15 +46,21 @@ def test_bound_ratio_and_share() -> None:
 
 def test_json_is_that_of_the_issue() -> None:
     data = report().to_dict()
-    assert list(data) == ["model", "bound_ms", "rows", "ratio"]
+    assert list(data) == ["model", "batch", "contexts", "bound_ms", "rows", "ratio"]
     assert data["model"] == "MobileNet V1 1.0/224"
     assert list(data["bound_ms"]) == ["1"]
     assert data["rows"][0] == {
         "runtime": "tvm_mobilenet",
+        "version": "",
         "threads": 1,
         "median_ms": 5.0,
+        "min_ms": None,
         "p10_ms": 4.9,
         "p90_ms": 5.2,
+        "p99_ms": None,
+        "max_ms": None,
+        "calls": 0,
+        "images_per_second": 200.0,
     }
     assert data["ratio"] == {"1": {"onnxruntime": pytest.approx(1.2)}}
 

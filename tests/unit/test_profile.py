@@ -19,7 +19,7 @@ import pytest
 import tvm_mobilenet as tm
 from tvm_mobilenet.bench import bandwidth, region
 from tvm_mobilenet.bench.machine import Machine
-from tvm_mobilenet.cli.profiling import _print_profile
+from tvm_mobilenet.cli.layout import lines
 from tvm_mobilenet.errors import ArtifactError, InputError, OutputError, PlotError
 from tvm_mobilenet.profile import KernelProfile, ProfileReport, roofline
 from tvm_mobilenet.runtime.artifact import write_manifest
@@ -110,11 +110,11 @@ def test_json_form_holds_what_the_table_shows() -> None:
     assert first["moved"]["weights"] == 200_000
 
 
-def test_table_names_layers_and_losses(capsys: pytest.CaptureFixture[str]) -> None:
-    _print_profile(report(row(), SERIAL))
-    shown = capsys.readouterr().out
+def test_table_names_layers_and_losses() -> None:
+    shown = "\n".join(lines(report(row(), SERIAL).table(), None))
     assert re.search(r"block1\.pw +125\.0 +110\.0 +100\.0 +compute +320\.0 +80\.0%", shown)
-    assert re.search(r"pool +125\.0 +4\.0 .* serial +-", shown)
+    assert re.search(r"pool +125\.0 +4\.0 .* - +-", shown)
+    assert "to kernels on one thread (pool), " in shown
     assert "L2 400, L3 200, memory 40" in shown
     assert "lost by threads: 5 us (1.7%) to uneven parts, 2 us (0.7%)" in shown
 

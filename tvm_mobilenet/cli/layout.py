@@ -45,7 +45,7 @@ def lines(table: Table, width: int | None) -> list[str]:
 
 def wrapped(text: str, width: int | None) -> list[str]:
     """Return a text in lines of at most so many columns."""
-    text = printable(text)
+    text = printable(text).rstrip()
     if width is None or cell_width(text) <= width:
         return [text]
     from rich.console import Console
