@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from tvm_mobilenet.compiled import Compiled
 from tvm_mobilenet.compiling import compile  # noqa: A004  as in torch.compile
 from tvm_mobilenet.errors import InputError, RecordsWarning, TuningError
-from tvm_mobilenet.lists import Names, Numbers, names
+from tvm_mobilenet.lists import Names, Numbers, check_one_of, names, number
+from tvm_mobilenet.prediction.fusion import FUSIONS
 from tvm_mobilenet.report import CompileReport
 from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec, parse
@@ -112,6 +113,8 @@ def tune(
         Nothing here measures for the target, or nothing builds.
     DeviceError
         No board, or none for as long as ``board_limit``; what was measured is kept.
+    InputError
+        There is no such `fusion`.
     RecordsError, RecordsBusyError, OutputError
         The folder cannot be read, is being written by somebody else, or takes nothing.
     """
@@ -123,6 +126,7 @@ def tune(
     from tvm_mobilenet.tuning.task import Settings
     from tvm_mobilenet.tuning.tune import tune as run
 
+    check_one_of(fusion, FUSIONS, "fusion", InputError)
     model = model_from(model)
     spec = target if isinstance(target, TargetSpec) else parse(target)
     if tuner not in (known := TUNERS[installed_stack()]):
@@ -160,7 +164,7 @@ def explain(
     target: str | TargetSpec = "native",
     fusion: Fusion = "auto",
     records: RecordsLike = None,
-    threads: int | None = None,
+    threads: int | str | None = None,
     strassen: bool = False,
 ) -> Explanation:
     """Predict what compiling would choose and each kernel take; nothing is compiled.
@@ -174,7 +178,7 @@ def explain(
         As for :func:`compile`.
     records : path-like or False, optional
         As for :func:`compile`; they decide about fusion, knobs are predicted by rule.
-    threads : int, optional
+    threads : int or str, optional
         That run it, at most the target's cores; all of them by default.
     strassen : bool
         As for :func:`compile`.
@@ -188,14 +192,16 @@ def explain(
     UnknownModelError, InvalidModelError, OnnxError, TargetError, RecordsError
         What was asked for makes no sense.
     InputError
-        More threads than the target has cores, or none.
+        More threads than the target has cores, or none; no such `fusion`.
     """
     from tvm_mobilenet.graph.explain import explain as predict
     from tvm_mobilenet.models.network import model_from
     from tvm_mobilenet.tuning.store import records_for
 
+    check_one_of(fusion, FUSIONS, "fusion", InputError)
     model = model_from(model)
     spec = target if isinstance(target, TargetSpec) else parse(target)
+    threads = None if threads is None else number(threads, "threads")
     if threads is not None and not 1 <= threads <= spec.cores:
         raise InputError(
             f"{threads} threads asked for; {spec.name} has {spec.cores} cores",

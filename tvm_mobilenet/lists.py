@@ -56,6 +56,20 @@ def numbers(given: Numbers, what: str) -> tuple[int, ...]:
         ) from None
 
 
+def number(given: str | int, what: str) -> int:
+    """Return one whole number.
+
+    Raises
+    ------
+    InputError
+        None, several, or something else.
+    """
+    found = numbers(given, what)
+    if len(found) != 1:
+        raise InputError(f"{what} takes one number, not {given!r}", f"for example {what}=2")
+    return found[0]
+
+
 def check_one_of(
     given: object, choices: Sequence[str], what: str, error: type[TvmMobilenetError]
 ) -> None:

@@ -186,6 +186,25 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def cell_width(text: str) -> int:
+    """Return how many columns a text takes: Chinese characters take two."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def shortened(text: str, width: int) -> str:
+    """Return a name in at most so many columns, its middle left out: both ends tell names apart."""
+    from rich.cells import chop_cells
+
+    if cell_width(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    head = chop_cells(text, max(width - 1 - tail, 1))[0]
+    end = chop_cells(text[::-1], tail)[0][::-1] if tail else ""
+    return head + "…" + end
+
+
 def together(layers: Sequence[str]) -> str:
     """Return layers that share a kernel, what their names share said once: ``block1.dw+pw``."""
     first, *rest = layers

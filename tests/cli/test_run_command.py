@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.cli.classifying import _image_and_classes
+from tvm_mobilenet.cli.classifying import _check_images
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.runtime import load_image, preprocess_for
@@ -159,4 +159,4 @@ def test_a_network_that_classifies_no_images(
         manifest={"title": "mine.onnx", "preprocess": preprocess_for(32)},
     )
     with pytest.raises(InputError, match=r"mine\.onnx does not classify images: from 1x"):
-        _image_and_classes(module)  # type: ignore[arg-type]
+        _check_images(module)  # type: ignore[arg-type]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tvm_mobilenet.tables import Column, Table, printable
+from tvm_mobilenet.tables import Column, Table, cell_width, printable, shortened
 
 _INDENT, _GAP = 2, 2
 _LEAST = {"name": 8, "text": 16}
 """Columns that are left to them when no other column can go any more."""
-_ELLIPSIS = "…"
 
 
 def lines(table: Table, width: int | None) -> list[str]:
@@ -53,25 +52,6 @@ def wrapped(text: str, width: int | None) -> list[str]:
 
     folded = Text(text).wrap(Console(), max(width, 2), overflow="fold")
     return [line.plain.rstrip() for line in folded]
-
-
-def cell_width(text: str) -> int:
-    """Return how many columns a text takes: Chinese characters take two."""
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def shortened(text: str, width: int) -> str:
-    """Return a name in at most so many columns, its middle left out: both ends tell names apart."""
-    from rich.cells import chop_cells
-
-    if cell_width(text) <= width:
-        return text
-    tail = (width - 1) // 2
-    head = chop_cells(text, max(width - 1 - tail, 1))[0]
-    end = chop_cells(text[::-1], tail)[0][::-1] if tail else ""
-    return head + _ELLIPSIS + end
 
 
 def _fit(
