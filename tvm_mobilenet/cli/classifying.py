@@ -29,8 +29,9 @@ _CLASSES = (
     Column("image", kind="name", once=True),
     Column("milliseconds", "ms", ".2f", priority=2, once=True),
     Column("class", kind="name"),
-    Column("index", priority=3),
     Column("probability", show=lambda part: f"{100 * part:.2f} %"),
+    # Two classes of ImageNet are called crane.
+    Column("index", priority=3),
 )
 _OUTPUTS = (
     Column("output", kind="name"),
@@ -300,7 +301,7 @@ def _described(answers: Answers) -> dict[str, Any]:
 def _classes_table(answers: Answers, module: Loaded | RemoteModule) -> Table:
     one = len(answers.found) == 1
     rows = [
-        (answer.image, answer.milliseconds, guess.name, guess.index, guess.probability)
+        (answer.image, answer.milliseconds, guess.name, guess.probability, guess.index)
         for answer in answers.found
         for guess in answer.best
     ]

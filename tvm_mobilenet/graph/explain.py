@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tvm_mobilenet.compute.workload import Workload
 from tvm_mobilenet.graph.strassen import SEVEN_WIN, Gain, choose_strassen
-from tvm_mobilenet.graph.units import candidates, units_of
+from tvm_mobilenet.graph.units import Unit, candidates, units_of
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.prediction.around import Around, map_bytes, weight_bytes
 from tvm_mobilenet.prediction.cost import Cost, total
@@ -18,6 +18,14 @@ from tvm_mobilenet.prediction.predict import predict
 from tvm_mobilenet.prediction.speeds import speeds_of
 from tvm_mobilenet.tables import Column, Table, Tabular, threads_text, together
 from tvm_mobilenet.target import TargetSpec
+
+
+class Kernel(NamedTuple):
+    """A kernel that would be compiled, as the manifest will name it."""
+
+    layers: tuple[str, ...]
+    operator: str
+    macs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,8 @@ class Step:
     compared : Comparison, optional
         Both ways, where there is a choice.
     choice : Choice, optional
+    kernels : tuple of Kernel
+        That would be compiled: several where layers stay apart.
     gains : dict of str to Gain
         What is decided about Strassen's products, by pointwise layer; empty unless asked for.
     """
@@ -41,9 +51,15 @@ class Step:
     layers: tuple[str, ...]
     operator: str
     cost: Cost
+    kernels: tuple[Kernel, ...]
     compared: Comparison | None = None
     choice: Choice | None = None
     gains: dict[str, Gain] = field(default_factory=dict)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of its layers."""
+        return sum(kernel.macs for kernel in self.kernels)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -51,6 +67,7 @@ class Step:
         found: dict[str, Any] = {
             "layers": list(self.layers),
             "operator": self.operator,
+            "kernels": [kernel._asdict() for kernel in self.kernels],
             "predicted": _cost(self.cost),
         }
         if both is not None and self.choice is not None:
@@ -85,7 +102,9 @@ class Explanation(Tabular):
     threads : int
     steps : tuple of Step
     unpredicted : tuple of str
-        Layers that the cost model knows nothing of.
+        Layers that the cost model knows nothing of: TVM's own kernels compute them.
+    macs : int
+        Of the whole network, those layers included.
     """
 
     model: str
@@ -93,13 +112,14 @@ class Explanation(Tabular):
     threads: int
     steps: tuple[Step, ...]
     unpredicted: tuple[str, ...]
+    macs: int
 
     def __repr__(self) -> str:
         """Return one line; :meth:`table` has the rest."""
         joined = sum(step.choice is not None and step.choice.fused for step in self.steps)
         return (
             f"<{type(self).__name__} {self.model} for {self.target.name}: {len(self.steps)} steps, "
-            f"{joined} of them several layers in one kernel, {self.total.macs / 1e6:.1f} MMACs>"
+            f"{joined} of them several layers in one kernel, {self.macs / 1e6:.1f} MMACs>"
         )
 
     def table(self) -> Table:
@@ -128,7 +148,8 @@ class Explanation(Tabular):
             Column("bound_by", "by", kind="word", priority=1),
         )
         rows = [row for step in self.steps for row in _rows(step)]
-        rows += [(("all",), "", name, *_cells(cost)) for name, cost in self.totals().items()]
+        whole = sum(step.macs for step in self.steps)
+        rows += [(("all",), "", name, *_cells(c, whole)) for name, c in self.totals().items()]
         note = (
             f"* is chosen. {levels[0]} to memory: MB that come from there or go there; of bound: "
             f"multiply-adds at the peak over the time. Predictions and their mistakes: {more}"
@@ -150,7 +171,10 @@ class Explanation(Tabular):
         ]
         gains = [pair for step in self.steps for pair in step.gains.items()]
         rows += [((n,), "seven" if gain.used else "eight", "rule", gain.why) for n, gain in gains]
-        unknown = f"Not predicted: {', '.join(self.unpredicted)}" if self.unpredicted else ""
+        rest = self.macs - sum(step.macs for step in self.steps)
+        unknown = ", ".join(self.unpredicted)
+        if unknown:
+            unknown = f"Not predicted, {rest / 1e6:.1f} of {self.macs / 1e6:.1f} MMACs: {unknown}"
         return Table("choices", "Choices", _CHOICES, tuple(rows), (unknown,) * bool(unknown))
 
     @property
@@ -172,6 +196,7 @@ class Explanation(Tabular):
             "threads": self.threads,
             "steps": [step.to_dict() for step in self.steps],
             "unpredicted": list(self.unpredicted),
+            "macs": self.macs,
             "totals": {name: _cost(cost) for name, cost in self.totals().items()},
         }
 
@@ -182,17 +207,17 @@ def _megabytes(count: float) -> str:
 
 def _rows(step: Step) -> list[tuple[Any, ...]]:
     if step.compared is None or step.choice is None:
-        return [(step.layers, "", "", *_cells(step.cost))]
+        return [(step.layers, "", "", *_cells(step.cost, step.macs))]
     fused = step.choice.fused
     return [
-        (step.layers, not fused, "apart", *_cells(step.compared.apart)),
-        (step.layers, fused, "one", *_cells(step.compared.joined)),
+        (step.layers, not fused, "apart", *_cells(step.compared.apart, step.macs)),
+        (step.layers, fused, "one", *_cells(step.compared.joined, step.macs)),
     ]
 
 
-def _cells(cost: Cost) -> tuple[Any, ...]:
+def _cells(cost: Cost, macs: int) -> tuple[Any, ...]:
     """Return a prediction's cells, in the order of the columns."""
-    return (cost.macs, *cost.moved.values(), cost.cycles, cost.share, cost.bound)
+    return (macs, *cost.moved.values(), cost.cycles, cost.share, cost.bound)
 
 
 def _cost(cost: Cost) -> dict[str, Any]:
@@ -242,12 +267,15 @@ def explain(
     values = (4 * math.prod(model.input_shape), *map(map_bytes, kernels))
     weights = sum(map(weight_bytes, kernels))
     names = [unit.names for unit in units]
+    # Where a unit's input stands among the values: what no kernel of ours makes, just before it.
+    made = {unit.names[-1]: at for at, unit in enumerate(units, 1)}
+    arounds = [Around(weights, values, made.get(unit.source, at)) for at, unit in enumerate(units)]
     taken: dict[int, Step] = {}
-    declined: list[tuple[range, Step]] = []
-    for operator, at, count in candidates(model, units, target):
-        if any(i in taken for i in range(at, at + count)):
+    declined: list[tuple[tuple[int, ...], Step]] = []
+    for operator, group in candidates(model, units, target):
+        if any(i in taken for i in group):
             continue
-        parts, around = kernels[at : at + count], Around(weights, values, at)
+        parts, around = [kernels[i] for i in group], arounds[group[0]]
         halve = strassen and fusion == "auto" and operator == "separable"
         if halve and choose_strassen(parts[-1]).used:
             choice = Choice(False, SEVEN_WIN)
@@ -255,20 +283,22 @@ def explain(
             choice = settle(operator, parts, target, around, fusion, fusion_for)
         both = compare(operator, parts, target, around, threads)
         cost = both.joined if choice.fused else both.apart
-        shared = tuple(name for some in names[at : at + count] for name in some)
-        step = Step(shared, operator, cost, both, choice)
+        members = [units[i] for i in group]
+        shared = tuple(name for unit in members for name in unit.names)
         if choice.fused:
-            taken |= dict.fromkeys(range(at, at + count), step)
+            made_of = (Kernel(shared, operator, sum(unit.macs for unit in members)),)
+            taken |= dict.fromkeys(group, Step(shared, operator, cost, made_of, both, choice))
         else:
-            declined.append((range(at, at + count), step))
+            apart = tuple(map(_alone, members))
+            declined.append((group, Step(shared, operator, cost, apart, both, choice)))
     for places, step in declined:
         if not any(i in taken for i in places):
             taken |= dict.fromkeys(places, step)
     steps: list[Step] = []
     for at, work in enumerate(kernels):
         if at not in taken:
-            cost = predict(work, target, Around(weights, values, at), threads)
-            steps.append(Step(names[at], work.operator, cost))
+            cost = predict(work, target, arounds[at], threads)
+            steps.append(Step(names[at], work.operator, cost, (_alone(units[at]),)))
         elif taken[at].layers[0] == names[at][0]:
             steps.append(taken[at])
     if strassen:
@@ -276,7 +306,11 @@ def explain(
         steps = [_halved(step, works, target, threads) for step in steps]
     covered = {name for some in names for name in some}
     unknown = tuple(layer.name for layer in model.layers if layer.name not in covered)
-    return Explanation(model.title, target, threads, tuple(steps), unknown)
+    return Explanation(model.title, target, threads, tuple(steps), unknown, model.macs)
+
+
+def _alone(unit: Unit) -> Kernel:
+    return Kernel(unit.names, unit.work.operator, unit.macs)
 
 
 def _halved(step: Step, works: dict[str, Workload], target: TargetSpec, threads: int) -> Step:
@@ -289,4 +323,11 @@ def _halved(step: Step, works: dict[str, Workload], target: TargetSpec, threads:
     peak = speeds_of(target).pipes * target.lanes * threads
     saved = sum(gains[name].share * work.macs / peak for name, work in pointwise.items())
     parts = step.cost.parts | {"compute": step.cost.parts["compute"] - saved}
-    return dataclasses.replace(step, cost=dataclasses.replace(step.cost, parts=parts), gains=gains)
+    kernels = tuple(
+        kernel._replace(operator="strassen")
+        if any(name in gains and gains[name].used for name in kernel.layers)
+        else kernel
+        for kernel in step.kernels
+    )
+    cost = dataclasses.replace(step.cost, parts=parts)
+    return dataclasses.replace(step, cost=cost, kernels=kernels, gains=gains)
