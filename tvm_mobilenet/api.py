@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tvm_mobilenet.compiled import Compiled
 from tvm_mobilenet.compiling import compile  # noqa: A004  as in torch.compile
 from tvm_mobilenet.errors import InputError, RecordsWarning, TuningError
-from tvm_mobilenet.lists import Names, Numbers, check_one_of, names, number
+from tvm_mobilenet.lists import Names, Numbers, check_one_of, names, number, numbers
 from tvm_mobilenet.prediction.fusion import FUSIONS
 from tvm_mobilenet.report import CompileReport
 from tvm_mobilenet.stacks import installed_stack
@@ -312,8 +312,14 @@ def _input_of(
 
     expected = Expected(module.inputs[0])
     if isinstance(given, str | os.PathLike):
-        # One more than fits shows that there are too many.
-        given = np.stack([*itertools.islice(examples(given, expected), expected.shape[0] + 1)])
+        room = expected.shape[0]
+        found = [*itertools.islice(examples(given, expected), room + 1)]
+        if len(found) > room:
+            raise InputError(
+                f"{os.fspath(given)} holds more than the {room} a call that the artifact takes",
+                "verify looks at one call: give that many",
+            )
+        given = np.stack(found)
     x: NDArray[Any] = expected.array(given)
     return x
 
@@ -353,7 +359,7 @@ def bench(
         An option that makes no sense, or none where it is measured.
     ArtifactError, PeerError, WeightsError, DeviceError
     """
-    against = names(against)
+    threads, against = numbers(threads, "threads"), names(against)
     if device is not None:
         from tvm_mobilenet.bench.board import bench_on
         from tvm_mobilenet.device import open_device

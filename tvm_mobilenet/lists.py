@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from numbers import Real
 
 from tvm_mobilenet.errors import InputError, TvmMobilenetError
 
@@ -47,7 +48,7 @@ def numbers(given: Numbers, what: str) -> tuple[int, ...]:
     if isinstance(given, str):
         parts = [part for part in given.split(",") if part.strip()]
     else:
-        parts = [given] if isinstance(given, int | float) else _several(given, what)
+        parts = [given] if isinstance(given, Real) else _several(given, what)
     try:
         return tuple(dict.fromkeys(_whole(part) for part in parts))
     except (TypeError, ValueError):

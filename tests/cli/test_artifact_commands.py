@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import os
 import platform
 import re
 import subprocess
@@ -85,6 +88,32 @@ def test_bench_prints_a_table(run: Run, artifact: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert re.search(r"tvm_mobilenet +[\d.]* +1( +[\d.]+){9} +[\d.]+%", shown.stdout)
     assert re.search(r"1 thread: peak \d+ GFLOP/s, bound \d\.\d{3} ms", shown.stdout)
+
+
+def test_bench_counts_calls_and_runs_contexts_side_by_side(run: Run, artifact: Path) -> None:
+    turns = ("--rounds", 2, "--iterations", 3, "--warmup", 0.01, "--seconds", 0.01)
+    contexts = min(2, len(os.sched_getaffinity(0)))
+    shown = run("bench", artifact, *turns, "--contexts", contexts, "--batch", 1, "--json")
+    assert shown.returncode == 0, shown.stderr
+    data = json.loads(shown.stdout)
+    (row,) = data["rows"]
+    assert row["calls"] == 2 * 3 * contexts
+    assert (data["contexts"], data["batch"]) == (contexts, 1)
+    assert 0 < row["min_ms"] <= row["median_ms"] <= row["max_ms"]
+
+
+def test_tables_are_csv_or_wide(run: Run, artifact: Path) -> None:
+    """Whatever shows a table hands it over to programs as well."""
+    for command in (("models",), ("models", "v1"), ("targets",), ("inspect", artifact),
+                    ("verify", artifact), ("explain", "v1"), ("records",)):  # fmt: skip
+        shown = run(*command, "--csv")
+        assert shown.returncode == 0, shown.stderr
+        rows = list(csv.reader(io.StringIO(shown.stdout)))
+        assert len(rows) > 5
+        assert len({len(row) for row in rows}) == 1
+        narrow = run(*command, COLUMNS="40").stdout
+        assert max(map(len, narrow.splitlines())) <= 40
+        assert run(*command, "--wide", COLUMNS="40").stdout == run(*command).stdout
 
 
 def test_bench_against_what_nobody_knows(run: Run, artifact: Path) -> None:
