@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import html.parser
 import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.bench.gpu_report import GpuReport, GpuRow
+from tvm_mobilenet.bench.report import OURS, BenchReport, Row
 from tvm_mobilenet.cli.output import Form, columns_here, show
 from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.profile.board import BoardProfile, BoardRow
+from tvm_mobilenet.profile.gpu import GpuKernel, GpuProfile
+from tvm_mobilenet.report import CompileReport, KernelRow
 from tvm_mobilenet.tables import Column, Table, printable, to_csv, together
+from tvm_mobilenet.tuning.report import Status, Tuned, TuningReport
+from tvm_mobilenet.verify_report import VerifyReport, VerifyRow
 
 TABLE = Table(
     "kernels",
@@ -162,6 +173,61 @@ def test_models_and_reports_have_a_line_and_a_table() -> None:
         assert words in repr(thing)
         assert "<td" in thing._repr_html_()
         assert "block1.dw" in thing._repr_html_()
+
+
+KERNEL = VerifyRow(("a.dw", "a.pw"), "k", 1e-6, 2e-7, 3e-7, 4e-6, True)
+VERIFIED = VerifyReport("Net", (KERNEL,), 1e-6, 2e-7)
+STATUS = Status(5, 5, 5, 1e-3, 1e-3, 5e-4, {"wrong": 1}, 2.0, 1.0, 0.5)
+TUNED = Tuned("pool", "pool_n1_i64_o64", 2, 5, 2e-6, 1e-6, {"pixels": 7}, False)
+COMPILED = CompileReport(
+    "Net", "native", (KernelRow(("a.dw", "a.pw"), "separable", "cpu.separable", "rule", {"x": 1},
+                                (1, 8, 4, 4), 1000, "yes, rule", 5.0, 1.0),), 1000, 6.0,
+)  # fmt: skip
+ROWS = (Row.of("ncnn", 1, [1e-3]), Row.of(OURS, 1, [5e-4]))
+ON_GPU = GpuKernel(("a",), "k", "pool", "s", 0, 8, 2.0, 0.0, 1.0, "L2")
+REPORTS: list[tuple[Any, str, list[str]]] = [
+    (VERIFIED, "Net: right, 1 kernels", ["a.dw+pw", "3.0e-07", "ok"]),
+    (dataclasses.replace(VERIFIED, relative=1.0), "WRONG", ["a.dw+pw"]),
+    (COMPILED, "1 kernels, 0 without", ["cpu.separable", "x=1", "1x8x4x4", "0.4"]),
+    (
+        TuningReport("Net", "znver5", 1, (TUNED,), STATUS, (), "logs"),
+        "kernels 0.002 ms, by rule 0.004",
+        ["pool_n1_i64_o64", "50.0%", "tuned", "pixels=7"],
+    ),
+    (BenchReport("Net", 10**6, {1: 10.0}, ROWS), "ncnn 1.000 ms on 1 thread", ["2.000"]),
+    (
+        GpuReport("Net", "sm_90", "float32", 1, 1, {"device": "H200"}, (GpuRow(OURS, "0", 2.0),)),
+        "Net on H200",
+        ["2.0000"],
+    ),
+    (GpuProfile("Net", "sm_90", "float32", "H200", "H100", (ON_GPU,), 9.0), "9 ms", ["50.0%"]),
+    (BoardProfile("Net", "pi", 4, 9.0, (BoardRow(("a",), "k", 3.0, 2.0, 1.0),)), "pi", ["33.3%"]),
+]
+
+
+@pytest.mark.parametrize(("report", "line", "cells"), REPORTS, ids=lambda one: type(one).__name__)
+def test_reports_have_a_line_and_a_table(report: Any, line: str, cells: list[str]) -> None:
+    assert line in repr(report)
+    assert repr(report).startswith(f"<{type(report).__name__} ")
+    assert "\n" not in repr(report)
+    shown = report._repr_html_()
+    for cell in cells:
+        assert f">{cell}" in shown
+
+
+def test_modules_and_what_was_compiled_have_a_line_and_a_table(tmp_path: Path) -> None:
+    compiled = tm.compile(tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10), verify=False)
+    module = tm.load(compiled.export(tmp_path / "m.so"), threads=1)
+    assert re.fullmatch(
+        r"<Compiled MobileNet V1 0\.25/32 for native: \d+ kernels, not verified>", repr(compiled)
+    )
+    assert "<td" in compiled._repr_html_()
+    assert "cpu.dense" in compiled._repr_html_()
+    assert repr(module) == f"<Module MobileNet V1 0.25/32 from {tmp_path}/m.so, 1 threads>"
+    for words in ("m.so", "1x3x32x32 float32 NCHW", "1x10 float32 NC"):
+        assert words in module._repr_html_()
+    with pytest.raises(InputError, match="runs on the processor"):
+        tm.load(tmp_path / "m.so", device="cuda:0")
 
 
 def test_the_package_shows_its_public_names_only() -> None:

@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet.cli.output import Form, progress_bar, show, tell
+from tvm_mobilenet.cli.answers import Answer, Answers, classes_table, described, outputs_table
+from tvm_mobilenet.cli.output import Form, progress_bar, say, show
 from tvm_mobilenet.errors import ImageError, InputError
-from tvm_mobilenet.tables import Column, Table, by_size
+from tvm_mobilenet.tables import by_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,52 +20,13 @@ if TYPE_CHECKING:
     from tvm_mobilenet.device import RemoteModule
     from tvm_mobilenet.runtime import Loaded
     from tvm_mobilenet.runtime.images import Source
-    from tvm_mobilenet.runtime.preprocess import Guess
 
 _PATIENCE_S = 2.0
 """Until then nobody asks how far it is."""
 
 
-_CLASSES = (
-    Column("image", kind="name", once=True),
-    Column("milliseconds", "ms", ".2f", priority=2, once=True),
-    Column("class", kind="name"),
-    Column("probability", show=lambda part: f"{100 * part:.2f} %"),
-    # Two classes of ImageNet are called crane.
-    Column("index", priority=3),
-)
-_OUTPUTS = (
-    Column("output", kind="name"),
-    Column("shape", show=by_size, kind="word"),
-    Column("dtype", kind="word", priority=3),
-    Column("min", show=".4g", priority=1),
-    Column("mean", show=".4g"),
-    Column("max", show=".4g", priority=1),
-)
-
 Example = tuple[str, "NDArray[Any]"]
 """What to call it, and the network's input of it, without the batch axis."""
-
-
-class Answer(NamedTuple):
-    """What the network takes an image for, and its share of the call, ms."""
-
-    image: str
-    milliseconds: float
-    best: list[Guess]
-
-
-class Answers(NamedTuple):
-    """What became of all examples.
-
-    `outputs` by name, of all examples together where they have been asked for; `seconds` with
-    reading and preparing.
-    """
-
-    found: list[Answer]
-    skipped: list[tuple[str, ImageError]]
-    outputs: dict[str, NDArray[Any]]
-    seconds: float
 
 
 def run_images(
@@ -132,18 +94,18 @@ def _run(
         keep=save is not None,
     )
     for _, error in answers.skipped:
-        tell(f"skipped: {error.what}")
+        say(f"skipped: {error.what}", error=True)
     if not answers.found and not answers.outputs:
         if len(answers.skipped) == 1:
             raise answers.skipped[0][1]
         raise ImageError(f"none of {len(answers.skipped)} images could be read")
     if save is not None:
         save_outputs(save, answers.outputs)
-        tell(f"written: {save}")
+        say(f"written: {save}", error=True)
     if answers.found:
-        show(form, _classes_table(answers, module), data=_described(answers))
+        show(form, classes_table(answers, module), data=described(answers))
     else:
-        show(form, _outputs_table(answers, module))
+        show(form, outputs_table(answers, module))
     return not answers.skipped
 
 
@@ -277,65 +239,3 @@ def _groups(source: Iterator[Example], batch: int) -> Iterator[list[Example]]:
     """Yield up to `batch` examples at a time."""
     while group := list(itertools.islice(source, batch)):
         yield group
-
-
-def _described(answers: Answers) -> dict[str, Any]:
-    return {
-        "images": [
-            {
-                "image": answer.image,
-                "ms": answer.milliseconds,
-                "top": [
-                    {"class": guess.name, "index": guess.index, "probability": guess.probability}
-                    for guess in answer.best
-                ],
-            }
-            for answer in answers.found
-        ],
-        "skipped": [{"image": name, "error": error.what} for name, error in answers.skipped],
-        "ms_per_image": _mean(answers),
-        "images_per_second": len(answers.found) / answers.seconds,
-    }
-
-
-def _classes_table(answers: Answers, module: Loaded | RemoteModule) -> Table:
-    one = len(answers.found) == 1
-    rows = [
-        (answer.image, answer.milliseconds, guess.name, guess.probability, guess.index)
-        for answer in answers.found
-        for guess in answer.best
-    ]
-    notes = []
-    if not one:
-        mean, count = _mean(answers), len(answers.found)
-        notes.append(
-            f"{count} images: {mean:.2f} ms each in the network, {1e3 / mean:.0f} a second; with "
-            f"reading and preparing {count / answers.seconds:.0f} a second"
-        )
-    if str(module.manifest["weights"]["source"]).startswith("seed:"):
-        notes.append("The weights are random: these classes mean nothing. Compile with --weights.")
-    elif answers.found[0].best[0].unnamed:
-        notes.append("Class names: pip install 'tvm-mobilenet[pretrained]'")
-    first = answers.found[0]
-    title = f"{first.image}  ({first.milliseconds:.2f} ms)" if one else module.title
-    left_out = 2 * one
-    return Table(
-        "classes",
-        title,
-        _CLASSES[left_out:],
-        tuple(row[left_out:] for row in rows),
-        tuple(notes),
-    )
-
-
-def _outputs_table(answers: Answers, module: Loaded | RemoteModule) -> Table:
-    rows = []
-    for name, array in answers.outputs.items():
-        numbers = (array.min(), array.mean(), array.max()) if array.size else (None,) * 3
-        told = [None if number is None else float(number) for number in numbers]
-        rows.append((name, array.shape, str(array.dtype), *told))
-    return Table("outputs", module.title, _OUTPUTS, tuple(rows))
-
-
-def _mean(answers: Answers) -> float:
-    return sum(answer.milliseconds for answer in answers.found) / len(answers.found)

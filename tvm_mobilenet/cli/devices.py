@@ -63,7 +63,7 @@ def serve(
     def tell(**told: Any) -> None:
         facts.update(told)
         if "port" in told:
-            print(f"listening on {listen}:{told['port']}; stop with Ctrl-C", flush=True)
+            say(f"listening on {listen}:{told['port']}; stop with Ctrl-C")
 
     try:
         run(listen, port, key, address, tell)
@@ -96,7 +96,7 @@ def tracker(
     # One block: the thread that listens outlives an interrupt anywhere in here.
     try:
         state = PopenTrackerServerState(listen, port, port + 1, silent=True)
-        print(f"listening on {listen}:{state.port}; stop with Ctrl-C", flush=True)
+        say(f"listening on {listen}:{state.port}; stop with Ctrl-C")
         state.thread.join()
     except KeyboardInterrupt:
         _leave()
@@ -196,7 +196,7 @@ def profile_on_device(
 
 def _warn(what: str, address: str) -> None:
     if address not in (LOOPBACK, "localhost", "::1"):
-        print(_OPEN.format(what=what, address=address), file=sys.stderr, flush=True)
+        say(_OPEN.format(what=what, address=address), error=True)
 
 
 def _leave() -> None:

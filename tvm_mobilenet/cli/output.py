@@ -65,7 +65,7 @@ def show(form: Form, *tables: Table, data: Any = None) -> None:
     if form is Form.json:
         print_json({t.name: t.to_dicts() for t in tables} if data is None else data)
     elif form is Form.csv:
-        print(to_csv(tables), end="")
+        print(to_csv(tables), end="", flush=True)
     else:
         from tvm_mobilenet.cli.layout import lines
 
@@ -81,19 +81,14 @@ def columns_here() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def say(text: str) -> None:
-    """Print text for people on standard output; `text` is no markup, of nobody's."""
-    print(text)
-
-
-def tell(text: str) -> None:
-    """Print text for people on standard error, where answers are not."""
-    print(text, file=sys.stderr)
+def say(text: str, *, error: bool = False) -> None:
+    """Print text for people, on standard output or standard error; nothing in it is markup."""
+    print(text, file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def warn(text: str) -> None:
     """Print a warning on standard error."""
-    tell(f"warning: {text}")
+    say(f"warning: {text}", error=True)
 
 
 def print_json(data: Any) -> None:
@@ -165,7 +160,7 @@ def _lines(every_seconds: float = 10.0) -> Callable[[int, int, str], None]:
         nonlocal last
         if time.monotonic() - last >= every_seconds:
             last = time.monotonic()
-            print(f"{done}/{total} {text}", file=sys.stderr, flush=True)
+            say(f"{done}/{total} {text}", error=True)
 
     return tell
 

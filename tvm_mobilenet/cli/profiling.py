@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tvm_mobilenet.cli.output import Form, progress_bar, show, tell, warn
+from tvm_mobilenet.cli.output import Form, progress_bar, say, show, warn
 
 
 def profile_artifact(
@@ -26,6 +26,6 @@ def profile_artifact(
         report = api.profile(artifact, threads=threads, repeats=repeats, progress=progress)
     show(form, report.table(), data=report.to_dict())
     if plot is not None:
-        tell(f"drawn: {draw(report, plot)}")
+        say(f"drawn: {draw(report, plot)}", error=True)
     if report.disturbed:
         warn("other processes used the processors meanwhile; measure again in quiet")

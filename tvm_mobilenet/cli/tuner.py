@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.cli.making import warnings_told
-from tvm_mobilenet.cli.output import Form, say, show, tell, warn
+from tvm_mobilenet.cli.output import Form, say, show, warn
 from tvm_mobilenet.tables import threads_text
 
 if TYPE_CHECKING:
@@ -30,9 +30,10 @@ def tune_model(name: str, options: dict[str, Any], form: Form, **settings: Any) 
         with warnings_told(), watched(model.title) as progress:
             report = api.tune(model, progress=progress, **settings)
     except KeyboardInterrupt:
-        tell(
+        say(
             "stopped; nothing that was finished is lost. The same command goes on, and with "
-            "--trials 0 it only keeps the best so far"
+            "--trials 0 it only keeps the best so far",
+            error=True,
         )
         raise
     for problem in report.problems:
@@ -55,7 +56,7 @@ def write_report(folder: Path, path: Path) -> None:
             f"({section.gain:.1%} less); {len(section.steps)} trials, "
             f"{sum(section.failures.values())} failed"
         )
-    tell(f"written: {path}")
+    say(f"written: {path}", error=True)
 
 
 @contextlib.contextmanager
@@ -80,7 +81,7 @@ def _lines() -> Callable[[Status], None]:
         if over or status.waiting or time.monotonic() - last >= _EVERY_S:
             last = time.monotonic()
             facts = ", ".join(f"{name} {value}" for name, value in _facts(status).items())
-            print(facts, file=sys.stderr, flush=True)
+            say(facts, error=True)
 
     return tell
 

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from tvm_mobilenet.cli.output import Form, show, tell, waiting
+from tvm_mobilenet.cli.output import Form, say, show, waiting
 
 
 def verify_artifact(artifact: Path, form: Form, *, save: Path | None, **options: Any) -> None:
@@ -16,7 +16,7 @@ def verify_artifact(artifact: Path, form: Form, *, save: Path | None, **options:
     with waiting("comparing with the reference"):
         report = api.verify(artifact, save=save, **options)
     if save is not None:
-        tell(f"written: {save}")
+        say(f"written: {save}", error=True)
     table = dataclasses.replace(report.table(), title=str(artifact))
     show(form, table, data={**dataclasses.asdict(report), "passed": report.passed})
     report.check()

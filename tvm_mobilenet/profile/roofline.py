@@ -123,7 +123,11 @@ def draw(report: ProfileReport, path: str | os.PathLike[str]) -> Path:
     """
     check_drawable(path)
     target = Path(path)
-    figure = figure_of(report)
+    from matplotlib import rc_context
+
+    # A layer's name is no formula, whatever dollar signs are in it.
+    with rc_context({"text.parse_math": False}):
+        figure = figure_of(report)
     with written_aside(target) as aside:
         figure.savefig(aside, format=target.suffix[1:].lower())
     return target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import tokenize
 import zipfile
@@ -88,6 +89,33 @@ def examples(path: str | os.PathLike[str], expected: Expected) -> Iterator[NDArr
         raise InputError(
             f"{name} is no array: {error}", "write it with numpy.save or numpy.savez"
         ) from error
+
+
+def one_call(given: str | os.PathLike[str] | NDArray[Any], expected: Expected) -> NDArray[Any]:
+    """Return the input of exactly one call.
+
+    Parameters
+    ----------
+    given : path-like or ndarray
+        A file as for :func:`examples`, or the array.
+    expected : Expected
+
+    Raises
+    ------
+    InputError
+        It does not fit, or the file holds more than one call takes.
+    """
+    if isinstance(given, str | os.PathLike):
+        room = expected.shape[0]
+        found = [*itertools.islice(examples(given, expected), room + 1)]
+        if len(found) > room:
+            raise InputError(
+                f"{os.fspath(given)} holds more than the {room} a call that the artifact takes",
+                "one call is looked at: give that many",
+            )
+        given = np.stack(found)
+    x: NDArray[Any] = expected.array(given)
+    return x
 
 
 @contextlib.contextmanager

@@ -35,6 +35,10 @@ class Described(Tabular):
         """Name, shape, dtype and layout of every output."""
         return list(self.manifest["outputs"])
 
+    def __repr__(self) -> str:
+        """Return one line; :meth:`table` has what it takes and gives."""
+        return f"<{type(self).__name__} {self.title} from {self.path}>"
+
     def table(self) -> Table:
         """Return what it takes and gives, and where it is from."""
         facts = {"file": self.path}
