@@ -436,7 +436,7 @@ def test_a_peak_that_is_exceeded_is_measured_again(
     from tvm_mobilenet.profile import session
 
     low = dataclasses.replace(MACHINE, threads=1, peak_gflops=0.01, region_us=0.0)
-    peaks = iter([(0.005, 1.0), (1e6, 1.02), (1e9, 1.0)])
+    peaks = iter([(0.001, 1.0, 0.005), (1e3, 1.02, 1e6), (1e9, 1.0, 1e9)])
     monkeypatch.setattr(session, "measure_machine", lambda *_: low)
     monkeypatch.setattr(session, "measure_peak", lambda *_: next(peaks))
     found = tm.profile(small, threads=1, repeats=1)

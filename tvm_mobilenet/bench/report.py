@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -109,11 +110,11 @@ _ROW = (
     Column("median_ms", "median ms", ".3f"),
     Column("min_ms", "min", ".3f", priority=4),
     Column("p10_ms", "p10", ".3f", priority=3),
-    Column("p90_ms", "p90", ".3f", priority=3),
+    Column("p90_ms", "p90", ".3f", priority=2),
     Column("p99_ms", "p99", ".3f", priority=4),
     Column("max_ms", "max", ".3f", priority=4),
     Column("calls", priority=6),
-    Column("images_per_second", "images/s", ".0f", priority=2),
+    Column("images_per_second", "images/s", ".0f", priority=5),
     Column("gflops", "GFLOP/s", ".1f", priority=2),
     Column("share_of_peak", "of peak", ".1%", priority=1),
 )
@@ -239,6 +240,14 @@ class BenchReport(Tabular):
             cells |= {"ratio": ratio, "relative_error": row.relative_error if ratio else None}
             rows.append(cells)
         columns = _ROW + _PEERS * peers
+        if self.batch * self.contexts > 1:
+            # Then throughput is what is asked for.
+            columns = tuple(
+                dataclasses.replace(column, priority=0)
+                if column.name == "images_per_second"
+                else column
+                for column in columns
+            )
         told = f", batch {self.batch}" * (self.batch > 1)
         told += f", {self.contexts} contexts at a time" * (self.contexts > 1)
         bounds = tuple(
