@@ -23,5 +23,6 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
         check=False,
         timeout=600,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, **environment},
+        # What a person's shell exported about its window is not part of a test.
+        env={k: v for k, v in os.environ.items() if k != "COLUMNS"} | environment,
     )

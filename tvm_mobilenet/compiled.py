@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.errors import ArtifactError
 from tvm_mobilenet.report import CompileReport, report_of
+from tvm_mobilenet.tables import Table, Tabular
 
 if TYPE_CHECKING:
     from tvm_mobilenet.runtime import Loaded
 
 
-class Compiled:
+class Compiled(Tabular):
     """A network compiled and, for this machine, verified; not yet in its place.
 
     Attributes
@@ -32,6 +33,19 @@ class Compiled:
         # Left to itself, the folder would warn that nobody cleaned it up.
         weakref.finalize(self, folder.cleanup)
         self._module: Loaded | None = None
+
+    def __repr__(self) -> str:
+        """Return one line; :attr:`report` says what was done, layer by layer."""
+        found = self.manifest["verification"]
+        told = f"verified to {found['relative']:.1e}" if found else "not verified"
+        target = self.manifest["target"]["name"]
+        kernels = len(self.manifest["calls"])
+        title = self.manifest["title"]
+        return f"<{type(self).__name__} {title} for {target}: {kernels} kernels, {told}>"
+
+    def table(self) -> Table:
+        """Return a row for each kernel; nothing is timed for it."""
+        return report_of(self.manifest).table()
 
     @property
     def path(self) -> Path:

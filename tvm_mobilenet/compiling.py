@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.compiled import Compiled, artifact_in, runs_here
 from tvm_mobilenet.errors import (
+    InputError,
     MissingRecordsError,
     RecordsWarning,
     StackError,
     TargetError,
 )
+from tvm_mobilenet.lists import check_one_of
+from tvm_mobilenet.prediction.fusion import FUSIONS
 from tvm_mobilenet.scratch import scratch_folder
 from tvm_mobilenet.stacks import Stack, check_stack, installed_stack
 from tvm_mobilenet.target import Dtype, TargetSpec, parse
@@ -124,12 +127,10 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         The board cannot be reached, has another TVM, or failed.
     StackError
         This environment has the other stack.
+    InputError
+        There is no such `fusion`.
     """
-    chosen = check_stack(stack or installed_stack(), "compiling so")
-    if chosen == "relay" and strassen:
-        raise StackError(
-            "the classic stack has no Strassen's products", "leave --strassen out, or the stack"
-        )
+    chosen = _chosen_stack(stack, fusion, strassen)
     from tvm_mobilenet.models.network import network_from
     from tvm_mobilenet.models.weights import digest
     from tvm_mobilenet.runtime.recipe import preprocess_for
@@ -241,6 +242,17 @@ def _finished(
         return compiled
     compiled.manifest = write_manifest(compiled.path, manifest)
     return compiled
+
+
+def _chosen_stack(stack: Stack | None, fusion: Fusion, strassen: bool) -> Stack:
+    """Return the stack to compile on; refuse what there is on none, or not on that one."""
+    check_one_of(fusion, FUSIONS, "fusion", InputError)
+    chosen = check_stack(stack or installed_stack(), "compiling so")
+    if chosen == "relay" and strassen:
+        raise StackError(
+            "the classic stack has no Strassen's products", "leave --strassen out, or the stack"
+        )
+    return chosen
 
 
 def _target(target: str | TargetSpec, host: str | None, dtype: Dtype | None) -> TargetSpec:

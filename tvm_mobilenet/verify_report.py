@@ -9,6 +9,22 @@ from typing import Any
 
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.rounding import END_TO_END_TOLERANCE
+from tvm_mobilenet.tables import Column, Table, Tabular, together
+
+
+def figure(value: float | None) -> str:
+    """Return an error for a table, a dash where there is none."""
+    return "-" if value is None or math.isnan(value) else f"{value:.1e}"
+
+
+_COLUMNS = (
+    Column("layers", show=together, kind="name"),
+    Column("max_abs", "max abs", figure, priority=3),
+    Column("relative", "relative", figure, priority=2),
+    Column("alone", "alone, relative", figure),
+    Column("tolerance", "allowed", figure),
+    Column("verdict", " ", kind="word"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +68,8 @@ class VerifyRow:
         return "ok" if self.passed else "WRONG"
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class VerifyReport(Tabular):
     """What a verification found.
 
     Attributes
@@ -79,6 +95,24 @@ class VerifyReport:
     tolerance: float = END_TO_END_TOLERANCE
     why_not: str = ""
     misread: tuple[VerifyRow, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return one line; :meth:`table` has the rest."""
+        verdict = "right" if self.passed else "WRONG"
+        return (
+            f"<{type(self).__name__} {self.title}: {verdict}, {len(self.rows)} kernels, relative "
+            f"error {self.relative:.1e} (allowed {self.tolerance:.0e})>"
+        )
+
+    def table(self) -> Table:
+        """Return a row for each kernel, and the end-to-end figures."""
+        told = (*self.misread, *self.rows)
+        rows = [tuple(getattr(row, column.name) for column in _COLUMNS) for row in told]
+        total = (
+            f"end to end: max abs {figure(self.max_abs)}, relative {figure(self.relative)} "
+            f"(allowed {self.tolerance:.0e}){not_judged(self.to_dict())}"
+        )
+        return Table("kernels", self.title, _COLUMNS, tuple(rows), (total,))
 
     @property
     def passed(self) -> bool:
@@ -146,11 +180,6 @@ def not_judged(found: Mapping[str, Any]) -> str:
     if layers := found.get("unjudged"):
         parts.append(f"{len(layers)} layers not judged: {', '.join(layers)}")
     return "".join(f"; {part}" for part in parts)
-
-
-def figure(value: float | None) -> str:
-    """Return an error for a table, a dash where there is none."""
-    return "-" if value is None or math.isnan(value) else f"{value:.1e}"
 
 
 def _number(value: float) -> float | None:

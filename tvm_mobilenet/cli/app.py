@@ -15,6 +15,7 @@ from tvm_mobilenet.cli.options import (
     Batch,
     Classes,
     Cores,
+    Csv,
     Dtype,
     Fusion,
     Fusions,
@@ -31,7 +32,9 @@ from tvm_mobilenet.cli.options import (
     Strassen,
     Target,
     Weights,
+    Wide,
 )
+from tvm_mobilenet.cli.output import Form
 from tvm_mobilenet.cli.run import run
 
 app = typer.Typer(
@@ -126,6 +129,9 @@ def compile_command(
         typer.Option(help="Write the module after every phase into a folder.", metavar="DIR"),
     ] = None,
     device: OnDevice = None,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Compile a network into one .so, verified.
 
@@ -148,6 +154,7 @@ def compile_command(
     from tvm_mobilenet.cli.describing import model_options
     from tvm_mobilenet.cli.making import compile_model, target_of
 
+    form = Form.asked(as_json=as_json, as_csv=as_csv, wide=wide)
     options = model_options(
         alpha, resolution, classes, batch, padding and padding.value, input_shape=input_shape
     )
@@ -166,6 +173,7 @@ def compile_command(
         strassen=strassen,
         dump_ir=dump_ir,
         device=device,
+        form=form,
     )
 
 
@@ -213,6 +221,8 @@ def tune(
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of what is tried.", min=0)] = 0,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Search faster knobs for every kernel, on this machine or on boards (--device).
 
@@ -241,7 +251,7 @@ def tune(
         model_options(
             alpha, resolution, classes, batch, padding and padding.value, input_shape=input_shape
         ),
-        as_json,
+        Form.asked(as_json=as_json, as_csv=as_csv, wide=wide),
         trials=trials,
         # A device says itself what is native there.
         target=target

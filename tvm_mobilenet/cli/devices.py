@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tvm_mobilenet.cli.output import print_json, print_table, progress_bar, say, waiting
+from tvm_mobilenet.cli.options import Csv, Json, Wide
+from tvm_mobilenet.cli.output import Form, progress_bar, say, show, waiting
 from tvm_mobilenet.errors import DeviceError, InputError
 
 app = typer.Typer(
@@ -131,7 +132,9 @@ def check(
         ),
     ],
     timeout: Annotated[float, typer.Option(help="Seconds an answer may take.", min=0.1)] = 60.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Say what a device is; refuse one whose TVM is another than here.
 
@@ -141,24 +144,23 @@ def check(
       tvm-mobilenet device check tracker://127.0.0.1:9190/rpi4 --json
     """
     from tvm_mobilenet.device import open_device
+    from tvm_mobilenet.tables import facts_table
 
+    form = Form.asked(as_json=as_json, as_csv=as_csv, wide=wide)
     with waiting(f"asking {device}"), open_device(device, timeout) as opened:
         found = opened.describe()
-    if as_json:
-        print_json(found.to_dict())
-    else:
-        spec = found.target
-        rows: list[list[object]] = [
-            ["triple", spec.triple],
-            ["processor", spec.cpu or "baseline"],
-            ["cores", spec.cores],
-            ["caches", " ".join(f"{k} {v}" for k, v in spec.describe().items() if k[:1] == "L")],
-            ["features", " ".join(found.features)],
-            ["TVM", " ".join(f"{k} {v or 'unknown'}" for k, v in found.versions.items())],
-            ["round trip", f"{found.round_trip_ms:.2f} ms"],
-            ["compile with", f"--target {spec.triple}" + f" --mcpu {spec.cpu}" * bool(spec.cpu)],
-        ]
-        print_table(found.where, ["", "~"], rows)
+    spec = found.target
+    facts = {
+        "triple": spec.triple,
+        "processor": spec.cpu or "baseline",
+        "cores": str(spec.cores),
+        "caches": " ".join(f"{k} {v}" for k, v in spec.describe().items() if k[:1] == "L"),
+        "features": " ".join(found.features),
+        "TVM": " ".join(f"{k} {v or 'unknown'}" for k, v in found.versions.items()),
+        "round trip": f"{found.round_trip_ms:.2f} ms",
+        "compile with": f"--target {spec.triple}" + f" --mcpu {spec.cpu}" * bool(spec.cpu),
+    }
+    show(form, facts_table(found.where, facts), data=found.to_dict())
     found.check_versions()
 
 
@@ -168,14 +170,11 @@ def bench_on_device(
     *,
     against: Sequence[str],
     threads: Sequence[int],
-    rounds: int,
-    seconds: float,
-    as_json: bool,
+    form: Form,
+    **turns: Any,
 ) -> None:
     """Time an artifact on a device."""
     from tvm_mobilenet import api
-    from tvm_mobilenet.bench import BenchReport
-    from tvm_mobilenet.cli.timing import print_bench
 
     with progress_bar() as progress:
         report = api.bench(
@@ -183,16 +182,12 @@ def bench_on_device(
             device=device,
             against=against,
             threads=threads,
-            rounds=rounds,
-            seconds=seconds,
             progress=progress,
+            **turns,
         )
-    if as_json:
-        print_json(report.to_dict())
-        return
-    assert isinstance(report, BenchReport)  # devices have no GPUs
-    print_bench(report)
-    say(f"on {device}: calls next to the network, without the way there; no other runtimes")
+    show(form, report.table(), data=report.to_dict())
+    if form.for_people:
+        say(f"on {device}: calls next to the network, without the way there; no other runtimes")
 
 
 def profile_on_device(
@@ -202,7 +197,7 @@ def profile_on_device(
     threads: int | None,
     plot: Path | None,
     repeats: int,
-    as_json: bool,
+    form: Form,
 ) -> None:
     """Time every kernel of an artifact on a device."""
     import dataclasses
@@ -214,26 +209,7 @@ def profile_on_device(
         raise InputError("there is no roofline of a device", "leave --plot away")
     with waiting(f"timing on {device}"), open_device(device) as opened:
         report = profile_on(opened, artifact, threads=threads, repeats=repeats)
-    if as_json:
-        print_json(dataclasses.asdict(report))
-        return
-    rows = [
-        [
-            " + ".join(row.layers),
-            f"{row.network_us:.1f}",
-            f"{row.alone_us:.1f}",
-            f"{row.network_us / report.call_us:.1%}",
-            f"{row.gflops:.1f}",
-        ]
-        for row in report.rows
-    ]
-    columns = ["layers", ">us in network", ">alone", ">of the call", ">GFLOP/s"]
-    title = f"{report.title} on {report.device}, {report.threads} threads"
-    footer = (
-        f"one call {report.call_us / 1e3:.3f} ms; bounds, roofline and the split among threads are "
-        "measured on this machine only"
-    )
-    print_table(title, columns, rows, footer)
+    show(form, report.table(), data=dataclasses.asdict(report))
 
 
 def _warn(who: str, address: str) -> None:

@@ -13,6 +13,7 @@ from tvm_mobilenet.cli.options import (
     Batch,
     Classes,
     Cores,
+    Csv,
     Dtype,
     Fusion,
     Fusions,
@@ -27,7 +28,9 @@ from tvm_mobilenet.cli.options import (
     Resolution,
     Strassen,
     Target,
+    Wide,
 )
+from tvm_mobilenet.cli.output import Form
 
 
 def report_command(
@@ -72,6 +75,8 @@ def explain(
     ] = None,
     strassen: Strassen = False,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Predict bytes, time and which layers share a kernel, without compiling.
 
@@ -97,11 +102,13 @@ def explain(
         records=False if records == "none" else records,
         threads=threads,
         strassen=strassen,
-        as_json=as_json,
+        form=Form.asked(as_json=as_json, as_csv=as_csv, wide=wide),
     )
 
 
-def inspect(artifact: Artifact, as_json: Json = False) -> None:
+def inspect(
+    artifact: Artifact, as_json: Json = False, as_csv: Csv = False, wide: Wide = False
+) -> None:
     """Print what an artifact says about itself.
 
     Nothing in it is executed.
@@ -113,7 +120,7 @@ def inspect(artifact: Artifact, as_json: Json = False) -> None:
     """
     from tvm_mobilenet.cli.making import inspect_artifact
 
-    inspect_artifact(artifact, as_json)
+    inspect_artifact(artifact, Form.asked(as_json=as_json, as_csv=as_csv, wide=wide))
 
 
 def models(
@@ -127,6 +134,8 @@ def models(
     batch: Batch = None,
     padding: Paddings = None,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """List the networks, or one layer by layer.
 
@@ -141,10 +150,10 @@ def models(
     options = model_options(
         alpha, resolution, classes, batch, padding and padding.value, input_shape=input_shape
     )
-    show_models(name, options, as_json)
+    show_models(name, options, Form.asked(as_json=as_json, as_csv=as_csv, wide=wide))
 
 
-def targets(as_json: Json = False) -> None:
+def targets(as_json: Json = False, as_csv: Csv = False, wide: Wide = False) -> None:
     """List the processors that --target knows.
 
     \b
@@ -153,7 +162,7 @@ def targets(as_json: Json = False) -> None:
     """
     from tvm_mobilenet.cli.describing import show_targets
 
-    show_targets(as_json)
+    show_targets(Form.asked(as_json=as_json, as_csv=as_csv, wide=wide))
 
 
 def doctor(as_json: Json = False) -> None:
@@ -183,6 +192,8 @@ def records_command(
         Path | None, typer.Argument(help="The package's own by default.", metavar="DIR")
     ] = None,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """List the tuning records that compile uses.
 
@@ -195,4 +206,4 @@ def records_command(
     """
     from tvm_mobilenet.cli.describing import show_records
 
-    show_records(folder, as_json)
+    show_records(folder, Form.asked(as_json=as_json, as_csv=as_csv, wide=wide))

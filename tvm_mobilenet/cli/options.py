@@ -134,6 +134,14 @@ Records = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+Csv = Annotated[
+    bool, typer.Option("--csv", help="Print the table as CSV instead, numbers in full.")
+]
+Wide = Annotated[bool, typer.Option("--wide", help="All columns, however wide the table becomes.")]
+Save = Annotated[
+    Path | None,
+    typer.Option(help="Write the outputs: .npz by name, or .npy of a single one.", metavar="FILE"),
+]
 OnDevice = Annotated[
     str | None,
     typer.Option(

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.cli import logs
 from tvm_mobilenet.cli.making import warnings_told
-from tvm_mobilenet.cli.output import print_json, print_table, say
-from tvm_mobilenet.cli.shown import shown
-from tvm_mobilenet.schedules.knobs import described
+from tvm_mobilenet.cli.output import Form, say, show
+from tvm_mobilenet.shown import shown
+from tvm_mobilenet.tables import threads_text
 
 if TYPE_CHECKING:
-    from tvm_mobilenet.tuning.report import Board, Status, TuningReport
+    from tvm_mobilenet.tuning.report import Board, Status
 
 _EVERY_S = 5.0
 """Between two lines, where the output is no terminal."""
 
 
-def tune_model(name: str, options: dict[str, Any], as_json: bool, **settings: Any) -> None:
+def tune_model(name: str, options: dict[str, Any], form: Form, **settings: Any) -> None:
     """Tune, showing how it goes, and print what was kept."""
     from tvm_mobilenet import api
     from tvm_mobilenet.models.network import find_model, model_from
@@ -40,10 +40,7 @@ def tune_model(name: str, options: dict[str, Any], as_json: bool, **settings: An
         raise
     for problem in report.problems:
         logs.LOGGER.warning("%s", problem)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        _print_report(report)
+    show(form, report.table(), data=report.to_dict())
 
 
 def write_report(folder: Path, path: Path) -> None:
@@ -54,9 +51,9 @@ def write_report(folder: Path, path: Path) -> None:
     for damage in summary.damaged:
         logs.LOGGER.warning("%s", damage)
     for section in summary.sections:
-        threads = "1 thread" if section.threads == 1 else f"{section.threads} threads"
         say(
-            f"{section.title or 'kernels of no known network'} for {section.target}, {threads}: "
+            f"{section.title or 'kernels of no known network'} for {section.target}, "
+            f"{threads_text(section.threads)}: "
             f"{section.rule_s * 1e3:.3f} ms by rule, {section.best_s * 1e3:.3f} kept "
             f"({section.gain:.1%} less); {len(section.steps)} trials, "
             f"{sum(section.failures.values())} failed"
@@ -117,7 +114,7 @@ def _facts(status: Status) -> dict[str, str]:
             f"{status.now_s * 1e3:.3f} ms (rule {status.start_s * 1e3:.3f}, "
             f"bound {status.bound_s * 1e3:.3f})"
         )
-    facts["failed"] = failures(status)
+    facts["failed"] = status.failed_text
     facts["building and measuring"] = f"{status.busy:.0%}"
     if status.boards:
         facts["boards"] = boards_text(status.boards)
@@ -134,47 +131,3 @@ def boards_text(boards: Sequence[Board]) -> str:
             alone = f" left alone for {board.alone_s:.0f} s:" if board.alone_s else ":"
             parts.append(f"{board.name}{alone} {board.why}")
     return "; ".join(parts)
-
-
-def failures(status: Status) -> str:
-    """Return failures by kind."""
-    kinds = [f"{count} {kind}" for kind, count in sorted(status.failures.items())]
-    return " ".join(kinds) or "none"
-
-
-def _print_report(report: TuningReport) -> None:
-    columns = ["kernel", ">calls", ">trials", ">rule us", ">kept us", ">gain", "kept", "~knobs"]
-    rows = [
-        [
-            row.workload,
-            row.calls,
-            row.trials,
-            _microseconds(row.rule_s),
-            _microseconds(row.best_s),
-            f"{row.gain:.1%}",
-            "rule" if row.is_rule else "tuned",
-            described(row.knobs),
-        ]
-        for row in report.rows
-    ]
-    status = report.status
-    threads = "1 thread" if report.threads == 1 else f"{report.threads} threads"
-    gain = 1 - report.best_s / report.rule_s if report.rule_s else 0.0
-    footer = [
-        f"kernels alone: {report.best_s * 1e3:.3f} ms, by rule {report.rule_s * 1e3:.3f} "
-        f"({gain:.1%} less), bound {status.bound_s * 1e3:.3f}",
-        f"{status.trials} trials, {status.fresh} of them now in {status.seconds:.0f} s: "
-        f"{status.building_s:.0f} s building, {status.measuring_s:.0f} s measuring, "
-        f"together {status.busy:.0%}; failed: {failures(status)}",
-        f"records: {report.folder}/{report.target}; use them with --records {report.folder}"
-        + " and the same --device" * bool(status.boards),
-    ]
-    for board in status.boards:
-        lost = f", lost {board.failures} times" if board.failures else ""
-        wrong = f", now {'left alone' if board.alone_s else 'lost'}: {board.why}" * bool(board.why)
-        footer.append(f"board {board.name}: {board.trials} trials{lost}{wrong}")
-    print_table(f"{report.title} for {report.target}, {threads}", columns, rows, "\n".join(footer))
-
-
-def _microseconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1e6:.2f}"

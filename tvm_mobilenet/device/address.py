@@ -61,6 +61,8 @@ def parse_address(text: str) -> Address:
     DeviceError
         None of these.
     """
+    if not isinstance(text, str):
+        raise DeviceError(f"{text!r} is no device", f"write {FORMS}")
     text = text.strip()
     if text == "local":
         return Address(text, "local")

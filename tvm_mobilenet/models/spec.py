@@ -32,6 +32,7 @@ from tvm_mobilenet.models.layers import (
     same_padding,
 )
 from tvm_mobilenet.models.operator import Operator
+from tvm_mobilenet.tables import Column, Table, Tabular, by_size
 
 __all__ = [
     "INPUT",
@@ -60,10 +61,6 @@ _CHANNELS = (1, 3, 4)
 """Of an image."""
 
 _FLOAT32_BYTES = 4
-
-
-def _times(shape: Shape) -> str:
-    return " x ".join(map(str, shape))
 
 
 def symbol(layer: str) -> str:
@@ -95,8 +92,19 @@ class SeparableSaving:
         return float(Fraction(self.separable_macs, self.full_macs))
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+_COLUMNS = (
+    Column("name", "layer", kind="name"),
+    Column("kind", kind="word", priority=1),
+    Column("in_shape", "input", by_size, priority=3),
+    Column("out_shape", "output", by_size, priority=2),
+    Column("macs", "million MACs", lambda macs: f"{macs / 1e6:.2f}"),
+    Column("share", "share", ".1%", priority=1),
+    Column("params", "parameters", ",d"),
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Model(Tabular):
     """A network: its layers in topological order.
 
     Parameters
@@ -160,7 +168,7 @@ class Model:
         for name, shape in (*values.items(), *parameters.items()):
             if (count := math.prod(shape)) > LARGEST_TENSOR:
                 raise InvalidModelError(
-                    f"{name!r} of {self.title} has {count} numbers ({_times(shape)}), and TVM's "
+                    f"{name!r} of {self.title} has {count} numbers ({by_size(shape)}), and TVM's "
                     f"kernels can index {LARGEST_TENSOR}",
                     "lower alpha, resolution, classes or batch",
                 )
@@ -171,6 +179,34 @@ class Model:
                 f"{LARGEST_WEIGHTS}",
                 "lower alpha or classes",
             )
+
+    def __repr__(self) -> str:
+        """Return one line; :meth:`table` has the layers."""
+        return (
+            f"<{type(self).__name__} {self.title}: {by_size(self.input_shape)}, {len(self.layers)} "
+            f"layers, {self._sizes}>"
+        )
+
+    def table(self) -> Table:
+        """Return the layers, a row each."""
+        whole = self.macs or 1
+        rows = tuple(
+            (
+                layer.name,
+                str(getattr(layer, "kind", type(layer).__name__)),
+                layer.in_shape,
+                layer.out_shape,
+                layer.macs,
+                layer.macs / whole,
+                layer.params,
+            )
+            for layer in self.layers
+        )
+        return Table("layers", self.title, _COLUMNS, rows, (self._sizes,))
+
+    @property
+    def _sizes(self) -> str:
+        return f"{self.macs / 1e6:.1f} million MACs, {self.params / 1e6:.1f} million parameters"
 
     @property
     def input_layout(self) -> str:

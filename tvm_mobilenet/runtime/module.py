@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.runtime.artifact import check_here, is_cuda, manifest_in
 from tvm_mobilenet.runtime.inputs import Staging
 from tvm_mobilenet.runtime.instrument import observe, output_of
@@ -137,7 +138,8 @@ def load(
     RuntimeLibraryError
         TVM's runtime library is not installed.
     InputError
-        `threads` or the environment variable is no positive number.
+        `threads` or the environment variable is no positive number; a `device` for a file
+        that runs on the processor.
     """
     path = os.path.abspath(path)
     count = thread_count(threads)
@@ -148,6 +150,11 @@ def load(
 
             return load_opencl(path, manifest, copy, device)
         check_here(manifest, path)
+        if device is not None and not is_cuda(manifest):
+            raise InputError(
+                f"{path} runs on the processor, and has no device {device!r} to choose",
+                "leave device out; a board is tvm_mobilenet.open_device's, a GPU is compiled for",
+            )
         if manifest["stack"] == "relay":
             from tvm_mobilenet.runtime.classic import load_classic
 

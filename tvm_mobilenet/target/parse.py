@@ -11,6 +11,7 @@ from typing import Any
 
 from tvm_mobilenet.errors import GpuError, TargetError
 from tvm_mobilenet.limits import MOST_CORES
+from tvm_mobilenet.lists import check_one_of
 from tvm_mobilenet.target.driver import find_gpu, spec_of
 from tvm_mobilenet.target.features import CPU_NEEDS, isa_of
 from tvm_mobilenet.target.gpu import GPUS, Dtype, GpuSpec
@@ -81,6 +82,10 @@ def parse(
         The target, its processor or a feature is unknown, malformed, or not
         supported yet.
     """
+    if not isinstance(text, str):
+        raise TargetError(f"{text!r} is no target", _LIST)
+    if dtype is not None:
+        check_one_of(dtype, ("float32", "float16"), "dtype", TargetError)
     text = text.strip()
     if text in GPUS or text == _HERE:
         processor = parse(host or BASELINES[host_machine()], mcpu=mcpu, mattr=mattr, cores=cores)

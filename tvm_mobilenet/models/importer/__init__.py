@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.tables import Table, Tabular
 
 if TYPE_CHECKING:
     import onnx
@@ -33,8 +34,8 @@ ONNX = "onnx"
 """What an imported model says is its name."""
 
 
-@dataclass(frozen=True)
-class Imported:
+@dataclass(frozen=True, repr=False)
+class Imported(Tabular):
     """A network from an ONNX file.
 
     Attributes
@@ -53,6 +54,14 @@ class Imported:
     weights: dict[str, NDArray[np.float32]]
     source: onnx.ModelProto
     path: str
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"<{type(self).__name__} {self.model!r} from {self.path}>"
+
+    def table(self) -> Table:
+        """Return the layers, a row each."""
+        return self.model.table()
 
     def expected(self, x: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
         """Compute the network as the file has it; see :meth:`evaluate`.
