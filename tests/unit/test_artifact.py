@@ -289,3 +289,20 @@ def test_twenty_megabytes_are_read_and_hashed_quickly(tmp_path: Path) -> None:
     print(f"read_manifest of 20 MiB: {min(times) * 1e3:.1f} ms")
     # 12 ms where measured; the bound is for machines without SHA instructions.
     assert min(times) < 0.2
+
+
+def test_many_headers_and_long_names_are_no_work(tmp_path: Path) -> None:
+    """65,000 sections, all named by one of 32 MB."""
+    import struct
+
+    each, count, size = 64, 65_000, 32 << 20
+    header = b"\x7fELF\x02\x01\x01" + bytes(9)
+    table = size + 64
+    header += struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 0, table, 0, 64, 0, 0, each, count, 0)
+    row = struct.pack("<IIQQQQIIQQ", 0, 1, 0, 0, 64, size, 0, 0, 0, 0)
+    path = tmp_path / "many.so"
+    path.write_bytes(header + b"x" * size + row * count)
+    start = time.process_time()
+    with pytest.raises(NotAnArtifactError, match="without a manifest"):
+        read_manifest(path)
+    assert time.process_time() - start < 3

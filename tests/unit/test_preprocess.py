@@ -257,7 +257,12 @@ def test_every_interpolation(interpolation: str) -> None:
         ({"std": [0, 1, 1]}, "std must be three numbers above 0"),
         ({"crop": 200}, "crop must be the model's 224"),
         ({"resize": 100}, "resize must be null or from 224"),
+        ({"resize": 224 * 64 + 1}, "resize must be null or from 224 to 64 times that"),
         ({"crop_fraction": 0}, "crop_fraction must be"),
+        ({"crop_fraction": 5e-324}, "crop_fraction must be"),
+        ({"crop": 224.0}, "crop must be the model's 224"),
+        ({"std": [1e-300, 1, 1]}, "std must be three numbers above 0"),
+        ({"scale": 1e-300}, "scale must be"),
         ({"interpolation": "area"}, "interpolation must be one of"),
         ({"channels": "GRB"}, "channels must be RGB or BGR"),
         ({"scale": True}, "scale must be"),
@@ -271,7 +276,11 @@ def test_recipes_that_make_no_sense(recipe: dict[str, object], message: str, tmp
             preprocess_for(224, given)
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", "is no JSON"), ("[1]", "no JSON object")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "is no JSON"), ("[" * 100_000, "is no JSON"), ("[1]", "no JSON object")],
+    ids=["open", "deep", "list"],
+)
 def test_a_recipe_that_is_none(content: str, message: str, tmp_path) -> None:
     (tmp_path / "r.json").write_text(content)
     with pytest.raises(PreprocessError, match=message):

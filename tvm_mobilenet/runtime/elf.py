@@ -91,7 +91,8 @@ def find_section(file: BufferedIOBase, path: Path, name: str) -> Section:
         file.seek(names[4])
         strings = file.read(min(names[5], end))
         for h in headers:
-            if h[1] != _NO_BITS and strings[h[0] :].startswith(name.encode() + b"\0"):
+            # Not of a slice: with many headers and long names the copies would take for ever.
+            if h[1] != _NO_BITS and strings.startswith(name.encode() + b"\0", h[0]):
                 return Section(h[4], h[5])
     except (struct.error, IndexError, OSError, OverflowError, ValueError) as error:
         raise TruncatedArtifactError(f"{path} is cut off or damaged", AGAIN) from error

@@ -132,7 +132,7 @@ def preprocess_for(
             f"no preprocessing {os.fspath(given)!r}: {error.strerror}",
             f"use {', '.join(RECIPES)}, or the path of a JSON file",
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PreprocessError(f"{os.fspath(given)!r} is no JSON: {error}") from error
     if not isinstance(found, dict):
         raise PreprocessError(f"{os.fspath(given)!r} holds no JSON object")
