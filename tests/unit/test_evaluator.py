@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models.evaluator import run_graph, run_node
@@ -206,6 +206,20 @@ def test_what_one_cannot_the_other_does_and_what_none_can_says_so(monkeypatch) -
     np.testing.assert_allclose(found.values["y"], want)
     with pytest.raises(UnjudgedError, match="GlobalLpPool"):
         computed("GlobalLpPool", 13, X)
+
+
+def test_a_size_that_onnx_infers_otherwise_goes_on() -> None:
+    """Ten times 1.4 is 14 in float32, as runtimes multiply, and 13 to onnx's inference."""
+    nodes = [
+        helper.make_node("Constant", [], ["s"], value=numpy_helper.from_array(scales(1.4))),
+        helper.make_node("Resize", ["x", "", "s"], ["r"], axes=[3]),
+        helper.make_node("Neg", ["r"], ["y"]),
+    ]
+    model = graph(*nodes, shape=(1, 1, 1, 10))
+    model.opset_import[0].version = 18
+    found = run_graph(model, np.arange(10, dtype=np.float32).reshape(1, 1, 1, 10))
+    assert not found.unjudged
+    assert found.values["y"].shape == (1, 1, 1, 14)
 
 
 def test_halves_are_rounded_where_the_file_has_halves() -> None:

@@ -105,6 +105,8 @@ def run_graph(
                 # Behind what ONNX infers no type of.
                 single = np.dtype(np.float32) if value.dtype.kind == "f" else value.dtype
                 types.setdefault(name, single)
+                if shapes.get(name, value.shape) != value.shape:
+                    shapes.clear()  # what ONNX infers behind it is as wrong
         for name in node.output:
             if name in given:
                 value = np.asarray(given[name])
