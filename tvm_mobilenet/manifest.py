@@ -125,11 +125,19 @@ def _output(layer: Layer) -> dict[str, Any]:
 def _alignment(lowered: Lowered) -> int:
     """Return what the input's address must be a multiple of, bytes.
 
-    Our first convolution reads its image an element at a time; other kernels load whole
-    vectors, from addresses that TVM takes to be aligned.
+    Our first convolution reads its image an element at a time, for a block of channels each;
+    other kernels load whole vectors, from addresses that TVM takes to be aligned, and so does
+    that one where a block is one channel.
     """
-    first = lowered.kernels[lowered.calls[0].kernel]
-    return _ELEMENT if first.schedule in _READS_ELEMENTS else _VECTOR
+    from tvm_mobilenet.graph.build import ENTRY
+    from tvm_mobilenet.graph.schedule_kernels import readers_of_input
+
+    readers = readers_of_input(lowered.mod, ENTRY)
+    by_element = all(
+        lowered.kernels[name].schedule in _READS_ELEMENTS and lowered.works[name].out_block > 1
+        for name in readers
+    )
+    return _ELEMENT if by_element else _VECTOR
 
 
 def describe_memory(model: Model, plan: MemoryPlan) -> dict[str, Any]:

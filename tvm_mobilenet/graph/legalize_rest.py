@@ -113,7 +113,8 @@ def _with_names(mod: Any, calls: dict[str, _Call]) -> Any:
     """Write the module anew: kernels shared again, fused calls with the names FuseOps forgot."""
     builder = relax.BlockBuilder()
     added: dict[Any, Any] = {}
-    fused, entries = [], []
+    fused: list[tuple[Any, Any]] = []
+    entries: list[tuple[Any, Any]] = []
     for gv, func in mod.functions.items():
         if isinstance(func, relax.Function):
             (fused if _primitive(func) else entries).append((gv, func))

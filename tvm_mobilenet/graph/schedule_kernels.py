@@ -148,3 +148,24 @@ def calls_in_order(mod: Any, entry: str) -> list[KernelCall]:
         for binding in block.bindings
         if isinstance(binding.value, relax.Call) and binding.value.op.same_as(call_tir)
     ]
+
+
+def readers_of_input(mod: Any, entry: str) -> list[str]:
+    """List the kernels that read what the entry function is given, or a view of it.
+
+    Parameters
+    ----------
+    mod : IRModule
+        Lowered to ``call_tir``.
+    entry : str
+    """
+    call_tir = tvm.ir.Op.get("relax.call_tir")
+    given, found = {mod[entry].params[0]}, []
+    for binding in (b for block in mod[entry].body.blocks for b in block.bindings):
+        value = binding.value
+        if isinstance(value, relax.Call) and value.op.same_as(call_tir):
+            if any(argument in given for argument in value.args[1]):
+                found.append(str(value.args[0].name_hint))
+        elif value in given or any(argument in given for argument in getattr(value, "args", [])):
+            given.add(binding.var)
+    return found
