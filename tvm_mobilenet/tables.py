@@ -175,10 +175,11 @@ def to_csv(tables: Sequence[Table]) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return " ".join(f"{name}={part}" for name, part in value.items())
+        value = " ".join(f"{name}={part}" for name, part in value.items())
     if isinstance(value, tuple | list):
-        return "+".join(map(str, value))
-    return value
+        value = "+".join(map(str, value))
+    # It may go to a terminal, as anything else.
+    return printable(value) if isinstance(value, str) else value
 
 
 def cell_width(text: str) -> int:

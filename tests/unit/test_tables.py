@@ -52,6 +52,11 @@ def test_csv_has_numbers_in_full() -> None:
     assert rows[1]["us"] == ""
 
 
+def test_csv_orders_no_terminal_about() -> None:
+    table = Table("t", "T", (Column("name", kind="name"),), (("a\x1b[2Jb",),))
+    assert to_csv([table]) == "name\na\\x1b[2Jb\n"
+
+
 def test_several_tables_are_one_csv() -> None:
     other = Table("facts", "Facts", (Column("us"), Column("more")), ((2, 3),))
     rows = list(csv.DictReader(io.StringIO(to_csv([TABLE, other]))))
