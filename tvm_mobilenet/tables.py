@@ -179,7 +179,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         value = "+".join(map(str, value))
     # It may go to a terminal, as anything else.
-    return printable(value) if isinstance(value, str) else value
+    return shown(value) if isinstance(value, str) else value
 
 
 def cell_width(text: str) -> int:
