@@ -241,6 +241,8 @@ def stored_weights(path: Path, graph: Mapping[str, Any]) -> dict[str, NDArray[An
     graph : mapping
         Of its manifest.
     """
+    if not graph[PARAMETERS]:  # then there is no section
+        return {}
     with open_binary(path) as file:
         section = find_section(file, path, section_name(PARAMETERS))
     # Copy on write: NumPy lends no read-only memory to TVM 0.19, and nobody writes.
