@@ -191,6 +191,15 @@ def _max_pool(e: Expansion) -> None:
         raise e.refuse("gives the places of its maxima")
 
 
+def _max_unpool(e: Expansion) -> None:
+    raise e.refuse("writes to where its other input says")
+
+
+def _align(e: Expansion) -> None:
+    if e.text("mode", "avg") != "avg":
+        raise e.refuse("takes maxima, which TVM's importer has wrong")
+
+
 def _transposed_conv(e: Expansion) -> str | None:
     """State the pads that an output's shape, or SAME, comes to."""
     attrs = dict(e.node.attrs)
@@ -239,7 +248,9 @@ _RULES: dict[str, Rule] = {
     COPY: _copy,
     "IsInf": _is_infinite,
     "MaxPool": _max_pool,
+    "MaxUnpool": _max_unpool,
     "OneHot": _one_hot,
+    "RoiAlign": _align,
     "SpaceToDepth": _space_to_depth,
     "Swish": _swish,
     "TopK": _top_k,
