@@ -11,12 +11,12 @@ from onnx_cases import compiled_says, onnxruntime_says, same, saved
 from onnx_nets import Net
 
 from tvm_mobilenet.models.importer.expand import expand
-from tvm_mobilenet.models.importer.resize import Rule, taps
+from tvm_mobilenet.models.importer.resize import Attributes, taps
 
 FOUR = np.array([1.0, 2.0, 3.0, 4.0])
 
 
-def resized(rule: Rule, scale: float, length: int | None = None) -> list[float]:
+def resized(rule: Attributes, scale: float, length: int | None = None) -> list[float]:
     """Four numbers, resized."""
     after = int(np.floor(np.float32(4) * np.float32(scale))) if length is None else length
     table = taps(rule, 4, after, scale, (0.0, 1.0))
@@ -27,26 +27,26 @@ def resized(rule: Rule, scale: float, length: int | None = None) -> list[float]:
 @pytest.mark.parametrize(
     ("rule", "scale", "want"),
     [
-        (Rule("nearest", "asymmetric", "floor"), 2.0, [1, 1, 2, 2, 3, 3, 4, 4]),
-        (Rule("linear", "half_pixel"), 1.4, [1, 1.571, 2.286, 3, 3.714]),
-        (Rule("nearest", "asymmetric", "floor"), 0.7, [1, 2]),
-        (Rule("linear", "align_corners"), 1.75, [1, 1.5, 2, 2.5, 3, 3.5, 4]),
-        (Rule("nearest", "half_pixel", "round_prefer_ceil"), 0.5, [2, 4]),
-        (Rule("nearest", "half_pixel", "round_prefer_floor"), 0.5, [1, 3]),
-        (Rule("linear", "pytorch_half_pixel"), 0.25, [1]),
+        (Attributes("nearest", "asymmetric", "floor"), 2.0, [1, 1, 2, 2, 3, 3, 4, 4]),
+        (Attributes("linear", "half_pixel"), 1.4, [1, 1.571, 2.286, 3, 3.714]),
+        (Attributes("nearest", "asymmetric", "floor"), 0.7, [1, 2]),
+        (Attributes("linear", "align_corners"), 1.75, [1, 1.5, 2, 2.5, 3, 3.5, 4]),
+        (Attributes("nearest", "half_pixel", "round_prefer_ceil"), 0.5, [2, 4]),
+        (Attributes("nearest", "half_pixel", "round_prefer_floor"), 0.5, [1, 3]),
+        (Attributes("linear", "pytorch_half_pixel"), 0.25, [1]),
     ],
 )
-def test_numbers_that_are_right(rule: Rule, scale: float, want: list[float]) -> None:
+def test_numbers_that_are_right(rule: Attributes, scale: float, want: list[float]) -> None:
     assert resized(rule, scale) == want
 
 
 def test_unknown_words_are_named() -> None:
     with pytest.raises(ValueError, match="sideways"):
-        taps(Rule(coordinates="sideways"), 4, 8, 2.0, (0, 1))
+        taps(Attributes(coordinates="sideways"), 4, 8, 2.0, (0, 1))
     with pytest.raises(ValueError, match="up"):
-        taps(Rule(nearest="up"), 4, 8, 2.0, (0, 1))
+        taps(Attributes(nearest="up"), 4, 8, 2.0, (0, 1))
     with pytest.raises(ValueError, match="area"):
-        taps(Rule("area"), 4, 8, 2.0, (0, 1))
+        taps(Attributes("area"), 4, 8, 2.0, (0, 1))
 
 
 COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric",

@@ -16,9 +16,8 @@ from tvm_mobilenet.runtime.classic import (
     executor_text,
     stored_weights,
 )
-from tvm_mobilenet.runtime.elf import find_section, open_binary
+from tvm_mobilenet.runtime.elf import open_binary
 from tvm_mobilenet.runtime.instrument import Profile, Trace, unblocked
-from tvm_mobilenet.sources import PARAMETERS, section_name
 
 
 class RemoteClassic(RemoteModule):
@@ -78,8 +77,7 @@ class RemoteClassic(RemoteModule):
         session, graph = self._session, self.manifest["graph"]
         path = Path(self.path)
         with open_binary(path) as file:
-            section = find_section(file, path, section_name(PARAMETERS))
-            stored = stored_weights(file, section, graph)
+            stored = stored_weights(file, path, graph)
         self._weights = {name: session.tensor(array) for name, array in stored.items()}
         with session.answering(f"starting {self.title}"):
             create = session.rpc.get_function("tvm.graph_executor.create")

@@ -26,6 +26,7 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.relay.axes import axes_as_attributes
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -138,7 +139,8 @@ def imported(layer: Operator, inputs: list[Any], weights: Weights) -> Any:
     import tvm
 
     try:
-        mod, _ = relay.frontend.from_onnx(expand(layer.to_onnx(weights)), freeze_params=True)
+        model = axes_as_attributes(expand(layer.to_onnx(weights)))
+        mod, _ = relay.frontend.from_onnx(model, freeze_params=True)
         mod = relay.transform.InferType()(mod)
         func = mod["main"]
         kind = func.ret_type

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import ManifestError, RuntimeLibraryError
-from tvm_mobilenet.runtime.elf import AGAIN, Section, find_section
+from tvm_mobilenet.runtime.elf import AGAIN, find_section
 from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.runtime.kernels import Kernels
 from tvm_mobilenet.runtime.library import Code, open_library
@@ -59,8 +59,6 @@ class ClassicModule(LoadedArtifact[Kernels]):
     path : str
     manifest : dict
     code : Code
-    section : Section
-        Of the weights in the file.
     tvm : module
         TVM 0.19.
     threads : int
@@ -72,7 +70,6 @@ class ClassicModule(LoadedArtifact[Kernels]):
         path: str,
         manifest: dict[str, Any],
         code: Code,
-        section: Section,
         tvm: Any,
         *,
         threads: int,
@@ -81,7 +78,7 @@ class ClassicModule(LoadedArtifact[Kernels]):
         self._tvm = tvm
         self._binding = _Binding()
         self._graph = manifest["graph"]
-        stored = stored_weights(code.copy.file, section, self._graph)
+        stored = stored_weights(code.copy.file, Path(path), self._graph)
         self._weights = {name: tvm.nd.from_dlpack(array) for name, array in stored.items()}
         self._code = code  # last, as it goes last: executors hold it too
 
@@ -198,11 +195,10 @@ def load_classic(
         raise RuntimeLibraryError(
             f"TVM 0.19 cannot be imported: {error}", "make its environment anew: `make relay`"
         ) from error
-    section = find_section(copy.file, Path(path), section_name(PARAMETERS))
     # Not `load_module`, which looks for the file that a link leads to: this one has no name.
     load = tvm.get_global_func("runtime.ModuleLoadFromFile")
     code = open_library(path, manifest["sha256"], copy, lambda name: load(name, "so"))
-    return ClassicModule(path, manifest, code, section, tvm, threads=threads)
+    return ClassicModule(path, manifest, code, tvm, threads=threads)
 
 
 def executor_text(graph: Mapping[str, Any]) -> str:
@@ -258,7 +254,7 @@ def bound_calls(
 
 
 def stored_weights(
-    file: BufferedIOBase, section: Section, graph: Mapping[str, Any]
+    file: BufferedIOBase, path: Path, graph: Mapping[str, Any]
 ) -> dict[str, NDArray[Any]]:
     """Return the weights over the mapped file: read on demand, shared, never copied.
 
@@ -266,11 +262,14 @@ def stored_weights(
     ----------
     file : binary file
         The artifact. It may be closed afterwards.
-    section : Section
-        Of the weights in it.
+    path : Path
+        What messages call it.
     graph : mapping
         Of its manifest.
     """
+    if not graph[PARAMETERS]:  # then there is no section
+        return {}
+    section = find_section(file, path, section_name(PARAMETERS))
     # Copy on write: NumPy lends no read-only memory to TVM 0.19, and nobody writes.
     private = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     mapped = np.frombuffer(private, np.uint8)
@@ -282,7 +281,7 @@ def stored_weights(
         size = _bytes(shape, dtype)
         if place % _ALIGNMENT or place + size > section.size:
             raise ManifestError(
-                f"the manifest contradicts itself: graph.{PARAMETERS}.{name} does not "
+                f"the manifest of {path} contradicts itself: graph.{PARAMETERS}.{name} does not "
                 "lie in its section",
                 AGAIN,
             )

@@ -30,6 +30,8 @@ Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Number = Annotated[int, Meta(ge=0, lt=1 << 20)]
 """Of a buffer, a node, a tensor: a position in a list of the manifest."""
 Size = Annotated[int, Meta(ge=1, le=LARGEST_TENSOR)]
+Pair = Annotated[list[Size], Meta(min_length=2, max_length=2)]
+"""Not a tuple: beside a number msgspec 0.23 counts references to those wrongly, and crashes."""
 Shape = Annotated[list[Size], Meta(max_length=16)]
 Finite = Annotated[float, Meta(gt=-LARGEST_NUMBER, lt=LARGEST_NUMBER)]
 Positive = Annotated[float, Meta(ge=SMALLEST_DIVISOR, lt=LARGEST_NUMBER)]
@@ -63,8 +65,8 @@ class Tensor(Struct):
 class Preprocess(Struct):
     """What images go through, see :mod:`tvm_mobilenet.runtime.recipe`."""
 
-    resize: Size | tuple[Size, Size] | None
-    crop: Size | tuple[Size, Size]
+    resize: Size | Pair | None
+    crop: Size | Pair
     """Of a square; else height and width."""
     channels: Literal["RGB", "BGR"]
     mean: tuple[Finite, Finite, Finite]

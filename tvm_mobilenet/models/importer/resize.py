@@ -37,7 +37,7 @@ class Taps:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Attributes:
     """The attributes of a Resize.
 
     Attributes
@@ -60,12 +60,12 @@ class Rule:
     antialias: bool = False
 
 
-def taps(rule: Rule, before: int, after: int, scale: float, roi: tuple[float, float]) -> Taps:
+def taps(rule: Attributes, before: int, after: int, scale: float, roi: tuple[float, float]) -> Taps:
     """Return the table of one axis.
 
     Parameters
     ----------
-    rule : Rule
+    rule : Attributes
     before, after : int
         Lengths of the axis.
     scale : float
@@ -98,10 +98,10 @@ def taps(rule: Rule, before: int, after: int, scale: float, roi: tuple[float, fl
 
 def _coordinates(  # noqa: PLR0911, PLR0917  one a mode; what each may need
     how: str, before: int, after: int, size: float, roi: tuple[float, float], real: type
-) -> NDArray[Any]:
+) -> Any:
     """Return where each output lies in the input."""
     half, scale, last = real(0.5), real(size), real(before - 1)
-    i = np.arange(after, dtype=real)
+    i: Any = np.arange(after, dtype=real)
     if how == "half_pixel" or (how == "pytorch_half_pixel" and after > 1):
         return (i + half) / scale - half
     if how == "pytorch_half_pixel":
@@ -123,7 +123,7 @@ def _coordinates(  # noqa: PLR0911, PLR0917  one a mode; what each may need
     raise ValueError(f"no coordinate_transformation_mode {how!r}")
 
 
-def _nearest(how: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _nearest(how: str, x: NDArray[np.float32]) -> Any:
     """Return the element that each coordinate takes; halves go down or up."""
     if how == "floor":
         return np.floor(x)
@@ -137,7 +137,7 @@ def _nearest(how: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _window(
-    rule: Rule, x: NDArray[np.float64], scale: float
+    rule: Attributes, x: NDArray[np.float64], scale: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the elements around each coordinate, and the filter's values there."""
     stretch = 1 / scale if rule.antialias else 1.0
