@@ -45,7 +45,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     options = ["-t", "tmpfs", "-o", f"size={_SIZE}", "tmpfs", os.fspath(place)]
     made = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
     if made.returncode:
-        pytest.skip(f"this machine lets nobody here mount a file system: {made.stderr.strip()}")
+        pytest.skip("this machine lets only root mount a file system")
     try:
         yield place
     finally:
