@@ -184,6 +184,23 @@ def test_parameters_have_to_have_their_sizes(tmp_path: Path) -> None:
         import_onnx(saved(net, y, tmp_path))
 
 
+@pytest.mark.parametrize("perm", [[0, 0, 2, 3], [0, 1, 2, 7], [-1, 1, 2, 0]])
+def test_an_order_of_axes_has_each_once(perm: list[int], tmp_path: Path) -> None:
+    net = Net()
+    y = net.op("Relu", net.op("Transpose", "image", perm=perm))
+    with pytest.raises(OnnxFileError):
+        import_onnx(saved(net, y, tmp_path))
+
+
+@pytest.mark.parametrize("text", [b"Relu_1", b"image"])
+def test_names_have_to_be_text(text: bytes, tmp_path: Path) -> None:
+    net = Net()
+    path = saved(net, net.op("Relu", net.op("Relu", "image")), tmp_path)
+    path.write_bytes(path.read_bytes().replace(text, b"\xca" * len(text)))
+    with pytest.raises(OnnxFileError, match=r"UTF-8|rules"):
+        import_onnx(path)
+
+
 def test_types_have_to_go_together(tmp_path: Path) -> None:
     net = Net()
     y = net.op("Add", "image", net.const(2.0, np.float64))

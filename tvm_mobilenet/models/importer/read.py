@@ -89,8 +89,25 @@ def _load(where: str) -> onnx.ModelProto:
         ) from None
     if not model.graph.node:
         raise OnnxFileError(f"{where!r} holds no network", "copy or export it again")
+    _check_text(model, where)
     load_tensors(model, where)
     return model
+
+
+def _check_text(model: onnx.ModelProto, where: str) -> None:
+    """Refuse names that are no text, which protobuf passes on and nobody can read."""
+    graph = model.graph
+    try:
+        for node in (*graph.node, *(node for f in model.functions for node in f.node)):
+            names = (node.op_type, node.domain, node.name, *node.input, *node.output)
+            for name in (*names, *(attribute.name for attribute in node.attribute)):
+                name.encode()
+        for value in (*graph.input, *graph.output, *graph.initializer):
+            value.name.encode()
+    except (UnicodeError, AttributeError):  # bytes have no such method
+        raise OnnxFileError(
+            f"{where!r} has a name that is no UTF-8", "copy or export it again"
+        ) from None
 
 
 def _check_versions(model: onnx.ModelProto, where: str) -> None:

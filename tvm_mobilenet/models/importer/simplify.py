@@ -133,7 +133,12 @@ def _check_sizes(graph: Graph, node: Node) -> None:
 def perm_of(graph: Graph, node: Node) -> list[int]:
     """Return the order of axes of a ``Transpose``."""
     rank = len(graph.shape(node.inputs[0]))
-    return [int(axis) for axis in node.attrs.get("perm", range(rank)[::-1])]
+    perm = [int(axis) for axis in node.attrs.get("perm", range(rank)[::-1])]
+    if sorted(perm) != [*range(rank)]:  # which onnx does not check
+        raise OnnxFileError(
+            f"the node {node.name!r} transposes {rank} axes by {perm}", "export the model again"
+        )
+    return perm
 
 
 def is_view(shape: Shape, perm: list[int]) -> bool:
@@ -191,7 +196,7 @@ def _same(size: Any, reach: list[int], strides: list[int], *, lower: bool) -> li
 
 
 def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _pads_of(graph: Graph, node: Node) -> Array | None:
@@ -265,7 +270,7 @@ def _pools_all(graph: Graph, node: Node) -> bool | None:
     if node.op != "ReduceMean":
         return None
     axes = reduced_axes(graph, node)
-    return not node.attrs.get("keepdims", 1) if axes == [2, 3] else None
+    return len(graph.shape(node.out)) != len(shape) if axes == [2, 3] else None
 
 
 def reduced_axes(graph: Graph, node: Node) -> list[int] | None:

@@ -148,7 +148,7 @@ def _reduction(
     else:
         attrs["axes"] = moved
     inner = Node(node.op, node.name, inputs, node.outputs, attrs)
-    if node.attrs.get("keepdims", 1):
+    if len(graph.shape(node.out)) == len(perm):
         return _swapped(graph, inner, inputs, perm)
     rest = [perm[axis] for axis in range(len(perm)) if axis not in axes]
     return [inner] if rest == sorted(rest) else None
