@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 RELAY  := .venv-relay
 OUT    := out
 MODEL  := $(OUT)/mobilenet.so
+TESTS  ?= tests
 # One more than there are cores: some tests wait, for a board, a limit, a process that ends.
 SPREAD := -n $$(( $$(nproc) < 8 ? $$(nproc) + 1 : 8 )) --dist worksteal
 
@@ -23,10 +24,11 @@ demo: $(VENV)/demo.stamp  ## trained weights: compile, verify, classify a photog
 	@grep -Eq '^ *espresso +9[0-9]\.' $(OUT)/answer.txt || { echo 'demo: wrong, this is an espresso' >&2; exit 1; }
 	$(BIN)/tvm-mobilenet bench $(MODEL)
 
-test: $(VENV)/test.stamp  ## install what the tests need, and run them
+test: $(VENV)/test.stamp  ## the tests, and last what was skipped and the command that gets it
 	@mkdir -p $(OUT)
-	$(BIN)/python -m pytest -m "not alone" $(SPREAD) --junitxml $(OUT)/tests.xml
-	$(BIN)/python -m pytest -m alone $$(grep -rl --include='*.py' mark.alone tests) --junitxml $(OUT)/tests-alone.xml
+	$(BIN)/python -m pytest -m "not alone" $(TESTS) $(SPREAD) --junitxml $(OUT)/tests.xml
+	$(BIN)/python -m pytest -m alone $$(grep -rl --include='*.py' mark.alone $(TESTS)) --junitxml $(OUT)/tests-alone.xml
+	@$(BIN)/python tests/skips.py $(OUT)/tests.xml $(OUT)/tests-alone.xml
 
 frozen: $(VENV)/test.stamp  ## compare what compiling decides with tests/golden/frozen.txt, every case
 	$(BIN)/python tests/frozen.py

@@ -31,6 +31,7 @@ from tvm_mobilenet.schedules.gpu.separable import write_separable
 from tvm_mobilenet.schedules.gpu.softmax import schedule_softmax as gpu_softmax
 from tvm_mobilenet.schedules.gpu.stages import REGISTERS
 from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.nan import keeping_nan
 from tvm_mobilenet.schedules.plans import plan, plans_for
 from tvm_mobilenet.schedules.trace import replay
 
@@ -111,14 +112,24 @@ def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
     """
     if (text := knobs.trace()) is not None:
         knobs.finish()
-        return Scheduled(replay(func, text), "metaschedule")
+        return Scheduled(finished(replay(func, text), target), "metaschedule")
     work = workload_of(func)
     plans = plans_for(target, "relax")
     if work is None or work.operator not in plans:
         return None
     planned = plan(work, knobs, target, plans)
     made = (_on_cpu if target.gpu is None else _on_gpu)(func, work, planned, target)
-    return Scheduled(made, f"{'cpu' if target.gpu is None else 'gpu'}.{work.operator}")
+    return Scheduled(
+        finished(made, target), f"{'cpu' if target.gpu is None else 'gpu'}.{work.operator}"
+    )
+
+
+def finished(func: Any, target: TargetSpec) -> Any:
+    """Return a function whose loops are final, ours or not, as code generation wants it.
+
+    A GPU's is told of NaN later: TVM knows by ``max`` what threads reduce together.
+    """
+    return keeping_nan(func, target.machine) if target.gpu is None else func
 
 
 def _on_cpu(func: Any, work: Workload, planned: Any, target: TargetSpec) -> Any:

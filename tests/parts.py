@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -18,8 +19,12 @@ from pathlib import Path
 
 import pytest
 
+from tvm_mobilenet.errors import ToolchainError
+from tvm_mobilenet.toolchain_cuda import Nvcc, find_nvcc
+
 ROOT = Path(__file__).parents[1]
 BOARD = ROOT / "out" / "board" / "python3"
+NO_BOARD = "no emulated board: apt install debootstrap qemu-user-static && .ci/board out/board"
 SSHD = "/usr/sbin/sshd"
 START_S = 120
 """For an answer of the emulated board."""
@@ -71,7 +76,16 @@ def alive(group: int) -> bool:
     return False
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
+def patience(seconds: float) -> float:
+    """Return a limit that is `seconds` where nobody else wants the cores, longer on a busy machine.
+
+    For what must happen within it, though another test waits until it is over: a limit for the
+    worst case would cost every run that time.
+    """
+    return round(seconds * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0))), 1)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
@@ -121,6 +135,25 @@ def running(*command: object, until: str = "listening on", seconds: float = 120)
         process.stdout.close()
         # A session's process has the port too; what died stays in the group until it is reaped.
         wait_for(lambda: not alive(process.pid), 5)
+
+
+@functools.cache
+def host_cxx() -> str:
+    """Return g++, which CUDA source takes here, nvcc's as ours; or skip."""
+    program = shutil.which("g++")
+    if program is None:
+        pytest.skip("no C++ compiler: apt install g++")
+    return program
+
+
+@functools.cache
+def nvcc() -> Nvcc:
+    """Return an nvcc that compiles, or skip."""
+    host_cxx()
+    try:
+        return find_nvcc()
+    except ToolchainError as error:
+        pytest.skip(f"{error.what}: pip install 'tvm-mobilenet[cuda]'")
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 
 from tvm_mobilenet.runtime import artifact
 from tvm_mobilenet.runtime.inputs import aligned_empty
+from tvm_mobilenet.runtime.recipe import preprocess_for
 from tvm_mobilenet.sources import manifest_source
 from tvm_mobilenet.target import host
 
@@ -82,6 +83,9 @@ def compile_network(path: Path, weight_bytes: int = 0) -> None:
     artifact.write_manifest(path, manifest())
 
 
+_PLAIN = {"operator": "test", "schedule": "tvm", "source": "fallback", "knobs": {}, "macs": 0}
+
+
 def manifest() -> dict[str, object]:
     spec = host()
     return {
@@ -92,11 +96,13 @@ def manifest() -> dict[str, object]:
         "tvm_ffi": "0.1.14.post1",
         "model": {"name": "tiny", "options": {}},
         "title": "Tiny",
+        "macs": CHANNELS * 3 * SIZE**2,
+        "params": CHANNELS * 3,
         "inputs": [
             {"name": "x", "shape": [1, 3, SIZE, SIZE], "dtype": "float32", "layout": "NCHW"}
         ],
         "outputs": [{"name": "y", "shape": [1, CHANNELS], "dtype": "float32", "layout": "NC"}],
-        "preprocess": {},
+        "preprocess": preprocess_for(SIZE),
         "target": spec.to_dict(),
         "machine": spec.machine,
         "os": spec.os,
@@ -106,11 +112,13 @@ def manifest() -> dict[str, object]:
             {
                 "kernel": "pointwise_kernel",
                 "layers": ["pointwise"],
+                **_PLAIN,
                 "output": {"layout": "NCHWc", "shape": [1, CHANNELS, SIZE, SIZE], "block": BLOCK},
             },
             {
                 "kernel": "pool_kernel",
                 "layers": ["pool"],
+                **_PLAIN,
                 "output": {"layout": "NC", "shape": [1, CHANNELS]},
             },
         ],

@@ -1,6 +1,7 @@
-"""The package as functions: compile, tune, explain, load, verify, bench, profile.
+"""The package as functions: compile, tune, explain; load, verify, bench, profile.
 
-The command line calls these.
+The command line calls these. What is done with an artifact is in
+:mod:`tvm_mobilenet.using`, whose functions are also this module's.
 """
 
 from __future__ import annotations
@@ -8,29 +9,26 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.compiled import Compiled
 from tvm_mobilenet.compiling import compile  # noqa: A004  as in torch.compile
 from tvm_mobilenet.errors import InputError, RecordsWarning, TuningError
+from tvm_mobilenet.lists import check_one_of, number
+from tvm_mobilenet.prediction.fusion import FUSIONS
 from tvm_mobilenet.report import CompileReport
 from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec, parse
+from tvm_mobilenet.using import bench, load, profile, verify
 
 if TYPE_CHECKING:
-    from tvm_mobilenet.bench import BenchReport
-    from tvm_mobilenet.bench.gpu_report import GpuReport
-    from tvm_mobilenet.compiling import ModelLike, WeightsLike
-    from tvm_mobilenet.device import RemoteModule
+    from tvm_mobilenet.compiling import ModelLike
     from tvm_mobilenet.graph.explain import Explanation
     from tvm_mobilenet.prediction.fusion import Fusion
-    from tvm_mobilenet.profile.report import ProfileReport
-    from tvm_mobilenet.runtime import Loaded
     from tvm_mobilenet.tuning.report import Status, TuningReport
     from tvm_mobilenet.tuning.store import RecordsLike
-    from tvm_mobilenet.verify_report import VerifyReport
 
 __all__ = [
     "CompileReport",
@@ -105,9 +103,11 @@ def tune(
     UnknownModelError, InvalidModelError, OnnxError, TargetError
         What was asked for makes no sense.
     TuningError
-        Nothing here measures for the target, or nothing builds.
+        A setting makes no sense; nothing here measures for the target, or nothing builds.
     DeviceError
         No board, or none for as long as ``board_limit``; what was measured is kept.
+    InputError
+        There is no such `fusion`.
     RecordsError, RecordsBusyError, OutputError
         The folder cannot be read, is being written by somebody else, or takes nothing.
     """
@@ -119,6 +119,7 @@ def tune(
     from tvm_mobilenet.tuning.task import Settings
     from tvm_mobilenet.tuning.tune import tune as run
 
+    check_one_of(fusion, FUSIONS, "fusion", InputError)
     model = model_from(model)
     spec = target if isinstance(target, TargetSpec) else parse(target)
     if tuner not in (known := TUNERS[installed_stack()]):
@@ -126,8 +127,6 @@ def tune(
             f"there is no tuner {tuner!r} on the {installed_stack()} stack",
             f"choose {' or '.join(known)}",
         )
-    if trials < 0:
-        raise TuningError(f"{trials} trials asked for", "give their number, 0 or more")
     how = Settings(trials, tuner=tuner, **settings)
     place = None
     if device != "local":
@@ -156,7 +155,7 @@ def explain(
     target: str | TargetSpec = "native",
     fusion: Fusion = "auto",
     records: RecordsLike = None,
-    threads: int | None = None,
+    threads: int | str | None = None,
     strassen: bool = False,
 ) -> Explanation:
     """Predict what compiling would choose and each kernel take; nothing is compiled.
@@ -170,7 +169,7 @@ def explain(
         As for :func:`compile`.
     records : path-like or False, optional
         As for :func:`compile`; they decide about fusion, knobs are predicted by rule.
-    threads : int, optional
+    threads : int or str, optional
         That run it, at most the target's cores; all of them by default.
     strassen : bool
         As for :func:`compile`.
@@ -184,14 +183,16 @@ def explain(
     UnknownModelError, InvalidModelError, OnnxError, TargetError, RecordsError
         What was asked for makes no sense.
     InputError
-        More threads than the target has cores, or none.
+        More threads than the target has cores, or none; no such `fusion`.
     """
     from tvm_mobilenet.graph.explain import explain as predict
     from tvm_mobilenet.models.network import model_from
     from tvm_mobilenet.tuning.store import records_for
 
+    check_one_of(fusion, FUSIONS, "fusion", InputError)
     model = model_from(model)
     spec = target if isinstance(target, TargetSpec) else parse(target)
+    threads = None if threads is None else number(threads, "threads")
     if threads is not None and not 1 <= threads <= spec.cores:
         raise InputError(
             f"{threads} threads asked for; {spec.name} has {spec.cores} cores",
@@ -208,113 +209,3 @@ def explain(
         threads=threads,
         strassen=strassen,
     )
-
-
-def load(
-    path: str | os.PathLike[str], threads: int | None = None, device: str | int | None = None
-) -> Loaded:
-    """Load an artifact; see :func:`tvm_mobilenet.runtime.load`."""
-    from tvm_mobilenet.runtime import load as load_module
-
-    return load_module(path, threads, device)
-
-
-def verify(
-    artifact: str | os.PathLike[str] | Loaded | RemoteModule,
-    weights: WeightsLike | None = None,
-    *,
-    model: str | os.PathLike[str] | None = None,
-    device: str | None = None,
-) -> VerifyReport:
-    """Check an artifact against the reference, kernel by kernel and end to end.
-
-    The reference is NumPy in float64; of a network from an ONNX file, onnx's evaluator too.
-
-    Parameters
-    ----------
-    artifact : path-like, Loaded or RemoteModule
-    weights : path-like or mapping, optional
-        Those that it was compiled with; by default where its manifest says.
-    model : path-like, optional
-        Likewise the ONNX file that it was compiled from.
-    device : str, optional
-        Where to run the file at that path, see :func:`tvm_mobilenet.open_device`.
-
-    Returns
-    -------
-    VerifyReport
-        Its ``check`` raises VerificationError where something is wrong.
-
-    Raises
-    ------
-    ArtifactError, WeightsError, OnnxError
-    DeviceError
-        The device failed.
-    """
-    from tvm_mobilenet.models.network import network_of
-    from tvm_mobilenet.verify import verify as verify_module
-
-    if not isinstance(artifact, str | os.PathLike):
-        if device is not None:
-            raise InputError("this module is loaded already", "give the path of its file")
-        module = artifact
-    elif device is None:
-        module = load(artifact)
-    else:
-        from tvm_mobilenet.device import open_device
-
-        with open_device(device) as opened, opened.session() as session:
-            return verify(session.artifact(artifact), weights, model=model)
-    network = network_of(module.manifest, weights, model)
-    return verify_module(module, network.model, network.weights, expect=network.expect)
-
-
-def bench(
-    artifact: str | os.PathLike[str],
-    *,
-    threads: Sequence[int] = (1,),
-    against: Sequence[str] = (),
-    device: str | None = None,
-    **options: Any,
-) -> BenchReport | GpuReport:
-    """Time an artifact against the machine's peak and other runtimes.
-
-    See :func:`tvm_mobilenet.bench.bench`; of an artifact for a GPU
-    :func:`tvm_mobilenet.bench.gpu.bench_on_gpu`; and for a `device`, where there are no
-    other runtimes, :func:`tvm_mobilenet.bench.board.bench_on`.
-    """
-    if device is not None:
-        from tvm_mobilenet.bench.board import bench_on
-        from tvm_mobilenet.device import open_device
-
-        if against:
-            raise InputError(
-                f"{', '.join(against)} cannot be timed on a device",
-                "only ours and the peak are measured there",
-            )
-        with open_device(device) as opened:
-            return bench_on(opened, artifact, threads=threads, **options)
-    from tvm_mobilenet.bench import bench as run
-    from tvm_mobilenet.runtime.artifact import read_manifest
-
-    manifest = read_manifest(artifact)
-    if manifest["target"].get("gpu") is not None:
-        from tvm_mobilenet.bench.gpu import bench_on_gpu
-
-        return bench_on_gpu(artifact, manifest, against=against, **options)
-    return run(artifact, threads=threads, against=against, **options)
-
-
-def profile(
-    artifact: str | os.PathLike[str] | Loaded,
-    *,
-    threads: int | None = None,
-    **options: Any,
-) -> ProfileReport:
-    """Time every kernel of an artifact in the network, alone, and against its bound.
-
-    See :func:`tvm_mobilenet.profile.profile`.
-    """
-    from tvm_mobilenet.profile import profile as run
-
-    return run(artifact, threads=threads, **options)

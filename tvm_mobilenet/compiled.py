@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.errors import ArtifactError
 from tvm_mobilenet.report import CompileReport, report_of
+from tvm_mobilenet.tables import Table, Tabular
 
 if TYPE_CHECKING:
     from tvm_mobilenet.runtime import Loaded
 
 
-class Compiled:
+class Compiled(Tabular):
     """A network compiled and, for this machine, verified; not yet in its place.
 
     Attributes
@@ -32,6 +33,19 @@ class Compiled:
         # Left to itself, the folder would warn that nobody cleaned it up.
         weakref.finalize(self, folder.cleanup)
         self._module: Loaded | None = None
+
+    def __repr__(self) -> str:
+        """Return one line; :attr:`report` says what was done, layer by layer."""
+        found = self.manifest["verification"]
+        told = f"verified to {found['relative']:.1e}" if found else "not verified"
+        target = self.manifest["target"]["name"]
+        kernels = len(self.manifest["calls"])
+        title = self.manifest["title"]
+        return f"<{type(self).__name__} {title} for {target}: {kernels} kernels, {told}>"
+
+    def table(self) -> Table:
+        """Return a row for each kernel; nothing is timed for it."""
+        return report_of(self.manifest).table()
 
     @property
     def path(self) -> Path:
@@ -56,12 +70,11 @@ class Compiled:
     @property
     def report(self) -> CompileReport:
         """Layer by layer; timed, if the artifact runs here."""
-        from tvm_mobilenet.verify import sample_input
+        from tvm_mobilenet.runtime.inputs import noise
 
         if not runs_here(self.manifest):
             return report_of(self.manifest)
-        shape = tuple(self.manifest["inputs"][0]["shape"])
-        return report_of(self.manifest, self.module.profile(sample_input(shape)))
+        return report_of(self.manifest, self.module.profile(noise(self.manifest["inputs"][0])))
 
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write the artifact, whole or not at all.

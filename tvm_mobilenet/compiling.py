@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import warnings
@@ -11,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.compiled import Compiled, artifact_in, runs_here
 from tvm_mobilenet.errors import (
+    InputError,
     MissingRecordsError,
     RecordsWarning,
     StackError,
     TargetError,
 )
+from tvm_mobilenet.lists import check_one_of
+from tvm_mobilenet.prediction.fusion import FUSIONS
+from tvm_mobilenet.scratch import scratch_folder
 from tvm_mobilenet.stacks import Stack, check_stack, installed_stack
 from tvm_mobilenet.target import Dtype, TargetSpec, parse
 
@@ -32,6 +37,9 @@ if TYPE_CHECKING:
 
     ModelLike = Model | Imported | str | os.PathLike[str]
     WeightsLike = str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]
+
+
+_log = logging.getLogger(__name__)
 
 
 def compile(  # noqa: A001  as in torch.compile and tvm.compile
@@ -74,7 +82,8 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         a recipe, see :mod:`tvm_mobilenet.runtime.recipe`. By default what the weights say,
         else torchvision's.
     verify : bool
-        Whether to check the artifact against the reference, if it runs here.
+        Whether to check the artifact against the reference, if it runs here. Where it is not
+        checked so, what was read of an ONNX file is still held against that on this machine.
     fusion : {"auto", "all", "none"}
         Which layers share a kernel: those for which a record or else
         :mod:`tvm_mobilenet.prediction.fusion` says so, all that can, none.
@@ -118,12 +127,10 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         The board cannot be reached, has another TVM, or failed.
     StackError
         This environment has the other stack.
+    InputError
+        There is no such `fusion`.
     """
-    chosen = check_stack(stack or installed_stack(), "compiling so")
-    if chosen == "relay" and strassen:
-        raise StackError(
-            "the classic stack has no Strassen's products", "leave --strassen out, or the stack"
-        )
+    chosen = _chosen_stack(stack, fusion, strassen)
     from tvm_mobilenet.models.network import network_from
     from tvm_mobilenet.models.weights import digest
     from tvm_mobilenet.runtime.recipe import preprocess_for
@@ -148,7 +155,9 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     linker = find_linker(spec)
     nvcc = find_nvcc() if spec.gpu is not None and spec.gpu.kind == "cuda" else None
     validate_with_llvm(spec)
-    recipe = preprocess_for(network.model.resolution, preprocess, network.preprocess)
+    recipe = preprocess_for(
+        network.model.image_size, preprocess, network.preprocess, dtype=network.model.input_dtype
+    )
     found = records_for(spec, records)
     folder_for_ir = Path(dump_ir) if dump_ir else None
     if chosen == "relay":
@@ -166,7 +175,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         if require_records:
             taken = generated.choices.taken.items()
             _check_recorded([key for key, k in taken if k.chosen and k.source != "record"], spec)
-        folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
+        folder = scratch_folder()
         path = artifact_in(folder.name)
         manifest = write_classic(network, spec, generated, linker, recipe, path)
         return _finished(manifest, folder, network, device, verify=verify)
@@ -198,7 +207,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         digest=digest(network.weights),
         preprocess=recipe,
     )
-    folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-")
+    folder = scratch_folder()
     memory = write_artifact(manifest, lowered, spec, (linker, nvcc), artifact_in(folder.name))
     manifest["memory"] = describe_memory(network.model, memory)
     return _finished(manifest, folder, network, device, verify=verify)
@@ -215,14 +224,35 @@ def _finished(
     """Write the manifest into the artifact, and check it where it runs."""
     from tvm_mobilenet.runtime.artifact import write_manifest
 
+    _log.info("weights: %s", network.source)
     compiled = Compiled(manifest, folder)
     compiled.manifest = write_manifest(compiled.path, manifest)
     if verify and (device is not None or runs_here(manifest)):
         checked = _checked(compiled, network, device)
+        _log.info("verified: relative error %.1e", checked.relative)
         checked.check()
         manifest["verification"] = checked.to_dict()
-        compiled.manifest = write_manifest(compiled.path, manifest)
+    elif network.imported is not None:
+        from tvm_mobilenet.host_check import check_on_host
+        from tvm_mobilenet.verify import sample_input
+
+        x = sample_input(network.model.input_shape, dtype=network.model.input_dtype)
+        manifest["host_check"] = check_on_host(network, x, installed_stack())
+    else:
+        return compiled
+    compiled.manifest = write_manifest(compiled.path, manifest)
     return compiled
+
+
+def _chosen_stack(stack: Stack | None, fusion: Fusion, strassen: bool) -> Stack:
+    """Return the stack to compile on; refuse what there is on none, or not on that one."""
+    check_one_of(fusion, FUSIONS, "fusion", InputError)
+    chosen = check_stack(stack or installed_stack(), "compiling so")
+    if chosen == "relay" and strassen:
+        raise StackError(
+            "the classic stack has no Strassen's products", "leave --strassen out, or the stack"
+        )
+    return chosen
 
 
 def _target(target: str | TargetSpec, host: str | None, dtype: Dtype | None) -> TargetSpec:

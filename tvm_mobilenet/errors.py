@@ -71,6 +71,10 @@ class VerificationError(TvmMobilenetError):
     """A compiled module whose numbers differ from the reference's."""
 
 
+class UnjudgedError(TvmMobilenetError):
+    """An ONNX operator that neither onnx's evaluator nor an onnxruntime here can compute."""
+
+
 class CodegenError(TvmMobilenetError):
     """A scheduled function that cannot become device code."""
 
@@ -97,6 +101,10 @@ class NotAnArtifactError(ArtifactError):
 
 class TruncatedArtifactError(ArtifactError):
     """A file of ours that is cut off or damaged."""
+
+
+class ManifestError(ArtifactError):
+    """An artifact whose manifest is not what a manifest must be; the field is named."""
 
 
 class ArchitectureError(ArtifactError):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tvm_mobilenet.sources import manifest_source, section_source
+from tvm_mobilenet.scratch import scratch
+from tvm_mobilenet.sources import SEAL, manifest_source, seal, section_source
 from tvm_mobilenet.toolchain import Linker
 
 _ALIGNMENT = 64
@@ -195,9 +195,13 @@ def write_container(
     ToolchainError, OutputError
         The linker failed.
     """
-    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as name:
+    with scratch() as name:
         folder = Path(name)
-        parts = {"source": container.source.encode(), "weights": container.weights}
+        parts = {
+            "source": container.source.encode(),
+            "weights": container.weights,
+            SEAL: seal(container.plan).encode(),
+        }
         text = manifest_source(reserved_bytes)
         for part, content in parts.items():
             (folder / part).write_bytes(content)

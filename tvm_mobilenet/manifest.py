@@ -83,7 +83,7 @@ def describe_network(
     alignment : int
         What the input's address must be a multiple of, bytes.
     """
-    from tvm_mobilenet.runtime.artifact import FORMAT
+    from tvm_mobilenet.runtime.schema import FORMAT
 
     versions = {key: metadata.version(name) for name, key in PACKAGES[stack].items()}
     layout = {"layout": model.input_layout, "alignment": alignment}
@@ -97,7 +97,7 @@ def describe_network(
         "title": model.title,
         "macs": model.macs,
         "params": model.params,
-        "inputs": [_tensor("x", model.input_shape) | layout],
+        "inputs": [_tensor("x", model.input_shape, model.input_dtype) | layout],
         "outputs": [_output(model.layer(name)) for name in model.outputs],
         "preprocess": dict(preprocess),
         "target": spec.to_dict(),
@@ -110,26 +110,34 @@ def describe_network(
     }
 
 
-def _tensor(name: str, shape: Sequence[int]) -> dict[str, Any]:
+def _tensor(name: str, shape: Sequence[int], dtype: str) -> dict[str, Any]:
     layout = "NCHW" if len(shape) == 4 else "NC"
-    return {"name": name, "shape": list(shape), "dtype": "float32", "layout": layout}
+    return {"name": name, "shape": list(shape), "dtype": dtype, "layout": layout}
 
 
 def _output(layer: Layer) -> dict[str, Any]:
     from tvm_mobilenet.models.spec import Operator
 
     dtype = layer.dtypes[-1] if isinstance(layer, Operator) else "float32"
-    return _tensor(layer.name, layer.out_shape) | {"dtype": dtype}
+    return _tensor(layer.name, layer.out_shape, dtype)
 
 
 def _alignment(lowered: Lowered) -> int:
     """Return what the input's address must be a multiple of, bytes.
 
-    Our first convolution reads its image an element at a time; other kernels load whole
-    vectors, from addresses that TVM takes to be aligned.
+    Our first convolution reads its image an element at a time, for a block of channels each;
+    other kernels load whole vectors, from addresses that TVM takes to be aligned, and so does
+    that one where a block is one channel.
     """
-    first = lowered.kernels[lowered.calls[0].kernel]
-    return _ELEMENT if first.schedule in _READS_ELEMENTS else _VECTOR
+    from tvm_mobilenet.graph.build import ENTRY
+    from tvm_mobilenet.graph.schedule_kernels import readers_of_input
+
+    readers = readers_of_input(lowered.mod, ENTRY)
+    by_element = all(
+        lowered.kernels[name].schedule in _READS_ELEMENTS and lowered.works[name].out_block > 1
+        for name in readers
+    )
+    return _ELEMENT if by_element else _VECTOR
 
 
 def describe_memory(model: Model, plan: MemoryPlan) -> dict[str, Any]:
@@ -202,7 +210,10 @@ def _predicted(model: Model, lowered: Lowered, spec: TargetSpec) -> list[float |
 def _layout(call: KernelCall, kernel: Kernel, layers: Sequence[Layer]) -> dict[str, Any]:
     """Describe what a call leaves behind: the value of its last layer, in which order."""
     from tvm_mobilenet.graph.legalize_rest import BLOCKED
+    from tvm_mobilenet.runtime.instrument import OTHER
 
+    if not layers and kernel.operator in _BLOCKED:  # of ours, yet on the way to a layer's value
+        return {"layout": OTHER, "shape": list(call.shape)}
     shape = list(layers[-1].out_shape if layers else call.shape)
     plain = {"layout": "NC" if len(shape) == 2 else "NCHW", "shape": shape}
     if kernel.operator in _BLOCKED:
@@ -213,8 +224,6 @@ def _layout(call: KernelCall, kernel: Kernel, layers: Sequence[Layer]) -> dict[s
     block, pixels = call.shape[-1], math.prod(shape[2:])
     if call.shape == (shape[0], -(-shape[1] // block), pixels, block):
         return plain | {"layout": "NCHWc", "block": block}
-    from tvm_mobilenet.runtime.instrument import OTHER
-
     return {"layout": OTHER, "shape": list(call.shape)}
 
 

@@ -172,8 +172,9 @@ def relative_error(got: ArrayLike, want: ArrayLike) -> float:
     Returns
     -------
     float
-        0 for equal arrays; infinite where `want` is all zero and `got` is not;
-        NaN where either holds NaN, which no tolerance accepts.
+        0 for equal arrays; infinite where `want` is all zero and `got` is not. NaN and
+        infinities are right where both have the same; elsewhere the error is infinite or
+        NaN, which no tolerance accepts.
 
     Raises
     ------
@@ -188,7 +189,7 @@ def relative_error(got: ArrayLike, want: ArrayLike) -> float:
 
 
 def max_abs_error(got: ArrayLike, want: ArrayLike) -> float:
-    """Return the largest ``|got - want|``; NaN where either holds NaN.
+    """Return the largest ``|got - want|``; NaN where one of them alone holds NaN.
 
     Parameters
     ----------
@@ -208,7 +209,14 @@ def _difference(got: ArrayLike, want: ArrayLike) -> tuple[Float64, Float64]:
     actual, expected = (np.asarray(array, dtype=np.float64) for array in (got, want))
     if actual.shape != expected.shape:
         raise VerificationError(f"an output has shape {actual.shape}, expected {expected.shape}")
-    return (actual - expected).ravel(), expected.ravel()
+    with np.errstate(invalid="ignore"):
+        difference = actual - expected
+    special = ~np.isfinite(expected)
+    if special.any():
+        same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
+        difference = np.where(special, np.where(same, 0.0, np.nan), difference)
+        expected = np.where(special, 0.0, expected)
+    return difference.ravel(), expected.ravel()
 
 
 def _input(x: ArrayLike, shape: tuple[int, ...]) -> Float64:

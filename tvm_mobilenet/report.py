@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from tvm_mobilenet.schedules.knobs import described
+from tvm_mobilenet.tables import Column, Table, Tabular, by_size, together
 
 if TYPE_CHECKING:
     from tvm_mobilenet.runtime.instrument import Profile
@@ -63,8 +66,25 @@ class KernelRow:
         return 2 * self.macs / self.microseconds / 1e3
 
 
-@dataclass(frozen=True, slots=True)
-class CompileReport:
+_COLUMNS = (
+    Column("layers", show=together, kind="name"),
+    Column("fusion", "fused", kind="word", priority=4),
+    Column("schedule", kind="word", priority=2),
+    Column("source", "knobs from", kind="word", priority=3),
+    Column("knobs", show=described, kind="text", priority=6),
+    Column("shape", "output", by_size, "word", priority=5),
+    Column("macs", "MMACs", lambda macs: f"{macs / 1e6:.2f}", priority=3),
+)
+_TIMED = (
+    Column("microseconds", "us", ".1f"),
+    Column("gflops", "GFLOP/s", ".1f", priority=2),
+    Column("share", "share", ".1%", priority=1),
+)
+_PREDICTED = (Column("predicted_us", "predicted us", ".1f"),)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CompileReport(Tabular):
     """All kernels of an artifact, in the order of execution.
 
     Attributes
@@ -83,6 +103,55 @@ class CompileReport:
     rows: tuple[KernelRow, ...]
     macs: int
     microseconds: float | None = None
+
+    def __repr__(self) -> str:
+        """Return one line; :meth:`table` has the rest."""
+        return f"<{type(self).__name__} {self.title} for {self.target}: {self._summary()}>"
+
+    def table(self) -> Table:
+        """Return a row for each kernel; times where it has them."""
+        columns: tuple[Column, ...] = _COLUMNS
+        if self.microseconds is not None:
+            columns += _TIMED
+        elif self._predicted:
+            columns += _PREDICTED
+        rows = []
+        for kernel in self.rows:
+            schedule = kernel.schedule
+            cells = {column.name: getattr(kernel, column.name) for column in columns}
+            if kernel.source == "fallback":
+                schedule = f"tvm {kernel.operator}"
+            rows.append(tuple({**cells, "schedule": schedule}.values()))
+        title = f"{self.title} for {self.target}"
+        return Table("kernels", title, columns, tuple(rows), (self._summary(),))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "model": self.title,
+            "target": self.target,
+            "macs": self.macs,
+            "call_us": self.microseconds,
+            "kernels": [{**asdict(row), "gflops": row.gflops} for row in self.rows],
+        }
+
+    @property
+    def _predicted(self) -> float:
+        return sum(kernel.predicted_us or 0.0 for kernel in self.rows)
+
+    def _summary(self) -> str:
+        told = f"{len(self.rows)} kernels, {len(self.fallbacks)} without a schedule of ours"
+        if self.microseconds is not None:
+            kernels = sum(kernel.microseconds or 0.0 for kernel in self.rows)
+            speed = 2 * self.macs / self.microseconds / 1e3
+            return (
+                f"{told}; kernels {kernels / 1e3:.3f} ms, one call "
+                f"{self.microseconds / 1e3:.3f} ms, {speed:.1f} GFLOP/s"
+            )
+        if self._predicted:
+            ms = self._predicted / 1e3
+            return f"{told}; predicted by the roofline, not measured: {ms:.3f} ms"
+        return told
 
     @property
     def fallbacks(self) -> tuple[KernelRow, ...]:

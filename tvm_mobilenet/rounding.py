@@ -10,6 +10,8 @@
   |error| <= (18 (k**2 + 6 k) - 12 k) u max|w| max|x|, k = K / 2 (ibidem, section 23.2.2:
   n = 2 n0 = K in the bound for Winograd's form). That is 4.5 times the conventional
   K**2 u max|w| max|x|, and so is its usual tolerance.
+- An operator of TVM's own may lose END_TO_END, whatever it computes. One that computes in
+  float16 sums in it too: sqrt(K) u with u = 2**-11, and no more than HALVES_LOSE.
 - Where weights and maps are stored as float16, sums are float32 still; each weight and each
   result is rounded once more, to u = 2**-11, or where it is subnormal by 2**-25.
 """
@@ -45,8 +47,24 @@ END_TO_END = {"float32": END_TO_END_TOLERANCE, "float16": 1e-2}
 """Likewise, by what maps and weights are stored as. The reference itself, rounded to float16
 where a network is, has errors of 0.7 to 1.0e-3 in the logits of V1, V2 and V3 (seeded)."""
 
+WIDEST = {"float32": 1e-3, "float16": 5e-2}
+"""What the output's error may be at most where the network magnifies rounding. Beyond it fewer
+than three digits are left, and the comparison of whole networks says nothing either way."""
+
+HALVES_LOSE = 5e-2
+"""What an operator that computes in float16 may lose, however many terms it sums."""
+
+ROUNDED_ONCE = 2.0**-10
+"""Likewise where numbers of float32 pass through float16, and nothing is computed in it."""
+
 STRASSEN_GROWTH = 4.5
 """How much larger one level of Strassen-Winograd's error may be."""
+
+MOVES = frozenset({
+    "Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice",
+    "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
+})  # fmt: skip
+"""Operators that compute nothing."""
 
 _UNIT_ROUNDOFF = 2.0**-24
 # sqrt(K) u holds with probability 1 - 2 exp(-c**2 / 2) for this factor c: 0.9993.
@@ -67,7 +85,10 @@ Float64 = NDArray[np.float64]
 
 def _terms(layer: Layer) -> int:
     """Terms of the sum behind one output element."""
-    if isinstance(layer, Conv2d | Dense | Operator):
+    if isinstance(layer, Operator):
+        count = math.prod(layer.out_shape)
+        return max(1, layer.macs // count, math.prod(layer.in_shape) // count)
+    if isinstance(layer, Conv2d | Dense):
         return max(1, layer.macs // math.prod(layer.out_shape))
     if isinstance(layer, GlobalAvgPool):
         return math.prod(layer.in_shape[2:])
@@ -77,19 +98,37 @@ def _terms(layer: Layer) -> int:
 
 
 def tolerance_behind(
-    layer: Layer, before: float, inputs: Iterable[NDArray[Any]], stored: str = "float32"
+    layer: Layer,
+    before: float,
+    inputs: Iterable[NDArray[Any]],
+    stored: str = "float32",
+    *,
+    exact_sums: bool = False,
 ) -> float:
-    """Relative tolerance behind `layer` whose input had tolerance `before`."""
-    own = _CONFIDENCE * math.sqrt(_terms(layer) + _EPILOGUE) * _UNIT_ROUNDOFF
+    """Relative tolerance behind `layer` whose input had tolerance `before`.
+
+    With `exact_sums`, of numbers of float32 that are computed with in float64.
+    """
+    terms = (0 if exact_sums else _terms(layer)) + _EPILOGUE
+    own = _CONFIDENCE * math.sqrt(terms) * _UNIT_ROUNDOFF
     if isinstance(layer, Operator):
         own = END_TO_END[stored]  # its arithmetic is not known here
+        if layer.halves and layer.operator in MOVES:
+            own = ROUNDED_ONCE
+        elif layer.halves:
+            own = min(_CONFIDENCE * math.sqrt(terms) * _STORED["float16"], HALVES_LOSE)
     elif not isinstance(layer, Softmax):  # whose input and output are float32
         own += _CONFIDENCE * math.sqrt(_STORES) * _STORED[stored]
     if isinstance(layer, Softmax):
         # exp turns an absolute error of its argument into a relative one of its value.
-        largest = max(float(np.abs(x).max(initial=0.0)) for x in inputs)
+        largest = max(_largest(x) for x in inputs)
         return own + largest * (before * _CONFIDENCE + 2 * _UNIT_ROUNDOFF)
     return own + before
+
+
+def _largest(x: NDArray[Any]) -> float:
+    """Return the largest finite magnitude: what is masked by -inf has a share of exactly 0."""
+    return float(np.abs(x).max(initial=0.0, where=np.isfinite(x)))
 
 
 def guaranteed_bound(
@@ -97,6 +136,8 @@ def guaranteed_bound(
     weights: Weights,
     values: Mapping[str, NDArray[Any]],
     stored: str = "float32",
+    *,
+    exact_sums: bool = False,
 ) -> Float64 | None:
     """Bound the error of every element of the last of `layers`, or None if none is known.
 
@@ -109,12 +150,12 @@ def guaranteed_bound(
         source = layer.inputs[0]
         x = np.abs(np.asarray(values[source], np.float64))
         error = errors.get(source, np.zeros(x.shape))
-        terms = (_terms(layer) + _EPILOGUE) * _UNIT_ROUNDOFF
+        terms = ((0 if exact_sums else _terms(layer)) + _EPILOGUE) * _UNIT_ROUNDOFF
         if not isinstance(layer, Softmax):
             terms += rounded
         gamma = terms / (1 - terms)
         if isinstance(layer, Softmax):
-            relative = 2 * error.max() + gamma + 2 * x.max() * _UNIT_ROUNDOFF
+            relative = 2 * error.max() + gamma + 2 * _largest(x) * _UNIT_ROUNDOFF
             errors[layer.name] = np.abs(values[layer.name]) * math.expm1(relative)
             continue
         extra = 0.0

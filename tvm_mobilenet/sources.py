@@ -6,8 +6,12 @@ for its weights.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 SECTION = ".tvm_mobilenet"
 WEIGHTS = "tvm_mobilenet_weights"
@@ -18,6 +22,8 @@ PARAMETERS = "parameters"
 each of them begins there, bytes."""
 NO_OPERATION = "__nop"
 """What TVM's graph executor calls a change of shape that moves nothing."""
+SEAL = "seal"
+"""Name of the section of :func:`seal`."""
 _IMPORTS = "__tvm_ffi__library_bin"
 
 
@@ -46,7 +52,7 @@ def weights_source(blob: str | os.PathLike[str]) -> str:
 
     TVM's virtual machine copies its constants while it loads them and then holds
     them four times over at the peak. What the source defines is mapped from the
-    file instead: read on demand, never copied, shared between processes.
+    file instead: never copied, and shared by processes that fork.
 
     Parameters
     ----------
@@ -102,6 +108,25 @@ def section_source(name: str, blob: str | os.PathLike[str]) -> str:
   ".incbin \\"{_quoted(blob)}\\"\\n"
   ".popsection\\n");
 """
+
+
+def seal(program: Mapping[str, Any]) -> str:
+    """Return what a file's code says of the part of its manifest that drives it.
+
+    Kernels look at no bounds: called otherwise than planned they write where they must not.
+
+    Parameters
+    ----------
+    program : mapping
+        ``plan`` or ``graph`` of a manifest, JSON-able.
+
+    Returns
+    -------
+    str
+        A SHA-256, for the section :data:`SEAL`.
+    """
+    text = json.dumps(program, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def imports_source(blob: str | os.PathLike[str]) -> str:

@@ -8,6 +8,7 @@ compiler, and the `ziglang` package, which carries both for every target.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 import shlex
@@ -20,7 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tvm_mobilenet.errors import OutputError, TargetError, ToolchainError
+from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.target import TargetSpec, host_machine
+
+_log = logging.getLogger(__name__)
 
 _CROSS = {
     "x86_64": ("x86_64-linux-gnu", "gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"),
@@ -189,7 +193,7 @@ def _links(linker: Linker) -> bool:
 
     Few clangs have them, and Debian's cross gcc only recommends the package.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         source = Path(folder) / "empty.c"
         source.write_text("")
         try:
@@ -226,10 +230,12 @@ def run_tool(
     ToolchainError
         It cannot be run, failed, or did not come to an end.
     """
+    _log.debug("%s: %s", doing, shlex.join(command))
     try:
         done = subprocess.run(
             command,
-            env={**os.environ, "LC_ALL": "C", **(environment or {})},
+            # zig is a module of Python's, which shall not be looked for where one stands.
+            env={**os.environ, "LC_ALL": "C", "PYTHONSAFEPATH": "1", **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

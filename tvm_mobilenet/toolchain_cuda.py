@@ -9,13 +9,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tvm_mobilenet.errors import ToolchainError
 from tvm_mobilenet.resources import Resources, read_report
+from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.toolchain import run_tool
 
 _PIP = "pip install 'tvm-mobilenet[cuda]'"
@@ -76,7 +76,7 @@ class Nvcc:
             nvcc failed, does not know `arch`, or lacks its host compiler; its own words
             are in the message.
         """
-        with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
+        with scratch() as folder:
             text, made = Path(folder) / "kernels.cu", Path(folder) / "kernels.cubin"
             text.write_text(source)
             command = [self.program, "-cubin", f"-arch={arch}", *_OPTIONS]

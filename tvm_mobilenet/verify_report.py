@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.rounding import END_TO_END_TOLERANCE
+from tvm_mobilenet.tables import Column, Table, Tabular, together
+
+
+def figure(value: float | None) -> str:
+    """Return an error for a table, a dash where there is none."""
+    return "-" if value is None or math.isnan(value) else f"{value:.1e}"
+
+
+_COLUMNS = (
+    Column("layers", show=together, kind="name"),
+    Column("max_abs", "max abs", figure, priority=3),
+    Column("relative", "relative", figure, priority=2),
+    Column("alone", "alone, relative", figure),
+    Column("tolerance", "allowed", figure),
+    Column("verdict", " ", kind="word"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +39,16 @@ class VerifyRow:
         Its name in the artifact.
     max_abs, relative : float
         Compiled against reference activation, errors of all kernels so far
-        included; `relative` is norm-wise.
+        included; `relative` is norm-wise. NaN where nobody can compute it.
     alone : float
         Norm-wise relative error of this kernel on the input that it had.
     tolerance : float
         What `alone` may be.
     passed : bool
-        Whether it is.
+        Whether it is; true where nobody judges.
+    judge : str
+        Who says so: ``"reference"``, ours; ``"onnx"``, its evaluator; ``"onnxruntime"``; or
+        ``""`` where none of them can.
     """
 
     layers: tuple[str, ...]
@@ -36,10 +58,18 @@ class VerifyRow:
     alone: float
     tolerance: float
     passed: bool
+    judge: str = "reference"
+
+    @property
+    def verdict(self) -> str:
+        """One word, or two, for tables."""
+        if not self.judge:
+            return "not judged"
+        return "ok" if self.passed else "WRONG"
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class VerifyReport(Tabular):
     """What a verification found.
 
     Attributes
@@ -52,6 +82,10 @@ class VerifyReport:
         Errors of the network's output, the worst of several.
     tolerance : float
         What `relative` may be.
+    why_not : str
+        Why the output as a whole is not judged; empty where it is.
+    misread : tuple of VerifyRow
+        Layers that are not what the ONNX file says that they are from.
     """
 
     title: str
@@ -59,23 +93,67 @@ class VerifyReport:
     max_abs: float
     relative: float
     tolerance: float = END_TO_END_TOLERANCE
+    why_not: str = ""
+    misread: tuple[VerifyRow, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return one line; :meth:`table` has the rest."""
+        verdict = "right" if self.passed else "WRONG"
+        return (
+            f"<{type(self).__name__} {self.title}: {verdict}, {len(self.rows)} kernels, relative "
+            f"error {self.relative:.1e} (allowed {self.tolerance:.0e})>"
+        )
+
+    def table(self) -> Table:
+        """Return a row for each kernel, and the end-to-end figures."""
+        told = (*self.misread, *self.rows)
+        rows = [tuple(getattr(row, column.name) for column in _COLUMNS) for row in told]
+        total = (
+            f"end to end: max abs {figure(self.max_abs)}, relative {figure(self.relative)} "
+            f"(allowed {self.tolerance:.0e}){not_judged(self.to_dict())}"
+        )
+        return Table("kernels", self.title, _COLUMNS, tuple(rows), (total,))
 
     @property
     def passed(self) -> bool:
-        """Whether every kernel and the output are within tolerance."""
+        """Whether nothing is wrong: layers as read, every kernel, and the output."""
         # NaN compares false, so a NaN anywhere fails.
-        return self.relative <= self.tolerance and all(row.passed for row in self.rows)
+        whole = bool(self.why_not) or self.relative <= self.tolerance
+        return whole and not self.misread and all(row.passed for row in self.rows)
 
-    def to_dict(self) -> dict[str, float]:
-        """Return the end-to-end figures for the manifest."""
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """Layers about which nobody could say anything."""
+        return tuple(name for row in self.rows if not row.judge for name in row.layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the end-to-end figures for the manifest; None for what is not a number."""
         return {
-            "max_abs": self.max_abs,
-            "relative": self.relative,
+            "max_abs": _number(self.max_abs),
+            "relative": _number(self.relative),
             "tolerance": self.tolerance,
+            "unjudged": list(self.unjudged),
+            "why_not": self.why_not,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything, for machines; None for what is not a number."""
+        return {
+            "title": self.title,
+            "rows": [_row_to_json(row) for row in self.rows],
+            **self.to_dict(),
+            "misread": [_row_to_json(row) for row in self.misread],
+            "passed": self.passed,
         }
 
     def check(self) -> None:
         """Raise VerificationError naming the first wrong layer and by how much."""
+        for row in self.misread:
+            raise VerificationError(
+                f"{self.title}: layer {row.layers[0]} is not what the ONNX file says: relative "
+                f"error {row.alone:.2e} on the same input, tolerance {row.tolerance:.2e}",
+                "nothing was compiled wrong, it was read wrong; please report the model",
+            )
         for row in self.rows:
             if not row.passed:
                 raise VerificationError(
@@ -92,3 +170,22 @@ class VerifyReport:
                 f"tolerance {self.tolerance:.2e}, though each layer alone is right{first}",
                 "do not use this artifact; check the order and the connections of its layers",
             )
+
+
+def not_judged(found: Mapping[str, Any]) -> str:
+    """Say what of :meth:`VerifyReport.to_dict` nobody could judge; empty for a manifest without."""
+    parts = []
+    if why := found.get("why_not"):
+        parts.append(f"not judged as a whole: {why}")
+    if layers := found.get("unjudged"):
+        parts.append(f"{len(layers)} layers not judged: {', '.join(layers)}")
+    return "".join(f"; {part}" for part in parts)
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _row_to_json(row: VerifyRow) -> dict[str, Any]:
+    numbers = {k: _number(v) for k, v in asdict(row).items() if isinstance(v, float)}
+    return {**asdict(row), **numbers}

@@ -85,6 +85,9 @@ def _rebuilt(node: Any, places: Mapping[Any, Any], feed: Mapping[str, Value]) ->
         return again(node.value).astype(str(node.ty.dtype))
     if hasattr(node, "a"):
         return type(node)(again(node.a), again(node.b))
+    if isinstance(node, tirx.Select):
+        parts = (node.condition, node.true_value, node.false_value)
+        return tirx.Select(*(again(part) for part in parts))
     if hasattr(node, "args"):
         if not str(node.op.name).endswith("if_then_else"):
             raise NotImplementedError(f"a stage calls {node.op}")

@@ -14,7 +14,7 @@ import pytest
 import spoilt
 from kernels import workload
 from onnx_nets import Net
-from parts import BOARD, free_port, listens, running, served, ssh_server, wait_for
+from parts import BOARD, NO_BOARD, free_port, listens, running, served, ssh_server, wait_for
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.device import open_device
@@ -38,7 +38,7 @@ def board_python() -> Path:
     """The Python of the emulated aarch64 board, with TVM 0.19's wheel."""
     path = BOARD.with_name("python3-relay")
     if not path.exists():
-        pytest.skip("no emulated board: run .ci/board out/board")
+        pytest.skip(NO_BOARD)
     return path
 
 

@@ -85,13 +85,59 @@ def test_an_onnx_file_is_right_with_relays_operators_between_ours(tmp_path: Path
     leaky, pooled, blocked, resized = kernels.values()
     assert "leaky_relu" in leaky["kernel"]
     assert "conv2d_NCHWc" in blocked["kernel"]
-    assert "resize2d" in resized["kernel"]
+    assert "take" in resized["kernel"]
     # Written in our blocks, plain, in Relay's blocks, in ours: only plain ones can be compared.
     layouts = [call["output"]["layout"] for call in kernels.values()]
     assert layouts == ["other", "NCHW", "other", "other"]
     assert len(pooled["layers"]) == 2
     rows = verify(compiled.module, network.model, network.weights).rows
     assert tuple(pooled["layers"]) in {row.layers for row in rows}
+
+
+def test_an_onnx_file_for_another_processor_is_checked_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relay's operators run on this machine; one that is wrong is not written."""
+    from tvm_mobilenet.relay import on_host
+
+    net = tm.import_onnx(saved(tmp_path))
+    checked = tm.compile(net, target="rpi4").manifest["host_check"]
+    assert checked["unjudged"] == []
+    assert checked["operators"] > 0
+    right = on_host.imported
+    monkeypatch.setattr(on_host, "imported", lambda *of: -right(*of))
+    with pytest.raises(tm.TvmMobilenetError, match=r"TVM's .* is wrong"):
+        tm.compile(net, verify=False)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16"])
+def test_an_input_stays_what_the_file_says(dtype: str, tmp_path: Path) -> None:
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    net = Net((1, 3, 8, 8), opset=13, dtype=kind)
+    value = net.op("Div", net.op("Cast", "image", to=onnx.TensorProto.FLOAT), net.const(58.0))
+    net.channels[value] = 3
+    compiled = tm.compile(net.save(tmp_path / "net.onnx", net.conv(value, 8, 3)))
+    assert compiled.manifest["inputs"][0]["dtype"] == dtype
+    assert compiled.manifest["verification"]["relative"] < 1e-5
+    assert compiled.module(np.full((1, 3, 8, 8), 58, dtype)).shape == (1, 8, 8, 8)
+
+
+def test_old_spellings_and_a_network_without_weights(tmp_path: Path) -> None:
+    """Axes as attributes and as inputs, of all of which Relay's importer would read the first."""
+    x = np.random.default_rng(0).random((1, 3, 6, 8), np.float32)
+    for opset in (7, 18):
+        made = Net(x.shape, opset)
+        axes = [made.const([1, -1], np.int64)] if opset == 18 else []
+        given = {} if axes else {"axes": [1, -1]}
+        outputs = [made.op(f"Reduce{kind}", "image", *axes, **given) for kind in ("Mean", "L2")]
+        outputs.append(made.op("ReduceMean", "image", keepdims=0))
+        high = [made.op("Clip", "image", max=0.5)] if opset == 7 else []
+        outputs += high or [made.op("Clip", "image", "", made.const(0.5))]
+        found = tm.compile(made.save(tmp_path / "net.onnx", *outputs)).module(x)
+        norms = np.sqrt((x * x).sum((1, 3), keepdims=True))
+        wanted = (x.mean((1, 3), keepdims=True), norms, x.mean(), x.clip(max=0.5))
+        for got, want in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
 def test_what_relays_importer_makes_of_the_whole_file_takes_the_same_road(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ import tvm
 from tvm import te, tir
 
 from tvm_mobilenet.relay.tir_passes import lowering, without_lets
+from tvm_mobilenet.target import parse
 
 N = 24
+NATIVE = parse("native")
 
 
 def let(kind: str, value: Any, use: Any) -> Any:
@@ -70,7 +72,7 @@ def test_lets_of_floats_and_vectors_compile(how: str) -> None:
         _, inner = s[y].split(y.op.axis[0], 8)
         if how != "plain":
             (s[y].vectorize if how == "vectorized" else s[y].unroll)(inner)
-        with lowering():
+        with lowering(NATIVE):
             kernel = tvm.build(tvm.lower(s, [x, y]), target="llvm")
         out = tvm.nd.array(np.empty(N, np.float32))
         kernel(tvm.nd.array(given), out)
@@ -133,7 +135,7 @@ def test_only_a_hinted_loop_is_peeled(hinted: bool) -> None:
     s[y].parallel(outer)
     if hinted:
         s[y].pragma(outer, "loop_partition_hint")
-    with lowering():
+    with lowering(NATIVE):
         found = tvm.lower(s, [x, y])["main"]
     whole_tiles = ["float32x16", "float32"]
     assert [store.value.dtype for store in stores(found.body)] == whole_tiles[1 - hinted :]

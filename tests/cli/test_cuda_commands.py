@@ -8,9 +8,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-
-from tvm_mobilenet.errors import ToolchainError
-from tvm_mobilenet.toolchain_cuda import find_nvcc
+from parts import nvcc
 
 Run = Callable[..., "CompletedProcess[str]"]
 
@@ -18,10 +16,7 @@ Run = Callable[..., "CompletedProcess[str]"]
 @pytest.fixture(scope="module")
 def jetson(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A tiny network for another processor's GPU: the artifact, and what compile printed."""
-    try:
-        find_nvcc()
-    except ToolchainError as error:
-        pytest.skip(f"no nvcc: {error.what}")
+    nvcc()
     path = tmp_path_factory.mktemp("jetson") / "jetson.so"
     made = run(
         *("compile", "v1", "--alpha", 0.25, "--resolution", 32, "--classes", 10),

@@ -106,8 +106,8 @@ def two_inputs(folder: Path) -> Path:
     return saved(model, folder)
 
 
-def half(folder: Path) -> Path:
-    net = Net(dtype=TensorProto.FLOAT16)
+def double(folder: Path) -> Path:
+    net = Net(dtype=TensorProto.DOUBLE)
     net.nodes.append(helper.make_node("Relu", ["image"], ["t0"]))
     return saved(net.model("t0"), folder)
 
@@ -137,7 +137,7 @@ CASES = {
     quantized: (UnsupportedOperatorError, "'odd'.*QuantizeLinear"),
     unsized: (InvalidModelError, "1x3xhxw"),
     two_inputs: (InvalidModelError, "2 inputs"),
-    half: (InvalidModelError, "FLOAT16"),
+    double: (InvalidModelError, "DOUBLE"),
     by_value: (UnsupportedOperatorError, "NonZero"),
     contradiction: (OnnxFileError, "contradict"),
 }
@@ -170,7 +170,7 @@ def test_a_size_that_is_open_can_be_given(tmp_path: Path) -> None:
 
 def test_options_that_a_file_does_not_leave_open(tmp_path: Path) -> None:
     path = plain().save(tmp_path / "net.onnx", "t0")
-    for options in ({"batch": 2}, {"resolution": 20}):
+    for options in ({"batch": 2}, {"resolution": 20}, {"input_shape": (1, 3, 16, 20)}):
         with pytest.raises(InvalidModelError):
             import_onnx(path, **options)
     runner = CliRunner()
@@ -190,6 +190,18 @@ def test_models_and_explain_take_a_file(tmp_path: Path) -> None:
     explained = runner.invoke(app, ["explain", str(path)])
     assert explained.exit_code == 0, explained.output
     assert "Not predicted" in explained.output
+
+
+def test_a_whole_shape_on_the_command_line(tmp_path: Path) -> None:
+    net = Net(("N", 3, "H", "W"))
+    path = str(net.save(tmp_path / "net.onnx", net.conv("image", 4, 3)))
+    runner = CliRunner()
+    shown = runner.invoke(app, ["models", path, "--input-shape", "image:2,3,6,10"])
+    assert shown.exit_code == 0, shown.output
+    assert "2x4x6x10" in shown.output
+    for command in (["explain", path], ["explain", "v1"], ["models"]):
+        result = runner.invoke(app, [*command, "--input-shape", "photo:2,3,6,10"])
+        assert isinstance(result.exception, InvalidModelError), command
 
 
 def test_a_built_in_network_goes_out_and_comes_back(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import subprocess
@@ -12,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx_nets import Net
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.cli.classifying import _image_and_classes
+from tvm_mobilenet.cli.classifying import _check_images
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.runtime import load_image, preprocess_for
@@ -28,7 +31,7 @@ def piped(content: bytes, *arguments: object) -> subprocess.CompletedProcess[byt
         input=content,
         capture_output=True,
         check=False,
-        timeout=180,
+        timeout=600,
     )
 
 
@@ -146,6 +149,75 @@ def test_a_batch_is_filled_with_what_can_be_read(run: Run, folder: Path, tmp_pat
     ]
 
 
+def test_arrays_go_in_and_outputs_come_out(run: Run, artifact: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((3, 3, 96, 96), np.float32)
+    np.save(tmp_path / "x.npy", x[:2])
+    np.savez(tmp_path / "x.npz", x=x[2:])
+    module = tm.load(artifact, threads=1)
+    expected = np.concatenate([module(x[at : at + 1]) for at in range(3)])
+    options = ("--threads", 1, "--top", 1, "--csv")
+    shown = run("run", artifact, tmp_path / "x.npy", tmp_path / "x.npz", *options,
+                "--save", tmp_path / "y.npy")  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stderr == f"written: {tmp_path}/y.npy\n"
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected)
+    rows = list(csv.DictReader(io.StringIO(shown.stdout)))
+    named = [f"{tmp_path}/x.npy[0]", f"{tmp_path}/x.npy[1]", f"{tmp_path}/x.npz[0]"]
+    assert [row["image"] for row in rows] == named
+    assert [int(row["index"]) for row in rows] == expected.argmax(axis=1).tolist()
+    compared = run("verify", artifact, "--input", tmp_path / "x.npz", "--save", tmp_path / "v.npz")
+    assert compared.returncode == 0, compared.stderr
+    with np.load(tmp_path / "v.npz") as saved:
+        np.testing.assert_allclose(saved["softmax"], expected[2:], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "{0}/wide.npy"), "wide.npy: input 'x' is float32 of shape (1, 3, 96, 97)"),
+        (("run", "{0}/one.npy", "{0}/photo.png"), "one.npy is an array, and not all of the others"),
+        (("run", "{0}/one.npy", "--save", "{0}/y.txt"), "end it in .npy or .npz"),
+        (("run", "{0}/one.npy", "--csv", "--json"), "--json and --csv ask for two answers"),
+        (("verify", "--input", "{0}/two.npy"), "two.npy holds more than the 1 a call"),
+        (("bench", "--batch", "4"), "takes 1 image a call, not 4"),
+    ],
+)
+def test_arrays_that_do_not_fit(
+    run: Run, artifact: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    np.save(tmp_path / "one.npy", np.zeros((1, 3, 96, 96), np.float32))
+    np.save(tmp_path / "two.npy", np.zeros((2, 3, 96, 96), np.float32))
+    np.save(tmp_path / "wide.npy", np.zeros((1, 3, 96, 97), np.float32))
+    command, *rest = (argument.format(tmp_path) for argument in arguments)
+    failed = run(command, artifact, *rest)
+    assert failed.returncode == 2
+    assert message in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not list(tmp_path.glob("y.*"))
+
+
+def test_several_outputs_of_a_network_that_does_not_classify(run: Run, tmp_path: Path) -> None:
+    net = Net((2, 3, 8, 8))
+    first = net.conv("image", 4, 3)
+    second = net.conv(net.act(first, "relu"), 6)
+    imported = tm.import_onnx(net.save(tmp_path / "net.onnx", second, first))
+    compiled = tm.compile(imported, verify=False)
+    artifact = compiled.export(tmp_path / "net.so")
+    x = np.random.default_rng(0).standard_normal((3, 3, 8, 8), np.float32)
+    np.save(tmp_path / "x.npy", x)
+    shown = run("run", artifact, tmp_path / "x.npy", "--save", tmp_path / "y.npz", "--json")
+    assert shown.returncode == 0, shown.stderr
+    (whole, part) = compiled.module(x[:2]), compiled.module(np.concatenate([x[2:], x[2:]]))
+    with np.load(tmp_path / "y.npz") as found:
+        names = [output["name"] for output in compiled.manifest["outputs"]]
+        assert list(found) == names
+        for name, one, other in zip(names, whole, part, strict=True):
+            np.testing.assert_array_equal(found[name], np.concatenate([one, other[:1]]))
+    told = json.loads(shown.stdout)["outputs"]
+    assert [row["shape"] for row in told] == [[3, 6, 8, 8], [3, 4, 8, 8]]
+    assert run("run", artifact, tmp_path / "x.npy", "--save", tmp_path / "y.npy").returncode == 2
+
+
 @pytest.mark.parametrize(
     ("image", "scores"),
     [((1, 1, 28, 28), (1, 10)), ((1, 3, 32, 64), (1, 10)), ((1, 3, 32, 32), (1, 8, 4, 4))],
@@ -159,4 +231,4 @@ def test_a_network_that_classifies_no_images(
         manifest={"title": "mine.onnx", "preprocess": preprocess_for(32)},
     )
     with pytest.raises(InputError, match=r"mine\.onnx does not classify images: from 1x"):
-        _image_and_classes(module)  # type: ignore[arg-type]
+        _check_images(module)  # type: ignore[arg-type]

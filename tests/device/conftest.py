@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from parts import BOARD, MISCHIEF, compiled, device_command, running, served, ssh_server
+from parts import BOARD, MISCHIEF, NO_BOARD, compiled, device_command, running, served, ssh_server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Servers leave their keys here, not in the home of whoever tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +57,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def board() -> Path:
     """The Python of an aarch64 machine with TVM's runtime."""
     if not BOARD.exists():
-        pytest.skip("no emulated board: run .ci/board out/board")
+        pytest.skip(NO_BOARD)
     return BOARD
 
 

@@ -13,6 +13,7 @@ from tvm_mobilenet.errors import DeviceError
     [
         ("local", Address("local", "local")),
         ("10.0.0.7:9090", Address("10.0.0.7:9090", "server", "10.0.0.7", 9090)),
+        ("berry:9090/4f2a", Address("berry:9090", "server", "berry", 9090, key="4f2a")),
         ("[::1]:9090", Address("[::1]:9090", "server", "::1", 9090)),
         (
             "tracker://t:9190/rpi4",
@@ -37,7 +38,14 @@ def test_addresses(text: str, want: Address) -> None:
     "text",
     [
         *("", "berry", "berry:", "berry:0", "berry:70000", "berry:x", ":9090", "http://berry:80"),
-        *("tracker://t:9190", "tracker://t/rpi4", "server://t:1", "t:9090/path", "pi@t:9090"),
+        *(
+            "tracker://t:9190",
+            "tracker://t/rpi4",
+            "server://t:1",
+            "t:9090/a/path",
+            "t:9090/a key",
+            "pi@t:9090",
+        ),
         *("ssh://", "ssh://berry/path", "ssh://-oProxyCommand=x", "ssh://-l@berry"),
         *("ssh://berry?proxy=x", "ssh://be rry", "ssh://be;rry", "local:1?x=y"),
     ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from parts import START_S
 
@@ -41,6 +42,8 @@ def test_right_numbers_on_the_board(emulated: str, foreign: Path) -> None:
         assert len(report.rows) == len(module.manifest["calls"])
         error = reference.relative_error(module(x), reference.run(model, arrays, x))
         assert error < 1e-5
+        x[0, 1, 20, 11] = np.nan
+        assert np.isnan(module(x)).all()
         assert len(module.profile(x, repeats=1).calls) == len(module.manifest["calls"])
 
 

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parts import device_command, free_port, listens, running, wait_for
+from onnx import TensorProto
+from onnx_nets import Net
+from parts import device_command, free_port, listens, patience, running, wait_for
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.device import Device, open_device
@@ -38,7 +40,7 @@ from tvm_mobilenet.verify import sample_input
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[Device]:
-    with open_device("local", 30) as device:
+    with open_device("local", patience(30)) as device:
         yield device
 
 
@@ -82,6 +84,25 @@ def test_network_is_the_same_there(local: Device, artifact: Path) -> None:
             there([1.0])
 
 
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.UINT8])
+def test_kernels_that_write_no_float32_are_seen_there(
+    local: Device, kind: int, tmp_path: Path
+) -> None:
+    net = Net((1, 3, 6, 6), opset=13, dtype=kind)
+    y = net.op("Transpose", "image", perm=[0, 1, 3, 2])
+    y = net.op("Neg", net.op("Cast", y, to=TensorProto.FLOAT))
+    places = net.op("ArgMax", y, axis=3)
+    compiled = tm.compile(net.save(tmp_path / "net.onnx", y, places), verify=False)
+    x = sample_input((1, 3, 6, 6), dtype=compiled.manifest["inputs"][0]["dtype"])
+    with local.session() as session:
+        there = session.artifact(compiled.path)
+        for one, other in zip(compiled.module(x), there(x), strict=True):
+            np.testing.assert_array_equal(one, other)
+        for mine, theirs in zip(compiled.module.trace(x), there.trace(x), strict=True):
+            np.testing.assert_array_equal(mine.output, theirs.output)
+        tm.verify(there).check()
+
+
 def test_a_wrong_network_is_found_there(local: Device, artifact: Path) -> None:
     """Weights of another seed: every layer with weights is wrong, and the first is named."""
     from tvm_mobilenet.errors import VerificationError
@@ -111,7 +132,8 @@ def test_arrays_and_calls(local: Device, mischief: Callable[[str], Path]) -> Non
         np.testing.assert_array_equal(session.array(session.tensor(x)), x)
         library = session.load(mischief(host_machine()))
         assert session.call(library, "add", 3, 4) == 9
-        assert all(0 < s < 1e-3 for s in session.time(library, "add", 1, 2, number=100, repeats=3))
+        times = session.time(library, "add", 1, 2, number=100, repeats=3)
+        assert 0 < min(times) < 1e-3
         with pytest.raises(DeviceCallError, match="not today"):
             session.call(library, "refuse")
         assert session.call(library, "add", 1, 1) == 4
@@ -146,7 +168,7 @@ def test_a_loop_costs_its_session(local: Device, mischief: Callable[[str], Path]
             session.call(library, "hang", seconds=1)
     with local.session() as session:  # the board ended it by itself
         session.ping()
-    assert time.monotonic() - start < 25
+    assert time.monotonic() - start < patience(25)
 
 
 def test_a_plain_server_of_tvm_survives_too(mischief: Callable[[str], Path]) -> None:
@@ -157,7 +179,7 @@ def test_a_plain_server_of_tvm_survives_too(mischief: Callable[[str], Path]) -> 
     )
     with (
         running(sys.executable, "-c", program, until="bind to"),
-        open_device(f"127.0.0.1:{port}", 30) as device,
+        open_device(f"127.0.0.1:{port}", patience(30)) as device,
     ):
         assert wait_for(lambda: listens(port))  # it says so before it does
         for name, error in (("crash", DeviceLostError), ("hang", DeviceTimeoutError)):
@@ -172,7 +194,7 @@ def test_a_server_that_is_killed(mischief: Callable[[str], Path]) -> None:
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(contextlib.ExitStack())
         line = server.enter_context(running(*device_command("serve", "--port", 0)))
-        device = open_device(line.removeprefix("listening on ").split(";")[0], 30)
+        device = open_device(line.removeprefix("listening on ").split(";")[0], patience(30))
         session = stack.enter_context(device.session())
         library = session.load(mischief(host_machine()))
         killer = threading.Timer(0.5, server.close)
@@ -180,7 +202,7 @@ def test_a_server_that_is_killed(mischief: Callable[[str], Path]) -> None:
         start = time.monotonic()
         with pytest.raises(DeviceLostError):
             session.call(library, "hang", seconds=60)
-        assert time.monotonic() - start < 20
+        assert time.monotonic() - start < patience(20)
         killer.join()
         with pytest.raises(DeviceError, match="nothing listens"):
             device.session()
@@ -222,12 +244,12 @@ def test_what_is_no_server(answer: bytes | None, error: type[DeviceError], match
         start = time.monotonic()
         with pytest.raises(error, match=match):
             device.session()
-        assert time.monotonic() - start < 15
+        assert time.monotonic() - start < patience(15)
 
 
 def test_a_busy_server(server: str) -> None:
     refused = pytest.raises(DeviceTimeoutError, match="another client")
-    with open_device(server, 30) as device, device.session(), refused:
+    with open_device(server, patience(30)) as device, device.session(), refused:
         device.session(timeout=1)
 
 
@@ -259,7 +281,7 @@ def test_the_server_goes_with_its_owner() -> None:
     assert len(pids) == 2
     owner.send_signal(signal.SIGKILL)
     owner.wait()
-    assert wait_for(lambda: not any(map(alive, pids)), 15)
+    assert wait_for(lambda: not any(map(alive, pids)), patience(15))
 
 
 def alive(pid: int) -> bool:

@@ -29,7 +29,7 @@ def test_verifies_through_ssh_and_leaves_nothing(sshd: Sshd, artifact: Path) -> 
             ports = [row for row in listening() if row[1] == pid_of_parent(pid)]
             assert ports
             assert {host for host, _ in ports} == {"0100007F"}
-    assert wait_for(lambda: not Path(f"/proc/{pid}").exists(), 15)
+    assert wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def pid_of_parent(pid: int) -> int:
@@ -110,5 +110,5 @@ def test_the_connection_is_cut(sshd: Sshd) -> None:
             session.ping()
         with pytest.raises(DeviceLostError, match="open it again"):
             device.session()
-        assert wait_for(lambda: not Path(f"/proc/{pid}").exists(), 15)
+        assert wait_for(lambda: not Path(f"/proc/{pid}").exists())
     assert listens(sshd[0])

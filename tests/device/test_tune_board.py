@@ -98,7 +98,7 @@ def test_through_ssh_as_a_user_does(
     def run(*words: object) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "tvm_mobilenet", *map(str, words)],
-            capture_output=True, text=True, check=False, timeout=300,
+            capture_output=True, text=True, check=False, timeout=600,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -13,7 +13,7 @@ from typing import Any
 
 import faults
 import pytest
-from parts import device_command, free_port, running, silent_board, wait_for
+from parts import device_command, free_port, patience, running, silent_board, wait_for
 from tuned import FAULTY, SMALL, TARGET, started, trials_in
 
 from tvm_mobilenet.device import open_device
@@ -56,7 +56,7 @@ def test_two_boards_one_dies_then_none(
         if status.fresh == 7:
             first.close()
 
-    settings = Settings(40, open_limit=3.0, board_limit=8.0)
+    settings = Settings(40, open_limit=patience(3.0), board_limit=8.0)
     lost = pytest.raises(DeviceLostError, match=r"no board .* could be used")
     with started(tmp_path, address, settings, tell=tell) as tuner, lost:
         tuner.run()
@@ -83,7 +83,7 @@ def test_a_server_killed_in_a_trial_and_started_again(tmp_path: Path) -> None:
                 if len(waits) == 2:
                     stack.enter_context(running(*serve))
 
-        settings = Settings(8, open_limit=5.0, board_limit=60.0)
+        settings = Settings(8, open_limit=patience(5.0), board_limit=patience(60.0))
         with started(tmp_path, address, settings, tell=tell) as tuner:
             tuner.run()
         assert len(waits) >= 2
@@ -93,6 +93,7 @@ def test_a_server_killed_in_a_trial_and_started_again(tmp_path: Path) -> None:
 
 
 def test_a_silent_board_is_left_alone(tmp_path: Path) -> None:
+    limit = patience(5.0)
     told: list[Any] = []
     with (
         running(*device_command("tracker", "--port", free_port())) as tracker,
@@ -101,7 +102,7 @@ def test_a_silent_board_is_left_alone(tmp_path: Path) -> None:
     ):
         address = f"tracker://{tracker.address}/pi"
         wait_for_boards(address, 2)
-        settings = Settings(16, open_limit=5.0, quarantine=3000.0)
+        settings = Settings(16, open_limit=limit, quarantine=3000.0)
         with started(tmp_path, address, settings, tell=told.append) as tuner:
             tuner.run()
         # Once by whoever asked what the boards are, once by each who measures: never again.
@@ -111,11 +112,12 @@ def test_a_silent_board_is_left_alone(tmp_path: Path) -> None:
     well = [board for board in told[-1].boards if not board.why]
     assert [board.trials for board in well] == [16]
     (silent,) = lost
-    assert "did not answer in 5 s" in silent.why
+    assert f"did not answer in {limit:g} s" in silent.why
     assert 2000 < silent.alone_s <= 3000
 
 
 def test_a_server_that_is_stopped_for_a_while_and_then_for_good(tmp_path: Path) -> None:
+    limit = patience(3.0)
     told: list[Any] = []
     with running(*device_command("serve", "--port", 0)) as server:
 
@@ -126,21 +128,21 @@ def test_a_server_that_is_stopped_for_a_while_and_then_for_good(tmp_path: Path) 
             if status.waiting and status.trials < 8:
                 os.killpg(server.group, signal.SIGCONT)
 
-        settings = Settings(8, measure_limit=3.0, open_limit=3.0, board_limit=60.0)
+        settings = Settings(8, measure_limit=limit, open_limit=limit, board_limit=patience(60.0))
         with started(tmp_path, server.address, settings, tell=tell) as tuner:
             tuner.run()
         waits = [status for status in told if status.waiting]
         assert waits
-        assert "did not answer in 3 s" in waits[0].waiting
+        assert f"did not answer in {limit:g} s" in waits[0].waiting
         assert [trial.outcome for trial in trials_in(tmp_path)] == ["ok"] * 8
-        settings = Settings(20, measure_limit=3.0, open_limit=3.0, board_limit=4.0)
+        settings = Settings(20, measure_limit=limit, open_limit=limit, board_limit=4.0)
         begin = time.monotonic()
         with started(tmp_path, server.address, settings) as tuner:
             os.killpg(server.group, signal.SIGSTOP)
             with pytest.raises(DeviceLostError, match=r"no board .* could be used for"):
                 tuner.run()
         # Its limits, and what it takes to build.
-        assert time.monotonic() - begin < 60
+        assert time.monotonic() - begin < patience(60.0)
         assert len(trials_in(tmp_path)) == 8
 
 
@@ -172,7 +174,9 @@ def test_the_tracker_is_killed_and_started_again(
                 if len(waits) == 2:
                     stack.enter_context(running(*tracker))
 
-        settings = Settings(3, open_limit=20.0, board_limit=90.0, program=FAULTY)
+        settings = Settings(
+            3, open_limit=patience(20.0), board_limit=patience(90.0), program=FAULTY
+        )
         with started(tmp_path, address, settings, tell=tell) as tuner:
             tuner.run()
     assert "nothing listens" in waits[0]

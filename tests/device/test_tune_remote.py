@@ -9,7 +9,7 @@ from typing import Any
 import faults
 import numpy as np
 import pytest
-from parts import free_port
+from parts import free_port, patience
 from tuned import FAULTY, SMALL, TARGET, started, trials_in
 
 import tvm_mobilenet as tm
@@ -50,7 +50,7 @@ def test_each_fault_costs_its_trial(
     batch.append({**rule, "threads": "all"})
     propose: Any = lambda *_: batch  # noqa: E731
     monkeypatch.setattr(Explorer, "propose", propose)
-    settings = Settings(len(batch), measure_limit=3.0, program=FAULTY)
+    settings = Settings(len(batch), measure_limit=patience(3.0), program=FAULTY)
     with started(tmp_path, server, settings) as tuner:
         tuner.run()
     trials = trials_in(tmp_path)

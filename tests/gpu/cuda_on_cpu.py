@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -17,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
+from parts import host_cxx
 
 from tvm_mobilenet.graph.device_code import device_code
 from tvm_mobilenet.launches import Launch
@@ -103,9 +102,7 @@ def kernels_on_cpu(source: str) -> Path:
     ``int run_kernel(name, grid, block, shared, arguments, run)``: `arguments` point to what a
     kernel takes, as CUDA's launches do; returns their count, -1 where threads of a block part.
     """
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no g++: apt install g++")
+    compiler = host_cxx()
     glue = ["#include <cstring>", "namespace { void** given; }"]
     anything = "template <class T> operator T*() const { return *(T**)p; }"
     glue.append(f"struct Any {{ void* p; {anything} }};")

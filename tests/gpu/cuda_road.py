@@ -21,15 +21,15 @@ import numpy as np
 import pytest
 from cuda_on_cpu import kernels_on_cpu
 from numpy.typing import NDArray
+from parts import nvcc
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.compiled import Compiled
-from tvm_mobilenet.errors import ToolchainError
 from tvm_mobilenet.models.importer import Imported
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.runtime.instrument import Trace
 from tvm_mobilenet.target import Dtype
-from tvm_mobilenet.toolchain_cuda import Cubin, Nvcc, find_nvcc
+from tvm_mobilenet.toolchain_cuda import Cubin, Nvcc
 
 DRIVER = Path(__file__).parent / "fake_driver" / "fake_cuda.c"
 # One file is both libraries: TVM's asks for the runtime's symbols by this version.
@@ -67,15 +67,6 @@ class Ran:
     def counts(self) -> Counter[str]:
         """Count the events by their first word."""
         return Counter(line.split()[0] for line in self.log)
-
-
-@functools.cache
-def nvcc() -> Nvcc:
-    """Return nvcc, or skip."""
-    try:
-        return find_nvcc()
-    except ToolchainError as error:
-        pytest.skip(f"no nvcc: {error.what}")
 
 
 @functools.cache
@@ -121,7 +112,7 @@ def in_a_process(script: str, *arguments: str | Path, **settings: str) -> tuple[
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     return done.returncode, done.stdout + done.stderr

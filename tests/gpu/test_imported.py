@@ -1,4 +1,4 @@
-"""An imported network with kernels that are not ours and two outputs, on every kind of GPU."""
+"""An imported network of bytes, kernels that are not ours, two outputs, on every kind of GPU."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from cuda_on_cpu import kernels_on_cpu
 from cuda_road import compiled_for_cuda, in_a_process
+from onnx import TensorProto
 from onnx_nets import Net
 from opencl import opencl_context
 
@@ -28,8 +29,10 @@ np.savez(sys.argv[3], *module(x))
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Imported:
-    net = Net((2, 3, 15, 11))
-    x = net.act(net.norm(net.conv("image", 12, 3, strides=[2, 2])), "relu6")
+    net = Net((2, 3, 15, 11), dtype=TensorProto.UINT8)
+    x = net.op("Mul", net.op("Cast", "image", to=TensorProto.FLOAT), net.const(1 / 255))
+    net.channels[x] = 3
+    x = net.act(net.norm(net.conv(x, 12, 3, strides=[2, 2])), "relu6")
     leaky = net.op("LeakyRelu", net.act(net.depthwise(x), "relu6"), alpha=0.1)
     flat = net.op("Flatten", net.op("GlobalAveragePool", net.conv(leaky, 5, bias=True)))
     path = net.save(tmp_path_factory.mktemp("imported") / "net.onnx", leaky, flat)
@@ -38,7 +41,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Imported:
 
 def sample(imported: Imported) -> np.ndarray:
     shape = imported.model.input_shape
-    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
 
 
 def check(imported: Imported, found: list[np.ndarray]) -> None:

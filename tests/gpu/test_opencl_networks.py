@@ -27,7 +27,7 @@ from tvm_mobilenet.errors import (
     TruncatedArtifactError,
 )
 from tvm_mobilenet.runtime import opencl_device
-from tvm_mobilenet.runtime.elf import read_section
+from tvm_mobilenet.runtime.elf import open_binary, read_section
 from tvm_mobilenet.runtime.opencl_device import VARIABLE, build, check_device, named_errors
 from tvm_mobilenet.sources import section_name
 
@@ -216,6 +216,13 @@ def test_what_a_device_lacks_is_said_by_name(
         check_device(SimpleNamespace(**DEVICE | lacks), manifest, "it")
 
 
+@pytest.mark.parametrize("end", ["inputs", "outputs"])
+def test_half_precision_at_an_end_of_the_network_is_asked_for(compiled: Any, end: str) -> None:
+    tensors = [tensor | {"dtype": "float16"} for tensor in compiled.manifest[end]]
+    with pytest.raises(GpuArchitectureError, match="no cl_khr_fp16"):
+        check_device(SimpleNamespace(**DEVICE), compiled.manifest | {end: tensors}, "it")
+
+
 def test_a_driver_that_refuses_the_source_is_quoted() -> None:
     with pytest.raises(GpuDriverError, match="nowhere"):
         build(opencl_context(), "__kernel void f(__global float* x) { x[0] = nowhere; }", "it")
@@ -237,7 +244,8 @@ def test_metal_is_source_and_a_plan(tmp_path: Path) -> None:
     made = tm.compile(MODEL, **HOW | {"target": "metal"})
     assert made.manifest["verification"] is None
     path = made.export(tmp_path / "metal.so")
-    source = read_section(path, section_name("source")).decode()
+    with open_binary(path) as file:
+        source = read_section(file, path, section_name("source")).decode()
     for call in made.manifest["plan"]["calls"]:
         for launch in call["launches"]:
             assert f"kernel void {launch['kernel']}(" in source
@@ -246,15 +254,16 @@ def test_metal_is_source_and_a_plan(tmp_path: Path) -> None:
 
 
 def test_float16_is_opencl_c_too(tmp_path: Path) -> None:
-    """PoCL here computes with no halves; the compiler that it brings knows them."""
+    """PoCL here computes with no halves; clang knows them."""
     made = tm.compile(MODEL, **HOW, dtype="float16")
     assert {call["stored"] for call in made.manifest["calls"]} == {"float16"}
     source = tmp_path / "float16.cl"
-    source.write_bytes(read_section(made.path, section_name("source")))
+    with open_binary(made.path) as file:
+        source.write_bytes(read_section(file, made.path, section_name("source")))
     compilers = sorted(path for folder in PATH for path in Path(folder).glob("clang-[0-9]*"))
     compilers = [path for path in compilers if path.name.removeprefix("clang-").isdecimal()]
     if not compilers:
-        pytest.skip("no clang, which PoCL brings: apt install pocl-opencl-icd")
+        pytest.skip("no clang, which knows OpenCL's halves: apt install clang")
     header = ["-Xclang", "-finclude-default-header"]
     command = [compilers[-1], "-x", "cl", "-cl-std=CL1.2", *header, "-target", "spir64"]
     done = subprocess.run(

@@ -45,7 +45,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     options = ["-t", "tmpfs", "-o", f"size={_SIZE}", "tmpfs", os.fspath(place)]
     made = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
     if made.returncode:
-        pytest.skip(f"this machine lets nobody here mount a file system: {made.stderr.strip()}")
+        pytest.skip("this machine lets only root mount a file system")
     try:
         yield place
     finally:
@@ -107,7 +107,7 @@ def test_records_stay_as_they_were(small: Path) -> None:
 def test_the_command_says_it_in_a_line_and_ends_with_status_two(small: Path) -> None:
     fill(small)
     command = [*_COMMAND, "--log-dir", os.fspath(small / "logs")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 2
     said = f"error: cannot write to '{small}/logs': No space left on device"
     assert said in done.stderr

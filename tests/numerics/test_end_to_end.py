@@ -135,7 +135,7 @@ def test_other_machines_get_their_own_artifact(target: str, machine: str, tmp_pa
     try:
         find_linker(PRESETS[target])
     except ToolchainError as error:
-        pytest.skip(str(error))
+        pytest.skip(f"{error.what}: pip install 'tvm-mobilenet[cross]'")
     compiled = tm.compile(model, target=target)
     assert compiled.manifest["verification"] is None
     path = compiled.export(tmp_path / "model.so")

@@ -100,3 +100,21 @@ def test_imported_and_built_in_are_the_same_kernels(name: str, tmp_path: Path) -
     assert theirs.fusions == ours.fusions
     assert not [k for k in theirs.kernels.values() if k.source == "fallback"]
     assert all(np.array_equal(imported.weights[key], value) for key, value in weights.items())
+
+
+@pytest.mark.parametrize("channels", [1, 8])
+@pytest.mark.parametrize("again", [False, True])
+def test_an_input_at_any_address(channels: int, again: bool, tmp_path: Path) -> None:
+    """One channel is computed in vectors of pixels; another reader may load vectors as well."""
+    net = Net((1, 3, 16, 16))
+    outputs = [net.conv("image", channels, 3, bias=True)]
+    outputs += [net.op("LeakyRelu", "image")] * again
+    module = tm.compile(net.save(tmp_path / "net.onnx", *outputs), verify=False).module
+    room = np.random.default_rng(0).standard_normal(3 * 256 + 32).astype(np.float32)
+    start = -room.ctypes.data // 4 % 16  # floats to a multiple of 64 bytes
+    for offset in (0, 1, 4, 8):
+        x = room[start + offset :][: 3 * 256].reshape(1, 3, 16, 16)
+        found, wanted = module(x), module(x.copy())
+        pairs = zip(found, wanted, strict=True) if again else [(found, wanted)]
+        for got, want in pairs:
+            np.testing.assert_array_equal(got, want)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny_network
 from elftools.elf.elffile import ELFFile
 
 from tvm_mobilenet.errors import (
@@ -38,24 +39,8 @@ TRIPLES = {
 
 
 def manifest(**changes: object) -> dict[str, object]:
-    return {
-        "format": 1,
-        "producer": "tvm_mobilenet 0.1.0",
-        "stack": "relax",
-        "tvm": "0.27.0.post1",
-        "tvm_ffi": "0.1.14.post1",
-        "model": {"name": "mobilenet_v1", "options": {"alpha": 1.0}},
-        "inputs": [],
-        "outputs": [],
-        "preprocess": {},
-        "target": {},
-        "machine": host_machine(),
-        "os": "linux",
-        "needs": [],
-        "weights": {"source": "Gewichte „größer“", "sha256": "a" * 64},
-        "calls": [],
-        **changes,
-    }
+    weights = {"source": "Gewichte „größer“", "sha256": "a" * 64}
+    return {**tiny_network.manifest(), "weights": weights, "needs": [], **changes}
 
 
 def link(folder: Path, compiler: list[str], source: str, name: str = "a.so") -> Path:
@@ -120,7 +105,7 @@ def test_a_manifest_can_be_written_again(library: Path) -> None:
 
 @pytest.mark.parametrize("machine", TRIPLES)
 def test_every_target_keeps_the_section(machine: str, tmp_path: Path) -> None:
-    path = link(tmp_path, [*ZIG, "-target", TRIPLES[machine]], manifest_source(2048))
+    path = link(tmp_path, [*ZIG, "-target", TRIPLES[machine]], manifest_source(4096))
     artifact.write_manifest(path, manifest())
     assert read_manifest(path)["stack"] == "relax"
     with path.open("rb") as file:
@@ -158,7 +143,7 @@ def test_weights_are_found_at_their_offset(tmp_path: Path) -> None:
 
 def test_an_artifact_for_another_machine_is_refused(tmp_path: Path) -> None:
     other = "aarch64" if host_machine() != "aarch64" else "x86_64"
-    path = link(tmp_path, [*ZIG, "-target", f"{other}-linux-gnu.2.28"], manifest_source(2048))
+    path = link(tmp_path, [*ZIG, "-target", f"{other}-linux-gnu.2.28"], manifest_source(4096))
     artifact.write_manifest(path, manifest(machine=other))
     with pytest.raises(ArchitectureError, match=f"is for {other} on linux.*{host_machine()}"):
         check_here(read_manifest(path), str(path))
@@ -251,24 +236,11 @@ def test_an_object_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "words"),
-    [
-        ({"format": 2}, AbiError, "another format"),
-        ({"calls": None}, None, ""),
-    ],
+    "changes", [{"format": 2}, {"format": None}, {"format": "1"}, {"format": [1]}]
 )
-def test_the_format_is_checked(library: Path, changes, error, words: str) -> None:
+def test_the_format_is_checked(library: Path, changes) -> None:
     artifact.write_manifest(library, manifest(**changes))
-    if error is None:
-        assert read_manifest(library)["calls"] is None
-    else:
-        with pytest.raises(error, match=words):
-            read_manifest(library)
-
-
-def test_a_manifest_without_its_keys_is_refused(library: Path) -> None:
-    artifact.write_manifest(library, {"format": 1, "needs": []})
-    with pytest.raises(TruncatedArtifactError, match="lacks calls, inputs, machine"):
+    with pytest.raises(AbiError, match="another format"):
         read_manifest(library)
 
 
@@ -311,9 +283,26 @@ def test_twenty_megabytes_are_read_and_hashed_quickly(tmp_path: Path) -> None:
     artifact.write_manifest(path, manifest())
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         read_manifest(path)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     print(f"read_manifest of 20 MiB: {min(times) * 1e3:.1f} ms")
     # 12 ms where measured; the bound is for machines without SHA instructions.
     assert min(times) < 0.2
+
+
+def test_many_headers_and_long_names_are_no_work(tmp_path: Path) -> None:
+    """65,000 sections, all named by one of 32 MB."""
+    import struct
+
+    each, count, size = 64, 65_000, 32 << 20
+    header = b"\x7fELF\x02\x01\x01" + bytes(9)
+    table = size + 64
+    header += struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 0, table, 0, 64, 0, 0, each, count, 0)
+    row = struct.pack("<IIQQQQIIQQ", 0, 1, 0, 0, 64, size, 0, 0, 0, 0)
+    path = tmp_path / "many.so"
+    path.write_bytes(header + b"x" * size + row * count)
+    start = time.process_time()
+    with pytest.raises(NotAnArtifactError, match="without a manifest"):
+        read_manifest(path)
+    assert time.process_time() - start < 3

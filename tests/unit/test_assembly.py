@@ -28,6 +28,8 @@ FUSED = ["znver5", "x86-64-v3", "rpi4"]
 STORES = {
     # LLVM unrolls a reduction of eight; its first step stores what the last one reloads.
     ("rpi2", "pointwise_n1_i8_o16_s64x64_c4x4_relu6"),
+    # Likewise; SSE, to keep NaN, takes min and max into a copy of the constant: one register.
+    ("x86-64", "pointwise_n1_i8_o16_s64x64_c4x4_relu6"),
     # 24 channels are three vectors of eight.
     ("x86-64-v3", "pointwise_n1_i16_o32_s32x32_c8x8_relu6"),
     # Four rows of four pixels: LLVM unrolls the map and loads ahead.

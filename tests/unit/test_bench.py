@@ -16,7 +16,7 @@ from tvm_mobilenet.bench import peak, peers
 from tvm_mobilenet.bench.ncnn_files import folded, write_ncnn
 from tvm_mobilenet.bench.pool import Worker, workers
 from tvm_mobilenet.bench.report import OURS, PEAK, BenchReport, Row, geometric_mean
-from tvm_mobilenet.bench.session import _check_numbers, _write_for_peers
+from tvm_mobilenet.bench.session import _check_numbers, _write_for_peers, check_batch
 from tvm_mobilenet.bench.worker import timed_round
 from tvm_mobilenet.errors import InputError, PeerError
 from tvm_mobilenet.models import build, mobilenet_v1
@@ -46,15 +46,21 @@ def test_bound_ratio_and_share() -> None:
 
 def test_json_is_that_of_the_issue() -> None:
     data = report().to_dict()
-    assert list(data) == ["model", "bound_ms", "rows", "ratio"]
+    assert list(data) == ["model", "batch", "contexts", "bound_ms", "rows", "ratio"]
     assert data["model"] == "MobileNet V1 1.0/224"
     assert list(data["bound_ms"]) == ["1"]
     assert data["rows"][0] == {
         "runtime": "tvm_mobilenet",
+        "version": "",
         "threads": 1,
         "median_ms": 5.0,
+        "min_ms": None,
         "p10_ms": 4.9,
         "p90_ms": 5.2,
+        "p99_ms": None,
+        "max_ms": None,
+        "calls": 0,
+        "images_per_second": 200.0,
     }
     assert data["ratio"] == {"1": {"onnxruntime": pytest.approx(1.2)}}
 
@@ -256,3 +262,69 @@ def test_measured_peak_is_of_this_processor() -> None:
 def test_worker_runs_with_this_interpreter(folder: Path) -> None:
     with workers([request_for("ncnn", folder)]) as (worker,):
         assert worker._process.args[0] == sys.executable  # type: ignore[index]
+
+
+# Turns, batches, contexts.
+
+
+def test_iterations_are_counted_and_the_warm_up_is_not_timed() -> None:
+    calls = 0
+
+    def call() -> None:
+        nonlocal calls
+        calls += 1
+
+    assert len(timed_round(call, 10.0, iterations=7, warmup=0.0)) == 7
+    assert calls == 8  # one to warm up
+    assert len(timed_round(call, 1e-9, iterations=3)) == 3
+    before = calls
+    timed_round(call, 1e-9, warmup=0.01, iterations=1)
+    assert calls > before + 2
+
+
+def test_a_row_sums_its_calls_up() -> None:
+    row = Row.of("ncnn", 1, [0.001 * i for i in range(1, 102)], contexts=2)
+    assert (row.min_ms, row.median_ms, row.max_ms) == pytest.approx((1.0, 51.0, 101.0))
+    assert row.p99_ms == pytest.approx(100.0)
+    assert row.calls == 101
+    assert row.calls_per_second == pytest.approx(2 / 0.051)
+
+
+def test_contexts_and_batches_count_in_the_throughput_and_the_bound() -> None:
+    row = Row.of(OURS, 1, [0.01, 0.01], contexts=2)
+    made = BenchReport("net", 100_000_000, {1: 100.0}, (row,), batch=8, contexts=2)
+    assert made.images_per_second(row) == pytest.approx(8 * 2 * 100)
+    # 2 × 0.1 GMAC at a time, at 100 GFLOP/s of both cores together.
+    assert made.bound_ms == {1: pytest.approx(4.0)}
+    assert made.share(row) == pytest.approx(0.4)
+    assert made.table().title == "net, batch 8, 2 contexts at a time"
+
+
+def test_rows_beyond_the_peak_are_told() -> None:
+    row = Row.of(OURS, 1, [0.001])
+    made = BenchReport("net", 100_000_000, {1: 100.0}, (row,))
+    assert "measured low" in " ".join(made.table().notes)
+    assert "measured low" not in " ".join(report().table().notes)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"contexts": 0},
+        {"contexts": 100_000},
+        {"iterations": 0},
+        {"warmup": -1.0},
+        {"warmup": math.inf},
+    ],
+)
+def test_turns_that_make_no_sense(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        _check_numbers((1,), 1, 1.0, **options)
+
+
+def test_another_batch_is_refused() -> None:
+    manifest = {"inputs": [{"shape": [4, 3, 8, 8]}]}
+    check_batch(manifest, "net.so", None)
+    check_batch(manifest, "net.so", 4)
+    with pytest.raises(InputError, match=r"net\.so takes 4 images a call, not 8"):
+        check_batch(manifest, "net.so", 8)

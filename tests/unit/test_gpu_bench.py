@@ -42,11 +42,10 @@ def test_a_ratio_is_theirs_over_ours_and_a_failure_has_none() -> None:
     assert json.loads(json.dumps(found.to_dict()))["rows"][3]["failed"] == "no triton"
 
 
-def test_the_table_says_how_and_why_not(capsys: pytest.CaptureFixture[str]) -> None:
-    from tvm_mobilenet.cli.on_gpu import print_gpu_bench
+def test_the_table_says_how_and_why_not() -> None:
+    from tvm_mobilenet.cli.layout import lines
 
-    print_gpu_bench(report())
-    told = capsys.readouterr().out
+    told = "\n".join(lines(report().table(), None))
     assert "failed: no triton" in told
     assert "TF32 is off" in told
     assert "predicted for sm_90: 1.5000 ms" in told

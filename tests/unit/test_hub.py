@@ -70,7 +70,9 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
-    constants = pytest.importorskip("huggingface_hub.constants")
+    constants = pytest.importorskip(
+        "huggingface_hub.constants", reason="no hub: pip install huggingface_hub"
+    )
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

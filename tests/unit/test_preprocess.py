@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tvm_mobilenet.errors import ImageError, PreprocessError
+from tvm_mobilenet.errors import ImageError, PreprocessError, VerificationError
 from tvm_mobilenet.runtime.preprocess import class_names, guesses, load_image
 from tvm_mobilenet.runtime.recipe import INTERPOLATIONS, RECIPES, default_preprocess, preprocess_for
 
@@ -125,6 +125,18 @@ def test_missing_and_folder_are_refused(tmp_path) -> None:
         load_image(tmp_path, PLAIN)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_no_numbers_are_refused(value: float, tmp_path) -> None:
+    pixels = np.full((9, 9), 0.5, np.float32)
+    path = tmp_path / "depth.tiff"
+    Image.fromarray(pixels).save(path)
+    assert rgb(load_image(path, PLAIN)) == [128, 128, 128]
+    pixels[2, 3] = pixels[8, 8] = value
+    Image.fromarray(pixels).save(path)
+    with pytest.raises(ImageError, match=r"depth.tiff holds 2 pixels of 81 that are NaN or inf"):
+        load_image(path, PLAIN)
+
+
 def test_a_decompression_bomb_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(ImageError, match="too large"):
@@ -139,6 +151,13 @@ def test_class_names(monkeypatch) -> None:
         assert names[967] == "espresso"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert class_names(1000) is None
+
+
+@pytest.mark.parametrize("scores", [[0.5, np.nan], [1.0, np.inf], [-np.inf, -np.inf]])
+def test_there_is_no_likeliest_class_of_no_numbers(scores: list[float]) -> None:
+    with pytest.raises(VerificationError, match="no class is the likeliest"):
+        guesses(np.array(scores, np.float32), 1)
+    assert guesses(np.array([-np.inf, 2.0]), 1)[0].index == 1
 
 
 def test_guesses_are_sorted_and_named() -> None:
@@ -237,8 +256,13 @@ def test_every_interpolation(interpolation: str) -> None:
         ({"mean": ["a", 0, 0]}, "mean must be three numbers"),
         ({"std": [0, 1, 1]}, "std must be three numbers above 0"),
         ({"crop": 200}, "crop must be the model's 224"),
-        ({"resize": 100}, "resize must be null or at least 224"),
+        ({"resize": 100}, "resize must be null or from 224"),
+        ({"resize": 224 * 64 + 1}, "resize must be null or from 224 to 64 times that"),
         ({"crop_fraction": 0}, "crop_fraction must be"),
+        ({"crop_fraction": 5e-324}, "crop_fraction must be"),
+        ({"crop": 224.0}, "crop must be the model's 224"),
+        ({"std": [1e-300, 1, 1]}, "std must be three numbers above 0"),
+        ({"scale": 1e-300}, "scale must be"),
         ({"interpolation": "area"}, "interpolation must be one of"),
         ({"channels": "GRB"}, "channels must be RGB or BGR"),
         ({"scale": True}, "scale must be"),
@@ -252,7 +276,11 @@ def test_recipes_that_make_no_sense(recipe: dict[str, object], message: str, tmp
             preprocess_for(224, given)
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", "is no JSON"), ("[1]", "no JSON object")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "is no JSON"), ("[" * 100_000, "is no JSON"), ("[1]", "no JSON object")],
+    ids=["open", "deep", "list"],
+)
 def test_a_recipe_that_is_none(content: str, message: str, tmp_path) -> None:
     (tmp_path / "r.json").write_text(content)
     with pytest.raises(PreprocessError, match=message):

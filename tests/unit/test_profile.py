@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import importlib.util
 import itertools
 import json
@@ -11,6 +12,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,10 @@ import pytest
 import tvm_mobilenet as tm
 from tvm_mobilenet.bench import bandwidth, region
 from tvm_mobilenet.bench.machine import Machine
-from tvm_mobilenet.cli.profiling import _print_profile
+from tvm_mobilenet.cli.layout import lines
 from tvm_mobilenet.errors import ArtifactError, InputError, OutputError, PlotError
 from tvm_mobilenet.profile import KernelProfile, ProfileReport, roofline
+from tvm_mobilenet.profile.room import Disc, free_place
 from tvm_mobilenet.runtime.artifact import write_manifest
 from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.runtime.kernels import Kernels, Split
@@ -110,11 +113,11 @@ def test_json_form_holds_what_the_table_shows() -> None:
     assert first["moved"]["weights"] == 200_000
 
 
-def test_table_names_layers_and_losses(capsys: pytest.CaptureFixture[str]) -> None:
-    _print_profile(report(row(), SERIAL))
-    shown = capsys.readouterr().out
+def test_table_names_layers_and_losses() -> None:
+    shown = "\n".join(lines(report(row(), SERIAL).table(), None))
     assert re.search(r"block1\.pw +125\.0 +110\.0 +100\.0 +compute +320\.0 +80\.0%", shown)
-    assert re.search(r"pool +125\.0 +4\.0 .* serial +-", shown)
+    assert re.search(r"pool +125\.0 +4\.0 .* - +-", shown)
+    assert "to kernels on one thread (pool), " in shown
     assert "L2 400, L3 200, memory 40" in shown
     assert "lost by threads: 5 us (1.7%) to uneven parts, 2 us (0.7%)" in shown
 
@@ -280,7 +283,7 @@ def units_kernels(library: tuple[str, Any]) -> tuple[Kernels, np.ndarray]:
     x[:], y[:] = 0.5, np.nan
     arguments = (ffi.from_dlpack(x), ffi.from_dlpack(y))
     calls = [(name, arguments) for name in ("shared", "serial")]
-    return Kernels(path, loaded, ffi, calls, 2), y
+    return Kernels(SimpleNamespace(name=path), loaded, ffi, calls, 2), y
 
 
 @pytest.mark.alone
@@ -368,15 +371,78 @@ def test_numbers_cover_neither_dots_nor_numbers() -> None:
     from matplotlib.transforms import Bbox
 
     inside = Bbox.from_extents(0, 0, 500, 500)
-    dots = [roofline._Disc(250.0 + i % 3, 480.0 - i, 10.0) for i in range(12)]
-    numbers: list[roofline._Disc] = []
+    dots = [Disc(250.0 + i % 3, 480.0 - i, 10.0) for i in range(12)]
+    numbers: list[Disc] = []
     for dot in dots:
-        numbers.append(roofline._free_place(dot, [*dots, *numbers], 6.0, inside))
+        numbers.append(free_place(dot, [*dots, *numbers], 6.0, inside))
     for i, number in enumerate(numbers):
         assert inside.contains(number.x, number.y)
         for other in (*dots, *numbers[:i]):
             apart = math.hypot(number.x - other.x, number.y - other.y)
             assert apart >= number.radius + other.radius - 1e-9
+
+
+LONG = "/features/features.{}/conv/conv.1/conv.1.2/Conv_output_0"
+
+
+def test_long_names_stay_in_their_column_and_on_the_page() -> None:
+    """A network from PyTorch, three layers to a kernel, and a title as long as a path."""
+    names = [LONG.format(at) for at in range(120)]
+    rows = [row(layers=tuple(names[at : at + 3]), kernel=f"k{at}") for at in range(0, 105, 3)]
+    rows += [row(layers=(name,), kernel=name, macs=0) for name in names[105:]]
+    made = dataclasses.replace(report(*rows), model="/home/somebody/" + "networks/" * 20)
+    figure = roofline.figure_of(made)
+    figure.canvas.draw()
+    page = figure.bbox
+    listed = figure.axes[1].texts
+    for text in (*figure.texts, *figure.axes[0].texts, *listed):
+        box = text.get_window_extent()
+        assert page.x0 <= box.x0
+        assert box.x1 <= page.x1, text.get_text()
+        assert page.y0 <= box.y0
+        assert box.y1 <= page.y1, text.get_text()
+    lines: dict[float, list[Any]] = {}
+    for text in listed:
+        lines.setdefault(text.get_position()[1], []).append(text.get_window_extent())
+    assert len(lines) == 36
+    for boxes in lines.values():
+        ordered = sorted(boxes, key=lambda box: box.x0)
+        for one, following in itertools.pairwise(ordered):
+            assert one.x1 < following.x0
+    heights = sorted(boxes[0].y0 for boxes in lines.values())
+    assert min(b - a for a, b in itertools.pairwise(heights)) > listed[0].get_fontsize()
+
+
+def test_dots_above_a_peak_that_was_measured_low_are_drawn_and_told() -> None:
+    fast = row(layers=("fast",), kernel="fast", network_us=40.0)
+    made = report(row(), fast)
+    assert made.beyond_peak == (fast,)
+    figure = roofline.figure_of(made)
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    for dots in axes.collections:
+        (place,) = axes.transData.transform(dots.get_offsets())
+        assert axes.bbox.contains(*place)
+    assert any("measured low" in text.get_text() for text in figure.texts)
+    assert "1 of 2 kernels are faster than that peak (fast: 250% of it)" in " ".join(
+        made.table().notes
+    )
+    halves = row(operator="strassen", network_us=90.0)
+    assert report(halves).beyond_peak == ()
+
+
+def test_a_peak_that_is_exceeded_is_measured_again(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tvm_mobilenet.profile import session
+
+    low = dataclasses.replace(MACHINE, threads=1, peak_gflops=0.01, region_us=0.0)
+    peaks = iter([(0.001, 1.0, 0.005), (1e3, 1.02, 1e6), (1e9, 1.0, 1e9)])
+    monkeypatch.setattr(session, "measure_machine", lambda *_: low)
+    monkeypatch.setattr(session, "measure_peak", lambda *_: next(peaks))
+    found = tm.profile(small, threads=1, repeats=1)
+    assert found.machine.peak_gflops == 1e6
+    assert found.beyond_peak == ()
 
 
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

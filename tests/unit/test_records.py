@@ -174,7 +174,7 @@ def test_a_killed_writer_loses_nothing_that_it_had_finished(tmp_path: Path) -> N
         process = _started(tmp_path, finished)
         time.sleep(0.003 * attempt * attempt)
         process.send_signal(signal.SIGKILL)
-        said = [finished, *map(int, process.communicate(timeout=30)[0].split())]
+        said = [finished, *map(int, process.communicate(timeout=600)[0].split())]
         history = read(tmp_path / "history.jsonl")
         assert len(history.damaged) <= attempt + 1
         found = {int(entry.workload.removeprefix("pool_")) for entry in history.records}
@@ -196,14 +196,14 @@ def test_two_writers_are_one_too_many(tmp_path: Path) -> None:
             pass
     finally:
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=600)
     with writing(tmp_path):  # free as soon as its holder is dead
         assert f"process {os.getpid()}" in (tmp_path / LOCK).read_text()
         with pytest.raises(RecordsBusyError, match="process"), Store(tmp_path).writing():
             pass
         holder = _WRITER.format(here=str(Path(__file__).parent), root=str(tmp_path), start=0)
         other = subprocess.run(
-            [sys.executable, "-c", holder], capture_output=True, text=True, check=False, timeout=60
+            [sys.executable, "-c", holder], capture_output=True, text=True, check=False, timeout=600
         )
         assert "RecordsBusyError" in other.stderr
     with writing(tmp_path):
@@ -225,7 +225,7 @@ with writing(Path({str(tmp_path)!r})):
     run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None
     child = int(run.stdout.readline())
-    run.wait(timeout=30)
+    run.wait(timeout=600)
     try:
         os.kill(child, 0)
         deadline = time.monotonic() + 20  # until the child has run what it runs after a fork

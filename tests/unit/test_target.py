@@ -111,7 +111,8 @@ def test_preset_is_what_llvm_compiles_for(name: str) -> None:
     ],
 )
 def test_hwcap_bits_are_the_kernels(folder, prefix, hwcaps, table) -> None:
-    ziglang = pytest.importorskip("ziglang")  # it carries Linux's headers for every machine
+    # It carries Linux's headers for every machine.
+    ziglang = pytest.importorskip("ziglang", reason="no ziglang: pip install ziglang")
     header = Path(ziglang.__file__).parent / "lib/libc/include" / folder / "asm/hwcap.h"
     text = header.read_text()
     for word, bits in zip(("HWCAP", "HWCAP2"), hwcaps, strict=True):

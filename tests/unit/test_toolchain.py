@@ -14,6 +14,7 @@ from tvm_mobilenet.errors import OutputError, ToolchainError
 from tvm_mobilenet.target import PRESETS, TargetSpec, host_machine, parse
 from tvm_mobilenet.toolchain import Linker, _uses_compiler_runtime, find_linker
 
+NO_ZIG = "no ziglang: pip install ziglang"
 ELF_MACHINES = {"rpi4": "EM_AARCH64", "rpi2": "EM_ARM", "riscv64": "EM_RISCV"}
 
 
@@ -69,7 +70,7 @@ def test_native_object_links_loads_and_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(ELF_MACHINES))
 def test_zig_links_for_another_machine(name: str, no_compilers: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ziglang")
+    pytest.importorskip("ziglang", reason=NO_ZIG)
     spec = PRESETS[name]
     linker = find_linker(spec)
     assert linker.name == "zig"
@@ -166,7 +167,7 @@ def test_nothing_to_link_with_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.usefixtures("no_compilers")
 def test_native_falls_back_to_zig() -> None:
-    pytest.importorskip("ziglang")
+    pytest.importorskip("ziglang", reason=NO_ZIG)
     assert find_linker(parse("native")).name == "zig"
 
 
@@ -185,7 +186,7 @@ def test_cross_compiler_goes_before_clang_and_zig(no_compilers: Path) -> None:
     program(no_compilers, "clang", working)
     assert find_linker(PRESETS["rpi4"]).name == "clang"
     program(no_compilers, "clang", "echo no sysroot >&2; exit 1")
-    pytest.importorskip("ziglang")
+    pytest.importorskip("ziglang", reason=NO_ZIG)
     assert find_linker(PRESETS["rpi4"]).name == "zig"
     # Debian's cross gcc without libc6-dev-arm64-cross, which apt only recommends.
     program(no_compilers, "aarch64-linux-gnu-gcc", "echo cannot find crti.o >&2; exit 1")
@@ -205,7 +206,7 @@ def test_linkers_words_reach_the_user(no_compilers: Path, tmp_path: Path) -> Non
 
 def test_zig_without_a_home_to_write_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file where the cache folder should be stands for a home that takes no files."""
-    pytest.importorskip("ziglang")
+    pytest.importorskip("ziglang", reason=NO_ZIG)
     (tmp_path / "home").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("ZIG_GLOBAL_CACHE_DIR", raising=False)

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fake_module import MODEL, NAMES, WEIGHTS, Fake
 
 from tvm_mobilenet import reference
 from tvm_mobilenet.errors import VerificationError
-from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.spec import (
     INPUT,
     Add,
@@ -25,43 +25,6 @@ from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.rounding import guaranteed_bound
 from tvm_mobilenet.runtime.instrument import Trace
 from tvm_mobilenet.verify import sample_input, verify
-
-MODEL = mobilenet_v1(alpha=0.25, resolution=32, classes=10)
-WEIGHTS = initialize(MODEL, seed=3)
-NAMES = [layer.name for layer in MODEL.layers]
-
-
-class Fake:
-    """Stands for a compiled module: the reference, rounded to float32 after every layer.
-
-    `groups` are the layers of each kernel; `spoil` maps a layer's name to what happens to its
-    output before the next layer reads it.
-    """
-
-    stored = None
-
-    def __init__(self, model=MODEL, weights=WEIGHTS, groups=None, spoil=None, after=None):
-        self.model, self.weights, self.after = model, weights, after
-        self.groups = groups or [[layer.name] for layer in model.layers]
-        self.spoil = spoil or {}
-
-    def trace(self, x):
-        values = {INPUT: x}
-        traces = []
-        for group in self.groups:
-            for name in group:
-                layer = self.model.layer(name)
-                y = reference.run_layer(layer, self.weights, *(values[i] for i in layer.inputs))
-                values[name] = self.spoil.get(name, lambda v: v)(y.astype(np.float32))
-            call = {"kernel": f"k_{group[-1]}", "operator": "", "layers": group}
-            if self.stored:
-                call["stored"] = self.stored
-            traces.append(Trace(call, values[group[-1]]))
-        return traces
-
-    def __call__(self, x):
-        y = self.trace(x)[-1].output
-        return y if self.after is None else self.after(y)
 
 
 def test_a_right_module_passes() -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,12 @@ import numpy as np
 
 from tvm_mobilenet.bench.peak import CHAINS, chains_module, operations
 from tvm_mobilenet.bench.report import OURS, BenchReport, Row
+from tvm_mobilenet.bench.session import check_batch
 from tvm_mobilenet.device import Device, Session
 from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.lists import Numbers, numbers
+from tvm_mobilenet.runtime.inputs import noise
+from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import find_linker
@@ -26,9 +29,11 @@ def bench_on(
     device: Device,
     artifact: str | os.PathLike[str],
     *,
-    threads: Sequence[int] = (1,),
+    threads: Numbers = (1,),
     rounds: int = 10,
     seconds: float = 0.3,
+    iterations: int | None = None,
+    batch: int | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> BenchReport:
     """Time an artifact on a board, and the peak of its processor.
@@ -38,12 +43,16 @@ def bench_on(
     device : Device
     artifact : path-like
         Compiled for it.
-    threads : sequence of int
+    threads : int, str or sequence of int
         Numbers of threads.
     rounds : int
         Turns that network and peak take on each number.
     seconds : float
         Length of a turn of the network.
+    iterations : int, optional
+        Calls of a turn, instead.
+    batch : int, optional
+        Images a call that the artifact has to be compiled for.
     progress : callable, optional
         Told of every step.
 
@@ -61,15 +70,18 @@ def bench_on(
     InputError
         Numbers that make no sense.
     """
-    threads = tuple(dict.fromkeys(threads))
+    threads = numbers(threads, "threads")
     tell = progress or (lambda done, total, text: None)
-    if not threads or rounds < 1 or not seconds > 0:
-        raise InputError("nothing to measure", "threads, rounds and seconds must be positive")
+    if not threads or rounds < 1 or not seconds > 0 or (iterations is not None and iterations < 1):
+        raise InputError(
+            "nothing to measure", "threads, rounds, seconds and iterations must be positive"
+        )
     total = len(threads) * (rounds + 1)
     samples: dict[int, list[float]] = {count: [] for count in threads}
     peaks: dict[int, list[float]] = {count: [] for count in threads}
     with device.session() as session:
         module = session.artifact(artifact)
+        check_batch(module.manifest, os.fspath(artifact), batch)
         cores = module.board.target.cores
         if max(threads) > cores or min(threads) < 1:
             raise InputError(
@@ -77,29 +89,28 @@ def bench_on(
                 f"choose between 1 and {cores}",
             )
         spec = TargetSpec.from_dict(module.manifest["target"])
-        x = np.random.default_rng(0).standard_normal(module.inputs[0]["shape"], np.float32)
+        x = noise(module.inputs[0])
         peak = {count: _peak_kernel(session, spec, count) for count in threads}
         for number in range(rounds):
             for place, count in enumerate(threads):
                 tell(number * len(threads) + place, total, f"round {number + 1}: {count} threads")
                 session.threads(count)
                 first = min(module.latencies(x, repeats=2))
-                calls = int(np.clip(seconds / first, *_CALLS))
+                calls = iterations or int(np.clip(seconds / first, *_CALLS))
                 samples[count] += module.latencies(x, repeats=calls)
                 peaks[count] += session.time(*peak[count], repeats=1)
     tell(total, total, "done")
     rows = []
     for count in threads:
-        p10, median, p90 = (float(v) * 1e3 for v in np.quantile(samples[count], [0.1, 0.5, 0.9]))
-        calls, version = len(samples[count]), str(module.manifest["producer"]).rpartition(" ")[2]
-        rows.append(Row(OURS, count, median, p10, p90, calls=calls, version=version))
+        version = str(module.manifest["producer"]).rpartition(" ")[2]
+        rows.append(Row.of(OURS, count, samples[count], version=version))
     gflops, spread = {}, {}
     for count in threads:
         low, middle, high = np.quantile(peaks[count], [0.1, 0.5, 0.9])
         gflops[count] = operations(count, spec.lanes) / float(middle) / 1e9
         spread[count] = float(high / low)
-    macs = module.manifest["macs"]
-    return BenchReport(module.title, macs, gflops, tuple(rows), spread)
+    macs, images = module.manifest["macs"], int(module.inputs[0]["shape"][0])
+    return BenchReport(module.title, macs, gflops, tuple(rows), spread, batch=images)
 
 
 def _peak_kernel(session: Session, spec: TargetSpec, threads: int) -> tuple[Any, ...]:
@@ -107,7 +118,7 @@ def _peak_kernel(session: Session, spec: TargetSpec, threads: int) -> tuple[Any,
     import tvm
 
     target = tvm.target.Target({**spec.tvm_dict(), "num-cores": threads})
-    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
+    with scratch() as folder:
         made = Path(folder) / "peak.so"
         build = tvm.build if installed_stack() == "relay" else tvm.compile
         built = build(chains_module(threads, spec.lanes), target=target)

@@ -8,7 +8,6 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,11 @@ from tvm_mobilenet.bench.gpu_report import TOLERANCE, TORCH, GpuReport, GpuRow
 from tvm_mobilenet.bench.peers import version_of
 from tvm_mobilenet.bench.pool import Worker
 from tvm_mobilenet.bench.report import OURS
-from tvm_mobilenet.bench.session import ROUND_SECONDS, ROUNDS, Progress
+from tvm_mobilenet.bench.session import ROUND_SECONDS, ROUNDS, Progress, check_batch
 from tvm_mobilenet.errors import InputError, PeerError
+from tvm_mobilenet.lists import Names, names
+from tvm_mobilenet.runtime.inputs import noise
+from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.target import TargetSpec
 
 PEER = "torch"
@@ -34,10 +36,11 @@ def bench_on_gpu(
     artifact: str | os.PathLike[str],
     manifest: Mapping[str, Any],
     *,
-    against: Sequence[str] = (),
+    against: Names = (),
     weights: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     rounds: int = ROUNDS,
     seconds: float = ROUND_SECONDS,
+    batch: int | None = None,
     progress: Progress | None = None,
 ) -> GpuReport:
     """Time an artifact on the GPU of this machine, and PyTorch in three ways.
@@ -48,7 +51,7 @@ def bench_on_gpu(
         Compiled for a GPU.
     manifest : mapping
         The artifact's.
-    against : sequence of str
+    against : str or sequence of str
         ``"torch"``, or some of :data:`TORCH`.
     weights : path-like or mapping, optional
         For the peers; default: those that the manifest names.
@@ -56,6 +59,8 @@ def bench_on_gpu(
         Turns that each takes.
     seconds : float
         Of a turn.
+    batch : int, optional
+        Images a call that the artifact has to be compiled for.
     progress : callable, optional
 
     Returns
@@ -77,16 +82,16 @@ def bench_on_gpu(
 
     if rounds < 1 or not seconds > 0:
         raise InputError("nothing to measure", "for example rounds=10, seconds=0.3")
-    wanted = _wanted(against)
+    wanted = _wanted(names(against))
+    check_batch(manifest, os.fspath(artifact), batch)
     check_here(manifest, os.fspath(artifact))
     target = TargetSpec.from_dict(manifest["target"])
     network = network_of(manifest, weights)
     tell = progress or (lambda done, total, text: None)
     total = (1 + len(wanted)) * (rounds + 1)
-    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-bench-") as name:
+    with scratch() as name:
         folder = Path(name)
-        x = np.random.default_rng(0).standard_normal(manifest["inputs"][0]["shape"], np.float32)
-        np.save(folder / "input.npy", x)
+        np.save(folder / "input.npy", noise(manifest["inputs"][0]))
         if wanted:
             arrays: dict[str, Any] = dict(network.weights)
             np.savez(folder / "weights.npz", **arrays)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tvm_mobilenet.bench.report import OURS
+from tvm_mobilenet.tables import Column, Table, Tabular
 
 
 class Torch(NamedTuple):
@@ -61,8 +62,21 @@ class GpuRow:
     failed: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class GpuReport:
+_COLUMNS = (
+    Column("runtime", kind="name"),
+    Column("version", kind="word", priority=5),
+    Column("device_ms", "device ms", ".4f"),
+    Column("p10_ms", "p10", ".4f", priority=3),
+    Column("p90_ms", "p90", ".4f", priority=3),
+    Column("host_ms", "host ms", ".4f", priority=2),
+    Column("ratio", "ratio", ".3f", priority=1),
+    Column("relative_error", "differs by", ".0e", priority=4),
+    Column("how", " ", kind="text", priority=1),
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class GpuReport(Tabular):
     """Every runtime on one network, and what was predicted.
 
     Attributes
@@ -88,6 +102,34 @@ class GpuReport:
     rows: tuple[GpuRow, ...]
     predicted_ms: float | None = None
     tolerance: float = field(default=TOLERANCE["float32"])
+
+    def __repr__(self) -> str:
+        """Return one line; :meth:`table` has the rest."""
+        told = ", ".join(f"{r.runtime} {r.device_ms:.4f} ms" for r in self.rows if not r.failed)
+        return f"<{type(self).__name__} {self.model} on {self.gpu['device']}: {told}>"
+
+    def table(self) -> Table:
+        """Return a row for each runtime, and what was predicted."""
+        rows: list[tuple[Any, ...]] = []
+        for row in self.rows:
+            if row.failed:
+                nothing = [None] * (len(_COLUMNS) - 3)
+                rows.append((row.runtime, row.version, *nothing, f"failed: {row.failed}"))
+                continue
+            ratio = self.ratio.get(row.runtime)
+            error = None if ratio is None else row.relative_error
+            times = (row.device_ms, row.p10_ms, row.p90_ms, row.host_ms)
+            how = TORCH[row.runtime].how if row.runtime in TORCH else ""
+            rows.append((row.runtime, row.version, *times, ratio, error, how))
+        notes = [
+            "device: from an input on it to an output on it, calls one after the other; host: "
+            "from NumPy array to NumPy array. float32 is float32: TF32 is off.",
+            ", ".join(f"{name} {value}" for name, value in self.gpu.items()),
+        ]
+        if self.predicted_ms is not None:
+            notes.append(f"predicted for {self.target}: {self.predicted_ms:.4f} ms")
+        title = f"{self.model}, batch {self.batch}, {self.dtype}, on {self.gpu['device']}"
+        return Table("runtimes", title, _COLUMNS, tuple(rows), tuple(notes))
 
     @property
     def ratio(self) -> dict[str, float]:

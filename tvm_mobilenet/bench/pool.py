@@ -14,11 +14,12 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tvm_mobilenet.errors import PeerError
+from tvm_mobilenet.interpreter import python_module
+from tvm_mobilenet.scratch import scratch_file
 
 START_SECONDS = 120.0
 """Patience for a runtime to load and compile a network."""
@@ -50,9 +51,9 @@ class Worker:
     def __init__(self, request: Mapping[str, Any], patience: float = START_SECONDS) -> None:
         self.runtime = str(request["runtime"])
         self.threads = int(request["threads"])
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed by close()
+        self._stderr = scratch_file()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tvm_mobilenet.bench.worker", json.dumps(dict(request))],
+            [*python_module("tvm_mobilenet.bench.worker"), json.dumps(dict(request))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -67,8 +68,15 @@ class Worker:
             self.close()
             raise
 
-    def round(self, seconds: float) -> list[float]:
+    def round(self, seconds: float, **turn: Any) -> list[float]:
         """Let this worker alone run for about `seconds`.
+
+        Parameters
+        ----------
+        seconds : float
+        **turn
+            ``warmup`` and ``iterations``, as for
+            :func:`tvm_mobilenet.bench.worker.timed_round`.
 
         Returns
         -------
@@ -80,23 +88,35 @@ class Worker:
         PeerError
             If the runtime failed.
         """
-        times: list[float] = self.turn(seconds)["times"]
+        times: list[float] = self.turn(seconds, **turn)["times"]
         return times
 
-    def turn(self, seconds: float) -> dict[str, Any]:
+    def turn(self, seconds: float, **turn: Any) -> dict[str, Any]:
         """Let this worker alone run for about `seconds`; return all that it says.
 
         Raises
         ------
         PeerError
         """
+        self.begin(seconds, **turn)
+        return self.end(seconds, **turn)
+
+    def begin(self, seconds: float, **turn: Any) -> None:
+        """Let this worker run, without waiting for it."""
         self._process.send_signal(signal.SIGCONT)
         stdin = self._process.stdin
         assert stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died: _answer says of what
-            stdin.write(json.dumps({"seconds": seconds}).encode() + b"\n")
+            stdin.write(json.dumps({"seconds": seconds, **turn}).encode() + b"\n")
             stdin.flush()
-        answer = self._answer(START_SECONDS + seconds)
+
+    def end(
+        self, seconds: float, warmup: float | None = None, iterations: int | None = None
+    ) -> dict[str, Any]:
+        """Wait for what :meth:`begin` began, and stop the worker."""
+        # How long a number of calls takes, nobody knows.
+        longest = None if iterations else START_SECONDS + seconds + (warmup or 0.0)
+        answer = self._answer(longest)
         self._stop()
         return answer
 
@@ -114,7 +134,7 @@ class Worker:
         # The signal is only queued; a thread that still spins would disturb the next.
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
-    def _answer(self, patience: float) -> dict[str, Any]:
+    def _answer(self, patience: float | None) -> dict[str, Any]:
         stdout = self._process.stdout
         assert stdout is not None
         readable, _, _ = select.select([stdout], [], [], patience)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,9 @@ from tvm_mobilenet.bench.peers import (
 from tvm_mobilenet.bench.pool import Worker, workers
 from tvm_mobilenet.bench.report import OURS, PEAK, BenchReport, Row
 from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.lists import Names, Numbers, names, numbers
+from tvm_mobilenet.runtime.inputs import noise
+from tvm_mobilenet.scratch import scratch
 
 if TYPE_CHECKING:
     from tvm_mobilenet.models.network import Network
@@ -34,15 +38,22 @@ ROUND_SECONDS = 0.3
 """Long enough for tens of calls, short enough that all meet the same machine."""
 
 
+_log = logging.getLogger(__name__)
+
+
 def bench(
     artifact: str | os.PathLike[str],
     *,
-    threads: Sequence[int] = (1,),
-    against: Sequence[str] = (),
+    threads: Numbers = (1,),
+    against: Names = (),
     weights: str | os.PathLike[str] | Mapping[str, NDArray[Any]] | None = None,
     model: str | os.PathLike[str] | None = None,
     rounds: int = ROUNDS,
     seconds: float = ROUND_SECONDS,
+    warmup: float | None = None,
+    iterations: int | None = None,
+    contexts: int = 1,
+    batch: int | None = None,
     progress: Progress | None = None,
 ) -> BenchReport:
     """Time an artifact, this processor's peak, and other runtimes.
@@ -55,10 +66,10 @@ def bench(
     ----------
     artifact : path-like
         Compiled by this package for this machine.
-    threads : sequence of int
-        Numbers of threads to give each runtime.
-    against : sequence of str
-        Peers, from :data:`tvm_mobilenet.bench.peers.PEERS`.
+    threads : int, str or sequence of int
+        Numbers of threads to give each runtime, one after another: ``2``, ``"1,2"``, ``(1, 2)``.
+    against : str or sequence of str
+        Peers, from :data:`tvm_mobilenet.bench.peers.PEERS`; several in one text by commas.
     weights : path-like or mapping, optional
         Weights for the peers; default: those that the manifest names.
     model : path-like, optional
@@ -67,6 +78,15 @@ def bench(
         Turns that each takes.
     seconds : float
         Wall-clock time of a turn.
+    warmup : float, optional
+        Seconds before each turn that are not timed; a fifth of the turn without.
+    iterations : int, optional
+        Calls to time in a turn, instead of `seconds`.
+    contexts : int
+        Copies of a runtime that run at a time, each in a process of its own with its own
+        threads: what a server gets out of this machine.
+    batch : int, optional
+        Images a call that the artifact has to be compiled for; whatever it has without.
     progress : callable, optional
         Told of every step.
 
@@ -83,32 +103,33 @@ def bench(
     WeightsError
         If the weights at hand are not those of the artifact.
     InputError
-        If a number of threads, of rounds or of seconds makes no sense.
+        If a number of threads, rounds, seconds, contexts … makes no sense, or the artifact
+        takes another number of images.
     """
     from tvm_mobilenet.models.network import network_of
     from tvm_mobilenet.runtime.artifact import check_here, read_manifest
 
-    threads, against = tuple(dict.fromkeys(threads)), tuple(dict.fromkeys(against))
-    _check_numbers(threads, rounds, seconds)
+    threads, against = numbers(threads, "threads"), names(against)
+    turn: dict[str, Any] = {"warmup": warmup, "iterations": iterations}
+    _check_numbers(threads, rounds, seconds, contexts=contexts, **turn)
     check_peers(against)
     manifest = read_manifest(artifact)
+    check_batch(manifest, os.fspath(artifact), batch)
     check_here(manifest, os.fspath(artifact))
     tell = progress or (lambda done, total, text: None)
     runtimes = (PEAK, OURS, *against)
     total = len(threads) * len(runtimes) * (rounds + 1)
 
-    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-bench-") as name:
+    with scratch() as name:
         folder = Path(name)
-        shape = tuple(manifest["inputs"][0]["shape"])
-        # Pixels after normalisation have about this distribution.
-        x = np.random.default_rng(0).standard_normal(shape, np.float32)
-        np.save(folder / "input.npy", x)
+        np.save(folder / "input.npy", noise(manifest["inputs"][0]))
         if against:
             _write_for_peers(network_of(manifest, weights, model), against, folder)
         requests = [
             {
                 "runtime": runtime,
-                "threads": count,
+                # The bound of all contexts together is the peak of all their threads.
+                "threads": count * contexts if runtime == PEAK else count,
                 "artifact": os.path.abspath(artifact),
                 "target": manifest["target"],
                 "folder": name,
@@ -117,23 +138,45 @@ def bench(
             }
             for count in threads
             for runtime in runtimes
+            for _ in range(1 if runtime == PEAK else contexts)
         ]
         tell(0, total, f"starting {len(requests)} processes")
         with workers(requests) as started:
-            times = _take_turns(started, rounds, seconds, tell, total)
-        return _report(manifest, started, times, folder)
+            teams = [
+                [w for w in started if (w.runtime, w.threads) == who]
+                for who in dict.fromkeys((w.runtime, w.threads) for w in started)
+            ]
+            times = _take_turns(teams, rounds, {"seconds": seconds, **turn}, tell, total)
+        return _report(manifest, teams, times, folder, contexts)
+
+
+_LONGEST_TURN_S = 3600
 
 
 def _take_turns(
-    started: Sequence[Worker], rounds: int, seconds: float, tell: Progress, total: int
-) -> dict[tuple[str, int], list[float]]:
-    times: dict[tuple[str, int], list[float]] = {(w.runtime, w.threads): [] for w in started}
-    done = total - rounds * len(started)
+    teams: Sequence[Sequence[Worker]],
+    rounds: int,
+    turn: Mapping[str, Any],
+    tell: Progress,
+    total: int,
+) -> list[list[float]]:
+    """Return the times of each team's calls; the workers of a team run together."""
+    times: list[list[float]] = [[] for _ in teams]
+    done = total - rounds * len(teams)
     for number in range(rounds):
-        first = number % len(started)
-        for worker in (*started[first:], *started[:first]):
-            tell(done, total, f"round {number + 1}: {worker.runtime}, {worker.threads} threads")
-            times[worker.runtime, worker.threads] += worker.round(seconds)
+        first = number % len(teams)
+        for at in (*range(first, len(teams)), *range(first)):
+            team = teams[at]
+            tell(done, total, f"round {number + 1}: {team[0].runtime}, {team[0].threads} threads")
+            for worker in team:
+                worker.begin(**turn)
+            taken = [time for worker in team for time in worker.end(**turn)["times"]]
+            _log.info(
+                "round %d: %s, %d threads, %d calls, median %.3f ms",
+                *(number + 1, team[0].runtime, team[0].threads),
+                *(len(taken), 1e3 * float(np.median(taken))),
+            )
+            times[at] += taken
             done += 1
     tell(total, total, "done")
     return times
@@ -141,33 +184,39 @@ def _take_turns(
 
 def _report(
     manifest: Mapping[str, Any],
-    started: Sequence[Worker],
-    times: Mapping[tuple[str, int], list[float]],
+    teams: Sequence[Sequence[Worker]],
+    times: Sequence[list[float]],
     folder: Path,
+    contexts: int,
 ) -> BenchReport:
     peaks: dict[int, float] = {}
     spreads: dict[int, float] = {}
     rows = []
-    for worker in started:
-        samples = np.array(times[worker.runtime, worker.threads])
-        p10, median, p90 = np.quantile(samples, [0.1, 0.5, 0.9])
+    for (worker, *_), samples in zip(teams, times, strict=True):
         if worker.runtime == PEAK:
-            peaks[worker.threads] = worker.operations / float(median) / 1e9
-            spreads[worker.threads] = float(p90 / p10)
+            p10, median, p90 = np.quantile(samples, [0.1, 0.5, 0.9])
+            each = worker.threads // contexts
+            peaks[each] = worker.operations / float(median) / 1e9
+            spreads[each] = float(p90 / p10)
             continue
-        rows.append(
-            Row(
-                runtime=worker.runtime,
-                threads=worker.threads,
-                median_ms=float(median) * 1e3,
-                p10_ms=float(p10) * 1e3,
-                p90_ms=float(p90) * 1e3,
-                calls=len(samples),
-                relative_error=_difference(folder, worker),
-                version=version_of(worker.runtime),
-            )
+        row = Row.of(
+            worker.runtime,
+            worker.threads,
+            samples,
+            contexts,
+            relative_error=_difference(folder, worker),
+            version=version_of(worker.runtime),
         )
-    return BenchReport(manifest["title"], manifest["macs"], peaks, tuple(rows), spreads)
+        rows.append(row)
+    return BenchReport(
+        manifest["title"],
+        manifest["macs"],
+        peaks,
+        tuple(rows),
+        spreads,
+        batch=int(manifest["inputs"][0]["shape"][0]),
+        contexts=contexts,
+    )
 
 
 def _difference(folder: Path, worker: Worker) -> float:
@@ -191,16 +240,46 @@ def _write_for_peers(network: Network, against: Sequence[str], folder: Path) -> 
         export_onnx(model, weights, folder / ONNX_FILE)
 
 
-def _check_numbers(threads: Sequence[int], rounds: int, seconds: float) -> None:
+def check_batch(manifest: Mapping[str, Any], path: str, batch: int | None) -> None:
+    """Refuse an artifact that takes another number of images a call than is asked for.
+
+    Raises
+    ------
+    InputError
+    """
+    room = int(manifest["inputs"][0]["shape"][0])
+    if batch is not None and batch != room:
+        raise InputError(
+            f"{path} takes {room} image{'s' * (room > 1)} a call, not {batch}",
+            f"compile it with --batch {batch}; `bench MODEL --target native --batch {batch}` "
+            "compiles first",
+        )
+
+
+def _check_numbers(
+    threads: Sequence[int],
+    rounds: int,
+    seconds: float,
+    *,
+    contexts: int = 1,
+    warmup: float | None = None,
+    iterations: int | None = None,
+) -> None:
     here = len(os.sched_getaffinity(0))
     for count in threads:
-        if not 1 <= count <= here:
+        if contexts < 1 or not 1 <= count * contexts <= here:
+            asked = f"{count} threads" + f" for each of {contexts} contexts" * (contexts != 1)
             raise InputError(
-                f"{count} threads asked for; this process may run on {here} processors",
-                f"choose between 1 and {here}",
+                f"{asked} asked for; this process may run on {here} processors",
+                f"choose between 1 and {here} in all",
             )
-    if not threads or rounds < 1 or not seconds > 0:
+    if not threads or rounds < 1 or not 0 < seconds <= _LONGEST_TURN_S:
         raise InputError(
-            "nothing to measure: threads, rounds and seconds must be positive",
+            "nothing to measure: threads, rounds and seconds must be positive, and a turn be over "
+            f"in {_LONGEST_TURN_S} s",
             "for example threads=(1, 2), rounds=10, seconds=0.3",
         )
+    if iterations is not None and iterations < 1:
+        raise InputError(f"{iterations} iterations asked for", "give their number, 1 or more")
+    if warmup is not None and not 0 <= warmup < math.inf:
+        raise InputError(f"a warm-up of {warmup} seconds", "give seconds, 0 or more")

@@ -26,7 +26,12 @@ _PR_SET_PDEATHSIG = 1
 _LONGEST = 800
 
 
-def timed_round(call: Callable[[], Any], seconds: float) -> list[float]:
+def timed_round(
+    call: Callable[[], Any],
+    seconds: float,
+    warmup: float | None = None,
+    iterations: int | None = None,
+) -> list[float]:
     """Call for about `seconds`, first untimed, then timed one by one.
 
     Parameters
@@ -35,6 +40,11 @@ def timed_round(call: Callable[[], Any], seconds: float) -> list[float]:
         One inference.
     seconds : float
         Of wall-clock time, for the whole round.
+    warmup : float, optional
+        Seconds before the round that are not timed, at least one call; a fifth of the round,
+        and part of it, without.
+    iterations : int, optional
+        Calls to time, however long they take, instead of `seconds`.
 
     Returns
     -------
@@ -43,11 +53,14 @@ def timed_round(call: Callable[[], Any], seconds: float) -> list[float]:
     """
     clock = time.perf_counter
     start = clock()
+    warm = start + (WARM_SHARE * seconds if warmup is None else warmup)
     call()
-    while clock() - start < WARM_SHARE * seconds:
+    while clock() < warm:
         call()
+    if warmup is not None:
+        start = clock()
     times: list[float] = []
-    while not times or clock() - start < seconds:
+    while len(times) < iterations if iterations else not times or clock() - start < seconds:
         before = clock()
         call()
         times.append(clock() - before)
@@ -102,7 +115,7 @@ def serve(request: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> 
     call, operations = open_runtime(request)
     answer({"ready": True, "operations": operations})
     for line in sys.stdin:
-        answer({"times": timed_round(call, json.loads(line)["seconds"])})
+        answer({"times": timed_round(call, **json.loads(line))})
 
 
 def _serve_gpu(request: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> None:

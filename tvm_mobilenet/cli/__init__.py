@@ -1,7 +1,8 @@
 """The command line: parses, calls the api, prints.
 
 ``app``, ``run``, ``measuring`` and ``looking`` hold options and help texts, the modules that their
-commands import what each does, ``output`` tables and progress. Nothing beyond Typer is imported
+commands import what each does, ``output`` tables and progress, ``ending`` errors and statuses.
+Nothing beyond Typer is imported
 before a command runs, so that ``--help`` answers at once.
 """
 
@@ -22,21 +23,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status 2 after an error of ours, printed without a traceback.
-
-    Raises
-    ------
-    SystemExit
-        By Typer, after everything else: 0, or 2 for a wrong command line.
+        Exit status, see :func:`tvm_mobilenet.cli.ending.run`.
     """
-    from tvm_mobilenet.cli.app import app
-    from tvm_mobilenet.errors import TvmMobilenetError
-
     try:
-        given = list(sys.argv[1:] if arguments is None else arguments)
+        from tvm_mobilenet.cli.ending import run
+    except KeyboardInterrupt:  # before anything here can take it
+        return 130
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+
+    def command() -> None:
+        from tvm_mobilenet.cli.app import command_line
+
         # `--stack` runs them again, elsewhere.
-        app(args=given, prog_name="tvm-mobilenet", obj=given)
-    except TvmMobilenetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+        command_line()(args=given, prog_name="tvm-mobilenet", obj=given)
+
+    return run(command)

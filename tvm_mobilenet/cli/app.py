@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tvm_mobilenet.cli import devices, looking, measuring
+from tvm_mobilenet.cli.everywhere import Quiet, UseStack, Verbose, Version, with_everywhere
 from tvm_mobilenet.cli.exporting import export
 from tvm_mobilenet.cli.options import (
     Alpha,
     Batch,
     Classes,
     Cores,
+    Csv,
     Dtype,
     Fusion,
     Fusions,
     Host,
+    InputShape,
     Json,
     Mattr,
     Mcpu,
@@ -29,14 +32,14 @@ from tvm_mobilenet.cli.options import (
     Strassen,
     Target,
     Weights,
+    Wide,
 )
+from tvm_mobilenet.cli.output import Form
 from tvm_mobilenet.cli.run import run
-from tvm_mobilenet.stacks import PACKAGES, installed_stack, versions_of
 
 app = typer.Typer(
     name="tvm-mobilenet",
     no_args_is_help=True,
-    add_completion=False,
     # Rich help would import all of rich before a word is printed.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -46,48 +49,12 @@ app = typer.Typer(
 app.add_typer(devices.app, name="device")
 
 
-def _print_version(wanted: bool) -> None:
-    if not wanted:
-        return
-    from tvm_mobilenet import __version__
-
-    parts = [f"tvm-mobilenet {__version__}"]
-    stack = installed_stack()
-    versions = versions_of(stack)
-    for package in PACKAGES[stack]:
-        parts.append(f"{package} {versions.get(package, 'not installed')}")
-    typer.echo(", ".join(parts))
-    raise typer.Exit
-
-
-def _use_stack(context: typer.Context, stack: str | None) -> None:
-    if stack is not None:
-        from tvm_mobilenet.cli.stack import use_stack
-
-        use_stack(stack, context.obj)
-
-
 @app.callback()
 def top(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            callback=_print_version,
-            is_eager=True,
-            help="Print this version and TVM's, and leave.",
-        ),
-    ] = False,
-    stack: Annotated[
-        str | None,
-        typer.Option(
-            callback=_use_stack,
-            is_eager=True,  # --version, too, is of the stack
-            help="relax, the main stack, or relay: the same on TVM 0.19, in the environment "
-            "that `make relay` makes.",
-            metavar="STACK",
-        ),
-    ] = None,
+    version: Version = False,
+    stack: UseStack = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compile MobileNets with Apache TVM into one verified .so, and use it.
 
@@ -97,6 +64,7 @@ def top(
       tvm-mobilenet run m.so photo.jpg                        classify
       tvm-mobilenet bench m.so                                how fast, how far from the bound
       tvm-mobilenet profile m.so                              where the time goes, by layer
+      tvm-mobilenet doctor                                    what is installed, what is missing
 
     \b
     Then:
@@ -118,6 +86,7 @@ def compile_command(
     ],
     alpha: Alpha = None,
     resolution: Resolution = None,
+    input_shape: InputShape = None,
     classes: Classes = None,
     batch: Batch = None,
     padding: Paddings = None,
@@ -160,6 +129,9 @@ def compile_command(
         typer.Option(help="Write the module after every phase into a folder.", metavar="DIR"),
     ] = None,
     device: OnDevice = None,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Compile a network into one .so, verified.
 
@@ -182,7 +154,10 @@ def compile_command(
     from tvm_mobilenet.cli.describing import model_options
     from tvm_mobilenet.cli.making import compile_model, target_of
 
-    options = model_options(alpha, resolution, classes, batch, padding and padding.value)
+    form = Form.asked(as_json=as_json, as_csv=as_csv, wide=wide)
+    options = model_options(
+        alpha, resolution, classes, batch, padding and padding.value, input_shape=input_shape
+    )
     compile_model(
         model,
         options if epsilon is None else options | {"epsilon": epsilon},
@@ -198,6 +173,7 @@ def compile_command(
         strassen=strassen,
         dump_ir=dump_ir,
         device=device,
+        form=form,
     )
 
 
@@ -210,6 +186,7 @@ def tune(
     ],
     alpha: Alpha = None,
     resolution: Resolution = None,
+    input_shape: InputShape = None,
     classes: Classes = None,
     batch: Batch = None,
     padding: Paddings = None,
@@ -244,6 +221,8 @@ def tune(
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of what is tried.", min=0)] = 0,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Search faster knobs for every kernel, on this machine or on boards (--device).
 
@@ -269,8 +248,10 @@ def tune(
     native_there = device != "local" and target == "native" and not (mcpu or mattr)
     tune_model(
         model,
-        model_options(alpha, resolution, classes, batch, padding and padding.value),
-        as_json,
+        model_options(
+            alpha, resolution, classes, batch, padding and padding.value, input_shape=input_shape
+        ),
+        Form.asked(as_json=as_json, as_csv=as_csv, wide=wide),
         trials=trials,
         # A device says itself what is native there.
         target=target
@@ -298,3 +279,9 @@ app.command()(looking.inspect)
 app.command()(looking.models)
 app.command()(looking.targets)
 app.command("records")(looking.records_command)
+app.command()(looking.doctor)
+
+
+def command_line() -> Any:
+    """Return the command, made of all of this."""
+    return with_everywhere(typer.main.get_command(app))

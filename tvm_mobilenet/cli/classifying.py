@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet.cli.output import print_json, print_table, progress_bar
+from tvm_mobilenet.cli.answers import Answer, Answers, classes_table, described, outputs_table
+from tvm_mobilenet.cli.logs import LOGGER
+from tvm_mobilenet.cli.output import Form, progress_bar, say, show
 from tvm_mobilenet.errors import ImageError, InputError
+from tvm_mobilenet.tables import by_size
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from tvm_mobilenet.device import RemoteModule
     from tvm_mobilenet.runtime import Loaded
     from tvm_mobilenet.runtime.images import Source
-    from tvm_mobilenet.runtime.preprocess import Guess
 
 _PATIENCE_S = 2.0
 """Until then nobody asks how far it is."""
 
 
-class Answer(NamedTuple):
-    """What the network takes an image for, and its share of the call, ms."""
-
-    image: str
-    milliseconds: float
-    best: list[Guess]
-
-
-class Answers(NamedTuple):
-    """What became of all images; `seconds` with reading and preparing."""
-
-    found: list[Answer]
-    skipped: list[tuple[str, ImageError]]
-    seconds: float
+Example = tuple[str, "NDArray[Any]"]
+"""What to call it, and the network's input of it, without the batch axis."""
 
 
 def run_images(
@@ -48,35 +38,43 @@ def run_images(
     batch: int | None,
     threads: int | None,
     device: str | None,
-    as_json: bool,
+    save: Path | None,
+    form: Form,
 ) -> bool:
-    """Classify images, here or on a device; return whether all could be read.
+    """Run images or arrays, here or on a device; return whether all could be read.
 
     Raises
     ------
     ImageError
         None could.
     InputError
-        The artifact takes fewer images a call than `batch`.
+        The artifact takes fewer images a call than `batch`, or other arrays.
+    OutputError
+        The outputs cannot be written.
     """
     if device is None:
         from tvm_mobilenet.runtime import load
 
-        return _run(load(artifact, threads=threads), images, count, batch, as_json)
+        loaded = load(artifact, threads=threads)
+        LOGGER.info("%r", loaded)
+        return _run(loaded, images, count, batch=batch, save=save, form=form)
     from tvm_mobilenet.device import open_device
 
     with open_device(device) as opened, opened.session() as session:
-        return _run(session.artifact(artifact, threads), images, count, batch, as_json)
+        module = session.artifact(artifact, threads)
+        return _run(module, images, count, batch=batch, save=save, form=form)
 
 
 def _run(
     module: Loaded | RemoteModule,
     given: Sequence[str],
     count: int,
+    *,
     batch: int | None,
-    as_json: bool,
+    save: Path | None,
+    form: Form,
 ) -> bool:
-    from tvm_mobilenet.runtime.images import STDIN, find_images
+    from tvm_mobilenet.runtime.arrays import check_savable, save_outputs
 
     room = int(module.inputs[0]["shape"][0])
     if batch is not None and batch > room:
@@ -84,133 +82,165 @@ def _run(
             f"the artifact takes {room} images a call, not {batch}",
             f"compile it with --batch {batch}, or leave --batch out",
         )
-    sources = find_images(given, sys.stdin.buffer.read() if STDIN in given else None)
-    answers = _classify(module, sources, count, batch or room)
+    if save is not None:
+        check_savable(save, [output["name"] for output in module.outputs])
+    skipped: list[tuple[str, ImageError]] = []
+    total, source = _examples(module, given, skipped)
+    answers = _answered(
+        module,
+        source,
+        skipped,
+        count=count,
+        batch=batch or room,
+        total=total,
+        keep=save is not None,
+    )
     for _, error in answers.skipped:
-        print(f"skipped: {error.what}", file=sys.stderr)
-    if not answers.found:
+        say(f"skipped: {error.what}", error=True)
+    if not answers.found and not answers.outputs:
         if len(answers.skipped) == 1:
             raise answers.skipped[0][1]
         raise ImageError(f"none of {len(answers.skipped)} images could be read")
-    if as_json:
-        print_json(_described(answers))
+    if save is not None:
+        save_outputs(save, answers.outputs)
+        say(f"written: {save}", error=True)
+    if answers.found:
+        show(form, classes_table(answers, module), data=described(answers))
     else:
-        _print(answers, module)
+        show(form, outputs_table(answers, module))
     return not answers.skipped
 
 
-def _classify(
-    module: Loaded | RemoteModule, sources: Sequence[Source], count: int, batch: int
+def _examples(
+    module: Loaded | RemoteModule, given: Sequence[str], skipped: list[tuple[str, ImageError]]
+) -> tuple[int, Iterator[Example]]:
+    """Return how many files there are, and what they hold; images that are none to `skipped`."""
+    from tvm_mobilenet.runtime.arrays import examples, is_array
+    from tvm_mobilenet.runtime.images import STDIN, find_images
+    from tvm_mobilenet.runtime.inputs import Expected
+
+    if arrays := [name for name in given if is_array(name)]:
+        if len(arrays) < len(given):
+            raise InputError(
+                f"{arrays[0]} is an array, and not all of the others are",
+                "run images and arrays one after the other",
+            )
+        expected = Expected(module.inputs[0])
+        return len(arrays), (
+            (f"{name}[{at}]", example)
+            for name in arrays
+            for at, example in enumerate(examples(name, expected))
+        )
+    _check_images(module)
+    sources = find_images(given, sys.stdin.buffer.read() if STDIN in given else None)
+    return len(sources), _pixels(module, sources, skipped)
+
+
+def _answered(
+    module: Loaded | RemoteModule,
+    source: Iterator[Example],
+    skipped: list[tuple[str, ImageError]],
+    *,
+    count: int,
+    batch: int,
+    total: int,
+    keep: bool,
 ) -> Answers:
     import numpy as np
 
     from tvm_mobilenet.runtime.preprocess import class_names, guesses
 
-    shape, classes = _image_and_classes(module)
-    names = class_names(classes)
-    pixels_last = module.inputs[0]["layout"] == "NHWC"
+    shape, dtype = tuple(module.inputs[0]["shape"]), module.inputs[0]["dtype"]
+    room = shape[0]
+    classes = _classes(module)
+    names = class_names(classes) if classes else None
     found: list[Answer] = []
-    skipped: list[tuple[str, ImageError]] = []
-    with progress_bar(after_s=_PATIENCE_S) as tell:
+    parts: list[tuple[NDArray[Any], ...]] = []
+    with progress_bar(after_s=_PATIENCE_S) as told:
         # The first call wakes the threads and reads the weights into the caches.
-        module(np.zeros(shape, np.float32))
+        module(np.zeros(shape, dtype))
         begin = time.perf_counter()
-        for group in _groups(module, sources, batch, skipped):
-            x = np.zeros(shape, np.float32)
+        for group in _groups(source, batch):
+            x = np.zeros(shape, dtype)
             for place, (_, pixels) in enumerate(group):
-                x[place] = pixels[0].transpose(1, 2, 0) if pixels_last else pixels[0]
+                x[place] = pixels
             start = time.perf_counter()
-            scores = module(x)
+            outputs = module(x)
             each = (time.perf_counter() - start) * 1e3 / len(group)
-            found += [
-                Answer(source.name, each, guesses(row, count, names))
-                for (source, _), row in zip(group, scores, strict=False)
-            ]
-            tell(len(found) + len(skipped), len(sources), group[-1][0].name)
-        return Answers(found, skipped, time.perf_counter() - begin)
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            if classes:
+                found += [
+                    Answer(name, each, guesses(row, count, names))
+                    for (name, _), row in zip(group, outputs[0], strict=False)
+                ]
+            if keep or not classes:
+                parts.append(_of_examples(outputs, module, len(group), room))
+            told(len(found) + len(skipped), total, group[-1][0])
+        seconds = time.perf_counter() - begin
+    joined = [np.concatenate(some) for some in zip(*parts, strict=True)]
+    outputs_by_name = dict(zip((o["name"] for o in module.outputs), joined, strict=False))
+    return Answers(found, skipped, outputs_by_name, seconds)
 
 
-def _image_and_classes(module: Loaded | RemoteModule) -> tuple[tuple[int, ...], int]:
-    """Return the shape of a batch of images, NCHW or NHWC, and the number of classes."""
-    (source, *others), (target, *rest) = module.inputs, module.outputs
-    crop = module.manifest["preprocess"]["crop"]
+def _of_examples(
+    outputs: tuple[NDArray[Any], ...], module: Loaded | RemoteModule, count: int, room: int
+) -> tuple[NDArray[Any], ...]:
+    """Return what outputs say of the examples of a call, without what filled it up."""
+    for output, one in zip(outputs, module.outputs, strict=True):
+        if count < room and output.shape[:1] != (room,):
+            raise InputError(
+                f"the output {one['name']} is {by_size(output.shape)}, not one for each of {room} "
+                "images",
+                f"give {room} examples a call",
+            )
+    return tuple(
+        output[:count] if output.shape[:1] == (room,) else output[None] for output in outputs
+    )
+
+
+def _classes(module: Loaded | RemoteModule) -> int:
+    """Return how many classes there are; 0 where the network does not classify."""
+    (target, *rest) = module.outputs
+    scores = tuple(target["shape"])
+    return int(scores[1]) if not rest and len(scores) == 2 else 0
+
+
+def _check_images(module: Loaded | RemoteModule) -> None:
+    """Refuse images for a network that does not classify them."""
+    from tvm_mobilenet.runtime.recipe import both_sides
+
+    (source, *others), (target, *_) = module.inputs, module.outputs
+    crop = both_sides(module.manifest["preprocess"]["crop"])
     shape, scores = tuple(source["shape"]), tuple(target["shape"])
-    image = ((3, crop, crop), (crop, crop, 3))
-    if others or rest or shape[1:] not in image or len(scores) != 2:
+    image = ((3, *crop), (*crop, 3))
+    if others or shape[1:] not in image or not _classes(module):
         raise InputError(
             f"{module.manifest['title']} does not classify images: from "
-            f"{'x'.join(map(str, shape))} it makes {'x'.join(map(str, scores))}",
-            "call it from Python, as module(array)",
+            f"{by_size(shape)} it makes {by_size(scores)}",
+            "give it an .npy or .npz file, or call it from Python, as module(array)",
         )
-    return shape, int(scores[1])
 
 
-def _groups(
+def _pixels(
     module: Loaded | RemoteModule,
     sources: Sequence[Source],
-    batch: int,
     skipped: list[tuple[str, ImageError]],
-) -> Iterator[list[tuple[Source, NDArray[np.float32]]]]:
-    """Yield up to `batch` images that could be read; those that could not go to `skipped`."""
+) -> Iterator[Example]:
+    """Yield the images that could be read; those that could not go to `skipped`."""
     from tvm_mobilenet.runtime.preprocess import load_image
 
-    group: list[tuple[Source, NDArray[np.float32]]] = []
+    pixels_last = module.inputs[0]["layout"] == "NHWC"
     for source in sources:
+        LOGGER.info("reading %s", source.name)
         try:
-            group.append((source, load_image(source.content, module.manifest["preprocess"])))
+            (pixels,) = load_image(source.content, module.manifest["preprocess"])
         except ImageError as error:
             skipped.append((source.name, error))
-        if len(group) == batch:
-            yield group
-            group = []
-    if group:
+            continue
+        yield source.name, pixels.transpose(1, 2, 0) if pixels_last else pixels
+
+
+def _groups(source: Iterator[Example], batch: int) -> Iterator[list[Example]]:
+    """Yield up to `batch` examples at a time."""
+    while group := list(itertools.islice(source, batch)):
         yield group
-
-
-def _described(answers: Answers) -> dict[str, Any]:
-    return {
-        "images": [
-            {
-                "image": answer.image,
-                "ms": answer.milliseconds,
-                "top": [
-                    {"class": guess.name, "index": guess.index, "probability": guess.probability}
-                    for guess in answer.best
-                ],
-            }
-            for answer in answers.found
-        ],
-        "skipped": [{"image": name, "error": error.what} for name, error in answers.skipped],
-        "ms_per_image": _mean(answers),
-        "images_per_second": len(answers.found) / answers.seconds,
-    }
-
-
-def _print(answers: Answers, module: Loaded | RemoteModule) -> None:
-    if len(answers.found) == 1:
-        (answer,) = answers.found
-        rows = [[guess.name, f"{100 * guess.probability:.2f} %"] for guess in answer.best]
-        title = f"{answer.image}  ({answer.milliseconds:.2f} ms)"
-        print_table(title, ["~class", ">probability"], rows)
-    else:
-        rows = []
-        for answer in answers.found:
-            named = (answer.image, f"{answer.milliseconds:.2f}")
-            for guess in answer.best:
-                rows.append([*named, guess.name, f"{100 * guess.probability:.2f} %"])
-                named = ("", "")
-        mean, count = _mean(answers), len(answers.found)
-        footer = (
-            f"{count} images: {mean:.2f} ms each in the network, {1e3 / mean:.0f} a second; with "
-            f"reading and preparing {count / answers.seconds:.0f} a second"
-        )
-        columns = ["~image", ">ms", "~class", ">probability"]
-        print_table(str(module.manifest["title"]), columns, rows, footer)
-    if str(module.manifest["weights"]["source"]).startswith("seed:"):
-        print("The weights are random: these classes mean nothing. Compile with --weights.")
-    elif answers.found[0].best[0].unnamed:
-        print("Class names: pip install 'tvm-mobilenet[pretrained]'")
-
-
-def _mean(answers: Answers) -> float:
-    return sum(answer.milliseconds for answer in answers.found) / len(answers.found)

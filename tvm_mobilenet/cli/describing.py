@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet.cli.output import mega, print_json, print_table, shape
+from tvm_mobilenet.cli.logs import LOGGER
+from tvm_mobilenet.cli.output import Form, mega, show
 from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.schedules.knobs import described
+from tvm_mobilenet.tables import Column, Table
 
 if TYPE_CHECKING:
     from tvm_mobilenet.models import Model
+    from tvm_mobilenet.target import TargetSpec
     from tvm_mobilenet.tuning.records import Record
 
 
@@ -33,6 +35,8 @@ def model_options(
     classes: int | None,
     batch: int | None,
     padding: str | None,
+    *,
+    input_shape: str | None = None,
 ) -> dict[str, Any]:
     """Return the options that were given; a model has defaults of its own for the others."""
     given = {
@@ -41,21 +45,42 @@ def model_options(
         "classes": classes,
         "batch": batch,
         "padding": padding,
+        "input_shape": input_shape,
     }
     return {name: value for name, value in given.items() if value is not None}
 
 
-def show_models(name: str | None, options: dict[str, Any], as_json: bool) -> None:
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2f}"
+
+
+_MODELS = (
+    Column("model", kind="word"),
+    Column("alpha"),
+    Column("resolution"),
+    Column("macs", "million MACs", mega),
+    Column("params", "million parameters", lambda count: f"{count / 1e6:.1f}"),
+)
+_BLOCKS = (
+    Column("block", kind="name"),
+    Column("separable_macs", "separable, million MACs", _millions),
+    Column("full_macs", "full", _millions, priority=1),
+    Column("ratio", show=".4f"),
+    Column("saving", show=lambda times: f"{times:.1f}x"),
+)
+
+
+def show_models(name: str | None, options: dict[str, Any], form: Form) -> None:
     """Print the tables of the papers, or one network layer by layer."""
     from tvm_mobilenet.models import build
     from tvm_mobilenet.models.network import find_model, model_from
 
     if name is not None:
-        _show_model(model_from(find_model(name, options)), as_json)
+        _show_model(model_from(find_model(name, options)), form)
         return
-    if odd := sorted({"alpha", "resolution"} & set(options)):
+    if odd := sorted({"alpha", "input_shape", "resolution"} & set(options)):
         raise InvalidModelError(
-            f"--{odd[0]} needs a model", f"for example `tvm-mobilenet models v1 --{odd[0]} …`"
+            f"--{odd[0].replace('_', '-')} needs a model", "name one, such as v1 or an .onnx file"
         )
     grid = [
         ("v1", build("v1", alpha=alpha, resolution=resolution, **options))
@@ -67,25 +92,18 @@ def show_models(name: str | None, options: dict[str, Any], as_json: bool) -> Non
         for short, alphas in _LATER.items()
         for alpha in alphas
     ]
-    if as_json:
-        print_json([_model_facts(model) for _, model in grid])
-        return
     rows = [
-        [
-            short,
-            model.options["alpha"],
-            model.options["resolution"],
-            mega(model.macs),
-            f"{model.params / 1e6:.1f}",
-        ]
+        (short, model.options["alpha"], model.options["resolution"], model.macs, model.params)
         for short, model in grid
     ]
-    print_table(
+    table = Table(
+        "models",
         "MobileNet V1 (arXiv 1704.04861), V2 (1801.04381), V3 (1905.02244)",
-        ["model", ">alpha", ">resolution", ">million MACs", ">million parameters"],
-        rows,
-        "Layer by layer: tvm-mobilenet models v1 --alpha 0.75 --resolution 192",
+        _MODELS,
+        tuple(rows),
+        ("Layer by layer: tvm-mobilenet models v1 --alpha 0.75 --resolution 192",),
     )
+    show(form, table, data=[_model_facts(model) for _, model in grid])
 
 
 def _model_facts(model: Model) -> dict[str, Any]:
@@ -99,96 +117,119 @@ def _model_facts(model: Model) -> dict[str, Any]:
     }
 
 
-def _show_model(model: Model, as_json: bool) -> None:
-    savings = model.separable_savings()
-    if as_json:
-        layers = [
-            {
-                "name": layer.name,
-                "type": type(layer).__name__,
-                "in_shape": list(layer.in_shape),
-                "out_shape": list(layer.out_shape),
-                "macs": layer.macs,
-                "params": layer.params,
-            }
-            for layer in model.layers
-        ]
-        blocks = [
-            {
-                "name": saving.name,
-                "separable_macs": saving.separable_macs,
-                "full_macs": saving.full_macs,
-                "ratio": saving.ratio,
-            }
-            for saving in savings
-        ]
-        print_json({**_model_facts(model), "layers": layers, "separable": blocks})
-        return
-    rows = [
-        [
-            layer.name,
-            getattr(layer, "kind", type(layer).__name__),
-            shape(layer.in_shape),
-            shape(layer.out_shape),
-            f"{layer.macs / 1e6:.2f}",
-            f"{layer.macs / model.macs:.1%}",
-            f"{layer.params:,}",
-        ]
+def _show_model(model: Model, form: Form) -> None:
+    layers = [
+        {
+            "name": layer.name,
+            "type": type(layer).__name__,
+            "in_shape": list(layer.in_shape),
+            "out_shape": list(layer.out_shape),
+            "macs": layer.macs,
+            "params": layer.params,
+        }
         for layer in model.layers
     ]
-    print_table(
-        model.title,
-        ["layer", "kind", ">input", ">output", ">million MACs", ">share", ">parameters"],
-        rows,
-        f"{mega(model.macs)} million MACs, {model.params / 1e6:.1f} million parameters",
-    )
-    if not savings:
-        return
-    print_table(
+    blocks: list[dict[str, Any]] = [
+        {
+            "name": saving.name,
+            "separable_macs": saving.separable_macs,
+            "full_macs": saving.full_macs,
+            "ratio": saving.ratio,
+        }
+        for saving in model.separable_savings()
+    ]
+    savings = Table(
+        "blocks",
         "Depthwise separable against full convolution: 1/N + 1/D_K^2",
-        ["block", ">separable, million MACs", ">full", ">ratio", ">saving"],
-        [
-            [
-                saving.name,
-                f"{saving.separable_macs / 1e6:.2f}",
-                f"{saving.full_macs / 1e6:.2f}",
-                f"{saving.ratio:.4f}",
-                f"{1 / saving.ratio:.1f}x",
-            ]
-            for saving in savings
-        ],
+        _BLOCKS,
+        tuple((*block.values(), 1 / block["ratio"]) for block in blocks),
     )
+    facts = {**_model_facts(model), "layers": layers, "separable": blocks}
+    show(form, model.table(), *([savings] if blocks else []), data=facts)
 
 
-_GPU_COLUMNS = ("target", "kernels", "like", "units", "warp", "registers", "shared", "L2", "GB/s")
+_TARGETS = (
+    Column("target", kind="word"),
+    Column("triple", kind="word", priority=4),
+    Column("cpu", kind="text", priority=1),
+    Column("isa", kind="word", priority=1),
+    Column("lanes", priority=3),
+    Column("registers", priority=3),
+    Column("fma", kind="word", priority=5),
+    Column("L1d", priority=2),
+    Column("L2", priority=2),
+    Column("L3", priority=2),
+    Column("cores"),
+)
+_GPUS = (
+    Column("target", kind="word"),
+    Column("kernels", kind="word"),
+    Column("like", kind="text", priority=1),
+    Column("units"),
+    Column("warp", priority=3),
+    Column("registers", priority=2),
+    Column("shared", priority=2),
+    Column("L2", priority=1),
+    Column("GB/s", priority=1),
+)
 
 
-def show_targets(as_json: bool) -> None:
+def show_targets(form: Form) -> None:
     """Print this machine, the presets and the GPUs."""
     from tvm_mobilenet.target import GPUS, PRESETS, host, parse
 
     specs, gpus = [host(), *PRESETS.values()], [parse(name) for name in GPUS]
-    if as_json:
-        print_json([spec.to_dict() for spec in (*specs, *gpus)])
-        return
-    rows = [list(spec.describe().values()) for spec in specs]
-    numeric = {"lanes", "registers", "L1d", "L2", "L3", "cores"}
-    columns = [f">{name}" if name in numeric else name for name in specs[0].describe()]
-    print_table(
-        "Targets",
-        columns,
-        rows,
-        "Others: an LLVM triple with --mcpu and --mattr, or TVM's JSON, after --target.",
-    )
-    print_table(
-        "GPUs",
-        [name if name in {"target", "kernels", "like"} else f">{name}" for name in _GPU_COLUMNS],
-        [[spec.describe()[name] for name in _GPU_COLUMNS] for spec in gpus],
-        "With --dtype float16 maps and weights take half. --host names the processor beside it.",
+    show(
+        form,
+        _target_table(
+            "processors",
+            "Targets",
+            _TARGETS,
+            specs,
+            "Others: an LLVM triple with --mcpu and --mattr, or TVM's JSON, after --target.",
+        ),
+        _target_table(
+            "gpus",
+            "GPUs",
+            _GPUS,
+            gpus,
+            "With --dtype float16 maps and weights take half. --host names the processor beside "
+            "it.",
+        ),
+        data=[spec.to_dict() for spec in (*specs, *gpus)],
     )
 
 
-def show_records(folder: Path | None, as_json: bool) -> None:
+def _target_table(
+    name: str, title: str, columns: tuple[Column, ...], specs: list[TargetSpec], note: str
+) -> Table:
+    told = [spec.describe() for spec in specs]
+    rows = tuple(tuple(facts[column.name] for column in columns) for facts in told)
+    return Table(name, title, columns, rows, (note,))
+
+
+def _verdict(error: float | str) -> str:
+    return error if isinstance(error, str) else format(error, ".0e")
+
+
+def _tenths(microseconds: float) -> str:
+    return f"{microseconds:.1f}"
+
+
+_RECORDS = (
+    Column("target", kind="name", priority=3),
+    Column("threads", priority=1),
+    # What tells two of them apart stands in the middle.
+    Column("workload", kind="name", room=80),
+    Column("answer", kind="text", priority=4),
+    Column("us", show=_tenths),
+    Column("instead_us", "instead", _tenths, priority=2),
+    Column("verified", show=_verdict, kind="word", priority=5),
+    Column("measured", kind="text", priority=6),
+)
+
+
+def show_records(folder: Path | None, form: Form) -> None:
     """Print every record of a folder, and on standard error what could not be read."""
     from tvm_mobilenet.tuning.store import Store
 
@@ -196,32 +237,26 @@ def show_records(folder: Path | None, as_json: bool) -> None:
     logs = [log for _, log in store.logs()]
     records = [record for log in logs for record in log.records]
     for damage in (damage for log in logs for damage in log.damaged):
-        print(f"warning: {damage}", file=sys.stderr)
-    if as_json:
-        print_json([json.loads(record.to_line()) for record in records])
-        return
-    rows = [
-        [
+        LOGGER.warning("%s", damage)
+    rows = tuple(
+        (
             record.target,
-            str(record.threads),
+            record.threads,
             record.workload,
             _answer(record),
-            f"{record.seconds * 1e6:.1f}",
-            "-" if record.instead is None else f"{record.instead * 1e6:.1f}",
-            f"{record.error:.0e}" if record.verified else "no",
+            record.seconds * 1e6,
+            None if record.instead is None else record.instead * 1e6,
+            record.error if record.verified and record.error is not None else "no",
             f"{record.date:.10} {record.machine}",
-        ]
+        )
         for record in records
-    ]
-    print_table(
-        f"Tuning records in {store.root}",
-        ["target", ">threads", "~workload", "~answer", ">us", ">instead", "verified", "~measured"],
-        rows,
-        f"{len(rows)} records; instead: by the rule's knobs, or the other way about fusion",
     )
+    note = f"{len(rows)} records; instead: by the rule's knobs, or the other way about fusion"
+    table = Table("records", f"Tuning records in {store.root}", _RECORDS, rows, (note,))
+    show(form, table, data=[json.loads(record.to_line()) for record in records])
 
 
 def _answer(record: Record) -> str:
     if record.knobs is None:
         return "fused" if record.fused else "not fused"
-    return described(record.knobs)
+    return str(described(record.knobs))

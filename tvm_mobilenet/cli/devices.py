@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tvm_mobilenet.cli.output import print_json, print_table, progress_bar, waiting
+from tvm_mobilenet.cli.options import Csv, Json, Wide
+from tvm_mobilenet.cli.output import Form, progress_bar, say, show, waiting
 from tvm_mobilenet.errors import DeviceError, InputError
 
 app = typer.Typer(
@@ -20,11 +21,11 @@ app = typer.Typer(
 )
 
 LOOPBACK = "127.0.0.1"
-_OPEN = (
-    "warning: {what} listens on {address}. TVM's RPC has no authentication and no encryption: "
-    "whoever can connect runs code here as this user and reads and writes its files. "
-    "On a network that others use, stay on loopback and go through ssh://."
+_RIGHTS = (
+    "warning: who {who} runs code here as this user, and reads and writes this user's files; "
+    "nothing is encrypted."
 )
+_NETWORK = " On a network that others use, stay on loopback and go through ssh://."
 
 Listen = Annotated[
     str, typer.Option(help="Address to listen on, other than loopback.", metavar="ADDR")
@@ -38,9 +39,16 @@ def serve(
     tracker: Annotated[
         str, typer.Option(help="Tracker to register with.", metavar="HOST:PORT")
     ] = "",
-    key: Annotated[str, typer.Option(help="Key to register under.")] = "",
+    key: Annotated[
+        str | None,
+        typer.Option(help="What a client has to say, or the name to register under."),
+    ] = None,
+    no_key: Annotated[bool, typer.Option("--no-key", help="Let everybody in.")] = False,
 ) -> None:
     """Serve this machine: TVM's RPC server, started again when a session crashes.
+
+    A client has to know its key: a random one, which clients of the same user on this machine
+    find by themselves, and others write behind the address, HOST:PORT/KEY.
 
     \b
     Examples:
@@ -48,25 +56,36 @@ def serve(
       tvm-mobilenet device serve --tracker 127.0.0.1:9190 --key rpi4
     """
     from tvm_mobilenet.device.address import parse_address
+    from tvm_mobilenet.device.keys import forget_key, new_key
     from tvm_mobilenet.device.serve import serve as run
 
+    if key and no_key:
+        raise InputError("--key and --no-key contradict each other", "leave one of them out")
     address = None
-    if tracker or key:
-        if not (tracker and key):
-            raise InputError("a tracker needs a key, and a key a tracker", "give both")
+    if tracker:
+        if not key:
+            raise InputError("a tracker needs a key to register under", "give --key NAME")
         parsed = parse_address(tracker)
         address = (parsed.host, parsed.port)
-    _warn("the server", listen)
+        who = f"reaches this port and the tracker {tracker}"
+    elif key is None and not no_key:
+        key, who = new_key(), "knows its key"
+    else:
+        who = "knows its key" if key else "reaches this port"
     facts: dict[str, Any] = {}
 
     def tell(**told: Any) -> None:
         facts.update(told)
         if "port" in told:
-            print(f"listening on {listen}:{told['port']}; stop with Ctrl-C", flush=True)
+            _warn(who, listen)
+            found = "" if tracker or not key else _kept(listen, told["port"], key, facts)
+            say(f"listening on {listen}:{told['port']};{found} stop with Ctrl-C")
 
     try:
-        run(listen, port, key, address, tell)
+        run(listen, port, key or "", address, tell)
     except KeyboardInterrupt:
+        if "key_file" in facts:
+            forget_key(facts["key_file"])
         _leave()
     raise DeviceError(f"the server did not start: {facts['text']}", "choose another --port")
 
@@ -91,11 +110,11 @@ def tracker(
             "it needs tornado: pip install 'tvm-mobilenet[device]'",
         ) from error
 
-    _warn("the tracker", listen)
+    _warn("reaches this port and a board's", listen)
     # One block: the thread that listens outlives an interrupt anywhere in here.
     try:
         state = PopenTrackerServerState(listen, port, port + 1, silent=True)
-        print(f"listening on {listen}:{state.port}; stop with Ctrl-C", flush=True)
+        say(f"listening on {listen}:{state.port}; stop with Ctrl-C")
         state.thread.join()
     except KeyboardInterrupt:
         _leave()
@@ -113,7 +132,9 @@ def check(
         ),
     ],
     timeout: Annotated[float, typer.Option(help="Seconds an answer may take.", min=0.1)] = 60.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Say what a device is; refuse one whose TVM is another than here.
 
@@ -123,24 +144,23 @@ def check(
       tvm-mobilenet device check tracker://127.0.0.1:9190/rpi4 --json
     """
     from tvm_mobilenet.device import open_device
+    from tvm_mobilenet.tables import facts_table
 
+    form = Form.asked(as_json=as_json, as_csv=as_csv, wide=wide)
     with waiting(f"asking {device}"), open_device(device, timeout) as opened:
         found = opened.describe()
-    if as_json:
-        print_json(found.to_dict())
-    else:
-        spec = found.target
-        rows: list[list[object]] = [
-            ["triple", spec.triple],
-            ["processor", spec.cpu or "baseline"],
-            ["cores", spec.cores],
-            ["caches", " ".join(f"{k} {v}" for k, v in spec.describe().items() if k[:1] == "L")],
-            ["features", " ".join(found.features)],
-            ["TVM", " ".join(f"{k} {v or 'unknown'}" for k, v in found.versions.items())],
-            ["round trip", f"{found.round_trip_ms:.2f} ms"],
-            ["compile with", f"--target {spec.triple}" + f" --mcpu {spec.cpu}" * bool(spec.cpu)],
-        ]
-        print_table(found.where, ["", "~"], rows)
+    spec = found.target
+    facts = {
+        "triple": spec.triple,
+        "processor": spec.cpu or "baseline",
+        "cores": str(spec.cores),
+        "caches": " ".join(f"{k} {v}" for k, v in spec.describe().items() if k[:1] == "L"),
+        "features": " ".join(found.features),
+        "TVM": " ".join(f"{k} {v or 'unknown'}" for k, v in found.versions.items()),
+        "round trip": f"{found.round_trip_ms:.2f} ms",
+        "compile with": f"--target {spec.triple}" + f" --mcpu {spec.cpu}" * bool(spec.cpu),
+    }
+    show(form, facts_table(found.where, facts), data=found.to_dict())
     found.check_versions()
 
 
@@ -150,14 +170,11 @@ def bench_on_device(
     *,
     against: Sequence[str],
     threads: Sequence[int],
-    rounds: int,
-    seconds: float,
-    as_json: bool,
+    form: Form,
+    **turns: Any,
 ) -> None:
     """Time an artifact on a device."""
     from tvm_mobilenet import api
-    from tvm_mobilenet.bench import BenchReport
-    from tvm_mobilenet.cli.timing import print_bench
 
     with progress_bar() as progress:
         report = api.bench(
@@ -165,16 +182,12 @@ def bench_on_device(
             device=device,
             against=against,
             threads=threads,
-            rounds=rounds,
-            seconds=seconds,
             progress=progress,
+            **turns,
         )
-    if as_json:
-        print_json(report.to_dict())
-        return
-    assert isinstance(report, BenchReport)  # devices have no GPUs
-    print_bench(report)
-    print(f"on {device}: calls next to the network, without the way there; no other runtimes")
+    show(form, report.table(), data=report.to_dict())
+    if form.for_people:
+        say(f"on {device}: calls next to the network, without the way there; no other runtimes")
 
 
 def profile_on_device(
@@ -184,7 +197,7 @@ def profile_on_device(
     threads: int | None,
     plot: Path | None,
     repeats: int,
-    as_json: bool,
+    form: Form,
 ) -> None:
     """Time every kernel of an artifact on a device."""
     import dataclasses
@@ -196,31 +209,23 @@ def profile_on_device(
         raise InputError("there is no roofline of a device", "leave --plot away")
     with waiting(f"timing on {device}"), open_device(device) as opened:
         report = profile_on(opened, artifact, threads=threads, repeats=repeats)
-    if as_json:
-        print_json(dataclasses.asdict(report))
-        return
-    rows = [
-        [
-            " + ".join(row.layers),
-            f"{row.network_us:.1f}",
-            f"{row.alone_us:.1f}",
-            f"{row.network_us / report.call_us:.1%}",
-            f"{row.gflops:.1f}",
-        ]
-        for row in report.rows
-    ]
-    columns = ["layers", ">us in network", ">alone", ">of the call", ">GFLOP/s"]
-    title = f"{report.title} on {report.device}, {report.threads} threads"
-    footer = (
-        f"one call {report.call_us / 1e3:.3f} ms; bounds, roofline and the split among threads are "
-        "measured on this machine only"
-    )
-    print_table(title, columns, rows, footer)
+    show(form, report.table(), data=dataclasses.asdict(report))
 
 
-def _warn(what: str, address: str) -> None:
-    if address not in (LOOPBACK, "localhost", "::1"):
-        print(_OPEN.format(what=what, address=address), file=sys.stderr, flush=True)
+def _warn(who: str, address: str) -> None:
+    loopback = address in (LOOPBACK, "localhost", "::1")
+    say(_RIGHTS.format(who=who) + _NETWORK * (not loopback), error=True)
+
+
+def _kept(host: str, port: int, key: str, facts: dict[str, Any]) -> str:
+    """Put a server's key where its user's clients find it, and say where."""
+    from tvm_mobilenet.device.keys import keep_key
+
+    try:
+        facts["key_file"] = keep_key(host, port, key)
+    except OSError as error:
+        return f" its key is {key}, which no client finds by itself ({error.strerror});"
+    return f" its key is in {facts['key_file']};"
 
 
 def _leave() -> None:

@@ -41,11 +41,11 @@ def export(
       tvm-mobilenet export v2 --weights pretrained -o v2.onnx
     """
     from tvm_mobilenet.cli.describing import model_options
-    from tvm_mobilenet.cli.output import size
+    from tvm_mobilenet.cli.output import say, size
     from tvm_mobilenet.models.network import find_model, network_from
     from tvm_mobilenet.models.onnx_export import export_onnx
 
     options = model_options(alpha, resolution, classes, batch, padding and padding.value)
     network = network_from(find_model(model, options), weights, seed)
     export_onnx(network.model, network.weights, output)
-    print(f"{output}: {network.model.title}, {size(output.stat().st_size)}")
+    say(f"{output}: {network.model.title}, {size(output.stat().st_size)}")

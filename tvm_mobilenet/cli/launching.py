@@ -26,7 +26,7 @@ def launch_facts(manifest: dict[str, Any]) -> dict[str, str]:
         f"work-groups of {max(math.prod(launch['block']) for launch in launches)}",
         f"{max(launch['shared'] for launch in launches)} bytes of local memory",
     ]
-    if target["dtype"] == "float16":
+    if target.get("dtype") == "float16":
         needs.append("float16 (cl_khr_fp16)")
     return {
         "launches": f"{len(launches)} of {len({launch['kernel'] for launch in launches})} "

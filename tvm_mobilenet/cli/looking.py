@@ -13,10 +13,12 @@ from tvm_mobilenet.cli.options import (
     Batch,
     Classes,
     Cores,
+    Csv,
     Dtype,
     Fusion,
     Fusions,
     Host,
+    InputShape,
     Json,
     Mattr,
     Mcpu,
@@ -26,7 +28,9 @@ from tvm_mobilenet.cli.options import (
     Resolution,
     Strassen,
     Target,
+    Wide,
 )
+from tvm_mobilenet.cli.output import Form
 
 
 def report_command(
@@ -54,6 +58,7 @@ def explain(
     model: ModelName,
     alpha: Alpha = None,
     resolution: Resolution = None,
+    input_shape: InputShape = None,
     classes: Classes = None,
     batch: Batch = None,
     padding: Paddings = None,
@@ -70,6 +75,8 @@ def explain(
     ] = None,
     strassen: Strassen = False,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """Predict bytes, time and which layers share a kernel, without compiling.
 
@@ -87,17 +94,21 @@ def explain(
 
     explain_model(
         model,
-        model_options(alpha, resolution, classes, batch, padding and padding.value),
+        model_options(
+            alpha, resolution, classes, batch, padding and padding.value, input_shape=input_shape
+        ),
         target=target_of(target, mcpu, mattr, cores, host=host, dtype=dtype),
         fusion=fusion.value,
         records=False if records == "none" else records,
         threads=threads,
         strassen=strassen,
-        as_json=as_json,
+        form=Form.asked(as_json=as_json, as_csv=as_csv, wide=wide),
     )
 
 
-def inspect(artifact: Artifact, as_json: Json = False) -> None:
+def inspect(
+    artifact: Artifact, as_json: Json = False, as_csv: Csv = False, wide: Wide = False
+) -> None:
     """Print what an artifact says about itself.
 
     Nothing in it is executed.
@@ -109,7 +120,7 @@ def inspect(artifact: Artifact, as_json: Json = False) -> None:
     """
     from tvm_mobilenet.cli.making import inspect_artifact
 
-    inspect_artifact(artifact, as_json)
+    inspect_artifact(artifact, Form.asked(as_json=as_json, as_csv=as_csv, wide=wide))
 
 
 def models(
@@ -118,10 +129,13 @@ def models(
     ] = None,
     alpha: Alpha = None,
     resolution: Resolution = None,
+    input_shape: InputShape = None,
     classes: Classes = None,
     batch: Batch = None,
     padding: Paddings = None,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """List the networks, or one layer by layer.
 
@@ -133,11 +147,13 @@ def models(
     """
     from tvm_mobilenet.cli.describing import model_options, show_models
 
-    options = model_options(alpha, resolution, classes, batch, padding and padding.value)
-    show_models(name, options, as_json)
+    options = model_options(
+        alpha, resolution, classes, batch, padding and padding.value, input_shape=input_shape
+    )
+    show_models(name, options, Form.asked(as_json=as_json, as_csv=as_csv, wide=wide))
 
 
-def targets(as_json: Json = False) -> None:
+def targets(as_json: Json = False, as_csv: Csv = False, wide: Wide = False) -> None:
     """List the processors that --target knows.
 
     \b
@@ -146,7 +162,29 @@ def targets(as_json: Json = False) -> None:
     """
     from tvm_mobilenet.cli.describing import show_targets
 
-    show_targets(as_json)
+    show_targets(Form.asked(as_json=as_json, as_csv=as_csv, wide=wide))
+
+
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine has, what it lacks, and the command that gets it.
+
+    Compiles a tiny kernel, loads it and runs it. Each part is looked at for itself: whatever
+    is broken, the rest is told.
+
+    \b
+    Exit status:
+      0  compiling and running work here
+      2  they do not; the first lines say why
+
+    \b
+    Examples:
+      tvm-mobilenet doctor
+      tvm-mobilenet doctor --json
+    """
+    from tvm_mobilenet.cli.doctor import examine
+
+    if not examine(as_json):
+        raise typer.Exit(2)
 
 
 def records_command(
@@ -154,6 +192,8 @@ def records_command(
         Path | None, typer.Argument(help="The package's own by default.", metavar="DIR")
     ] = None,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
     """List the tuning records that compile uses.
 
@@ -166,4 +206,4 @@ def records_command(
     """
     from tvm_mobilenet.cli.describing import show_records
 
-    show_records(folder, as_json)
+    show_records(folder, Form.asked(as_json=as_json, as_csv=as_csv, wide=wide))

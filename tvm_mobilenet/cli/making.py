@@ -5,22 +5,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import sys
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.cli import logs
 from tvm_mobilenet.cli.launching import cuda_facts, launch_facts
-from tvm_mobilenet.cli.output import mega, print_json, print_table, shape, size, waiting
+from tvm_mobilenet.cli.output import Form, mega, show, size, waiting
 from tvm_mobilenet.errors import OutputError, RecordsWarning
-from tvm_mobilenet.schedules.knobs import described
+from tvm_mobilenet.tables import by_size, facts_table
 
 if TYPE_CHECKING:
     from tvm_mobilenet.cli.options import Stored
     from tvm_mobilenet.prediction.fusion import Fusion
-    from tvm_mobilenet.report import CompileReport
     from tvm_mobilenet.target import Dtype, TargetSpec
     from tvm_mobilenet.tuning.store import RecordsLike
 
@@ -64,6 +63,7 @@ def compile_model(
     strassen: bool,
     dump_ir: Path | None,
     device: str | None,
+    form: Form = Form.table,
 ) -> None:
     """Compile, write, and report layer by layer."""
     from tvm_mobilenet import api
@@ -89,25 +89,39 @@ def compile_model(
         )
         path = compiled.export(output)
     seconds = time.perf_counter() - start
+    if logs.is_quiet():
+        print(path)
+        return
     with waiting("timing every layer"):
         report = compiled.report
-    print_table(*_layers_table(report, _target_text(compiled.manifest)))
-    if "gpu" in compiled.manifest:
-        print("\n".join(": ".join(fact) for fact in cuda_facts(compiled.manifest).items()))
-    print(_verified(compiled.manifest))
-    print(f"{path}: {size(path.stat().st_size)}, {seconds:.1f} s to compile")
+    table, manifest, count = report.table(), compiled.manifest, path.stat().st_size
+    lines = [": ".join(fact) for fact in cuda_facts(manifest).items()] if "gpu" in manifest else []
+    lines += [_verified(manifest), f"{path}: {size(count)}, {seconds:.1f} s to compile"]
+    title = f"{report.title} for {_target_text(manifest)}"
+    show(
+        form,
+        dataclasses.replace(table, title=title, notes=(*table.notes, *lines)),
+        data={
+            **report.to_dict(),
+            "verification": manifest["verification"],
+            "host_check": manifest.get("host_check"),
+            "path": str(path),
+            "bytes": count,
+            "seconds": seconds,
+        },
+    )
 
 
 @contextlib.contextmanager
 def warnings_told() -> Iterator[None]:
-    """Print each warning as one line, without the place in our source."""
+    """Tell each warning as one line, without the place in our source."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RecordsWarning)
         try:
             yield
         finally:
             for warning in caught:
-                print(f"warning: {warning.message}", file=sys.stderr)
+                logs.tell_warning(warning)
 
 
 def _check_writable(output: Path) -> None:
@@ -120,62 +134,29 @@ def _check_writable(output: Path) -> None:
         )
 
 
-def _layers_table(
-    report: CompileReport, target: str
-) -> tuple[str, list[str], list[list[str]], str]:
-    """Return title, columns, rows and footer; times where the report has them."""
-    timed = report.microseconds is not None
-    columns = ["layers", "fused", "schedule", "knobs from", "~knobs", "output", ">MMACs"]
-    predicted = sum(kernel.predicted_us or 0.0 for kernel in report.rows)
-    if timed:
-        columns += [">us", ">GFLOP/s", ">share"]
-    elif predicted:
-        columns += [">predicted us"]
-    rows = []
-    for kernel in report.rows:
-        row = [
-            " + ".join(kernel.layers),
-            kernel.fusion,
-            kernel.schedule if kernel.source != "fallback" else f"tvm {kernel.operator}",
-            kernel.source,
-            described(kernel.knobs),
-            shape(kernel.shape),
-            f"{kernel.macs / 1e6:.2f}",
-        ]
-        if timed:
-            row += [
-                f"{kernel.microseconds:.1f}",
-                "-" if kernel.gflops is None else f"{kernel.gflops:.1f}",
-                f"{kernel.share:.1%}",
-            ]
-        elif predicted:
-            row += ["-" if kernel.predicted_us is None else f"{kernel.predicted_us:.1f}"]
-        rows.append(row)
-    footer = f"{len(rows)} kernels, {len(report.fallbacks)} without a schedule of ours"
-    if report.microseconds is not None:
-        kernels = sum(kernel.microseconds or 0.0 for kernel in report.rows)
-        speed = 2 * report.macs / report.microseconds / 1e3
-        footer += (
-            f"; kernels {kernels / 1e3:.3f} ms, one call {report.microseconds / 1e3:.3f} ms, "
-            f"{speed:.1f} GFLOP/s"
-        )
-    elif predicted:
-        footer += f"; predicted by the roofline, not measured: {predicted / 1e3:.3f} ms"
-    return f"{report.title} for {target}", columns, rows, footer
-
-
 def _target_text(manifest: dict[str, Any]) -> str:
     target = manifest["target"]
     return f"{target['name']} ({target['triple']}, {target['cpu'] or 'baseline'})"
 
 
 def _verified(manifest: dict[str, Any]) -> str:
+    from tvm_mobilenet.verify_report import figure, not_judged
+
     found = manifest["verification"]
     if not found:
-        return "not verified: run `tvm-mobilenet verify` on the machine it is for"
+        read = manifest.get("host_check")
+        read_right = (
+            ""
+            if read is None
+            else (
+                f"; checked here against the ONNX file: {read['layers']} layers, "
+                f"{read['operators']} of them TVM's{not_judged(read)}"
+            )
+        )
+        return f"not verified: run `tvm-mobilenet verify` on the machine it is for{read_right}"
     return (
-        f"verified: relative error {found['relative']:.1e} (allowed {found['tolerance']:.0e}), "
-        f"max abs {found['max_abs']:.1e}"
+        f"verified: relative error {figure(found['relative'])} (allowed {found['tolerance']:.0e}), "
+        f"max abs {figure(found['max_abs'])}{not_judged(found)}"
     )
 
 
@@ -229,15 +210,12 @@ def _kib(count: int) -> str:
     return f"{count / 1024:,.0f} KiB" if count >= 10240 else f"{count} bytes"
 
 
-def inspect_artifact(artifact: Path, as_json: bool) -> None:
+def inspect_artifact(artifact: Path, form: Form) -> None:
     """Print the manifest."""
     from tvm_mobilenet.report import report_of
     from tvm_mobilenet.runtime.artifact import read_manifest
 
     manifest = read_manifest(artifact)
-    if as_json:
-        print_json(manifest)
-        return
     facts = {
         "model": manifest["title"],
         "MACs, parameters": f"{mega(manifest['macs'])} M, {manifest['params'] / 1e6:.1f} M",
@@ -252,7 +230,9 @@ def inspect_artifact(artifact: Path, as_json: bool) -> None:
     for role in ("inputs", "outputs"):
         for tensor in manifest[role]:
             facts[f"{role[:-1]} {tensor['name']}"] = (
-                f"{shape(tensor['shape'])} {tensor['dtype']} {tensor['layout']}"
+                f"{by_size(tensor['shape'])} {tensor['dtype']} {tensor['layout']}"
             )
-    print_table(str(artifact), ["", "~"], list(facts.items()))
-    print_table(*_layers_table(report_of(manifest), _target_text(manifest)))
+    kernels = dataclasses.replace(
+        report_of(manifest).table(), title=f"{manifest['title']} for {_target_text(manifest)}"
+    )
+    show(form, facts_table(str(artifact), facts), kernels, data=manifest)

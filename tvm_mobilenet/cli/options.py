@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -34,17 +35,47 @@ class Fusion(str, Enum):
     none = "none"
 
 
+def _models(incomplete: str) -> Iterator[str]:
+    """Complete a network's name, or an ``.onnx`` file's."""
+    from tvm_mobilenet.models import MODELS
+
+    yield from (name for name in MODELS if name.startswith(incomplete))
+    folder = Path(incomplete if incomplete.endswith("/") else Path(incomplete).parent)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        name = f"{path}/" if path.is_dir() else str(path)
+        if name.startswith(incomplete) and (path.is_dir() or path.suffix == ".onnx"):
+            yield name
+
+
+def _targets(incomplete: str) -> Iterator[str]:
+    """Complete what `tvm-mobilenet targets` lists."""
+    from tvm_mobilenet.target import GPUS, PRESETS
+
+    names = ("native", "cuda", *PRESETS, *GPUS)
+    yield from (name for name in dict.fromkeys(names) if name.startswith(incomplete))
+
+
 Artifact = Annotated[
     Path, typer.Argument(help="File that `tvm-mobilenet compile` wrote.", metavar="ARTIFACT")
 ]
 ModelName = Annotated[
     str,
     typer.Argument(
-        help="Which network: v1, v2, v3-large, v3-small, or an .onnx file.", metavar="MODEL"
+        help="Which network: v1, v2, v3-large, v3-small, or an .onnx file.",
+        metavar="MODEL",
+        autocompletion=_models,
     ),
 ]
 Alpha = Annotated[float | None, typer.Option(help="Width multiplier; 1.0 by default.")]
 Resolution = Annotated[int | None, typer.Option(help="Height and width in pixels; 224 by default.")]
+InputShape = Annotated[
+    str | None,
+    typer.Option(
+        help="Of an .onnx file: the whole shape of its input, in its order; instead of "
+        "--resolution and --batch.",
+        metavar="[NAME:]1,3,H,W",
+    ),
+]
 Classes = Annotated[int | None, typer.Option(help="Outputs; 1000 by default.")]
 Batch = Annotated[int | None, typer.Option(help="Images per run; 1 by default.")]
 Paddings = Annotated[
@@ -68,6 +99,7 @@ Target = Annotated[
     typer.Option(
         help="native, a preset, an LLVM triple, TVM's JSON, or a GPU: sm_90, opencl, metal, ….",
         metavar="TARGET",
+        autocompletion=_targets,
     ),
 ]
 Mcpu = Annotated[str | None, typer.Option(help="LLVM processor of a triple.")]
@@ -102,6 +134,14 @@ Records = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+Csv = Annotated[
+    bool, typer.Option("--csv", help="Print the table as CSV instead, numbers in full.")
+]
+Wide = Annotated[bool, typer.Option("--wide", help="All columns, however wide the table becomes.")]
+Save = Annotated[
+    Path | None,
+    typer.Option(help="Write the outputs: .npz by name, or .npy of a single one.", metavar="FILE"),
+]
 OnDevice = Annotated[
     str | None,
     typer.Option(

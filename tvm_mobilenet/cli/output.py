@@ -4,54 +4,88 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import TYPE_CHECKING, Any
 
-PLAIN_WIDTH = 200
-"""Columns where the output is no terminal: files do not wrap."""
+from tvm_mobilenet.cli import logs
+from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.shown import shown
+from tvm_mobilenet.tables import to_csv
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.tables import Table
 
 
-def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], footer: str = ""
-) -> None:
-    """Print rows under a title; numbers to the right, text to the left.
+class Form(Enum):
+    """How a command answers: a table that fits, all of it, or something for a program."""
+
+    table = "--table"
+    wide = "--wide"
+    csv = "--csv"
+    json = "--json"
+
+    @classmethod
+    def asked(cls, *, as_json: bool, as_csv: bool, wide: bool) -> Form:
+        """Return what the options of a command ask for.
+
+        Raises
+        ------
+        InputError
+            Two of them.
+        """
+        given = [
+            form for form, on in ((cls.json, as_json), (cls.csv, as_csv), (cls.wide, wide)) if on
+        ]
+        if len(given) > 1:
+            raise InputError(
+                f"{given[0].value} and {given[1].value} ask for two answers", "choose one"
+            )
+        return given[0] if given else cls.table
+
+    @property
+    def for_people(self) -> bool:
+        """Whether words around the table are welcome."""
+        return self in (Form.table, Form.wide)
+
+
+def show(form: Form, *tables: Table, data: Any = None) -> None:
+    """Answer with tables: every command that has one prints it here.
 
     Parameters
     ----------
-    title : str
-        Printed above.
-    columns : sequence of str
-        Headings; ``">"`` in front aligns a column right, ``"~"`` lets it wrap
-        where the terminal is narrow.
-    rows : sequence of sequence
-        Cells, shown by ``str``.
-    footer : str
-        Printed below.
+    form : Form
+    *tables : Table
+        One after another; as CSV in one file, see :func:`tvm_mobilenet.tables.to_csv`.
+    data : optional
+        What ``--json`` prints; the rows of the tables by their names without.
     """
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    if form is Form.json:
+        print_json({t.name: t.to_dicts() for t in tables} if data is None else data)
+    elif form is Form.csv:
+        print(to_csv(tables), end="", flush=True)
+    else:
+        from tvm_mobilenet.cli.layout import lines
 
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
-    table = Table(box=SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(
-            column.lstrip(">~"),
-            justify="right" if column.startswith(">") else "left",
-            no_wrap=not column.startswith("~"),
-            overflow="fold",
-        )
-    for row in rows:
-        # Text, not str: a name in brackets is no markup.
-        table.add_row(*(Text(str(cell)) for cell in row))
-    # Not the table's own title, which would be folded to the table's width.
-    console.print(Text(title, style="bold"))
-    console.print(table)
-    if footer:
-        console.print(Text(footer))
+        width = None if form is Form.wide else columns_here()
+        say("\n\n".join("\n".join(lines(table, width)).rstrip() for table in tables))
+
+
+def columns_here() -> int | None:
+    """Return how many columns the output has; None in a file, where nothing needs to fit."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told) > 0:
+        return int(told)
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print a text, in which nothing is hidden, to standard output or standard error."""
+    print(shown(text, keep="\n"), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def print_json(data: Any) -> None:
@@ -61,19 +95,21 @@ def print_json(data: Any) -> None:
 
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """Show that something goes on, on a terminal's standard error.
+    """Show that something goes on, on a terminal's standard error; as a line with ``-v``.
 
     Parameters
     ----------
     text : str
         What it is.
     """
-    if not sys.stderr.isatty():
+    logs.LOGGER.info("%s", text)
+    if not _is_animated():
         yield
         return
     from rich.console import Console
+    from rich.text import Text
 
-    with Console(stderr=True).status(text):
+    with Console(stderr=True).status(Text(shown(text))):
         yield
 
 
@@ -91,13 +127,16 @@ def progress_bar(after_s: float = 0.0) -> Iterator[Callable[[int, int, str], Non
     callable
         Told of steps done, steps in all, and what comes next.
     """
-    if not sys.stderr.isatty():
+    if logs.is_quiet():
+        yield lambda done, total, text: None
+        return
+    if not _is_animated():
         yield _lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     task = bar.add_task("", total=None)
     start = time.monotonic()
@@ -105,7 +144,7 @@ def progress_bar(after_s: float = 0.0) -> Iterator[Callable[[int, int, str], Non
         bar.start()
 
     def tell(done: int, total: int, text: str) -> None:
-        bar.update(task, completed=done, total=total, description=text)
+        bar.update(task, completed=done, total=total, description=shown(text))
         if not bar.live.is_started and time.monotonic() - start >= after_s:
             bar.start()
 
@@ -115,6 +154,11 @@ def progress_bar(after_s: float = 0.0) -> Iterator[Callable[[int, int, str], Non
         bar.stop()
 
 
+def _is_animated() -> bool:
+    """Whether something may move on the screen: not among the lines of ``-v``."""
+    return sys.stderr.isatty() and not logs.is_quiet() and not logs.is_verbose()
+
+
 def _lines(every_seconds: float = 10.0) -> Callable[[int, int, str], None]:
     last = time.monotonic()
 
@@ -122,7 +166,7 @@ def _lines(every_seconds: float = 10.0) -> Callable[[int, int, str], None]:
         nonlocal last
         if time.monotonic() - last >= every_seconds:
             last = time.monotonic()
-            print(f"{done}/{total} {text}", file=sys.stderr, flush=True)
+            say(f"{done}/{total} {text}", error=True)
 
     return tell
 
@@ -135,8 +179,3 @@ def mega(count: int) -> str:
 def size(count: float) -> str:
     """Return bytes in MB (10**6)."""
     return f"{count / 1e6:.1f} MB"
-
-
-def shape(numbers: Sequence[int]) -> str:
-    """Return a shape as people write it."""
-    return "x".join(map(str, numbers))

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from tvm_mobilenet.cli.options import Artifact, Json, OnDevice, Threads
+from tvm_mobilenet.cli.options import Artifact, Csv, Json, OnDevice, Save, Threads, Wide
+from tvm_mobilenet.cli.output import Form
 
 
 def run(
@@ -15,7 +16,7 @@ def run(
         list[str],
         typer.Argument(
             help="Image files, folders (with those inside them), or - for standard input: "
-            "an image, or names of files by line.",
+            "an image, or names of files by line; or arrays as .npy or .npz.",
             metavar="IMAGE...",
         ),
     ],
@@ -26,13 +27,17 @@ def run(
     ] = None,
     threads: Threads = None,
     device: OnDevice = None,
+    save: Save = None,
     as_json: Json = False,
+    as_csv: Csv = False,
+    wide: Wide = False,
 ) -> None:
-    """Classify images.
+    """Classify images, or run arrays.
 
     Preprocesses as the artifact says and prints the likeliest classes. Photographs
     are turned upright; of an animation the first frame counts. What cannot be read
-    is named on standard error and skipped.
+    is named on standard error and skipped. Arrays go in as they are, any number of
+    examples in each; of a network that does not classify, the outputs are described.
 
     \b
     Exit status:
@@ -44,12 +49,20 @@ def run(
     Examples:
       tvm-mobilenet run mobilenet.so cat.jpg dog.png --top 3
       tvm-mobilenet run mobilenet.so ~/Pictures --json > classes.json
+      tvm-mobilenet run mobilenet.so batch.npy --save scores.npz
       find . -name '*.jpg' -newer mark | tvm-mobilenet run mobilenet.so -
     """
     from tvm_mobilenet.cli.classifying import run_images
 
     complete = run_images(
-        artifact, images, top_k, batch=batch, threads=threads, device=device, as_json=as_json
+        artifact,
+        images,
+        top_k,
+        batch=batch,
+        threads=threads,
+        device=device,
+        save=save,
+        form=Form.asked(as_json=as_json, as_csv=as_csv, wide=wide),
     )
     if not complete:
         raise typer.Exit(1)

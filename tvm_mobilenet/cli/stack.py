@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tvm_mobilenet.errors import StackError
+from tvm_mobilenet.interpreter import python_module
 from tvm_mobilenet.stacks import REMEDY, check_stack, installed_stack
 
 VARIABLE = "TVM_MOBILENET_RELAY"
@@ -46,8 +47,9 @@ def find_environment() -> Path:
     Returns
     -------
     Path
-        In the folder that :data:`VARIABLE` names, else :data:`FOLDER` beside the project,
-        the environment in use, or the working directory.
+        In the folder that :data:`VARIABLE` names, else :data:`FOLDER` beside the project
+        or the environment in use. Never of the working directory: whose folder one happens
+        to stand in does not decide what runs.
 
     Raises
     ------
@@ -56,16 +58,21 @@ def find_environment() -> Path:
     """
     given = os.environ.get(VARIABLE)
     project = Path(__file__).resolve().parents[2]
-    beside = [place / FOLDER for place in (project, Path(sys.prefix).parent, Path.cwd())]
+    beside = [place / FOLDER for place in (project, Path(sys.prefix).parent)]
     folders = [Path(given)] if given else list(dict.fromkeys(beside))
     for folder in folders:
         interpreter = folder / "bin" / "python"
-        if os.access(interpreter, os.X_OK):
+        if os.access(interpreter, os.X_OK) and (given or _is_ours(folder)):
             return interpreter
     raise StackError(
         f"the classic stack has no environment: no bin/python in {', '.join(map(str, folders))}",
         f"make it with `make relay`, or name its folder in {VARIABLE}",
     )
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether nobody else made a folder that was found: an environment in /tmp has neighbours."""
+    return folder.stat().st_uid in {0, os.getuid()}
 
 
 def _become(interpreter: Path, arguments: Sequence[str]) -> NoReturn:
@@ -74,4 +81,4 @@ def _become(interpreter: Path, arguments: Sequence[str]) -> NoReturn:
         raise StackError(f"{interpreter} has no TVM 0.19", REMEDY["relay"])
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(interpreter, [str(interpreter), "-m", "tvm_mobilenet", *arguments])
+    os.execv(interpreter, [*python_module("tvm_mobilenet", str(interpreter)), *arguments])

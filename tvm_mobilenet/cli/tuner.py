@@ -9,18 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.cli import logs
 from tvm_mobilenet.cli.making import warnings_told
-from tvm_mobilenet.cli.output import print_json, print_table
-from tvm_mobilenet.schedules.knobs import described
+from tvm_mobilenet.cli.output import Form, say, show
+from tvm_mobilenet.shown import shown
+from tvm_mobilenet.tables import threads_text
 
 if TYPE_CHECKING:
-    from tvm_mobilenet.tuning.report import Board, Status, TuningReport
+    from tvm_mobilenet.tuning.report import Board, Status
 
 _EVERY_S = 5.0
 """Between two lines, where the output is no terminal."""
 
 
-def tune_model(name: str, options: dict[str, Any], as_json: bool, **settings: Any) -> None:
+def tune_model(name: str, options: dict[str, Any], form: Form, **settings: Any) -> None:
     """Tune, showing how it goes, and print what was kept."""
     from tvm_mobilenet import api
     from tvm_mobilenet.models.network import find_model, model_from
@@ -30,18 +32,15 @@ def tune_model(name: str, options: dict[str, Any], as_json: bool, **settings: An
         with warnings_told(), watched(model.title) as progress:
             report = api.tune(model, progress=progress, **settings)
     except KeyboardInterrupt:
-        print(
+        say(
             "stopped; nothing that was finished is lost. The same command goes on, and with "
             "--trials 0 it only keeps the best so far",
-            file=sys.stderr,
+            error=True,
         )
         raise
     for problem in report.problems:
-        print(f"warning: {problem}", file=sys.stderr)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        _print_report(report)
+        logs.LOGGER.warning("%s", problem)
+    show(form, report.table(), data=report.to_dict())
 
 
 def write_report(folder: Path, path: Path) -> None:
@@ -50,22 +49,25 @@ def write_report(folder: Path, path: Path) -> None:
 
     summary = write_page(folder, path)
     for damage in summary.damaged:
-        print(f"warning: {damage}", file=sys.stderr)
+        logs.LOGGER.warning("%s", damage)
     for section in summary.sections:
-        threads = "1 thread" if section.threads == 1 else f"{section.threads} threads"
-        print(
-            f"{section.title or 'kernels of no known network'} for {section.target}, {threads}: "
+        say(
+            f"{section.title or 'kernels of no known network'} for {section.target}, "
+            f"{threads_text(section.threads)}: "
             f"{section.rule_s * 1e3:.3f} ms by rule, {section.best_s * 1e3:.3f} kept "
             f"({section.gain:.1%} less); {len(section.steps)} trials, "
             f"{sum(section.failures.values())} failed"
         )
-    print(f"written: {path}", file=sys.stderr)
+    say(f"written: {path}", error=True)
 
 
 @contextlib.contextmanager
 def watched(title: str) -> Iterator[Callable[[Status], None]]:
     """Show each Status: a table that stays in its place, or a line now and then."""
-    if not sys.stderr.isatty():
+    if logs.is_quiet():
+        yield lambda status: None
+        return
+    if not sys.stderr.isatty() or logs.is_verbose():
         yield _lines()
         return
     from rich.console import Console
@@ -84,7 +86,7 @@ def _lines() -> Callable[[Status], None]:
         if over or status.waiting or time.monotonic() - last >= _EVERY_S:
             last = time.monotonic()
             facts = ", ".join(f"{name} {value}" for name, value in _facts(status).items())
-            print(facts, file=sys.stderr, flush=True)
+            say(facts, error=True)
 
     return tell
 
@@ -93,9 +95,9 @@ def _table(title: str, status: Status) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"tuning {title}", show_header=False)
+    table = Table(title=Text(f"tuning {shown(title)}"), show_header=False)
     for name, value in ({"now": status.workload} | _facts(status)).items():
-        table.add_row(Text(name), Text(value))
+        table.add_row(Text(name), Text(shown(value)))
     return table
 
 
@@ -112,7 +114,7 @@ def _facts(status: Status) -> dict[str, str]:
             f"{status.now_s * 1e3:.3f} ms (rule {status.start_s * 1e3:.3f}, "
             f"bound {status.bound_s * 1e3:.3f})"
         )
-    facts["failed"] = failures(status)
+    facts["failed"] = status.failed_text
     facts["building and measuring"] = f"{status.busy:.0%}"
     if status.boards:
         facts["boards"] = boards_text(status.boards)
@@ -129,47 +131,3 @@ def boards_text(boards: Sequence[Board]) -> str:
             alone = f" left alone for {board.alone_s:.0f} s:" if board.alone_s else ":"
             parts.append(f"{board.name}{alone} {board.why}")
     return "; ".join(parts)
-
-
-def failures(status: Status) -> str:
-    """Return failures by kind."""
-    kinds = [f"{count} {kind}" for kind, count in sorted(status.failures.items())]
-    return " ".join(kinds) or "none"
-
-
-def _print_report(report: TuningReport) -> None:
-    columns = ["kernel", ">calls", ">trials", ">rule us", ">kept us", ">gain", "kept", "~knobs"]
-    rows = [
-        [
-            row.workload,
-            row.calls,
-            row.trials,
-            _microseconds(row.rule_s),
-            _microseconds(row.best_s),
-            f"{row.gain:.1%}",
-            "rule" if row.is_rule else "tuned",
-            described(row.knobs),
-        ]
-        for row in report.rows
-    ]
-    status = report.status
-    threads = "1 thread" if report.threads == 1 else f"{report.threads} threads"
-    gain = 1 - report.best_s / report.rule_s if report.rule_s else 0.0
-    footer = [
-        f"kernels alone: {report.best_s * 1e3:.3f} ms, by rule {report.rule_s * 1e3:.3f} "
-        f"({gain:.1%} less), bound {status.bound_s * 1e3:.3f}",
-        f"{status.trials} trials, {status.fresh} of them now in {status.seconds:.0f} s: "
-        f"{status.building_s:.0f} s building, {status.measuring_s:.0f} s measuring, "
-        f"together {status.busy:.0%}; failed: {failures(status)}",
-        f"records: {report.folder}/{report.target}; use them with --records {report.folder}"
-        + " and the same --device" * bool(status.boards),
-    ]
-    for board in status.boards:
-        lost = f", lost {board.failures} times" if board.failures else ""
-        wrong = f", now {'left alone' if board.alone_s else 'lost'}: {board.why}" * bool(board.why)
-        footer.append(f"board {board.name}: {board.trials} trials{lost}{wrong}")
-    print_table(f"{report.title} for {report.target}, {threads}", columns, rows, "\n".join(footer))
-
-
-def _microseconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1e6:.2f}"

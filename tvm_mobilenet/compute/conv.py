@@ -45,4 +45,5 @@ def conv(work: Workload) -> list[Any]:
         ),
         name="accumulate",
     )
-    return [data, weight, bias, biased("out", acc, bias, work.activation, dtype=work.dtype)]
+    out = biased("out", acc, bias, work.activation, None, work.dtype, work.watched_channels)
+    return [data, weight, bias, out]

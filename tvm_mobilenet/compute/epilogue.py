@@ -6,6 +6,11 @@ from typing import Any
 
 from tvm import te
 
+try:
+    from tvm import tirx
+except ImportError:  # as TVM 0.19 calls it
+    from tvm import tir as tirx
+
 from tvm_mobilenet.operators.workload import Activation
 from tvm_mobilenet.target import Dtype
 
@@ -49,6 +54,7 @@ def biased(  # noqa: PLR0917  a stage, then what it adds and how it ends
     activation: Activation,
     residual: Any = None,
     dtype: Dtype = "float32",
+    channels: int = 0,
 ) -> Any:
     """Return the output stage: ``activate(accumulator + bias (+ residual))``.
 
@@ -64,17 +70,24 @@ def biased(  # noqa: PLR0917  a stage, then what it adds and how it ends
         (N, Ob, P, c).
     dtype : {"float32", "float16"}
         That the result is stored as.
+    channels : int
+        Of a sum over channels, how many the output has, if layers behind it read lanes of none:
+        those hold what 0 becomes. Without, they do as long as the input is finite; but an
+        infinity times their weights, which are 0, is NaN.
 
     Returns
     -------
     te.Tensor
         (N, Ob, P, c).
     """
+    block = int(accumulator.shape[-1])
 
     def element(n: Any, o: Any, p: Any, c: Any) -> Any:
         value = accumulator[n, o, p, c] + bias[o, c]
         if residual is not None:
             value += exact(residual[n, o, p, c])
+        if channels:
+            value = tirx.Select(o * block + c < channels, value, te.const(0.0, "float32"))
         return activate(value, activation).astype(dtype)
 
     return te.compute(accumulator.shape, element, name=name)

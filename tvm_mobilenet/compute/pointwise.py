@@ -41,8 +41,8 @@ def pointwise(work: Workload) -> list[Any]:
         name="accumulate",
     )
     if not work.residual:
-        out = biased("out", acc, bias, work.activation, dtype=work.dtype)
+        out = biased("out", acc, bias, work.activation, None, work.dtype, work.watched_channels)
         return [data, weight, bias, out]
     residual = placeholder(acc.shape, work.dtype, name="residual")
-    out = biased("out", acc, bias, work.activation, residual, work.dtype)
+    out = biased("out", acc, bias, work.activation, residual, work.dtype, work.watched_channels)
     return [data, weight, bias, residual, out]

@@ -69,7 +69,8 @@ def separable(work: Workload) -> list[Any]:
     )
     inputs = [data, taps, taps_bias, weight, bias]
     if not work.residual:
-        return [*inputs, biased("out", acc, bias, work.activation, dtype=work.dtype)]
+        out = biased("out", acc, bias, work.activation, None, work.dtype, work.watched_channels)
+        return [*inputs, out]
     residual = placeholder(acc.shape, work.dtype, name="residual")
-    out = biased("out", acc, bias, work.activation, residual, work.dtype)
+    out = biased("out", acc, bias, work.activation, residual, work.dtype, work.watched_channels)
     return [*inputs, residual, out]

@@ -46,7 +46,8 @@ def tail(work: Workload) -> list[Any]:
         lambda n, o, p, c: te.sum(data[n, k // kc, p, k % kc] * weight[o, k, c], axis=k),
         name="accumulate",
     )
-    act = biased("act", acc, bias, work.activation)
+    ragged = work.out_channels if work.out_channels % oc else 0
+    act = biased("act", acc, bias, work.activation, channels=ragged)
     p = te.reduce_axis((0, pixels), name="p")
     total = te.compute(
         (work.batch, blocks, oc), lambda n, o, c: te.sum(act[n, o, p, c], axis=p), name="total"

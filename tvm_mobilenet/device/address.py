@@ -11,7 +11,7 @@ from tvm_mobilenet.errors import DeviceError
 
 Kind = Literal["local", "server", "tracker", "ssh"]
 
-FORMS = "local, HOST:PORT, tracker://HOST:PORT/KEY or ssh://USER@HOST[:PORT]"
+FORMS = "local, HOST:PORT[/KEY], tracker://HOST:PORT/KEY or ssh://USER@HOST[:PORT]"
 """What :func:`parse_address` takes, for messages."""
 
 
@@ -22,7 +22,7 @@ class Address:
     Attributes
     ----------
     text : str
-        As the user wrote it; what messages call the device.
+        As the user wrote it, without a server's key; what messages call the device.
     kind : {"local", "server", "tracker", "ssh"}
         A server of our own on this machine; TVM's server that somebody started;
         a server that TVM's tracker hands out; a server started through ssh.
@@ -31,7 +31,8 @@ class Address:
     port : int
         0 for ssh's own choice, and for ``"local"``.
     key : str
-        Of the tracker.
+        That a board is asked for of a tracker, or that a server wants to hear; ``""`` for the
+        one that :mod:`tvm_mobilenet.device.keys` finds.
     python : str
         Of the board (ssh); ``""`` for the first that has TVM.
     """
@@ -51,7 +52,7 @@ def parse_address(text: str) -> Address:
     Parameters
     ----------
     text : str
-        ``local``, ``HOST:PORT``, ``tracker://HOST:PORT/KEY``, or
+        ``local``, ``HOST:PORT[/KEY]``, ``tracker://HOST:PORT/KEY``, or
         ``ssh://[USER@]HOST[:PORT][?python=/path/on/the/board]``. An IPv6 address
         stands in brackets.
 
@@ -60,6 +61,8 @@ def parse_address(text: str) -> Address:
     DeviceError
         None of these.
     """
+    if not isinstance(text, str):
+        raise DeviceError(f"{text!r} is no device", f"write {FORMS}")
     text = text.strip()
     if text == "local":
         return Address(text, "local")
@@ -87,8 +90,8 @@ def parse_address(text: str) -> Address:
         raise DeviceError(f"device {text!r} has parts that mean nothing here", f"write {FORMS}")
     if not port:
         raise DeviceError(f"device {text!r} names no port", f"write {FORMS}")
-    if not separator and not path:
-        return Address(text, "server", host, port)
+    if not separator and re.fullmatch(r"[A-Za-z0-9_.:-]*", path):
+        return Address(text.partition("/")[0], "server", host, port, key=path)
     if separator and scheme == "tracker":
         if not path:
             raise DeviceError(

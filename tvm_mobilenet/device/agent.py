@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import importlib.util
 import struct
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from tvm_mobilenet.errors import DeviceError
+from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import PRESETS
 from tvm_mobilenet.toolchain import find_linker
@@ -42,7 +42,7 @@ def agent_for(machine: str) -> bytes:
         Nothing here compiles for that machine.
     """
     spec = next(spec for spec in PRESETS.values() if spec.machine == machine)
-    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
+    with scratch() as folder:
         made = Path(folder) / "agent.so"
         find_linker(spec).fcompile(
             str(made), [str(Path(__file__).with_name("agent.c"))], [*_OPTIONS, *_headers(), "-ldl"]

@@ -8,7 +8,7 @@ typedef struct {
   TVMFFIObjectHandle function;
   Value* arguments; /* owned */
   int32_t count;
-  char* output; /* int64 rank, int64 sizes, elements */
+  char* output; /* int64 type, int64 bits, int64 rank, int64 sizes, elements */
   size_t size;
 } Call;
 
@@ -27,14 +27,15 @@ static void forget(void) {
 }
 
 static int keep_output(Call* call, const DLTensor* from) {
-  int64_t rank = from->ndim;
-  size_t head = (size_t)(1 + rank) * sizeof(int64_t), elements = (size_t)(from->dtype.bits / 8);
-  for (int64_t i = 0; i < rank; ++i) elements *= (size_t)from->shape[i];
+  int64_t start[3] = {from->dtype.code, from->dtype.bits, from->ndim};
+  size_t sizes = (size_t)from->ndim * sizeof(int64_t), head = sizeof start + sizes;
+  size_t elements = (size_t)((from->dtype.bits + 7) / 8);
+  for (int64_t i = 0; i < from->ndim; ++i) elements *= (size_t)from->shape[i];
   call->size = head + elements;
   call->output = malloc(call->size);
   if (call->output == NULL) return -1;
-  memcpy(call->output, &rank, sizeof rank);
-  memcpy(call->output + sizeof rank, from->shape, head - sizeof rank);
+  memcpy(call->output, start, sizeof start);
+  memcpy(call->output + sizeof start, from->shape, sizes);
   memcpy(call->output + head, (const char*)from->data + from->byte_offset, elements);
   return 0;
 }
@@ -113,7 +114,7 @@ static int place(const Value* arguments, int32_t count, int64_t* value) {
   return *value >= 0 && *value < called ? 0 : fail("there is no such call");
 }
 
-/* output(position) -> bytes: what that call wrote: rank, sizes, elements. */
+/* output(position) -> bytes: what that call wrote: type, bits, rank, sizes, elements. */
 FUNCTION(output) {
   int64_t position;
   (void)self;

@@ -16,6 +16,7 @@ from tvm_mobilenet.runtime.classic import (
     executor_text,
     stored_weights,
 )
+from tvm_mobilenet.runtime.elf import open_binary
 from tvm_mobilenet.runtime.instrument import Profile, Trace, unblocked
 
 
@@ -74,7 +75,9 @@ class RemoteClassic(RemoteModule):
 
     def _started(self) -> Any:
         session, graph = self._session, self.manifest["graph"]
-        stored = stored_weights(Path(self.path), graph)
+        path = Path(self.path)
+        with open_binary(path) as file:
+            stored = stored_weights(file, path, graph)
         self._weights = {name: session.tensor(array) for name, array in stored.items()}
         with session.answering(f"starting {self.title}"):
             create = session.rpc.get_function("tvm.graph_executor.create")

@@ -6,13 +6,13 @@ import os
 import re
 import statistics
 import struct
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.errors import AbiError
+from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.stacks import PACKAGES, SIGNIFICANT, installed_stack, versions_of
 from tvm_mobilenet.target.host import describe_machine, features_of, named_in
 from tvm_mobilenet.target.spec import TargetSpec
@@ -125,7 +125,7 @@ def describe(session: Session) -> Description:
     status = one("/proc/self/status").decode(errors="replace")
     allowed = re.search(r"^Cpus_allowed_list:\s*(\S+)", status, re.MULTILINE)
     files = {path: text for p in _PATTERNS for path, text in session.files(p).items()}
-    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
+    with scratch() as folder:
         for path, content in files.items():
             copy = Path(folder) / os.path.relpath(path, "/sys/devices/system/cpu")
             copy.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import random
-import secrets
 import select
 import shlex
 import shutil
@@ -27,8 +26,10 @@ from typing import IO, Any
 
 from tvm_mobilenet.device import serve
 from tvm_mobilenet.device.address import Address
+from tvm_mobilenet.device.keys import new_key
 from tvm_mobilenet.device.wire import Line, connect
 from tvm_mobilenet.errors import DeviceError, DeviceLostError, DeviceTimeoutError
+from tvm_mobilenet.scratch import scratch_folder
 from tvm_mobilenet.stacks import PACKAGES, installed_stack, versions_of
 
 Command = Callable[[str, int], Sequence[str]]
@@ -119,11 +120,11 @@ class OwnedServer:
 
     def __init__(self, where: str, command: Command, timeout: float) -> None:
         self._where = where
-        self._key = secrets.token_hex(16)
+        self._key = new_key()
         # A socket's path has at most 107 bytes.
         crowded = len(os.fsencode(tempfile.gettempdir())) > _LONGEST
         folder = "/tmp" if crowded else None
-        self._folder = tempfile.TemporaryDirectory(prefix="tvm_mobilenet-", dir=folder)
+        self._folder = scratch_folder(folder)
         self._tunnel = Path(self._folder.name) / "rpc"
         self._said: IO[bytes] = open(Path(self._folder.name) / "stderr", "w+b")  # noqa: SIM115
         self._process: subprocess.Popen[bytes] | None = None

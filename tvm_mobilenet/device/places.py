@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
 from tvm_mobilenet.device.address import Address
+from tvm_mobilenet.device.keys import find_key
 from tvm_mobilenet.device.owned import OwnedServer, local_command, ssh_command
 from tvm_mobilenet.device.wire import Line, connect
 from tvm_mobilenet.errors import DeviceError, DeviceLostError, DeviceTimeoutError
@@ -47,14 +48,16 @@ def open_place(address: Address, timeout: float) -> Place:
 
 
 class _Server:
-    """TVM's server that somebody started."""
+    """A server that somebody started: ours, or TVM's own without a key."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
 
     def dial(self, timeout: float) -> Line:
         address = self._address
-        return Line(connect(address.host, address.port, address.text, timeout), "", address.text)
+        # Read anew each time: a server that is started again wants another.
+        key = address.key or find_key(address.host, address.port)
+        return Line(connect(address.host, address.port, address.text, timeout), key, address.text)
 
     def free(self, timeout: float) -> int:
         """One server, one client."""

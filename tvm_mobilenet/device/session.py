@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.device.agent import agent_for, machine_of_program, unpack_files
+from tvm_mobilenet.device.serve import PROGRAM
 from tvm_mobilenet.device.wire import Line, Wire, greet
 from tvm_mobilenet.errors import (
     DeviceCallError,
@@ -162,11 +163,16 @@ class Session:
     def machine(self) -> str:
         """ELF machine of the board's programs, such as ``"aarch64"``."""
         if not self._machine:
-            with self.answering("reading /bin/sh"):
-                # TVM joins the path to its own folder, which an absolute one replaces.
-                program = bytes(self.rpc.download("/bin/sh"))
+            try:
+                program = self._download(PROGRAM)
+            except DeviceCallError:  # a server of TVM's own
+                program = self._download("/bin/sh")
             self._machine = machine_of_program(program, self.where)
         return self._machine
+
+    def _download(self, name: str) -> bytes:
+        with self.answering(f"reading {name}"):
+            return bytes(self.rpc.download(name))
 
     def agent(self, name: str, *arguments: object, seconds: float | None = None) -> Any:
         """Call a function of ``agent.c`` on the board; it is uploaded when first needed."""
@@ -329,10 +335,15 @@ class Session:
 
 
 def unpack_output(data: bytes) -> NDArray[np.float32]:
-    """Make an array of what the agent's ``output`` returns: rank, sizes, float32."""
-    rank = struct.unpack_from("<q", data)[0]
-    shape = struct.unpack_from(f"<{rank}q", data, 8)
-    return np.frombuffer(data, np.float32, offset=8 * (1 + rank)).reshape(shape)
+    """Make an array of what the agent's ``output`` returns: type, bits, rank, sizes, elements."""
+    code, bits, rank = struct.unpack_from("<3q", data)
+    shape = struct.unpack_from(f"<{rank}q", data, 24)
+    elements = np.frombuffer(data, f"<{_DLPACK[code]}{-(-bits // 8)}", offset=8 * (3 + rank))
+    return elements.reshape(shape).astype(np.float32, copy=False)
+
+
+_DLPACK = {0: "i", 1: "u", 2: "f", 6: "u"}
+"""NumPy's letters of DLPack's types: int, uint, float, bool."""
 
 
 def _last_line(error: Exception) -> str:

@@ -62,7 +62,8 @@ def greet(sock: socket.socket, key: str, session_s: int, where: str, timeout: fl
         if code == _OTHER_KEY:
             raise DeviceError(
                 f"{where} has an RPC server that wants another key",
-                "ask its tracker for it: tracker://HOST:PORT/KEY",
+                "its server said as it started where the key is: write HOST:PORT/KEY; "
+                "a board of a tracker's is asked for by tracker://HOST:PORT/KEY",
             )
         if code != _ANSWERED:
             raise DeviceError(

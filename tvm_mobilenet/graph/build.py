@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from tvm_mobilenet.errors import InvalidModelError
-from tvm_mobilenet.graph.foreign import import_operator, inline
+from tvm_mobilenet.graph.foreign import import_operator, inline, part_of
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -60,15 +60,16 @@ def build(model: Model, weights: Mapping[str, NDArray[np.float32]]) -> Any:
         if isinstance(layer, Operator)
     }
     builder = relax.BlockBuilder()
-    x = relax.Var("x", relax.TensorType(model.input_shape, "float32"))
+    x = relax.Var("x", relax.TensorType(model.input_shape, model.input_dtype))
     values: dict[str, Any] = {INPUT: x}
     with builder.function(ENTRY, [x]):
         with builder.dataflow():
             for layer in model.layers:
                 inputs = [values[name] for name in layer.inputs]
                 if layer.name in foreign:
-                    value = inline(builder, foreign[layer.name], inputs)
-                    values[layer.name] = builder.emit(value, symbol(layer.name))
+                    name = symbol(layer.name)
+                    value = inline(builder, foreign[layer.name], inputs, name)
+                    values[layer.name] = builder.emit(value, name)
                 else:
                     values[layer.name] = _emit(builder, layer, inputs, weights)
             outputs = [values[name] for name in model.outputs]
@@ -83,6 +84,7 @@ def _emit(
     def constant(name: str) -> Any:
         return relax.const(weights[f"{layer.name}.{name}"], "float32")
 
+    part = part_of(symbol(layer.name))
     if isinstance(layer, Conv2d):
         return _emit_conv(builder, layer, inputs[0], weights)
     if isinstance(layer, GlobalAvgPool):
@@ -91,10 +93,10 @@ def _emit(
         transposed = np.ascontiguousarray(weights[f"{layer.name}.weight"].T)
         value = relax.op.matmul(inputs[0], relax.const(transposed, "float32"))
         if layer.bias:
-            value = relax.op.add(builder.emit(value), constant("bias"))
-        value = _activated(builder, value, layer.activation)
+            value = relax.op.add(builder.emit(value, part), constant("bias"))
+        value = _activated(builder, value, layer.activation, part)
     elif isinstance(layer, Activate):
-        value = _activated(builder, inputs[0], layer.activation)
+        value = _activated(builder, inputs[0], layer.activation, part)
     elif isinstance(layer, Add):
         value = relax.op.add(*inputs)
     elif isinstance(layer, Scale):
@@ -112,6 +114,7 @@ def _emit_conv(
     def constant(name: str) -> Any:
         return relax.const(weights[f"{layer.name}.{name}"], "float32")
 
+    part = part_of(symbol(layer.name))
     value = relax.op.nn.conv2d(
         data,
         constant("weight"),
@@ -121,27 +124,29 @@ def _emit_conv(
     )
     if layer.bias:
         per_channel = weights[f"{layer.name}.bias"].reshape(1, -1, 1, 1)
-        value = relax.op.add(builder.emit(value), relax.const(per_channel, "float32"))
+        value = relax.op.add(builder.emit(value, part), relax.const(per_channel, "float32"))
     if layer.batch_norm is not None:
         statistics = [constant(f"bn.{name}") for name in ("gamma", "beta", "mean", "variance")]
         normed = relax.op.nn.batch_norm(
-            builder.emit(value), *statistics, axis=1, epsilon=layer.batch_norm, training=False
+            builder.emit(value, part), *statistics, axis=1, epsilon=layer.batch_norm, training=False
         )
-        value = builder.emit(normed)[0]
-    value = _activated(builder, value, layer.activation)
+        value = builder.emit(normed, part)[0]
+    value = _activated(builder, value, layer.activation, part)
     return builder.emit(value, symbol(layer.name))
 
 
-def _activated(builder: Any, value: Any, activation: Activation) -> Any:
-    """Return an activation of a value, its last operator not yet bound."""
+def _activated(builder: Any, value: Any, activation: Activation, part: str) -> Any:
+    """Return an activation of a value, its last operator not yet bound, the others as `part`."""
     if activation == "none":
         return value
-    value = builder.emit(value)
+    value = builder.emit(value, part)
     if activation == "relu":
         return relax.op.nn.relu(value)
     if activation == "relu6":
         return relax.op.clip(value, 0.0, 6.0)
-    raised = builder.emit(relax.op.add(value, relax.const(3.0, "float32")))
-    clipped = builder.emit(relax.op.clip(raised, 0.0, 6.0))
+    raised = builder.emit(relax.op.add(value, relax.const(3.0, "float32")), part)
+    clipped = builder.emit(relax.op.clip(raised, 0.0, 6.0), part)
     gate = relax.op.divide(clipped, relax.const(6.0, "float32"))
-    return gate if activation == "hardsigmoid" else relax.op.multiply(value, builder.emit(gate))
+    return (
+        gate if activation == "hardsigmoid" else relax.op.multiply(value, builder.emit(gate, part))
+    )

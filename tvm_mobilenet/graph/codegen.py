@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from tvm import relax
 from tvm_mobilenet.graph.embed_weights import embed_weights
 from tvm_mobilenet.graph.pipeline import Lowered
 from tvm_mobilenet.graph.plan_memory import MemoryPlan, plan_memory
+from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.sources import manifest_source, weights_source
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.llvm import generating
@@ -72,7 +72,7 @@ def generate(
             target=tvm.target.Target(target.tvm_dict()),
             relax_pipeline=to_virtual_machine(),
         )
-    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
+    with scratch() as folder:
         blob, source = Path(folder) / "weights.bin", Path(folder) / "artifact.c"
         blob.write_bytes(weights)
         source.write_text(manifest_source(reserved_bytes) + weights_source(blob))

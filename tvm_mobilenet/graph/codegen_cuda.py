@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import struct
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,8 @@ from tvm_mobilenet.graph.constants import array_of, is_constant
 from tvm_mobilenet.graph.cuda_graph import Captured, capture
 from tvm_mobilenet.graph.pipeline import Lowered
 from tvm_mobilenet.graph.plan_memory import MemoryPlan, plan_memory
+from tvm_mobilenet.graph.tir_pipeline import DEVICE
+from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.sources import imports_source, manifest_source
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import Linker
@@ -114,7 +115,7 @@ class CudaCode:
             text.write_text(imports_source(blob))
             return str(text)
 
-        with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
+        with scratch() as folder:
             manifest = Path(folder) / "artifact.c"
             manifest.write_text(manifest_source(reserved_bytes))
 
@@ -146,6 +147,7 @@ def generate_cuda(lowered: Lowered, target: TargetSpec, nvcc: Nvcc) -> CudaCode:
             entries,
             target=tvm.target.Target(target.tvm_dict()),
             relax_pipeline=to_virtual_machine(),
+            tir_pipeline=DEVICE,
         )
     source = str(_device_module(executable.mod).inspect_source("cuda"))
     cubin = nvcc.cubin(source, target.the_gpu.arch)

@@ -46,10 +46,11 @@ def device_code(funcs: Mapping[str, Any], target: TargetSpec) -> DeviceCode:
     from tvm import tirx
     from tvm.tirx.build import split_host_device_mods
 
+    from tvm_mobilenet.graph.tir_pipeline import DEVICE
+
     code = DeviceCode("")
     onto = tvm.target.Target(target.tvm_dict())
-    # Named: for Adreno TVM's default would be a pipeline that puts maps into textures.
-    pipeline, _, finish = tirx.get_tir_pipeline("s_tir")
+    pipeline, _, finish = tirx.get_tir_pipeline(DEVICE)
     named = {name: func.with_attr("global_symbol", name) for name, func in funcs.items()}
     mod = tirx.transform.BindTarget(onto)(tvm.IRModule(named))
     parted = _Parted()

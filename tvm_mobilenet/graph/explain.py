@@ -4,120 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
-from tvm_mobilenet.graph.strassen import SEVEN_WIN, Gain, choose_strassen
-from tvm_mobilenet.graph.units import candidates, units_of
+from tvm_mobilenet.graph.explanation import Explanation, Kernel, Step
+from tvm_mobilenet.graph.strassen import SEVEN_WIN, choose_strassen
+from tvm_mobilenet.graph.units import Unit, candidates, units_of
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
-from tvm_mobilenet.prediction.cost import Cost, total
-from tvm_mobilenet.prediction.fusion import Choice, Comparison, Fusion, FusionFor, compare, settle
+from tvm_mobilenet.prediction.fusion import Choice, Fusion, FusionFor, compare, settle
 from tvm_mobilenet.prediction.predict import predict
 from tvm_mobilenet.prediction.speeds import speeds_of
 from tvm_mobilenet.target import TargetSpec
 
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One kernel, or layers that could be one.
-
-    Attributes
-    ----------
-    layers : tuple of str
-    operator : str
-        ``"separable"`` and ``"tail"`` where there is a choice.
-    cost : Cost
-        Of what is chosen.
-    compared : Comparison, optional
-        Both ways, where there is a choice.
-    choice : Choice, optional
-    gains : dict of str to Gain
-        What is decided about Strassen's products, by pointwise layer; empty unless asked for.
-    """
-
-    layers: tuple[str, ...]
-    operator: str
-    cost: Cost
-    compared: Comparison | None = None
-    choice: Choice | None = None
-    gains: dict[str, Gain] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        both = self.compared
-        found: dict[str, Any] = {
-            "layers": list(self.layers),
-            "operator": self.operator,
-            "predicted": _cost(self.cost),
-        }
-        if both is not None and self.choice is not None:
-            found |= {
-                "unfused": _cost(both.apart),
-                "fused": _cost(both.joined),
-                "fusion": asdict(self.choice),
-            }
-        if self.gains:
-            told = {name: {"used": g.used, "why": g.why} for name, g in self.gains.items()}
-            found["strassen"] = told
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Every kernel of a network, in the order of execution.
-
-    Attributes
-    ----------
-    model : str
-        Title.
-    target : TargetSpec
-    threads : int
-    steps : tuple of Step
-    unpredicted : tuple of str
-        Layers that the cost model knows nothing of.
-    """
-
-    model: str
-    target: TargetSpec
-    threads: int
-    steps: tuple[Step, ...]
-    unpredicted: tuple[str, ...]
-
-    @property
-    def total(self) -> Cost:
-        """All kernels, as chosen."""
-        return total(step.cost for step in self.steps)
-
-    def totals(self) -> dict[str, Cost]:
-        """Return the network as chosen, with nothing fused, and with everything."""
-        apart = [step.compared.apart if step.compared else step.cost for step in self.steps]
-        joined = [step.compared.joined if step.compared else step.cost for step in self.steps]
-        return {"chosen": self.total, "unfused": total(apart), "fused": total(joined)}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; bytes, multiply-adds and cycles of one thread."""
-        return {
-            "model": self.model,
-            "target": self.target.to_dict(),
-            "threads": self.threads,
-            "steps": [step.to_dict() for step in self.steps],
-            "unpredicted": list(self.unpredicted),
-            "totals": {name: _cost(cost) for name, cost in self.totals().items()},
-        }
-
-
-def _cost(cost: Cost) -> dict[str, Any]:
-    return {
-        "macs": cost.macs,
-        "bytes": {level: round(count) for level, count in cost.moved.items()},
-        "cycles": round(cost.cycles),
-        "parts": {part: round(count) for part, count in cost.parts.items()},
-        "share_of_bound": cost.share,
-        "bound_by": cost.bound,
-    }
+__all__ = ["Explanation", "Step", "explain"]
 
 
 def explain(
@@ -156,12 +56,15 @@ def explain(
     values = (4 * math.prod(model.input_shape), *map(map_bytes, kernels))
     weights = sum(map(weight_bytes, kernels))
     names = [unit.names for unit in units]
+    # Where a unit's input stands among the values: what no kernel of ours makes, just before it.
+    made = {unit.names[-1]: at for at, unit in enumerate(units, 1)}
+    arounds = [Around(weights, values, made.get(unit.source, at)) for at, unit in enumerate(units)]
     taken: dict[int, Step] = {}
-    declined: list[tuple[range, Step]] = []
-    for operator, at, count in candidates(model, units, target):
-        if any(i in taken for i in range(at, at + count)):
+    declined: list[tuple[tuple[int, ...], Step]] = []
+    for operator, group in candidates(model, units, target):
+        if any(i in taken for i in group):
             continue
-        parts, around = kernels[at : at + count], Around(weights, values, at)
+        parts, around = [kernels[i] for i in group], arounds[group[0]]
         halve = strassen and fusion == "auto" and operator == "separable"
         if halve and choose_strassen(parts[-1]).used:
             choice = Choice(False, SEVEN_WIN)
@@ -169,20 +72,22 @@ def explain(
             choice = settle(operator, parts, target, around, fusion, fusion_for)
         both = compare(operator, parts, target, around, threads)
         cost = both.joined if choice.fused else both.apart
-        shared = tuple(name for some in names[at : at + count] for name in some)
-        step = Step(shared, operator, cost, both, choice)
+        members = [units[i] for i in group]
+        shared = tuple(name for unit in members for name in unit.names)
         if choice.fused:
-            taken |= dict.fromkeys(range(at, at + count), step)
+            made_of = (Kernel(shared, operator, sum(unit.macs for unit in members)),)
+            taken |= dict.fromkeys(group, Step(shared, operator, cost, made_of, both, choice))
         else:
-            declined.append((range(at, at + count), step))
+            apart = tuple(map(_alone, members))
+            declined.append((group, Step(shared, operator, cost, apart, both, choice)))
     for places, step in declined:
         if not any(i in taken for i in places):
             taken |= dict.fromkeys(places, step)
     steps: list[Step] = []
     for at, work in enumerate(kernels):
         if at not in taken:
-            cost = predict(work, target, Around(weights, values, at), threads)
-            steps.append(Step(names[at], work.operator, cost))
+            cost = predict(work, target, arounds[at], threads)
+            steps.append(Step(names[at], work.operator, cost, (_alone(units[at]),)))
         elif taken[at].layers[0] == names[at][0]:
             steps.append(taken[at])
     if strassen:
@@ -190,7 +95,11 @@ def explain(
         steps = [_halved(step, works, target, threads) for step in steps]
     covered = {name for some in names for name in some}
     unknown = tuple(layer.name for layer in model.layers if layer.name not in covered)
-    return Explanation(model.title, target, threads, tuple(steps), unknown)
+    return Explanation(model.title, target, threads, tuple(steps), unknown, model.macs)
+
+
+def _alone(unit: Unit) -> Kernel:
+    return Kernel(unit.names, unit.work.operator, unit.macs)
 
 
 def _halved(step: Step, works: dict[str, Workload], target: TargetSpec, threads: int) -> Step:
@@ -203,4 +112,11 @@ def _halved(step: Step, works: dict[str, Workload], target: TargetSpec, threads:
     peak = speeds_of(target).pipes * target.lanes * threads
     saved = sum(gains[name].share * work.macs / peak for name, work in pointwise.items())
     parts = step.cost.parts | {"compute": step.cost.parts["compute"] - saved}
-    return dataclasses.replace(step, cost=dataclasses.replace(step.cost, parts=parts), gains=gains)
+    kernels = tuple(
+        kernel._replace(operator="strassen")
+        if any(name in gains and gains[name].used for name in kernel.layers)
+        else kernel
+        for kernel in step.kernels
+    )
+    cost = dataclasses.replace(step.cost, parts=parts)
+    return dataclasses.replace(step, cost=cost, kernels=kernels, gains=gains)

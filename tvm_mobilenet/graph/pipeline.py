@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,6 +35,8 @@ from tvm_mobilenet.models.spec import Model, symbol
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.fusion import Choice, Fusion, FusionFor
 from tvm_mobilenet.target import TargetSpec
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +126,23 @@ def lower(
     ]
     if target.gpu is None:
         phases.append(("fetch_ahead", lambda mod: fetch_ahead(mod, target, ENTRY, works)))
+    begun = time.perf_counter()
+
+    def told(phase: str, found: str = "") -> None:
+        nonlocal begun
+        now = time.perf_counter()
+        _log.info("phase %s: %.2f s%s", phase, now - begun, found and f", {found}")
+        begun = now
+
     mod = build(model, weights)
+    told("build", f"{len(model.layers)} layers")
     dump(dump_ir, "00_build.py", partial(mod.script, show_meta=False))
     for number, (name, phase) in enumerate(phases, 1):
         mod = phase(mod)
+        told(name)
         dump(dump_ir, f"{number:02d}_{name}.py", partial(mod.script, show_meta=False))
     mod, kernels = schedule_kernels(mod, target, knobs_for)
+    told("schedule_kernels", f"{len(kernels)} different kernels")
     name = f"{len(phases) + 1:02d}_schedule_kernels.py"
     dump(dump_ir, name, partial(mod.script, show_meta=False))
     # What the function returns is bound to a name of its own.

@@ -13,7 +13,7 @@ from tvm_mobilenet.operators.workload import workload_key
 from tvm_mobilenet.schedules.cpu.micro_kernel import workload_of
 from tvm_mobilenet.schedules.gpu.fallback import bind_to_threads
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs
-from tvm_mobilenet.schedules.rules import Scheduled, schedule
+from tvm_mobilenet.schedules.rules import Scheduled, finished, schedule
 from tvm_mobilenet.target import TargetSpec
 
 KnobsFor = Callable[[str], "Mapping[str, int | str] | None"]
@@ -82,6 +82,7 @@ def schedule_kernels(
                 kernels[name] = Kernel(name, operator, "tvm")
                 if target.gpu is not None:
                     func = bind_to_threads(func, target)  # noqa: PLW2901
+                func = finished(func, target)  # noqa: PLW2901
             else:
                 kernels[name] = Kernel(
                     name, operator, done.schedule, knobs.chosen, knobs.source, note
@@ -148,3 +149,24 @@ def calls_in_order(mod: Any, entry: str) -> list[KernelCall]:
         for binding in block.bindings
         if isinstance(binding.value, relax.Call) and binding.value.op.same_as(call_tir)
     ]
+
+
+def readers_of_input(mod: Any, entry: str) -> list[str]:
+    """List the kernels that read what the entry function is given, or a view of it.
+
+    Parameters
+    ----------
+    mod : IRModule
+        Lowered to ``call_tir``.
+    entry : str
+    """
+    call_tir = tvm.ir.Op.get("relax.call_tir")
+    given, found = {mod[entry].params[0]}, []
+    for binding in (b for block in mod[entry].body.blocks for b in block.bindings):
+        value = binding.value
+        if isinstance(value, relax.Call) and value.op.same_as(call_tir):
+            if any(argument in given for argument in value.args[1]):
+                found.append(str(value.args[0].name_hint))
+        elif value in given or any(argument in given for argument in getattr(value, "args", [])):
+            given.add(binding.var)
+    return found

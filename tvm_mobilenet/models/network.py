@@ -9,9 +9,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tvm_mobilenet.errors import InvalidModelError, OnnxFileError, WeightsError
+from tvm_mobilenet.errors import InvalidModelError, WeightsError
 from tvm_mobilenet.models import Model, build, model_from_manifest
+from tvm_mobilenet.models.evaluator import Evaluation
 from tvm_mobilenet.models.importer import ONNX, Imported, import_onnx, is_onnx
+from tvm_mobilenet.models.origin import asked, changed, onnx_named
 from tvm_mobilenet.models.weights import (
     SEED,
     Weights,
@@ -21,11 +23,12 @@ from tvm_mobilenet.models.weights import (
     validate,
 )
 
-Expect = Callable[..., dict[str, NDArray[Any]]]
-"""From an input to what layers should compute, by a reference of the network's own; with
-``double=False``, as that computes it in float32."""
+Expect = Callable[..., Evaluation]
+"""From an input to what layers should compute, by a reference of the network's own: see
+:meth:`tvm_mobilenet.models.importer.Imported.evaluate`."""
 
-_OPTIONS = ("batch", "resolution")
+_OPTIONS = ("batch", "resolution", "input_shape")
+"""What an ONNX file may leave open; the last is all of it."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Network:
     @property
     def expect(self) -> Expect | None:
         """The reference beside our own: onnx's, for what comes from there."""
-        return None if self.imported is None else self.imported.expected
+        return None if self.imported is None else self.imported.evaluate
 
 
 def find_model(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Model | Imported:
@@ -63,18 +66,23 @@ def find_model(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Mode
     ----------
     name : str or path-like
     options : mapping
-        Those of the model; ``batch`` and ``resolution`` of a file.
+        Those of the model; ``batch`` and ``resolution``, or ``input_shape``, of a file.
 
     Raises
     ------
     UnknownModelError, InvalidModelError, OnnxError
     """
     if not is_onnx(name):
+        if "input_shape" in options:
+            raise InvalidModelError(
+                f"the input of {os.fspath(name)!r} is square, and its name is no choice",
+                "give --resolution and --batch; --input-shape is for .onnx files",
+            )
         return build(os.fspath(name), **options)
     if odd := [option for option in options if option not in _OPTIONS]:
         raise InvalidModelError(
             f"{os.fspath(name)!r} is what it is: there is no {odd[0]} to choose",
-            f"only {' and '.join(_OPTIONS)} can be given, where the file leaves them open",
+            f"only {', '.join(_OPTIONS)} can be given, where the file leaves them open",
         )
     return import_onnx(name, **options)
 
@@ -133,7 +141,8 @@ def network_of(
     manifest : mapping
         The artifact's.
     weights : path-like or mapping, optional
-        Where they are; by default where the manifest says.
+        Where they are; by default where the manifest says, as far as that steers nothing:
+        see :mod:`tvm_mobilenet.models.origin`.
     file : path-like, optional
         Likewise the ONNX file of an imported model.
 
@@ -153,17 +162,9 @@ def network_of(
         given = of_artifact(manifest, model, weights)
         return Network(model, given, str(manifest["weights"]["source"]))
     options = described["options"]
-    path = options["path"] if file is None else os.fspath(file)
-    if file is None and not os.path.exists(path):
-        raise OnnxFileError(
-            f"{path!r}, which this artifact was compiled from, is not there",
-            "say where it is now, by --model or model=",
-        )
-    imported = import_onnx(path, batch=options["batch"], resolution=options["resolution"])
-    if imported.model.options["sha256"] != options["sha256"]:
-        raise OnnxFileError(
-            f"{path!r} is not the file that this artifact was compiled from, or was changed",
-            "give that file by --model or model=, or compile again",
-        )
+    path, sizes = onnx_named(options) if file is None else (os.fspath(file), asked(options))
+    imported = import_onnx(path, **sizes)
+    if imported.model.options["sha256"] != options.get("sha256"):
+        raise changed(path)
     found = of_artifact(manifest, imported.model, imported.weights if weights is None else weights)
     return Network(imported.model, found, imported.path, imported)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import operator
+import reprlib
 from fractions import Fraction
 from typing import Any, Literal, SupportsIndex
 
 from tvm_mobilenet.errors import InvalidModelError
+from tvm_mobilenet.limits import LARGEST_TENSOR
 
 Padding = Literal["same", "symmetric"]
 
@@ -16,22 +18,29 @@ last one leaves at least a pixel that stands for a whole cell of the image. Belo
 it, strided layers would see a single pixel among padding."""
 
 
+LARGEST_ALPHA = 64
+"""Beyond, the widest pointwise layer of every family has more weights than TVM can index."""
+
+
 def exact(alpha: Any) -> Fraction:
     """Return a width multiplier as the fraction that its decimal text means.
 
     Raises
     ------
     InvalidModelError
-        If it is no positive number.
+        If it is no positive number, or above :data:`LARGEST_ALPHA`.
     """
-    # Through the decimal text: 0.1 means a tenth, not the nearest binary fraction.
     try:
-        width = Fraction(0) if isinstance(alpha, bool) else Fraction(str(alpha))
-    except (ValueError, ZeroDivisionError):
+        near = 0.0 if isinstance(alpha, bool) else float(alpha)
+        # Not before it is known to be of a common size: 1e999999999 has as many digits.
+        # Through the decimal text: 0.1 means a tenth, not the nearest binary fraction.
+        width = Fraction(str(alpha)) if 0 < near <= LARGEST_ALPHA else Fraction(0)
+    except (TypeError, ValueError, OverflowError):
         width = Fraction(0)
     if width <= 0:
         raise InvalidModelError(
-            f"alpha must be a positive number, not {alpha!r}", "use 0.25, 0.5, 0.75 or 1.0"
+            f"alpha must be a positive number up to {LARGEST_ALPHA}, not {_shown(alpha)}",
+            "use 0.25, 0.5, 0.75 or 1.0",
         )
     return width
 
@@ -51,19 +60,33 @@ def whole(option: str, value: SupportsIndex, smallest: int) -> int:
     Raises
     ------
     InvalidModelError
-        If it is no whole number, or below `smallest`.
+        If it is no whole number, below `smallest`, or beyond what TVM can index.
     """
     try:
         number = operator.index(value)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool):
-        raise InvalidModelError(f"{option} must be a whole number, not {value!r}")
+        raise InvalidModelError(f"{option} must be a whole number, not {_shown(value)}")
     if number < smallest:
         raise InvalidModelError(
-            f"{option} must be at least {smallest}, not {number}", f"raise {option}"
+            f"{option} must be at least {smallest}, not {_shown(number)}", f"raise {option}"
+        )
+    if number > LARGEST_TENSOR:
+        raise InvalidModelError(
+            f"{option} must be at most {LARGEST_TENSOR}, not {_shown(number)}: TVM's kernels "
+            "index with 32 bits",
+            f"lower {option}",
         )
     return number
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a message can hold it, however large it is."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        return "a number of thousands of digits"
 
 
 def padding_or(default: Padding, padding: str | None) -> Padding:
@@ -80,7 +103,7 @@ def padding_or(default: Padding, padding: str | None) -> Padding:
         return "same"
     if padding == "symmetric":
         return "symmetric"
-    raise InvalidModelError(f"unknown padding {padding!r}", "use 'same' or 'symmetric'")
+    raise InvalidModelError(f"unknown padding {_shown(padding)}", "use 'same' or 'symmetric'")
 
 
 def epsilon_or(default: float, epsilon: Any) -> float:
@@ -95,6 +118,6 @@ def epsilon_or(default: float, epsilon: Any) -> float:
         return default
     if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
         raise InvalidModelError(
-            f"epsilon must be a number between 0 and 1, not {epsilon!r}", "use 1e-5 or 1e-3"
+            f"epsilon must be a number between 0 and 1, not {_shown(epsilon)}", "use 1e-5 or 1e-3"
         )
     return float(epsilon)

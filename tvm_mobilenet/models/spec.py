@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from tvm_mobilenet.errors import InvalidModelError
+from tvm_mobilenet.limits import LARGEST_TENSOR, LARGEST_WEIGHTS
 from tvm_mobilenet.models.layer import Layer, Shape
 from tvm_mobilenet.models.layers import (
     Activate,
@@ -30,6 +32,7 @@ from tvm_mobilenet.models.layers import (
     same_padding,
 )
 from tvm_mobilenet.models.operator import Operator
+from tvm_mobilenet.tables import Column, Table, Tabular, by_size
 
 __all__ = [
     "INPUT",
@@ -56,6 +59,8 @@ INPUT = "input"
 
 _CHANNELS = (1, 3, 4)
 """Of an image."""
+
+_FLOAT32_BYTES = 4
 
 
 def symbol(layer: str) -> str:
@@ -87,8 +92,19 @@ class SeparableSaving:
         return float(Fraction(self.separable_macs, self.full_macs))
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+_COLUMNS = (
+    Column("name", "layer", kind="name"),
+    Column("kind", kind="word", priority=1),
+    Column("in_shape", "input", by_size, priority=3),
+    Column("out_shape", "output", by_size, priority=2),
+    Column("macs", "million MACs", lambda macs: f"{macs / 1e6:.2f}"),
+    Column("share", "share", ".1%", priority=1),
+    Column("params", "parameters", ",d"),
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Model(Tabular):
     """A network: its layers in topological order.
 
     Parameters
@@ -105,11 +121,15 @@ class Model:
         Every layer after its producers.
     outputs : tuple of str
         Layers whose output is the network's; the last one by default.
+    input_dtype : str
+        NumPy's name of what the input holds: float32; of a network from elsewhere also
+        float16 or uint8.
 
     Raises
     ------
     InvalidModelError
-        If a name comes twice, a producer is missing or later, or shapes differ.
+        If a name comes twice, a producer is missing or later, shapes differ, or there are
+        more numbers than TVM can index or a linker can place.
     """
 
     name: str
@@ -118,6 +138,7 @@ class Model:
     input_shape: Shape
     layers: tuple[Layer, ...]
     outputs: tuple[str, ...] = ()
+    input_dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -137,8 +158,55 @@ class Model:
                         f"layer {layer.name!r} takes {shape}, but {name!r} gives {shapes[name]}"
                     )
             shapes[layer.name] = layer.out_shape
+        self._check_sizes(shapes)
         if unknown := [name for name in self.outputs if name not in shapes]:
             raise InvalidModelError(f"the outputs {unknown} of {self.name!r} are not its layers")
+
+    def _check_sizes(self, values: Mapping[str, Shape]) -> None:
+        """Refuse what no kernel could index, before anything is allocated."""
+        parameters = self.parameters
+        for name, shape in (*values.items(), *parameters.items()):
+            if (count := math.prod(shape)) > LARGEST_TENSOR:
+                raise InvalidModelError(
+                    f"{name!r} of {self.title} has {count} numbers ({by_size(shape)}), and TVM's "
+                    f"kernels can index {LARGEST_TENSOR}",
+                    "lower alpha, resolution, classes or batch",
+                )
+        weights = _FLOAT32_BYTES * sum(map(math.prod, parameters.values()))
+        if weights > LARGEST_WEIGHTS:
+            raise InvalidModelError(
+                f"the weights of {self.title} take {weights} bytes, and a shared object can hold "
+                f"{LARGEST_WEIGHTS}",
+                "lower alpha or classes",
+            )
+
+    def __repr__(self) -> str:
+        """Return one line; :meth:`table` has the layers."""
+        return (
+            f"<{type(self).__name__} {self.title}: {by_size(self.input_shape)}, {len(self.layers)} "
+            f"layers, {self._sizes}>"
+        )
+
+    def table(self) -> Table:
+        """Return the layers, a row each."""
+        whole = self.macs or 1
+        rows = tuple(
+            (
+                layer.name,
+                str(getattr(layer, "kind", type(layer).__name__)),
+                layer.in_shape,
+                layer.out_shape,
+                layer.macs,
+                layer.macs / whole,
+                layer.params,
+            )
+            for layer in self.layers
+        )
+        return Table("layers", self.title, _COLUMNS, rows, (self._sizes,))
+
+    @property
+    def _sizes(self) -> str:
+        return f"{self.macs / 1e6:.1f} million MACs, {self.params / 1e6:.1f} million parameters"
 
     @property
     def input_layout(self) -> str:
@@ -150,6 +218,12 @@ class Model:
     def resolution(self) -> int:
         """Height of the input, pixels."""
         return self.input_shape[self.input_layout.index("H")]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the input, pixels."""
+        height = self.input_layout.index("H")
+        return self.input_shape[height], self.input_shape[height + 1]
 
     @property
     def output_shape(self) -> Shape:

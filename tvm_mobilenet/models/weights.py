@@ -7,6 +7,7 @@ Weights are a plain dictionary from the full parameter name to a float32 array;
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from tvm_mobilenet.models.checkpoints.fitting import Trained, Weights, check, fi
 from tvm_mobilenet.models.checkpoints.reading import read_arrays
 from tvm_mobilenet.models.files import written_aside
 from tvm_mobilenet.models.initialization import initialize
+from tvm_mobilenet.models.origin import weights_named
 from tvm_mobilenet.models.spec import Model
 
 __all__ = [
@@ -42,6 +44,9 @@ __all__ = [
 FORMATS = (".npz", ".safetensors")
 """Suffixes that :func:`save` takes; :func:`load` reads those of
 :data:`~tvm_mobilenet.models.checkpoints.reading.READABLE`."""
+
+_HEADER_BYTES = 1 << 12
+"""Of an array in an archive, and of what may stand beside it, such as a count of batches."""
 
 SEED = "seed:"
 """Prefix of the source of weights that were made, not read: ``"seed:0"``."""
@@ -73,12 +78,19 @@ def trained(source: str, model: Model) -> Trained:
         As :func:`load`; nothing is published for this model; it cannot be fetched.
     """
     if source.startswith(SEED):
-        return Trained(initialize(model, int(source.removeprefix(SEED))), model, {})
+        return Trained(initialize(model, _seed(source)), model, {})
     if source.startswith(hub.PREFIX):
         found = hub.fetch(source)
         return fitted(read_arrays(found.path), model, source, found.preprocess)
     path = pretrained.fetch(model) if source == pretrained.SOURCE else source
-    return fitted(read_arrays(path), model, os.fspath(path), {})
+    return fitted(read_arrays(path, _room(model)), model, os.fspath(path), {})
+
+
+def _seed(source: str) -> int:
+    number = source.removeprefix(SEED)
+    if not (number.isascii() and number.isdecimal() and len(number) < 1000):
+        raise WeightsError(f"{source[:80]!r} is no seed", "give a whole number, 0 or more")
+    return int(number)
 
 
 def of_artifact(
@@ -95,7 +107,8 @@ def of_artifact(
     model : Model
         The artifact's model.
     given : path-like or mapping, optional
-        Where they are; by default where the manifest says.
+        Where they are; by default where the manifest says, as far as that steers nothing:
+        see :mod:`tvm_mobilenet.models.origin`.
 
     Raises
     ------
@@ -105,8 +118,10 @@ def of_artifact(
     source = str(manifest["weights"]["source"])
     if isinstance(given, Mapping):
         found = dict(given)
+    elif given is not None:
+        found = from_source(os.fspath(given), model)
     else:
-        found = from_source(source if given is None else os.fspath(given), model)
+        found = from_source(weights_named(source), model)
     if digest(found) != manifest["weights"]["sha256"]:
         raise WeightsError(
             f"the weights at hand are not those of the artifact ({source})",
@@ -138,7 +153,16 @@ def load(path: str | os.PathLike[str], model: Model) -> Weights:
         If the file is missing, of another format, damaged, holds anything but
         floating-point arrays, or does not fit the model.
     """
-    return fitted(read_arrays(path), model, os.fspath(path), {}).weights
+    return fitted(read_arrays(path, _room(model)), model, os.fspath(path), {}).weights
+
+
+def _room(model: Model) -> int:
+    """Return the bytes that a file with a model's weights may unpack to.
+
+    Twice what they take in float64, and a header for each: nothing unpacks to that by chance.
+    """
+    shapes = model.parameters.values()
+    return sum(2 * 8 * math.prod(shape) + _HEADER_BYTES for shape in shapes)
 
 
 def save(weights: Mapping[str, NDArray[Any]], path: str | os.PathLike[str]) -> None:

@@ -167,6 +167,14 @@ class Workload:
         return -(-self.in_channels // step) * step
 
     @property
+    def watched_channels(self) -> int:
+        """Output channels, if a reduction behind it reads lanes beyond them, else 0.
+
+        See :attr:`depth`; MobileNets have none such.
+        """
+        return self.out_channels if self.out_channels % math.gcd(8, self.out_block) else 0
+
+    @property
     def in_pixels(self) -> int:
         """Pixels of one input map."""
         return math.prod(self.in_size)

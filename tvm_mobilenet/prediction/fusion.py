@@ -25,6 +25,8 @@ from tvm_mobilenet.target import TargetSpec
 Fusion = Literal["auto", "all", "none"]
 """Which layers share a kernel: by the model, all that can, none."""
 
+FUSIONS: tuple[Fusion, ...] = ("auto", "all", "none")
+
 MARGIN = 0.015
 """Share of a block's time below which two predictions are the same."""
 

@@ -6,11 +6,19 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tvm_mobilenet.device import Device
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.report import LAYOUT
+from tvm_mobilenet.runtime.inputs import noise
+from tvm_mobilenet.tables import Column, Table, Tabular, threads_text, together
+
+_COLUMNS = (
+    Column("layers", show=together, kind="name"),
+    Column("network_us", "us in network", ".1f"),
+    Column("alone_us", "alone", ".1f", priority=2),
+    Column("share", "of the call", ".1%"),
+    Column("gflops", "GFLOP/s", ".1f", priority=1),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +44,8 @@ class BoardRow:
     gflops: float
 
 
-@dataclass(frozen=True, slots=True)
-class BoardProfile:
+@dataclass(frozen=True, slots=True, repr=False)
+class BoardProfile(Tabular):
     """Where the time goes on a board.
 
     Attributes
@@ -57,6 +65,24 @@ class BoardProfile:
     threads: int
     call_us: float
     rows: tuple[BoardRow, ...]
+
+    def __repr__(self) -> str:
+        """Return one line; :meth:`table` has the rest."""
+        ms = self.call_us / 1e3
+        return f"<{type(self).__name__} {self.title} on {self.device}: {ms:.3f} ms>"
+
+    def table(self) -> Table:
+        """Return a row for each kernel."""
+        rows = tuple(
+            (row.layers, row.network_us, row.alone_us, row.network_us / self.call_us, row.gflops)
+            for row in self.rows
+        )
+        note = (
+            f"one call {self.call_us / 1e3:.3f} ms; bounds, roofline and the split among threads "
+            "are measured on this machine only"
+        )
+        title = f"{self.title} on {self.device}, {threads_text(self.threads)}"
+        return Table("kernels", title, _COLUMNS, rows, (note,))
 
 
 def profile_on(
@@ -88,7 +114,7 @@ def profile_on(
         raise InputError(f"{repeats} repeats", "ask for 1 or more")
     with device.session() as session:
         module = session.artifact(artifact, threads)
-        x = np.random.default_rng(0).standard_normal(module.inputs[0]["shape"], np.float32)
+        x = noise(module.inputs[0])
         profile = module.profile(x, repeats)
         # Calls of one kernel differ in their buffers alone.
         first: dict[str, float] = {}

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.prediction.gpu_cost import L2_BYTES, MEMORY_SHARE, peak_macs
 from tvm_mobilenet.report import LAYOUT
 from tvm_mobilenet.runtime import load
+from tvm_mobilenet.runtime.inputs import noise
+from tvm_mobilenet.tables import Column, Table, Tabular, together
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.gpu import GpuSpec
 
@@ -64,8 +64,20 @@ class GpuKernel:
         return "compute" if self.compute_us >= self.memory_us else self.level
 
 
-@dataclass(frozen=True, slots=True)
-class GpuProfile:
+_COLUMNS = (
+    Column("layers", show=together, kind="name"),
+    Column("us", "us", ".1f"),
+    Column("bound_us", "bound", ".1f", priority=1),
+    Column("bound_by", "by", kind="word", priority=1),
+    Column("share_of_bound", "of bound", ".1%"),
+    Column("gflops", "GFLOP/s", ".1f", priority=2),
+    Column("bytes", "MB", lambda count: f"{count / 1e6:.2f}", priority=3),
+    Column("gbytes_per_second", "GB/s", ".1f", priority=3),
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class GpuProfile(Tabular):
     """All kernels of an artifact, in the order of execution.
 
     Attributes
@@ -85,6 +97,37 @@ class GpuProfile:
     chip: str
     rows: tuple[GpuKernel, ...]
     call_us: float
+
+    def __repr__(self) -> str:
+        """Return one line; :meth:`table` has the rest."""
+        ms = self.call_us / 1e3
+        return (
+            f"<{type(self).__name__} {self.model} for {self.target} on {self.device}: {ms:.4f} ms>"
+        )
+
+    def table(self) -> Table:
+        """Return a row for each kernel, and sums."""
+        rows = tuple(
+            (
+                row.layers,
+                row.us,
+                row.bound_us,
+                row.bound_by,
+                row.bound_us / row.us,
+                2e-3 * row.macs / row.us if row.macs else None,
+                row.bytes,
+                1e-3 * row.bytes / row.us,
+            )
+            for row in self.rows
+        )
+        notes = (
+            f"one call {self.call_us / 1e3:.4f} ms from NumPy to NumPy; its kernels "
+            f"{self.kernels_us / 1e3:.4f} ms on the device, their bounds "
+            f"{self.bound_us / 1e3:.4f} ms.",
+            f"Bounds are of the data sheet of {self.chip}, not measured.",
+        )
+        title = f"{self.model} for {self.target}, {self.dtype}, on {self.device}"
+        return Table("kernels", title, _COLUMNS, rows, notes)
 
     @property
     def kernels_us(self) -> float:
@@ -133,9 +176,7 @@ def profile_on_gpu(artifact: str | os.PathLike[str], repeats: int = 40) -> GpuPr
     target = TargetSpec.from_dict(manifest["target"])
     if target.gpu is None:
         raise ArtifactError(f"{module.path} is for a processor", "profile it as that")
-    shape = tuple(manifest["inputs"][0]["shape"])
-    x = np.random.default_rng(0).standard_normal(shape, np.float32)
-    timed = module.profile(x, repeats)
+    timed = module.profile(noise(manifest["inputs"][0]), repeats)
     weights = sum(call["bytes"]["weights"] for call in manifest["calls"])
     rows = tuple(kernel_row(call, us, target, weights) for call, us in timed.calls)
     device = str(getattr(module.device, "name", module.device))

@@ -7,6 +7,7 @@ from typing import Any
 
 from tvm_mobilenet.bench.machine import Machine
 from tvm_mobilenet.runtime.kernels import Split
+from tvm_mobilenet.tables import Column, Table, Tabular, threads_text, together
 
 BUSY = 0.05
 """Processors that others may keep busy before the figures are doubted."""
@@ -83,6 +84,11 @@ class KernelProfile:
         return self.compute_us / self.network_us
 
     @property
+    def most(self) -> float:
+        """What :attr:`share` cannot be more than: seven products may stand for eight."""
+        return 8 / 7 if self.operator == "strassen" else 1.0
+
+    @property
     def gbytes(self) -> float:
         """GB/s in the network, counting each byte once."""
         return self.bytes / self.network_us / 1e3
@@ -128,8 +134,25 @@ class KernelProfile:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class ProfileReport:
+_COLUMNS = (
+    Column("layers", show=together, kind="name"),
+    Column("network_us", "us in network", ".1f"),
+    Column("alone_us", "alone", ".1f", priority=2),
+    Column("bound_us", "bound", ".1f", priority=1),
+    Column("bound_by", "by", kind="word", priority=1),
+    Column("gflops", "GFLOP/s", ".1f", priority=3),
+    Column("share", "of peak", ".1%"),
+    Column("bytes", "MB", lambda count: f"{count / 1e6:.2f}", priority=4),
+    Column("gbytes", "GB/s", ".1f", priority=4),
+)
+_THREADED = (
+    Column("waiting", "uneven", ".1%", priority=2),
+    Column("pool_us", "pool us", ".1f", priority=3),
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ProfileReport(Tabular):
     """All kernels of an artifact, in the order of execution.
 
     Attributes
@@ -152,10 +175,74 @@ class ProfileReport:
     call_us: float
     busy: float = 0.0
 
+    def __repr__(self) -> str:
+        """Return one line; :meth:`table` has the rest."""
+        share = self.totals()["compute"] / self.call_us
+        return (
+            f"<{type(self).__name__} {self.model} for {self.target}: {self.call_us / 1e3:.3f} ms "
+            f"on {threads_text(self.threads)}, {share:.1%} of the peak>"
+        )
+
+    def table(self) -> Table:
+        """Return a row for each kernel, and sums."""
+        columns = _COLUMNS + _THREADED * (self.threads > 1)
+        rows = []
+        for row in self.rows:
+            cells = {column.name: getattr(row, column.name) for column in columns}
+            if not row.macs:
+                cells |= {"gflops": None, "share": None}
+            if self.threads > 1 and not row.parallel:
+                cells |= {"waiting": None, "pool_us": None}
+            rows.append(tuple(cells.values()))
+        title = f"{self.model} for {self.target}, {threads_text(self.threads)}"
+        return Table("kernels", title, columns, tuple(rows), (*self._roofs(), *self._sums()))
+
+    def _roofs(self) -> list[str]:
+        bandwidth = ", ".join(f"{at} {speed:.0f}" for at, speed in self.machine.bandwidth.items())
+        peak = self.machine.peak_gflops
+        lines = [f"measured: peak {peak:.0f} GFLOP/s; reading, GB/s: {bandwidth}"]
+        if beyond := self.beyond_peak:
+            most = max(beyond, key=lambda row: row.share)
+            lines.append(
+                f"{len(beyond)} of {len(self.rows)} kernels are faster than that peak "
+                f"({together(most.layers)}: {most.share:.0%} of it): it was measured low, because "
+                "others had the processors or the clock was down, and all shares are too large"
+            )
+        return lines
+
+    def _sums(self) -> list[str]:
+        totals = self.totals()
+
+        def part(name: str) -> str:
+            return f"{totals[name]:.0f} us ({totals[name] / totals['call']:.1%})"
+
+        lines = [
+            f"one call {totals['call'] / 1e3:.3f} ms, {totals['compute'] / totals['call']:.1%} of "
+            f"the peak; its kernels {totals['network'] / 1e3:.3f} ms in the network, "
+            f"{totals['alone'] / 1e3:.3f} ms alone; their bounds {totals['bound'] / 1e3:.3f} ms",
+            f"between kernels (virtual machine, input and output): {part('between')}",
+        ]
+        if self.threads > 1:
+            regions = sum(row.split.regions for row in self.rows)
+            serial = [together(row.layers) for row in self.rows if not row.parallel]
+            alone = f" ({', '.join(serial)})" if serial else ""
+            lines.append(
+                f"lost by threads: {part('uneven')} to uneven parts, {part('serial')} to kernels "
+                f"on one thread{alone}, {part('pool')} to the pool and to each other"
+            )
+            each = self.machine.region_us
+            lines.append(f"an empty parallel region takes {each:.1f} us; {regions} of them")
+        return lines
+
     @property
     def threads(self) -> int:
         """Threads that each kernel used."""
         return self.machine.threads
+
+    @property
+    def beyond_peak(self) -> tuple[KernelProfile, ...]:
+        """Kernels that did more than the processor can, as it was measured: a peak too low."""
+        return tuple(row for row in self.rows if row.share > row.most)
 
     @property
     def disturbed(self) -> bool:

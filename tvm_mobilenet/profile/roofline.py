@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tvm_mobilenet.errors import OutputError, PlotError
 from tvm_mobilenet.models.files import written_aside
+from tvm_mobilenet.profile.room import Disc, fit, free_place
+from tvm_mobilenet.tables import threads_text, together
 
 if TYPE_CHECKING:
     from tvm_mobilenet.profile.report import KernelProfile, ProfileReport
@@ -31,7 +33,6 @@ _COLOURS = {
     "dense": "#E69F00",
 }
 _OTHER, _INK, _PALE = "#6b6b6b", "#222222", "#8a8a8a"
-_DIRECTIONS = 16
 
 
 class Point(NamedTuple):
@@ -59,7 +60,7 @@ def points(report: ProfileReport) -> list[Point]:
     found = []
     for number, rows in enumerate(groups.values(), 1):
         spent = sum(row.network_us for row in rows)
-        names = [" + ".join(row.layers) for row in rows]
+        names = [together(row.layers) for row in rows]
         label = ", ".join(names) if len(names) < 3 else f"{names[0]} … {names[-1]} ({len(names)})"
         found.append(
             Point(
@@ -121,22 +122,38 @@ def draw(report: ProfileReport, path: str | os.PathLike[str]) -> Path:
         As :func:`check_drawable`.
     """
     check_drawable(path)
+    target = Path(path)
+    from matplotlib import rc_context
+
+    # A layer's name is no formula, whatever dollar signs are in it.
+    with rc_context({"text.parse_math": False}):
+        figure = figure_of(report)
+    with written_aside(target) as aside:
+        figure.savefig(aside, format=target.suffix[1:].lower())
+    return target
+
+
+def figure_of(report: ProfileReport) -> Any:
+    """Return the roofline as a figure of matplotlib's.
+
+    Parameters
+    ----------
+    report : ProfileReport
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.5, 7), dpi=150, facecolor="white")
+    drawn = points(report)
+    # As high as the list beside the drawing needs.
+    figure = Figure(figsize=(12.5, max(7.0, 1.4 + 0.19 * len(drawn))), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.06, 0.1, 0.56, 0.76))
-    drawn = points(report)
     _frame(axes, report, drawn)
     _roofs(axes, report)
     _dots(axes, drawn)
     _list(figure.add_axes((0.645, 0.04, 0.345, 0.84)), drawn)
     _titles(figure, report)
-    target = Path(path)
-    with written_aside(target) as aside:
-        figure.savefig(aside, format=target.suffix[1:].lower())
-    return target
+    return figure
 
 
 def _frame(axes: Any, report: ProfileReport, drawn: list[Point]) -> None:
@@ -149,7 +166,8 @@ def _frame(axes: Any, report: ProfileReport, drawn: list[Point]) -> None:
         xscale="log",
         yscale="log",
         xlim=(0.55 * min([*xs, 0.5 * peak / nearest]), 2.2 * max([*xs, 10.0])),
-        ylim=(0.5 * min([*ys, 0.1 * peak]), 1.7 * peak),
+        # A peak that was measured low has dots above it.
+        ylim=(0.5 * min([*ys, 0.1 * peak]), max(1.7 * peak, 1.4 * max(ys, default=0.0))),
         xlabel="operations per byte moved at least (input + weights + output)",
         ylabel="GFLOP/s in the network",
     )
@@ -217,13 +235,15 @@ def _dots(axes: Any, drawn: list[Point]) -> None:
             zorder=3,
         )
         x, y = axes.transData.transform(place)
-        dots.append(_Disc(x, y, scale * math.sqrt(area / math.pi)))
+        dots.append(Disc(x, y, scale * math.sqrt(area / math.pi)))
     box = axes.get_window_extent()
     roof = axes.transData.transform((1.0, axes.get_lines()[0].get_ydata()[0]))[1]
-    inside = Bbox.from_extents(box.x0, box.y0, box.x1, roof)
-    numbers: list[_Disc] = []
+    below = Bbox.from_extents(box.x0, box.y0, box.x1, roof)
+    above = Bbox.from_extents(box.x0, roof + 8 * scale, box.x1, box.y1)
+    numbers: list[Disc] = []
     for point, dot in zip(ordered, tuple(dots), strict=True):
-        number = _free_place(dot, [*dots, *numbers], 6.5 * scale, inside)
+        side = below if dot.y <= roof else above
+        number = free_place(dot, [*dots, *numbers], 6.5 * scale, side)
         numbers.append(number)
         axes.annotate(
             str(point.number),
@@ -241,34 +261,12 @@ def _dots(axes: Any, drawn: list[Point]) -> None:
         )
 
 
-class _Disc(NamedTuple):
-    """What covers a piece of the drawing, in its pixels."""
-
-    x: float
-    y: float
-    radius: float
-
-
-def _free_place(dot: _Disc, taken: list[_Disc], radius: float, inside: Any) -> _Disc:
-    """Return the place nearest to a dot where its number covers neither dot nor number."""
-    for ring in range(60):
-        away = dot.radius + radius * (1.1 + 0.25 * ring)
-        for step in range(_DIRECTIONS):
-            # From below on: above is the roof.
-            angle = 2 * math.pi * step / _DIRECTIONS - math.pi / 2
-            x, y = dot.x + away * math.cos(angle), dot.y + away * math.sin(angle)
-            if inside.contains(x, y) and all(
-                math.hypot(x - other.x, y - other.y) >= radius + other.radius for other in taken
-            ):
-                return _Disc(x, y, radius)
-    return _Disc(dot.x, dot.y, radius)
-
-
 def _list(axes: Any, drawn: list[Point]) -> None:
     """Write down which number is which layer."""
     axes.set_axis_off()
     axes.set(xlim=(0, 1), ylim=(max(len(drawn), 24) + 0.5, -1.0))
     columns = ((0.035, "right"), (0.06, "left"), (0.68, "right"), (0.84, "right"), (1.0, "right"))
+    room = (0.57 - 0.06) * axes.get_window_extent().width
     heads = ("", "layers", "GFLOP/s", "of peak", "of time")
     for (x, align), head in zip(columns, heads, strict=True):
         axes.text(x, -0.6, head, ha=align, fontsize=8.5, color=_PALE)
@@ -282,34 +280,42 @@ def _list(axes: Any, drawn: list[Point]) -> None:
         )
         for place, ((x, align), cell) in enumerate(zip(columns, cells, strict=True)):
             style = {"color": _colour(point), "fontweight": "bold"} if place < 1 else {}
-            axes.text(x, line + 0.5, cell, ha=align, fontsize=8.5, **style)
+            written = axes.text(x, line + 0.5, cell, ha=align, fontsize=8.5, **style)
+            if place == 1:
+                fit(written, room)
 
 
 def _titles(figure: Any, report: ProfileReport) -> None:
     totals, machine = report.totals(), report.machine
-    threads = "1 thread" if report.threads == 1 else f"{report.threads} threads"
+    threads = threads_text(report.threads)
+    width = figure.get_window_extent().width
     speed = 2 * sum(row.macs for row in report.rows) / totals["call"] / 1e3
-    figure.text(
+    title = figure.text(
         0.06,
-        0.945,
+        1 - 0.385 / figure.get_figheight(),
         f"{report.model} on {report.target}, {threads}",
         fontsize=15,
         fontweight="bold",
         color=_INK,
     )
-    figure.text(
+    fit(title, 0.93 * width)
+    notes = "; others used the processors meanwhile" if report.disturbed else ""
+    if beyond := report.beyond_peak:
+        notes += f"; {len(beyond)} kernels are above it: it was measured low"
+    subtitle = figure.text(
         0.06,
-        0.9,
+        1 - 0.7 / figure.get_figheight(),
         f"one call {totals['call'] / 1e3:.3f} ms: {speed:.0f} GFLOP/s, "
         f"{speed / machine.peak_gflops:.1%} of the measured peak; a dot's area is its share of time"
-        + ("; others used the processors meanwhile" if report.disturbed else ""),
+        + notes,
         fontsize=10,
         color=_OTHER,
     )
-    left_out = [" + ".join(row.layers) for row in report.rows if not row.macs]
+    fit(subtitle, 0.93 * width)
+    left_out = [together(row.layers) for row in report.rows if not row.macs]
     if left_out:
-        text = f"not drawn, no multiply-adds: {', '.join(left_out)}"
-        figure.text(0.06, 0.018, text, fontsize=8, color=_PALE)
+        text = f"not drawn, no multiply-adds ({len(left_out)}): {', '.join(left_out)}"
+        fit(figure.text(0.06, 0.018, text, fontsize=8, color=_PALE), 0.93 * width)
 
 
 def _colour(point: Point) -> str:

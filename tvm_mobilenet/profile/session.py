@@ -6,13 +6,12 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
-from tvm_mobilenet.bench.machine import Machine, measure_machine
+from tvm_mobilenet.bench.machine import Machine, measure_machine, measure_peak
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.profile.report import KernelProfile, ProfileReport
 from tvm_mobilenet.report import LAYOUT
 from tvm_mobilenet.runtime import ClassicModule, Loaded, Module, load
+from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.runtime.kernels import Kernels, Split
 
 Progress = Callable[[int, int, str], None]
@@ -20,6 +19,8 @@ Progress = Callable[[int, int, str], None]
 
 REPEATS = 40
 _MACHINE_STEPS = 5
+_ATTEMPTS = 3
+"""Times that a peak which kernels exceed is measured again."""
 
 
 def profile(
@@ -75,19 +76,27 @@ def profile(
         tell(min(done, total), total, text)
         done += 1
 
-    machine = measure_machine(TargetSpec.from_dict(manifest["target"]), module.threads, step)
+    spec = TargetSpec.from_dict(manifest["target"])
+    machine = measure_machine(spec, module.threads, step)
     done = _MACHINE_STEPS
-    shape = tuple(manifest["inputs"][0]["shape"])
-    # Pixels after normalisation have about this distribution.
-    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    x = noise(manifest["inputs"][0])
     step("the network")
     timed = module.profile(x, repeats)
     alone = _alone(module.kernels(x), manifest, step)
     # A weight was last used one call ago, and all the others came after it.
     cold = machine.level_of(sum(call["bytes"]["weights"] for call in manifest["calls"]))
-    rows = tuple(
-        _row(call, network, alone[call["kernel"]], machine, cold) for call, network in timed.calls
-    )
+    for attempt in range(_ATTEMPTS + 1):
+        rows = tuple(
+            _row(call, network, alone[call["kernel"]], machine, cold)
+            for call, network in timed.calls
+        )
+        if attempt == _ATTEMPTS or all(row.share <= row.most for row in rows):
+            break
+        # Nothing is faster than the peak: others had the processors when it was measured, and
+        # its calls are longer than a kernel's, so that more of them are interrupted.
+        tell(total - 1, total, "the peak again")
+        _, spread, best = measure_peak(spec, module.threads)
+        machine = machine.with_peak(best, spread)
     seconds, others = (now - then for now, then in zip(_busy_seconds(), before, strict=True))
     tell(total, total, "done")
     target = f"{manifest['target']['name']} ({manifest['target']['cpu'] or 'baseline'})"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tvm import relay
 
 from tvm_mobilenet.errors import InvalidModelError, UnsupportedOperatorError
+from tvm_mobilenet.models.importer.expand import expand
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -25,6 +26,7 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.relay.axes import axes_as_attributes
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -64,7 +66,7 @@ def build(model: Model, weights: Weights) -> Built:
     UnsupportedOperatorError
         An operator that Relay's importer does not know.
     """
-    x = relay.var(ENTRY_INPUT, shape=model.input_shape, dtype="float32")
+    x = relay.var(ENTRY_INPUT, shape=model.input_shape, dtype=model.input_dtype)
     values: dict[str, Any] = {INPUT: x}
     for layer in model.layers:
         values[layer.name] = _value(layer, [values[name] for name in layer.inputs], weights)
@@ -98,7 +100,7 @@ def _value(layer: Layer, inputs: list[Any], weights: Weights) -> Any:  # noqa: P
     if isinstance(layer, Softmax):
         return relay.nn.softmax(inputs[0], axis=-1)
     if isinstance(layer, Operator):
-        return _imported(layer, inputs, weights)
+        return imported(layer, inputs, weights)
     raise InvalidModelError(f"the graph cannot build {type(layer).__name__} {layer.name!r}")
 
 
@@ -132,15 +134,18 @@ def _activated(value: Any, activation: Activation) -> Any:
     return gate if activation == "hardsigmoid" else relay.multiply(value, gate)
 
 
-def _imported(layer: Operator, inputs: list[Any], weights: Weights) -> Any:
+def imported(layer: Operator, inputs: list[Any], weights: Weights) -> Any:
     """Return what Relay's importer makes of an ONNX node, on these inputs."""
     import tvm
 
     try:
-        mod, _ = relay.frontend.from_onnx(layer.to_onnx(weights), freeze_params=True)
+        model = axes_as_attributes(expand(layer.to_onnx(weights)))
+        mod, _ = relay.frontend.from_onnx(model, freeze_params=True)
         mod = relay.transform.InferType()(mod)
         func = mod["main"]
         kind = func.ret_type
+    except UnsupportedOperatorError:
+        raise
     # Its converters raise whatever their arithmetic does; all of it means the same.
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,15 @@ from tvm_mobilenet.relay.lowered import Call, Lowered
 from tvm_mobilenet.relay.naming import FORGETTING, Fusing, Named, named
 from tvm_mobilenet.relay.operators import PREFIX, Choices, KnobsFor, building
 from tvm_mobilenet.relay.tir_passes import lowering
-from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS, manifest_source, section_source
+from tvm_mobilenet.scratch import scratch
+from tvm_mobilenet.sources import (
+    NO_OPERATION,
+    PARAMETERS,
+    SEAL,
+    manifest_source,
+    seal,
+    section_source,
+)
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.llvm import generating
 from tvm_mobilenet.toolchain import Linker
@@ -115,7 +122,7 @@ def generate(
     os.environ.setdefault("TOPHUB_LOCATION", "NONE")
     choices = Choices(target, knobs_for)
     fusing = Fusing()
-    context = lowering(instruments=[fusing], disabled_pass=FORGETTING)
+    context = lowering(target, instruments=[fusing], disabled_pass=FORGETTING)
     with generating(target), building(choices), context:
         factory = relay.build(
             lowered.mod,
@@ -151,10 +158,13 @@ def link(generated: Generated, linker: Linker, reserved_bytes: int, output: Path
     ToolchainError, OutputError
         The linker failed.
     """
-    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
+    with scratch() as folder:
         blob, source = Path(folder) / "weights.bin", Path(folder) / "artifact.c"
         blob.write_bytes(generated.blob)
-        source.write_text(manifest_source(reserved_bytes) + section_source(PARAMETERS, blob))
+        sealed = Path(folder) / "seal"
+        sealed.write_text(seal(generated.graph))
+        sections = section_source(PARAMETERS, blob) + section_source(SEAL, sealed)
+        source.write_text(manifest_source(reserved_bytes) + sections)
 
         def run(linked: str, objects: Sequence[str], *_: object, **__: object) -> None:
             linker.link([*objects, source], linked)

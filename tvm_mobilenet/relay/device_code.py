@@ -21,6 +21,7 @@ from tvm_mobilenet.device_source import FROM_BITS, bits_of, device_source, digit
 from tvm_mobilenet.errors import CodegenError
 from tvm_mobilenet.launches import DeviceCode, Launch
 from tvm_mobilenet.relay.naming import FORGETTING
+from tvm_mobilenet.schedules.nan import GPU, keeping_nan
 
 _PARTED, _LAST = "tir.SplitHostDevice", "tir.LowerIntrin"
 _DEVICE = 2  # tir::CallingConv::kDeviceKernelLaunch
@@ -173,7 +174,9 @@ def _generated(kernels: Mapping[str, Any], kind: str) -> str:
     """Have TVM write the source of kernels, their constants exact."""
     build = tvm.get_global_func(f"target.build.{kind}")
     onto = next(iter(kernels.values())).attrs["target"]
-    exact = {name: _with_exact_constants(func, kind) for name, func in kernels.items()}
+    exact = {
+        name: _with_exact_constants(keeping_nan(func, GPU), kind) for name, func in kernels.items()
+    }
     return str(build(tvm.IRModule(exact), onto).get_source("cl" if kind == "opencl" else ""))
 
 

@@ -49,13 +49,13 @@ def scheduled(work: Workload, target: TargetSpec, knobs: Knobs) -> tuple[Any, li
 def lowered(work: Workload, target: TargetSpec, knobs: Knobs) -> Any:
     """Return a kernel as an IRModule with one function of the workload's key."""
     s, tensors = scheduled(work, target, knobs)
-    with lowering():
+    with lowering(target):
         return tvm.lower(s, tensors, name=work.key)
 
 
 def compiled(mod: Any, target: TargetSpec) -> Any:
     """Return lowered functions as a runtime module, machine code in memory."""
-    with lowering():
+    with lowering(target):
         return tvm.build(mod, target=tvm.target.Target(target.tvm_dict()))
 
 

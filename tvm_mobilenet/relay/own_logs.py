@@ -73,6 +73,7 @@ def best_of(path: Path, target: TargetSpec) -> tuple[list[Logged], list[str]]:
             found = (_ansor if "i" in content else _autotvm)(content, target)
         except (
             ValueError,
+            RecursionError,
             KeyError,
             TypeError,
             IndexError,

@@ -1,9 +1,11 @@
-"""How this stack lowers: what TVM 0.19's passes are told, and one of our own.
+"""How this stack lowers: what TVM 0.19's passes are told, and two of our own.
 
 No ``let`` but of an integer reaches LLVM 22. ``CodeGenLLVM::AddDebugInformation`` describes the
 value of each to the debugger as the address of a variable (``insertDeclare``); LLVM 22 takes a
 pointer or an integer for that and refuses a module that declares a float or a vector. So none may
 be left, wherever it comes from: our definitions, TOPI's, Ansor's, or common subexpressions.
+
+And NaN stays NaN, whose kernel it may be: :mod:`tvm_mobilenet.schedules.nan`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import tvm
 from tvm import tir
 from tvm.tir.stmt_functor import ir_transform, substitute
 
+from tvm_mobilenet.schedules.nan import keeping_nan
 from tvm_mobilenet.schedules.te.prefetch import lower_prefetches
+from tvm_mobilenet.target import TargetSpec
 
 _LAST = 3
 """The phase of lowering behind which only the search for common subexpressions makes lets."""
@@ -24,11 +28,13 @@ _STATEMENTS = [
 ]  # fmt: skip
 
 
-def lowering(**options: Any) -> Any:
+def lowering(target: TargetSpec, **options: Any) -> Any:
     """Return the context in which everything of this stack is lowered and built.
 
     Parameters
     ----------
+    target : TargetSpec
+        A processor.
     **options
         More of PassContext's.
 
@@ -47,12 +53,20 @@ def lowering(**options: Any) -> Any:
             "tir.add_lower_pass": [
                 (0, lower_prefetches),
                 (1, only_hinted),
+                (_LAST, _keeping_nan(target.machine)),
                 (_LAST, subexpressions),
                 (_LAST, without_lets),
             ],
         },
         **options,
     )
+
+
+def _keeping_nan(machine: str) -> Any:
+    def keep(func: Any, _mod: Any, _context: Any) -> Any:
+        return keeping_nan(func, machine)
+
+    return tir.transform.prim_func_pass(keep, opt_level=0, name="tvm_mobilenet.keeping_nan")
 
 
 def _only_hinted(func: Any, _mod: Any, _context: Any) -> Any:

@@ -1,8 +1,8 @@
 """Loads and runs artifacts with TVM's runtime library alone.
 
-In the order of a file's life: `artifact` (the file and its manifest), `library`
-(TVM's), `threads` and `inputs` (what a call needs), `instrument` and `kernels`
-(a look inside), `module` (the callable), `recipe` and `preprocess` (from photographs to
+In the order of a file's life: `artifact` (the file and its manifest), `private` (the copy
+that runs), `library` (TVM's), `threads` and `inputs` (what a call needs), `instrument` and
+`kernels` (a look inside), `module` (the callable), `recipe` and `preprocess` (from photographs to
 tensors). OpenCL needs no TVM at all: `opencl_device`, `opencl_launches`, `opencl`. Of CUDA
 `gpu` says whether it runs here, `cuda` runs it.
 """

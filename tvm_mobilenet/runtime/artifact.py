@@ -23,16 +23,17 @@ from tvm_mobilenet.errors import (
     ArchitectureError,
     ArtifactError,
     CpuFeatureError,
+    ManifestError,
+    NotAnArtifactError,
     RuntimeLibraryError,
     StackError,
     TruncatedArtifactError,
 )
-from tvm_mobilenet.runtime.elf import AGAIN, find_section, open_binary
-from tvm_mobilenet.sources import LAUNCHES, SECTION, manifest_source
+from tvm_mobilenet.runtime.elf import AGAIN, find_section, open_binary, read_section
+from tvm_mobilenet.sources import LAUNCHES, SEAL, SECTION, manifest_source, seal, section_name
 from tvm_mobilenet.stacks import PACKAGES, SIGNIFICANT, check_stack, versions_of
 
 __all__ = [
-    "FORMAT",
     "SECTION",
     "check_here",
     "manifest_source",
@@ -40,15 +41,11 @@ __all__ = [
     "write_manifest",
 ]
 
-FORMAT = 1
 Manifest = dict[str, Any]
+"""As :class:`tvm_mobilenet.runtime.schema.Manifest` describes it."""
 
-_KEYS = frozenset(
-    (
-        *("format", "producer", "stack", "tvm", "tvm_ffi", "model", "inputs", "outputs"),
-        *("preprocess", "target", "machine", "os", "needs", "weights", "calls"),
-    )
-)
+_LARGEST = 1 << 26
+"""Bytes of a manifest: hundreds of times what a network of hundreds of kernels takes."""
 _HASH_KEY = b'"sha256":"'
 _UNHASHED = b"0" * 64
 _CHUNK = 1 << 20
@@ -127,33 +124,53 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         Cut off, or altered since it was written.
     AbiError
         Written in a format that this version does not know.
+    ManifestError
+        Not what a manifest must be.
     """
     path = Path(path)
     with open_binary(path) as file:
-        section = find_section(file, path, SECTION)
-        file.seek(section.offset)
-        text = file.read(section.size).rstrip(b"\0")
-        start = text.rfind(_HASH_KEY) + len(_HASH_KEY)
-        stated = text[start : start + 64]
-        if start < len(_HASH_KEY) or len(stated) < 64:
-            raise TruncatedArtifactError(f"{path} holds no finished manifest", AGAIN)
-        found = _hash(file, section.offset + start)
+        return manifest_in(file, path)
+
+
+def manifest_in(file: BufferedIOBase, path: Path) -> Manifest:
+    """Read the manifest of an artifact that is open, as :func:`read_manifest` does."""
+    section = find_section(file, path, SECTION)
+    if section.size > _LARGEST:
+        raise ManifestError(f"the manifest of {path} claims {section.size} bytes", AGAIN)
+    file.seek(section.offset)
+    text = file.read(section.size).rstrip(b"\0")
+    start = text.rfind(_HASH_KEY) + len(_HASH_KEY)
+    stated = text[start : start + 64]
+    if start < len(_HASH_KEY) or len(stated) < 64:
+        raise TruncatedArtifactError(f"{path} holds no finished manifest", AGAIN)
+    found = _hash(file, section.offset + start)
     if found.encode() != stated:
         raise TruncatedArtifactError(
             f"{path} was cut off or altered: its content does not match its hash", AGAIN
         )
-    try:
-        manifest = json.loads(text)
-    except ValueError as error:
-        raise TruncatedArtifactError(f"the manifest of {path} is no JSON", AGAIN) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise AbiError(
-            f"{path} holds a manifest of another format than {FORMAT}",
-            "compile the model again with this version of tvm_mobilenet",
-        )
-    if missing := sorted(_KEYS - set(manifest)):
-        raise TruncatedArtifactError(f"the manifest of {path} lacks {', '.join(missing)}", AGAIN)
+    from tvm_mobilenet.runtime.manifest_text import parse_manifest
+
+    manifest = parse_manifest(text, os.fspath(path))
+    _check_seal(file, path, manifest)
     return manifest
+
+
+def _check_seal(file: BufferedIOBase, path: Path, manifest: Manifest) -> None:
+    """Refuse launches, or a graph, that are not those that the code was made for."""
+    program = manifest.get("plan", manifest.get("graph"))
+    if program is None or manifest["stack"] not in (LAUNCHES, "relay"):
+        return
+    try:
+        stated = read_section(file, path, section_name(SEAL))
+    except NotAnArtifactError:
+        return  # from before there were seals
+    if stated != seal(program).encode():
+        part = "plan" if "plan" in manifest else "graph"
+        raise ManifestError(
+            f"the manifest of {path} contradicts its code: {part} is not the one that it was "
+            "compiled with",
+            AGAIN,
+        )
 
 
 def check_here(manifest: Mapping[str, Any], where: str = "the artifact") -> None:

@@ -9,25 +9,32 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import mmap
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.errors import ArtifactError, RuntimeLibraryError
-from tvm_mobilenet.runtime.elf import find_section, open_binary
+from tvm_mobilenet.errors import ManifestError, RuntimeLibraryError
+from tvm_mobilenet.runtime.elf import AGAIN, find_section
 from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.runtime.kernels import Kernels
+from tvm_mobilenet.runtime.library import Code, open_library
 from tvm_mobilenet.runtime.loaded import LoadedArtifact, Visit
-from tvm_mobilenet.runtime.threads import use_threads
+from tvm_mobilenet.runtime.private import PrivateCopy
+from tvm_mobilenet.runtime.threads import call_elsewhere, use_threads
 from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS, section_name
 
 _TENSOR = 7
 """kTVMDLTensorHandle of include/tvm/runtime/c_runtime_api.h."""
+
+_ALIGNMENT = 64
+"""Bytes: what TVM takes every weight to be aligned to."""
 
 CPU = (1, 0)
 """DLPack's kDLCPU, device 0."""
@@ -51,23 +58,36 @@ class ClassicModule(LoadedArtifact[Kernels]):
     ----------
     path : str
     manifest : dict
+    code : Code
     tvm : module
         TVM 0.19.
     threads : int
         Threads that one call uses.
     """
 
-    def __init__(self, path: str, manifest: dict[str, Any], tvm: Any, threads: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        manifest: dict[str, Any],
+        code: Code,
+        tvm: Any,
+        *,
+        threads: int,
+    ) -> None:
         super().__init__(path, manifest, threads)
         self._tvm = tvm
-        self._library = tvm.runtime.load_module(path)
         self._binding = _Binding()
         self._graph = manifest["graph"]
-        stored = stored_weights(Path(path), self._graph)
+        stored = stored_weights(code.copy.file, Path(path), self._graph)
         self._weights = {name: tvm.nd.from_dlpack(array) for name, array in stored.items()}
+        self._code = code  # last, as it goes last: executors hold it too
 
     def _call(self, x: Any) -> Any:
         binding = self._binding
+        if binding.run is None:
+            found = call_elsewhere(self.threads, self._call, x)
+            if found is not None:
+                return found
         use_threads(self._tvm, self.threads)
         if binding.run is None:
             self._bind(binding)
@@ -79,17 +99,17 @@ class ClassicModule(LoadedArtifact[Kernels]):
     def _visit(self, x: Any, visit: Visit) -> None:
         use_threads(self._tvm, self.threads)
         for record, (name, arguments) in zip(self.manifest["calls"], self._calls(x), strict=True):
-            self._library.get_function(name)(*arguments)
+            self._code.module.get_function(name)(*arguments)
             visit(record, arguments[-1].numpy())
 
     def _held(self, x: Any) -> Kernels:
         use_threads(self._tvm, self.threads)
-        return _Kernels(self.path, self._library, self._tvm, self._calls(x), self.threads)
+        return _Kernels(self._code, self._code.module, self._tvm, self._calls(x), self.threads)
 
     def _bind(self, binding: _Binding) -> None:
         """Make an executor, with the arrays that it reads and writes."""
         create = self._tvm.get_global_func("tvm.graph_executor.create")
-        executor = create(executor_text(self._graph), self._library, *CPU)
+        executor = create(executor_text(self._graph), self._code.module, *CPU)
         for name, array in self._weights.items():
             executor["set_input_zero_copy"](name, array)
         staging = aligned_empty(self._input.shape, self._input.dtype)
@@ -115,8 +135,8 @@ class ClassicModule(LoadedArtifact[Kernels]):
 class _Kernels(Kernels):
     """Kernels whose arguments are turned into C's once: TVM 0.19 takes 8 µs for that."""
 
-    def __init__(self, path: str, library: Any, tvm: Any, calls: Any, threads: int) -> None:
-        super().__init__(path, library, tvm, calls, threads)
+    def __init__(self, code: Code, library: Any, tvm: Any, calls: Any, threads: int) -> None:
+        super().__init__(code, library, tvm, calls, threads)
         self._calls = [
             replace(call, function=_Prepared(tvm, call.function, call.arguments))
             for call in self._calls
@@ -149,21 +169,25 @@ class _Prepared:
             self._base.raise_last_ffi_error()
 
 
-def load_classic(path: str, manifest: dict[str, Any], threads: int) -> ClassicModule:
+def load_classic(
+    path: str, manifest: dict[str, Any], copy: PrivateCopy, threads: int
+) -> ClassicModule:
     """Load an artifact of the classic stack, its manifest checked already.
 
     Parameters
     ----------
     path : str
     manifest : dict
+    copy : PrivateCopy
+        Its content.
     threads : int
 
     Raises
     ------
     RuntimeLibraryError
         TVM 0.19 cannot be imported.
-    ArtifactError
-        The file is whole and for this machine, yet refused.
+    NotAnArtifactError, TruncatedArtifactError, ArtifactError
+        It holds no weights, or is refused by the system's loader.
     """
     try:
         import tvm
@@ -171,12 +195,10 @@ def load_classic(path: str, manifest: dict[str, Any], threads: int) -> ClassicMo
         raise RuntimeLibraryError(
             f"TVM 0.19 cannot be imported: {error}", "make its environment anew: `make relay`"
         ) from error
-    try:
-        return ClassicModule(path, manifest, tvm, threads)
-    except (tvm.TVMError, OSError) as error:
-        raise ArtifactError(
-            f"{path} cannot be loaded: {error}", "compile it on this machine"
-        ) from error
+    # Not `load_module`, which looks for the file that a link leads to: this one has no name.
+    load = tvm.get_global_func("runtime.ModuleLoadFromFile")
+    code = open_library(path, manifest["sha256"], copy, lambda name: load(name, "so"))
+    return ClassicModule(path, manifest, code, tvm, threads=threads)
 
 
 def executor_text(graph: Mapping[str, Any]) -> str:
@@ -231,27 +253,40 @@ def bound_calls(
     return calls, inputs
 
 
-def stored_weights(path: Path, graph: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+def stored_weights(
+    file: BufferedIOBase, path: Path, graph: Mapping[str, Any]
+) -> dict[str, NDArray[Any]]:
     """Return the weights over the mapped file: read on demand, shared, never copied.
 
     Parameters
     ----------
+    file : binary file
+        The artifact. It may be closed afterwards.
     path : Path
-        Of the artifact.
+        What messages call it.
     graph : mapping
         Of its manifest.
     """
-    with open_binary(path) as file:
-        section = find_section(file, path, section_name(PARAMETERS))
+    if not graph[PARAMETERS]:  # then there is no section
+        return {}
+    section = find_section(file, path, section_name(PARAMETERS))
     # Copy on write: NumPy lends no read-only memory to TVM 0.19, and nobody writes.
-    mapped = np.memmap(path, np.uint8, mode="c")
+    private = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    mapped = np.frombuffer(private, np.uint8)
     entries, firsts = _entries(graph), graph["node_row_ptr"]
     kinds = {node["name"]: entries[firsts[at]] for at, node in enumerate(graph["nodes"])}
     arrays = {}
     for name, place in graph[PARAMETERS].items():
         shape, dtype = kinds[name]
+        size = _bytes(shape, dtype)
+        if place % _ALIGNMENT or place + size > section.size:
+            raise ManifestError(
+                f"the manifest of {path} contradicts itself: graph.{PARAMETERS}.{name} does not "
+                "lie in its section",
+                AGAIN,
+            )
         start = section.offset + place
-        raw = np.asarray(mapped[start : start + _bytes(shape, dtype)])
+        raw = mapped[start : start + size]
         arrays[name] = raw.view(dtype).reshape(shape)
     return arrays
 

@@ -18,8 +18,9 @@ from tvm_mobilenet.errors import GpuError, NoGpuError, RuntimeLibraryError
 from tvm_mobilenet.runtime.gpu import check_gpu, out_of_memory
 from tvm_mobilenet.runtime.instrument import Profile, observe, output_of
 from tvm_mobilenet.runtime.kernels import Kernels, library_of
-from tvm_mobilenet.runtime.library import find_runtime, open_library
+from tvm_mobilenet.runtime.library import Code, find_runtime, loader_of, open_library
 from tvm_mobilenet.runtime.loaded import LoadedArtifact, Visit
+from tvm_mobilenet.runtime.private import PrivateCopy
 from tvm_mobilenet.target.driver import find_gpu
 from tvm_mobilenet.toolchain_cuda import cuda_packages
 
@@ -68,7 +69,9 @@ def _loaded(path: str) -> bool:
 def load_cuda(
     path: str,
     manifest: dict[str, Any],
+    copy: PrivateCopy,
     ffi: ModuleType,
+    *,
     threads: int,
     device: str | int | None = None,
 ) -> CudaModule:
@@ -80,6 +83,8 @@ def load_cuda(
         Absolute.
     manifest : dict
         Its.
+    copy : PrivateCopy
+        Its content.
     ffi : module
         From :func:`~tvm_mobilenet.runtime.library.load_runtime`.
     threads : int
@@ -104,7 +109,8 @@ def load_cuda(
             "let CUDA_VISIBLE_DEVICES show that GPU alone",
         )
     load_cuda_runtime(ffi)
-    return CudaModule(path, manifest, open_library(path, ffi), ffi, threads)
+    code = open_library(path, manifest["sha256"], copy, loader_of(ffi))
+    return CudaModule(path, manifest, code, ffi, threads)
 
 
 class CudaModule(LoadedArtifact[Kernels]):
@@ -119,10 +125,9 @@ class CudaModule(LoadedArtifact[Kernels]):
     """
 
     def __init__(
-        self, path: str, manifest: dict[str, Any], executable: Any, ffi: ModuleType, threads: int
+        self, path: str, manifest: dict[str, Any], code: Code, ffi: ModuleType, threads: int
     ) -> None:
         super().__init__(path, manifest, threads)
-        self._executable = executable
         self._ffi = ffi
         gpu = check_gpu(manifest, path)
         self.device = gpu.name
@@ -137,7 +142,7 @@ class CudaModule(LoadedArtifact[Kernels]):
         record = manifest["inputs"][0]
         outputs = manifest["gpu"]["outputs"]
         try:
-            self._vm = executable["vm_load_executable"]()
+            self._vm = code.module["vm_load_executable"]()
             self._vm["vm_initialization"](_CUDA, 0, _POOLED, _CPU, 0, _POOLED)
             self._x = self._empty(_CUDA, record)
             self._y = [self._empty(_CUDA, output) for output in outputs]
@@ -146,6 +151,7 @@ class CudaModule(LoadedArtifact[Kernels]):
             raise _named(error, path, needed) from error
         self._x_view = np.from_dlpack(self._x_host)
         self._main = self._vm["main"]
+        self._code = code  # last, as it goes last: the machine holds it too
 
     def _call(self, x: Any) -> Any:
         with self._lock:
@@ -198,11 +204,11 @@ class CudaModule(LoadedArtifact[Kernels]):
     def _held(self, x: Any) -> Kernels:
         calls: list[tuple[str, tuple[Any, ...]]] = []
         self._observe(x, lambda call, arguments: calls.append((call["kernel"], arguments)))
-        library = library_of(self._executable, calls)
-        return Kernels(self.path, library, self._ffi, calls, self.threads, device=_CUDA)
+        library = library_of(self._code.module, calls)
+        return Kernels(self._code, library, self._ffi, calls, self.threads, device=_CUDA)
 
     def _observe(self, x: Any, after: Callable[[dict[str, Any], tuple[Any, ...]], None]) -> None:
-        machine = self._executable["vm_load_executable"]()
+        machine = self._code.module["vm_load_executable"]()
         machine["vm_initialization"](_CUDA, 0, _POOLED, _CPU, 0, _POOLED)
         with self._lock:
             self._put(x)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvm_mobilenet.tables import Table, Tabular, by_size, facts_table
 
-class Described:
+
+class Described(Tabular):
     """A loaded artifact.
 
     Attributes
@@ -32,6 +34,22 @@ class Described:
     def outputs(self) -> list[dict[str, Any]]:
         """Name, shape, dtype and layout of every output."""
         return list(self.manifest["outputs"])
+
+    def __repr__(self) -> str:
+        """Return one line; :meth:`table` has what it takes and gives."""
+        return f"<{type(self).__name__} {self.title} from {self.path}>"
+
+    def table(self) -> Table:
+        """Return what it takes and gives, and where it is from."""
+        facts = {"file": self.path}
+        for role, tensors in (("input", self.inputs), ("output", self.outputs)):
+            for one in tensors:
+                facts[f"{role} {one['name']}"] = (
+                    f"{by_size(one['shape'])} {one['dtype']} {one['layout']}"
+                )
+        facts["kernels"] = str(len(self.manifest["calls"]))
+        facts["target"] = str(self.manifest["target"]["name"])
+        return facts_table(self.title, facts)
 
     @property
     def title(self) -> str:

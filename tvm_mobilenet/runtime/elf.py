@@ -7,6 +7,7 @@ costs 50 ms and 7 MB of a process whose whole job may take less.
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from io import BufferedIOBase
 from pathlib import Path
@@ -36,11 +37,15 @@ def open_binary(path: Path) -> BufferedIOBase:
         It cannot be read.
     """
     try:
+        if not (stat.S_ISREG(mode := path.stat().st_mode) or stat.S_ISDIR(mode)):
+            # A pipe would be waited for, and a device has no end.
+            raise NotAnArtifactError(f"{path} is no regular file", COMPILE)
         return path.open("rb")
     except IsADirectoryError:
         raise NotAnArtifactError(f"{path} is a folder, not a file", COMPILE) from None
-    except OSError as error:
-        raise NotAnArtifactError(f"{path} cannot be read: {error.strerror}", COMPILE) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise NotAnArtifactError(f"{path} cannot be read: {reason}", COMPILE) from error
 
 
 def find_section(file: BufferedIOBase, path: Path, name: str) -> Section:
@@ -86,7 +91,8 @@ def find_section(file: BufferedIOBase, path: Path, name: str) -> Section:
         file.seek(names[4])
         strings = file.read(min(names[5], end))
         for h in headers:
-            if h[1] != _NO_BITS and strings[h[0] :].startswith(name.encode() + b"\0"):
+            # Not of a slice: with many headers and long names the copies would take for ever.
+            if h[1] != _NO_BITS and strings.startswith(name.encode() + b"\0", h[0]):
                 return Section(h[4], h[5])
     except (struct.error, IndexError, OSError, OverflowError, ValueError) as error:
         raise TruncatedArtifactError(f"{path} is cut off or damaged", AGAIN) from error
@@ -95,15 +101,14 @@ def find_section(file: BufferedIOBase, path: Path, name: str) -> Section:
     )
 
 
-def read_section(path: Path, name: str) -> bytes:
-    """Read a section whole.
+def read_section(file: BufferedIOBase, path: Path, name: str) -> bytes:
+    """Read a section whole; the arguments are those of :func:`find_section`.
 
     Raises
     ------
     NotAnArtifactError, TruncatedArtifactError
         As from :func:`find_section`.
     """
-    with open_binary(path) as file:
-        section = find_section(file, path, name)
-        file.seek(section.offset)
-        return file.read(section.size)
+    section = find_section(file, path, name)
+    file.seek(section.offset)
+    return file.read(section.size)

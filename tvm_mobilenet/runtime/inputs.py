@@ -166,6 +166,25 @@ class Staging:
         return self._tensor
 
 
+def noise(record: Mapping[str, Any]) -> Any:
+    """Return an input to time a model with: as pixels after normalisation, or as bytes.
+
+    Parameters
+    ----------
+    record : mapping
+        ``shape`` and ``dtype`` from the manifest.
+
+    Returns
+    -------
+    ndarray
+        Of that shape and type: of mean 0 and deviation 1, or whole numbers of 0 to 255.
+    """
+    random, dtype = np.random.default_rng(0), np.dtype(record["dtype"])
+    if dtype.kind != "f":
+        return random.integers(0, 256, record["shape"]).astype(dtype)
+    return random.standard_normal(record["shape"], np.float32).astype(dtype, copy=False)
+
+
 def aligned_empty(shape: tuple[int, ...], dtype: Any, alignment: int = _ALIGNMENT) -> Any:
     """Return an uninitialised C-contiguous array whose address is a multiple of `alignment`."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize

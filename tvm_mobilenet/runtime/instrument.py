@@ -108,13 +108,24 @@ def unblocked(array: NDArray[Any], record: dict[str, Any]) -> Float32:
     ndarray
         Of `shape`; the zeros that fill the last block are dropped. What has another layout
         stays as it is.
+
+    Raises
+    ------
+    ArtifactError
+        The record is of another array.
     """
     if record["layout"] == OTHER:
         return array.copy()
     shape = tuple(record["shape"])
-    if record["layout"] != "NCHWc":
-        return array.reshape(shape).copy()
-    batch, channels = shape[:2]
-    planes = array.reshape(batch, -1, int(np.prod(shape[2:])), record["block"])
-    plain = planes.transpose(0, 1, 3, 2).reshape(batch, -1, planes.shape[2])[:, :channels]
-    return plain.reshape(shape).copy()
+    try:
+        if record["layout"] != "NCHWc":
+            return array.reshape(shape).copy()
+        batch, channels = shape[:2]
+        planes = array.reshape(batch, -1, int(np.prod(shape[2:])), record["block"])
+        plain = planes.transpose(0, 1, 3, 2).reshape(batch, -1, planes.shape[2])[:, :channels]
+        return plain.reshape(shape).copy()
+    except ValueError as error:
+        raise ArtifactError(
+            f"a kernel left {array.shape}, and its manifest says {shape} in {record['layout']}",
+            "compile the model again",
+        ) from error

@@ -8,7 +8,6 @@ memory plan, the same caches. Called again and again, one is alone.
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from tvm_mobilenet.runtime.library import Code, loaded_library
 from tvm_mobilenet.runtime.threads import use_threads
 
 # TVMParallelGroupEnv and TVMBackendParallelLaunch of include/tvm/runtime/c_backend_api.h, and
@@ -80,8 +80,8 @@ class Kernels:
 
     Parameters
     ----------
-    path : str
-        The artifact that is loaded.
+    code : Code
+        The artifact, which stays loaded as long as these.
     library : ffi module
         That holds the kernels by name.
     ffi : module
@@ -96,7 +96,7 @@ class Kernels:
 
     def __init__(
         self,
-        path: str,
+        code: Code,
         library: Any,
         ffi: ModuleType,
         calls: Sequence[tuple[str, tuple[Any, ...]]],
@@ -104,7 +104,6 @@ class Kernels:
         *,
         device: int = _CPU,
     ) -> None:
-        self._path = path
         self._device = device
         self._library = library
         self._ffi = ffi
@@ -112,6 +111,7 @@ class Kernels:
         self._calls = [
             _Bound(name, library.get_function(name), arguments) for name, arguments in calls
         ]
+        self._code = code  # last, as it goes last: functions hold it too
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -213,16 +213,15 @@ class Kernels:
             return status
 
         callback = _LAUNCH(launch)
-        # Loaded already: this is another handle to it, whatever has become of the file.
-        library = ctypes.CDLL(self._path, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
-        try:
+        with loaded_library(self._code.name) as library:
+            if library is None or not hasattr(library, _LAUNCH_POINTER):
+                yield  # no kernel of this network has a parallel region
+                return
             pointer = ctypes.c_void_p.in_dll(library, _LAUNCH_POINTER)
-        except ValueError:  # no kernel of this network has a parallel region
-            yield
-            return
-        before = pointer.value
-        pointer.value = ctypes.cast(callback, ctypes.c_void_p).value
-        try:
-            yield
-        finally:
-            pointer.value = before
+            before = pointer.value
+            # Not ctypes.cast, which ties a knot: then these kernels would wait for the collector.
+            pointer.value = ctypes.c_void_p.from_buffer(callback).value
+            try:
+                yield
+            finally:
+                pointer.value = before

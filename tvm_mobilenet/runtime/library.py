@@ -7,16 +7,20 @@ machine and the thread pool, and ``tvm_ffi`` calls into it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import importlib.util
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import WeakValueDictionary
 
 from tvm_mobilenet.errors import ArtifactError, RuntimeLibraryError
+from tvm_mobilenet.runtime.private import PrivateCopy
 
 _INSTALL = "install it with `pip install apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post1`"
 _LIBRARY = "libtvm_runtime.so"
@@ -54,28 +58,123 @@ def load_runtime() -> ModuleType:
     return module
 
 
-def open_library(path: str, ffi: ModuleType) -> Any:
-    """Load an artifact's code.
+class Code:
+    """An artifact's code in memory; when nobody holds this any more it is unloaded.
+
+    Parameters
+    ----------
+    copy : PrivateCopy
+        That it was loaded from.
+    module : ffi module
+        As TVM's loader returned it.
+    """
+
+    def __init__(self, copy: PrivateCopy, module: Any) -> None:
+        self._owner = _Owner(copy, module)
+
+    @property
+    def module(self) -> Any:
+        """As TVM's loader returned it."""
+        return self._owner.module
+
+    @property
+    def copy(self) -> PrivateCopy:
+        """What it was loaded from."""
+        return self._owner.copy
+
+    @property
+    def name(self) -> str:
+        """Under which the system's loader knows it."""
+        return self._owner.copy.name
+
+
+class _Owner:
+    """Unloads. Not `Code` itself, which others find until its finalizer has run."""
+
+    def __init__(self, copy: PrivateCopy, module: Any) -> None:
+        self.copy = copy
+        self.module = module
+
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():  # the interpreter: what would be called here may be gone
+            return
+        del self.module
+        _unloading.add(self.copy)
+        _forget_unloaded()
+
+
+_unloading: set[PrivateCopy] = set()
+"""What no :class:`Code` holds. Somebody may hold a function of it: then its name is taken."""
+_codes: WeakValueDictionary[str, Code] = WeakValueDictionary()
+
+
+def open_library(
+    path: str, digest: str, copy: PrivateCopy, load_module: Callable[[str], Any]
+) -> Code:
+    """Load an artifact's code, or share it with whoever has loaded the same content.
 
     Parameters
     ----------
     path : str
-        Absolute.
-    ffi : module
-        From :func:`load_runtime`.
+        What messages call it.
+    digest : str
+        Of its content, checked.
+    copy : PrivateCopy
+        Its content.
+    load_module : callable
+        From a name to a module of TVM's.
 
     Raises
     ------
     ArtifactError
         The system's loader refused it.
     """
+    _forget_unloaded()
+    found = _codes.get(digest)
+    if found is not None:
+        return found
     try:
-        return ffi.load_module(path)
+        code = Code(copy, load_module(copy.name))
     except (RuntimeError, OSError) as error:
         # Whole, and for this machine, yet refused: a library that it links to is missing.
         raise ArtifactError(
-            f"{path} cannot be loaded: {error}", "compile it on this machine"
+            f"{path} cannot be loaded: {str(error).replace(copy.name, path)}",
+            "compile it on this machine",
         ) from error
+    # Of several threads that come here with the same content, the first one's stays.
+    return _codes.setdefault(digest, code)
+
+
+def _forget_unloaded() -> None:
+    """Free the memory and the names of what is not loaded any more."""
+    for copy in tuple(_unloading):
+        with loaded_library(copy.name) as library:
+            if library is None:
+                _unloading.discard(copy)
+
+
+def loader_of(ffi: ModuleType) -> Callable[[str], Any]:
+    """Return TVM's loader of shared objects, whatever their names end in.
+
+    ``load_module`` would keep what it loads until the process ends.
+    """
+    load: Callable[[str, str], Any] = ffi.get_global_func("ffi.Module.load_from_file.so")
+    return lambda name: load(name, "so")
+
+
+@contextlib.contextmanager
+def loaded_library(name: str) -> Iterator[ctypes.CDLL | None]:
+    """Hold another handle to a library that is loaded already; None if it is not."""
+    loader = ctypes.CDLL(None)
+    loader.dlopen.restype = ctypes.c_void_p
+    handle = loader.dlopen(os.fsencode(name), os.RTLD_NOLOAD | os.RTLD_NOW)
+    if not handle:
+        yield None
+        return
+    try:
+        yield ctypes.CDLL(name, handle=handle)
+    finally:
+        loader.dlclose(ctypes.c_void_p(handle))
 
 
 def find_runtime() -> Path:

@@ -10,9 +10,13 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.errors import ArtifactError
 from tvm_mobilenet.runtime.described import Described
 from tvm_mobilenet.runtime.inputs import Expected
 from tvm_mobilenet.runtime.instrument import Profile, Trace, unblocked
+
+_FAILURES = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What calls into TVM end in where the code does something else than the manifest says."""
 
 # Runs of a profile between two turns.
 _TURN = 10
@@ -62,8 +66,13 @@ class LoadedArtifact(Described, ABC, Generic[_Kernels]):
             Another shape, dtype, layout or device.
         GpuError
             The GPU failed.
+        ArtifactError
+            The code failed, or is not what the manifest says.
         """
-        return self._call(x)
+        try:
+            return self._call(x)
+        except _FAILURES as error:
+            raise self._failed(error) from error
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.title} from {self.path}, {self._place()}>"
@@ -93,7 +102,10 @@ class LoadedArtifact(Described, ABC, Generic[_Kernels]):
         def keep(record: dict[str, Any], output: NDArray[Any]) -> None:
             traces.append(Trace(record, unblocked(output, record["output"])))
 
-        self._visit(x, keep)
+        try:
+            self._visit(x, keep)
+        except _FAILURES as error:
+            raise self._failed(error) from error
         return traces
 
     def profile(self, x: Any, repeats: int = 20) -> Profile:
@@ -150,7 +162,18 @@ class LoadedArtifact(Described, ABC, Generic[_Kernels]):
         InputError, GpuError, ArtifactError
             As for :meth:`trace`.
         """
-        return self._held(x)
+        try:
+            return self._held(x)
+        except _FAILURES as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> ArtifactError:
+        """Return what TVM, or a driver's binding, says of a call as an error of ours."""
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        return ArtifactError(
+            f"{self.path} failed, or its code is not what its manifest says: {reason}",
+            "compile the model again; if that fails too, please report the artifact",
+        )
 
     def _totals(self, x: Any, count: int) -> list[float]:
         """Return the seconds of whole calls, after one that does not count."""

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.errors import GpuError, NoGpuError
-from tvm_mobilenet.runtime.elf import read_section
+from tvm_mobilenet.errors import GpuError, ManifestError, NoGpuError
+from tvm_mobilenet.runtime.elf import AGAIN, read_section
 from tvm_mobilenet.runtime.loaded import LoadedArtifact, Visit
 from tvm_mobilenet.runtime.opencl_device import build, check_device, find_device, named_errors
 from tvm_mobilenet.runtime.opencl_kernels import OpenClKernels
 from tvm_mobilenet.runtime.opencl_launches import Launches
+from tvm_mobilenet.runtime.private import PrivateCopy
 from tvm_mobilenet.sources import section_name
 
 
@@ -39,7 +40,7 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
         What it runs on.
     """
 
-    def __init__(self, path: str, manifest: dict[str, Any], device: Any) -> None:
+    def __init__(self, path: str, manifest: dict[str, Any], copy: PrivateCopy, device: Any) -> None:
         super().__init__(path, manifest, 1)
         self.device = device
         self._plan = manifest["plan"]
@@ -49,9 +50,11 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
             import pyopencl as cl
 
             self._context = cl.Context([device])
-            source = read_section(Path(path), section_name("source")).decode()
+            section = read_section(copy.file, Path(path), section_name("source"))
+            source = section.decode(errors="replace")
             self._kernels = build(self._context, source, path)
-            self._weights = self._upload()
+            blob = read_section(copy.file, Path(path), section_name("weights"))
+            self._weights = self._upload(memoryview(blob))
         # Only now is it known what registers the kernels take.
         self._bound()
 
@@ -97,12 +100,18 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
         counts = [len(call["launches"]) for call in self._plan["calls"]]
         return OpenClKernels(self.path, self._bound(), counts)
 
-    def _upload(self) -> dict[int, Any]:
+    def _upload(self, blob: memoryview) -> dict[int, Any]:
         """Put the weights on the device, each in a buffer of its own."""
         import pyopencl as cl
 
         flags = cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR
-        blob = memoryview(read_section(Path(self.path), section_name("weights")))
+        for number, record in enumerate(self._plan["buffers"]):
+            if record["kind"] == "weights" and record["offset"] + record["bytes"] > len(blob):
+                raise ManifestError(
+                    f"the manifest of {self.path} contradicts itself: plan.buffers[{number}] ends "
+                    f"beyond the {len(blob)} bytes of weights",
+                    AGAIN,
+                )
         return {
             number: cl.Buffer(
                 self._context,
@@ -179,7 +188,7 @@ def _device_for(manifest: Mapping[str, Any], where: str, choice: str | int | Non
 
 
 def load_opencl(
-    path: str, manifest: dict[str, Any], choice: str | int | None = None
+    path: str, manifest: dict[str, Any], copy: PrivateCopy, choice: str | int | None = None
 ) -> OpenClModule:
     """Load an artifact whose manifest has been read.
 
@@ -187,6 +196,8 @@ def load_opencl(
     ----------
     path : str
     manifest : dict
+    copy : PrivateCopy
+        Its content.
     choice : str or int, optional
         Of the device, as :func:`~tvm_mobilenet.runtime.opencl_device.find_device` takes it.
 
@@ -194,7 +205,7 @@ def load_opencl(
     ------
     NoGpuError, GpuArchitectureError, GpuMemoryError, GpuDriverError
         It cannot run here.
-    NotAnArtifactError, TruncatedArtifactError
-        Its sections are not there.
+    NotAnArtifactError, TruncatedArtifactError, ManifestError
+        Its sections are not there, or not those that the plan means.
     """
-    return OpenClModule(path, manifest, _device_for(manifest, path, choice))
+    return OpenClModule(path, manifest, copy, _device_for(manifest, path, choice))

@@ -21,8 +21,8 @@ VARIABLE = "TVM_MOBILENET_OPENCL"
 
 _HALVES = "cl_khr_fp16"
 _INSTALL = (
-    "install the driver of your GPU, or PoCL, which is OpenCL on the processor "
-    "(Debian: apt install pocl-opencl-icd)"
+    "install the driver of your GPU, or PoCL, which is OpenCL on the processor: "
+    "pip install 'tvm-mobilenet[pocl]' (x86-64), or Debian: apt install pocl-opencl-icd"
 )
 
 
@@ -109,10 +109,13 @@ def check_device(device: Any, manifest: Mapping[str, Any], where: str) -> None:
     """
     plan = manifest["plan"]
     launches = [launch for call in plan["calls"] for launch in call["launches"]]
-    if manifest["target"].get("dtype") == "float16" and _HALVES not in device.extensions.split():
+    # Maps and weights, or what an ONNX file takes and gives.
+    ends = {tensor["dtype"] for tensor in (*manifest["inputs"], *manifest["outputs"])}
+    halves = "float16" in ends | {manifest["target"].get("dtype")}
+    if halves and _HALVES not in device.extensions.split():
         raise GpuArchitectureError(
             f"{where} computes with float16, and {device.name} does not (no {_HALVES})",
-            "compile it with --dtype float32",
+            "compile it with --dtype float32, from a model whose input and outputs are float32",
         )
     limits = device.max_work_item_sizes
     for launch in launches:

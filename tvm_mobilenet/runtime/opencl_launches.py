@@ -7,7 +7,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tvm_mobilenet.errors import GpuArchitectureError
+from tvm_mobilenet.errors import GpuArchitectureError, ManifestError
+from tvm_mobilenet.runtime.elf import AGAIN
 
 _making = threading.Lock()
 """pyopencl generates Python for every kernel, and two threads that do the same warn."""
@@ -36,6 +37,8 @@ class Launches:
     ------
     GpuArchitectureError
         A kernel takes so many registers that a block of it does not fit the device.
+    ManifestError
+        A kernel is not among those compiled.
     """
 
     def __init__(
@@ -80,6 +83,8 @@ def _ready(
     import pyopencl as cl
 
     block = tuple(launch["block"])
+    if launch["kernel"] not in kernels:
+        raise ManifestError(f"the plan launches {launch['kernel']!r}, which is not compiled", AGAIN)
     kernel = cl.Kernel(kernels[launch["kernel"]].program, launch["kernel"])
     device = context.devices[0]
     fits = kernel.get_work_group_info(cl.kernel_work_group_info.WORK_GROUP_SIZE, device)

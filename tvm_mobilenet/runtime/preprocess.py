@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.errors import ImageError
+from tvm_mobilenet.errors import ImageError, VerificationError
+from tvm_mobilenet.runtime.recipe import both_sides
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,7 +32,7 @@ _BACKGROUND = "background"
 
 def load_image(
     source: str | os.PathLike[str] | bytes, preprocess: Mapping[str, Any]
-) -> NDArray[np.float32]:
+) -> NDArray[Any]:
     """Read an image and prepare it for a model.
 
     Parameters
@@ -46,14 +47,15 @@ def load_image(
     Returns
     -------
     ndarray
-        (1, 3, crop, crop) float32, C-contiguous.
+        (1, 3, height, width), C-contiguous; float32, or what the recipe says.
 
     Raises
     ------
     ImageError
-        Not an image, damaged, too large to be one in earnest, or unreadable.
+        Not an image, damaged, too large to be one in earnest, unreadable, or of pixels that
+        are not all finite numbers, which only formats of floats hold.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     name = "the image" if isinstance(source, bytes) else os.fspath(source)
     try:
@@ -64,12 +66,14 @@ def load_image(
                     f"{name} is a PostScript program, which Pillow would have Ghostscript run",
                     "convert it to PNG first",
                 )
-            image = _as_rgb(ImageOps.exif_transpose(opened))
+            image = _as_rgb(ImageOps.exif_transpose(opened), name)
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is too large: {error}", "scale it down first") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         # Pillow raises SyntaxError for a PNG whose chunks are broken.
         reason = getattr(error, "strerror", None) or error
+        if isinstance(error, UnidentifiedImageError):
+            reason = "no format that Pillow reads"
         raise ImageError(
             f"{name} cannot be read as an image: {reason}", "give a JPEG, PNG or similar file"
         ) from error
@@ -79,7 +83,8 @@ def load_image(
     mean, std = (np.asarray(preprocess[key], np.float32) for key in ("mean", "std"))
     # Artifacts of before they were stated have these two.
     scaled = (pixels / np.float32(preprocess.get("scale", 255)) - mean) / std
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
+    dtype = preprocess.get("dtype", "float32")
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], dtype)
 
 
 def class_names(count: int) -> list[str] | None:
@@ -134,8 +139,18 @@ def guesses(
         At most this many.
     names : sequence of str, optional
         By class; ``"class 17"`` without.
+
+    Raises
+    ------
+    VerificationError
+        A score is NaN or infinitely high, or all are infinitely low.
     """
     values = np.asarray(scores, np.float64)
+    if not np.isfinite(values.max()):
+        raise VerificationError(
+            f"the network answers {values.max():g}, and no class is the likeliest",
+            "its weights overflow or are damaged: see `tvm-mobilenet verify`",
+        )
     if values.min() < 0 or abs(values.sum() - 1) > _ROUNDING:
         values = np.exp(values - values.max())
         values /= values.sum()
@@ -146,12 +161,17 @@ def guesses(
     ]
 
 
-def _as_rgb(image: Image) -> Image:
+def _as_rgb(image: Image, name: str) -> Image:
     import PIL.Image
 
     if image.mode.startswith("I") or image.mode == "F":
         # Pillow's own conversion clips 16 bits at 255 instead of scaling them.
         values = np.asarray(image, np.float64)
+        if wrong := int(np.count_nonzero(~np.isfinite(values))):
+            raise ImageError(
+                f"{name} holds {wrong} pixels of {values.size} that are NaN or infinite",
+                "mend it where it was written, or convert it to whole numbers",
+            )
         if image.mode == "F" and values.max(initial=0.0) <= 1.0:
             values = values * 255.0
         elif values.max(initial=0.0) > 255:
@@ -165,15 +185,16 @@ def _as_rgb(image: Image) -> Image:
 
 
 def _crop(image: Image, preprocess: Mapping[str, Any]) -> Image:
-    """Cut the square that the network sees, to the pixel as torchvision does on Pillow images."""
+    """Cut what the network sees, to the pixel as torchvision does on Pillow images."""
     from PIL.Image import Resampling
 
-    resize, crop = preprocess["resize"], preprocess["crop"]
+    rows, columns = both_sides(preprocess["crop"])
     how = Resampling[preprocess.get("interpolation", "bilinear").upper()]
-    if resize is None:
-        return image.resize((crop, crop), how)
-    width, height = image.size
-    short = min(width, height)
-    size = (resize * width // short, resize * height // short)
-    left, upper = (round((side - crop) / 2) for side in size)
-    return image.resize(size, how).crop((left, upper, left + crop, upper + crop))
+    if preprocess["resize"] is None:
+        return image.resize((columns, rows), how)
+    (width, height), (down, across) = image.size, both_sides(preprocess["resize"])
+    # One side becomes as long as it is asked to, the other one as much longer as the image is.
+    narrow = across * height > down * width
+    size = (across, across * height // width) if narrow else (down * width // height, down)
+    left, upper = round((size[0] - columns) / 2), round((size[1] - rows) / 2)
+    return image.resize(size, how).crop((left, upper, left + columns, upper + rows))

@@ -13,11 +13,11 @@ from pathlib import Path
 from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.target.features import CPU_NEEDS, HWCAP_AARCH64, HWCAP_ARM, isa_of
 from tvm_mobilenet.target.presets import describe_cpu, nearest_preset
+from tvm_mobilenet.target.quota import cpu_quota
 from tvm_mobilenet.target.spec import TargetSpec
-from tvm_mobilenet.target.topology import caches_and_cores, read
+from tvm_mobilenet.target.topology import SYSFS, caches_and_cores, read
 
 _CPUINFO = Path("/proc/cpuinfo")
-_SYSFS = Path("/sys/devices/system/cpu")
 
 _TRIPLES = {
     "x86_64": "x86_64-linux-gnu",
@@ -69,7 +69,8 @@ def host(
     machine : str, optional
         ELF machine.
     affinity : iterable of int, optional
-        Logical processors that this process may use.
+        Logical processors that this process may use; of this machine's, no more than
+        :func:`~tvm_mobilenet.target.quota.cpu_quota` grants.
 
     Returns
     -------
@@ -86,8 +87,9 @@ def host(
     machine = machine or host_machine()
     text = read(_CPUINFO) if cpuinfo is None else cpuinfo
     hwcaps = _auxiliary(machine) if cpuinfo is None else None
+    quota = cpu_quota() if affinity is None else None
     allowed = os.sched_getaffinity(0) if affinity is None else affinity
-    return describe_machine(machine, text, hwcaps, sysfs or _SYSFS, allowed)
+    return describe_machine(machine, text, hwcaps, sysfs or SYSFS, allowed, quota=quota)
 
 
 def describe_machine(
@@ -96,6 +98,8 @@ def describe_machine(
     hwcaps: tuple[int, int] | None,
     sysfs: Path,
     affinity: Iterable[int],
+    *,
+    quota: int | None = None,
 ) -> TargetSpec:
     """Describe a machine by what its system says.
 
@@ -111,6 +115,8 @@ def describe_machine(
         ``/sys/devices/system/cpu``, or a copy.
     affinity : iterable of int
         Logical processors to count.
+    quota : int, optional
+        The most of them that may be busy at a time.
 
     Returns
     -------
@@ -126,6 +132,7 @@ def describe_machine(
     cpu = _cpu(machine, cpuinfo, have)
     near = nearest_preset(machine, cpu, have)
     l1, l2, l3, cores = caches_and_cores(sysfs, tuple(sorted(affinity)))
+    cores = min(cores, quota or cores)
     # Old kernels and some boards publish no caches: then the table's are better than none.
     caches = (l1, l2, l3) if l1 else (near.l1_bytes, near.l2_bytes, near.l3_bytes)
     if (machine, cpu) in CPU_NEEDS:

@@ -10,6 +10,8 @@ import shlex
 from typing import Any
 
 from tvm_mobilenet.errors import GpuError, TargetError
+from tvm_mobilenet.limits import MOST_CORES
+from tvm_mobilenet.lists import check_one_of
 from tvm_mobilenet.target.driver import find_gpu, spec_of
 from tvm_mobilenet.target.features import CPU_NEEDS, isa_of
 from tvm_mobilenet.target.gpu import GPUS, Dtype, GpuSpec
@@ -80,6 +82,10 @@ def parse(
         The target, its processor or a feature is unknown, malformed, or not
         supported yet.
     """
+    if not isinstance(text, str):
+        raise TargetError(f"{text!r} is no target", _LIST)
+    if dtype is not None:
+        check_one_of(dtype, ("float32", "float16"), "dtype", TargetError)
     text = text.strip()
     if text in GPUS or text == _HERE:
         processor = parse(host or BASELINES[host_machine()], mcpu=mcpu, mattr=mattr, cores=cores)
@@ -217,7 +223,7 @@ def _known_base(word: str) -> str:
 def _from_json(text: str) -> tuple[str, dict[str, str]]:
     try:
         data: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise TargetError(
             f"the target looks like JSON and is not: {error}",
             'write e.g. {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72"}',
@@ -293,6 +299,6 @@ def _cores(value: object) -> int | None:
         count = int(str(value))
     except ValueError:
         count = 0
-    if not 1 <= count <= 4096:
-        raise TargetError(f"cores is {value!r}", "give a whole number from 1 up")
+    if not 1 <= count <= MOST_CORES:
+        raise TargetError(f"cores is {value!r}", f"give a whole number from 1 to {MOST_CORES}")
     return count

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from tvm_mobilenet.errors import TargetError
+from tvm_mobilenet.limits import MOST_CORES
 from tvm_mobilenet.target.gpu import ITEM_BYTES, LANE_BYTES, Dtype, GpuSpec
 
 Isa = Literal["avx512", "avx2", "sse", "neon", "neon32", "scalar"]
@@ -20,6 +22,9 @@ _MACHINES = {
     "arm64": "aarch64",
     "riscv64": "riscv64",
 }
+
+_TRIPLE = re.compile(r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*")
+_WORD = re.compile(r"[+-]?[A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,18 @@ class TargetSpec:
     needs: tuple[str, ...]
     gpu: GpuSpec | None = None
     dtype: Dtype = "float32"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.cores <= MOST_CORES:
+            raise TargetError(
+                f"a target has between 1 and {MOST_CORES} cores, not {self.cores}",
+                "give how many the code may use, by --cores or in the description",
+            )
+        if self.lanes < 1 or self.registers < 1:
+            raise TargetError(
+                f"a target with {self.lanes} lanes and {self.registers} registers cannot be",
+                "write it with TargetSpec.to_dict",
+            )
 
     @property
     def item_bytes(self) -> int:
@@ -229,6 +246,12 @@ class TargetSpec:
         if "gpu" in values:
             values["gpu"] = GpuSpec.from_dict(values["gpu"])
         machine_of(values["triple"])
+        for word in (values["cpu"], *values["features"]):
+            if not _WORD.fullmatch(word):
+                raise TargetError(
+                    f"{word[:80]!r} is no processor or feature of LLVM's",
+                    "write it with TargetSpec.to_dict",
+                )
         return cls(**values)
 
 
@@ -246,6 +269,10 @@ def machine_of(triple: str) -> str:
         The architecture, the system or the C library is not one that an
         artifact can be linked and loaded for.
     """
+    if not _TRIPLE.fullmatch(triple):  # LLVM and messages get it as it is
+        raise TargetError(
+            f"{triple[:80]!r} is no target triple", "write one such as aarch64-linux-gnu"
+        )
     arch, _, rest = triple.partition("-")
     machine = "arm" if arch.startswith("armv7") or arch == "arm" else _MACHINES.get(arch)
     if machine is None:
@@ -272,7 +299,7 @@ def _fits(value: object, kind: str) -> bool:
     if kind == "Isa":
         return value in get_args(Isa)
     if kind == "Dtype":
-        return value in ITEM_BYTES
+        return isinstance(value, str) and value in ITEM_BYTES
     if kind == "GpuSpec | None":
         return isinstance(value, Mapping)
     if kind == "tuple[str, ...]":

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+SYSFS = Path("/sys/devices/system/cpu")
+
 
 def caches_and_cores(sysfs: Path, allowed: tuple[int, ...]) -> tuple[int, int, int, int]:
     """Return the caches and cores that some logical processors share.
@@ -22,7 +24,7 @@ def caches_and_cores(sysfs: Path, allowed: tuple[int, ...]) -> tuple[int, int, i
     tuple of int
         Bytes of L1d and L2 a core, of all L3; physical cores. 0 where nothing is said.
     """
-    core_of = {cpu: _siblings(sysfs, cpu) for cpu in allowed}
+    core_of = {cpu: siblings(sysfs, cpu) for cpu in allowed}
     found: dict[int, dict[frozenset[int], int]] = {1: {}, 2: {}, 3: {}}
     for cpu in allowed:
         for level, size, sharers in _data_caches(sysfs / f"cpu{cpu}" / "cache"):
@@ -42,7 +44,7 @@ def _cores_among(sharers: frozenset[int], core_of: dict[int, frozenset[int]]) ->
     return max(1, len({core_of[cpu] for cpu in sharers if cpu in core_of}))
 
 
-def _siblings(sysfs: Path, cpu: int) -> frozenset[int]:
+def siblings(sysfs: Path, cpu: int) -> frozenset[int]:
     """Return the logical processors that are one physical core with `cpu`."""
     text = read(sysfs / f"cpu{cpu}" / "topology" / "thread_siblings_list").strip()
     return cpu_list(text) if text else frozenset({cpu})

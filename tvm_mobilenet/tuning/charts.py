@@ -8,12 +8,18 @@ from dataclasses import dataclass, replace
 
 from tvm_mobilenet.tuning.sections import Row, Section
 
-WIDTH, HEIGHT = 900.0, 340.0
-"""Of a drawing, in its own units."""
+WIDTH, NARROW, HEIGHT = 900.0, 400.0, 340.0
+"""Of a drawing, in its own units: letters are 12 high. A phone shows the narrow one."""
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 20.0, 14.0, 46.0
 _STRIP = 26.0
 """Below the curve: trials that failed."""
+
+_TICK = 110.0
+"""Room that a number below the curve is left."""
+
+_NAME = 96.0
+"""Room for the name of a roof, to the left of where it ends."""
 
 _NEAR_BOUND = 0.7
 """The bound is drawn if it is at least this part of the best time: else nothing else is seen."""
@@ -96,12 +102,14 @@ class Roofline:
     numbers: tuple[int, ...]
 
 
-def curve(section: Section) -> Curve | None:
+def curve(section: Section, width: float = WIDTH) -> Curve | None:
     """Lay the tuning curve out; None where no candidate ran.
 
     Parameters
     ----------
     section : Section
+    width : float
+        Of the drawing.
     """
     steps = section.steps
     if not any(step.with_s is not None for step in steps):
@@ -114,7 +122,7 @@ def curve(section: Section) -> Curve | None:
     base = HEIGHT - _BOTTOM - _STRIP
 
     def x(number: float) -> float:
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * number / max(len(steps), 1)
+        return _LEFT + (width - _LEFT - _RIGHT) * number / max(len(steps), 1)
 
     def y(seconds: float) -> float:
         return max(_TOP, base - (base - _TOP) * (seconds - low) / (high - low))
@@ -138,7 +146,11 @@ def curve(section: Section) -> Curve | None:
             marks.append(Mark(at, height, 3, text))
     line.append(f"H{x(len(steps)):.1f}")
     return Curve(
-        tuple((x(value), f"{value:g}") for value in ticks(0, len(steps), 8) if value % 1 == 0),
+        tuple(
+            (x(value), f"{value:g}")
+            for value in ticks(0, len(steps), max(2, round(width / _TICK)))
+            if value % 1 == 0
+        ),
         tuple((y(value / 1e3), f"{value:g}") for value in ticks(low * 1e3, high * 1e3, 6)),
         "".join(line),
         "".join(dots),
@@ -149,12 +161,14 @@ def curve(section: Section) -> Curve | None:
     )
 
 
-def roofline(section: Section) -> Roofline | None:
+def roofline(section: Section, width: float = WIDTH) -> Roofline | None:
     """Lay the roofline out; None where multiply-adds, bytes or the peak are not known.
 
     Parameters
     ----------
     section : Section
+    width : float
+        Of the drawing.
     """
     drawn = [
         (number, row)
@@ -171,7 +185,7 @@ def roofline(section: Section) -> Roofline | None:
 
     def x(ratio: float) -> float:
         part = math.log(ratio / left) / math.log(right / left)
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * part
+        return _LEFT + (width - _LEFT - _RIGHT) * part
 
     def y(gflops: float) -> float:
         part = math.log(gflops / low) / math.log(high / low)
@@ -179,13 +193,15 @@ def roofline(section: Section) -> Roofline | None:
 
     peak = section.peak_gflops
     name = f"peak {peak:.0f} GFLOP/s"
-    roofs = [(f"M{_LEFT} {y(peak):.1f}H{WIDTH - _RIGHT}", name, WIDTH - _RIGHT - 4, y(peak) - 22)]
-    for level, width in bandwidth.items():
-        begin, end = max(left, low / width), min(right, peak / width)
+    line_end = width - _RIGHT
+    roofs = [(f"M{_LEFT} {y(peak):.1f}H{line_end}", name, line_end - 4, y(peak) - 22)]
+    for level, rate in bandwidth.items():
+        begin, end = max(left, low / rate), min(right, peak / rate)
         if begin < end:
-            path = f"M{x(begin):.1f} {y(width * begin):.1f}L{x(end):.1f} {y(width * end):.1f}"
+            path = f"M{x(begin):.1f} {y(rate * begin):.1f}L{x(end):.1f} {y(rate * end):.1f}"
             middle = math.sqrt(begin * end)
-            roofs.append((path, f"{level} {width:.0f} GB/s", x(middle), y(width * middle) - 5))
+            at = max(x(middle), _NAME)
+            roofs.append((path, f"{level} {rate:.0f} GB/s", at, y(rate * middle) - 5))
     total = section.best_s
     before: list[Mark] = []
     after: list[Mark] = []
@@ -201,7 +217,7 @@ def roofline(section: Section) -> Roofline | None:
             text = f"{number}. {row.workload}, {when}: {gflops:.1f} GFLOP/s, {ratio:.1f} per byte"
             marks.append(Mark(x(ratio), y(gflops), radius, text))
     return Roofline(
-        tuple((x(v), f"{v:g}") for v in _decades(left, right)),
+        tuple((x(v), f"{v:g}") for v in _decades(left, right, most=width / 50)),
         tuple((y(v), f"{v:g}") for v in _decades(low, high)),
         tuple(roofs),
         tuple(before),
@@ -233,10 +249,12 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     return [round(number * step, 12) for number in range(first, last + 1)]
 
 
-def _decades(low: float, high: float) -> list[float]:
-    """Return 1, 2 and 5 times powers of ten in a range."""
+def _decades(low: float, high: float, most: float = math.inf) -> list[float]:
+    """Return 1, 2 and 5 times powers of ten in a range; powers alone where those are too many."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [f * 10.0**p for p in powers for f in (1, 2, 5) if low <= f * 10.0**p <= high]
+    every = [f * 10.0**p for p in powers for f in (1, 2, 5) if low <= f * 10.0**p <= high]
+    alone = [value for value in every if math.log10(value) % 1 == 0]
+    return every if len(every) <= most or len(alone) < 2 else alone
 
 
 def _labelled(marks: Sequence[Mark]) -> tuple[Mark, ...]:

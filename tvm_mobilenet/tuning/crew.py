@@ -9,14 +9,15 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from tvm_mobilenet.errors import TuningError
+from tvm_mobilenet.interpreter import python_module
+from tvm_mobilenet.scratch import scratch_file
 
-PROGRAM = (sys.executable, "-m", "tvm_mobilenet.tuning.worker")
+PROGRAM = python_module("tvm_mobilenet.tuning.worker")
 """What a member runs: reads requests as lines of JSON, answers each with one."""
 
 _SLICE_S = 0.2
@@ -196,7 +197,7 @@ class _Member:
         self._process = None
 
     def _start(self) -> None:
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed by end()
+        self._stderr = scratch_file()
         self._process = subprocess.Popen(
             [*self._program, str(os.getpid())],
             stdin=subprocess.PIPE,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -159,12 +157,8 @@ def _round(
     """Return, by operator and workload, the seconds of every pass: fused and unfused."""
     from tvm_mobilenet.runtime import load
 
-    with tempfile.TemporaryDirectory() as folder:
-        # Loaded, a file needs its name no more.
-        two, one = (
-            load(shutil.copy(path, f"{folder}/{name}.so"), threads)
-            for name, path in (("unfused", unfused), ("fused", fused))
-        )
+    # Loading copies the files, every round to other pages of memory, and some are slower.
+    two, one = (load(path, threads) for path in (unfused, fused))
     shape = tuple(two.manifest["inputs"][0]["shape"])
     x = np.random.default_rng(0).standard_normal(shape, np.float32)
     kernels = two.kernels(x), one.kernels(x)

@@ -101,7 +101,7 @@ def fields_of(line: bytes, expected: int) -> tuple[Any, dict[str, Any]]:
     """
     try:
         content = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError("the line is no JSON") from None
     if not isinstance(content, dict):
         raise ValueError("the line is no JSON object")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tvm_mobilenet.models.files import written_aside
-from tvm_mobilenet.tuning.charts import HEIGHT, WIDTH, curve, roofline, speed
+from tvm_mobilenet.tuning.charts import HEIGHT, NARROW, WIDTH, curve, roofline, speed
 from tvm_mobilenet.tuning.sections import Summary
 from tvm_mobilenet.tuning.summary import summarize
 from tvm_mobilenet.tuning.trials import Outcome
@@ -76,7 +76,7 @@ def render(summary: Summary) -> str:
     )
     environment.globals.update(curve=curve, roofline=roofline, speed=speed, kinds=KINDS)
     return environment.get_template(TEMPLATE).render(
-        summary=summary, version=__version__, width=WIDTH, height=HEIGHT
+        summary=summary, version=__version__, widths=(WIDTH, NARROW), height=HEIGHT
     )
 
 

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tvm_mobilenet.schedules.knobs import described
+from tvm_mobilenet.tables import Column, Table, Tabular, threads_text
+
 
 @dataclass(frozen=True, slots=True)
 class Board:
@@ -34,6 +37,13 @@ class Board:
     def name(self) -> str:
         """The address, without the tracker that gave it."""
         return self.where.rpartition("(")[2].rstrip(")")
+
+    @property
+    def summary(self) -> str:
+        """What it did, in one line."""
+        lost = f", lost {self.failures} times" if self.failures else ""
+        now = f", now {'left alone' if self.alone_s else 'lost'}: {self.why}" * bool(self.why)
+        return f"board {self.name}: {self.trials} trials{lost}{now}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,12 @@ class Status:
         return max(self.budget - self.trials, 0) / self.rate if self.rate else 0.0
 
     @property
+    def failed_text(self) -> str:
+        """Failures by kind."""
+        kinds = [f"{count} {kind}" for kind, count in sorted(self.failures.items())]
+        return " ".join(kinds) or "none"
+
+    @property
     def busy(self) -> float:
         """Part of the time that was building or measuring."""
         spent = self.building_s + self.measuring_s
@@ -126,8 +142,24 @@ class Tuned:
         return 1 - self.best_s / self.rule_s if self.best_s and self.rule_s else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class TuningReport:
+def _microseconds(seconds: float) -> str:
+    return f"{seconds * 1e6:.2f}"
+
+
+_COLUMNS = (
+    Column("workload", "kernel", kind="name", room=52),
+    Column("calls", priority=3),
+    Column("trials", priority=3),
+    Column("rule_s", "rule us", _microseconds, priority=1),
+    Column("best_s", "kept us", _microseconds),
+    Column("gain", "gain", ".1%"),
+    Column("is_rule", "kept", lambda rule: "rule" if rule else "tuned", "word", priority=2),
+    Column("knobs", show=described, kind="text", priority=5),
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TuningReport(Tabular):
     """The end of a run.
 
     Attributes
@@ -153,6 +185,32 @@ class TuningReport:
     status: Status
     problems: tuple[str, ...]
     folder: str
+
+    def __repr__(self) -> str:
+        """Return one line; :meth:`table` has the rest."""
+        return (
+            f"<{type(self).__name__} {self.title} for {self.target}: kernels "
+            f"{self.best_s * 1e3:.3f} ms, by rule {self.rule_s * 1e3:.3f}; "
+            f"{self.status.trials} trials>"
+        )
+
+    def table(self) -> Table:
+        """Return a row for each kernel, what it cost, and where the records are."""
+        rows = [tuple(getattr(row, column.name) for column in _COLUMNS) for row in self.rows]
+        status = self.status
+        gain = 1 - self.best_s / self.rule_s if self.rule_s else 0.0
+        notes = [
+            f"kernels alone: {self.best_s * 1e3:.3f} ms, by rule {self.rule_s * 1e3:.3f} "
+            f"({gain:.1%} less), bound {status.bound_s * 1e3:.3f}",
+            f"{status.trials} trials, {status.fresh} of them now in {status.seconds:.0f} s: "
+            f"{status.building_s:.0f} s building, {status.measuring_s:.0f} s measuring, "
+            f"together {status.busy:.0%}; failed: {status.failed_text}",
+            f"records: {self.folder}/{self.target}; use them with --records {self.folder}"
+            + " and the same --device" * bool(status.boards),
+            *(board.summary for board in status.boards),
+        ]
+        title = f"{self.title} for {self.target}, {threads_text(self.threads)}"
+        return Table("kernels", title, _COLUMNS, tuple(rows), tuple(notes))
 
     @property
     def rule_s(self) -> float:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
+from tvm_mobilenet.errors import TuningError
+from tvm_mobilenet.limits import MOST_TRIALS
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.tuning.auto import AutoExplorer
 from tvm_mobilenet.tuning.crew import PROGRAM
@@ -13,6 +16,13 @@ from tvm_mobilenet.tuning.trials import Trial, comparable
 
 _BUILD_S, _MEASURE_S, _SEARCH_S = 30.0, 20.0, 300.0
 _OPEN_S, _BOARD_S, _ALONE_S = 60.0, 600.0, 300.0
+
+
+_SECONDS = (
+    *("cool_down", "build_limit", "measure_limit", "search_limit"),
+    *("open_limit", "board_limit", "quarantine"),
+)
+"""Which settings are seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,18 @@ class Settings:
     seed: int = 0
     program: tuple[str, ...] = PROGRAM
     tuner: str = "template"
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.trials, int) and not isinstance(self.trials, bool)
+        if not whole or not 0 <= self.trials <= MOST_TRIALS:
+            raise TuningError(
+                f"{self.trials} trials asked for", f"give their number, 0 to {MOST_TRIALS}"
+            )
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise TuningError(f"the seed is {self.seed!r}", "give a whole number, 0 or more")
+        for setting in _SECONDS:
+            if not 0 <= (seconds := getattr(self, setting)) < math.inf:
+                raise TuningError(f"{setting} is {seconds}", "give seconds, 0 or more")
 
 
 @dataclass(slots=True)

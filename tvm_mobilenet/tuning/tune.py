@@ -126,12 +126,13 @@ def tune(
     """Tune every kernel of a network, here or at a place; see :func:`tvm_mobilenet.tune`."""
     cost.check_installed()
     if target.gpu is not None:
-        _check_gpu(target, place)
+        # First what no machine can do, then what this one cannot.
         if settings.tuner != "template":
             raise TuningError(
                 f"MetaSchedule proposes nothing for {target.name}: its traces are for processors",
                 "leave --tuner out: the knobs of our own schedules",
             )
+        _check_gpu(target, place)
     elif place is None:
         _check_here(target)
     elif place.emulated and log_dir.resolve().is_relative_to(Store().root.resolve()):
@@ -274,8 +275,8 @@ def _check_gpu(target: TargetSpec, place: Place | None) -> None:
 
 def _check_here(target: TargetSpec) -> None:
     """Refuse a target that this machine cannot run."""
-    from tvm_mobilenet.runtime.threads import available_threads
     from tvm_mobilenet.target.host import host_cpu_features, host_machine
+    from tvm_mobilenet.target.quota import usable_cores
 
     missing = sorted(set(target.needs) - host_cpu_features())
     if target.machine != host_machine() or missing:
@@ -283,9 +284,9 @@ def _check_here(target: TargetSpec) -> None:
         raise TuningError(
             f"{target.name} cannot be measured here: {lacks}", "tune on a machine of that kind"
         )
-    if target.cores > available_threads():
+    if target.cores > usable_cores():
         raise TuningError(
             f"{target.name} is planned for {target.cores} cores, and this process has "
-            f"{available_threads()}",
+            f"{usable_cores()}",
             "give --cores",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import random
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 from tvm_mobilenet.operators.footprint import weight_bytes
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.schedules.knobs import TRACE
+from tvm_mobilenet.schedules.knobs import TRACE, described
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.auto import AutoExplorer
 from tvm_mobilenet.tuning.boards import Place
@@ -28,6 +29,8 @@ from tvm_mobilenet.tuning.store import Writer
 from tvm_mobilenet.tuning.task import Settings, Task
 from tvm_mobilenet.tuning.trials import History, Outcome, Trial, comparable, control_of
 from tvm_mobilenet.tuning.workshop import Job, Workshop
+
+_log = logging.getLogger(__name__)
 
 ROUND = 12
 """Trials between two looks at who should get the next ones."""
@@ -251,6 +254,7 @@ class Tuner:
         self, task: Task, knobs: Answers, outcome: Outcome, note: str = "", **found: Any
     ) -> None:
         """Remember a trial: on the disk when this returns."""
+        _log.info("%s %s: %s %s", task.work.key, described(knobs), outcome, note)
         trial = Trial(
             operator=task.work.operator,
             workload=task.work.key,

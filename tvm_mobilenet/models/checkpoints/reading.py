@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import math
 import os
+import stat
 import zipfile
 from typing import Any
 
@@ -16,13 +19,22 @@ READABLE = (".npz", ".safetensors", ".pth", ".pt", ".bin", ".pth.tar")
 """Endings of files that :func:`read_arrays` takes; the last four are ``torch.save``'s."""
 
 
-def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+_LONGEST = 300
+"""Characters of what a message takes over from a file."""
+
+_STORED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How numpy.savez and numpy.savez_compressed pack."""
+
+
+def read_arrays(path: str | os.PathLike[str], room: int = LARGEST_FILE) -> dict[str, NDArray[Any]]:
     """Read every array of a file.
 
     Parameters
     ----------
     path : path-like
         Ends in one of :data:`READABLE`.
+    room : int
+        Bytes that a compressed file may take when it is unpacked.
 
     Returns
     -------
@@ -41,8 +53,9 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
             f"{where!r} is not a known format of weights", f"use {', '.join(READABLE)}"
         )
     try:
+        _check_file(where)
         if ending == ".npz":
-            return _read_npz(where)
+            return _read_npz(where, room)
         if ending == ".safetensors":
             return _read_safetensors(where)
         with open(where, "rb") as file:
@@ -51,26 +64,88 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         raise WeightsError(f"cannot read {where!r}: {error.strerror or error}") from error
 
 
-def _read_npz(path: str) -> dict[str, NDArray[Any]]:
+def _check_file(path: str) -> None:
+    """Refuse what has no end, or is waited for, or would fill the memory."""
     try:
-        # Opened here: np.load leaves a damaged file open when it gives the path up.
+        found = os.stat(path)
+    except ValueError as error:  # a path with a zero byte
+        raise WeightsError(f"cannot read {path!r}: {error}") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(21, "it is a folder, not a file")
+    if not stat.S_ISREG(found.st_mode):
+        raise WeightsError(f"{path!r} is no regular file", "give a file with weights")
+    if found.st_size > LARGEST_FILE:
+        raise WeightsError(
+            f"{path!r} has {found.st_size} bytes, more than the weights of any MobileNet",
+            f"give a file of at most {LARGEST_FILE} bytes",
+        )
+
+
+def _read_npz(path: str, room: int) -> dict[str, NDArray[Any]]:
+    try:
         with open(path, "rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
+            if file.read(6) == b"\x93NUMPY":
                 raise WeightsError(f"{path!r} holds a single array", "save it with numpy.savez")
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path!r} is no readable .npz without pickle: {error}") from error
+            with zipfile.ZipFile(file) as archive:
+                _check_directory(archive.infolist(), path, room)
+                return {
+                    info.filename.removesuffix(".npy"): _read_npy(archive.read(info))
+                    for info in archive.infolist()
+                }
+    except (WeightsError, OSError):
+        raise
+    except Exception as error:
+        # A file made to mislead may end in any error, and all mean the same.
+        raise _unreadable(path, ".npz without pickle", error) from error
+
+
+def _check_directory(files: list[zipfile.ZipInfo], path: str, room: int) -> None:
+    """Compare what an archive claims with what it may hold, before anything is unpacked."""
+    names = {info.filename.removesuffix(".npy") for info in files}
+    if len(names) != len(files):
+        raise WeightsError(f"{path!r} has two arrays of one name", "save it with numpy.savez")
+    if any(info.compress_type not in _STORED for info in files):
+        raise WeightsError(
+            f"{path!r} is packed as numpy.savez does not", "save it with numpy.savez_compressed"
+        )
+    if (claimed := sum(info.file_size for info in files)) > room:
+        raise WeightsError(
+            f"{path!r} would unpack to {claimed} bytes, and the weights take at most {room}",
+            "check that it holds the weights of this model and nothing else",
+        )
+
+
+def _read_npy(content: bytes) -> NDArray[Any]:
+    """Read one array; its header must say neither more nor less than there is."""
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
+    shape, fortran, dtype = read_header(stream)
+    if dtype.kind not in "fiub":
+        raise ValueError(f"an array of {dtype.kind!r}, which are no plain numbers")
+    left = len(content) - stream.tell()
+    if math.prod(shape) * dtype.itemsize != left:
+        raise ValueError(f"an array of shape {shape} and {dtype} has {left} bytes")
+    array = np.frombuffer(content, dtype, offset=stream.tell())
+    return np.array(array.reshape(shape, order="F" if fortran else "C"))
 
 
 def _read_safetensors(path: str) -> dict[str, NDArray[Any]]:
-    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
         return dict(load_file(path))
-    # NumPy has no name for bfloat16 and its like, which surfaces as one of the latter two.
-    except (SafetensorError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(
-            f"{path!r} is no readable .safetensors file of float16, float32 or float64: {error}"
-        ) from error
+    except OSError:
+        raise
+    except Exception as error:
+        # NumPy has no name for bfloat16 and its like, which surfaces as errors of many kinds.
+        what = ".safetensors file of float16, float32 or float64"
+        raise _unreadable(path, what, error) from error
+
+
+def _unreadable(path: str, what: str, error: Exception) -> WeightsError:
+    reason = f"{error}"[:_LONGEST] or type(error).__name__
+    return WeightsError(f"{path!r} is no readable {what}: {reason}")

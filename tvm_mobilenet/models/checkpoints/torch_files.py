@@ -33,6 +33,9 @@ LARGEST_FILE = 1 << 30
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # torch/serialization.py
 _TAR_MAGIC = slice(257, 262)
 
+_LONGEST = 300
+"""Characters of what a message takes over from a file."""
+
 _NESTED = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
 """Where training scripts keep the state dict, the averaged one first."""
 
@@ -69,17 +72,20 @@ def read_state_dict(data: bytes, where: str) -> dict[str, NDArray[Any]]:
             return _arrays(*_read_zip(data), len(data))
         return _arrays(*_read_legacy(data), len(data))
     except RefusedError as refused:
-        raise WeightsError(f"{where!r} {refused}", _SAVE) from refused
+        raise WeightsError(f"{where!r} {str(refused)[:_LONGEST]}", _SAVE) from refused
     except Exception as error:
-        # A program made to mislead may end in any error, and all mean the same.
+        # A file made to mislead may end in any error, and all mean the same.
+        reason = f"{type(error).__name__}: {error}"[:_LONGEST]
         raise WeightsError(
-            f"{where!r} is no readable PyTorch state dict: {type(error).__name__}: {error}", _SAVE
+            f"{where!r} is no readable PyTorch state dict: {reason}", _SAVE
         ) from error
 
 
 def _read_zip(data: bytes) -> tuple[Any, Callable[[Storage], bytes], str]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         files = {info.filename: info for info in archive.infolist()}
+        if len(files) != len(archive.infolist()):
+            raise RefusedError("is a zip archive with two files of one name")
         roots = [name.removesuffix("data.pkl") for name in files if name.endswith("/data.pkl")]
         if len(roots) != 1:
             raise RefusedError("is a zip archive without one data.pkl: no file of torch.save")
@@ -155,7 +161,9 @@ def _storages(result: Any) -> list[Storage]:
 
 
 def _state_dict(result: Any) -> Mapping[str, Tensor]:
-    while isinstance(result, dict) and not any(isinstance(v, Tensor) for v in result.values()):
+    for _ in _NESTED:  # no deeper: a dictionary may hold itself
+        if not isinstance(result, dict) or any(isinstance(v, Tensor) for v in result.values()):
+            break
         nested = [result[key] for key in _NESTED if isinstance(result.get(key), dict)]
         if not nested:
             break
@@ -167,7 +175,10 @@ def _state_dict(result: Any) -> Mapping[str, Tensor]:
             raise RefusedError(f"names a tensor by a {type(key).__name__}")
         if not isinstance(value, Tensor):
             raise RefusedError(f"holds {key!r}, which is no tensor")
-    return {key.removeprefix("module."): value for key, value in result.items()}
+    named = {key.removeprefix("module."): value for key, value in result.items()}
+    if len(named) != len(result):
+        raise RefusedError("has a tensor twice, with and without module. before its name")
+    return named
 
 
 def _arrays(

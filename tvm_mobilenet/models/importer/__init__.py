@@ -1,15 +1,17 @@
 """ONNX files as models: read, constants folded, spellings unified, layers recognised.
 
-``read`` → ``fold`` → ``simplify``, ``transposes``, ``activations`` → ``layers``. What comes out
-is the same :class:`Model` that describes the built-in networks; nodes that are none of its
-layers stay ONNX nodes (:class:`Operator`), which TVM's own importer compiles.
+``read`` → ``fold`` → ``modern`` → ``simplify``, ``transposes``, ``activations`` → ``outputs`` →
+``layers``. What comes out is the same :class:`Model` that describes the built-in networks; nodes
+that are none of its layers stay ONNX nodes (:class:`Operator`), which TVM's own importer compiles,
+those that it has wrong written in others (``expand``).
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
+import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.tables import Table, Tabular
 
 if TYPE_CHECKING:
     import onnx
+
+    from tvm_mobilenet.models.evaluator import Evaluation, Judge, Rounding
+    from tvm_mobilenet.models.importer.sizes import InputShape
 
 __all__ = ["ONNX", "Imported", "import_onnx", "is_onnx"]
 
@@ -28,8 +34,8 @@ ONNX = "onnx"
 """What an imported model says is its name."""
 
 
-@dataclass(frozen=True)
-class Imported:
+@dataclass(frozen=True, repr=False)
+class Imported(Tabular):
     """A network from an ONNX file.
 
     Attributes
@@ -49,44 +55,73 @@ class Imported:
     source: onnx.ModelProto
     path: str
 
-    def expected(self, x: NDArray[Any], *, double: bool = True) -> dict[str, NDArray[np.float64]]:
-        """Compute the network with onnx's own evaluator.
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"<{type(self).__name__} {self.model!r} from {self.path}>"
+
+    def table(self) -> Table:
+        """Return the layers, a row each."""
+        return self.model.table()
+
+    def expected(self, x: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+        """Compute the network as the file has it; see :meth:`evaluate`.
 
         Parameters
         ----------
         x : ndarray
             Input, of the model's ``input_shape``.
-        double : bool
-            Whether in float64, or as the file says.
 
         Returns
         -------
         dict of str to ndarray
-            By layer, every one whose tensor the file has, in the layer's shape: all outputs
-            of the network are among them.
+            By layer, in the layer's shape; all that can be judged.
         """
-        from tvm_mobilenet.models.double import evaluator, in_double
+        return self.evaluate(x).values
 
-        model = in_double(self.source) if double else copy.deepcopy(self.source)
-        known = {name for node in model.graph.node for name in node.output}
+    def evaluate(
+        self,
+        x: NDArray[Any],
+        *,
+        given: Mapping[str, NDArray[Any]] | None = None,
+        rounding: Rounding | None = None,
+        by: Judge = "onnx",
+    ) -> Evaluation:
+        """Compute the network as the file has it, which knows nothing of our layers.
+
+        Parameters
+        ----------
+        x : ndarray
+            Input, of the model's ``input_shape``.
+        given : mapping of str to ndarray, optional
+            Layers that are not computed, but have these values.
+        rounding, by
+            As for :func:`tvm_mobilenet.models.evaluator.run_graph`.
+
+        Returns
+        -------
+        Evaluation
+            By layer, every one whose tensor the file has, in the layer's shape, float64: all
+            outputs of the network are among them, if nowhere else in what is not judged.
+        """
+        from tvm_mobilenet.models.evaluator import Evaluation, run_graph
+        from tvm_mobilenet.models.importer.halves import in_float32
+
+        known = {name for node in self.source.graph.node for name in node.output}
         outputs = [output.name for output in self.source.graph.output]
         tensors = {layer.name: layer.name for layer in self.model.layers if layer.name in known}
         tensors |= dict(zip(self.model.outputs, outputs, strict=True))
-        names = sorted(set(tensors.values()))
-        del model.graph.output[:]
-        from onnx import helper
-
-        model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
-        initial = {tensor.name for tensor in model.graph.initializer}
-        (source,) = (value.name for value in model.graph.input if value.name not in initial)
-        feed = {source: np.asarray(x, np.float64 if double else np.float32)}
-        found = evaluator(model).run(names, feed)
-        values = dict(zip(names, found, strict=True))
-        return {
-            layer.name: np.asarray(values[tensors[layer.name]], np.float64).reshape(layer.out_shape)
-            for layer in self.model.layers
-            if layer.name in tensors
-        }
+        fixed = {tensors[name]: v for name, v in (given or {}).items() if name in tensors}
+        found = run_graph(in_float32(self.source), x, given=fixed, rounding=rounding, by=by)
+        ours = Evaluation()
+        for layer in self.model.layers:
+            tensor = tensors.get(layer.name, "")
+            value = found.values.get(tensor)
+            if value is not None and value.size == math.prod(layer.out_shape):
+                ours.values[layer.name] = np.asarray(value, np.float64).reshape(layer.out_shape)
+            elif tensor:
+                why = found.unjudged.get(tensor, "it is given another shape than it has")
+                ours.unjudged[layer.name] = why
+        return ours
 
 
 def is_onnx(name: object) -> bool:
@@ -95,18 +130,26 @@ def is_onnx(name: object) -> bool:
 
 
 def import_onnx(
-    path: str | os.PathLike[str], *, batch: int | None = None, resolution: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    batch: int | None = None,
+    resolution: int | None = None,
+    input_shape: InputShape | None = None,
 ) -> Imported:
     """Read an ONNX file as a model.
 
     Parameters
     ----------
     path : path-like
-        A float32 network of one input, NCHW or NHWC.
+        A network of one input, NCHW or NHWC, in float32, float16 or uint8; what it computes in
+        half precision is computed in float32.
     batch : int, optional
         Images per run, where the file leaves it open; 1 by default.
     resolution : int, optional
         Height and width in pixels, where the file leaves them open.
+    input_shape : sequence of int, mapping or str, optional
+        All four sizes instead, in the order of the file: ``(1, 3, 224, 320)``,
+        ``{"image": (1, 3, 224, 320)}`` or ``"image:1,3,224,320"``.
 
     Returns
     -------
@@ -121,19 +164,26 @@ def import_onnx(
     """
     from tvm_mobilenet.models.importer.activations import recognise_activations
     from tvm_mobilenet.models.importer.fold import fold
+    from tvm_mobilenet.models.importer.halves import in_float32
     from tvm_mobilenet.models.importer.layers import Layers
+    from tvm_mobilenet.models.importer.modern import modernise
+    from tvm_mobilenet.models.importer.outputs import own_outputs
     from tvm_mobilenet.models.importer.read import read
     from tvm_mobilenet.models.importer.simplify import merge_views, simplify
+    from tvm_mobilenet.models.importer.sizes import asked_for
     from tvm_mobilenet.models.importer.transposes import sink_transposes
 
     where = os.path.abspath(path)
-    source = read(where, batch, resolution)
-    graph = fold(source)
+    asked = asked_for(batch, resolution, input_shape)
+    source = read(where, asked)
+    graph = fold(in_float32(source))
+    modernise(graph)
     simplify(graph, views=False)
     sink_transposes(graph)
     simplify(graph, views=True)
     recognise_activations(graph)
     merge_views(graph)
+    own_outputs(graph)
     found = Layers(graph)
     shape = graph.shape(graph.input)
     model = Model(
@@ -142,11 +192,13 @@ def import_onnx(
         {
             "path": where,
             "sha256": hashlib.sha256(Path(where).read_bytes()).hexdigest(),
-            "batch": batch,
-            "resolution": resolution,
+            "batch": asked.batch,
+            "resolution": asked.resolution,
+            "input_shape": None if asked.shape is None else [*asked.shape],
         },
         shape,
         tuple(found.layers.values()),
         tuple(found.names[tensor] for tensor in graph.outputs),
+        graph.dtype(graph.input),
     )
     return Imported(model, found.weights, source, where)

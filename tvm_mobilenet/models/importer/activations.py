@@ -131,12 +131,11 @@ def _between(
 _Values = list[Any]
 
 
-def _clip(node: Node, values: _Values) -> Any:
+def _clip(_: Node, values: _Values) -> Any:
     low = values[1] if len(values) > 1 else None
     high = values[2] if len(values) > 2 else None
-    low = node.attrs.get("min", -np.inf) if low is None else low
-    high = node.attrs.get("max", np.inf) if high is None else high
-    return np.minimum(np.maximum(values[0], low), high)
+    value = values[0] if low is None else np.maximum(values[0], low)
+    return value if high is None else np.minimum(value, high)
 
 
 def _hard_sigmoid(node: Node, values: _Values) -> Any:

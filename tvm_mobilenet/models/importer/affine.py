@@ -56,7 +56,7 @@ class Affine:
         if value is None or graph.shape(node.out) != graph.shape(tensor):
             return False
         vector = self._per_channel(value, len(graph.shape(tensor)))
-        if vector is None or (node.op == "Div" and not first):
+        if vector is None or not np.isfinite(vector).all() or (node.op == "Div" and not first):
             return False
         if node.op in ("Add", "Sub"):
             sign = 1.0 if first or node.op == "Add" else -1.0
@@ -79,6 +79,8 @@ class Affine:
             return False
         gamma, beta, mean, variance = values
         if gamma is None or beta is None or mean is None or variance is None:
+            return False
+        if {part.shape for part in (gamma, beta, mean, variance)} != {(self._channels,)}:
             return False
         epsilon = float(node.attrs.get("epsilon", 1e-5))
         if self._norm is None:

@@ -17,6 +17,8 @@ _WEIGHTED = {
     "InstanceNormalization", "LayerNormalization", "MatMul", "Mul", "PRelu", "Sub",
 }  # fmt: skip
 """Operators whose float32 constants are weights; other constants are part of the node."""
+_SHIFTING = {"Add", "Div", "Mul", "Sub"}
+"""Of these, those whose constant is a mask where it is not finite."""
 
 
 def foreign(
@@ -35,9 +37,10 @@ def foreign(
     names : mapping of str to str
         Layer behind each tensor that a layer computes.
     """
-    tensors = [t for t in dict.fromkeys(node.inputs) if t in names]
+    # What reads constants alone is given the image, for every layer reads something.
+    tensors = [t for t in dict.fromkeys(node.inputs) if t in names] or [graph.input]
     constants = [t for t in dict.fromkeys(node.inputs) if t in graph.constants]
-    weights = [t for t in constants if node.op in _WEIGHTED and _is_weight(graph.constants[t])]
+    weights = [t for t in constants if node.op in _WEIGHTED and _is_weight(graph, node, t)]
     short = {t: f"x{i}" for i, t in enumerate(tensors)} | {
         t: f"w{i}" for i, t in enumerate(constants)
     }
@@ -57,16 +60,24 @@ def foreign(
     return layer, {short[t]: graph.constants[t] for t in weights}
 
 
-def _is_weight(value: Array) -> bool:
-    return value.dtype == np.float32 and value.size > 1
+def _is_weight(graph: Graph, node: Node, tensor: str) -> bool:
+    """Whether a constant is a parameter: what only shifts or scales may mask with infinities."""
+    value = graph.constants[tensor]
+    finite = bool(np.isfinite(value).all()) if value.dtype == np.float32 else False
+    masks = node.op in _SHIFTING or tensor == node.input(2)
+    return value.dtype == np.float32 and value.size > 1 and (finite or not masks)
 
 
 def _alone_model(
     graph: Graph, node: Node, out: str, short: dict[str, str], *, fed: list[str]
 ) -> Any:
     """Return the node as a model of its own, whose inputs are `fed`; see :class:`Operator`."""
+    at = node.outputs.index(out)
     inputs = [short.get(t, "") for t in node.inputs]
-    outputs = [f"y{i}" if name else "" for i, name in enumerate(node.outputs)]
+    # What stands behind the output that counts may be left out, and TVM's importer insists.
+    outputs = [f"y{i}" if name and i == at else "" for i, name in enumerate(node.outputs[: at + 1])]
+    if node.attrs.get("training_mode"):  # a batch norm, whose number of outputs is checked
+        outputs = [f"y{i}" for i in range(3)]
     proto = to_proto(Node(node.op, node.name, inputs, outputs, node.attrs))
     inside = Graph("", [], [], [], {}, {}, graph.opset)
     embedded = {t: s for t, s in short.items() if t in graph.constants and t not in fed}
@@ -79,8 +90,7 @@ def _alone_model(
     model.graph.initializer.extend(
         numpy_helper.from_array(value, name) for name, value in inside.constants.items()
     )
-    at = outputs[node.outputs.index(out)]
-    model.graph.output.append(value_info(at, *graph.types[out]))
+    model.graph.output.append(value_info(outputs[at], *graph.types[out]))
     return model
 
 

@@ -128,24 +128,31 @@ class Graph:
                 needed.update(node.inputs)
         self.nodes = kept[::-1]
 
-    def model(self, nodes: list[Node] | None = None) -> onnx.ModelProto:
-        """Return it, or some of its nodes, as ONNX again; types of the outputs left open."""
+    def model(
+        self, nodes: list[Node] | None = None, *, values: int | None = None
+    ) -> onnx.ModelProto:
+        """Return it, or some of its nodes, as ONNX again; types of the outputs left open.
+
+        Of constants with more numbers than `values` only the type is in it.
+        """
         from onnx import helper, numpy_helper
 
         some = self.nodes if nodes is None else nodes
         read = {tensor for node in some for tensor in node.inputs}
         made = {tensor for node in some for tensor in node.outputs if tensor}
-        inputs = sorted(read - made - set(self.constants) - {""})
+        constants = {
+            name
+            for name in read & set(self.constants)
+            if values is None or self.constants[name].size <= values
+        }
+        inputs = sorted(read - made - constants - {""})
         outputs = self.outputs if nodes is None else sorted(made - {""})
         graph = helper.make_graph(
             [to_proto(node) for node in some],
             "part",
-            [value_info(name, *self.types[name]) for name in inputs],
+            [value_info(name, self.dtype(name), self.shape(name)) for name in inputs],
             [helper.make_empty_tensor_value_info(name) for name in outputs],
-            [
-                numpy_helper.from_array(self.constants[name], name)
-                for name in sorted(read & set(self.constants))
-            ],
+            [numpy_helper.from_array(self.constants[name], name) for name in sorted(constants)],
         )
         return helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=IR_VERSION
@@ -169,3 +176,19 @@ def value_info(name: str, dtype: str, shape: Shape) -> onnx.ValueInfoProto:
 
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     return helper.make_tensor_value_info(name, kind, shape)
+
+
+def nodes_of(model: onnx.ModelProto) -> list[Node]:
+    """Return a model's nodes; one without a name is called as its first output."""
+    from onnx import helper
+
+    return [
+        Node(
+            node.op_type,
+            node.name or node.output[0],
+            list(node.input),
+            list(node.output),
+            {a.name: helper.get_attribute_value(a) for a in node.attribute},
+        )
+        for node in model.graph.node
+    ]

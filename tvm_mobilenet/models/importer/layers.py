@@ -8,11 +8,12 @@ import re
 
 import numpy as np
 
+from tvm_mobilenet.errors import OnnxFileError
 from tvm_mobilenet.models.importer.activations import ACTIVATION
 from tvm_mobilenet.models.importer.affine import Affine
 from tvm_mobilenet.models.importer.foreign import foreign
 from tvm_mobilenet.models.importer.graph import Array, Graph, Node
-from tvm_mobilenet.models.layer import Layer
+from tvm_mobilenet.models.layer import Layer, Shape
 from tvm_mobilenet.models.layers import Activation
 from tvm_mobilenet.models.spec import (
     INPUT,
@@ -29,6 +30,17 @@ from tvm_mobilenet.models.spec import (
 _RESERVED = (INPUT, "x", "main")
 _AUTOMATIC = re.compile(r"(lv|gv)\d*")
 """Names that mean nothing to TVM."""
+
+
+def _parameter(name: str, value: Array, shape: Shape) -> Array:
+    """Return a parameter of a layer; ONNX's own checks do not look at its numbers or sizes."""
+    if value.shape != shape:
+        raise OnnxFileError(
+            f"{name} is {value.shape}, and should be {shape}", "export the model again"
+        )
+    if not np.isfinite(value).all():
+        raise OnnxFileError(f"{name} has numbers that are not finite", "export the model again")
+    return np.ascontiguousarray(value, np.float32)
 
 
 class Layers:
@@ -102,13 +114,18 @@ class Layers:
         self.layers[layer.name] = layer
         for name, value in parameters.items():
             key = f"{layer.name}.{name.replace('bn_', 'bn.')}"
-            self.weights[key] = np.ascontiguousarray(value, np.float32)
+            self.weights[key] = _parameter(key, value, layer.parameters[key])
         return True
 
     def _constant(self, tensor: str) -> Array | None:
         """Return a float32 constant, None of anything else."""
         value = self._graph.constants.get(tensor)
         return value if value is not None and value.dtype == np.float32 else None
+
+    def _added(self, tensor: str) -> Array | None:
+        """Return what is added to a product; -inf, which masks classes, is no parameter."""
+        value = self._constant(tensor)
+        return value if value is not None and np.isfinite(value).all() else None
 
     def _maps(self, *tensors: str) -> bool:
         """Whether these are computed tensors of float32."""
@@ -118,7 +135,7 @@ class Layers:
 
     def _lower_conv(self, node: Node) -> bool:
         graph, source = self._graph, node.inputs[0]
-        weight, bias = self._constant(node.inputs[1]), self._constant(node.input(2))
+        weight, bias = self._constant(node.inputs[1]), self._added(node.input(2))
         shape = graph.shape(source)
         known = weight is not None and (bias is not None or not node.input(2))
         plain = known and len(shape) == 4 and set(node.attrs["dilations"]) == {1}
@@ -144,7 +161,7 @@ class Layers:
         return self._add(layer, weight=weight, **affine.parameters())
 
     def _lower_gemm(self, node: Node) -> bool:
-        weight, bias = self._constant(node.inputs[1]), self._constant(node.input(2))
+        weight, bias = self._constant(node.inputs[1]), self._added(node.input(2))
         if weight is None or node.attrs.get("transA", 0) or not self._maps(node.inputs[0]):
             return False
         features = weight if node.attrs.get("transB", 0) else weight.T
@@ -215,8 +232,7 @@ class Layers:
     def _lower_softmax(self, node: Node) -> bool:
         (source,) = node.inputs
         shape = self._graph.shape(source)
-        default = -1 if self._graph.opset >= 13 else 1
-        if len(shape) != 2 or int(node.attrs.get("axis", default)) % 2 != 1:
+        if len(shape) != 2 or int(node.attrs.get("axis", -1)) % 2 != 1:
             return False
         return self._add(Softmax(self._name(node.out), self._inputs(source), shape))
 

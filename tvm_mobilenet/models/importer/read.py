@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from tvm_mobilenet.errors import InvalidModelError, OnnxFileError, OpsetError
+from tvm_mobilenet.errors import OnnxFileError, OpsetError
 from tvm_mobilenet.errors import UnsupportedOperatorError as Unsupported
+from tvm_mobilenet.models.importer.functions import inlined
+from tvm_mobilenet.models.importer.sizes import Sizes, fix_input
+from tvm_mobilenet.models.importer.tensors import load_tensors, regular_file
 
 if TYPE_CHECKING:
     import onnx
@@ -22,18 +25,14 @@ _BRANCHING = {"If", "Loop", "Scan"}
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"}
 
 
-def read(
-    path: str | os.PathLike[str], batch: int | None = None, resolution: int | None = None
-) -> onnx.ModelProto:
+def read(path: str | os.PathLike[str], asked: Sizes) -> onnx.ModelProto:
     """Read a model and give its input a fixed shape.
 
     Parameters
     ----------
     path : path-like
-    batch : int, optional
-        Images per run where the file leaves it open; 1 by default.
-    resolution : int, optional
-        Height and width, where the file leaves those open.
+    asked : Sizes
+        What the file leaves open.
 
     Returns
     -------
@@ -49,27 +48,26 @@ def read(
     UnsupportedOperatorError
         An operator that nobody here knows, integer arithmetic, or control flow.
     InvalidModelError
-        Its input is not one float32 image or batch of them.
+        Its input is not one image or batch of them, in float32, float16 or uint8.
     """
     import onnx
-    from onnx import inliner
 
     where = os.fspath(path)
     model = _load(where)
     _check_versions(model, where)
-    if len(model.functions):
-        model = inliner.inline_local_functions(model)
+    model = inlined(model, where)
     _check_operators(model, where)
     for value in model.graph.output:
         value.type.tensor_type.shape.SetInParent()  # the checker insists; it is inferred anyway
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    # A ValueError of text that is not UTF-8, and of more than protobuf's 2 GB.
+    except (onnx.checker.ValidationError, ValueError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise OnnxFileError(
             f"{where!r} breaks ONNX's rules: {' '.join(lines)[:400]}", "export it again"
         ) from None
-    _fix_input(model, where, batch, resolution)
+    fix_input(model, where, asked)
     return model
 
 
@@ -78,10 +76,12 @@ def _load(where: str) -> onnx.ModelProto:
     from google.protobuf.message import DecodeError
 
     try:
+        regular_file(where)
         model = onnx.load(where, load_external_data=False)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a ValueError of what is no path at all
         raise OnnxFileError(
-            f"cannot read {where!r}: {error.strerror or error}", "give the path of an .onnx file"
+            f"cannot read {where!r}: {getattr(error, 'strerror', None) or error}",
+            "give the path of an .onnx file",
         ) from None
     except DecodeError:
         raise OnnxFileError(
@@ -89,16 +89,25 @@ def _load(where: str) -> onnx.ModelProto:
         ) from None
     if not model.graph.node:
         raise OnnxFileError(f"{where!r} holds no network", "copy or export it again")
-    folder = os.path.dirname(os.path.abspath(where))
-    try:
-        onnx.load_external_data_for_model(model, folder)
-    # onnx raises one or the other, by version; a file cut short shows as a ValueError.
-    except (OSError, onnx.checker.ValidationError, ValueError) as error:
-        raise OnnxFileError(
-            f"{where!r} keeps weights in another file, which cannot be read: {error}",
-            "put that file beside it, under the name it had when it was exported",
-        ) from None
+    _check_text(model, where)
+    load_tensors(model, where)
     return model
+
+
+def _check_text(model: onnx.ModelProto, where: str) -> None:
+    """Refuse names that are no text, which protobuf passes on and nobody can read."""
+    graph = model.graph
+    try:
+        for node in (*graph.node, *(node for f in model.functions for node in f.node)):
+            names = (node.op_type, node.domain, node.name, *node.input, *node.output)
+            for name in (*names, *(attribute.name for attribute in node.attribute)):
+                name.encode()
+        for value in (*graph.input, *graph.output, *graph.initializer):
+            value.name.encode()
+    except (UnicodeError, AttributeError):  # bytes have no such method
+        raise OnnxFileError(
+            f"{where!r} has a name that is no UTF-8", "copy or export it again"
+        ) from None
 
 
 def _check_versions(model: onnx.ModelProto, where: str) -> None:
@@ -129,7 +138,9 @@ def _check_operators(model: onnx.ModelProto, where: str) -> None:
     import onnx
 
     for node in model.graph.node:
-        op, at = node.op_type, f"the node {node.name or node.output[0]!r} of {where!r}"
+        op, at = node.op_type, f"the node {node.name or ' '.join(node.output)!r} of {where!r}"
+        if not any(node.output):
+            raise OnnxFileError(f"{at} gives nothing", "export it again")
         if node.domain not in ("", "ai.onnx"):
             raise Unsupported(
                 f"{at} is an operator that is not ONNX's own: {node.domain}.{op}",
@@ -144,57 +155,3 @@ def _check_operators(model: onnx.ModelProto, where: str) -> None:
             raise Unsupported(f"{at} {what}: {op}", "simplify the model for fixed shapes first")
         if not onnx.defs.has(op):
             raise Unsupported(f"{at} is no operator of ONNX: {op}", "export the model again")
-
-
-def _fix_input(
-    model: onnx.ModelProto, where: str, batch: int | None, resolution: int | None
-) -> None:
-    """Fix the shape of the one input; forget every shape that was derived from it."""
-    from onnx import TensorProto
-
-    known = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in known]
-    if len(inputs) != 1:
-        names = ", ".join(value.name for value in inputs) or "none"
-        raise InvalidModelError(
-            f"{where!r} has {len(inputs)} inputs ({names}); it should have one, an image",
-            "export the model with everything else as constants",
-        )
-    kind = inputs[0].type.tensor_type
-    if kind.elem_type != TensorProto.FLOAT:
-        dtype = TensorProto.DataType.Name(kind.elem_type)
-        raise InvalidModelError(
-            f"the input {inputs[0].name!r} of {where!r} is {dtype}, not FLOAT",
-            "export the model in float32",
-        )
-    dims = kind.shape.dim
-    if len(dims) != 4:
-        raise InvalidModelError(
-            f"the input {inputs[0].name!r} of {where!r} has {len(dims)} dimensions, not 4",
-            "export a model of images: NCHW or NHWC",
-        )
-    sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in dims]
-    if sizes[0] is not None and batch not in (None, sizes[0]):
-        raise InvalidModelError(
-            f"{where!r} is for {sizes[0]} images a run, not {batch}",
-            "export it with a dynamic batch dimension",
-        )
-    sizes[0] = sizes[0] or batch or 1
-    for at in (2, 3) if sizes[3] is None or sizes[1] is not None else (1, 2):
-        if sizes[at] is not None and resolution not in (None, sizes[at]):
-            raise InvalidModelError(
-                f"{where!r} is for images of {sizes[at]} pixels, not {resolution}",
-                "export it for that resolution, or leave the option out",
-            )
-        sizes[at] = sizes[at] or resolution
-    if None in sizes:
-        told = "x".join(str(dim.dim_value or dim.dim_param or "?") for dim in dims)
-        raise InvalidModelError(
-            f"the input {inputs[0].name!r} of {where!r} has no fixed size: {told}",
-            "fix height and width with --resolution, or export them fixed",
-        )
-    for dim, size in zip(dims, sizes, strict=True):
-        dim.dim_value = size
-    del model.graph.value_info[:]
-    for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")

@@ -24,7 +24,7 @@ def simplify(graph: Graph, *, views: bool) -> None:
     =============================================== ===================================
     before                                          after
     =============================================== ===================================
-    ``Identity``, ``Dropout``, ``Cast`` to its type nothing
+    ``Identity``, ``Cast`` to its own type          nothing
     ``Split``                                       a ``Slice`` for each output
     ``Sum`` of two                                  ``Add``
     ``auto_pad``, ``Pad`` before a convolution      ``pads``
@@ -65,7 +65,7 @@ def _drop_nothing(graph: Graph) -> None:
 
 
 def _does_nothing(graph: Graph, node: Node) -> bool:
-    if node.op in ("Identity", "Dropout") or (node.op in _ONE_TERM and len(node.inputs) == 1):
+    if node.op == "Identity" or (node.op in _ONE_TERM and len(node.inputs) == 1):
         return True
     source = node.input(0)
     if node.op not in _MAYBE_NOTHING or source in graph.constants:
@@ -101,8 +101,6 @@ def _split_to_slices(graph: Graph) -> None:
 
 def _slice(graph: Graph, node: Node, out: str, bounds: dict[str, list[int]]) -> Node:
     name = f"{node.name}.{out}"
-    if graph.opset < 10:
-        return Node("Slice", name, [node.inputs[0]], [out], dict(bounds))
     inputs = [
         graph.add_constant(f"{out}.{bound}", np.array(value, np.int64))
         for bound, value in bounds.items()
@@ -135,7 +133,12 @@ def _check_sizes(graph: Graph, node: Node) -> None:
 def perm_of(graph: Graph, node: Node) -> list[int]:
     """Return the order of axes of a ``Transpose``."""
     rank = len(graph.shape(node.inputs[0]))
-    return [int(axis) for axis in node.attrs.get("perm", range(rank)[::-1])]
+    perm = [int(axis) for axis in node.attrs.get("perm", range(rank)[::-1])]
+    if sorted(perm) != [*range(rank)]:  # which onnx does not check
+        raise OnnxFileError(
+            f"the node {node.name!r} transposes {rank} axes by {perm}", "export the model again"
+        )
+    return perm
 
 
 def is_view(shape: Shape, perm: list[int]) -> bool:
@@ -193,13 +196,11 @@ def _same(size: Any, reach: list[int], strides: list[int], *, lower: bool) -> li
 
 
 def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _pads_of(graph: Graph, node: Node) -> Array | None:
     """Return the pads of a ``Pad`` for all axes, begins then ends; None if not known."""
-    if "pads" in node.attrs:
-        return np.asarray(node.attrs["pads"])
     pads = graph.constants.get(node.input(1))
     if pads is None or not node.input(3):
         return pads
@@ -234,10 +235,8 @@ def _merge_pads(graph: Graph) -> None:
 def _pads_zeros(graph: Graph, pad: Node) -> bool:
     if _text(pad.attrs.get("mode", "constant")) != "constant":
         return False
-    if not pad.input(2):
-        return float(pad.attrs.get("value", 0.0)) == 0.0
     value = graph.constants.get(pad.input(2))
-    return value is not None and not value.any()
+    return not pad.input(2) or (value is not None and not value.any())
 
 
 def _whole_pools(graph: Graph) -> None:
@@ -271,17 +270,17 @@ def _pools_all(graph: Graph, node: Node) -> bool | None:
     if node.op != "ReduceMean":
         return None
     axes = reduced_axes(graph, node)
-    return not node.attrs.get("keepdims", 1) if axes == [2, 3] else None
+    return len(graph.shape(node.out)) != len(shape) if axes == [2, 3] else None
 
 
 def reduced_axes(graph: Graph, node: Node) -> list[int] | None:
     """Return the axes of a reduction, none negative, sorted; None if not known."""
     rank = len(graph.shape(node.inputs[0]))
-    axes = node.attrs.get("axes")
+    axes: list[int] = []
     if node.input(1):
         if node.input(1) not in graph.constants:
             return None
-        axes = graph.constants[node.input(1)].tolist()
-    if axes is None or not len(axes):
+        axes = graph.constants[node.input(1)].ravel().tolist()
+    if not axes:
         return None if node.attrs.get("noop_with_empty_axes") else list(range(rank))
     return sorted(int(axis) % rank for axis in axes)

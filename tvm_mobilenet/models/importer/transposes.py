@@ -27,37 +27,57 @@ def sink_transposes(graph: Graph) -> None:
     Element-wise operators, those with a constant, ``Concat``, reductions, ``Softmax`` and
     ``Pad`` are computed in the order of axes that their input has; what they computed keeps
     its name behind the transposition, and the new tensor's ends in ``.nchw``.
+
+    It ends because it is one walk over the nodes of the file, each behind those that it reads.
+    A node that is rewritten reads no ``Transpose`` any more: what the transpositions in front
+    of it read is none, because two in a row have become one when the second was met, and what
+    is moved to the other order for free is moved by a ``Reshape``. The transposition
+    that it leaves stands behind it, where only nodes that are still to come can read it.
     """
-    while True:
-        producers = graph.producers()
-        for at, node in enumerate(graph.nodes):
-            moved = _moved(graph, producers, node)
-            if moved is not None:
-                graph.nodes[at : at + 1] = moved
-                break
-        else:
-            return
-        graph.keep(graph.nodes)
+    producers: dict[str, Node] = {}
+    walked: list[Node] = []
+    for node in graph.nodes:
+        for made in _settled(graph, producers, node):
+            walked.append(made)
+            producers.update(dict.fromkeys(made.outputs, made))
+    graph.keep(walked)
 
 
-def _moved(graph: Graph, producers: dict[str, Node], node: Node) -> list[Node] | None:
-    """Return what takes the place of a node that reads a transposed tensor, or None."""
-    sources = [producers.get(tensor) for tensor in node.inputs]
-    before = next((s for s in sources if s is not None and s.op == "Transpose"), None)
-    if before is None:
-        return None
-    perm = perm_of(graph, before)
-    if node.op == "Transpose":
+def _settled(graph: Graph, producers: dict[str, Node], node: Node) -> list[Node]:
+    """Return what takes the place of a node: itself, if no transposition can pass it."""
+    before = [producers[tensor] for tensor in node.inputs if tensor in producers]
+    before = [source for source in before if source.op == "Transpose"]
+    if node.op == "Transpose" and before:
+        (first,) = before
+        perm = perm_of(graph, first)
         both = [perm[axis] for axis in perm_of(graph, node)]
         if both == sorted(both):
-            graph.rename(node.out, before.inputs[0])
+            graph.rename(node.out, first.inputs[0])
             return []
-        return [Node("Transpose", node.name, [before.inputs[0]], node.outputs, {"perm": both})]
+        return [Node("Transpose", node.name, [first.inputs[0]], node.outputs, {"perm": both})]
     rule = _RULES.get(node.op)
-    return rule(graph, producers, node, perm) if rule is not None else None
+    if rule is None or len(node.outputs) != 1:
+        return [node]
+    orders = dict.fromkeys((_is_free(graph, source), *perm_of(graph, source)) for source in before)
+    for _, *perm in sorted(orders):  # those that cost something first
+        moved = rule(graph, producers, node, perm)
+        if moved is not None:
+            return moved
+    return [node]
+
+
+def _is_free(graph: Graph, transpose: Node) -> bool:
+    return is_view(graph.shape(transpose.inputs[0]), perm_of(graph, transpose))
 
 
 _Rule = Callable[[Graph, "dict[str, Node]", Node, "list[int]"], "list[Node] | None"]
+
+
+def _behind(graph: Graph, producers: dict[str, Node], tensor: str, perm: list[int]) -> str | None:
+    """Return what a tensor is the transposition of, None if it is not one in this order."""
+    node = producers.get(tensor)
+    ours = node is not None and node.op == "Transpose" and perm_of(graph, node) == perm
+    return node.inputs[0] if ours and node is not None else None
 
 
 def _swapped(graph: Graph, node: Node, inputs: list[str], perm: list[int]) -> list[Node]:
@@ -75,8 +95,8 @@ def _swapped(graph: Graph, node: Node, inputs: list[str], perm: list[int]) -> li
 def _one_by_one(
     graph: Graph, producers: dict[str, Node], node: Node, perm: list[int]
 ) -> list[Node] | None:
-    source = producers[node.inputs[0]].inputs[0] if node.inputs[0] in producers else ""
-    if not source or any(name and name not in graph.constants for name in node.inputs[1:]):
+    source = _behind(graph, producers, node.inputs[0], perm)
+    if source is None or any(name and name not in graph.constants for name in node.inputs[1:]):
         return None
     return _swapped(graph, node, [source, *node.inputs[1:]], perm)
 
@@ -90,10 +110,10 @@ def _broadcasting(
         return None
     inputs, extra = [], []
     for tensor in node.inputs:
-        before = producers.get(tensor)
+        source = _behind(graph, producers, tensor, perm)
         shape = graph.shape(tensor)
-        if before is not None and before.op == "Transpose" and perm_of(graph, before) == perm:
-            inputs.append(before.inputs[0])
+        if source is not None:
+            inputs.append(source)
             continue
         full = (1,) * (rank - len(shape)) + shape
         back = [perm.index(axis) for axis in range(rank)]
@@ -109,7 +129,8 @@ def _broadcasting(
         moved = tuple(full[axis] for axis in back)
         inner = graph.fresh(f"{tensor}.nchw")
         graph.types[inner] = (graph.dtype(tensor), moved)
-        extra.append(Node("Transpose", inner, [tensor], [inner], {"perm": back}))
+        target = graph.add_constant(f"{inner}.shape", np.array(moved, np.int64))
+        extra.append(Node("Reshape", inner, [tensor, target], [inner]))
         inputs.append(inner)
     return [*extra, *_swapped(graph, node, inputs, perm)]
 
@@ -117,18 +138,17 @@ def _broadcasting(
 def _reduction(
     graph: Graph, producers: dict[str, Node], node: Node, perm: list[int]
 ) -> list[Node] | None:
-    axes = reduced_axes(graph, node)
-    if axes is None:
+    source, axes = _behind(graph, producers, node.inputs[0], perm), reduced_axes(graph, node)
+    if source is None or axes is None:
         return None
     moved = sorted(perm[axis] for axis in axes)
-    source = producers[node.inputs[0]].inputs[0]
     inputs, attrs = [source], {k: v for k, v in node.attrs.items() if k != "axes"}
     if node.input(1):
         inputs.append(graph.add_constant(f"{node.out}.axes", np.array(moved, np.int64)))
     else:
         attrs["axes"] = moved
     inner = Node(node.op, node.name, inputs, node.outputs, attrs)
-    if node.attrs.get("keepdims", 1):
+    if len(graph.shape(node.out)) == len(perm):
         return _swapped(graph, inner, inputs, perm)
     rest = [perm[axis] for axis in range(len(perm)) if axis not in axes]
     return [inner] if rest == sorted(rest) else None
@@ -139,10 +159,10 @@ def _concat(
 ) -> list[Node] | None:
     inputs = []
     for tensor in node.inputs:
-        before = producers.get(tensor)
-        if before is None or before.op != "Transpose" or perm_of(graph, before) != perm:
+        source = _behind(graph, producers, tensor, perm)
+        if source is None:
             return None
-        inputs.append(before.inputs[0])
+        inputs.append(source)
     axis = perm[int(node.attrs["axis"]) % len(perm)]
     return _swapped(graph, Node(node.op, node.name, inputs, node.outputs, {"axis": axis}), inputs,
                     perm)  # fmt: skip
@@ -151,9 +171,9 @@ def _concat(
 def _softmax(
     graph: Graph, producers: dict[str, Node], node: Node, perm: list[int]
 ) -> list[Node] | None:
-    if graph.opset < 13:  # there it flattens what stands behind the axis
+    source = _behind(graph, producers, node.inputs[0], perm)
+    if source is None or graph.opset < 13:  # there it flattens what stands behind the axis
         return None
-    source = producers[node.inputs[0]].inputs[0]
     axis = perm[int(node.attrs.get("axis", -1)) % len(perm)]
     inner = Node(node.op, node.name, [source], node.outputs, {"axis": axis})
     return _swapped(graph, inner, [source], perm)
@@ -162,11 +182,11 @@ def _softmax(
 def _pad(
     graph: Graph, producers: dict[str, Node], node: Node, perm: list[int]
 ) -> list[Node] | None:
-    source = producers[node.inputs[0]].inputs[0] if node.inputs[0] in producers else ""
+    source = _behind(graph, producers, node.inputs[0], perm)
     pads = node.attrs.get("pads")
     if node.input(1):
         pads = graph.constants.get(node.input(1))
-    if not source or pads is None or node.input(3):
+    if source is None or pads is None or node.input(3):
         return None
     back = [perm.index(axis) for axis in range(len(perm))]
     moved = np.asarray(pads, np.int64).reshape(2, -1)[:, back].ravel()

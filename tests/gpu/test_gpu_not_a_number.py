@@ -1,0 +1,84 @@
+"""A NaN stays one on a GPU: in OpenCL C on a device, and in CUDA's source on the processor."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import tvm
+from cuda_on_cpu import run_cuda_on_cpu
+from cuda_on_cpu import run_source as run_as_cuda
+from not_a_number import MAXIMA, PLACE, check, not_numbers, tvms_own, works
+from opencl import run_on_opencl, run_source
+from tvm_mobilenet.schedules.gpu.fallback import bind_to_threads
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.rules import schedule
+
+import tvm_mobilenet as tm
+from tvm_mobilenet.compute.primfunc import prim_func
+from tvm_mobilenet.graph.codegen_cuda import generate_cuda
+from tvm_mobilenet.graph.device_code import device_code
+from tvm_mobilenet.graph.pipeline import lower
+from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.operators.workload import softmax_block
+from tvm_mobilenet.target import parse
+from tvm_mobilenet.toolchain_cuda import Cubin
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "run"),
+    [("opencl", "float32", run_source), ("sm_80", "float16", run_as_cuda)],
+)
+def test_of_every_operator(name: str, dtype: Any, run: Any) -> None:
+    target = parse(name, dtype=dtype)
+    cases = works(target.lanes, dtype)
+    del cases["tail"]  # its layers are kernels of their own here
+    block = softmax_block(cases["softmax"].out_channels, target)
+    cases["softmax"] = dataclasses.replace(
+        cases["softmax"], dtype="float32", in_block=block, out_block=block
+    )
+    functions = {}
+    for work in cases.values():
+        done = schedule(prim_func(work), target, Knobs())
+        assert done is not None
+        functions[work.key] = done.func
+    code = device_code(functions, target)
+    for key, work in ((work.key, work) for work in cases.values()):
+
+        def launched(inputs: Any, out: Any, key: str = key) -> Any:
+            return run(code.source, code.kernels[key], code.scratch[key], inputs, out)
+
+        for outlier in (math.nan, math.inf):
+            check(work, launched, outlier)
+
+
+@pytest.mark.parametrize("run", [run_on_opencl, run_cuda_on_cpu])
+@pytest.mark.parametrize("name", MAXIMA)
+def test_of_operators_of_tvms_own(name: str, run: Any) -> None:
+    target = parse("opencl" if run is run_on_opencl else "sm_80")
+    func = tvms_own(name, tvm.target.Target("llvm"))
+    x = np.random.default_rng(0).standard_normal([int(n) for n in func.params[0].ty.shape])
+    x[PLACE] = math.nan
+    got = run(bind_to_threads(func, target), target, [x.astype(np.float32)])
+    assert not_numbers(got) == MAXIMA[name]
+
+
+def test_of_a_whole_network_for_cuda() -> None:
+    """TVM lowers it on another road, to which the same is told."""
+    target = parse("sm_80")
+    model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
+    lowered = lower(model, initialize(model, 0), target, lambda _: None)
+    seen: list[str] = []
+
+    class Reader:
+        def cubin(self, source: str, arch: str) -> Cubin:
+            seen.append(source)
+            return Cubin(b"", arch, {})
+
+    generate_cuda(lowered, target, Reader())  # type: ignore[arg-type]
+    assert re.search(r"< 0x0p\+0f\S*\) \? 0x0p\+0f", seen[0])
+    assert not re.search(r"\b(f?max|f?min)f?\(", seen[0].partition('extern "C"')[2])

@@ -1,0 +1,118 @@
+"""NaN and infinities through every operator, whatever stack and target computes it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from kernels import workload
+from schedule_cases import AROUND
+
+from tvm_mobilenet.kernel_case import blocked, kernel_case
+from tvm_mobilenet.operators.workload import Activation, Workload
+
+ACTIVATIONS: tuple[Activation, ...] = ("none", "relu", "relu6", "hardsigmoid", "hardswish")
+PLAIN_OUT = ("dense", "tail", "softmax")
+
+PLACE = (1, 2, 4, 6)
+_SHAPE = (2, 6, 9, 13)
+
+MAXIMA: dict[str, list[list[int]]] = {
+    "max_pool2d": [[1, 2, 2, 3]],
+    "clip": [list(PLACE)],
+    "relu": [list(PLACE)],
+    "maximum": [list(PLACE)],
+    "max": [[1, 2]],
+}
+"""Operators that are not ours, and where each must say NaN of a map that holds it in one place."""
+
+Run = Callable[[tuple[Any, ...], Any], Any]
+"""From a kernel's inputs and an empty output to what it writes."""
+
+
+def works(lanes: int, dtype: Any = "float32") -> dict[str, Workload]:
+    """Every operator, every activation, a residual; channels that leave lanes empty, and not."""
+    odd = {
+        f"pointwise {end}": workload("pointwise", (24, 40), (5, 5), lanes, activation=end)
+        for end in ACTIVATIONS
+    }
+    odd["residual"] = workload("pointwise", (16, 24), (4, 5), lanes, batch=2, residual=True)
+    for kernel, stride, end in ((3, 2, "relu6"), (3, 1, "relu"), (5, 1, "hardswish")):
+        odd[f"depthwise {end}"] = workload(
+            "depthwise", (24, 24), (9, 9), lanes, batch=2, kernel=kernel, stride=stride,
+            padding=AROUND if kernel == 3 else (2, 2, 2, 2), activation=end,
+        )  # fmt: skip
+    for end in ("relu", "hardswish"):
+        odd[f"conv {end}"] = workload(
+            "conv", (3, 24), (9, 9), lanes, kernel=3, stride=2, padding=AROUND, activation=end
+        )
+    odd["ragged"] = workload("pointwise", (12, 19), (5, 5), lanes, activation="relu6")
+    odd["ragged conv"] = workload("conv", (3, 11), (9, 9), lanes, kernel=3, activation="relu")
+    odd["pool"] = workload("pool", (24, 24), (5, 5), lanes, batch=2)
+    odd["scale"] = workload("scale", (24, 24), (5, 5), lanes, batch=2)
+    odd["dense"] = workload("dense", (40, 20), (1, 1), lanes, batch=2, activation="relu")
+    odd["softmax"] = workload("softmax", (21, 21), (1, 1), lanes, batch=2)
+    both = workload("depthwise", (32, 32), (9, 9), lanes, kernel=3, padding=AROUND)
+    odd["separable"] = dataclasses.replace(
+        both, operator="separable", activation="relu6", mid_activation="relu6",
+        out_channels=48, out_block=min(lanes, 16),
+    )  # fmt: skip
+    odd["tail"] = dataclasses.replace(
+        workload("pointwise", (32, 48), (3, 3), lanes, batch=2, activation="relu6"),
+        operator="tail", classes=20, class_block=2 * lanes,
+    )  # fmt: skip
+    return {name: dataclasses.replace(work, dtype=dtype) for name, work in odd.items()}
+
+
+def check(work: Workload, run: Run, outlier: float) -> None:
+    """Put a number into one place; assert that NaN and infinities are where the reference's are."""
+    with np.errstate(invalid="ignore"):  # inf - inf, in the reference
+        case = kernel_case(work, outlier=outlier)
+    dtype = "float32" if work.operator in PLAIN_OUT else work.dtype
+    got = np.asarray(run(case.inputs, np.full(case.want.shape, 7, dtype)))
+    if work.operator not in PLAIN_OUT:
+        # Of lanes of no channel others read those up to a multiple of eight, which an infinity
+        # must not make NaN; a NaN makes all channels of its pixel NaN, and may do so to them.
+        read = work.out_channels if np.isnan(outlier) else -(-work.out_channels // 8) * 8
+        image = np.ones((work.batch, min(read, work.out_blocks * work.out_block), *work.out_size))
+        real = blocked(image, work.out_block) == 1
+        got, want = got[real], case.want[real]
+    else:
+        want = case.want
+    told = f"{work.key}, {outlier} at one place"
+    if np.isnan(outlier):
+        assert np.isnan(want).any(), f"{told}: the case shows nothing"
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(want), err_msg=told)
+    rough = 2e-2 if work.dtype == "float16" else 1e-4
+    np.testing.assert_allclose(got, want, rtol=rough, atol=rough, err_msg=told)
+
+
+def tvms_own(name: str, target: Any) -> Any:
+    """The kernel that TVM makes of one of :data:`MAXIMA`, as yet without a schedule."""
+    from tvm import relax
+
+    from tvm_mobilenet.graph.legalize_rest import legalize_rest
+
+    x = relax.Var("x", relax.TensorType(_SHAPE, "float32"))
+    computed = {
+        "max_pool2d": lambda: relax.op.nn.max_pool2d(x, (3, 3), (2, 2), (1, 1, 1, 1)),
+        "clip": lambda: relax.op.clip(x, -1, 1),
+        "relu": lambda: relax.op.nn.relu(x),
+        "maximum": lambda: relax.op.maximum(x, relax.op.negative(x)),
+        "max": lambda: relax.op.max(x, [2, 3]),
+    }[name]()
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            out = builder.emit_output(builder.emit(computed))
+        builder.emit_func_output(out)
+    functions = legalize_rest(builder.get(), target).functions.values()
+    (kernel,) = (func for func in functions if not isinstance(func, relax.Function))
+    return kernel
+
+
+def not_numbers(got: Any) -> list[list[int]]:
+    """Where an array holds NaN."""
+    return [list(map(int, place)) for place in np.argwhere(np.isnan(got))]

@@ -1,0 +1,86 @@
+"""Options that are no command's own: ``--version``, ``--stack``, ``-v``, ``-q``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tvm_mobilenet.cli import logs
+from tvm_mobilenet.stacks import PACKAGES, installed_stack, versions_of
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from tvm_mobilenet import __version__
+
+    parts = [f"tvm-mobilenet {__version__}"]
+    stack = installed_stack()
+    versions = versions_of(stack)
+    for package in PACKAGES[stack]:
+        parts.append(f"{package} {versions.get(package, 'not installed')}")
+    typer.echo(", ".join(parts))
+    raise typer.Exit
+
+
+def _use_stack(context: typer.Context, stack: str | None) -> None:
+    if stack is not None:
+        from tvm_mobilenet.cli.stack import use_stack
+
+        use_stack(stack, context.obj)
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version",
+        callback=_print_version,
+        is_eager=True,
+        help="Print this version and TVM's, and leave.",
+    ),
+]
+UseStack = Annotated[
+    str | None,
+    typer.Option(
+        callback=_use_stack,
+        is_eager=True,  # --version, too, is of the stack
+        help="relax, the main stack, or relay: the same on TVM 0.19, in the environment "
+        "that `make relay` makes.",
+        metavar="STACK",
+    ),
+]
+# Their callbacks do all there is to do: no function is given their values.
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "-v",
+        "--verbose",
+        callback=logs.be_verbose,
+        is_eager=True,
+        expose_value=False,
+        help="Tell what is done and how long it takes, and of every error what caused it.",
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "-q",
+        "--quiet",
+        callback=logs.be_quiet,
+        is_eager=True,
+        expose_value=False,
+        help="Print the result and errors, nothing else.",
+    ),
+]
+
+
+def with_everywhere(group: Any) -> Any:
+    """Let every command below a group take its ``-v`` and ``-q`` too; return the group."""
+    options = [option for option in group.params if option.name in ("verbose", "quiet")]
+    waiting = list(group.commands.values())
+    while waiting:
+        command = waiting.pop()
+        command.params += options
+        waiting += getattr(command, "commands", {}).values()
+    return group

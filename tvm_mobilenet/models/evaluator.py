@@ -1,0 +1,246 @@
+"""What an ONNX graph computes: by onnx's evaluator, corrected, in double precision.
+
+Where that cannot, onnxruntime does if it is installed; where neither can, a tensor and what
+is computed from it stay unjudged, and say so. See docs/adr/0020.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet.errors import UnjudgedError
+from tvm_mobilenet.models.onnx_operators import corrected
+from tvm_mobilenet.models.onnx_protos import alone, doubled, types_of
+
+if TYPE_CHECKING:
+    import onnx
+
+Array = NDArray[Any]
+
+ONNX, ONNXRUNTIME = "onnx", "onnxruntime"
+"""Who judges."""
+
+Judge = Literal["onnx", "onnxruntime"]
+
+Rounding = Literal["float32", "float16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a graph computes.
+
+    Attributes
+    ----------
+    values : dict of str to ndarray
+        By name: float64 where it is floating point.
+    unjudged : dict of str to str
+        Names that nobody here could compute, and why.
+    """
+
+    values: dict[str, Array] = field(default_factory=dict)
+    unjudged: dict[str, str] = field(default_factory=dict)
+
+
+def run_graph(
+    model: onnx.ModelProto,
+    x: Array,
+    *,
+    given: Mapping[str, Array] | None = None,
+    rounding: Rounding | None = None,
+    by: Judge = "onnx",
+) -> Evaluation:
+    """Compute every tensor of a graph, node by node.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Of one input, without subgraphs.
+    x : ndarray
+        The input.
+    given : mapping of str to ndarray, optional
+        Tensors that are not computed, but are so.
+    rounding : {"float32", "float16"}, optional
+        Computed in the types of the file; or in float64, every tensor rounded to halves.
+        Without, in float64, and only what the file declares to be float16 is rounded.
+    by : {"onnx", "onnxruntime"}
+        Who is asked first.
+    """
+    from onnx import numpy_helper
+
+    opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    declared = types, shapes = types_of(model)
+    double = rounding != "float32"
+    given = given or {}
+
+    def stored(name: str, value: Array) -> Array:
+        if not np.issubdtype(value.dtype, np.floating) or not double:
+            return value
+        halves = types.get(name) == np.float16 or (rounding == "float16" and value.ndim > 1)
+        with np.errstate(over="ignore"):
+            return value.astype(np.float16 if halves else np.float64).astype(np.float64)
+
+    values = {t.name: stored(t.name, numpy_helper.to_array(t)) for t in model.graph.initializer}
+    (source,) = (v.name for v in model.graph.input if v.name not in values)
+    values[source] = stored(source, np.asarray(x).astype(types[source]))
+    found = Evaluation(values)
+    for node in model.graph.node:
+        known = {name: values[name] for name in node.input if name in values}
+        missing = [name for name in node.input if name and name not in known]
+        try:
+            if missing:
+                raise UnjudgedError(f"it is computed from {missing[0]!r}")
+            made = _first_of(node, opset, known, declared, by, double=double)
+        except UnjudgedError as error:
+            found.unjudged.update((name, error.what) for name in node.output if name)
+            made = []
+        for name, value in zip(node.output, made, strict=False):
+            if name:
+                values[name] = stored(name, value)
+                # Behind what ONNX infers no type of.
+                single = np.dtype(np.float32) if value.dtype.kind == "f" else value.dtype
+                types.setdefault(name, single)
+                if shapes.get(name, value.shape) != value.shape:
+                    shapes.clear()  # what ONNX infers behind it is as wrong
+        for name in node.output:
+            if name in given:
+                value = np.asarray(given[name])
+                values[name] = stored(name, value.reshape(shapes.get(name, value.shape)))
+                found.unjudged.pop(name, None)
+    return found
+
+
+def _first_of(
+    node: onnx.NodeProto,
+    opset: int,
+    inputs: Mapping[str, Array],
+    known: tuple[Mapping[str, np.dtype[Any]], Mapping[str, tuple[int, ...]]],
+    by: Judge,
+    *,
+    double: bool,
+) -> list[Array]:
+    """Ask one judge, and then the other; `known` are types and shapes of tensors."""
+    dtypes, shapes = known
+    judges: list[Judge] = ["onnx", "onnxruntime"] if by == ONNX else ["onnxruntime", "onnx"]
+    reasons = []
+    for one in judges:
+        try:
+            found = run_node(node, opset, inputs, dtypes, by=one, double=double)
+        except UnjudgedError as error:
+            reasons.append(error.what)
+            continue
+        named = [(n, v.shape) for n, v in zip(node.output, found, strict=False) if n]
+        # Our own Resize may know better: ONNX's inference takes 10 * 1.4 for 13, in float64.
+        sure = one == ONNX and corrected(node.op_type, opset) is not None
+        odd = [n for n, shape in named if shapes.get(n, shape) != shape]
+        if sure or not odd:
+            return found
+        reasons.append(f"{one} gives {odd[0]!r} another shape than ONNX infers")
+    raise UnjudgedError("; ".join(reasons))
+
+
+def run_node(
+    node: onnx.NodeProto,
+    opset: int,
+    inputs: Mapping[str, Array],
+    dtypes: Mapping[str, np.dtype[Any]],
+    *,
+    by: Judge = "onnx",
+    double: bool = True,
+) -> list[Array]:
+    """Compute one node.
+
+    Parameters
+    ----------
+    node : onnx.NodeProto
+    opset : int
+    inputs : mapping of str to ndarray
+        By the names that the node has for them.
+    dtypes : mapping of str to dtype
+        Of the inputs, as the file declares them.
+    by : {"onnx", "onnxruntime"}
+    double : bool
+        Whether floating point is computed in float64, where that judge can.
+
+    Returns
+    -------
+    list of ndarray
+        As the node lists its outputs; fewer, where the last ones cannot be had.
+
+    Raises
+    ------
+    UnjudgedError
+        This judge cannot compute it.
+    """
+    if by == ONNXRUNTIME:
+        cast = {n: np.asarray(v).astype(dtypes.get(n, v.dtype)) for n, v in inputs.items()}
+        return _by_onnxruntime(alone(node, opset, cast), cast)
+    # What ONNX itself spells in other operators has constants of float32, and no double form.
+    for wide in (True, False) if double else (False,):
+        fed = {
+            n: _in_double(np.asarray(v)) if wide else np.asarray(v).astype(dtypes.get(n, v.dtype))
+            for n, v in inputs.items()
+        }
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                found = _by_onnx(node, opset, fed, double=wide)
+            # Whatever its arithmetic raises: the node cannot be computed so.
+            except Exception as error:
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                continue
+        return [_in_double(np.asarray(v)) if double else np.asarray(v) for v in found]
+    raise UnjudgedError(f"onnx's evaluator cannot do {node.op_type}: {reason}")
+
+
+def _by_onnx(
+    node: onnx.NodeProto, opset: int, inputs: Mapping[str, Array], *, double: bool
+) -> Sequence[Array]:
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    rule = corrected(node.op_type, opset)
+    if node.op_type == "MaxPool" and len(node.output) > 1:
+        rule = None
+    if rule is not None:
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type == "BatchNormalization" and any(node.output[1:]):
+            attributes["training_mode"] = 1  # before opset 14 to name those is to ask for it
+        try:
+            return [rule(attributes, opset, *(inputs.get(name) for name in node.input))]
+        except NotImplementedError:
+            pass  # a form that onnx's own evaluator is right about
+    if double:
+        node = doubled(node)
+    found: Sequence[Array] = ReferenceEvaluator(alone(node, opset, inputs)).run(None, dict(inputs))
+    values = iter(found)
+    return [next(values) if name else np.zeros(0) for name in node.output]
+
+
+def _by_onnxruntime(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> list[Array]:
+    (node,) = model.graph.node
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UnjudgedError("onnxruntime is not installed") from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        found = iter(session.run(None, dict(inputs)))
+    # Its exceptions have no common root.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UnjudgedError(f"onnxruntime cannot do {node.op_type}: {reason}") from error
+    return [_in_double(np.asarray(next(found))) if name else np.zeros(0) for name in node.output]
+
+
+def _in_double(value: Array) -> Array:
+    return value.astype(np.float64) if np.issubdtype(value.dtype, np.floating) else value

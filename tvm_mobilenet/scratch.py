@@ -1,0 +1,94 @@
+"""Folders for temporary files: made, removed, and named where they take nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import IO
+
+from tvm_mobilenet.errors import OutputError
+
+LEAST_ROOM = 16 << 20
+"""Bytes that have to be free: object files take a few millions, and where it cannot write them
+LLVM ends the process."""
+
+_PREFIX = "tvm_mobilenet-"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+_REMEDY = "make room there, or name another folder by the environment variable TMPDIR"
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[str]:
+    """Have a folder for as long as the block takes.
+
+    Yields
+    ------
+    str
+        Its path.
+
+    Raises
+    ------
+    OutputError
+        No folder takes temporary files, or there is no room for them.
+    """
+    with scratch_folder() as folder:
+        try:
+            yield folder
+        except OSError as error:
+            # NumPy has no number for a file that it could write in part.
+            if error.errno is not None and error.errno not in _FULL:
+                raise
+            reason = error.strerror or error
+            raise OutputError(
+                f"cannot write temporary files in {os.path.dirname(folder)!r}: {reason}",
+                _REMEDY,
+            ) from error
+
+
+def scratch_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:
+    """Make a folder that is removed with the object returned.
+
+    Parameters
+    ----------
+    parent : str, optional
+        Where; what ``TMPDIR`` says without.
+
+    Raises
+    ------
+    OutputError
+        No folder takes temporary files, or has :data:`LEAST_ROOM` for them.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent)
+    except OSError as error:
+        raise _nowhere(error) from error
+    there = os.statvfs(made.name)
+    if there.f_bavail * there.f_frsize < LEAST_ROOM:
+        made.cleanup()
+        raise OutputError(
+            f"{os.path.dirname(made.name)!r} has room for {there.f_bavail * there.f_frsize} bytes, "
+            f"and temporary files need {LEAST_ROOM}",
+            _REMEDY,
+        )
+    return made
+
+
+def scratch_file() -> IO[bytes]:
+    """Open a file that has no name and ends when it is closed.
+
+    Raises
+    ------
+    OutputError
+        No folder takes temporary files.
+    """
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise _nowhere(error) from error
+
+
+def _nowhere(error: OSError) -> OutputError:
+    return OutputError(f"no folder takes temporary files: {error.strerror or error}", _REMEDY)
