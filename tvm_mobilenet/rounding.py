@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet import reference
+from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models.activations import STEEPEST
 from tvm_mobilenet.models.spec import (
     Activate,
@@ -147,6 +148,8 @@ def guaranteed_bound(
     errors: dict[str, Float64] = {}
     rounded, least = _STORES * _STORED[stored], _SUBNORMAL[stored]
     for layer in layers:
+        if isinstance(layer, Operator):
+            return _sums_bound(layer, weights, values, stored) if layer is layers[0] else None
         source = layer.inputs[0]
         x = np.abs(np.asarray(values[source], np.float64))
         error = errors.get(source, np.zeros(x.shape))
@@ -190,6 +193,33 @@ def guaranteed_bound(
             return None
         errors[layer.name] = slope * (gamma * total + (1 + gamma) * carried) + extra + least
     return errors[layers[-1].name]
+
+
+_SUMS = frozenset(
+    (
+        *("Add", "AveragePool", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul"),
+        *("Mean", "ReduceMean", "ReduceSum", "Sum"),
+    )
+)
+"""Operators that only add products of what they read: magnitudes in, the sum of magnitudes out."""
+
+
+def _sums_bound(
+    layer: Operator, weights: Weights, values: Mapping[str, NDArray[Any]], stored: str
+) -> Float64 | None:
+    """Bound the error of a sum whose terms may cancel: the mean of an image about 0, say.
+
+    Its arithmetic is not known here, so that the share that a number may be off by is that of
+    :func:`tolerance_behind`, but of all the terms, not of what they leave.
+    """
+    if layer.operator not in _SUMS or layer.halves:
+        return None
+    magnitudes = {name: np.abs(weights[name]) for name in layer.parameters}
+    try:
+        total = layer.run(magnitudes, *(np.abs(values[name]) for name in layer.inputs))
+    except UnjudgedError:
+        return None
+    return END_TO_END[stored] * np.asarray(total, np.float64)
 
 
 def strassen_bound(

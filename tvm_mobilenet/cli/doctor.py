@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 from tvm_mobilenet.cli.examining import CHECKS, Finding
-from tvm_mobilenet.cli.output import print_json, waiting
+from tvm_mobilenet.cli.output import print_json, say, waiting
 from tvm_mobilenet.errors import TvmMobilenetError
 
 _NAME_WIDTH = 16
@@ -25,7 +25,7 @@ def examine(as_json: bool) -> bool:
     if as_json:
         print_json({"works": works, "findings": [asdict(finding) for finding in findings]})
     else:
-        print("\n".join(_lines(findings, shutil.get_terminal_size().columns)))
+        say("\n".join(_lines(findings, shutil.get_terminal_size().columns)))
     return works
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.cli import logs
 from tvm_mobilenet.cli.launching import cuda_facts, launch_facts
-from tvm_mobilenet.cli.output import Form, mega, show, size, waiting
+from tvm_mobilenet.cli.output import Form, mega, say, show, size, waiting
 from tvm_mobilenet.errors import OutputError, RecordsWarning
 from tvm_mobilenet.tables import by_size, facts_table
 
@@ -90,7 +90,7 @@ def compile_model(
         path = compiled.export(output)
     seconds = time.perf_counter() - start
     if logs.is_quiet():
-        print(path)
+        say(str(path))
         return
     with waiting("timing every layer"):
         report = compiled.report

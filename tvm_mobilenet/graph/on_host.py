@@ -69,7 +69,7 @@ def on_host(
     def runner(layer: Operator) -> Run:
         def run(*inputs: NDArray[Any]) -> NDArray[Any]:
             typed = zip(inputs, layer.dtypes[:-1], strict=True)
-            fed = [tvm.runtime.tensor(np.ascontiguousarray(x, dtype)) for x, dtype in typed]
+            fed = [tvm.runtime.tensor(np.asarray(x, dtype, order="C")) for x, dtype in typed]
             return np.asarray(machine[of_layer[layer.name]](*fed).numpy())
 
         return run

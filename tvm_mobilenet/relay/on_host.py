@@ -56,7 +56,7 @@ def _runner(layer: Operator, weights: Mapping[str, NDArray[np.float32]]) -> Run:
 
     def run(*given: NDArray[Any]) -> NDArray[Any]:
         for i, (x, dtype) in enumerate(zip(given, layer.dtypes[:-1], strict=True)):
-            module.set_input(f"x{i}", np.ascontiguousarray(x, dtype))
+            module.set_input(f"x{i}", np.asarray(x, dtype, order="C"))
         module.run()
         return np.asarray(module.get_output(0).numpy())
 

@@ -185,7 +185,8 @@ def _check(recipe: Mapping[str, Any], size: tuple[int, int], where: str) -> None
     resize, crop, wanted = recipe["resize"], recipe["crop"], _one_if_square(size)
     keeps_bytes = all(np.array_equal(recipe[key], value) for key, value in _BYTES.items())
     problems = {
-        f"crop must be the model's {wanted}, not {crop!r}": crop in (wanted, [*size]),
+        f"crop must be the model's {wanted}, not {crop!r}": _is_size(crop)
+        and crop in (wanted, [*size]),
         f"resize must be null or from {wanted} to {LARGEST_RESIZE} times that, not "
         f"{resize!r}": resize is None or _resizes(resize, size),
         f"interpolation must be one of {', '.join(INTERPOLATIONS)}": recipe["interpolation"]

@@ -68,7 +68,8 @@ class OpenClProcessor:
             "calls": [{"launches": content["launches"]}],
             "buffers": [{"bytes": buffer.size} for buffer in buffers[0]],
         }
-        check_device(self._device, {"plan": plan, "target": self._target}, _WHERE)
+        ends: dict[str, Any] = {"inputs": [], "outputs": []}  # kernels read and write float32
+        check_device(self._device, {"plan": plan, "target": self._target, **ends}, _WHERE)
         kernels = build(self._context, content["source"], _WHERE)
         launches = [
             {**launch, "buffers": [number + turn * len(own) for number in launch["buffers"]]}

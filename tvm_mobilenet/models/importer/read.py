@@ -87,7 +87,7 @@ def _load(where: str) -> onnx.ModelProto:
         raise OnnxFileError(
             f"{where!r} is damaged, or no ONNX model", "copy or export it again"
         ) from None
-    if not model.graph.node:
+    if not model.graph.node or not model.graph.output:
         raise OnnxFileError(f"{where!r} holds no network", "copy or export it again")
     _check_text(model, where)
     load_tensors(model, where)
