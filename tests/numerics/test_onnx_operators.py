@@ -64,6 +64,13 @@ def _split_evenly(n: Net) -> Any:
     return n.op("Split", "image", axis=-1, outputs=2, **count)
 
 
+@case("split_read_in_part", 11, 18)
+def _split_read_in_part(n: Net) -> Any:
+    """What nobody reads says how large the others are."""
+    count = {"num_outputs": 2} if n.opset >= 18 else {}
+    return n.op("Relu", n.op("Split", "image", axis=1, outputs=2, **count)[1])
+
+
 @case("squeeze", 11, 13)
 def _squeeze(n: Net) -> Any:
     y = n.op("ReduceMax", "image", axes=[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,6 +107,10 @@ def _forget_unread(graph: Graph) -> None:
     """Let outputs go that nobody reads, such as statistics and masks of training."""
     read = {tensor for node in graph.nodes for tensor in node.inputs} | set(graph.outputs)
     for node in graph.nodes:
+        if node.op == "Split":  # their number may say how large each is
+            named = enumerate(node.outputs)
+            node.outputs = [out or graph.fresh(f"{node.name}.part{at}") for at, out in named]
+            continue
         if node.op == "BatchNormalization":
             # Before opset 14 to name the other outputs is to ask for training.
             if graph.opset < 14 and any(node.outputs[1:]):
@@ -182,10 +187,27 @@ def _resized(graph: Graph, known: dict[str, Shape]) -> dict[str, Shape]:
             continue
         shape = list(graph.shape(node.inputs[0]))
         axes = node.attrs.get("axes", range(len(shape)))
-        for axis, scale in zip(axes, scales, strict=True):
+        numbers = _checked_scales(node, scales, axes, len(shape))
+        for axis, scale in zip(axes, numbers, strict=True):
             shape[axis] = int(np.floor(np.float32(shape[axis]) * np.float32(scale)))
         if tuple(shape) not in (known.get(node.out), graph.types.get(node.out, ("", ()))[1]):
             found[node.out] = tuple(shape)
+    return found
+
+
+def _checked_scales(node: Node, scales: Any, axes: Sequence[int], rank: int) -> list[float]:
+    """Return scales in a row; refuse such as no map can be resized by."""
+    numbers = np.asarray(scales, np.float64).ravel()
+    whole = len(numbers) == len(axes) and all(-rank <= axis < rank for axis in axes)
+    # A map of one pixel that became larger would be more than a tensor can hold.
+    if not whole or not ((numbers > 0) & (numbers <= LARGEST_MAP)).all():
+        told = ", ".join(f"{number:g}" for number in numbers[:8])
+        raise OnnxFileError(
+            f"the node {node.name!r}, {node.op}, resizes by ({told}), which is no scale for each "
+            f"of {len(axes)} axes",
+            "export it again",
+        )
+    found: list[float] = numbers.tolist()
     return found
 
 

@@ -38,7 +38,7 @@ def foreign(
         Layer behind each tensor that a layer computes.
     """
     # What reads constants alone is given the image, for every layer reads something.
-    tensors = [t for t in dict.fromkeys(node.inputs) if t in names] or [graph.input]
+    tensors = [t for t in dict.fromkeys(node.inputs) if t and t in names] or [graph.input]
     constants = [t for t in dict.fromkeys(node.inputs) if t in graph.constants]
     weights = [t for t in constants if node.op in _WEIGHTED and _is_weight(graph, node, t)]
     short = {t: f"x{i}" for i, t in enumerate(tensors)} | {
