@@ -316,7 +316,7 @@ def test_names_that_are_no_text_are_shown(artifact: Path, tmp_path: Path) -> Non
             env={**os.environ, "PYTHONIOENCODING": encoding},
         )
         assert done.returncode == 0, done.stderr
-        assert b"\\xff\\xfe.so" in done.stdout
+        assert b"\\xff\\xfe.so" in done.stdout.replace(b"\n", b"")  # a long path is folded
 
 
 def test_one_place_prints() -> None:
