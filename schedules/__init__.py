@@ -1,5 +1,5 @@
-"""How each operator runs: TensorIR schedules with named knobs, one folder per machine family.
+"""How each operator runs: plans of its loops, and TensorIR and TE schedules that apply them.
 
-Imports nothing of the package but ``target`` and ``errors``: a schedule
-recognises its function by an attribute and reads every size off its loops.
+Knows of the package ``operators``, ``target`` and ``errors`` alone. A function carries its workload
+as an attribute, by which a schedule recognises it. ``plans`` imports no TVM.
 """
