@@ -1,0 +1,127 @@
+"""Nodes that read constants alone: computed by onnx's evaluator, unless too large."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tvm_mobilenet.errors import UnsupportedOperatorError
+from tvm_mobilenet.models.importer.graph import IR_VERSION, Array, Graph, Node, value_info
+
+if TYPE_CHECKING:
+    import onnx
+
+_ROOM, _TIMES = 2**28, 16
+"""Bytes that computed constants may take together: so many, and so many for each number that the
+file holds, which may be computed with several times."""
+_NO_LARGER = {"Compress", "NonZero", "Unique"}
+"""Operators whose output is as long as the numbers say, and no longer than the input."""
+
+
+def fold_constants(graph: Graph, room: Room) -> bool:
+    """Compute what needs no image; whether anything was."""
+    kept = []
+    for node in graph.nodes:
+        values = values_of(graph, node, room)
+        if values is None:
+            kept.append(node)
+            continue
+        graph.constants.update(
+            (name, value) for name, value in zip(node.outputs, values, strict=False) if name
+        )
+    folded = len(kept) < len(graph.nodes)
+    graph.nodes = kept
+    return folded
+
+
+def values_of(graph: Graph, node: Node, room: Room) -> list[Array] | None:
+    """Return what a node computes, None if that needs the image."""
+    source = node.input(0)
+    if node.op in ("Shape", "Size") and source in graph.types and source not in graph.constants:
+        shape = graph.shape(source)
+        if node.op == "Size":
+            return [np.array(int(np.prod(shape)), np.int64)]
+        first, last = node.attrs.get("start", 0), node.attrs.get("end")
+        return [np.array(shape[first:last], np.int64)]
+    if node.op == "Identity" and source in graph.constants:
+        return [graph.constants[source]]
+    if any(name and name not in graph.constants for name in node.inputs):
+        return None
+    return evaluate(graph, node, room)
+
+
+class Room:
+    """What constants may take that are computed from those of a file.
+
+    Parameters
+    ----------
+    numbers : int
+        In the tensors of the file.
+    """
+
+    def __init__(self, numbers: int) -> None:
+        self._left = _ROOM + _TIMES * numbers
+
+    def take(self, node: Node, model: onnx.ModelProto) -> None:
+        """Refuse a node whose outputs are too large, or of a size that nobody knows before.
+
+        Parameters
+        ----------
+        node : Node
+        model : onnx.ModelProto
+            The node alone, with its constants; types of its outputs left open.
+
+        Raises
+        ------
+        UnsupportedOperatorError
+        """
+        from onnx import helper, shape_inference
+
+        told = f"the node {node.name!r}, {node.op}, makes a constant"
+        size = 0
+        for value in shape_inference.infer_shapes(model).graph.output:
+            kind = value.type.tensor_type
+            dims = kind.shape.dim
+            if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
+                item = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).itemsize
+                size += math.prod((item, *(dim.dim_value for dim in dims)))
+            elif node.op not in _NO_LARGER:
+                raise UnsupportedOperatorError(
+                    f"{told} of a size that is not known before", "export the model again"
+                )
+        if size > self._left:
+            raise UnsupportedOperatorError(
+                f"{told} of {size / 2**20:.1f} MiB; {self._left / 2**20:.1f} are left for what is "
+                f"computed from the constants of the file",
+                "export the model without that constant, or with it in the file",
+            )
+        self._left -= size
+
+
+def evaluate(graph: Graph, node: Node, room: Room) -> list[Array]:
+    """Compute a node whose inputs are constants.
+
+    Raises
+    ------
+    UnsupportedOperatorError
+        onnx's evaluator cannot, or there is no room for what it would make.
+    """
+    from onnx.reference import ReferenceEvaluator
+
+    model = graph.model([node])
+    room.take(node, model)
+    del model.graph.output[:]
+    model.graph.output.extend(value_info(name, "float32", ()) for name in node.outputs if name)
+    model.ir_version = IR_VERSION
+    try:
+        found: list[Any] = ReferenceEvaluator(model).run(None, {})
+    # Whatever its arithmetic raises: the node cannot be computed.
+    except Exception as error:
+        raise UnsupportedOperatorError(
+            f"the node {node.name!r}, {node.op}, cannot be computed: {error}",
+            "export the model again",
+        ) from error
+    values = iter(found)
+    return [np.asarray(next(values)) if name else np.zeros(0) for name in node.outputs]
