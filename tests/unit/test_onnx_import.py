@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx_nets import SPELLINGS, Net
+from onnxruntime import InferenceSession
 
 from tvm_mobilenet import reference
 from tvm_mobilenet.models.importer import Imported, import_onnx
@@ -54,6 +55,24 @@ def test_opsets(opset: int, tmp_path: Path) -> None:
     )
     found = taken(net, tmp_path, net.op("Softmax", logits, axis=1))
     assert kinds(found) == ["Conv2d", "GlobalAvgPool", "Dense", "Softmax"]
+
+
+@pytest.mark.parametrize(
+    ("operator", "opset", "attributes"),
+    [("Softmax", 11, {"axis": 1}), ("Hardmax", 9, {"axis": 1}), ("LRN", 13, {"size": 3})],
+)
+def test_constants_are_computed_as_their_opset_says(
+    operator: str, opset: int, attributes: dict[str, int], tmp_path: Path
+) -> None:
+    """onnx's own evaluator is wrong about each of these."""
+    net = Net(opset=opset)
+    constant = net.op(operator, net.const(net.weight(1, 3, 16, 16)), **attributes)
+    path = net.save(tmp_path / "net.onnx", net.op("Add", net.conv("image", 3, 1), constant))
+    imported = import_onnx(path)
+    x = np.zeros(imported.model.input_shape, np.float32)
+    ours = reference.run(imported.model, imported.weights, x)
+    (want,) = InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"image": x})
+    assert reference.relative_error(ours, want) < 1e-6
 
 
 @pytest.mark.parametrize("auto", ["SAME_UPPER", "SAME_LOWER", "VALID"])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tvm_mobilenet.errors import UnsupportedOperatorError
-from tvm_mobilenet.models.importer.graph import IR_VERSION, Array, Graph, Node, value_info
+from tvm_mobilenet.errors import UnjudgedError, UnsupportedOperatorError
+from tvm_mobilenet.models.importer.graph import Array, Graph, Node, to_proto
 
 if TYPE_CHECKING:
     import onnx
@@ -108,20 +108,14 @@ def evaluate(graph: Graph, node: Node, room: Room) -> list[Array]:
     UnsupportedOperatorError
         onnx's evaluator cannot, or there is no room for what it would make.
     """
-    from onnx.reference import ReferenceEvaluator
+    from tvm_mobilenet.models.evaluator import run_node
 
-    model = graph.model([node])
-    room.take(node, model)
-    del model.graph.output[:]
-    model.graph.output.extend(value_info(name, "float32", ()) for name in node.outputs if name)
-    model.ir_version = IR_VERSION
+    room.take(node, graph.model([node]))
+    constants = {name: graph.constants[name] for name in node.inputs if name}
     try:
-        found: list[Any] = ReferenceEvaluator(model).run(None, {})
-    # Whatever its arithmetic raises: the node cannot be computed.
-    except Exception as error:
+        return run_node(to_proto(node), graph.opset, constants, {}, double=False)
+    except UnjudgedError as error:
         raise UnsupportedOperatorError(
-            f"the node {node.name!r}, {node.op}, cannot be computed: {error}",
+            f"the node {node.name!r}, {node.op}, cannot be computed: {error.what}",
             "export the model again",
         ) from error
-    values = iter(found)
-    return [np.asarray(next(values)) if name else np.zeros(0) for name in node.outputs]
