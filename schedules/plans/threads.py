@@ -47,11 +47,10 @@ def share(units: int, macs: int, knobs: Knobs, target: TargetSpec) -> bool:
         Multiply-adds of the whole kernel.
     knobs : Knobs
     target : TargetSpec
-        With one core there is nothing to ask.
+        On one core, too, a kernel may be shared: logs of such targets hold it.
     """
     default = "all" if pays_to_share(units, macs, target) else "one"
-    options = ["all", "one"] if target.cores > 1 else ["one"]
-    return knobs.choice("threads", options, default) == "all"
+    return knobs.choice("threads", ["all", "one"], default) == "all"
 
 
 def pays_to_share(units: int, macs: int, target: TargetSpec) -> bool:
