@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +173,7 @@ def _call(node: Node, generated: Generated, layers: Mapping[str, Layer]) -> dict
 
         # A convolution that Relay keeps writes blocks of its own, under its layer's name.
         whole = node.whole and layers[node.layers[-1]].out_shape == node.shape
-        layout = {2: "NC", 4: "NCHW"}.get(len(node.shape), OTHER) if whole else OTHER
+        layout = _plain(node.shape) if whole else OTHER
         return known | {
             "operator": node.kernel,
             "schedule": "tvm",
@@ -184,7 +184,7 @@ def _call(node: Node, generated: Generated, layers: Mapping[str, Layer]) -> dict
     work, shape = node.call.work, list(node.call.shape)
     knobs = generated.choices.taken[work.key]
     blocked = {"layout": "NCHWc", "block": work.out_block}
-    plain = {"layout": "NC" if len(shape) == 2 else "NCHW"}
+    plain = {"layout": _plain(shape)}
     return known | {
         "operator": work.operator,
         "schedule": f"te.{work.operator}",
@@ -192,3 +192,7 @@ def _call(node: Node, generated: Generated, layers: Mapping[str, Layer]) -> dict
         "source": knobs.source,
         "output": {"shape": shape} | (blocked if len(node.shape) == 4 else plain),
     }
+
+
+def _plain(shape: Sequence[int]) -> str:
+    return "NC" if len(shape) == 2 else "NCHW"
