@@ -134,9 +134,11 @@ def _silence(stream: object) -> None:
 
 
 def _tell(message: str, status: int) -> int:
-    with contextlib.suppress(OSError):  # standard error, too, may be full: the status is left
+    try:
         sys.stdout.flush()
-    with contextlib.suppress(OSError):
+    except OSError:
+        _silence(sys.stdout)
+    with contextlib.suppress(OSError):  # standard error, too, may be full: the status is left
         if (error := sys.exc_info()[1]) is not None:
             logs.tell_causes(error)
         print(f"error: {shown(message, keep=chr(10))}", file=sys.stderr, flush=True)
