@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tvm_mobilenet.errors import ArtifactError
 from tvm_mobilenet.runtime.elf import find_section, open_binary
+from tvm_mobilenet.runtime.pages import collapse
 from tvm_mobilenet.sources import SECTION
 
 _PIECE = 1 << 20
@@ -71,6 +72,7 @@ def private_copy(path: Path) -> Iterator[PrivateCopy]:
             copy.file.flush()
             if in_memory:
                 _seal(copy)
+                collapse(copy.file)
         except OSError as error:
             raise ArtifactError(
                 f"{path} cannot be copied to be loaded: {error.strerror or error}",
