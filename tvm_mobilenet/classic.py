@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.errors import StackError
 from tvm_mobilenet.launches import write_container
-from tvm_mobilenet.manifest import describe_network
+from tvm_mobilenet.manifest import describe_network, plain_layout
 from tvm_mobilenet.models.files import dump
 from tvm_mobilenet.sources import LAUNCHES
 from tvm_mobilenet.target import TargetSpec
@@ -173,7 +173,7 @@ def _call(node: Node, generated: Generated, layers: Mapping[str, Layer]) -> dict
 
         # A convolution that Relay keeps writes blocks of its own, under its layer's name.
         whole = node.whole and layers[node.layers[-1]].out_shape == node.shape
-        layout = _plain(node.shape) if whole else OTHER
+        layout = plain_layout(node.shape) if whole else OTHER
         return known | {
             "operator": node.kernel,
             "schedule": "tvm",
@@ -184,7 +184,7 @@ def _call(node: Node, generated: Generated, layers: Mapping[str, Layer]) -> dict
     work, shape = node.call.work, list(node.call.shape)
     knobs = generated.choices.taken[work.key]
     blocked = {"layout": "NCHWc", "block": work.out_block}
-    plain = {"layout": _plain(shape)}
+    plain = {"layout": plain_layout(shape)}
     return known | {
         "operator": work.operator,
         "schedule": f"te.{work.operator}",
@@ -192,7 +192,3 @@ def _call(node: Node, generated: Generated, layers: Mapping[str, Layer]) -> dict
         "source": knobs.source,
         "output": {"shape": shape} | (blocked if len(node.shape) == 4 else plain),
     }
-
-
-def _plain(shape: Sequence[int]) -> str:
-    return "NC" if len(shape) == 2 else "NCHW"

@@ -207,6 +207,11 @@ def _predicted(model: Model, lowered: Lowered, spec: TargetSpec) -> list[float |
     return predicted_us(works, spec, _ELEMENT * math.prod(model.input_shape))
 
 
+def plain_layout(shape: Sequence[int]) -> str:
+    """Return the name of a layout that is in no blocks."""
+    return "NC" if len(shape) == 2 else "NCHW"
+
+
 def _layout(call: KernelCall, kernel: Kernel, layers: Sequence[Layer]) -> dict[str, Any]:
     """Describe what a call leaves behind: the value of its last layer, in which order."""
     from tvm_mobilenet.graph.legalize_rest import BLOCKED
@@ -215,7 +220,7 @@ def _layout(call: KernelCall, kernel: Kernel, layers: Sequence[Layer]) -> dict[s
     if not layers and kernel.operator in _BLOCKED:  # of ours, yet on the way to a layer's value
         return {"layout": OTHER, "shape": list(call.shape)}
     shape = list(layers[-1].out_shape if layers else call.shape)
-    plain = {"layout": "NC" if len(shape) == 2 else "NCHW", "shape": shape}
+    plain = {"layout": plain_layout(shape), "shape": shape}
     if kernel.operator in _BLOCKED:
         return plain | {"layout": "NCHWc", "block": call.shape[-1]}
     if not call.value.endswith(BLOCKED):

@@ -121,7 +121,6 @@ def _flush() -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        _silence(sys.stdout)
         raise OutputError(
             f"cannot write to standard output: {error.strerror}", "make room where it goes"
         ) from error

@@ -1,8 +1,9 @@
-"""Write files: whole or not at all; a module's text for whoever wants to look."""
+"""Files: hashed; written whole or not at all; a module's text for whoever wants to look."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -10,6 +11,17 @@ from pathlib import Path
 from typing import IO
 
 from tvm_mobilenet.errors import OutputError
+
+_PIECE = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal; an OSError if it cannot be read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ were compiled, by their hashes. Whatever else it names has to be given again by 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shlex
@@ -19,9 +18,9 @@ from typing import Any
 from tvm_mobilenet.errors import OnnxFileError, WeightsError
 from tvm_mobilenet.limits import LARGEST_TENSOR
 from tvm_mobilenet.models.checkpoints import hub, pretrained
+from tvm_mobilenet.models.files import sha256_of
 
 _SEED = re.compile(r"seed:[0-9]{1,18}")
-_HASHED = 1 << 20
 
 
 def weights_named(source: str) -> str:
@@ -134,13 +133,9 @@ def _is_regular(path: str) -> bool:
 
 
 def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
     try:
-        with Path(path).open("rb") as file:
-            while chunk := file.read(_HASHED):
-                digest.update(chunk)
+        return sha256_of(Path(path))
     except OSError as error:
         raise OnnxFileError(
             f"cannot read {path!r}: {error.strerror}", "say where it is now, by --model or model="
         ) from error
-    return digest.hexdigest()

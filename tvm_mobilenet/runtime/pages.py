@@ -40,13 +40,13 @@ def collapse(file: BinaryIO) -> bool:
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     # The kernel gathers what is mapped at a multiple of the page: a place is looked for first.
     room, failed = size + _LARGE, ctypes.c_void_p(-1).value
-    private = mmap.MAP_PRIVATE
-    base = map_(None, room, 0, private | mmap.MAP_ANONYMOUS, -1, 0)
+    base = map_(None, room, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
     if base is None or base == failed:
         return False
     try:
         at = -(-base // _LARGE) * _LARGE
-        if map_(at, size, mmap.PROT_READ, private | _MAP_FIXED, file.fileno(), 0) != at:
+        fixed = mmap.MAP_PRIVATE | _MAP_FIXED
+        if map_(at, size, mmap.PROT_READ, fixed, file.fileno(), 0) != at:
             return False
         return bool(libc.madvise(at, size, _MADV_COLLAPSE) == 0)
     finally:

@@ -17,7 +17,7 @@ from typing import Any
 
 from tvm_mobilenet.errors import OutputError, WeightsError
 from tvm_mobilenet.interpreter import python_module
-from tvm_mobilenet.models.files import written_aside
+from tvm_mobilenet.models.files import sha256_of, written_aside
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.scratch import scratch
 
@@ -26,7 +26,6 @@ CACHE = "TVM_MOBILENET_CACHE"
 """Environment variable: the folder of what was fetched."""
 
 _SECONDS = 600
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ def is_cached() -> bool:
 
 
 def _holds(path: Path, published: Published) -> bool:
-    return path.is_file() and _sha256(path) == published.sha256
+    return path.is_file() and sha256_of(path) == published.sha256
 
 
 def _cached(published: Published) -> Path:
@@ -195,11 +194,3 @@ def download_wheel(requirement: str, sha256: str, folder: Path) -> Path:
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[-1] if lines else "pip failed without a word"
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
