@@ -10,7 +10,8 @@ import numpy as np
 from kernels import workload
 from schedule_cases import AROUND
 
-from tvm_mobilenet.kernel_case import blocked, kernel_case
+from tvm_mobilenet.kernel_case import kernel_case
+from tvm_mobilenet.operators.packing import blocked
 from tvm_mobilenet.operators.workload import Activation, Workload
 
 ACTIVATIONS: tuple[Activation, ...] = ("none", "relu", "relu6", "hardsigmoid", "hardswish")
