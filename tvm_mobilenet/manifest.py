@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet import __version__
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.stacks import PACKAGES, Stack
 from tvm_mobilenet.target import TargetSpec
 
@@ -21,8 +22,6 @@ _ELEMENT, _VECTOR = 4, 64
 """Bytes: of a float32, and what TVM takes every buffer to be aligned to."""
 _READS_ELEMENTS = {"cpu.conv"}
 """Schedules that read their input an element at a time."""
-_BLOCKED = {"conv", "depthwise", "pointwise", "strassen", "separable", "pool", "scale"}
-"""Operators of ours that write blocked maps."""
 
 
 def describe(
@@ -217,11 +216,13 @@ def _layout(call: KernelCall, kernel: Kernel, layers: Sequence[Layer]) -> dict[s
     from tvm_mobilenet.graph.legalize_rest import BLOCKED
     from tvm_mobilenet.runtime.instrument import OTHER
 
-    if not layers and kernel.operator in _BLOCKED:  # of ours, yet on the way to a layer's value
+    ours = OPERATORS.get(kernel.operator)
+    blocked = ours is not None and not ours.writes_plain
+    if blocked and not layers:  # of ours, yet on the way to a layer's value
         return {"layout": OTHER, "shape": list(call.shape)}
     shape = list(layers[-1].out_shape if layers else call.shape)
     plain = {"layout": plain_layout(shape), "shape": shape}
-    if kernel.operator in _BLOCKED:
+    if blocked:
         return plain | {"layout": "NCHWc", "block": call.shape[-1]}
     if not call.value.endswith(BLOCKED):
         return plain

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
 
 Array = NDArray[Any]
@@ -52,23 +53,11 @@ def pack(work: Workload, layers: Sequence[Affine]) -> list[Array]:
         A weight and a bias for each layer. Biases are float32, weights of the
         workload's dtype; but a tail's classifier, which reads no map, keeps float32.
     """
-    if work.operator == "tail":
-        last, classifier = layers
-        rows = pack_classifier(classifier.weight, work.out_block, work.class_block)
-        return [*_pointwise(work, last), rows, pack_bias(classifier.bias, work.class_block)]
-    if work.operator == "separable":
-        first, last = layers
-        return [*_panels(work, first, work.in_block), *_pointwise(work, last)]
-    if work.operator in ("pointwise", "dense"):
-        return _pointwise(work, *layers)
-    return [array for layer in layers for array in _panels(work, layer, work.out_block)]
+    return OPERATORS[work.operator].pack(work, layers)
 
 
-def _pointwise(work: Workload, layer: Affine) -> list[Array]:
-    return _panels(work, layer, work.out_block, work.depth)
-
-
-def _panels(work: Workload, layer: Affine, block: int, depth: int = 0) -> list[Array]:
+def panels(work: Workload, layer: Affine, block: int, depth: int = 0) -> list[Array]:
+    """Return a layer's weight and bias, as :func:`pack_weight` and :func:`pack_bias` pack them."""
     weight = pack_weight(layer.weight, block, depth).astype(work.dtype, copy=False)
     return [weight, pack_bias(layer.bias, block)]
 
@@ -96,8 +85,8 @@ def pack_weight(weight: Array, block: int, depth: int = 0) -> Array:
     """
     flat = weight.reshape(len(weight), -1)
     blocks, depth = -(-len(flat) // block), depth or flat.shape[1]
-    panels = _filled(flat, (blocks * block, depth)).reshape(blocks, block, depth)
-    return np.ascontiguousarray(panels.transpose(0, 2, 1))
+    rows = _filled(flat, (blocks * block, depth)).reshape(blocks, block, depth)
+    return np.ascontiguousarray(rows.transpose(0, 2, 1))
 
 
 def pack_bias(bias: Array, block: int) -> Array:

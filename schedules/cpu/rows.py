@@ -1,8 +1,8 @@
-"""Softmax: one row at a time, everything in L1.
+"""Rows of (N, C): one at a time, everything in L1.
 
 Pattern
     ``row`` into ``lane_max`` into ``row_max`` into ``power`` into ``lane_sum`` into
-    ``row_sum``, ``scale`` and ``out``, operator "softmax".
+    ``row_sum``, ``scale`` and ``out``, loops "rows".
 
 Loop nest, outer to inner
     row on threads → the row's vectors, four times: copied, their largest, their powers with
@@ -12,7 +12,7 @@ Registers
     A vector of maxima or sums, and the exponential's: 8.
 
 Bound
-    None that counts: a row of 1000 takes 0.3 µs on one Zen 5 core, a third of an
+    None that counts: a softmax of 1000 takes 0.3 µs on one Zen 5 core, a third of an
     empty parallel region. So threads share rows only where there are dozens.
 """
 
@@ -28,15 +28,15 @@ from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_softmax(
+def schedule_rows(
     sch: Any, work: Workload, plan: SharedPlan, _target: TargetSpec
 ) -> list[Prefetch]:
-    """Schedule a softmax.
+    """Schedule what goes over rows.
 
     Parameters
     ----------
     sch : s_tir.Schedule
-        Over the function of a softmax workload.
+        Over the function of a workload of rows.
     work : Workload
     plan : SharedPlan
 
