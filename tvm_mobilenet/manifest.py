@@ -189,9 +189,6 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
                 "why": choice.why,
                 "source": choice.source,
             }
-        if layers and call.value in lowered.gains:
-            gain = lowered.gains[call.value]
-            record["strassen"] = {"used": gain.used, "why": gain.why}
         calls.append(record)
     return calls
 

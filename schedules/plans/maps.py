@@ -10,6 +10,7 @@ from tvm_mobilenet.schedules.plans.threads import ELEMENT, divisors, share
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
+
 @dataclass(frozen=True, slots=True)
 class SharedPlan:
     """Units that threads can share, and whether they do."""

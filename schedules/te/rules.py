@@ -17,14 +17,14 @@ from tvm_mobilenet.schedules.te.gpu.depthwise import schedule_depthwise as gpu_d
 from tvm_mobilenet.schedules.te.gpu.head import schedule_dense as gpu_dense
 from tvm_mobilenet.schedules.te.gpu.head import schedule_pool as gpu_pool
 from tvm_mobilenet.schedules.te.gpu.pointwise import schedule_pointwise as gpu_pointwise
-from tvm_mobilenet.schedules.te.gpu.scale import schedule_scale as gpu_scale
 from tvm_mobilenet.schedules.te.gpu.rows import schedule_rows as gpu_rows
+from tvm_mobilenet.schedules.te.gpu.scale import schedule_scale as gpu_scale
 from tvm_mobilenet.schedules.te.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.te.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.te.prefetch import place
+from tvm_mobilenet.schedules.te.rows import schedule_rows
 from tvm_mobilenet.schedules.te.scale import schedule_scale
 from tvm_mobilenet.schedules.te.separable import schedule_separable
-from tvm_mobilenet.schedules.te.rows import schedule_rows
 from tvm_mobilenet.schedules.te.steps import replay
 
 from tvm_mobilenet.operators.facts import by_loops

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.plans.rows import GpuRowsPlan
 from tvm_mobilenet.schedules.plans.gpu.product_tile import SMALL
+from tvm_mobilenet.schedules.plans.rows import GpuRowsPlan
 from tvm_mobilenet.schedules.te.definition import Definition, extents
 from tvm_mobilenet.schedules.te.gpu.threads import bind
 
