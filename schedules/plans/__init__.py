@@ -49,15 +49,15 @@ _PLANS: dict[str, Plan] = {
 PLANS = by_loops(_PLANS)
 """Operator to the plan of its loops, for processors."""
 
-TE_PLANS = by_loops(
-    {
-        **{name: _PLANS[name] for name in ("pointwise", "pool", "rows", "scale")},
-        "conv": partial(plan_conv, tails=False),
-        "dense": partial(plan_dense, tails=False),
-        "depthwise": partial(plan_depthwise, tails=False),
-        "separable": partial(plan_separable, tails=False),
-    }
-)
+_TE_PLANS: dict[str, Plan] = {
+    **{name: _PLANS[name] for name in ("pointwise", "pool", "rows", "scale")},
+    "conv": partial(plan_conv, tails=False),
+    "dense": partial(plan_dense, tails=False),
+    "depthwise": partial(plan_depthwise, tails=False),
+    "separable": partial(plan_separable, tails=False),
+}
+
+TE_PLANS = by_loops(_TE_PLANS)
 """The same for TE, whose loops have no shorter last tile that stays in registers."""
 
 _GPU_PLANS: dict[str, Plan] = {
@@ -74,14 +74,14 @@ _GPU_PLANS: dict[str, Plan] = {
 GPU_PLANS = by_loops(_GPU_PLANS)
 """The same for graphics processors."""
 
-TE_GPU_PLANS = by_loops(
-    {
-        **{name: _GPU_PLANS[name] for name in ("conv", "pool", "rows", "scale")},
-        "dense": partial(plan_gpu_dense, tensors=False),
-        "depthwise": partial(plan_gpu_depthwise, rectangles=False),
-        "pointwise": partial(plan_gpu_pointwise, tensors=False),
-    }
-)
+_TE_GPU_PLANS: dict[str, Plan] = {
+    **{name: _GPU_PLANS[name] for name in ("conv", "pool", "rows", "scale")},
+    "dense": partial(plan_gpu_dense, tensors=False),
+    "depthwise": partial(plan_gpu_depthwise, rectangles=False),
+    "pointwise": partial(plan_gpu_pointwise, tensors=False),
+}
+
+TE_GPU_PLANS = by_loops(_TE_GPU_PLANS)
 """The same for TE on graphics processors."""
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from tvm_mobilenet.models.layer import Layer, Shape
 from tvm_mobilenet.models.spec import Conv2d
@@ -15,7 +16,7 @@ from tvm_mobilenet.operators.dense import in_blocks
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.over_channels import OverChannels
 from tvm_mobilenet.operators.pointwise import is_pointwise
-from tvm_mobilenet.operators.workload import Activation, Workload
+from tvm_mobilenet.operators.workload import Activation, Workload, channel_block
 from tvm_mobilenet.target import TargetSpec
 
 __all__ = ["convolution", "dense", "is_pointwise", "over_channels", "workload_of_layer"]
@@ -56,14 +57,20 @@ def convolution(
     residual : bool
         Whether a tensor of the output's shape is added.
     """
-    rows, columns = kernel
-    down, right = strides
-    top, left, bottom, right_edge = padding
+    (rows, columns), (down, across) = kernel, strides
+    top, left, bottom, right = padding
+    # Of a separable block the output is that of its second layer.
+    filters, out_channels = in_shape[1] if groups > 1 else out_shape[1], out_shape[1]
     layer = Conv2d(
-        "", ("",), in_shape, out_shape[1], (rows, columns), (down, right),
-        (top, left, bottom, right_edge), groups, activation=activation,
+        "", ("",), in_shape, filters, (rows, columns), (down, across),
+        (top, left, bottom, right), groups, activation=activation,
     )  # fmt: skip
-    return replace(_known(layer, target), residual=residual)
+    return replace(
+        _known(layer, target),
+        out_channels=out_channels,
+        out_block=channel_block(out_channels, target),
+        residual=residual,
+    )
 
 
 def dense(
@@ -96,7 +103,9 @@ def _known(layer: Layer, target: TargetSpec) -> Workload:
     return work
 
 
-def over_channels(operator: str, in_shape: Shape, target: TargetSpec) -> Workload:
+def over_channels(
+    operator: Literal["pool", "scale", "softmax"], in_shape: Shape, target: TargetSpec
+) -> Workload:
     """Return the workload of an operator that mixes no channels, or has no weights.
 
     Parameters
