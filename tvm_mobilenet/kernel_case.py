@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from tvm_mobilenet import reference
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.models.activations import activate
-from tvm_mobilenet.models.spec import INPUT, Add, Layer
+from tvm_mobilenet.models.spec import INPUT, Activate, Add, Layer
 from tvm_mobilenet.operators.facts import OPERATORS, OTHER, Shared
 from tvm_mobilenet.operators.packing import Affine, blocked, pack
 from tvm_mobilenet.operators.workload import Workload
@@ -93,14 +94,7 @@ def kernel_case(work: Workload, seed: int = 0, outlier: float | None = None) -> 
         Of the data.
     outlier : float, optional
         One element of the last image, and of what is added to the first, is this: NaN, say.
-
-    Raises
-    ------
-    VerificationError
-        The reference cannot compute it: an activation behind a residual.
     """
-    if work.residual and work.activation != "none":
-        raise VerificationError(f"there is no reference for {work.key}")
     layers = layers_of(work)
     rng = np.random.default_rng(seed)
     weights: dict[str, Any] = {}
@@ -162,11 +156,14 @@ def layers_of(work: Workload) -> tuple[Layer, ...]:
 
     Where one has a second input, that is called ``"other"``.
     """
-    layers = OPERATORS[work.operator].layers(work)
+    facts = OPERATORS[work.operator]
     if not work.residual:
-        return layers
-    last = layers[-1]
-    return (*layers, Add("sum", (last.name, OTHER), last.out_shape))
+        return facts.layers(work)
+    *before, last = facts.layers(dataclasses.replace(work, activation="none"))
+    added = Add("sum", (last.name, OTHER), last.out_shape)
+    if work.activation == "none":
+        return (*before, last, added)
+    return (*before, last, added, Activate("end", ("sum",), last.out_shape, work.activation))
 
 
 def _packed(work: Workload, x: Float32, weights: Mapping[str, Float32]) -> tuple[NDArray[Any], ...]:
