@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
-from tvm_mobilenet.compute.conv import conv
-from tvm_mobilenet.compute.depthwise import depthwise
-from tvm_mobilenet.compute.head import dense, pool
-from tvm_mobilenet.compute.pointwise import pointwise
-from tvm_mobilenet.compute.scale import scale
-from tvm_mobilenet.compute.separable import separable
-from tvm_mobilenet.compute.softmax import softmax
-from tvm_mobilenet.compute.tail import tail
 from tvm_mobilenet.operators.ahead import AHEAD, Ahead
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import AHEAD_OF, WORKLOAD, Workload
 
-DEFINITIONS = {
-    "conv": conv,
-    "depthwise": depthwise,
-    "pointwise": pointwise,
-    "separable": separable,
-    "tail": tail,
-    "pool": pool,
-    "scale": scale,
-    "dense": dense,
-    "softmax": softmax,
-}
+
+def define(work: Workload) -> list[Any]:
+    """Define an operator, as the file of ``compute/`` does that is called as its facts' own.
+
+    Returns
+    -------
+    list of te.Tensor
+        Its inputs, and last its output.
+    """
+    name = OPERATORS[work.operator].file
+    found: list[Any] = getattr(import_module(f"tvm_mobilenet.compute.{name}"), name)(work)
+    return found
 
 
 def prim_func(work: Workload, ahead: Sequence[Ahead] = ()) -> Any:
@@ -46,7 +41,7 @@ def prim_func(work: Workload, ahead: Sequence[Ahead] = ()) -> Any:
     """
     from tvm import te
 
-    *inputs, out = DEFINITIONS[work.operator](work)
+    *inputs, out = define(work)
     others = [te.placeholder(piece.shape, name=f"ahead{i}") for i, piece in enumerate(ahead)]
     func = te.create_prim_func([*inputs, *others, out])
     name = work.key

@@ -55,6 +55,11 @@ class Facts(ABC):
         """
         return self.name
 
+    @property
+    def file(self) -> str:
+        """The name of the file that these facts stand in, and of its definition in ``compute/``."""
+        return type(self).__module__.rpartition(".")[2]
+
     def of_layer(self, layer: Layer, target: TargetSpec) -> Workload | None:
         """Return the workload of a layer whose kernel this operator is; None for others."""
         return None

@@ -8,7 +8,7 @@ from typing import Any
 import tvm
 from tvm import te
 
-from tvm_mobilenet.compute.primfunc import DEFINITIONS
+from tvm_mobilenet.compute.primfunc import define
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.relay.tir_passes import lowering
 from tvm_mobilenet.schedules.knobs import Knobs
@@ -20,7 +20,7 @@ from tvm_mobilenet.toolchain import find_linker
 
 def definition(work: Workload) -> Definition:
     """Return a workload's definition."""
-    return Definition(DEFINITIONS[work.operator](work), work)
+    return Definition(define(work), work)
 
 
 def scheduled(work: Workload, target: TargetSpec, knobs: Knobs) -> tuple[Any, list[Any]]:

@@ -18,7 +18,7 @@ import tvm
 from tvm import relay
 
 from tvm_mobilenet.compute.inputs import given
-from tvm_mobilenet.compute.primfunc import DEFINITIONS
+from tvm_mobilenet.compute.primfunc import define
 from tvm_mobilenet.operators.ahead import Ahead
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
@@ -131,7 +131,7 @@ def _compute(attrs: Any, inputs: Any, _out_type: Any) -> list[Any]:
     work, pieces = Workload.parse(attrs["work"]), json.loads(attrs["ahead"])
     count = len(inputs) - len(pieces)
     with given(inputs[:count]):
-        tensors = DEFINITIONS[work.operator](work)
+        tensors = define(work)
     found = Definition(tensors, work, inputs[count:], pieces)
     _building[-1].defined[found.out] = found
     return [found.out]

@@ -11,7 +11,7 @@ from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.operators.workload import Workload
 
 
-def tail(work: Workload) -> list[Any]:
+def conv_pool_dense(work: Workload) -> list[Any]:
     """Define the end of a classifier, from the last depthwise layer's output to its logits.
 
     ::
