@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tvm_mobilenet.errors import InputError, InvalidModelError, VerificationError, WeightsError
 from tvm_mobilenet.models.activations import activate
+from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -158,7 +159,16 @@ def run_layer(  # noqa: PLR0911  one for each kind
     if isinstance(layer, Softmax):
         exponentials = np.exp(x - x.max(axis=1, keepdims=True))
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+    if isinstance(layer, LpNormalization):
+        return _normalized(x)
     raise InvalidModelError(f"the reference cannot run {type(layer).__name__} {layer.name!r}")
+
+
+def _normalized(x: Float64) -> Float64:
+    """Divide rows by their norms, those of zeros by 1; infinities leave 0 and NaN."""
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(x / np.where(norms == 0, 1.0, norms))
 
 
 def relative_error(got: ArrayLike, want: ArrayLike) -> float:

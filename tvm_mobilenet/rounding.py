@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tvm_mobilenet import reference
 from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models.activations import STEEPEST
+from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.spec import (
     Activate,
     Add,
@@ -86,7 +87,7 @@ def _terms(layer: Layer) -> int:
         return max(1, layer.macs // math.prod(layer.out_shape))
     if isinstance(layer, GlobalAvgPool):
         return math.prod(layer.in_shape[2:])
-    if isinstance(layer, Softmax):
+    if isinstance(layer, Softmax | LpNormalization):
         return layer.in_shape[-1]
     return 1
 
@@ -111,18 +112,38 @@ def tolerance_behind(
             own = ROUNDED_ONCE
         elif layer.halves:
             own = min(_CONFIDENCE * math.sqrt(terms) * _STORED["float16"], HALVES_LOSE)
-    elif not isinstance(layer, Softmax):  # whose input and output are float32
+    elif not isinstance(layer, Softmax | LpNormalization):  # whose input and output are float32
         own += _CONFIDENCE * math.sqrt(_STORES) * _STORED[stored]
     if isinstance(layer, Softmax):
         # exp turns an absolute error of its argument into a relative one of its value.
         largest = max(_largest(x) for x in inputs)
         return own + largest * (before * _CONFIDENCE + 2 * _UNIT_ROUNDOFF)
+    if isinstance(layer, LpNormalization):
+        # What is little of all rows may be much of a short one.
+        norms = np.concatenate([_norms(x) for x in inputs])
+        norms = norms[np.isfinite(norms) & (norms > 0)]
+        if norms.size:
+            before *= math.sqrt(float(np.mean(norms**2))) / float(norms.min())
     return own + before
 
 
 def _largest(x: NDArray[Any]) -> float:
     """Return the largest finite magnitude: what is masked by -inf has a share of exactly 0."""
     return float(np.abs(x).max(initial=0.0, where=np.isfinite(x)))
+
+
+def _norms(x: NDArray[Any]) -> Float64:
+    """Return the Euclidean norm of each row."""
+    return np.asarray(np.linalg.norm(x, axis=1), np.float64)
+
+
+def _turned(norms: Float64, y: Float64, error: Float64) -> Float64:
+    """Bound how far rows of length 1, `y`, move where what they were made of is off by `error`."""
+    off = _norms(error)
+    left = np.maximum(norms - off, np.finfo(np.float64).tiny)
+    # No two numbers of such rows are further apart than 2; what is exact stays where it is.
+    moved = (error + y * off[:, None]) / left[:, None]
+    return np.asarray(np.minimum(moved, 2.0), np.float64)
 
 
 def guaranteed_bound(
@@ -147,12 +168,16 @@ def guaranteed_bound(
         x = np.abs(np.asarray(values[source], np.float64))
         error = errors.get(source, np.zeros(x.shape))
         terms = ((0 if exact_sums else _terms(layer)) + _EPILOGUE) * _UNIT_ROUNDOFF
-        if not isinstance(layer, Softmax):
+        if not isinstance(layer, Softmax | LpNormalization):
             terms += rounded
         gamma = terms / (1 - terms)
         if isinstance(layer, Softmax):
             relative = 2 * error.max() + gamma + 2 * _largest(x) * _UNIT_ROUNDOFF
             errors[layer.name] = np.abs(values[layer.name]) * math.expm1(relative)
+            continue
+        if isinstance(layer, LpNormalization):
+            y = np.abs(np.asarray(values[layer.name], np.float64))
+            errors[layer.name] = gamma * y + (1 + gamma) * _turned(_norms(x), y, error)
             continue
         extra = 0.0
         if isinstance(layer, Activate):

@@ -217,6 +217,17 @@ class Softmax(Layer):
 
 
 @dataclass(frozen=True, slots=True)
+class LpNormalization(Layer):
+    """Each row of (N, C) over its Euclidean norm, a row of zeros left as it is.
+
+    ONNX's operator of that name for p = 2 and the last axis: what networks that recognise
+    faces end in (arXiv 1503.03832, section 3).
+    """
+
+    rank: ClassVar[int | None] = 2
+
+
+@dataclass(frozen=True, slots=True)
 class Add(Layer):
     """Sum of two maps of one shape: a residual connection (arXiv 1801.04381, section 3.3)."""
 

@@ -14,7 +14,7 @@ from tvm_mobilenet.models.importer.affine import Affine
 from tvm_mobilenet.models.importer.foreign import foreign
 from tvm_mobilenet.models.importer.graph import Array, Graph, Node
 from tvm_mobilenet.models.layer import Layer, Shape
-from tvm_mobilenet.models.layers import Activation
+from tvm_mobilenet.models.layers import Activation, LpNormalization
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -235,6 +235,11 @@ class Layers:
         if len(shape) != 2 or int(node.attrs.get("axis", -1)) % 2 != 1:
             return False
         return self._add(Softmax(self._name(node.out), self._inputs(source), shape))
+
+    def _lower_lpnormalization(self, node: Node) -> bool:
+        (source,) = node.inputs
+        shape = self._graph.shape(source)
+        return self._add(LpNormalization(self._name(node.out), self._inputs(source), shape))
 
     def _lower_reshape(self, node: Node) -> bool:
         """Drop a view between NC11 and NC where the layers before it can do without."""
