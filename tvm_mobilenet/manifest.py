@@ -129,7 +129,7 @@ def _alignment(lowered: Lowered) -> int:
     other kernels load whole vectors, from addresses that TVM takes to be aligned, and so does
     that one where a block is one channel.
     """
-    from tvm_mobilenet.graph.build import ENTRY
+    from tvm_mobilenet.graph.emit import ENTRY
     from tvm_mobilenet.graph.schedule_kernels import readers_of_input
 
     readers = readers_of_input(lowered.mod, ENTRY)
@@ -156,7 +156,7 @@ def describe_memory(model: Model, plan: MemoryPlan) -> dict[str, Any]:
 
 def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, Any]]:
     """Describe each call and the layers that it computes."""
-    from tvm_mobilenet.graph.build import ENTRY
+    from tvm_mobilenet.graph.emit import ENTRY
     from tvm_mobilenet.graph.traffic import traffic
     from tvm_mobilenet.graph.workspace import workspaces
 

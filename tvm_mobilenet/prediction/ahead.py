@@ -52,7 +52,7 @@ class _Kernel:
 
 
 def plan_ahead(
-    kernels: Sequence[tuple[Workload, int, tuple[int, ...] | None]], target: TargetSpec
+    works: Sequence[Workload], target: TargetSpec
 ) -> list[list[tuple[Ahead, int]]]:
     """Spread the weights of kernels that would wait for memory over the kernels before them.
 
@@ -64,9 +64,8 @@ def plan_ahead(
 
     Parameters
     ----------
-    kernels : sequence of (Workload, int, tuple of int or None)
-        In the order of execution: what each computes, bytes of its weights, and the shape of
-        those that could be prefetched for it (argument :data:`WAITING`), if there are any.
+    works : sequence of Workload
+        Every kernel of ours, in the order of execution.
     target : TargetSpec
 
     Returns
@@ -74,23 +73,31 @@ def plan_ahead(
     list of list of (Ahead, int)
         For each kernel what it prefetches, and for which of the kernels.
     """
-    works = [work for work, _, _ in kernels]
-    around = Around(
-        sum(weight_bytes(work) for work in works if work.operator != "strassen"),
-        tuple(map(map_bytes, works)) or (0,),
-        0,
-    )
+    around = Around(sum(map(weight_bytes, works)), tuple(map(map_bytes, works)) or (0,), 0)
     threads = target.cores
     if not target.l3_bytes or around.cold(Caches.of(target, threads), threads) != "memory":
-        return [[] for _ in kernels]
-    found = [
-        _Kernel(work, shape, _deliverable(work, target) - weights, weights + map_bytes(work))
-        for work, weights, shape in kernels
-    ]
+        return [[] for _ in works]
+    found = [_kernel(work, target) for work in works]
     for at in range(len(found) - 1, -1, -1):
         if found[at].spare <= -_LEAST:
             _spread(found[:at], found[at], at, target)
     return [kernel.ahead for kernel in found]
+
+
+def _kernel(work: Workload, target: TargetSpec) -> _Kernel:
+    weights = weight_bytes(work)
+    spare = _deliverable(work, target) - weights
+    return _Kernel(work, waited_for(work), spare, weights + map_bytes(work))
+
+
+def waited_for(work: Workload) -> tuple[int, ...] | None:
+    """Return the packed shape of the weights that a kernel may wait for, None without any."""
+    if work.operator not in WAITING:
+        return None
+    if work.operator == "tail":
+        class_blocks = -(-work.classes // work.class_block)
+        return (work.out_blocks, class_blocks, work.out_block, work.class_block)
+    return (work.out_blocks, work.depth, work.out_block)
 
 
 def _deliverable(work: Workload, target: TargetSpec) -> float:
@@ -102,7 +109,7 @@ def _deliverable(work: Workload, target: TargetSpec) -> float:
 
 def _spread(before: Sequence[_Kernel], waiting: _Kernel, at: int, target: TargetSpec) -> None:
     """Give the weights of a kernel to those before it, the nearest first."""
-    if waiting.shape is None or waiting.work.operator not in WAITING:
+    if waiting.shape is None:
         return
     parts = target.cores
     part = math.prod(waiting.shape) // (LINE * parts)

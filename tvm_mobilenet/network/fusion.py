@@ -1,0 +1,112 @@
+"""Which units share a kernel: what could be joined, and what is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.network.plan import Decision
+from tvm_mobilenet.network.units import Readers, Unit
+from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
+from tvm_mobilenet.operators.workload import Operator
+from tvm_mobilenet.prediction.around import Around
+from tvm_mobilenet.prediction.fusion import Fusion, FusionFor, settle
+from tvm_mobilenet.target import TargetSpec
+
+_PATTERNS: tuple[tuple[Operator, tuple[str, ...]], ...] = (
+    ("tail", ("pointwise", "pool", "dense")),
+    ("separable", ("depthwise", "pointwise")),
+    ("separable", ("depthwise", "residual")),
+)
+"""Operator of the kernel, and the units that it computes; "residual" is a pointwise layer
+that adds another map."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the cost model knows of the network before anything is joined.
+
+    Attributes
+    ----------
+    weights : int
+        Bytes of all weights.
+    values : tuple of int
+        Bytes of the image and of every map of ours, in order.
+    places : dict of str to int
+        Which of them a layer's value is.
+    """
+
+    weights: int
+    values: tuple[int, ...]
+    places: dict[str, int]
+
+    @classmethod
+    def of(cls, model: Model, units: Sequence[Unit]) -> Surroundings:
+        """Read a network."""
+        works = [unit.work for unit in units]
+        image = 4 * math.prod(model.input_shape)
+        places = {unit.name: at for at, unit in enumerate(units, 1)}
+        return cls(sum(map(weight_bytes, works)), (image, *map(map_bytes, works)), places)
+
+    def around(self, unit: Unit) -> Around:
+        """Return what is around a unit: what no kernel of ours makes stands just before it."""
+        at = self.places.get(unit.source, self.places[unit.name] - 1)
+        return Around(self.weights, self.values, at)
+
+
+def decide(
+    model: Model,
+    units: Sequence[Unit],
+    target: TargetSpec,
+    operators: Collection[str],
+    fusion: Fusion,
+    fusion_for: FusionFor,
+) -> list[Decision]:
+    """Decide which units share a kernel: a unit is in one shared kernel at most.
+
+    Parameters
+    ----------
+    model : Model
+    units : sequence of Unit
+        Its units, none joined.
+    target : TargetSpec
+        Its caches and cores decide.
+    operators : collection of str
+        For which there are kernels.
+    fusion : {"auto", "all", "none"}
+        As measured or else predicted; wherever it is possible; nowhere.
+    fusion_for : callable
+        Measured answer for the key of a shared kernel's workload, or None.
+    """
+    surroundings = Surroundings.of(model, units)
+    taken: set[str] = set()
+    decisions = []
+    for operator, group in _candidates(model, units):
+        names = {unit.name for unit in group}
+        if operator not in operators or names & taken:
+            continue
+        parts, around = [unit.work for unit in group], surroundings.around(group[0])
+        choice = settle(operator, parts, target, around, fusion, fusion_for)
+        decisions.append(Decision(operator, group, around, choice))
+        if choice.fused:
+            taken |= names
+    return decisions
+
+
+def _candidates(model: Model, units: Sequence[Unit]) -> Iterator[tuple[Operator, tuple[Unit, ...]]]:
+    """Yield what could be joined, pattern by pattern."""
+    readers = Readers(model)
+    reading = {unit.source: unit for unit in units}
+    for operator, pattern in _PATTERNS:
+        for first in units:
+            group = [first]
+            # Who reads it alone must read it as what the kernel is of, not as what it adds.
+            while len(group) < len(pattern) and readers.only(group[-1].name) is not None:
+                following = reading.get(group[-1].name)
+                if following is None:
+                    break
+                group.append(following)
+            if tuple(unit.kind for unit in group) == pattern:
+                yield operator, tuple(group)

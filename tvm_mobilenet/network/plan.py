@@ -1,0 +1,160 @@
+"""The plan of a network as plain data: calls in order, what each reads and leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from tvm_mobilenet.models.spec import Layer, Model, Shape
+from tvm_mobilenet.network.units import Unit
+from tvm_mobilenet.operators.ahead import Ahead
+from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.prediction.around import Around
+from tvm_mobilenet.prediction.fusion import Choice
+from tvm_mobilenet.target import Dtype, TargetSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor between kernels, in the layout in which it lies in memory.
+
+    Attributes
+    ----------
+    name : str
+        The layer that computes it, or ``"input"``.
+    shape : tuple of int
+        NCHW or NC, elements.
+    block : int
+        Channels in a block of ``[N, ceil(C / block), H * W, block]``; 0 where it lies as
+        its shape says.
+    dtype : str
+        What it is stored as.
+    """
+
+    name: str
+    shape: Shape
+    block: int
+    dtype: Dtype | str
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPlan:
+    """How the kernel of a workload is made: one for all calls of that workload.
+
+    Attributes
+    ----------
+    work : Workload
+    knobs : dict of str to int or str
+        Every choice of its schedule, by name.
+    source : {"rule", "record"}
+        Where the knobs come from.
+    note : str
+        What was wrong with those recorded for it, if something was.
+    """
+
+    work: Workload
+    knobs: Mapping[str, int | str]
+    source: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a kernel of ours.
+
+    Attributes
+    ----------
+    units : tuple of Unit
+        What it computes: several where layers share a kernel.
+    work : Workload
+    reads : tuple of Value
+        Maps, in the order of the operator's definition, in the layout in which it takes them.
+    output : Value
+    ahead : tuple of (Ahead, int)
+        Weights of later calls that it prefetches, and which calls of ours those are.
+    choice : Choice or None
+        What was decided about sharing a kernel, where there was a choice.
+    """
+
+    units: tuple[Unit, ...]
+    work: Workload
+    reads: tuple[Value, ...]
+    output: Value
+    ahead: tuple[tuple[Ahead, int], ...] = ()
+    choice: Choice | None = None
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers that it computes, one after the other."""
+        return tuple(layer for unit in self.units for layer in unit.layers)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of its layers."""
+        return sum(unit.macs for unit in self.units)
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A layer that no kernel of ours computes: TVM's operators do.
+
+    Attributes
+    ----------
+    layer : Layer
+    """
+
+    layer: Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Units that one kernel could compute, and whether it does.
+
+    Attributes
+    ----------
+    operator : str
+        Of the kernel that they would share.
+    units : tuple of Unit
+    around : Around
+        What lies in the caches when the first of them starts.
+    choice : Choice
+    """
+
+    operator: str
+    units: tuple[Unit, ...]
+    around: Around
+    choice: Choice
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """What will run.
+
+    Attributes
+    ----------
+    model : Model
+    target : TargetSpec
+    steps : tuple of Call or Foreign
+        In the order of execution.
+    kernels : dict of str to KernelPlan
+        By the key of their workload.
+    decisions : tuple of Decision
+        Those that were taken about shared kernels, in the order in which they were.
+    """
+
+    model: Model
+    target: TargetSpec
+    steps: tuple[Call | Foreign, ...]
+    kernels: Mapping[str, KernelPlan]
+    decisions: tuple[Decision, ...] = field(repr=False)
+
+    @cached_property
+    def calls(self) -> tuple[Call, ...]:
+        """The calls of our kernels."""
+        return tuple(step for step in self.steps if isinstance(step, Call))
+
+    @cached_property
+    def by_value(self) -> dict[str, Call]:
+        """The call of ours that computes a layer's value, by the layer's name."""
+        return {call.output.name: call for call in self.calls}
