@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
+from tvm_mobilenet.models.layer import Layer
+from tvm_mobilenet.models.layers import Conv2d, Dense, GlobalAvgPool, Scale, Softmax
 from tvm_mobilenet.operators.workload import (
     Activation,
     Operator,
@@ -20,6 +22,37 @@ from tvm_mobilenet.operators.workload import (
 from tvm_mobilenet.target import TargetSpec
 
 Shape = tuple[int, ...]
+
+
+_OVER_CHANNELS: dict[type[Layer], Literal["pool", "scale", "softmax"]] = {
+    GlobalAvgPool: "pool",
+    Scale: "scale",
+    Softmax: "softmax",
+}
+
+
+def workload_of_layer(layer: Layer, target: TargetSpec) -> Workload | None:
+    """Return the kernel of a layer by itself; None for one that has none of ours."""
+    if isinstance(layer, Conv2d):
+        # Groups that do not mix some channels are TVM's.
+        if layer.groups > 1 and not layer.groups == layer.in_channels == layer.out_channels:
+            return None
+        return convolution(
+            layer.in_shape,
+            layer.out_shape,
+            target,
+            kernel=layer.kernel,
+            strides=layer.strides,
+            padding=layer.padding,
+            groups=layer.groups,
+            activation=layer.activation,
+        )
+    if isinstance(layer, Dense):
+        return dense(layer.in_shape, layer.out_features, target, layer.activation)
+    operator = _OVER_CHANNELS.get(type(layer))
+    if operator is None or (operator == "scale" and len(set(layer.inputs)) == 1):
+        return None
+    return over_channels(operator, layer.in_shape, target)
 
 
 def convolution(
