@@ -1,7 +1,8 @@
 """Batch norm becomes a scale of a convolution's weights, and a bias.
 
-``gamma * (conv(x, w) - mean) / sqrt(variance + eps) + beta`` is ``conv(x, w * s) + (beta - mean * s)``
-with ``s = gamma / sqrt(variance + eps)`` (arXiv 1502.03167, section 3.1).
+``gamma * (conv(x, w) - mean) / sqrt(variance + eps) + beta`` is
+``conv(x, w * s) + (beta - mean * s)`` with ``s = gamma / sqrt(variance + eps)``
+(arXiv 1502.03167, section 3.1).
 """
 
 from __future__ import annotations

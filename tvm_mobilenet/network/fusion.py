@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.network.plan import Decision
+from tvm_mobilenet.network.surroundings import Surroundings
 from tvm_mobilenet.network.units import Readers, Unit
-from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Operator
-from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.fusion import Fusion, FusionFor, settle
 from tvm_mobilenet.target import TargetSpec
 
@@ -24,42 +21,12 @@ _PATTERNS: tuple[tuple[Operator, tuple[str, ...]], ...] = (
 that adds another map."""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the cost model knows of the network before anything is joined.
-
-    Attributes
-    ----------
-    weights : int
-        Bytes of all weights.
-    values : tuple of int
-        Bytes of the image and of every map of ours, in order.
-    places : dict of str to int
-        Which of them a layer's value is.
-    """
-
-    weights: int
-    values: tuple[int, ...]
-    places: dict[str, int]
-
-    @classmethod
-    def of(cls, model: Model, units: Sequence[Unit]) -> Surroundings:
-        """Read a network."""
-        works = [unit.work for unit in units]
-        image = 4 * math.prod(model.input_shape)
-        places = {unit.name: at for at, unit in enumerate(units, 1)}
-        return cls(sum(map(weight_bytes, works)), (image, *map(map_bytes, works)), places)
-
-    def around(self, unit: Unit) -> Around:
-        """Return what is around a unit: what no kernel of ours makes stands just before it."""
-        at = self.places.get(unit.source, self.places[unit.name] - 1)
-        return Around(self.weights, self.values, at)
-
-
 def decide(
     model: Model,
     units: Sequence[Unit],
+    surroundings: Surroundings,
     target: TargetSpec,
+    *,
     operators: Collection[str],
     fusion: Fusion,
     fusion_for: FusionFor,
@@ -71,6 +38,8 @@ def decide(
     model : Model
     units : sequence of Unit
         Its units, none joined.
+    surroundings : Surroundings
+        Of these units.
     target : TargetSpec
         Its caches and cores decide.
     operators : collection of str
@@ -80,7 +49,6 @@ def decide(
     fusion_for : callable
         Measured answer for the key of a shared kernel's workload, or None.
     """
-    surroundings = Surroundings.of(model, units)
     taken: set[str] = set()
     decisions = []
     for operator, group in _candidates(model, units):
@@ -89,7 +57,7 @@ def decide(
             continue
         parts, around = [unit.work for unit in group], surroundings.around(group[0])
         choice = settle(operator, parts, target, around, fusion, fusion_for)
-        decisions.append(Decision(operator, group, around, choice))
+        decisions.append(Decision(operator, group, choice))
         if choice.fused:
             taken |= names
     return decisions

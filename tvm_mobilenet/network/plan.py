@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from tvm_mobilenet.models.spec import Layer, Model, Shape
+from tvm_mobilenet.network.surroundings import Surroundings
 from tvm_mobilenet.network.units import Unit
 from tvm_mobilenet.operators.ahead import Ahead
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.fusion import Choice
 from tvm_mobilenet.target import Dtype, TargetSpec
 
@@ -36,6 +36,12 @@ class Value:
     shape: Shape
     block: int
     dtype: Dtype | str
+
+    def __str__(self) -> str:
+        """Return name, shape and layout."""
+        shape = "x".join(map(str, self.shape))
+        layout = f" in blocks of {self.block}" if self.block else ""
+        return f"{self.name}: {shape} {self.dtype}{layout}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +122,11 @@ class Decision:
     operator : str
         Of the kernel that they would share.
     units : tuple of Unit
-    around : Around
-        What lies in the caches when the first of them starts.
     choice : Choice
     """
 
     operator: str
     units: tuple[Unit, ...]
-    around: Around
     choice: Choice
 
 
@@ -141,6 +144,8 @@ class NetworkPlan:
         By the key of their workload.
     decisions : tuple of Decision
         Those that were taken about shared kernels, in the order in which they were.
+    surroundings : Surroundings
+        What the cost model was told of the network.
     """
 
     model: Model
@@ -148,6 +153,7 @@ class NetworkPlan:
     steps: tuple[Call | Foreign, ...]
     kernels: Mapping[str, KernelPlan]
     decisions: tuple[Decision, ...] = field(repr=False)
+    surroundings: Surroundings = field(repr=False)
 
     @cached_property
     def calls(self) -> tuple[Call, ...]:
@@ -158,3 +164,25 @@ class NetworkPlan:
     def by_value(self) -> dict[str, Call]:
         """The call of ours that computes a layer's value, by the layer's name."""
         return {call.output.name: call for call in self.calls}
+
+    @property
+    def text(self) -> str:
+        """The plan as people read it: a line for each step, and what was decided about it."""
+        return "".join(f"{line}\n" for step in self.steps for line in self._lines(step))
+
+    def _lines(self, step: Call | Foreign) -> list[str]:
+        if isinstance(step, Foreign):
+            read = ", ".join(step.layer.inputs)
+            return [f"{step.layer.name} = {type(step.layer).__name__}({read})  # TVM's own"]
+        kernel = self.kernels[step.work.key]
+        read = ", ".join(map(str, step.reads))
+        lines = [f"{step.output} = {step.work.key}({read})", f"    {kernel.source}: {kernel.knobs}"]
+        lines += [
+            f"    prefetches {piece.lines} lines of each of {piece.parts} parts of the weights of "
+            f"{self.calls[at].output.name}, from {piece.first}"
+            for piece, at in step.ahead
+        ]
+        if step.choice is not None:
+            shared = "one kernel" if step.choice.fused else "a kernel of its own"
+            lines.append(f"    {shared} ({step.choice.source}): {step.choice.why}")
+        return lines

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from tvm_mobilenet.models.spec import INPUT, Model
 from tvm_mobilenet.network.fusion import decide
-from tvm_mobilenet.network.plan import Call, Foreign, KernelPlan, NetworkPlan, Value
+from tvm_mobilenet.network.plan import Call, Decision, Foreign, KernelPlan, NetworkPlan, Value
+from tvm_mobilenet.network.surroundings import Surroundings
 from tvm_mobilenet.network.units import Readers, Unit, in_blocks, units_of
 from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.prediction.ahead import plan_ahead
@@ -54,7 +53,13 @@ def plan_network(
     """
     plans = plans_for(target, stack)
     units = units_of(model, target, plans.keys())
-    decisions = decide(model, units, target, plans.keys(), fusion, fusion_for)
+    surroundings = Surroundings.of(model, units)
+    decisions = decide(
+        *(model, units, surroundings, target),
+        operators=plans.keys(),
+        fusion=fusion,
+        fusion_for=fusion_for,
+    )
     steps: list[Call | Foreign] = _steps(model, units, decisions, target)
     calls = [step for step in steps if isinstance(step, Call)]
     if target.gpu is None:
@@ -67,7 +72,7 @@ def plan_network(
     kernels = {
         key: plan_kernel(work, target, plans, knobs_for(key)) for key, work in works.items()
     }
-    return NetworkPlan(model, target, tuple(steps), kernels, tuple(decisions))
+    return NetworkPlan(model, target, tuple(steps), kernels, tuple(decisions), surroundings)
 
 
 def plan_kernel(
@@ -96,7 +101,7 @@ def plan_kernel(
 
 
 def _steps(
-    model: Model, units: Sequence[Unit], decisions: Sequence[Any], target: TargetSpec
+    model: Model, units: Sequence[Unit], decisions: Sequence[Decision], target: TargetSpec
 ) -> list[Call | Foreign]:
     """List the calls, each where its last layer stands, and foreign layers between them."""
     groups = {unit.name: (unit,) for unit in units}
