@@ -1,122 +1,105 @@
-"""What a compilation would choose, and what it expects, without compiling: no TVM in here."""
+"""What a compilation would choose, and what it expects: its plan, with what each kernel takes."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
+from collections.abc import Sequence
+from dataclasses import replace
 
-from tvm_mobilenet.graph.explanation import Explanation, Kernel, Step
-from tvm_mobilenet.graph.strassen import SEVEN_WIN, choose_strassen
-from tvm_mobilenet.graph.units import Unit, candidates, units_of
-from tvm_mobilenet.models.spec import Model
-from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
-from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around
-from tvm_mobilenet.prediction.fusion import Choice, Fusion, FusionFor, compare, settle
+from tvm_mobilenet.network.explanation import Explanation, PlannedKernel, Step
+from tvm_mobilenet.network.plan import Call, Decision, NetworkPlan
+from tvm_mobilenet.prediction.cost import Cost, total
+from tvm_mobilenet.prediction.fusion import Comparison, compare
 from tvm_mobilenet.prediction.predict import predict
-from tvm_mobilenet.prediction.speeds import speeds_of
-from tvm_mobilenet.target import TargetSpec
-
-__all__ = ["Explanation", "Step", "explain"]
+from tvm_mobilenet.schedules.knobs import TRACE
 
 
-def explain(
-    model: Model,
-    target: TargetSpec,
-    *,
-    fusion: Fusion = "auto",
-    fusion_for: FusionFor = lambda _: None,
-    threads: int | None = None,
-    strassen: bool = False,
-) -> Explanation:
-    """Predict every kernel of a network, and which layers share one.
+def explain(plan: NetworkPlan, threads: int | None = None) -> Explanation:
+    """Predict every kernel of a plan, and both ways where layers could share one.
 
     Parameters
     ----------
-    model : Model
-    target : TargetSpec
-        What it would be compiled for; need not be this machine.
-    fusion : {"auto", "all", "none"}
-    fusion_for : callable
-        Measured answer for the workload of a shared kernel, or None.
+    plan : NetworkPlan
     threads : int, optional
-        That run it; the target's cores by default, nothing to a GPU. The choice, which is
-        made at compile time, does not depend on them.
-    strassen : bool
-        Whether pointwise layers may take seven products for eight, as in a compilation.
-
-    Returns
-    -------
-    Explanation
+        That run it; the target's cores by default, nothing to a GPU. The choices, which are
+        made at compile time, do not depend on them.
     """
+    target = plan.target
     threads = 0 if target.gpu is not None else threads or target.cores
-    units = units_of(model, target)
-    kernels = [unit.work for unit in units]
-    # As fuse_blocks sees it: the image, then every map; and all weights.
-    values = (4 * math.prod(model.input_shape), *map(map_bytes, kernels))
-    weights = sum(map(weight_bytes, kernels))
-    names = [unit.names for unit in units]
-    # Where a unit's input stands among the values: what no kernel of ours makes, just before it.
-    made = {unit.names[-1]: at for at, unit in enumerate(units, 1)}
-    arounds = [Around(weights, values, made.get(unit.source, at)) for at, unit in enumerate(units)]
-    taken: dict[int, Step] = {}
-    declined: list[tuple[tuple[int, ...], Step]] = []
-    for operator, group in candidates(model, units, target):
-        if any(i in taken for i in group):
-            continue
-        parts, around = [kernels[i] for i in group], arounds[group[0]]
-        halve = strassen and fusion == "auto" and operator == "separable"
-        if halve and choose_strassen(parts[-1]).used:
-            choice = Choice(False, SEVEN_WIN)
-        else:
-            choice = settle(operator, parts, target, around, fusion, fusion_for)
-        both = compare(operator, parts, target, around, threads)
-        cost = both.joined if choice.fused else both.apart
-        members = [units[i] for i in group]
-        shared = tuple(name for unit in members for name in unit.names)
-        if choice.fused:
-            made_of = (Kernel(shared, operator, sum(unit.macs for unit in members)),)
-            taken |= dict.fromkeys(group, Step(shared, operator, cost, made_of, both, choice))
-        else:
-            apart = tuple(map(_alone, members))
-            declined.append((group, Step(shared, operator, cost, apart, both, choice)))
-    for places, step in declined:
-        if not any(i in taken for i in places):
-            taken |= dict.fromkeys(places, step)
-    steps: list[Step] = []
-    for at, work in enumerate(kernels):
-        if at not in taken:
-            cost = predict(work, target, arounds[at], threads)
-            steps.append(Step(names[at], work.operator, cost, (_alone(units[at]),)))
-        elif taken[at].layers[0] == names[at][0]:
-            steps.append(taken[at])
-    if strassen:
-        works = {name: unit.work for unit in units for name in unit.names[:1]}
-        steps = [_halved(step, works, target, threads) for step in steps]
-    covered = {name for some in names for name in some}
-    unknown = tuple(layer.name for layer in model.layers if layer.name not in covered)
-    return Explanation(model.title, target, threads, tuple(steps), unknown, model.macs)
-
-
-def _alone(unit: Unit) -> Kernel:
-    return Kernel(unit.names, unit.work.operator, unit.macs)
-
-
-def _halved(step: Step, works: dict[str, Workload], target: TargetSpec, threads: int) -> Step:
-    """Return a step whose pointwise layers take seven products where that is chosen."""
-    if step.choice is not None and step.choice.fused:
-        return step
-    pointwise = {name: works[name] for name in step.layers if name in works}
-    pointwise = {n: work for n, work in pointwise.items() if work.operator == "pointwise"}
-    gains = {name: choose_strassen(work) for name, work in pointwise.items()}
-    peak = speeds_of(target).pipes * target.lanes * threads
-    saved = sum(gains[name].share * work.macs / peak for name, work in pointwise.items())
-    parts = step.cost.parts | {"compute": step.cost.parts["compute"] - saved}
-    kernels = tuple(
-        kernel._replace(operator="strassen")
-        if any(name in gains and gains[name].used for name in kernel.layers)
-        else kernel
-        for kernel in step.kernels
+    explainer = _Explainer(plan, threads)
+    steps: dict[str, Step] = {}
+    for decision in _apart(plan):
+        step = explainer.declined(decision)
+        steps |= dict.fromkeys((unit.name for unit in decision.units), step)
+    for call in plan.calls:
+        if call.output.name not in steps:
+            steps[call.output.name] = explainer.step(call)
+    ordered = dict.fromkeys(steps[call.output.name].layers for call in plan.calls)
+    by_layers = {step.layers: step for step in steps.values()}
+    known = {layer.name for call in plan.calls for layer in call.layers}
+    return Explanation(
+        plan.model.title,
+        target,
+        threads,
+        tuple(by_layers[layers] for layers in ordered),
+        tuple(layer.name for layer in plan.model.layers if layer.name not in known),
+        plan.model.macs,
     )
-    cost = dataclasses.replace(step.cost, parts=parts)
-    return dataclasses.replace(step, cost=cost, kernels=kernels, gains=gains)
+
+
+def _apart(plan: NetworkPlan) -> list[Decision]:
+    """List the decisions against a shared kernel that are shown: a unit is in one at most."""
+    taken = {unit.name for d in plan.decisions if d.choice.fused for unit in d.units}
+    found = []
+    for decision in plan.decisions:
+        names = {unit.name for unit in decision.units}
+        if not names & taken:
+            found.append(decision)
+            taken |= names
+    return found
+
+
+class _Explainer:
+    """Predicts what the kernels of a plan take."""
+
+    def __init__(self, plan: NetworkPlan, threads: int) -> None:
+        self._plan, self._threads = plan, threads
+        self._fused = {d.units[-1].name: d for d in plan.decisions if d.choice.fused}
+
+    def step(self, call: Call) -> Step:
+        """Return the step of a kernel, compared with several where it could have been several."""
+        cost, kernel = self._cost(call), self._kernel(call)
+        names = tuple(layer.name for layer in call.layers)
+        decision = self._fused.get(call.output.name)
+        if decision is None:
+            return Step(names, call.work.operator, cost, (kernel,))
+        both = replace(self._both(decision), joined=cost)
+        return Step(names, decision.operator, cost, (kernel,), both, decision.choice)
+
+    def declined(self, decision: Decision) -> Step:
+        """Return the step of layers that could share a kernel, and do not."""
+        calls = [self._plan.by_value[unit.name] for unit in decision.units]
+        cost = total(map(self._cost, calls))
+        both = replace(self._both(decision), apart=cost)
+        names = tuple(layer.name for call in calls for layer in call.layers)
+        kernels = tuple(map(self._kernel, calls))
+        return Step(names, decision.operator, cost, kernels, both, decision.choice)
+
+    def _both(self, decision: Decision) -> Comparison:
+        around = self._plan.surroundings.around(decision.units[0])
+        parts = [unit.work for unit in decision.units]
+        return compare(decision.operator, parts, self._plan.target, around, self._threads)  # type: ignore[arg-type]
+
+    def _cost(self, call: Call) -> Cost:
+        """Predict a kernel by its knobs; MetaSchedule's traces are predicted by rule."""
+        kernel = self._plan.kernels[call.work.key]
+        recorded = kernel.source == "record" and TRACE not in kernel.knobs
+        around = self._plan.surroundings.around(call.units[0])
+        knobs = kernel.knobs if recorded else None
+        return predict(call.work, self._plan.target, around, self._threads, knobs)
+
+    def _kernel(self, call: Call) -> PlannedKernel:
+        kernel = self._plan.kernels[call.work.key]
+        layers: Sequence[str] = [layer.name for layer in call.layers]
+        return PlannedKernel(
+            tuple(layers), call.work.operator, call.macs, dict(kernel.knobs), kernel.source
+        )
