@@ -203,10 +203,6 @@ class Case:
         self.bound *= max(STEEPEST[work.activation], 1.0)
         if work.activation == "hardsigmoid":
             self.bound += 4 * UNIT_ROUNDOFF
-        if work.operator == "strassen":  # Higham, section 23.2.2: one level, Winograd's form
-            half = work.in_channels / 2
-            growth = (18 * (half**2 + 6 * half) - 12 * half) * UNIT_ROUNDOFF
-            self.bound += growth * magnitudes["x.weight"].max() * np.abs(x).max()
         others = [blocked(other, work.out_block) for other in inputs[1:]]
         self.arrays = [*self._packed(x, weights), *others, self._empty()]
 
@@ -217,25 +213,10 @@ class Case:
             return [data]
         weight = weights["x.weight"].reshape(work.out_channels, -1)
         depth = work.depth if work.operator in ("pointwise", "dense") else weight.shape[1]
-        if work.operator == "strassen":
-            return [data, *self._in_halves(weight, weights.get("x.bias"))]
         o, c = work.out_blocks, work.out_block
         weight = padded(weight, (o * c, depth)).reshape(o, c, depth).transpose(0, 2, 1)
         bias = weights.get("x.bias", np.zeros(work.out_channels, np.float32))
         return [data, np.ascontiguousarray(weight), padded(bias, (o * c,)).reshape(o, c)]
-
-    def _in_halves(self, weight: Array, bias: Array | None) -> list[Array]:
-        """Winograd's weights as the textbook has them, T1 to T4."""
-        half, c = self.work.in_channels // 2, self.work.out_block
-        out_half = self.work.out_channels // 2
-        (b11, b21), (b12, b22) = (
-            (rows[:, :half].T, rows[:, half:].T) for rows in (weight[:out_half], weight[out_half:])
-        )
-        t1, t3 = b12 - b11, b22 - b12
-        t2 = b22 - t1
-        panels = np.stack([b11, b21, t2, t3, b21 - t2, t1, b22]).reshape(7, half, -1, c)
-        bias = np.zeros(2 * out_half, np.float32) if bias is None else bias
-        return [np.ascontiguousarray(panels.transpose(0, 2, 1, 3)), bias.reshape(-1, c)]
 
     def _empty(self) -> Array:
         work = self.work

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-from kernels import blocked_channels, workload
+from kernels import workload
 
 from tvm_mobilenet.operators.workload import Operator, Workload
 
@@ -38,16 +38,6 @@ RESIDUAL = [
     ((240, 64), (14, 14), 1, "none"),
 ]
 SCALE = [(3, (1, 1), 1), (17, (5, 5), 2), (72, (28, 28), 1), (960, (7, 7), 1)]
-STRASSEN = [  # whole blocks in halves; an odd pixel, alone in its tile or not
-    ((2, 2), (1, 1), 1, "none"),
-    ((32, 32), (2, 2), 1, "relu"),
-    ((32, 64), (5, 5), 3, "relu6"),
-    ((64, 96), (7, 7), 1, "relu6"),
-    ((96, 32), (15, 1), 2, "none"),
-    ((128, 160), (11, 13), 1, "relu"),
-    ((64, 128), (28, 28), 1, "relu6"),
-    ((256, 128), (14, 14), 2, "relu6"),
-]
 DEPTHWISE = [
     (3, (1, 1), 1, 3, 1, AROUND, "none"),
     (5, (2, 2), 2, 3, 2, SAME, "relu"),
@@ -122,11 +112,6 @@ def works(lanes: int) -> dict[str, list[Workload]]:
             for channels, size, batch, activation in RESIDUAL
         ],
         "scale": maps("scale", SCALE, lanes),
-        "strassen": [
-            make("strassen", channels, size, batch=batch, activation=activation)
-            for channels, size, batch, activation in STRASSEN
-            if not any(c % (2 * blocked_channels(c, lanes)) for c in channels)
-        ],
         "depthwise": windows("depthwise", DEPTHWISE, lanes),
         "conv": windows("conv", CONV, lanes),
         "pool": maps("pool", POOL, lanes),

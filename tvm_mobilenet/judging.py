@@ -22,9 +22,7 @@ from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models.evaluator import ONNX, Evaluation, Judge
 from tvm_mobilenet.models.spec import INPUT, Layer, Model, Operator
 from tvm_mobilenet.rounding import (
-    STRASSEN_GROWTH,
     guaranteed_bound,
-    strassen_bound,
     tolerance_behind,
 )
 
@@ -69,7 +67,6 @@ def judge(
     got: NDArray[Any],
     *,
     stored: str = "float32",
-    strassen: bool = False,
 ) -> Verdict:
     """Judge what layers computed from inputs that are known.
 
@@ -84,8 +81,6 @@ def judge(
         What the last of them computed.
     stored : str
         What its kernel stores maps and weights as.
-    strassen : bool
-        Whether it takes seven products for eight.
     """
     foreign = any(isinstance(layer, Operator) for layer in layers)
     judges: tuple[Judge, ...] = ("onnx", "onnxruntime")
@@ -95,7 +90,7 @@ def judge(
             values = _computed(layers, weights, known, by)
         except UnjudgedError:
             continue
-        found = compare(layers, weights, values, got, stored=stored, strassen=strassen)
+        found = compare(layers, weights, values, got, stored=stored)
         verdicts.append(Verdict(*found, by if foreign else REFERENCE))
         if verdicts[-1].passed or not foreign:
             return verdicts[-1]
@@ -140,7 +135,6 @@ def compare(
     got: NDArray[Any],
     *,
     stored: str = "float32",
-    strassen: bool = False,
     exact_sums: bool = False,
 ) -> tuple[float, float, bool]:
     """Return error, tolerance, and whether the one is within the other.
@@ -153,7 +147,7 @@ def compare(
         What they read, and what they should compute.
     got : ndarray
         What the last of them computed.
-    stored, strassen
+    stored
         As for :func:`judge`.
     exact_sums : bool
         Whether `got` was computed in float64, from constants of float32.
@@ -162,17 +156,11 @@ def compare(
     for layer in layers:
         inputs = [values[name] for name in layer.inputs]
         tolerance = tolerance_behind(layer, tolerance, inputs, stored, exact_sums=exact_sums)
-    if strassen:
-        tolerance *= STRASSEN_GROWTH
     want = np.asarray(values[layers[-1].name], np.float64)
     alone = reference.relative_error(got, want)
     if alone <= tolerance or not math.isfinite(alone):
         return alone, tolerance, alone <= tolerance
-    bound = (
-        strassen_bound(layers, weights, values)
-        if strassen
-        else guaranteed_bound(layers, weights, values, stored, exact_sums=exact_sums)
-    )
+    bound = guaranteed_bound(layers, weights, values, stored, exact_sums=exact_sums)
     if bound is None:
         return alone, tolerance, False
     # Where a number is not finite, or its bound, nothing but the same will do.

@@ -26,7 +26,7 @@ from tvm_mobilenet.models.spec import (
 )
 from tvm_mobilenet.operators.packing import Affine, blocked, pack
 from tvm_mobilenet.operators.workload import Operator, Workload
-from tvm_mobilenet.rounding import guaranteed_bound, strassen_bound
+from tvm_mobilenet.rounding import guaranteed_bound
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -165,8 +165,6 @@ def _bound(
     weights: Mapping[str, Float32],
     values: Mapping[str, NDArray[Any]],
 ) -> Float64:
-    if work.operator == "strassen":
-        return strassen_bound(layers, weights, values)
     middle = work.dtype if work.operator == "separable" else "float32"
     bound = guaranteed_bound(layers, weights, values, middle)
     assert bound is not None
@@ -225,21 +223,6 @@ def _conv(name: str, source: str, shape: tuple[int, ...], out: int, work: Worklo
 def _packed(work: Workload, x: Float32, weights: Mapping[str, Float32]) -> tuple[NDArray[Any], ...]:
     """Return the inputs as the operator's definition in ``compute/`` lists them."""
     data = x if work.operator in _PLAIN_IN else blocked(x, work.in_block).astype(work.dtype)
-    if work.operator == "strassen":
-        weight, bias = weights["a.weight"], weights["a.bias"]
-        return data, _seven(weight, work), bias.reshape(-1, work.out_block)
     named = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
     layers = [Affine(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in named]
     return data, *pack(work, layers)
-
-
-def _seven(weight: Float32, work: Workload) -> Float32:
-    """Pack a weight into Winograd's seven panels (7, blocks / 2, depth / 2, block)."""
-    half, out = work.in_channels // 2, work.out_channels // 2
-    flat = weight.reshape(2 * out, 2 * half)
-    b11, b21 = flat[:out, :half].T, flat[:out, half:].T
-    b12, b22 = flat[out:, :half].T, flat[out:, half:].T
-    t1, t3 = b12 - b11, b22 - b12
-    t2 = b22 - t1
-    panels = np.stack([b11, b21, t2, t3, b21 - t2, t1, b22]).reshape(7, half, -1, work.out_block)
-    return np.ascontiguousarray(panels.transpose(0, 2, 1, 3))

@@ -24,7 +24,6 @@ _INHERENT = 8.0
 """Times the error of the file's own reference, rounded as the artifact rounds, that ours may be:
 sums in another order, batch norm folded into weights."""
 
-_STRASSEN = "strassen"
 """Operator whose error is bounded otherwise."""
 
 _COPIED = 1e-6
@@ -94,7 +93,6 @@ class Case:
             self.activations,
             trace.output,
             stored=self.stored,
-            strassen=trace.call["operator"] == _STRASSEN,
         )
         self.activations[last.name] = trace.output
         if not verdict.judge:

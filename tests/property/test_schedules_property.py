@@ -110,31 +110,6 @@ def test_pointwise(  # noqa: PLR0917
     check(work, target, seed, threads)
 
 
-@kernels_of_any_knobs
-@given(
-    st.tuples(st.integers(1, 5), st.integers(1, 5)),
-    st.tuples(st.integers(1, 20), st.integers(1, 20)),
-    BATCH,
-    ACTIVATIONS,
-    st.sampled_from(TARGETS),
-    SEEDS,
-    THREADS,
-)
-def test_strassen(  # noqa: PLR0917
-    blocks: tuple[int, int],
-    size: tuple[int, int],
-    batch: int,
-    activation: Any,
-    target: TargetSpec,
-    seed: int,
-    threads: int,
-) -> None:
-    """Channels in whole blocks, as many in one half as in the other."""
-    pair = (2 * target.lanes * blocks[0], 2 * target.lanes * blocks[1])
-    work = workload("strassen", pair, size, target.lanes, batch=batch, activation=activation)
-    check(work, target, seed, threads)
-
-
 @settings(kernels_of_any_knobs, max_examples=25)
 @given(
     st.tuples(channels(300), channels(300)),
