@@ -82,9 +82,10 @@ def theirs(args: argparse.Namespace) -> None:
     from tvm.s_tir.meta_schedule.runner import LocalRunner
     from tvm.target import Target
 
-    from tvm_mobilenet.graph.build import build
-    from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
+    from tvm_mobilenet.graph.emit import emit
     from tvm_mobilenet.models.weights import initialize
+    from tvm_mobilenet.network.plan import Foreign, NetworkPlan
+    from tvm_mobilenet.network.surroundings import Surroundings
 
     model = _model(args)
     spec = parse("native", cores=args.cores)
@@ -96,8 +97,10 @@ def theirs(args: argparse.Namespace) -> None:
         relax.transform.FuseOps(),
         relax.transform.FuseTIR(),
     )
+    layers = tuple(map(Foreign, model.layers))  # no kernel of ours
+    plan = NetworkPlan(model, spec, layers, {}, (), Surroundings.of(model, ()))
     with target:
-        mod = tvm.transform.Sequential(steps)(fold_batch_norm(build(model, initialize(model, 0))))
+        mod = tvm.transform.Sequential(steps)(emit(plan, initialize(model, 0)))
     clock = Clock()
     with clock.running():
         database = tune_relax(

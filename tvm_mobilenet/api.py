@@ -25,7 +25,7 @@ from tvm_mobilenet.using import bench, load, profile, verify
 
 if TYPE_CHECKING:
     from tvm_mobilenet.compiling import ModelLike
-    from tvm_mobilenet.graph.explain import Explanation
+    from tvm_mobilenet.network.explanation import Explanation
     from tvm_mobilenet.prediction.fusion import Fusion
     from tvm_mobilenet.tuning.report import Status, TuningReport
     from tvm_mobilenet.tuning.store import RecordsLike
@@ -167,7 +167,7 @@ def explain(
     fusion : {"auto", "all", "none"}
         As for :func:`compile`.
     records : path-like or False, optional
-        As for :func:`compile`; they decide about fusion, knobs are predicted by rule.
+        As for :func:`compile`; they decide about fusion and knobs.
     threads : int or str, optional
         That run it, at most the target's cores; all of them by default.
 
@@ -182,8 +182,9 @@ def explain(
     InputError
         More threads than the target has cores, or none; no such `fusion`.
     """
-    from tvm_mobilenet.graph.explain import explain as predict
     from tvm_mobilenet.models.network import model_from
+    from tvm_mobilenet.network.explain import explain as predict
+    from tvm_mobilenet.network.planning import plan_network
     from tvm_mobilenet.tuning.store import records_for
 
     check_one_of(fusion, FUSIONS, "fusion", InputError)
@@ -198,10 +199,12 @@ def explain(
     found = records_for(spec, records)
     for problem in found.problems:
         warnings.warn(RecordsWarning(problem), stacklevel=2)
-    return predict(
+    plan = plan_network(
         model,
         spec,
+        stack=installed_stack(),
+        knobs_for=found.knobs_for,
         fusion=fusion,
         fusion_for=found.fusion_for,
-        threads=threads,
     )
+    return predict(plan, threads)

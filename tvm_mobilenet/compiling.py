@@ -129,6 +129,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     chosen = check_stack(stack or installed_stack(), "compiling so")
     from tvm_mobilenet.models.network import network_from
     from tvm_mobilenet.models.weights import digest
+    from tvm_mobilenet.network.planning import plan_network
     from tvm_mobilenet.runtime.recipe import preprocess_for
     from tvm_mobilenet.target import validate_with_llvm
     from tvm_mobilenet.toolchain import find_linker
@@ -152,17 +153,18 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     )
     found = records_for(spec, records)
     folder_for_ir = Path(dump_ir) if dump_ir else None
+    plan = plan_network(
+        network.model,
+        spec,
+        stack=chosen,
+        knobs_for=found.knobs_for,
+        fusion=fusion,
+        fusion_for=found.fusion_for,
+    )
     if chosen == "relay":
         from tvm_mobilenet.classic import generate_classic, write_classic
 
-        generated = generate_classic(
-            network,
-            spec,
-            found.knobs_for,
-            folder_for_ir,
-            fusion=fusion,
-            fusion_for=found.fusion_for,
-        )
+        generated = generate_classic(plan, network.weights, folder_for_ir)
         _tell(found.problems, generated.choices.notes)
         if require_records:
             taken = generated.choices.taken.items()
@@ -176,15 +178,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     from tvm_mobilenet.graph.write_artifact import write_artifact
     from tvm_mobilenet.manifest import describe, describe_memory
 
-    lowered = lower(
-        network.model,
-        network.weights,
-        spec,
-        found.knobs_for,
-        folder_for_ir,
-        fusion=fusion,
-        fusion_for=found.fusion_for,
-    )
+    lowered = lower(plan, network.weights, folder_for_ir)
     notes = [f"the record of {k.name}: {k.note}" for k in lowered.kernels.values() if k.note]
     _tell(found.problems, notes)
     if require_records:

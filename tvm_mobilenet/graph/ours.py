@@ -11,11 +11,23 @@ from tvm import relax
 
 from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.graph.foreign import part_of
-from tvm_mobilenet.models.spec import Activate, Activation, Add, Conv2d, Layer, Scale, symbol
+from tvm_mobilenet.models.spec import (
+    Activate,
+    Activation,
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Scale,
+    Softmax,
+    symbol,
+)
 from tvm_mobilenet.network.fold import folded
 
 
-def ours_by_tvm(
+def ours_by_tvm(  # noqa: PLR0911  one for each kind of layer
+   
     builder: Any, layer: Layer, inputs: list[Any], weights: Mapping[str, NDArray[np.float32]]
 ) -> Any:
     """Return a layer's value, its last operator not yet bound.
@@ -51,6 +63,15 @@ def ours_by_tvm(
         return _activated(builder, value, layer.activation, part)
     if isinstance(layer, Activate):
         return _activated(builder, inputs[0], layer.activation, part)
+    if isinstance(layer, Dense):
+        affine = folded(layer, weights)
+        product = relax.op.matmul(inputs[0], relax.const(np.ascontiguousarray(affine.weight.T)))
+        value = relax.op.add(builder.emit(product, part), relax.const(affine.bias))
+        return _activated(builder, value, layer.activation, part)
+    if isinstance(layer, GlobalAvgPool):
+        return relax.op.mean(inputs[0], axis=[2, 3], keepdims=layer.keep_map)
+    if isinstance(layer, Softmax):
+        return relax.op.nn.softmax(inputs[0], axis=-1)
     if isinstance(layer, Add):
         return relax.op.add(*inputs)
     if isinstance(layer, Scale):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from tvm_mobilenet.network.explanation import Explanation, PlannedKernel, Step
@@ -78,28 +77,32 @@ class _Explainer:
     def declined(self, decision: Decision) -> Step:
         """Return the step of layers that could share a kernel, and do not."""
         calls = [self._plan.by_value[unit.name] for unit in decision.units]
-        cost = total(map(self._cost, calls))
-        both = replace(self._both(decision), apart=cost)
+        both = self._both(decision)
+        if any(map(self._recorded, calls)):
+            both = replace(both, apart=total(map(self._cost, calls)))
         names = tuple(layer.name for call in calls for layer in call.layers)
         kernels = tuple(map(self._kernel, calls))
-        return Step(names, decision.operator, cost, kernels, both, decision.choice)
+        return Step(names, decision.operator, both.apart, kernels, both, decision.choice)
 
     def _both(self, decision: Decision) -> Comparison:
         around = self._plan.surroundings.around(decision.units[0])
         parts = [unit.work for unit in decision.units]
         return compare(decision.operator, parts, self._plan.target, around, self._threads)  # type: ignore[arg-type]
 
-    def _cost(self, call: Call) -> Cost:
-        """Predict a kernel by its knobs; MetaSchedule's traces are predicted by rule."""
+    def _recorded(self, call: Call) -> dict[str, int | str] | None:
+        """Return a kernel's recorded knobs; MetaSchedule's traces are predicted by rule."""
         kernel = self._plan.kernels[call.work.key]
-        recorded = kernel.source == "record" and TRACE not in kernel.knobs
+        if kernel.source != "record" or TRACE in kernel.knobs:
+            return None
+        return dict(kernel.knobs)
+
+    def _cost(self, call: Call) -> Cost:
         around = self._plan.surroundings.around(call.units[0])
-        knobs = kernel.knobs if recorded else None
+        knobs = self._recorded(call)
         return predict(call.work, self._plan.target, around, self._threads, knobs)
 
     def _kernel(self, call: Call) -> PlannedKernel:
         kernel = self._plan.kernels[call.work.key]
-        layers: Sequence[str] = [layer.name for layer in call.layers]
-        return PlannedKernel(
-            tuple(layers), call.work.operator, call.macs, dict(kernel.knobs), kernel.source
-        )
+        names = tuple(layer.name for layer in call.layers)
+        knobs = dict(kernel.knobs)
+        return PlannedKernel(names, call.work.operator, call.macs, knobs, kernel.source)

@@ -96,6 +96,11 @@ class Call:
         return tuple(layer for unit in self.units for layer in unit.layers)
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of the values that it reads."""
+        return tuple(value.name for value in self.reads)
+
+    @property
     def macs(self) -> int:
         """Multiply-adds of its layers."""
         return sum(unit.macs for unit in self.units)
@@ -111,6 +116,11 @@ class Foreign:
     """
 
     layer: Layer
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of the values that it reads."""
+        return self.layer.inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +182,7 @@ class NetworkPlan:
 
     def _lines(self, step: Call | Foreign) -> list[str]:
         if isinstance(step, Foreign):
-            read = ", ".join(step.layer.inputs)
+            read = ", ".join(step.sources)
             return [f"{step.layer.name} = {type(step.layer).__name__}({read})  # TVM's own"]
         kernel = self.kernels[step.work.key]
         read = ", ".join(map(str, step.reads))
