@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from tvm_mobilenet.graph.explain import Explanation, Step, explain
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.network.explain import explain

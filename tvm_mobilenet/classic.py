@@ -15,11 +15,14 @@ from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import Linker
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.spec import Layer, Model
-    from tvm_mobilenet.prediction.fusion import Fusion, FusionFor
+    from tvm_mobilenet.network.plan import NetworkPlan
+    from tvm_mobilenet.prediction.fusion import Fusion
     from tvm_mobilenet.relay.codegen import Generated, Node
-    from tvm_mobilenet.relay.operators import KnobsFor
 
 _ROOM = 65536
 """Bytes of the manifest's section beyond what is known before verification."""
@@ -57,42 +60,30 @@ def check_classic_target(spec: TargetSpec, fusion: Fusion) -> None:
 
 
 def generate_classic(
-    network: Network,
-    spec: TargetSpec,
-    knobs_for: KnobsFor,
-    dump_ir: Path | None = None,
-    *,
-    fusion: Fusion = "auto",
-    fusion_for: FusionFor = lambda _: None,
+    plan: NetworkPlan, weights: Mapping[str, NDArray[np.float32]], dump_ir: Path | None = None
 ) -> Generated:
     """Compile with Relay as far as kernels and a graph.
 
     Parameters
     ----------
-    network : Network
-    spec : TargetSpec
-    knobs_for : callable
-        Recorded knobs of a workload, or None.
+    plan : NetworkPlan
+        Of the classic stack.
+    weights : mapping of str to ndarray
     dump_ir : Path, optional
-        Folder for the module as built and as lowered, Relay's text.
-    fusion, fusion_for
-        Which layers share a kernel: as the main stack takes them.
+        Folder for the plan and for what is given to Relay, as text.
 
     Raises
     ------
     InvalidModelError, UnsupportedOperatorError, TargetError, OutputError
     """
-    from tvm_mobilenet.relay.build import build
     from tvm_mobilenet.relay.codegen import generate
+    from tvm_mobilenet.relay.emit import emit
     from tvm_mobilenet.relay.launch_plan import generate_launches
-    from tvm_mobilenet.relay.lower import lower
 
-    built = build(network.model, network.weights)
-    dump(dump_ir, "00_build.txt", lambda: built.func.astext(show_meta_data=False))
-    lowered = lower(built.func, spec, built.names, fusion, fusion_for)
-    dump(dump_ir, "01_lower.txt", lambda: lowered.mod.astext(show_meta_data=False))
-    make = generate if spec.gpu is None else generate_launches
-    return make(lowered, network.model.outputs, spec, knobs_for)
+    dump(dump_ir, "00_plan.txt", lambda: plan.text)
+    lowered = emit(plan, weights)
+    dump(dump_ir, "01_emit.txt", lambda: lowered.mod.astext(show_meta_data=False))
+    return generate(lowered) if plan.target.gpu is None else generate_launches(lowered)
 
 
 def write_classic(  # noqa: PLR0917  a network, what it became, and where to

@@ -165,7 +165,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         from tvm_mobilenet.classic import generate_classic, write_classic
 
         generated = generate_classic(plan, network.weights, folder_for_ir)
-        _tell(found.problems, generated.choices.notes)
+        _tell(found.problems, [*plan.notes, *generated.choices.notes])
         if require_records:
             taken = generated.choices.taken.items()
             _check_recorded([key for key, k in taken if k.chosen and k.source != "record"], spec)

@@ -17,9 +17,9 @@ from tvm_mobilenet.target import TargetSpec
 
 if TYPE_CHECKING:
     from tvm_mobilenet.graph.pipeline import Lowered
-    from tvm_mobilenet.network.memory import MemoryPlan
     from tvm_mobilenet.graph.schedule_kernels import Kernel, KernelCall
     from tvm_mobilenet.models.spec import Layer, Model
+    from tvm_mobilenet.network.memory import MemoryPlan
 
 _ELEMENT, _VECTOR = 4, 64
 """Bytes: of a float32, and what TVM takes every buffer to be aligned to."""
@@ -244,6 +244,7 @@ def _layers_of(model: Model, values: Sequence[str]) -> list[list[Layer]]:
     nobody does, it is a view of what it reads, and in no kernel.
     """
     from tvm_mobilenet.graph.legalize_rest import BLOCKED
+
     # A change of layout may have the name of what it changes: the first of them is the kernel.
     called = {value.removesuffix(BLOCKED): at for at, value in reversed([*enumerate(values)])}
     readers = {name: layer.name for layer in reversed(model.layers) for name in layer.inputs}

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tvm_mobilenet.relay.build import build
+from tvm_mobilenet.relay.lower import lower
+from tvm_mobilenet.relay.match import operator_name
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.errors import InputError, MissingRecordsError, StackError, VerificationError
 from tvm_mobilenet.models.network import network_from
-from tvm_mobilenet.relay.build import build
-from tvm_mobilenet.relay.lower import lower
-from tvm_mobilenet.relay.match import operator_name
 from tvm_mobilenet.runtime.artifact import read_manifest
 from tvm_mobilenet.target import parse
 from tvm_mobilenet.verify import sample_input

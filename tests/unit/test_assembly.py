@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import pytest
 from assembly import Loop, innermost_loops
 from kernels import compiled, fused_of_model, of_model
+from tvm_mobilenet.graph.units import units_of
 
 from tvm_mobilenet.graph.pipeline import lower
-from tvm_mobilenet.graph.units import units_of
 from tvm_mobilenet.models import build, mobilenet_v1
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.operators.ahead import AHEAD

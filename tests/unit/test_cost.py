@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-
 from tvm_mobilenet.graph.explain import Explanation, explain
+
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.operators.footprint import weight_bytes
 from tvm_mobilenet.operators.workload import Workload
@@ -230,6 +230,7 @@ def test_explanation_is_what_compiling_chooses(name: str, alpha: float, resoluti
     from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
     from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
     from tvm_mobilenet.graph.fuse_epilogue import fuse_epilogue
+
     from tvm_mobilenet.models.spec import symbol
     from tvm_mobilenet.models.weights import initialize
 

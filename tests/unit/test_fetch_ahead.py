@@ -12,12 +12,12 @@ import pytest
 import tvm
 from kernels import workload
 from tvm import tirx
+from tvm_mobilenet.graph.build import ENTRY
+from tvm_mobilenet.graph.constants import array_of, is_constant
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.graph.build import ENTRY
-from tvm_mobilenet.graph.constants import array_of, is_constant
 from tvm_mobilenet.graph.pipeline import Lowered, lower
 from tvm_mobilenet.graph.traffic import traffic
 from tvm_mobilenet.models import build

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-
 from tvm_mobilenet.graph.explain import Explanation, explain
+
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Workload
@@ -144,6 +144,7 @@ def test_explanation_of_a_gpu_is_what_compiling_chooses(name: str, dtype: Dtype)
     from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
     from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
     from tvm_mobilenet.graph.fuse_epilogue import fuse_epilogue
+
     from tvm_mobilenet.models.spec import symbol
     from tvm_mobilenet.models.weights import initialize
 

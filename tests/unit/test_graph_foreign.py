@@ -10,12 +10,12 @@ import pytest
 import tvm
 from graphs import constant, image, module, operators, run
 from tvm import relax
-
 from tvm_mobilenet.graph.block_layout import block_layout
 from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
 from tvm_mobilenet.graph.fuse_epilogue import fuse_epilogue
-from tvm_mobilenet.graph.legalize_rest import legalize_rest
 from tvm_mobilenet.graph.pack_weights import pack_weights
+
+from tvm_mobilenet.graph.legalize_rest import legalize_rest
 from tvm_mobilenet.graph.schedule_kernels import schedule_kernels
 from tvm_mobilenet.operators.workload import channel_block
 from tvm_mobilenet.target import PRESETS, host

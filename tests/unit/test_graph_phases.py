@@ -11,9 +11,6 @@ import pytest
 import tvm
 from graphs import operators, run
 from tvm import relax, tirx
-
-from tvm_mobilenet import reference
-from tvm_mobilenet.errors import InvalidModelError, OutputError
 from tvm_mobilenet.graph.block_layout import block_layout
 from tvm_mobilenet.graph.build import ENTRY, build
 from tvm_mobilenet.graph.constants import array_of, is_constant
@@ -21,8 +18,11 @@ from tvm_mobilenet.graph.fetch_ahead import fetch_ahead
 from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
 from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, fuse_epilogue
-from tvm_mobilenet.graph.legalize_rest import legalize_rest
 from tvm_mobilenet.graph.pack_weights import pack_weights
+
+from tvm_mobilenet import reference
+from tvm_mobilenet.errors import InvalidModelError, OutputError
+from tvm_mobilenet.graph.legalize_rest import legalize_rest
 from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.graph.schedule_kernels import schedule_kernels
 from tvm_mobilenet.models import mobilenet_v1

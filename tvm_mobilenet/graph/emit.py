@@ -14,7 +14,7 @@ from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.graph.foreign import import_operator, inline
 from tvm_mobilenet.graph.layouts import from_blocked, to_blocked
 from tvm_mobilenet.graph.ours import ours_by_tvm
-from tvm_mobilenet.models.spec import INPUT, Operator, Shape, symbol
+from tvm_mobilenet.models.spec import INPUT, Operator, symbol
 from tvm_mobilenet.network.fold import folded
 from tvm_mobilenet.network.plan import Call, Foreign, NetworkPlan, Value
 from tvm_mobilenet.operators.packing import pack
@@ -100,7 +100,7 @@ class _Emitter:
             waiting = self._calls[at]
             arguments.append(self._packed(waiting)[WAITING[waiting.work.operator] - 1])
         arguments = [self._builder.normalize(argument) for argument in arguments]
-        kind = relax.TensorType(_lying(call.output), call.output.dtype)
+        kind = relax.TensorType(call.output.laid_out, call.output.dtype)
         value = relax.call_tir(self._kernel(call), arguments, kind)
         self._bind(value, call.output)
 
@@ -156,11 +156,3 @@ class _Emitter:
     def _bind(self, expr: Any, value: Value) -> None:
         var = self._builder.emit(expr, symbol(value.name))
         self.values[value.name] = _Bound(var, value)
-
-
-def _lying(value: Value) -> Shape:
-    """Return a tensor's shape as it lies in memory."""
-    if not value.block:
-        return value.shape
-    n, channels, *rest = value.shape
-    return (n, -(-channels // value.block), int(np.prod(rest, dtype=int)), value.block)

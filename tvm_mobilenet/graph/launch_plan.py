@@ -16,9 +16,10 @@ from tvm_mobilenet.errors import CodegenError
 from tvm_mobilenet.graph.device_code import device_code
 from tvm_mobilenet.graph.emit import ENTRY
 from tvm_mobilenet.graph.pipeline import Lowered
-from tvm_mobilenet.graph.plan_memory import MemoryPlan, plan_memory
+from tvm_mobilenet.graph.plan_memory import plan_memory
 from tvm_mobilenet.graph.reading import array_of, bytes_of, is_constant
 from tvm_mobilenet.launches import Container, DeviceCode, LaunchBook
+from tvm_mobilenet.network.memory import MemoryPlan
 from tvm_mobilenet.target import TargetSpec
 
 _VIEWS = ("relax.memory.alloc_tensor", "relax.memory.view", "relax.reshape")

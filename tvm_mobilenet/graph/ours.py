@@ -27,7 +27,6 @@ from tvm_mobilenet.network.fold import folded
 
 
 def ours_by_tvm(  # noqa: PLR0911  one for each kind of layer
-   
     builder: Any, layer: Layer, inputs: list[Any], weights: Mapping[str, NDArray[np.float32]]
 ) -> Any:
     """Return a layer's value, its last operator not yet bound.

@@ -69,7 +69,8 @@ def schedule_kernels(mod: Any, plan: NetworkPlan) -> tuple[Any, dict[str, Kernel
                 kernels[name] = Kernel(name, name, "tvm")
                 func = _foreign(func, plan.target)  # noqa: PLW2901
             else:
-                done, kernels[name] = _scheduled(name, func, planned, plan.target)
+                knobs = Knobs(plan.recorded(planned.work.key))
+                done, kernels[name] = _scheduled(name, func, planned, knobs, plan.target)
                 func = done.func  # noqa: PLW2901
         functions[gv] = func
     return tvm.IRModule(functions, attrs=mod.attrs), kernels
@@ -81,9 +82,8 @@ def _foreign(func: Any, target: TargetSpec) -> Any:
 
 
 def _scheduled(
-    name: str, func: Any, planned: KernelPlan, target: TargetSpec
+    name: str, func: Any, planned: KernelPlan, knobs: Knobs, target: TargetSpec
 ) -> tuple[Scheduled, Kernel]:
-    knobs = Knobs(planned.knobs if planned.source == "record" else None)
     note = planned.note
     try:
         done = schedule(func, target, knobs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from tvm_mobilenet.network.explanation import Explanation, PlannedKernel, Step
@@ -89,12 +90,10 @@ class _Explainer:
         parts = [unit.work for unit in decision.units]
         return compare(decision.operator, parts, self._plan.target, around, self._threads)  # type: ignore[arg-type]
 
-    def _recorded(self, call: Call) -> dict[str, int | str] | None:
+    def _recorded(self, call: Call) -> Mapping[str, int | str] | None:
         """Return a kernel's recorded knobs; MetaSchedule's traces are predicted by rule."""
-        kernel = self._plan.kernels[call.work.key]
-        if kernel.source != "record" or TRACE in kernel.knobs:
-            return None
-        return dict(kernel.knobs)
+        knobs = self._plan.recorded(call.work.key)
+        return None if knobs is None or TRACE in knobs else knobs
 
     def _cost(self, call: Call) -> Cost:
         around = self._plan.surroundings.around(call.units[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,9 +11,11 @@ from tvm_mobilenet.models.spec import Layer, Model, Shape
 from tvm_mobilenet.network.surroundings import Surroundings
 from tvm_mobilenet.network.units import Unit
 from tvm_mobilenet.operators.ahead import Ahead
+from tvm_mobilenet.operators.footprint import weight_bytes
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.fusion import Choice
-from tvm_mobilenet.target import Dtype, TargetSpec
+from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.gpu import ITEM_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,20 @@ class Value:
     name: str
     shape: Shape
     block: int
-    dtype: Dtype | str
+    dtype: str
+
+    @property
+    def laid_out(self) -> Shape:
+        """Its shape as it lies in memory."""
+        if not self.block:
+            return self.shape
+        n, channels, *rest = self.shape
+        return (n, -(-channels // self.block), math.prod(rest), self.block)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory, bytes."""
+        return ITEM_BYTES[self.dtype] * math.prod(self.laid_out)
 
     def __str__(self) -> str:
         """Return name, shape and layout."""
@@ -104,6 +120,12 @@ class Call:
     def macs(self) -> int:
         """Multiply-adds of its layers."""
         return sum(unit.macs for unit in self.units)
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes of what it reads, of its weights and of what it writes, each once."""
+        maps = sum(value.bytes for value in (*self.reads, self.output))
+        return maps + weight_bytes(self.work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +196,16 @@ class NetworkPlan:
     def by_value(self) -> dict[str, Call]:
         """The call of ours that computes a layer's value, by the layer's name."""
         return {call.output.name: call for call in self.calls}
+
+    def recorded(self, key: str) -> Mapping[str, int | str] | None:
+        """Return the recorded knobs of a kernel, None where the rule has chosen."""
+        kernel = self.kernels[key]
+        return kernel.knobs if kernel.source == "record" else None
+
+    @property
+    def notes(self) -> list[str]:
+        """What was wrong with recorded knobs, a sentence each."""
+        return [f"the record of {key}: {k.note}" for key, k in self.kernels.items() if k.note]
 
     @property
     def text(self) -> str:

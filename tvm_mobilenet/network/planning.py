@@ -69,9 +69,7 @@ def plan_network(
             for step in steps
         ]
     works = {call.work.key: call.work for call in calls}
-    kernels = {
-        key: plan_kernel(work, target, plans, knobs_for(key)) for key, work in works.items()
-    }
+    kernels = {key: plan_kernel(work, target, plans, knobs_for(key)) for key, work in works.items()}
     return NetworkPlan(model, target, tuple(steps), kernels, tuple(decisions), surroundings)
 
 

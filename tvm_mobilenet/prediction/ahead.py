@@ -51,9 +51,7 @@ class _Kernel:
     ahead: list[tuple[Ahead, int]] = field(default_factory=list)
 
 
-def plan_ahead(
-    works: Sequence[Workload], target: TargetSpec
-) -> list[list[tuple[Ahead, int]]]:
+def plan_ahead(works: Sequence[Workload], target: TargetSpec) -> list[list[tuple[Ahead, int]]]:
     """Spread the weights of kernels that would wait for memory over the kernels before them.
 
     From the last kernel to the first, each takes the nearest hosts that have bandwidth left:
