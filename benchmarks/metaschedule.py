@@ -84,8 +84,7 @@ def theirs(args: argparse.Namespace) -> None:
 
     from tvm_mobilenet.graph.emit import emit
     from tvm_mobilenet.models.weights import initialize
-    from tvm_mobilenet.network.plan import Foreign, NetworkPlan
-    from tvm_mobilenet.network.surroundings import Surroundings
+    from tvm_mobilenet.network.planning import unplanned
 
     model = _model(args)
     spec = parse("native", cores=args.cores)
@@ -97,10 +96,8 @@ def theirs(args: argparse.Namespace) -> None:
         relax.transform.FuseOps(),
         relax.transform.FuseTIR(),
     )
-    layers = tuple(map(Foreign, model.layers))  # no kernel of ours
-    plan = NetworkPlan(model, spec, layers, {}, (), Surroundings.of(model, ()))
     with target:
-        mod = tvm.transform.Sequential(steps)(emit(plan, initialize(model, 0)))
+        mod = tvm.transform.Sequential(steps)(emit(unplanned(model, spec), initialize(model, 0)))
     clock = Clock()
     with clock.running():
         database = tune_relax(

@@ -12,8 +12,6 @@ from typing import Any
 
 from tvm import relax
 
-from tvm_mobilenet.target import Dtype
-
 
 def _pad(value: Any, shape: tuple[int, ...], padded: tuple[int, ...]) -> Any:
     """Pad with zeros at the end of each axis."""
@@ -23,12 +21,12 @@ def _pad(value: Any, shape: tuple[int, ...], padded: tuple[int, ...]) -> Any:
     return relax.op.nn.pad(value, widths)
 
 
-def stored(value: Any, dtype: Dtype) -> Any:
+def stored(value: Any, dtype: str) -> Any:
     """Return a value as it is stored; nothing to do for float32."""
     return value if dtype == "float32" else relax.op.astype(value, dtype)
 
 
-def to_blocked(value: Any, shape: tuple[int, ...], block: int, dtype: Dtype = "float32") -> Any:
+def to_blocked(value: Any, shape: tuple[int, ...], block: int, dtype: str = "float32") -> Any:
     """Convert NCHW (or NC, a map of one pixel) to blocks.
 
     Parameters
@@ -56,7 +54,7 @@ def to_blocked(value: Any, shape: tuple[int, ...], block: int, dtype: Dtype = "f
     return relax.op.permute_dims(value, (0, 1, 3, 2))
 
 
-def from_blocked(value: Any, shape: tuple[int, ...], block: int, dtype: Dtype = "float32") -> Any:
+def from_blocked(value: Any, shape: tuple[int, ...], block: int, dtype: str = "float32") -> Any:
     """Convert blocks back to NCHW or NC, float32; the inverse of :func:`to_blocked`."""
     n, channels, *rest = shape
     pixels, blocks = math.prod(rest), -(-channels // block)

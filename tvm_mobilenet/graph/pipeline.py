@@ -85,12 +85,12 @@ def lower(
         ("schedule_kernels", scheduled),
     ]
     dump(dump_ir, "00_plan.txt", lambda: plan.text)
-    mod = None
+    mod: Any = None
     for number, (name, phase) in enumerate(phases, 1):
         begun = time.perf_counter()
         mod = phase(mod)
         _log.info("phase %s: %.2f s", name, time.perf_counter() - begun)
-        dump(dump_ir, f"{number:02d}_{name}.py", partial(mod.script, show_meta=False))  # type: ignore[attr-defined]
+        dump(dump_ir, f"{number:02d}_{name}.py", partial(mod.script, show_meta=False))
     _log.info("%d layers, %d different kernels", len(plan.model.layers), len(kernels))
     return Lowered(plan, mod, kernels, _named_calls(mod, plan))
 

@@ -88,7 +88,7 @@ class _Explainer:
     def _both(self, decision: Decision) -> Comparison:
         around = self._plan.surroundings.around(decision.units[0])
         parts = [unit.work for unit in decision.units]
-        return compare(decision.operator, parts, self._plan.target, around, self._threads)  # type: ignore[arg-type]
+        return compare(decision.operator, parts, self._plan.target, around, self._threads)
 
     def _recorded(self, call: Call) -> Mapping[str, int | str] | None:
         """Return a kernel's recorded knobs; MetaSchedule's traces are predicted by rule."""

@@ -12,7 +12,7 @@ from tvm_mobilenet.network.surroundings import Surroundings
 from tvm_mobilenet.network.units import Unit
 from tvm_mobilenet.operators.ahead import Ahead
 from tvm_mobilenet.operators.footprint import weight_bytes
-from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.prediction.fusion import Choice
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.gpu import ITEM_BYTES
@@ -157,7 +157,7 @@ class Decision:
     choice : Choice
     """
 
-    operator: str
+    operator: Operator
     units: tuple[Unit, ...]
     choice: Choice
 

@@ -73,6 +73,12 @@ def plan_network(
     return NetworkPlan(model, target, tuple(steps), kernels, tuple(decisions), surroundings)
 
 
+def unplanned(model: Model, target: TargetSpec) -> NetworkPlan:
+    """Return a plan without kernels of ours: what TVM makes of a network by itself."""
+    steps = tuple(map(Foreign, model.layers))
+    return NetworkPlan(model, target, steps, {}, (), Surroundings.of(model, ()))
+
+
 def plan_kernel(
     work: Workload,
     target: TargetSpec,
@@ -102,7 +108,7 @@ def _steps(
     model: Model, units: Sequence[Unit], decisions: Sequence[Decision], target: TargetSpec
 ) -> list[Call | Foreign]:
     """List the calls, each where its last layer stands, and foreign layers between them."""
-    groups = {unit.name: (unit,) for unit in units}
+    groups: dict[str, tuple[Unit, ...]] = {unit.name: (unit,) for unit in units}
     choices: dict[str, Choice] = {}
     fused: dict[str, Operator] = {}
     for decision in decisions:
