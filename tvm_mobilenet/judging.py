@@ -77,7 +77,6 @@ def judge(
     ----------
     layers : tuple of Layer
         Each reads what is known, or one before it.
-    weights : mapping of str to ndarray
     known : mapping of str to ndarray
         What they read, by layer.
     got : ndarray
@@ -107,8 +106,6 @@ def compute(layer: Layer, weights: Weights, known: Values, by: Judge = "onnx") -
 
     Parameters
     ----------
-    layer : Layer
-    weights, known : mapping of str to ndarray
     by : {"onnx", "onnxruntime"}
         Who is to, of operators that are not ours.
 
@@ -147,8 +144,6 @@ def compare(
 
     Parameters
     ----------
-    layers : tuple of Layer
-    weights : mapping of str to ndarray
     values : mapping of str to ndarray
         What they read, and what they should compute.
     got : ndarray
@@ -209,8 +204,6 @@ def read_against(model: Model, weights: Weights, x: NDArray[Any], found: Evaluat
 
     Parameters
     ----------
-    model : Model
-    weights : mapping of str to ndarray
     x : ndarray
         Input.
     found : Evaluation

@@ -35,7 +35,6 @@ def numbers(given: Numbers, what: str) -> tuple[int, ...]:
 
     Parameters
     ----------
-    given : int, str or sequence of int
     what : str
         Of what, for the error: ``"threads"``.
 

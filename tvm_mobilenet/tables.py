@@ -36,7 +36,6 @@ class Column:
         For people; `name` in words without.
     show : str or callable
         Format specification of its values (``".3f"``, ``".1%"``), or what makes text of one.
-    kind : Kind
     priority : int
         0 is always shown; where room is short, the column with the largest number goes first.
     room : int
@@ -76,7 +75,6 @@ class Table:
         Which one it is, where a command shows several: ``"kernels"``.
     title : str
         Above it.
-    columns : tuple of Column
     rows : tuple of tuple
         Values, one for each column; None where there is none.
     notes : tuple of str

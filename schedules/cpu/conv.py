@@ -59,12 +59,6 @@ def schedule_conv(sch: Any, work: Workload, plan: ConvPlan, _target: TargetSpec)
     ----------
     sch : s_tir.Schedule
         Over the function of a conv workload.
-    work : Workload
-    plan : ConvPlan
-
-    Returns
-    -------
-    list of Prefetch
     """
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, p, c = sch.get_loops(out)
@@ -88,16 +82,10 @@ def later_rows(work: Workload, plan: ConvPlan, at: Any, loops: Sequence[Any]) ->
 
     Parameters
     ----------
-    work : Workload
-    plan : ConvPlan
     at : LoopRV
         The loop of the tiles.
     loops : sequence of LoopRV
         (Image, row), vector groups, and tiles.
-
-    Returns
-    -------
-    list of Prefetch
     """
     if plan.rows_ahead == 0:
         return []

@@ -60,8 +60,6 @@ def schedule_depthwise(
     ----------
     sch : s_tir.Schedule
         Over the function of a depthwise workload.
-    work : Workload
-    plan : DepthwisePlan
 
     Returns
     -------
@@ -93,10 +91,8 @@ def settle_tail(sch: Any, tiles: Any, row: RowPlan) -> None:
 
     Parameters
     ----------
-    sch : s_tir.Schedule
     tiles : LoopRV
         Over the tiles of a row.
-    row : RowPlan
     """
     if not row.has_tail:
         return

@@ -38,7 +38,6 @@ def schedule_pool(
     ----------
     sch : s_tir.Schedule
         Over the function of a pool workload.
-    plan : SharedPlan
 
     Returns
     -------
@@ -65,7 +64,6 @@ def schedule_dense(
     ----------
     sch : s_tir.Schedule
         Over the function of a dense workload.
-    plan : DensePlan
 
     Returns
     -------

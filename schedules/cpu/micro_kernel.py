@@ -37,7 +37,6 @@ def keep_in_registers(
 
     Parameters
     ----------
-    sch : s_tir.Schedule
     accumulate : SBlockRV
         The block, already computed at its place in the consumer's tile loops.
     reduction, tile : sequence of LoopRV

@@ -56,13 +56,6 @@ def schedule_pointwise(
     ----------
     sch : s_tir.Schedule
         Over the function of a pointwise workload.
-    work : Workload
-    plan : PointwisePlan
-    target : TargetSpec
-
-    Returns
-    -------
-    list of Prefetch
     """
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, p, c = sch.get_loops(out)
@@ -92,17 +85,12 @@ def prefetched(
 
     Parameters
     ----------
-    work : Workload
     plan : PointwisePlan
         Input: the next tile's pixels of the same channels; weights: the next group's.
     at : LoopRV
         The loop of the outer steps.
     loops : sequence of LoopRV
         Units, tiles and outer steps.
-
-    Returns
-    -------
-    list of Prefetch
     """
     tile, groups, tiles = plan.tile, plan.groups, plan.tiles
     in_block, lanes = work.in_block, work.out_block

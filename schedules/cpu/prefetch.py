@@ -72,7 +72,6 @@ def next_panel(
         Units, vector groups of a unit, pixel tiles, and outer steps of the reduction.
     parameter : int
         Index of the weights: (blocks, depth, lanes), float32.
-    depth, lanes : int
     vectors : int
         Blocks in a group.
     steps : tuple of int

@@ -23,12 +23,6 @@ def with_prefetches(sch: Any, func: Any, prefetches: Sequence[Prefetch]) -> Any:
     ----------
     sch : s_tir.Schedule
         That made the function.
-    func : tirx.PrimFunc
-    prefetches : sequence of Prefetch
-
-    Returns
-    -------
-    tirx.PrimFunc
     """
     for prefetch in prefetches:
         at = sch.get(prefetch.loop).loop_var

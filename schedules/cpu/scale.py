@@ -34,7 +34,6 @@ def schedule_scale(
     ----------
     sch : s_tir.Schedule
         Over the function of a scale workload.
-    plan : SharedPlan
 
     Returns
     -------

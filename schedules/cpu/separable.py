@@ -65,12 +65,6 @@ def schedule_separable(
     ----------
     sch : s_tir.Schedule
         Over the function of a separable workload.
-    work : Workload
-    plan : SeparablePlan
-
-    Returns
-    -------
-    list of Prefetch
     """
     filtered, mid = sch.get_sblock("filtered"), sch.get_sblock("mid")
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
@@ -115,17 +109,12 @@ def sweep_prefetches(
 
     Parameters
     ----------
-    work : Workload
     plan : SeparablePlan
         Weights: the next vector group's; input: the next row group's.
     at : LoopRV
         The innermost of `loops`.
     loops : sequence of LoopRV
         Units, vector groups, tiles, and outer steps of the reduction.
-
-    Returns
-    -------
-    list of Prefetch
     """
     if plan.prefetch == "none":
         return []

@@ -37,8 +37,6 @@ def schedule_softmax(
     ----------
     sch : s_tir.Schedule
         Over the function of a softmax workload.
-    work : Workload
-    plan : SharedPlan
 
     Returns
     -------

@@ -60,12 +60,6 @@ def schedule_tail(sch: Any, work: Workload, plan: TailPlan, _target: TargetSpec)
     ----------
     sch : s_tir.Schedule
         Over the function of a tail workload.
-    work : Workload
-    plan : TailPlan
-
-    Returns
-    -------
-    list of Prefetch
     """
     accumulate, act = sch.get_sblock("accumulate"), sch.get_sblock("act")
     total, mean = sch.get_sblock("total"), sch.get_sblock("mean")

@@ -54,8 +54,6 @@ def schedule_conv(sch: Any, work: Workload, plan: GpuConvPlan, target: TargetSpe
     ----------
     sch : s_tir.Schedule
         Over the function of a conv workload.
-    work : Workload
-    plan : GpuConvPlan
     target : TargetSpec
         With a GPU.
     """

@@ -46,8 +46,6 @@ class Dense:
 
     Parameters
     ----------
-    stages : Stages
-    buffers : dict of str to Buffer
     lanes : int
         Classes of a vector.
     """
@@ -101,7 +99,6 @@ def write_dense(func: Any, plan: ProductPlan, target: TargetSpec) -> Any:
     func : tirx.PrimFunc
         The definition: data (N, Kb, 1, c), weight (Ob, K, class block), bias (Ob, class
         block), out (N, classes).
-    plan : ProductPlan
     target : TargetSpec
         With a GPU.
 

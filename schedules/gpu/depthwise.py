@@ -62,8 +62,6 @@ def schedule_depthwise(
     ----------
     sch : s_tir.Schedule
         Over the function of a depthwise workload.
-    work : Workload
-    plan : GpuDepthwisePlan
     target : TargetSpec
         With a GPU.
     """

@@ -31,10 +31,6 @@ def with_occupancy(func: Any, registers: int, gpu: GpuSpec) -> Any:
         Of a thread, as its schedule reckons.
     gpu : GpuSpec
         For CUDA.
-
-    Returns
-    -------
-    tirx.PrimFunc
     """
     axes: dict[str, int] = {}
 

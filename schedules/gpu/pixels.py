@@ -65,7 +65,6 @@ def copy_vectors(sch: Any, block: Any, target: TargetSpec, within: int) -> None:
 
     Parameters
     ----------
-    sch : s_tir.Schedule
     block : SBlockRV
         A copy whose last axis is contiguous.
     target : TargetSpec
@@ -85,7 +84,6 @@ def stage_vectors(sch: Any, block: Any, target: TargetSpec, within: int, threads
 
     Parameters
     ----------
-    sch : s_tir.Schedule
     block : SBlockRV
         A copy whose last axis is contiguous.
     target : TargetSpec

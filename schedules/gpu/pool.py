@@ -43,7 +43,6 @@ def schedule_pool(sch: Any, _work: Workload, plan: GpuPoolPlan, target: TargetSp
     ----------
     sch : s_tir.Schedule
         Over the function of a pool workload.
-    plan : GpuPoolPlan
     target : TargetSpec
         With a GPU.
     """

@@ -43,9 +43,6 @@ class Product:
 
     Parameters
     ----------
-    sizes : Sizes
-    tile : ProductTile
-    operands : Operands
     dtype : str
         Of what is multiplied.
     resident : int

@@ -48,9 +48,6 @@ class Steps:
 
     Parameters
     ----------
-    sizes : Sizes
-    tile : ProductTile or TensorTile
-    operands : Operands
     dtype : str
         Of what is multiplied.
     own : PrimExpr

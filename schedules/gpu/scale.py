@@ -32,7 +32,6 @@ def schedule_scale(sch: Any, _work: Workload, plan: GpuScalePlan, target: Target
     ----------
     sch : s_tir.Schedule
         Over the function of a scale workload.
-    plan : GpuScalePlan
     target : TargetSpec
         With a GPU.
     """

@@ -38,7 +38,6 @@ def schedule_softmax(sch: Any, work: Workload, _plan: GpuSoftmaxPlan, _target: T
     ----------
     sch : s_tir.Schedule
         Over the function of a softmax workload.
-    work : Workload
     """
     row, out = sch.get_sblock("row"), sch.get_sblock("out")
     lanes = work.out_block

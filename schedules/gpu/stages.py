@@ -100,9 +100,6 @@ def allocated(name: str, shape: Sequence[int], dtype: str, scope: str) -> Any:
 
     Parameters
     ----------
-    name : str
-    shape : sequence of int
-    dtype : str
     scope : {"local", "shared"} or fragments
         Registers, or a block's shared memory.
     """
@@ -123,10 +120,8 @@ def fetched(source: Any, place: Sequence[Any], lanes: int) -> Value:
 
     Parameters
     ----------
-    source : Buffer
     place : sequence of PrimExpr
         All of its indices but the lane.
-    lanes : int
     """
     local = allocated(f"{source.name}_local", (lanes,), str(source.dtype), "local")
     copy(local, (), lanes, lambda c: source[(*place, c)])
@@ -150,7 +145,6 @@ def written(stages: Stages, gpu: GpuSpec, body: Callable[[dict[str, Any]], None]
     ----------
     stages : Stages
         Of the definition.
-    gpu : GpuSpec
     body : callable
         Writes the loops into the builder that is open, from the buffers by their names.
     """

@@ -56,9 +56,6 @@ class TensorProduct(Product):
 
     Parameters
     ----------
-    sizes : Sizes
-    tile : TensorTile
-    operands : Operands
     resident : int
         Blocks of threads that a unit shall hold.
     """
@@ -170,10 +167,8 @@ def write_product(stages: Stages, plan: ProductPlan, operands: OperandsOf, gpu: 
     ----------
     stages : Stages
         Of the definition.
-    plan : ProductPlan
     operands : callable
         From the stages and the buffers by their names.
-    gpu : GpuSpec
 
     Returns
     -------

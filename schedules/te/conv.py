@@ -29,18 +29,7 @@ from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, peel_tail
 
 
 def schedule_conv(s: Any, made: Definition, plan: ConvPlan) -> list[Prefetch]:
-    """Schedule a full convolution.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : ConvPlan
-
-    Returns
-    -------
-    list of Prefetch
-    """
+    """Schedule a full convolution."""
     s[made.stage("padded")].compute_inline()
     out, accumulate = s[made.out], s[made.stage("accumulate")]
     n, o, p, c = out.op.axis

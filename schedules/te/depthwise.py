@@ -29,12 +29,6 @@ from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, share, wr
 def schedule_depthwise(s: Any, made: Definition, plan: DepthwisePlan) -> list[Prefetch]:
     """Schedule a depthwise convolution.
 
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : DepthwisePlan
-
     Returns
     -------
     list of Prefetch

@@ -23,12 +23,6 @@ from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, share
 def schedule_pool(s: Any, made: Definition, plan: SharedPlan) -> list[Prefetch]:
     """Schedule a global average pool.
 
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : SharedPlan
-
     Returns
     -------
     list of Prefetch
@@ -48,12 +42,6 @@ def schedule_pool(s: Any, made: Definition, plan: SharedPlan) -> list[Prefetch]:
 
 def schedule_dense(s: Any, made: Definition, plan: DensePlan) -> list[Prefetch]:
     """Schedule a classifier.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : DensePlan
 
     Returns
     -------

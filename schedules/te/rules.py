@@ -69,13 +69,8 @@ def schedule(made: Definition, target: TargetSpec, knobs: Knobs) -> Any:
     ----------
     made : Definition
         Of one of :func:`operators_of` the target.
-    target : TargetSpec
     knobs : Knobs
         Answers the schedule's choices; a record's knobs must all be used.
-
-    Returns
-    -------
-    te.Schedule
 
     Raises
     ------

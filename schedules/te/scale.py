@@ -13,12 +13,6 @@ from tvm_mobilenet.schedules.te.micro_kernel import share
 def schedule_scale(s: Any, made: Definition, plan: SharedPlan) -> list[Prefetch]:
     """Schedule a scale.
 
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : SharedPlan
-
     Returns
     -------
     list of Prefetch

@@ -36,18 +36,7 @@ from tvm_mobilenet.schedules.te.prefetch import for_others
 
 
 def schedule_separable(s: Any, made: Definition, plan: SeparablePlan) -> list[Prefetch]:
-    """Schedule a depthwise-separable block.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : SeparablePlan
-
-    Returns
-    -------
-    list of Prefetch
-    """
+    """Schedule a depthwise-separable block."""
     s[made.stage("padded")].compute_inline()
     out, accumulate = s[made.out], s[made.stage("accumulate")]
     mid, filtered = s[made.stage("mid")], s[made.stage("filtered")]

@@ -26,12 +26,6 @@ from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, peel_tail
 def schedule_softmax(s: Any, made: Definition, plan: SharedPlan) -> list[Prefetch]:
     """Schedule a softmax.
 
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : SharedPlan
-
     Returns
     -------
     list of Prefetch

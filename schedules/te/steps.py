@@ -24,13 +24,8 @@ def replay(work: Definition, steps: str) -> Any:
 
     Parameters
     ----------
-    work : Definition
     steps : str
         As an Ansor log holds them: the second part of a line's ``i``, JSON.
-
-    Returns
-    -------
-    te.Schedule
 
     Raises
     ------

@@ -26,10 +26,6 @@ def activate(value: Any, activation: Activation) -> Any:
         ReLU is max(x, 0); ReLU6 is min(max(x, 0), 6) (arXiv 1704.04861); hard sigmoid is
         ReLU6(x + 3) / 6, hard swish x times that (arXiv 1905.02244, section 5.2). Behind
         a hard sigmoid, lanes of no channel hold 1/2, not 0: weights there are zero.
-
-    Returns
-    -------
-    PrimExpr
     """
     if activation == "none":
         return value

@@ -19,8 +19,6 @@ def placeholder(shape: Sequence[int], dtype: Dtype = "float32", *, name: str) ->
 
     Parameters
     ----------
-    shape : sequence of int
-    dtype : {"float32", "float16"}
     name : str
         Of a placeholder.
     """

@@ -36,7 +36,6 @@ def prim_func(work: Workload, ahead: Sequence[Ahead] = ()) -> Any:
 
     Parameters
     ----------
-    work : Workload
     ahead : sequence of Ahead
         What it prefetches for others: a parameter for each, behind its inputs.
 

@@ -83,10 +83,6 @@ def model_from_manifest(manifest: Mapping[str, Any]) -> Model:
     manifest : mapping
         ``{"name": str, "options": dict}``.
 
-    Returns
-    -------
-    Model
-
     Raises
     ------
     UnknownModelError, InvalidModelError

@@ -157,13 +157,10 @@ def run_node(
 
     Parameters
     ----------
-    node : onnx.NodeProto
-    opset : int
     inputs : mapping of str to ndarray
         By the names that the node has for them.
     dtypes : mapping of str to dtype
         Of the inputs, as the file declares them.
-    by : {"onnx", "onnxruntime"}
     double : bool
         Whether floating point is computed in float64, where that judge can.
 

@@ -37,8 +37,6 @@ class Network:
 
     Attributes
     ----------
-    model : Model
-    weights : dict of str to ndarray
     source : str
         Where the weights are from: ``"seed:N"``, ``"arrays"`` or a path.
     imported : Imported or None
@@ -64,7 +62,6 @@ def find_model(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Mode
 
     Parameters
     ----------
-    name : str or path-like
     options : mapping
         Those of the model; ``batch`` and ``resolution``, or ``input_shape``, of a file.
 
@@ -102,11 +99,9 @@ def network_from(
 
     Parameters
     ----------
-    model : Model, Imported or path-like
     weights : path-like or mapping, optional
         Of a model that has none of its own; made from `seed` without. Those of a checkpoint
         may change the model, see :func:`tvm_mobilenet.models.weights.trained`.
-    seed : int
 
     Raises
     ------

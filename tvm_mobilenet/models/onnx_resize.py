@@ -29,7 +29,6 @@ def resize(  # noqa: PLR0917  as the node has them
         The node's.
     opset : int
         10 has scales as its second input, and no choice of coordinates.
-    x : ndarray
     roi : ndarray or None
         Starts, then ends, as parts of the input, for ``tf_crop_and_resize``.
     scales, sizes : ndarray or None

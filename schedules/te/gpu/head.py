@@ -25,14 +25,7 @@ from tvm_mobilenet.target import TargetSpec
 
 
 def schedule_pool(s: Any, made: Definition, plan: GpuPoolPlan, _target: TargetSpec) -> None:
-    """Schedule a global average pool.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : GpuPoolPlan
-    """
+    """Schedule a global average pool."""
     accumulate = made.stage("accumulate")
     out = s[made.out]
     n, o, z, c = out.op.axis
@@ -79,9 +72,6 @@ def schedule_dense(s: Any, made: Definition, plan: ProductPlan, target: TargetSp
 
     Parameters
     ----------
-    s : te.Schedule
-    made : Definition
-    plan : ProductPlan
     target : TargetSpec
         With a GPU.
     """

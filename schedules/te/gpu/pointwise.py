@@ -25,9 +25,6 @@ def schedule_pointwise(s: Any, made: Definition, plan: ProductPlan, target: Targ
 
     Parameters
     ----------
-    s : te.Schedule
-    made : Definition
-    plan : ProductPlan
     target : TargetSpec
         With a GPU.
     """

@@ -70,8 +70,6 @@ class Product:
 
     Attributes
     ----------
-    plan : ProductPlan
-    gpu : GpuSpec
     sums, out : callable
         Read the axes of the sums, and of the output.
     """
@@ -105,13 +103,7 @@ class Product:
         return te.thread_axis((0, count), name)
 
     def schedule(self, s: Any, out: Any, accumulate: Any) -> None:
-        """Schedule the sums over K, and the output that reads them element by element.
-
-        Parameters
-        ----------
-        s : te.Schedule
-        out, accumulate : te.Tensor
-        """
+        """Schedule the sums over K, and the output that reads them element by element."""
         tile, sums = self.tile, accumulate
         if tile.slices > 1:
             block, _ = s[accumulate].split(s[accumulate].op.reduce_axis[0], self.sizes.block)

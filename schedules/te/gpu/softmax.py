@@ -33,8 +33,6 @@ def schedule_softmax(s: Any, made: Definition, _plan: GpuSoftmaxPlan, target: Ta
 
     Parameters
     ----------
-    s : te.Schedule
-    made : Definition
     target : TargetSpec
         With a GPU.
     """

@@ -30,10 +30,6 @@ def fetch(source: str) -> FromHub:
     source : str
         Such as ``"hf-hub:timm/mobilenetv3_large_100.ra_in1k"``.
 
-    Returns
-    -------
-    FromHub
-
     Raises
     ------
     WeightsError

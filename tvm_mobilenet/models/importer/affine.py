@@ -15,7 +15,6 @@ class Affine:
 
     Parameters
     ----------
-    channels : int
     bias : ndarray or None
         What is added first.
     shifts_only : bool

@@ -69,7 +69,6 @@ class Room:
 
         Parameters
         ----------
-        node : Node
         model : onnx.ModelProto
             The node alone, with its constants; types of its outputs left open.
 

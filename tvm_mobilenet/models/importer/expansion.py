@@ -18,7 +18,6 @@ class Expansion:
     ----------
     graph : Graph
         Of this node alone; its inputs typed, its constants known.
-    node : Node
     at : int
         Which of its outputs counts.
     """

@@ -28,8 +28,6 @@ def foreign(
 
     Parameters
     ----------
-    graph : Graph
-    node : Node
     out : str
         The output.
     name : str

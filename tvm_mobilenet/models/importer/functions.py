@@ -18,7 +18,6 @@ def inlined(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
 
     Parameters
     ----------
-    model : onnx.ModelProto
     where : str
         Path of the file.
 

@@ -56,17 +56,14 @@ class Graph:
 
     Attributes
     ----------
-    input : str
     outputs : list of str
         Tensors that the network returns.
     titles : list of str
         What the file calls them.
     nodes : list of Node
         Each behind those that it reads.
-    constants : dict of str to ndarray
     types : dict of str to (str, tuple of int)
         NumPy's name of the element type, and the shape, of every tensor that is known.
-    opset : int
     """
 
     input: str

@@ -30,7 +30,6 @@ def read(path: str | os.PathLike[str], asked: Sizes) -> onnx.ModelProto:
 
     Parameters
     ----------
-    path : path-like
     asked : Sizes
         What the file leaves open.
 

@@ -42,14 +42,12 @@ class Attributes:
 
     Attributes
     ----------
-    mode : {"nearest", "linear", "cubic"}
     coordinates : str
         ``coordinate_transformation_mode``.
     nearest : str
         ``nearest_mode``.
     cubic : float
         ``cubic_coeff_a``.
-    exclude_outside, antialias : bool
     """
 
     mode: str = "nearest"
@@ -65,7 +63,6 @@ def taps(rule: Attributes, before: int, after: int, scale: float, roi: tuple[flo
 
     Parameters
     ----------
-    rule : Attributes
     before, after : int
         Lengths of the axis.
     scale : float

@@ -51,7 +51,6 @@ def asked_for(batch: Any, resolution: Any, input_shape: Any) -> Sizes:
 
     Parameters
     ----------
-    batch, resolution : int or None
     input_shape : sequence of int, mapping or str, or None
         ``(1, 3, 224, 320)``, ``{"image": (1, 3, 224, 320)}``, ``"image:1,3,224,320"``
         or ``"1,3,224,320"``.
@@ -105,7 +104,6 @@ def fix_input(model: onnx.ModelProto, where: str, asked: Sizes) -> None:
         Changed.
     where : str
         Path of the file.
-    asked : Sizes
 
     Raises
     ------
