@@ -53,13 +53,7 @@ from tvm_mobilenet.target import TargetSpec
 
 
 def schedule_conv(sch: Any, work: Workload, plan: ConvPlan, _target: TargetSpec) -> list[Prefetch]:
-    """Schedule a full convolution.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a conv workload.
-    """
+    """Schedule a full convolution."""
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, p, c = sch.get_loops(out)
     row, column = sch.split(p, [plan.rows, plan.width])

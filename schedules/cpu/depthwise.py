@@ -56,11 +56,6 @@ def schedule_depthwise(
 ) -> list[Prefetch]:
     """Schedule a depthwise convolution.
 
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a depthwise workload.
-
     Returns
     -------
     list of Prefetch

@@ -34,11 +34,6 @@ def schedule_pool(
 ) -> list[Prefetch]:
     """Schedule a global average pool.
 
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a pool workload.
-
     Returns
     -------
     list of Prefetch
@@ -59,11 +54,6 @@ def schedule_dense(
     sch: Any, _work: Workload, plan: DensePlan, _target: TargetSpec
 ) -> list[Prefetch]:
     """Schedule a classifier.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a dense workload.
 
     Returns
     -------

@@ -50,13 +50,7 @@ from tvm_mobilenet.target import TargetSpec
 def schedule_pointwise(
     sch: Any, work: Workload, plan: PointwisePlan, target: TargetSpec
 ) -> list[Prefetch]:
-    """Schedule a pointwise convolution.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a pointwise workload.
-    """
+    """Schedule a pointwise convolution."""
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, p, c = sch.get_loops(out)
     tile_loop, pixel = sch.split(p, [None, plan.tile.pixels])

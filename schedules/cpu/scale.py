@@ -30,11 +30,6 @@ def schedule_scale(
 ) -> list[Prefetch]:
     """Schedule a scale.
 
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a scale workload.
-
     Returns
     -------
     list of Prefetch

@@ -59,13 +59,7 @@ from tvm_mobilenet.target import TargetSpec
 def schedule_separable(
     sch: Any, work: Workload, plan: SeparablePlan, _target: TargetSpec
 ) -> list[Prefetch]:
-    """Schedule a depthwise-separable block.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a separable workload.
-    """
+    """Schedule a depthwise-separable block."""
     filtered, mid = sch.get_sblock("filtered"), sch.get_sblock("mid")
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, p, c = sch.get_loops(out)

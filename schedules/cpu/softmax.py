@@ -33,11 +33,6 @@ def schedule_softmax(
 ) -> list[Prefetch]:
     """Schedule a softmax.
 
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a softmax workload.
-
     Returns
     -------
     list of Prefetch

@@ -54,13 +54,7 @@ from tvm_mobilenet.target import TargetSpec
 
 
 def schedule_tail(sch: Any, work: Workload, plan: TailPlan, _target: TargetSpec) -> list[Prefetch]:
-    """Schedule the end of a classifier.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a tail workload.
-    """
+    """Schedule the end of a classifier."""
     accumulate, act = sch.get_sblock("accumulate"), sch.get_sblock("act")
     total, mean = sch.get_sblock("total"), sch.get_sblock("mean")
     logits, out = sch.get_sblock("logits"), sch.get_sblock("out")

@@ -48,15 +48,7 @@ from tvm_mobilenet.target import TargetSpec
 
 
 def schedule_conv(sch: Any, work: Workload, plan: GpuConvPlan, target: TargetSpec) -> None:
-    """Schedule a full convolution.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a conv workload.
-    target : TargetSpec
-        With a GPU.
-    """
+    """Schedule a full convolution."""
     store = rows_and_columns(sch, work.out_size[1], "accumulate", "out")
     padded, accumulate = sch.get_sblock("padded"), sch.get_sblock("accumulate")
     out = sch.get_sblock("out")

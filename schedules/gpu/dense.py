@@ -99,8 +99,6 @@ def write_dense(func: Any, plan: ProductPlan, target: TargetSpec) -> Any:
     func : tirx.PrimFunc
         The definition: data (N, Kb, 1, c), weight (Ob, K, class block), bias (Ob, class
         block), out (N, classes).
-    target : TargetSpec
-        With a GPU.
 
     Returns
     -------

@@ -56,15 +56,7 @@ from tvm_mobilenet.target import TargetSpec
 def schedule_depthwise(
     sch: Any, work: Workload, plan: GpuDepthwisePlan, target: TargetSpec
 ) -> None:
-    """Schedule a depthwise convolution.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a depthwise workload.
-    target : TargetSpec
-        With a GPU.
-    """
+    """Schedule a depthwise convolution."""
     store = rows_and_columns(sch, work.out_size[1], "accumulate", "out")
     padded, accumulate = sch.get_sblock("padded"), sch.get_sblock("accumulate")
     n, o, y, x, c = sch.get_loops(store)

@@ -24,8 +24,6 @@ def bind_to_threads(func: Any, target: TargetSpec) -> Any:
     ----------
     func : tirx.PrimFunc
         Of TVM's own making: a change of layout, an operator of an imported network.
-    target : TargetSpec
-        With a GPU.
 
     Returns
     -------

@@ -67,8 +67,6 @@ def copy_vectors(sch: Any, block: Any, target: TargetSpec, within: int) -> None:
     ----------
     block : SBlockRV
         A copy whose last axis is contiguous.
-    target : TargetSpec
-        With a GPU.
     within : int
         Its loops outside of what is unrolled.
     """
@@ -86,8 +84,6 @@ def stage_vectors(sch: Any, block: Any, target: TargetSpec, within: int, threads
     ----------
     block : SBlockRV
         A copy whose last axis is contiguous.
-    target : TargetSpec
-        With a GPU.
     within : int
         Its loops outside of what is shared out.
     threads : int

@@ -78,8 +78,6 @@ def write_pointwise(func: Any, plan: ProductPlan, target: TargetSpec) -> Any:
     func : tirx.PrimFunc
         The definition: data (N, Kb, P, c), weight (Ob, K, c), bias (Ob, c), perhaps
         residual, out (N, Ob, P, c).
-    target : TargetSpec
-        With a GPU.
 
     Returns
     -------

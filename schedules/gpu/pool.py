@@ -37,15 +37,7 @@ from tvm_mobilenet.target import TargetSpec
 
 
 def schedule_pool(sch: Any, _work: Workload, plan: GpuPoolPlan, target: TargetSpec) -> None:
-    """Schedule a global average pool.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a pool workload.
-    target : TargetSpec
-        With a GPU.
-    """
+    """Schedule a global average pool."""
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     if plan.threads == 1:
         _alone(sch, accumulate, out, plan.channels)

@@ -26,15 +26,7 @@ from tvm_mobilenet.target import TargetSpec
 
 
 def schedule_scale(sch: Any, _work: Workload, plan: GpuScalePlan, target: TargetSpec) -> None:
-    """Schedule a scale.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a scale workload.
-    target : TargetSpec
-        With a GPU.
-    """
+    """Schedule a scale."""
     out = sch.get_sblock("out")
     store = sch.cache_write(out, 0, "local")
     n, o, p, _ = sch.get_loops(store)

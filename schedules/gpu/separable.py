@@ -103,8 +103,6 @@ def write_separable(func: Any, plan: ProductPlan, target: TargetSpec) -> Any:
     func : tirx.PrimFunc
         The definition: data (N, Kb, H*W, c), filter (Kb, KH*KW, c), filter_bias (Kb, c),
         weight (Ob, K, c), bias (Ob, c), perhaps residual, out (N, Ob, P, c).
-    target : TargetSpec
-        With a GPU.
 
     Returns
     -------

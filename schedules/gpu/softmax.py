@@ -32,13 +32,7 @@ from tvm_mobilenet.target import TargetSpec
 
 
 def schedule_softmax(sch: Any, work: Workload, _plan: GpuSoftmaxPlan, _target: TargetSpec) -> None:
-    """Schedule a softmax.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a softmax workload.
-    """
+    """Schedule a softmax."""
     row, out = sch.get_sblock("row"), sch.get_sblock("out")
     lanes = work.out_block
     sch.compute_inline(row)

@@ -68,13 +68,7 @@ def schedule_pool(s: Any, made: Definition, plan: GpuPoolPlan, _target: TargetSp
 
 
 def schedule_dense(s: Any, made: Definition, plan: ProductPlan, target: TargetSpec) -> None:
-    """Schedule a classifier.
-
-    Parameters
-    ----------
-    target : TargetSpec
-        With a GPU.
-    """
+    """Schedule a classifier."""
     lanes = plan.sizes.lanes
 
     def sums(stage: Any, axes: Sequence[Any]) -> Place:

@@ -29,13 +29,7 @@ _ITEM = ITEM_BYTES["float32"]
 
 
 def schedule_softmax(s: Any, made: Definition, _plan: GpuSoftmaxPlan, target: TargetSpec) -> None:
-    """Schedule a softmax.
-
-    Parameters
-    ----------
-    target : TargetSpec
-        With a GPU.
-    """
+    """Schedule a softmax."""
     gpu, row = target.the_gpu, made.stage("row")
     _, blocks, lanes = extents(row.op.axis)
     s[row].compute_inline()
