@@ -29,7 +29,7 @@ class Prefetch:
     Attributes
     ----------
     loop : LoopRV
-        Of the schedule.
+        A loop of the schedule; with TE a stage and one of its axes.
     parameter : int
         Index of the function's buffer that is prefetched.
     indices : callable

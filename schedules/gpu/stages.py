@@ -1,7 +1,7 @@
-"""What a definition's stages compute, as expressions of the indices that a kernel is at.
+"""The expressions of a definition's stages, rebuilt for the indices that a kernel computes.
 
-A schedule whose loops are written rather than transformed takes from the definition all
-that is no loop: epilogues, borders, conversions. So they are defined once.
+A schedule whose loops are written rather than transformed takes everything but the loops from
+the definition: epilogues, borders, conversions. They are thus defined once.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Value = Callable[..., Any]
 """From indices to the expression of an element."""
 
 REGISTERS = "tvm_mobilenet.registers"
-"""Function attribute: the registers of a thread that its rule reckons with."""
+"""Function attribute: the registers of a thread, as the plan counts them."""
 
 VECTOR_BYTES = 16
-"""Of a thread's widest load and store."""
+"""Bytes of a thread's widest load and store."""
 
 _ELEMENTS = ContextVar("_ELEMENTS", default=VECTOR_BYTES // 2)
 """Most elements of a vector, while loops are written: Metal's vectors have four."""
@@ -60,11 +60,11 @@ class Stages:
         Parameters
         ----------
         stage : str
-            Of a reduction: one step of it, from its own value before.
+            Name of the stage. Of a reduction this is one step, from its value before it.
         at : sequence of PrimExpr
-            Indices of the element.
+            Indices of the element, those of a reduction last.
         feed : mapping of str to callable
-            What the stage reads: by a buffer's name, from indices to an expression.
+            By the name of each buffer that the stage reads, from indices to an expression.
         """
         block = self._blocks[stage]
         places = {iv.var: index for iv, index in zip(block.iter_vars, at, strict=True)}
@@ -121,7 +121,7 @@ def fetched(source: Any, place: Sequence[Any], lanes: int) -> Value:
     Parameters
     ----------
     place : sequence of PrimExpr
-        All of its indices but the lane.
+        All indices but the last, which is the lane.
     """
     local = allocated(f"{source.name}_local", (lanes,), str(source.dtype), "local")
     copy(local, (), lanes, lambda c: source[(*place, c)])
@@ -143,10 +143,8 @@ def written(stages: Stages, gpu: GpuSpec, body: Callable[[dict[str, Any]], None]
 
     Parameters
     ----------
-    stages : Stages
-        Of the definition.
     body : callable
-        Writes the loops into the builder that is open, from the buffers by their names.
+        Writes the loops into the builder that is open, given the buffers by their names.
     """
     token = _ELEMENTS.set(4 if gpu.kind == "metal" else VECTOR_BYTES // 2)
     with IRBuilder() as builder, ir.prim_func(s_tir=True):

@@ -14,7 +14,8 @@ Registers
     As the two micro-kernels: 7 + 9 + 2 of 32, then 7 x 2 + 2 + 1.
 
 Tails
-    The depthwise layer's tile divides the row; a last tile of pixels is compiled apart.
+    The depthwise layer's tile divides the row; a shorter last tile of pixels is compiled
+    separately.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One factor a channel on a GPU: a thread takes vectors, apart by a block's threads."""
+"""Scale on a GPU with TE: the loops of :mod:`tvm_mobilenet.schedules.gpu.scale`."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ def bind(stage: Stage, **axes: Axis) -> None:
 def copies(stage: Stage, *axes: Axis) -> None:
     """Make a thread several virtual ones.
 
-    before: ``for row: sum(row); out(row)``, each sum's place a function of a row's
-    after: the same statements, ``row`` times within each: as many sums in registers.
+    before: ``for row: sum(row); out(row)``
+    after: each statement repeated for every row, with as many sums in registers
 
-    TE's regions are ranges of flat pixels: those of two rows would hold all between them.
+    TE's regions are ranges of flat pixels: one of two rows would hold all pixels between them.
     A virtual thread has one row.
     """
     for axis in axes:
