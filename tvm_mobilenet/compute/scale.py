@@ -1,4 +1,4 @@
-"""One factor a channel: the end of squeeze-and-excite (arXiv 1709.01507, equation 4)."""
+"""Scale: every channel times its factor, the end of squeeze-and-excite (arXiv 1709.01507, (4))."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Depthwise-separable block: depthwise and pointwise convolution as one operator.
 
 Two reductions in one function (arXiv 1704.04861, section 3.1), so that a schedule
-can keep what passes between them in cache.
+can keep the map between them in cache.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tvm_mobilenet.operators.workload import Workload
 
 
 def separable(work: Workload) -> list[Any]:
-    """Define the block, its middle ``mid[k, y, x]`` being the depthwise layer's output.
+    """Define the block; ``mid[k, y, x]`` is the depthwise layer's output.
 
     ::
 

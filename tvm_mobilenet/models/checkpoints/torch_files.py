@@ -147,7 +147,7 @@ def _read_legacy(data: bytes) -> tuple[Any, Callable[[Storage], bytes], str]:
 
 
 def _storages(result: Any) -> list[Storage]:
-    """Return the storages of a state dict and of whatever stands around it."""
+    """Return the storages of a state dict and of everything that contains it."""
     found, rest = [], [result]
     seen: set[int] = set()
     while rest:

@@ -1,9 +1,9 @@
 """ONNX files as models: read, constants folded, spellings unified, layers recognised.
 
 ``read`` → ``fold`` → ``modern`` → ``simplify``, ``transposes``, ``activations`` → ``outputs`` →
-``layers``. What comes out is the same :class:`Model` that describes the built-in networks; nodes
-that are none of its layers stay ONNX nodes (:class:`Operator`), which TVM's own importer compiles,
-those that it has wrong written in others (``expand``).
+``layers``. The result is a :class:`Model` as the built-in networks are. Nodes that are none of our
+layers stay ONNX nodes (:class:`Operator`), which TVM's importer compiles; ``expand`` rewrites those
+that the importer gets wrong.
 """
 
 from __future__ import annotations
@@ -151,14 +151,10 @@ def import_onnx(
         All four sizes instead, in the order of the file: ``(1, 3, 224, 320)``,
         ``{"image": (1, 3, 224, 320)}`` or ``"image:1,3,224,320"``.
 
-    Returns
-    -------
-    Imported
-
     Raises
     ------
     OnnxFileError, OpsetError, UnsupportedOperatorError
-        The file, or what is in it, cannot be taken; the message names node and operator.
+        The file, or something in it, cannot be read; the message names node and operator.
     InvalidModelError
         Its input is not a batch of images, or not of the size asked for.
     """

@@ -25,7 +25,7 @@ class Affine:
     bias : ndarray or None
         (channels,).
     epsilon : float or None
-        Of the batch norm, if there is one.
+        Epsilon of the batch norm, if there is one.
     """
 
     def __init__(self, channels: int, bias: Array | None, *, shifts_only: bool = False) -> None:

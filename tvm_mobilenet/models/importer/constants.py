@@ -53,12 +53,12 @@ def values_of(graph: Graph, node: Node, room: Room) -> list[Array] | None:
 
 
 class Room:
-    """What constants may take that are computed from those of a file.
+    """The memory that is left for constants computed from those of a file.
 
     Parameters
     ----------
     numbers : int
-        In the tensors of the file.
+        How many numbers the tensors of the file have.
     """
 
     def __init__(self, numbers: int) -> None:
@@ -75,6 +75,7 @@ class Room:
         Raises
         ------
         UnsupportedOperatorError
+            The outputs are too large, or their size depends on values.
         """
         from onnx import helper, shape_inference
 

@@ -130,7 +130,7 @@ class Graph:
     ) -> onnx.ModelProto:
         """Return it, or some of its nodes, as ONNX again; types of the outputs left open.
 
-        Of constants with more numbers than `values` only the type is in it.
+        Constants with more numbers than `values` become inputs, of which only the type is known.
         """
         from onnx import helper, numpy_helper
 
@@ -157,7 +157,7 @@ class Graph:
 
 
 IR_VERSION = 10
-"""Of the models made here, which nobody but onnx and TVM reads."""
+"""IR version of the models made here, which only onnx and TVM read."""
 
 
 def to_proto(node: Node) -> onnx.NodeProto:

@@ -37,7 +37,7 @@ class Sizes:
     shape : tuple of int or None
         All four instead, in the order of the file.
     name : str or None
-        Of the input that has this shape.
+        Name of the input that has this shape.
     """
 
     batch: int | None = None
