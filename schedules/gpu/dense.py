@@ -43,13 +43,7 @@ from tvm_mobilenet.target import TargetSpec
 
 
 class Dense:
-    """Operands of a classifier: rows are images.
-
-    Parameters
-    ----------
-    lanes : int
-        Classes of a vector.
-    """
+    """Operands of a classifier: rows are images, `lanes` the classes of a vector."""
 
     def __init__(self, stages: Stages, buffers: dict[str, Any], lanes: int) -> None:
         self.stages, self.buffers, self.lanes = stages, buffers, lanes
@@ -93,17 +87,9 @@ class Dense:
 
 
 def write_dense(func: Any, plan: ProductPlan, target: TargetSpec) -> Any:
-    """Write the loops of a classifier.
+    """Write the loops of a classifier from its unscheduled definition.
 
-    Parameters
-    ----------
-    func : tirx.PrimFunc
-        The definition: data (N, Kb, 1, c), weight (Ob, K, class block), bias (Ob, class
-        block), out (N, classes).
-
-    Returns
-    -------
-    tirx.PrimFunc
-        Bound to threads, with the attributes of `func`.
+    Its buffers are data (N, Kb, 1, c), weight (Ob, K, class block), bias (Ob, class block) and
+    out (N, classes).
     """
     return write_product(Stages(func), plan, partial(Dense, lanes=plan.sizes.lanes), target.the_gpu)

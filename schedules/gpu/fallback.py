@@ -20,15 +20,8 @@ def bind_to_threads(func: Any, target: TargetSpec) -> Any:
     after: ``for b in blocks: for t in threads: …``; a reduction runs over threads where a rule
     of TVM's does that, and otherwise in one thread a sum
 
-    Parameters
-    ----------
-    func : tirx.PrimFunc
-        A kernel that TVM defines: a change of layout, an operator of an imported network.
-
-    Returns
-    -------
-    tirx.PrimFunc
-        The function itself where no rule applies; generating its code then raises an error.
+    Such functions are TVM's: changes of layout, operators of imported networks. One that no rule
+    applies to is returned as it is, and generating its code raises an error.
     """
     gpu = target.the_gpu
     threads = min(gpu.block_threads, _THREADS)

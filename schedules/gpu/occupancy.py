@@ -23,14 +23,8 @@ def with_occupancy(func: Any, registers: int, gpu: GpuSpec) -> Any:
     does not: it gives 3 x 3 windows 32 registers, and loads them three vectors at a time. With
     86 of 128 registers all eighteen loads are in flight at once.
 
-    Parameters
-    ----------
-    func : tirx.PrimFunc
-        One kernel, bound to blocks and threads.
-    registers : int
-        32-bit registers of a thread, as its plan counts them.
-    gpu : GpuSpec
-        For CUDA.
+    `func` is one kernel, bound to blocks and threads; `registers` are those of a thread, as its
+    plan counts them.
     """
     axes: dict[str, int] = {}
 

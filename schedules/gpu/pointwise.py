@@ -72,17 +72,9 @@ class Pointwise:
 
 
 def write_pointwise(func: Any, plan: ProductPlan, target: TargetSpec) -> Any:
-    """Write the loops of a pointwise convolution.
+    """Write the loops of a pointwise convolution from its unscheduled definition.
 
-    Parameters
-    ----------
-    func : tirx.PrimFunc
-        The definition: data (N, Kb, P, c), weight (Ob, K, c), bias (Ob, c), perhaps
-        residual, out (N, Ob, P, c).
-
-    Returns
-    -------
-    tirx.PrimFunc
-        Bound to threads, with the attributes of `func`.
+    Its buffers are data (N, Kb, P, c), weight (Ob, K, c), bias (Ob, c), perhaps residual, and
+    out (N, Ob, P, c).
     """
     return write_product(Stages(func), plan, Pointwise, target.the_gpu)

@@ -98,17 +98,9 @@ class Separable(Pointwise):
 
 
 def write_separable(func: Any, plan: ProductPlan, target: TargetSpec) -> Any:
-    """Write the loops of a depthwise-separable block.
+    """Write the loops of a depthwise-separable block from its unscheduled definition.
 
-    Parameters
-    ----------
-    func : tirx.PrimFunc
-        The definition: data (N, Kb, H*W, c), filter (Kb, KH*KW, c), filter_bias (Kb, c),
-        weight (Ob, K, c), bias (Ob, c), perhaps residual, out (N, Ob, P, c).
-
-    Returns
-    -------
-    tirx.PrimFunc
-        Bound to threads, with the attributes of `func`.
+    Its buffers are data (N, Kb, H*W, c), filter (Kb, KH*KW, c), filter_bias (Kb, c), weight
+    (Ob, K, c), bias (Ob, c), perhaps residual, and out (N, Ob, P, c).
     """
     return write_product(Stages(func), plan, Separable, target.the_gpu)

@@ -31,13 +31,7 @@ _ELEMENTS = ContextVar("_ELEMENTS", default=VECTOR_BYTES // 2)
 
 
 class Stages:
-    """The stages of a function, by name.
-
-    Parameters
-    ----------
-    func : tirx.PrimFunc
-        Unscheduled: stages one after the other, each a nest of loops around one block.
-    """
+    """The stages of an unscheduled function, by name."""
 
     def __init__(self, func: Any) -> None:
         self.func = func
@@ -96,13 +90,7 @@ def _rebuilt(node: Any, places: Mapping[Any, Any], feed: Mapping[str, Value]) ->
 
 
 def allocated(name: str, shape: Sequence[int], dtype: str, scope: str) -> Any:
-    """Return a buffer of the block that is open, by a name that sources show.
-
-    Parameters
-    ----------
-    scope : {"local", "shared"} or fragments
-        Registers, or a block's shared memory.
-    """
+    """Allocate a buffer in the block that is open; the generated source has its name."""
     return IRBuilder.name(name, ir.sblock_alloc_buffer(tuple(shape), dtype, scope=scope))
 
 
@@ -116,13 +104,7 @@ def copy(into: Any, at: Sequence[Any], lanes: int, value: Callable[[Any], Any]) 
 
 
 def fetched(source: Any, place: Sequence[Any], lanes: int) -> Value:
-    """Load a vector into registers, whole; return its elements by their lane, the last index.
-
-    Parameters
-    ----------
-    place : sequence of PrimExpr
-        All indices but the last, which is the lane.
-    """
+    """Load the vector at all indices but the last into registers; return its elements by lane."""
     local = allocated(f"{source.name}_local", (lanes,), str(source.dtype), "local")
     copy(local, (), lanes, lambda c: source[(*place, c)])
     return lambda *at: local[at[-1]]
@@ -139,13 +121,7 @@ def leave(  # noqa: PLR0917  a stage, where it goes, what it is fed
 
 
 def written(stages: Stages, gpu: GpuSpec, body: Callable[[dict[str, Any]], None]) -> Any:
-    """Return a function of the same parameters and attributes, with another body.
-
-    Parameters
-    ----------
-    body : callable
-        Writes the loops into the builder that is open, given the buffers by their names.
-    """
+    """Return a function with the same parameters and attributes, whose loops `body` writes."""
     token = _ELEMENTS.set(4 if gpu.kind == "metal" else VECTOR_BYTES // 2)
     with IRBuilder() as builder, ir.prim_func(s_tir=True):
         ir.func_name("main")

@@ -53,13 +53,7 @@ class _Steps(Steps):
 
 
 class TensorProduct(Product):
-    """Writes the kernel into the builder that is open.
-
-    Parameters
-    ----------
-    resident : int
-        Blocks of threads that a multiprocessor shall hold.
-    """
+    """Writes the kernel into the builder that is open."""
 
     tile: Any
 
@@ -162,18 +156,7 @@ def _load(into: Any, index: Any, source: Any, first: Any, stride: int) -> None:
 
 
 def write_product(stages: Stages, plan: ProductPlan, operands: OperandsOf, gpu: GpuSpec) -> Any:
-    """Write the loops of a product, on tensor cores or not.
-
-    Parameters
-    ----------
-    operands : callable
-        Makes the operands from the stages and from the buffers by their names.
-
-    Returns
-    -------
-    tirx.PrimFunc
-        Bound to threads, with the attributes of the definition.
-    """
+    """Write the loops of a product, on tensor cores if the plan's tile is one of theirs."""
 
     def write(buffers: dict[str, Any]) -> None:
         made, tile = operands(stages, buffers), plan.tile

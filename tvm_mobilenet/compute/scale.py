@@ -14,11 +14,6 @@ from tvm_mobilenet.operators.workload import Workload
 def scale(work: Workload) -> list[Any]:
     """Define ``out[c, p] = data[c, p] * factor[c]``.
 
-    Parameters
-    ----------
-    work : Workload
-        A ``"scale"`` workload; input and output blocks are the same.
-
     Returns
     -------
     list of te.Tensor

@@ -24,11 +24,7 @@ def separable(work: Workload) -> list[Any]:
         mid[k, y, x] = mid_act(sum data[k, y*s + r, x*s + q] * filter[k, r, q] + filter_bias[k])
         out[o, p] = act(sum_k mid[k, p] * weight[k, o] + bias[o] (+ residual[o, p]))
 
-    Parameters
-    ----------
-    work : Workload
-        A ``"separable"`` workload: kernel, strides, padding and
-        ``mid_activation`` are the depthwise layer's.
+    Kernel, strides, padding and ``mid_activation`` of the workload are the depthwise layer's.
 
     Returns
     -------

@@ -19,11 +19,6 @@ def tail(work: Workload) -> list[Any]:
         act[o, p] = act(sum_k data[k, p] * weight[k, o] + bias[o])
         logits[j] = sum_o (sum_p act[o, p]) / P * classifier[o, j] + classifier_bias[j]
 
-    Parameters
-    ----------
-    work : Workload
-        A ``"tail"`` workload.
-
     Returns
     -------
     list of te.Tensor

@@ -49,12 +49,12 @@ class Operator(Layer):
 
     @property
     def out_shape(self) -> Shape:
-        """As the ONNX graph has it."""
+        """Shape of the output, from the ONNX graph."""
         return self.shape
 
     @property
     def in_shapes(self) -> tuple[Shape, ...]:
-        """As the ONNX graph has them."""
+        """Shapes of all inputs, from the ONNX graph."""
         return (self.in_shape, *self.other_shapes)
 
     @property

@@ -42,12 +42,7 @@ def copied(stage: Stage) -> None:
 def staged(stage: Stage, threads: Sequence[tuple[str, int]]) -> None:
     """Share a copy into shared memory among the threads of a block, a vector each.
 
-    Parameters
-    ----------
-    stage : te.Stage
-        A copy whose last axis is contiguous.
-    threads : sequence of (str, int)
-        The block's axes, the one in which neighbours differ first, and their extents.
+    `threads` are the block's axes and their extents, the one in which neighbours differ first.
     """
     *loops, lanes = stage.op.axis
     stage.vectorize(lanes)

