@@ -63,14 +63,14 @@ def initialize(model: Model, seed: int = 0) -> dict[str, NDArray[Any]]:
     Parameters
     ----------
     model : Model
-        What to draw for. Resolution, batch and padding change nothing.
+        The model; its resolution, batch and padding do not change the weights.
     seed : int
-        Same seed, same weights.
+        The same seed gives the same weights on every machine.
 
     Returns
     -------
     dict of str to ndarray
-        Float32, one for each of ``model.parameters``, in their order.
+        Arrays of float32, one for each of ``model.parameters``, in their order.
 
     Raises
     ------

@@ -25,13 +25,14 @@ class Node:
     Attributes
     ----------
     op : str
-        ONNX's type, or ``"Activation"``: one of ours, named by its attribute.
+        ONNX's name of the operator, or ``"Activation"`` for one of our activations, which the
+        attribute of that name says.
     name : str
-        The node's own, or its first output's.
+        The node's name, or that of its first output.
     inputs, outputs : list of str
-        Tensors; ``""`` for one that is left out.
+        Names of tensors; ``""`` for one that is left out.
     attrs : dict
-        By name, as ``onnx.helper.get_attribute_value`` gives them.
+        Attributes by name, as ``onnx.helper.get_attribute_value`` returns them.
     """
 
     op: str
@@ -59,11 +60,11 @@ class Graph:
     outputs : list of str
         Tensors that the network returns.
     titles : list of str
-        What the file calls them.
+        Names that the file has for the outputs.
     nodes : list of Node
-        Each behind those that it reads.
+        Nodes in topological order.
     types : dict of str to (str, tuple of int)
-        NumPy's name of the element type, and the shape, of every tensor that is known.
+        NumPy's name of the type, and the shape, of every tensor for which they are known.
     """
 
     input: str

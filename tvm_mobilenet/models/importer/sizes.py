@@ -26,16 +26,16 @@ LARGEST_MAP = 2**31
 
 @dataclass(frozen=True)
 class Sizes:
-    """What to take where a file leaves sizes of its input open; None leaves it to the file.
+    """Sizes for an input whose sizes the file leaves open; None leaves them to the file.
 
     Attributes
     ----------
     batch : int or None
-        Images a run; 1 where nobody says.
+        Images in a run; 1 if neither the file nor the caller says.
     resolution : int or None
-        Height and width, pixels.
+        Height and width in pixels.
     shape : tuple of int or None
-        All four instead, in the order of the file.
+        All four sizes instead, in the order of the file.
     name : str or None
         Name of the input that has this shape.
     """
@@ -47,7 +47,7 @@ class Sizes:
 
 
 def asked_for(batch: Any, resolution: Any, input_shape: Any) -> Sizes:
-    """Return what a caller asked for.
+    """Return the sizes that a caller asked for.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def asked_for(batch: Any, resolution: Any, input_shape: Any) -> Sizes:
     Raises
     ------
     InvalidModelError
-        A size is no whole number above 0, there are not four of them, or they are said twice.
+        A size is not a whole number above 0, there are not four of them, or they are given twice.
     """
     if input_shape is None:
         return Sizes(_size("batch", batch), _size("resolution", resolution))
@@ -101,14 +101,14 @@ def fix_input(model: onnx.ModelProto, where: str, asked: Sizes) -> None:
     Parameters
     ----------
     model : onnx.ModelProto
-        Changed.
+        The model, which is changed.
     where : str
         Path of the file.
 
     Raises
     ------
     InvalidModelError
-        The input is not one image or batch of them, or not of the sizes asked for.
+        The input is not one image or a batch of them, or has other sizes than asked for.
     """
     value = _one_input(model, where)
     told = f"the input {value.name!r} of {where!r}"
