@@ -153,12 +153,14 @@ def to_csv(tables: Sequence[Table]) -> str:
     Parameters
     ----------
     tables : sequence of Table
-        Of several, each row begins with its table's name, and the columns are those of all.
+        With several tables, each row begins with the name of its table, and there are the
+        columns of all of them.
 
     Returns
     -------
     str
-        Numbers in full, lists by ``+``, mappings as ``name=value``; empty where there is none.
+        Numbers have all their digits, lists are joined by ``+``, mappings are ``name=value``, and
+        missing values are empty.
     """
     several = len(tables) > 1
     names = list(dict.fromkeys(column.name for table in tables for column in table.columns))
@@ -189,7 +191,7 @@ def cell_width(text: str) -> int:
 
 
 def shortened(text: str, width: int) -> str:
-    """Return a name in at most so many columns, its middle left out: both ends tell names apart."""
+    """Return a name in at most `width` columns; its middle is left out, its ends identify it."""
     from rich.cells import chop_cells
 
     if cell_width(text) <= width:
@@ -201,7 +203,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def together(layers: Sequence[str]) -> str:
-    """Return layers that share a kernel, what their names share said once: ``block1.dw+pw``."""
+    """Return the names of layers that share a kernel, their common prefix once: ``block1.dw+pw``."""
     first, *rest = layers
     block = first.rpartition(".")[0] + "."
     return "+".join([first, *(name.removeprefix(block) for name in rest)])
