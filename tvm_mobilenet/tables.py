@@ -203,7 +203,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def together(layers: Sequence[str]) -> str:
-    """Return the names of layers that share a kernel, their common prefix once: ``block1.dw+pw``."""
+    """Return the names of layers that share a kernel, with their prefix once: ``block1.dw+pw``."""
     first, *rest = layers
     block = first.rpartition(".")[0] + "."
     return "+".join([first, *(name.removeprefix(block) for name in rest)])
