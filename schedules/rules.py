@@ -18,7 +18,6 @@ from tvm_mobilenet.schedules.cpu.prefetch_insert import with_prefetches
 from tvm_mobilenet.schedules.cpu.scale import schedule_scale
 from tvm_mobilenet.schedules.cpu.separable import schedule_separable
 from tvm_mobilenet.schedules.cpu.softmax import schedule_softmax
-from tvm_mobilenet.schedules.cpu.strassen import write_strassen
 from tvm_mobilenet.schedules.cpu.tail import schedule_tail
 from tvm_mobilenet.schedules.gpu.conv import schedule_conv as gpu_conv
 from tvm_mobilenet.schedules.gpu.dense import write_dense
@@ -69,9 +68,6 @@ GPU: dict[str, GpuRule] = {
     "softmax": gpu_softmax,
 }
 """Operator to schedule, for graphics processors."""
-
-WRITTEN: dict[str, Callable[[Any, Workload, Any], Any]] = {"strassen": write_strassen}
-"""Operators whose loops are written anew from the definition's sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +129,6 @@ def finished(func: Any, target: TargetSpec) -> Any:
 
 
 def _on_cpu(func: Any, work: Workload, planned: Any, target: TargetSpec) -> Any:
-    if write := WRITTEN.get(work.operator):
-        return write(func, work, planned)
     sch = Schedule(IRModule({"main": func}))
     prefetches = CPU[work.operator](sch, work, planned, target)
     return with_prefetches(sch, sch.mod["main"], prefetches)

@@ -156,7 +156,6 @@ def explain(
     fusion: Fusion = "auto",
     records: RecordsLike = None,
     threads: int | str | None = None,
-    strassen: bool = False,
 ) -> Explanation:
     """Predict what compiling would choose and each kernel take; nothing is compiled.
 
@@ -171,8 +170,6 @@ def explain(
         As for :func:`compile`; they decide about fusion, knobs are predicted by rule.
     threads : int or str, optional
         That run it, at most the target's cores; all of them by default.
-    strassen : bool
-        As for :func:`compile`.
 
     Returns
     -------
@@ -207,5 +204,4 @@ def explain(
         fusion=fusion,
         fusion_for=found.fusion_for,
         threads=threads,
-        strassen=strassen,
     )

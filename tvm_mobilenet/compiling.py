@@ -15,7 +15,6 @@ from tvm_mobilenet.errors import (
     InputError,
     MissingRecordsError,
     RecordsWarning,
-    StackError,
     TargetError,
 )
 from tvm_mobilenet.lists import check_one_of
@@ -53,7 +52,6 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     fusion: Fusion = "auto",
     records: RecordsLike = None,
     require_records: bool = False,
-    strassen: bool = False,
     host: str | None = None,
     dtype: Dtype | None = None,
     dump_ir: str | os.PathLike[str] | None = None,
@@ -92,9 +90,6 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         A RecordsWarning names each that is there for this target and cannot be used.
     require_records : bool
         Whether every kernel that has knobs must find them in a record.
-    strassen : bool
-        Whether large pointwise layers take seven products for eight (one level of
-        Strassen–Winograd): less arithmetic, more rounding; docs/adr/0008-strassen.md.
     host : str, optional
         Of a GPU: the processor that the host code is for; this machine's architecture
         without.
@@ -107,7 +102,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         ``native`` is there, and the artifact is checked there.
     stack : {"relax", "relay"}, optional
         The one of this environment by default, and no other can be had here. Relay has
-        no `strassen`, no CUDA and no float16.
+        no CUDA and no float16.
 
     Returns
     -------
@@ -130,7 +125,8 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     InputError
         There is no such `fusion`.
     """
-    chosen = _chosen_stack(stack, fusion, strassen)
+    check_one_of(fusion, FUSIONS, "fusion", InputError)
+    chosen = check_stack(stack or installed_stack(), "compiling so")
     from tvm_mobilenet.models.network import network_from
     from tvm_mobilenet.models.weights import digest
     from tvm_mobilenet.runtime.recipe import preprocess_for
@@ -148,10 +144,6 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         from tvm_mobilenet.classic import check_classic_target
 
         check_classic_target(spec, fusion)
-    if strassen and spec.gpu is not None:
-        raise TargetError(
-            f"there is no schedule of Strassen's products for {spec.name}", "leave it out"
-        )
     linker = find_linker(spec)
     nvcc = find_nvcc() if spec.gpu is not None and spec.gpu.kind == "cuda" else None
     validate_with_llvm(spec)
@@ -192,7 +184,6 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         folder_for_ir,
         fusion=fusion,
         fusion_for=found.fusion_for,
-        strassen=strassen,
     )
     notes = [f"the record of {k.name}: {k.note}" for k in lowered.kernels.values() if k.note]
     _tell(found.problems, notes)
@@ -242,17 +233,6 @@ def _finished(
         return compiled
     compiled.manifest = write_manifest(compiled.path, manifest)
     return compiled
-
-
-def _chosen_stack(stack: Stack | None, fusion: Fusion, strassen: bool) -> Stack:
-    """Return the stack to compile on; refuse what there is on none, or not on that one."""
-    check_one_of(fusion, FUSIONS, "fusion", InputError)
-    chosen = check_stack(stack or installed_stack(), "compiling so")
-    if chosen == "relay" and strassen:
-        raise StackError(
-            "the classic stack has no Strassen's products", "leave --strassen out, or the stack"
-        )
-    return chosen
 
 
 def _target(target: str | TargetSpec, host: str | None, dtype: Dtype | None) -> TargetSpec:

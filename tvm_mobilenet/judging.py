@@ -22,9 +22,7 @@ from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models.evaluator import ONNX, Evaluation, Judge
 from tvm_mobilenet.models.spec import INPUT, Layer, Model, Operator
 from tvm_mobilenet.rounding import (
-    STRASSEN_GROWTH,
     guaranteed_bound,
-    strassen_bound,
     tolerance_behind,
 )
 
@@ -69,7 +67,6 @@ def judge(
     got: NDArray[Any],
     *,
     stored: str = "float32",
-    strassen: bool = False,
 ) -> Verdict:
     """Judge what the layers of a kernel computed from known inputs.
 
@@ -83,8 +80,6 @@ def judge(
         The kernel's output, which is that of the last layer.
     stored : str
         Type in which the kernel stores maps and weights.
-    strassen : bool
-        Whether it takes seven products for eight.
     """
     foreign = any(isinstance(layer, Operator) for layer in layers)
     judges: tuple[Judge, ...] = ("onnx", "onnxruntime")
@@ -94,7 +89,7 @@ def judge(
             values = _computed(layers, weights, known, by)
         except UnjudgedError:
             continue
-        found = compare(layers, weights, values, got, stored=stored, strassen=strassen)
+        found = compare(layers, weights, values, got, stored=stored)
         verdicts.append(Verdict(*found, by if foreign else REFERENCE))
         if verdicts[-1].passed or not foreign:
             return verdicts[-1]
@@ -137,7 +132,6 @@ def compare(
     got: NDArray[Any],
     *,
     stored: str = "float32",
-    strassen: bool = False,
     exact_sums: bool = False,
 ) -> tuple[float, float, bool]:
     """Return error, tolerance, and whether the one is within the other.
@@ -148,7 +142,7 @@ def compare(
         Tensors that the layers read, and those that they should compute.
     got : ndarray
         The output of the last layer, as computed.
-    stored, strassen
+    stored
         As for :func:`judge`.
     exact_sums : bool
         Whether `got` was computed in float64, from constants of float32.
@@ -157,17 +151,11 @@ def compare(
     for layer in layers:
         inputs = [values[name] for name in layer.inputs]
         tolerance = tolerance_behind(layer, tolerance, inputs, stored, exact_sums=exact_sums)
-    if strassen:
-        tolerance *= STRASSEN_GROWTH
     want = np.asarray(values[layers[-1].name], np.float64)
     alone = reference.relative_error(got, want)
     if alone <= tolerance or not math.isfinite(alone):
         return alone, tolerance, alone <= tolerance
-    bound = (
-        strassen_bound(layers, weights, values)
-        if strassen
-        else guaranteed_bound(layers, weights, values, stored, exact_sums=exact_sums)
-    )
+    bound = guaranteed_bound(layers, weights, values, stored, exact_sums=exact_sums)
     if bound is None:
         return alone, tolerance, False
     # Where a number is not finite, or its bound, nothing but the same will do.

@@ -1,14 +1,10 @@
-"""One kernel by itself: data for it, and what it must compute from them.
-
-Layouts are packed here by NumPy, from the definitions in ``compute/`` and not by the
-graph's own packing, so that an error in one does not hide in the other.
-"""
+"""One kernel by itself: data for it, and what it must compute from them."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +16,7 @@ from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.spec import (
     INPUT,
+    Activate,
     Add,
     Conv2d,
     Dense,
@@ -28,8 +25,9 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.operators.packing import Affine, blocked, pack
 from tvm_mobilenet.operators.workload import Operator, Workload
-from tvm_mobilenet.rounding import guaranteed_bound, strassen_bound
+from tvm_mobilenet.rounding import guaranteed_bound
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -114,14 +112,7 @@ def kernel_case(work: Workload, seed: int = 0, outlier: float | None = None) -> 
         Of the data.
     outlier : float, optional
         One element of the last image, and of what is added to the first, is this: NaN, say.
-
-    Raises
-    ------
-    VerificationError
-        The reference cannot compute it: an activation behind a residual.
     """
-    if work.residual and work.activation != "none":
-        raise VerificationError(f"there is no reference for {work.key}")
     layers = layers_of(work)
     rng = np.random.default_rng(seed)
     weights: dict[str, Any] = {}
@@ -168,8 +159,6 @@ def _bound(
     weights: Mapping[str, Float32],
     values: Mapping[str, NDArray[Any]],
 ) -> Float64:
-    if work.operator == "strassen":
-        return strassen_bound(layers, weights, values)
     middle = work.dtype if work.operator == "separable" else "float32"
     bound = guaranteed_bound(layers, weights, values, middle)
     assert bound is not None
@@ -185,9 +174,11 @@ def layers_of(work: Workload) -> tuple[Layer, ...]:  # noqa: PLR0911  one for ea
     Where one has a second input, that is called ``"other"``.
     """
     if work.residual:
-        *before, last = layers_of(dataclasses.replace(work, residual=False))
+        *before, last = layers_of(dataclasses.replace(work, residual=False, activation="none"))
         added = Add("sum", (last.name, _OTHER), last.out_shape)
-        return (*before, last, added)
+        if work.activation == "none":
+            return (*before, last, added)
+        return (*before, last, added, Activate("end", ("sum",), last.out_shape, work.activation))
     n, k, o = work.batch, work.in_channels, work.out_channels
     shape, out = (n, k, *work.in_size), (n, o, *work.out_size)
     if work.operator == "pool":
@@ -225,74 +216,9 @@ def _conv(name: str, source: str, shape: tuple[int, ...], out: int, work: Worklo
     )  # fmt: skip
 
 
-def blocked(x: NDArray[Any], block: int, idle: float = 0.0) -> NDArray[Any]:
-    """Pack (N, C, ...) into (N, ceil(C / block), pixels, block), `idle` in lanes of no channel."""
-    n, channels = x.shape[:2]
-    blocks = -(-channels // block)
-    shape = (n, blocks * block, math.prod(x.shape[2:]))
-    flat = _filled(x.reshape(n, channels, -1), shape, idle)
-    return np.ascontiguousarray(flat.reshape(n, blocks, block, -1).transpose(0, 1, 3, 2))
-
-
 def _packed(work: Workload, x: Float32, weights: Mapping[str, Float32]) -> tuple[NDArray[Any], ...]:
     """Return the inputs as the operator's definition in ``compute/`` lists them."""
-    k, o = (work.in_channels, work.in_block), (work.out_channels, work.out_block)
-    if work.operator == "softmax":
-        return (x,)
-    data = x if work.operator == "conv" else blocked(x, work.in_block).astype(work.dtype)
-    if work.operator in ("pool", "scale"):
-        return (data,)
-    weight, bias = weights["a.weight"], weights["a.bias"]
-    if work.operator == "strassen":
-        return (data, _seven(weight, work), bias.reshape(-1, work.out_block))
-    if work.operator == "separable":
-        first = (_panels(weight, k).astype(work.dtype), _vector(bias, k))
-        second = _panels(weights["b.weight"], o, work.depth).astype(work.dtype)
-        return (data, *first, second, _vector(weights["b.bias"], o))
-    deep = work.operator in ("pointwise", "dense", "tail")
-    rows = _panels(weight, o, work.depth if deep else 0).astype(work.dtype)
-    panels = (rows, _vector(bias, o))
-    if work.operator == "tail":
-        classes = (work.classes, work.class_block)
-        rows = weights["c.weight"]
-        channels = work.out_blocks * work.out_block
-        columns = -(-work.classes // work.class_block) * work.class_block
-        rows = _filled(rows, (columns, channels))
-        rows = rows.reshape(-1, work.class_block, work.out_blocks, work.out_block)
-        rows = np.ascontiguousarray(rows.transpose(2, 0, 3, 1))
-        return data, *panels, rows, _vector(weights["c.bias"], classes)
-    return data, *panels
-
-
-def _panels(weight: Float32, out: tuple[int, int], depth: int = 0) -> Float32:
-    """Pack (O, ...) into (ceil(O / block), depth, block)."""
-    channels, block = out
-    flat = weight.reshape(channels, -1)
-    blocks, depth = -(-channels // block), depth or flat.shape[1]
-    flat = _filled(flat, (blocks * block, depth))
-    return np.ascontiguousarray(flat.reshape(blocks, block, depth).transpose(0, 2, 1))
-
-
-def _vector(bias: Float32, out: tuple[int, int]) -> Float32:
-    """Pack (O,) into (ceil(O / block), block)."""
-    channels, block = out
-    blocks = -(-channels // block)
-    return _filled(bias, (blocks * block,)).reshape(blocks, block)
-
-
-def _seven(weight: Float32, work: Workload) -> Float32:
-    """Pack a weight into Winograd's seven panels (7, blocks / 2, depth / 2, block)."""
-    half, out = work.in_channels // 2, work.out_channels // 2
-    flat = weight.reshape(2 * out, 2 * half)
-    b11, b21 = flat[:out, :half].T, flat[:out, half:].T
-    b12, b22 = flat[out:, :half].T, flat[out:, half:].T
-    t1, t3 = b12 - b11, b22 - b12
-    t2 = b22 - t1
-    panels = np.stack([b11, b21, t2, t3, b21 - t2, t1, b22]).reshape(7, half, -1, work.out_block)
-    return np.ascontiguousarray(panels.transpose(0, 2, 1, 3))
-
-
-def _filled(array: NDArray[Any], shape: Sequence[int], idle: float = 0.0) -> NDArray[Any]:
-    """Return an array with `idle` at the end of each axis."""
-    widths = [(0, want - have) for have, want in zip(array.shape, shape, strict=True)]
-    return np.pad(array, widths, constant_values=idle)
+    data = x if work.operator in _PLAIN_IN else blocked(x, work.in_block).astype(work.dtype)
+    named = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
+    layers = [Affine(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in named]
+    return data, *pack(work, layers)

@@ -21,7 +21,7 @@ _ELEMENT, _VECTOR = 4, 64
 """Bytes: of a float32, and what TVM takes every buffer to be aligned to."""
 _READS_ELEMENTS = {"cpu.conv"}
 """Schedules that read their input an element at a time."""
-_BLOCKED = {"conv", "depthwise", "pointwise", "strassen", "separable", "pool", "scale"}
+_BLOCKED = {"conv", "depthwise", "pointwise", "separable", "pool", "scale"}
 """Operators of ours that write blocked maps."""
 
 
@@ -190,9 +190,6 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
                 "why": choice.why,
                 "source": choice.source,
             }
-        if layers and call.value in lowered.gains:
-            gain = lowered.gains[call.value]
-            record["strassen"] = {"used": gain.used, "why": gain.why}
         calls.append(record)
     return calls
 

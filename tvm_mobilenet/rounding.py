@@ -6,10 +6,6 @@
 - Where that is exceeded because large terms cancel, the guaranteed bound decides,
   element by element: |error| <= gamma_K sum |w||x|, gamma_K = K u / (1 - K u)
   (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1).
-- One level of Strassen-Winograd has no bound by element, only by the largest factors:
-  |error| <= (18 (k**2 + 6 k) - 12 k) u max|w| max|x|, k = K / 2 (ibidem, section 23.2.2:
-  n = 2 n0 = K in the bound for Winograd's form). That is 4.5 times the conventional
-  K**2 u max|w| max|x|, and so is its usual tolerance.
 - An operator of TVM's own may lose END_TO_END, whatever it computes. One that computes in
   float16 sums in it too: sqrt(K) u with u = 2**-11, and no more than HALVES_LOSE.
 - Where weights and maps are stored as float16, sums are float32 still; each weight and each
@@ -57,9 +53,6 @@ HALVES_LOSE = 5e-2
 
 ROUNDED_ONCE = 2.0**-10
 """Largest error where float32 numbers pass through float16 and nothing is computed in it."""
-
-STRASSEN_GROWTH = 4.5
-"""How much larger one level of Strassen-Winograd's error may be."""
 
 MOVES = frozenset({
     "Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice",
@@ -220,30 +213,6 @@ def _sums_bound(
     except UnjudgedError:
         return None
     return END_TO_END[stored] * np.asarray(total, np.float64)
-
-
-def strassen_bound(
-    layers: tuple[Layer, ...], weights: Weights, values: Mapping[str, NDArray[Any]]
-) -> Float64:
-    """Bound the error of a layer computed by one level of Strassen-Winograd.
-
-    Given the largest weight and the largest input everywhere, the reference computes
-    K max|w| max|x| and the bias.
-    """
-    (layer,) = layers
-    assert isinstance(layer, Conv2d)
-    x = np.asarray(values[layer.inputs[0]], np.float64)
-    magnitudes, offsets = _magnitudes(layer, weights)
-    name = f"{layer.name}.weight"
-    factors = {**magnitudes, name: np.full_like(magnitudes[name], magnitudes[name].max())}
-    linear = dataclasses.replace(layer, activation="none")
-    total = reference.run_layer(linear, {**factors, **offsets}, np.full_like(x, np.abs(x).max()))
-    half = _terms(layer) / 2
-    terms = (18 * (half**2 + 6 * half) - 12 * half) / (2 * half) + _EPILOGUE
-    slope = STEEPEST[layer.activation]
-    return np.full(
-        values[layer.name].shape, slope * terms * _UNIT_ROUNDOFF * float(total.max()), np.float64
-    )
 
 
 def _magnitudes(

@@ -24,9 +24,6 @@ _INHERENT = 8.0
 """How many times the error of the file's own reference, rounded as the artifact rounds, ours may
 be: our sums have another order, and batch norm is folded into weights."""
 
-_STRASSEN = "strassen"
-"""Operator with an error bound of its own."""
-
 _COPIED = 1e-6
 """Largest relative difference between an output and what its kernel wrote in another call."""
 
@@ -94,7 +91,6 @@ class Case:
             self.activations,
             trace.output,
             stored=self.stored,
-            strassen=trace.call["operator"] == _STRASSEN,
         )
         self.activations[last.name] = trace.output
         if not verdict.judge:

@@ -24,7 +24,6 @@ from tvm_mobilenet.schedules.plans.gpu.products import (
 from tvm_mobilenet.schedules.plans.maps import plan_dense, plan_pool, plan_scale, plan_softmax
 from tvm_mobilenet.schedules.plans.pointwise import plan_pointwise
 from tvm_mobilenet.schedules.plans.separable import plan_separable
-from tvm_mobilenet.schedules.plans.strassen import plan_strassen
 from tvm_mobilenet.schedules.plans.tail import plan_tail
 
 from tvm_mobilenet.operators.workload import Operator, Workload
@@ -42,7 +41,6 @@ PLANS: dict[Operator, Plan] = {
     "scale": plan_scale,
     "separable": plan_separable,
     "softmax": plan_softmax,
-    "strassen": plan_strassen,
     "tail": plan_tail,
 }
 """Operator to the plan of its loops, for processors."""

@@ -175,7 +175,6 @@ def test_profile_replays_the_network(v1: Path) -> None:
         ({"target": "sm_90"}, "'CUDA is not enabled'"),
         ({"target": "opencl", "fusion": "all"}, "no schedule of fused blocks for opencl"),
         ({"target": "opencl", "dtype": "float16"}, "float32, not float16"),
-        ({"strassen": True}, "no Strassen"),
         ({"stack": "relax"}, "needs apache-tvm"),
         ({"stack": "onnx"}, "unknown"),
     ],

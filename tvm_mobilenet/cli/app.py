@@ -29,7 +29,6 @@ from tvm_mobilenet.cli.options import (
     Paddings,
     Records,
     Resolution,
-    Strassen,
     Target,
     Weights,
     Wide,
@@ -123,7 +122,6 @@ def compile_command(
     require_records: Annotated[
         bool, typer.Option("--require-records", help="Fail where a kernel has no record.")
     ] = False,
-    strassen: Strassen = False,
     dump_ir: Annotated[
         Path | None,
         typer.Option(help="Write the module after every phase into a folder.", metavar="DIR"),
@@ -170,7 +168,6 @@ def compile_command(
         fusion=fusion.value,
         records=False if records == "none" else records,
         require_records=require_records,
-        strassen=strassen,
         dump_ir=dump_ir,
         device=device,
         form=form,

@@ -20,7 +20,6 @@ def explain_model(
     fusion: Fusion,
     records: RecordsLike,
     threads: int | None,
-    strassen: bool,
     form: Form,
 ) -> None:
     """Predict every kernel, and print it."""
@@ -36,6 +35,5 @@ def explain_model(
             fusion=fusion,
             records=records,
             threads=threads,
-            strassen=strassen,
         )
     show(form, found.table(), found.choices(), data=found.to_dict())

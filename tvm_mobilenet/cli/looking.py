@@ -26,7 +26,6 @@ from tvm_mobilenet.cli.options import (
     Paddings,
     Records,
     Resolution,
-    Strassen,
     Target,
     Wide,
 )
@@ -73,7 +72,6 @@ def explain(
     threads: Annotated[
         int | None, typer.Option(help="Threads that run it; the target's cores by default.")
     ] = None,
-    strassen: Strassen = False,
     as_json: Json = False,
     as_csv: Csv = False,
     wide: Wide = False,
@@ -101,7 +99,6 @@ def explain(
         fusion=fusion.value,
         records=False if records == "none" else records,
         threads=threads,
-        strassen=strassen,
         form=Form.asked(as_json=as_json, as_csv=as_csv, wide=wide),
     )
 

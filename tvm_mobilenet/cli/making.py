@@ -60,7 +60,6 @@ def compile_model(
     fusion: Fusion,
     records: RecordsLike,
     require_records: bool,
-    strassen: bool,
     dump_ir: Path | None,
     device: str | None,
     form: Form = Form.table,
@@ -83,7 +82,6 @@ def compile_model(
             fusion=fusion,
             records=records,
             require_records=require_records,
-            strassen=strassen,
             dump_ir=dump_ir,
             device=device,
         )

@@ -115,13 +115,6 @@ Dtype = Annotated[
     Stored | None,
     typer.Option(help="Of a GPU: what maps and weights are stored as; float32 by default."),
 ]
-Strassen = Annotated[
-    bool,
-    typer.Option(
-        "--strassen",
-        help="Seven products for eight in large 1 x 1 layers: faster, rounds more.",
-    ),
-]
 Fusions = Annotated[
     Fusion,
     typer.Option(help="Layers that share a kernel: by record or rule, all that can, none."),

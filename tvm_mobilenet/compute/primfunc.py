@@ -12,7 +12,6 @@ from tvm_mobilenet.compute.pointwise import pointwise
 from tvm_mobilenet.compute.scale import scale
 from tvm_mobilenet.compute.separable import separable
 from tvm_mobilenet.compute.softmax import softmax
-from tvm_mobilenet.compute.strassen import strassen
 from tvm_mobilenet.compute.tail import tail
 from tvm_mobilenet.operators.ahead import AHEAD, Ahead
 from tvm_mobilenet.operators.workload import AHEAD_OF, WORKLOAD, Workload
@@ -22,7 +21,6 @@ DEFINITIONS = {
     "depthwise": depthwise,
     "pointwise": pointwise,
     "separable": separable,
-    "strassen": strassen,
     "tail": tail,
     "pool": pool,
     "scale": scale,

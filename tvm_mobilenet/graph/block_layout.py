@@ -17,7 +17,6 @@ from tvm_mobilenet.graph.layouts import (
     shape_of,
     to_blocked,
 )
-from tvm_mobilenet.graph.strassen import Gain, choose_strassen
 from tvm_mobilenet.operators.workload import Workload, channel_block
 from tvm_mobilenet.target import TargetSpec
 
@@ -25,7 +24,6 @@ from tvm_mobilenet.target import TargetSpec
 def block_layout(
     mod: Any,
     target: TargetSpec,
-    gains: dict[str, Gain] | None = None,
     works: dict[str, Workload] | None = None,
 ) -> Any:
     """Lower every composite function to a call of a kernel on blocked maps.
@@ -40,9 +38,6 @@ def block_layout(
     mod : IRModule
     target : TargetSpec
         Its lanes are the block.
-    gains : dict of str to Gain, optional
-        Where there is one, pointwise layers may take Strassen's products: it receives
-        what was decided, by the name of the variable that the layer computes.
     works : dict of str to Workload, optional
         Receives what each kernel computes, by its key.
 
@@ -51,7 +46,7 @@ def block_layout(
     IRModule
         Without composite functions; kernels unscheduled.
     """
-    lowering = _Lowering(mod, target, gains)
+    lowering = _Lowering(mod, target)
     for gv, func in mod.functions.items():
         if isinstance(func, relax.Function) and COMPOSITE not in (func.attrs or {}):
             lowering.enter(func)
@@ -66,9 +61,8 @@ _PLAIN_IN, _PLAIN_OUT = {"conv", "softmax"}, {"dense", "tail", "softmax"}
 
 @mutator
 class _Lowering(PyExprMutator):  # type: ignore[misc]
-    def __init__(self, mod: Any, target: TargetSpec, gains: dict[str, Gain] | None) -> None:
+    def __init__(self, mod: Any, target: TargetSpec) -> None:
         super().__init__(mod)
-        self._gains = gains
         self._mod = mod
         self._target = target
         self._blocked: dict[Any, tuple[tuple[int, ...], int]] = {}  # plain shape, block
@@ -138,15 +132,10 @@ class _Lowering(PyExprMutator):  # type: ignore[misc]
         self, found: Composite, source: Any, out_shape: tuple[int, ...], var: Any
     ) -> Workload:
         """Return the workload of a composite function."""
-        name = str(var.name)
         work = found.workload(shape_of(source), out_shape, self._target)
         if var in self._hidden:
             block = channel_block(work.out_channels, self._target)
             work = dataclasses.replace(work, operator="pointwise", out_block=block)
-        if work.operator == "pointwise" and self._gains is not None:
-            self._gains[name] = choose_strassen(work)
-            if self._gains[name].used:
-                return dataclasses.replace(work, operator="strassen")
         return work
 
     def _lower(

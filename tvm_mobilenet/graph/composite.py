@@ -15,7 +15,6 @@ from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX
 from tvm_mobilenet.graph.layouts import (
     pack_bias,
     pack_classifier,
-    pack_strassen,
     pack_weight,
     shape_of,
 )
@@ -135,9 +134,6 @@ class Composite:
         if work.operator == "separable":
             first = self.parts[0].packed(work.in_channels, taps, taps, work.in_block, work.dtype)
             return [*first, *self.parts[1].packed(*pointwise)]
-        if work.operator == "strassen":
-            weight, bias = self.parts[0].packed(*pointwise)
-            return [pack_strassen(weight, work.out_blocks, work.depth, work.out_block), bias]
         if work.operator == "tail":
             classifier = self.parts[2]
             shape = (work.out_channels, work.classes)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 from tvm_mobilenet.graph.explanation import Explanation, Kernel, Step
-from tvm_mobilenet.graph.strassen import SEVEN_WIN, choose_strassen
 from tvm_mobilenet.graph.units import Unit, candidates, units_of
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
-from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
-from tvm_mobilenet.prediction.fusion import Choice, Fusion, FusionFor, compare, settle
+from tvm_mobilenet.prediction.fusion import Fusion, FusionFor, compare, settle
 from tvm_mobilenet.prediction.predict import predict
-from tvm_mobilenet.prediction.speeds import speeds_of
 from tvm_mobilenet.target import TargetSpec
 
 __all__ = ["Explanation", "Step", "explain"]
@@ -27,7 +23,6 @@ def explain(
     fusion: Fusion = "auto",
     fusion_for: FusionFor = lambda _: None,
     threads: int | None = None,
-    strassen: bool = False,
 ) -> Explanation:
     """Predict every kernel of a network, and which layers share one.
 
@@ -42,8 +37,6 @@ def explain(
     threads : int, optional
         That run it; the target's cores by default, nothing to a GPU. The choice, which is
         made at compile time, does not depend on them.
-    strassen : bool
-        Whether pointwise layers may take seven products for eight, as in a compilation.
 
     Returns
     -------
@@ -65,11 +58,7 @@ def explain(
         if any(i in taken for i in group):
             continue
         parts, around = [kernels[i] for i in group], arounds[group[0]]
-        halve = strassen and fusion == "auto" and operator == "separable"
-        if halve and choose_strassen(parts[-1]).used:
-            choice = Choice(False, SEVEN_WIN)
-        else:
-            choice = settle(operator, parts, target, around, fusion, fusion_for)
+        choice = settle(operator, parts, target, around, fusion, fusion_for)
         both = compare(operator, parts, target, around, threads)
         cost = both.joined if choice.fused else both.apart
         members = [units[i] for i in group]
@@ -90,9 +79,6 @@ def explain(
             steps.append(Step(names[at], work.operator, cost, (_alone(units[at]),)))
         elif taken[at].layers[0] == names[at][0]:
             steps.append(taken[at])
-    if strassen:
-        works = {name: unit.work for unit in units for name in unit.names[:1]}
-        steps = [_halved(step, works, target, threads) for step in steps]
     covered = {name for some in names for name in some}
     unknown = tuple(layer.name for layer in model.layers if layer.name not in covered)
     return Explanation(model.title, target, threads, tuple(steps), unknown, model.macs)
@@ -100,23 +86,3 @@ def explain(
 
 def _alone(unit: Unit) -> Kernel:
     return Kernel(unit.names, unit.work.operator, unit.macs)
-
-
-def _halved(step: Step, works: dict[str, Workload], target: TargetSpec, threads: int) -> Step:
-    """Return a step whose pointwise layers take seven products where that is chosen."""
-    if step.choice is not None and step.choice.fused:
-        return step
-    pointwise = {name: works[name] for name in step.layers if name in works}
-    pointwise = {n: work for n, work in pointwise.items() if work.operator == "pointwise"}
-    gains = {name: choose_strassen(work) for name, work in pointwise.items()}
-    peak = speeds_of(target).pipes * target.lanes * threads
-    saved = sum(gains[name].share * work.macs / peak for name, work in pointwise.items())
-    parts = step.cost.parts | {"compute": step.cost.parts["compute"] - saved}
-    kernels = tuple(
-        kernel._replace(operator="strassen")
-        if any(name in gains and gains[name].used for name in kernel.layers)
-        else kernel
-        for kernel in step.kernels
-    )
-    cost = dataclasses.replace(step.cost, parts=parts)
-    return dataclasses.replace(step, cost=cost, kernels=kernels, gains=gains)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from tvm_mobilenet.graph.strassen import Gain
 from tvm_mobilenet.prediction.cost import Cost, total
 from tvm_mobilenet.prediction.fusion import Choice, Comparison
 from tvm_mobilenet.tables import Column, Table, Tabular, threads_text, together
@@ -36,8 +35,6 @@ class Step:
     choice : Choice, optional
     kernels : tuple of Kernel
         That would be compiled: several where layers stay apart.
-    gains : dict of str to Gain
-        What is decided about Strassen's products, by pointwise layer; empty unless asked for.
     """
 
     layers: tuple[str, ...]
@@ -46,7 +43,6 @@ class Step:
     kernels: tuple[Kernel, ...]
     compared: Comparison | None = None
     choice: Choice | None = None
-    gains: dict[str, Gain] = field(default_factory=dict)
 
     @property
     def macs(self) -> int:
@@ -68,9 +64,6 @@ class Step:
                 "fused": _cost(both.joined),
                 "fusion": asdict(self.choice),
             }
-        if self.gains:
-            told = {name: {"used": g.used, "why": g.why} for name, g in self.gains.items()}
-            found["strassen"] = told
         return found
 
 
@@ -161,8 +154,6 @@ class Explanation(Tabular):
             for step in self.steps
             if step.choice is not None
         ]
-        gains = [pair for step in self.steps for pair in step.gains.items()]
-        rows += [((n,), "seven" if gain.used else "eight", "rule", gain.why) for n, gain in gains]
         rest = self.macs - sum(step.macs for step in self.steps)
         unknown = ", ".join(self.unpredicted)
         if unknown:

@@ -14,7 +14,6 @@ from tvm_mobilenet.graph.composite import Composite
 from tvm_mobilenet.graph.epilogue import read_epilogue
 from tvm_mobilenet.graph.fuse_epilogue import COMPOSITE, PREFIX, inlined, is_pointwise, readers
 from tvm_mobilenet.graph.layouts import shape_of
-from tvm_mobilenet.graph.strassen import SEVEN_WIN, choose_strassen
 from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.prediction.around import Around
@@ -35,8 +34,6 @@ def fuse_blocks(
     target: TargetSpec,
     fusion: Fusion,
     fusion_for: FusionFor = lambda _: None,
-    *,
-    strassen: bool = False,
 ) -> tuple[Any, dict[str, Choice]]:
     """Join composite functions that one kernel can compute, where that is chosen.
 
@@ -55,9 +52,6 @@ def fuse_blocks(
         it is possible; or nowhere.
     fusion_for : callable
         Where measured answers come from.
-    strassen : bool
-        Whether pointwise layers that will take Strassen's products are left alone, unless
-        all are asked for: those gain more.
 
     Returns
     -------
@@ -80,11 +74,7 @@ def fuse_blocks(
                     continue
                 parts = [network.works[node.var] for node in group]
                 around = network.around(group)
-                halve = strassen and fusion == "auto" and operator == "separable"
-                if halve and choose_strassen(parts[-1]).used:
-                    choice = Choice(False, SEVEN_WIN)
-                else:
-                    choice = settle(operator, parts, target, around, fusion, fusion_for)
+                choice = settle(operator, parts, target, around, fusion, fusion_for)
                 choices[str(group[-1].var.name)] = choice
                 if choice.fused:
                     groups.append((operator, group))

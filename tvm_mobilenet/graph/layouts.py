@@ -11,10 +11,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from tvm import relax
 
-from tvm_mobilenet.compute.strassen import PANELS
 from tvm_mobilenet.target import Dtype
 
 
@@ -103,31 +101,6 @@ def pack_weight(  # noqa: PLR0917  a weight, and the sizes of its packed form
     value = _pad(value, (out_channels, steps), (blocks * block, depth))
     value = relax.op.reshape(value, (blocks, block, depth))
     return stored(relax.op.permute_dims(value, (0, 2, 1)), dtype)
-
-
-def pack_strassen(value: Any, blocks: int, depth: int, block: int) -> Any:
-    """Make the panels of seven products from packed weights.
-
-    Parameters
-    ----------
-    value : relax.Expr
-        (blocks, depth, block), as :func:`pack_weight` returns it.
-    blocks, depth : int
-        Even.
-    block : int
-
-    Returns
-    -------
-    relax.Expr
-        (7, blocks / 2, depth / 2, block): each panel a sum of quarters, see
-        :data:`tvm_mobilenet.compute.strassen.PANELS`.
-    """
-    half = (blocks // 2, depth // 2, block)
-    value = relax.op.reshape(value, (2, half[0], 2, half[1], block))
-    value = relax.op.permute_dims(value, (2, 0, 1, 3, 4))
-    value = relax.op.reshape(value, (4, math.prod(half)))
-    panels = relax.op.matmul(relax.const(np.array(PANELS, np.float32)), value)
-    return relax.op.reshape(panels, (len(PANELS), *half))
 
 
 def pack_bias(value: Any, out_channels: int, block: int) -> Any:

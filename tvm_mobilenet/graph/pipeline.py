@@ -29,7 +29,6 @@ from tvm_mobilenet.graph.schedule_kernels import (
     calls_in_order,
     schedule_kernels,
 )
-from tvm_mobilenet.graph.strassen import Gain
 from tvm_mobilenet.models.files import dump
 from tvm_mobilenet.models.spec import Model, symbol
 from tvm_mobilenet.operators.workload import Workload
@@ -54,8 +53,6 @@ class Lowered:
     fusions : dict of str to Choice
         What was decided about layers that could share a kernel, by the name of the
         variable that the last of them computes.
-    gains : dict of str to Gain
-        What was decided about Strassen's products, likewise; empty unless asked for.
     works : dict of str to Workload
         What each kernel of ours computes, by its name.
     """
@@ -64,7 +61,6 @@ class Lowered:
     kernels: dict[str, Kernel]
     calls: list[KernelCall]
     fusions: dict[str, Choice]
-    gains: dict[str, Gain]
     works: dict[str, Workload]
 
 
@@ -77,7 +73,6 @@ def lower(
     *,
     fusion: Fusion = "auto",
     fusion_for: FusionFor = lambda _: None,
-    strassen: bool = False,
 ) -> Lowered:
     """Take a model through every phase.
 
@@ -94,9 +89,6 @@ def lower(
         Which layers share a kernel: as measured or by rule, all that can, none.
     fusion_for : callable
         Measured answer for the workload of a shared kernel, or None.
-    strassen : bool
-        Whether pointwise layers may take seven products for eight, where
-        :mod:`tvm_mobilenet.graph.strassen` says so.
 
     Returns
     -------
@@ -108,11 +100,10 @@ def lower(
     """
     tvm_target = tvm.target.Target(target.tvm_dict())
     fusions: dict[str, Choice] = {}
-    gains: dict[str, Gain] = {}
     works: dict[str, Workload] = {}
 
     def fuse(mod: Any) -> Any:
-        mod, choices = fuse_blocks(mod, target, fusion, fusion_for, strassen=strassen)
+        mod, choices = fuse_blocks(mod, target, fusion, fusion_for)
         fusions.update(choices)
         return mod
 
@@ -120,7 +111,7 @@ def lower(
         ("fold_batch_norm", fold_batch_norm),
         ("fuse_epilogue", fuse_epilogue),
         ("fuse_blocks", fuse),
-        ("block_layout", lambda mod: block_layout(mod, target, gains if strassen else None, works)),
+        ("block_layout", lambda mod: block_layout(mod, target, works)),
         ("pack_weights", pack_weights),
         ("legalize_rest", lambda mod: legalize_rest(mod, tvm_target)),
     ]
@@ -150,4 +141,4 @@ def lower(
     calls = calls_in_order(mod, ENTRY)
     if last not in {call.value for call in calls}:  # else that call only changes its layout
         calls = [replace(c, value=last) if c.value == returned else c for c in calls]
-    return Lowered(mod, kernels, calls, fusions, gains, works)
+    return Lowered(mod, kernels, calls, fusions, works)

@@ -22,7 +22,6 @@ def weight_bytes(work: Workload) -> int:
         "pointwise": outside * (work.depth + 1),
         "dense": outside * (work.depth + 1),
         "separable": inside * (taps + 1) + outside * (work.depth + 1),
-        "strassen": outside * (7 * work.depth // 4 + 1),
         "tail": outside * (work.depth + 1) + (outside + 1) * blocked_classes(work),
         "pool": 0,
         "scale": 0,

@@ -15,7 +15,6 @@ Operator = Literal[
     "conv",
     "depthwise",
     "pointwise",
-    "strassen",
     "separable",
     "tail",
     "pool",

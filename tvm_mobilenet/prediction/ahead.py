@@ -75,11 +75,7 @@ def plan_ahead(
         For each kernel what it prefetches, and for which of the kernels.
     """
     works = [work for work, _, _ in kernels]
-    around = Around(
-        sum(weight_bytes(work) for work in works if work.operator != "strassen"),
-        tuple(map(map_bytes, works)) or (0,),
-        0,
-    )
+    around = Around(sum(map(weight_bytes, works)), tuple(map(map_bytes, works)) or (0,), 0)
     threads = target.cores
     if not target.l3_bytes or around.cold(Caches.of(target, threads), threads) != "memory":
         return [[] for _ in kernels]

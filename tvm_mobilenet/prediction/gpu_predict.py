@@ -44,7 +44,7 @@ def gpu_predict(work: Workload, target: TargetSpec, around: Around) -> Cost:
     Parameters
     ----------
     work : Workload
-        Of any operator but ``"tail"`` and ``"strassen"``.
+        Of any operator but ``"tail"``.
     target : TargetSpec
         With a `gpu`.
     around : Around

@@ -84,11 +84,6 @@ class KernelProfile:
         return self.compute_us / self.network_us
 
     @property
-    def most(self) -> float:
-        """What :attr:`share` cannot be more than: seven products may stand for eight."""
-        return 8 / 7 if self.operator == "strassen" else 1.0
-
-    @property
     def gbytes(self) -> float:
         """GB/s in the network, counting each byte once."""
         return self.bytes / self.network_us / 1e3
@@ -242,7 +237,7 @@ class ProfileReport(Tabular):
     @property
     def beyond_peak(self) -> tuple[KernelProfile, ...]:
         """Kernels that did more than the processor can, as it was measured: a peak too low."""
-        return tuple(row for row in self.rows if row.share > row.most)
+        return tuple(row for row in self.rows if row.share > 1)
 
     @property
     def disturbed(self) -> bool:

@@ -26,7 +26,6 @@ FORMATS = ("png", "pdf", "svg")
 # Okabe and Ito's colours, told apart by every kind of sight.
 _COLOURS = {
     "pointwise": "#0072B2",
-    "strassen": "#F0E442",
     "depthwise": "#D55E00",
     "separable": "#009E73",
     "conv": "#CC79A7",

@@ -90,7 +90,7 @@ def profile(
             _row(call, network, alone[call["kernel"]], machine, cold)
             for call, network in timed.calls
         )
-        if attempt == _ATTEMPTS or all(row.share <= row.most for row in rows):
+        if attempt == _ATTEMPTS or all(row.share <= 1 for row in rows):
             break
         # Nothing is faster than the peak: others had the processors when it was measured, and
         # its calls are longer than a kernel's, so that more of them are interrupted.
