@@ -6,8 +6,9 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-from kernels import workload
+from kernels import fused_pair, workload
 
+from tvm_mobilenet.models.layers import same_padding
 from tvm_mobilenet.operators.workload import Operator, Workload
 
 SAME = (0, 0, 1, 1)
@@ -80,6 +81,19 @@ DENSE = [
 ]
 
 
+SEPARABLE = [  # channels, size, batch, stride; maps wider and narrower than a tile
+    ((32, 64), (14, 14), 1, 1),
+    ((64, 128), (28, 28), 1, 2),
+    ((32, 32), (13, 11), 2, 1),
+    ((16, 48), (15, 9), 2, 2),
+    ((24, 40), (9, 17), 1, 1),
+    ((8, 12), (5, 3), 1, 2),
+    ((48, 16), (1, 1), 3, 1),
+    ((96, 24), (7, 7), 1, 1),
+    ((40, 200), (2, 31), 1, 1),
+]
+
+
 def windows(operator: Operator, cases: Iterable[Any], lanes: int) -> list[Workload]:
     """Convolutions: channels (a pair, unless depthwise), size, batch, kernel, stride, padding."""
     return [
@@ -97,6 +111,20 @@ def maps(operator: Operator, cases: Iterable[Any], lanes: int) -> list[Workload]
         workload(operator, (channels, channels), size, lanes, batch=batch)
         for channels, size, batch in cases
     ]
+
+
+def blocks(lanes: int, *, residual: bool = False) -> list[Workload]:
+    """Separable blocks."""
+    return [
+        fused_pair(
+            workload(
+                "depthwise", channels[:1] * 2, size, lanes, batch=batch, kernel=3, stride=stride,
+                padding=same_padding(size, (3, 3), (stride, stride)),
+            ),
+            channels[1], lanes, "none" if residual else "relu6", residual=residual,
+        )
+        for channels, size, batch, stride in SEPARABLE
+    ]  # fmt: skip
 
 
 def works(lanes: int) -> dict[str, list[Workload]]:

@@ -1,14 +1,15 @@
 """Software prefetch, for the streams that the hardware's prefetchers lose.
 
-Hardware follows a few long streams. A pointwise layer reads one short stream per
+Hardware follows a few long streams. A pointwise layer reads one short stream for each
 input channel block (seven lines, then a jump of a whole map), and a new weight
-panel faster than it can come from memory: cold, 56 x 56 x 128 takes 619 µs
+panel faster than it can come from memory. With cold caches 56 x 56 x 128 takes 619 µs
 instead of 440, and 468 with its input prefetched one tile ahead; 7 x 7 x 1024
 takes 523 instead of 440, and 458 with the next panel prefetched during the
 present one's tiles (one Zen 5 core; 60 MB of other data between runs).
 
-TensorIR's schedule has no primitive for it: ``prefetch_insert`` puts the statements into the
-scheduled function. Here is what to prefetch where; an address beyond the buffer is harmless.
+TensorIR's schedule has no primitive for prefetching: ``prefetch_insert`` puts the statements
+into the scheduled function. This module says what to prefetch where. An address beyond the
+buffer is harmless.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Prefetch:
     Attributes
     ----------
     loop : LoopRV
-        Of the schedule.
+        A loop of the schedule; with TE a stage and one of its axes.
     parameter : int
         Index of the function's buffer that is prefetched.
     indices : callable
@@ -37,10 +38,10 @@ class Prefetch:
     variables : sequence of LoopRV
         Loops whose variables the indices are made of.
     repeat : int
-        Unless 0, a loop of this extent around the prefetches; its variable is the
+        Unless 0, the extent of a loop over the prefetches; its variable is the
         last argument of `indices`.
     near : bool
-        Whether it is used so soon that L1 should have it.
+        Whether the data are used soon enough for L1; otherwise they go to L2.
     """
 
     loop: Any
@@ -66,13 +67,11 @@ def next_panel(
 
     Parameters
     ----------
-    at : LoopRV
-        The innermost of `loops`.
     loops : sequence of LoopRV
-        Units, vector groups of a unit, pixel tiles, and outer steps of the reduction.
+        Units, vector groups of a unit, pixel tiles, and outer steps of the reduction; `at`
+        is the last of them.
     parameter : int
         Index of the weights: (blocks, depth, lanes), float32.
-    depth, lanes : int
     vectors : int
         Blocks in a group.
     steps : tuple of int
@@ -80,11 +79,6 @@ def next_panel(
     groups : tuple of int
         Units that share the channels between them, and groups in each; a unit's
         last group is followed by its first.
-
-    Returns
-    -------
-    Prefetch
-        At the start of an outer step.
     """
     parts, own = groups
     tiles, outer_steps = steps
@@ -110,12 +104,7 @@ def for_others(sch: Any, loops: Sequence[Any], extents: Sequence[int]) -> list[P
     loops : sequence of LoopRV
         From the units to the outer steps of the reduction, nested.
     extents : sequence of int
-        Their extents; of a loop that is cut shorter in places, the longest.
-
-    Returns
-    -------
-    list of Prefetch
-        At the start of an outer step.
+        Their extents; where a loop's extent varies, the longest.
     """
     func = sch.mod["main"]
     numbers = [int(number) for number in (func.attrs or {}).get(AHEAD, ())]
@@ -140,15 +129,12 @@ def for_other(  # noqa: PLR0917  what, and where it is said
     Parameters
     ----------
     parameter : int
-        Index of those weights.
+        Index of those weights, which have as many `dimensions`.
     piece : tuple of int
-        As ``AHEAD`` has it.
-    at : LoopRV
-        The innermost of `loops`.
+        The number of parts, the distance between them in cache lines, the first line of a
+        part, and how many: as :data:`AHEAD` lists them.
     loops, extents : sequence
-        As :func:`for_others` takes them.
-    dimensions : int
-        Of the weights.
+        As :func:`for_others` takes them; `at` is the last loop.
     """
     parts, apart, first, lines = piece
     each = -(-lines * parts // math.prod(extents))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kernels import Case, workload
+from kernels import check_kernel, workload
 from tvm import autotvm
 from tvm.auto_scheduler import load_records
 from tvm_mobilenet.schedules.knobs import TRACE, KnobError, Knobs
@@ -116,7 +116,7 @@ def test_ansors_steps_are_right_and_foreign_ones_refused() -> None:
     from test_te_schedules import built
 
     for knobs in itertools.islice(tried, 3):
-        Case(SMALL).check(built([SMALL], TARGET, lambda _, k=knobs: Knobs(k))[SMALL.key])
+        check_kernel(SMALL, built([SMALL], TARGET, lambda _, k=knobs: Knobs(k))[SMALL.key])
     other = workload("depthwise", (32, 32), (7, 7), TARGET.lanes, kernel=3, padding=(1, 1, 1, 1))
     with pytest.raises(KnobError, match="do not fit"):
         scheduled(other, TARGET, Knobs({TRACE: '[[], [["SP", 77, 0]]]'}))

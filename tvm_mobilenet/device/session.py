@@ -22,6 +22,7 @@ from tvm_mobilenet.errors import (
     DeviceError,
     DeviceLostError,
     TvmMobilenetError,
+    last_line,
 )
 from tvm_mobilenet.stacks import installed_stack, versions_of
 
@@ -140,7 +141,7 @@ class Session:
             ended = self._wire.why()
             if ended is None:
                 raise DeviceCallError(
-                    f"{what} failed on {self.where}: {_last_line(error)}",
+                    f"{what} failed on {self.where}: {last_line(error)}",
                     "the error is the board's own",
                 ) from error
             self._ended = type(ended)(f"{what}: {ended.what}", ended.remedy)
@@ -344,8 +345,3 @@ def unpack_output(data: bytes) -> NDArray[np.float32]:
 
 _DLPACK = {0: "i", 1: "u", 2: "f", 6: "u"}
 """NumPy's letters of DLPack's types: int, uint, float, bool."""
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

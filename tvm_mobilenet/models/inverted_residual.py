@@ -36,9 +36,9 @@ class Block:
         Channels between the two pointwise layers, and of the output. A block whose input
         has `expanded` channels already has no expanding layer.
     kernel, stride : int
-        Of the depthwise layer, in pixels.
+        Kernel and stride of the depthwise layer, in pixels.
     activation : Activation
-        Behind expansion and depthwise layer.
+        Activation of the expanding and of the depthwise layer.
     squeezed : int
         Channels in the middle of squeeze-and-excite; 0 for none.
     """
@@ -60,7 +60,7 @@ class Growing:
     input_shape : tuple of int
         (N, C, H, W).
     padding : {"same", "symmetric"}
-        Of strided layers, see :func:`tvm_mobilenet.models.mobilenet_v1`.
+        Padding of strided layers, see :func:`tvm_mobilenet.models.mobilenet_v1`.
     batch_norm : float
         Epsilon of every batch norm.
     """

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tvm_mobilenet.errors import reason
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.relay import ansor, autotvm
 from tvm_mobilenet.target import TargetSpec
@@ -49,5 +50,4 @@ def classic(request: Mapping[str, Any], work: Workload) -> dict[str, Any]:
         return {"candidates": search.propose()}
     # TVM raises what its C++ names: this workload has no space there.
     except Exception as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        return {"failed": f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]}
+        return {"failed": reason(error)[:400]}

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tvm_mobilenet.errors import GpuError, NoGpuError, RuntimeLibraryError
+from tvm_mobilenet.errors import GpuError, NoGpuError, RuntimeLibraryError, last_line
 from tvm_mobilenet.runtime.gpu import check_gpu, out_of_memory
 from tvm_mobilenet.runtime.instrument import Profile, observe, output_of
 from tvm_mobilenet.runtime.kernels import Kernels, library_of
@@ -268,6 +268,6 @@ def _named(error: RuntimeError, where: str, needed: int) -> GpuError:
     if "MemoryAllocation" in str(error) or "out of memory" in str(error).lower():
         return out_of_memory(where, needed, 0, "of the GPU's memory there was left")
     return GpuError(
-        f"the GPU failed while it ran {where}: {str(error).strip().splitlines()[-1]}",
+        f"the GPU failed while it ran {where}: {last_line(error)}",
         "look at nvidia-smi and dmesg, and run it again",
     )

@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.errors import ArtifactError
+from tvm_mobilenet.errors import ArtifactError, last_line
 from tvm_mobilenet.runtime.described import Described
 from tvm_mobilenet.runtime.inputs import Expected
 from tvm_mobilenet.runtime.instrument import Profile, Trace, unblocked
@@ -169,9 +169,8 @@ class LoadedArtifact(Described, ABC, Generic[_Kernels]):
 
     def _failed(self, error: Exception) -> ArtifactError:
         """Return what TVM, or a driver's binding, says of a call as an error of ours."""
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         return ArtifactError(
-            f"{self.path} failed, or its code is not what its manifest says: {reason}",
+            f"{self.path} failed, or its code is not what its manifest says: {last_line(error)}",
             "compile the model again; if that fails too, please report the artifact",
         )
 

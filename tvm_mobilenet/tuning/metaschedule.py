@@ -14,7 +14,7 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tvm_mobilenet.errors import TvmMobilenetError
+from tvm_mobilenet.errors import TvmMobilenetError, reason
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
@@ -152,5 +152,4 @@ def traces(request: Mapping[str, Any]) -> dict[str, Any]:
         return {"traces": search.propose()}
     # TVM raises what its C++ names: this workload has no space of MetaSchedule's.
     except Exception as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        return {"failed": f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]}
+        return {"failed": reason(error)[:400]}

@@ -59,7 +59,7 @@ def build(request: Mapping[str, Any]) -> dict[str, Any]:
     dict
         Empty, or ``failed``: why there is no code.
     """
-    from tvm_mobilenet.errors import TvmMobilenetError
+    from tvm_mobilenet.errors import reason
     from tvm_mobilenet.schedules.knobs import Knobs
 
     work, spec = Workload.from_dict(request["work"]), TargetSpec.from_dict(request["target"])
@@ -67,9 +67,7 @@ def build(request: Mapping[str, Any]) -> dict[str, Any]:
         generation.build_kernel(work, spec, Knobs(request["knobs"]), request["path"])
     # TVM raises what its C++ names: anything here is about this candidate.
     except Exception as error:
-        text = error.what if isinstance(error, TvmMobilenetError) else str(error)
-        lines = [line for line in text.splitlines() if line.strip()]
-        return {"failed": f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]}
+        return {"failed": reason(error)[:400]}
     return {}
 
 
