@@ -14,19 +14,10 @@ from numpy.typing import NDArray
 from tvm_mobilenet import reference
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.models.activations import activate
-from tvm_mobilenet.models.spec import (
-    INPUT,
-    Activate,
-    Add,
-    Conv2d,
-    Dense,
-    GlobalAvgPool,
-    Layer,
-    Scale,
-    Softmax,
-)
+from tvm_mobilenet.models.spec import INPUT, Activate, Add, Layer
+from tvm_mobilenet.operators.facts import OPERATORS, OTHER, Shared
 from tvm_mobilenet.operators.packing import Affine, blocked, pack
-from tvm_mobilenet.operators.workload import Operator, Workload
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.rounding import guaranteed_bound
 
 Float32 = NDArray[np.float32]
@@ -35,17 +26,8 @@ Float64 = NDArray[np.float64]
 _DEVIATION = 3.0
 """Of the sums, so that ReLU6 meets both of its ends."""
 
-_PLAIN: frozenset[Operator] = frozenset({"dense", "tail", "softmax"})
-"""Operators whose output is (N, C)."""
-
-_PLAIN_IN: frozenset[Operator] = frozenset({"conv", "softmax"})
-"""Operators whose input is no map in blocks."""
-
 _HALF, _SUBNORMAL = 2.0**-11, 2.0**-25
 """What a result loses where it is stored as float16: of its magnitude, and below 2**-14."""
-
-_OTHER = "other"
-"""Name of a second map: what is added, or the factors of a scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,29 +104,29 @@ def kernel_case(work: Workload, seed: int = 0, outlier: float | None = None) -> 
             value = (scale * rng.standard_normal(shape)).astype(np.float32)
             weights[name] = value if name.endswith(".bias") else _stored(value, work)
     x = rng.standard_normal(layers[0].in_shape).astype(np.float32)
-    if work.operator not in _PLAIN_IN:
+    if not OPERATORS[work.operator].reads_plain:
         x = _stored(x, work)
     if outlier is not None:
         image = x.reshape(*x.shape[:2], -1)[-1]
         image[len(image) // 2, image.shape[1] // 2] = outlier
     values: dict[str, NDArray[Any]] = {INPUT: x}
     for layer in layers:
-        if _OTHER in layer.inputs:
+        if OTHER in layer.inputs:
             other = rng.standard_normal(layer.in_shapes[1]).astype(np.float32)
             if outlier is not None:
                 other.reshape(-1)[0] = outlier
-            values[_OTHER] = _stored(other, work)
+            values[OTHER] = _stored(other, work)
         inputs = [values[name] for name in layer.inputs]
         values[layer.name] = reference.run_layer(layer, weights, *inputs)
     want = values[layers[-1].name]
     bound = _bound(work, layers, weights, values)
-    if work.operator not in _PLAIN:
+    if not OPERATORS[work.operator].writes_plain:
         idle = float(activate(np.zeros(1), work.activation)[0])
         want = blocked(want, work.out_block, idle)
         bound = blocked(bound, work.out_block)
     others = []
-    if _OTHER in values:
-        others.append(blocked(values[_OTHER], work.out_block).astype(work.dtype))
+    if OTHER in values:
+        others.append(blocked(values[OTHER], work.out_block).astype(work.dtype))
     return KernelCase((*_packed(work, x, weights), *others), want, bound)
 
 
@@ -159,66 +141,35 @@ def _bound(
     weights: Mapping[str, Float32],
     values: Mapping[str, NDArray[Any]],
 ) -> Float64:
-    middle = work.dtype if work.operator == "separable" else "float32"
+    facts = OPERATORS[work.operator]
+    middle = work.dtype if isinstance(facts, Shared) else "float32"
     bound = guaranteed_bound(layers, weights, values, middle)
     assert bound is not None
-    if work.dtype == "float32" or work.operator in _PLAIN:
+    if work.dtype == "float32" or facts.writes_plain:
         return bound
     want = np.abs(values[layers[-1].name])
     return np.asarray(bound + _HALF * (want + bound) + _SUBNORMAL, np.float64)
 
 
-def layers_of(work: Workload) -> tuple[Layer, ...]:  # noqa: PLR0911  one for each operator
+def layers_of(work: Workload) -> tuple[Layer, ...]:
     """Return the layers that a workload computes, each reading the one before it.
 
     Where one has a second input, that is called ``"other"``.
     """
-    if work.residual:
-        *before, last = layers_of(dataclasses.replace(work, residual=False, activation="none"))
-        added = Add("sum", (last.name, _OTHER), last.out_shape)
-        if work.activation == "none":
-            return (*before, last, added)
-        return (*before, last, added, Activate("end", ("sum",), last.out_shape, work.activation))
-    n, k, o = work.batch, work.in_channels, work.out_channels
-    shape, out = (n, k, *work.in_size), (n, o, *work.out_size)
-    if work.operator == "pool":
-        return (GlobalAvgPool("a", (INPUT,), shape),)
-    if work.operator == "scale":
-        return (Scale("a", (INPUT, _OTHER), shape),)
-    if work.operator == "dense":
-        return (Dense("a", (INPUT,), (n, k), o, True, work.activation),)
-    if work.operator == "softmax":
-        return (Softmax("a", (INPUT,), (n, k)),)
-    if work.operator == "tail":
-        return (
-            _conv("a", INPUT, shape, o, work),
-            GlobalAvgPool("b", ("a",), out),
-            Dense("c", ("b",), (n, o), work.classes, True),
-        )
-    if work.operator == "separable":
-        mid = Conv2d(
-            "a", (INPUT,), shape, k, work.kernel, work.strides, work.padding, k, True, None,
-            work.mid_activation,
-        )  # fmt: skip
-        last = Conv2d(
-            "b", ("a",), (n, k, *work.out_size), o, (1, 1), (1, 1), (0, 0, 0, 0), 1, True, None,
-            work.activation,
-        )  # fmt: skip
-        return mid, last
-    return (_conv("a", INPUT, shape, o, work),)
-
-
-def _conv(name: str, source: str, shape: tuple[int, ...], out: int, work: Workload) -> Conv2d:
-    groups = work.in_channels if work.operator == "depthwise" else 1
-    return Conv2d(
-        name, (source,), shape, out, work.kernel, work.strides, work.padding, groups, True, None,
-        work.activation,
-    )  # fmt: skip
+    facts = OPERATORS[work.operator]
+    if not work.residual:
+        return facts.layers(work)
+    *before, last = facts.layers(dataclasses.replace(work, activation="none"))
+    added = Add("sum", (last.name, OTHER), last.out_shape)
+    if work.activation == "none":
+        return (*before, last, added)
+    return (*before, last, added, Activate("end", ("sum",), last.out_shape, work.activation))
 
 
 def _packed(work: Workload, x: Float32, weights: Mapping[str, Float32]) -> tuple[NDArray[Any], ...]:
     """Return the inputs as the operator's definition in ``compute/`` lists them."""
-    data = x if work.operator in _PLAIN_IN else blocked(x, work.in_block).astype(work.dtype)
+    plain = OPERATORS[work.operator].reads_plain
+    data = x if plain else blocked(x, work.in_block).astype(work.dtype)
     named = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
     layers = [Affine(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in named]
     return data, *pack(work, layers)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tvm_mobilenet import __version__
 from tvm_mobilenet.models.spec import INPUT, Operator, symbol
 from tvm_mobilenet.network.plan import Call, Foreign, NetworkPlan
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import workload_key
 from tvm_mobilenet.schedules.knobs import TRACE
 from tvm_mobilenet.stacks import PACKAGES, Stack
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 _ELEMENT, _VECTOR = 4, 64
 """Bytes: of a float32, and what TVM takes every buffer to be aligned to."""
-_BLOCKED = {"conv", "depthwise", "pointwise", "separable", "pool", "scale"}
-"""Operators of ours that write blocked maps."""
 
 
 def describe(
@@ -216,11 +215,13 @@ def _layout(call: KernelCall, kernel: Kernel, layers: Sequence[Layer]) -> dict[s
     from tvm_mobilenet.graph.legalize_rest import BLOCKED
     from tvm_mobilenet.runtime.instrument import OTHER
 
-    if not layers and kernel.operator in _BLOCKED:  # of ours, yet on the way to a layer's value
+    ours = OPERATORS.get(kernel.operator)
+    blocked = ours is not None and not ours.writes_plain
+    if blocked and not layers:  # of ours, yet on the way to a layer's value
         return {"layout": OTHER, "shape": list(call.shape)}
     shape = list(layers[-1].out_shape if layers else call.shape)
     plain = {"layout": plain_layout(shape), "shape": shape}
-    if kernel.operator in _BLOCKED:
+    if blocked:
         return plain | {"layout": "NCHWc", "block": call.shape[-1]}
     if not call.value.endswith(BLOCKED):
         return plain

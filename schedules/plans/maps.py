@@ -1,4 +1,4 @@
-"""The plans of pool, scale, softmax and classifier: what threads share, and little else."""
+"""The plans of pool, scale and classifier: what threads share, and little else."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from tvm_mobilenet.schedules.plans.threads import ELEMENT, divisors, share
 
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
-
-_POWER = 16
-"""What an element of a softmax costs, in multiply-adds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +29,6 @@ def plan_scale(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
     """Plan a map times factors: a channel block of an image is a unit; ``threads``."""
     macs = ELEMENT * work.batch * work.out_blocks * work.out_pixels * work.out_block
     return _shared(work.batch * work.out_blocks, macs, knobs, target)
-
-
-def plan_softmax(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
-    """Plan a softmax: a row is a unit; ``threads``: all or one."""
-    return _shared(work.batch, _POWER * work.batch * work.out_channels, knobs, target)
 
 
 def _shared(units: int, macs: int, knobs: Knobs, target: TargetSpec) -> SharedPlan:

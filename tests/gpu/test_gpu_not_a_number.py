@@ -25,7 +25,7 @@ from tvm_mobilenet.graph.device_code import device_code
 from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
-from tvm_mobilenet.operators.workload import softmax_block
+from tvm_mobilenet.operators.rows import row_block
 from tvm_mobilenet.target import parse
 from tvm_mobilenet.toolchain_cuda import Cubin
 
@@ -38,7 +38,7 @@ def test_of_every_operator(name: str, dtype: Any, run: Any) -> None:
     target = parse(name, dtype=dtype)
     cases = works(target.lanes, dtype)
     del cases["tail"]  # its layers are kernels of their own here
-    block = softmax_block(cases["softmax"].out_channels, target)
+    block = row_block(cases["softmax"].out_channels, target)
     cases["softmax"] = dataclasses.replace(
         cases["softmax"], dtype="float32", in_block=block, out_block=block
     )

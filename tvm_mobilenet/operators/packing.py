@@ -10,14 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
 
-Array = NDArray[Any]
+if TYPE_CHECKING:  # what only asks for sizes does without NumPy
+    import numpy as np
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[Any]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +54,11 @@ def pack(work: Workload, layers: Sequence[Affine]) -> list[Array]:
         A weight and a bias for each layer. Biases are float32, weights of the
         workload's dtype; but a tail's classifier, which reads no map, keeps float32.
     """
-    if work.operator == "tail":
-        last, classifier = layers
-        rows = pack_classifier(classifier.weight, work.out_block, work.class_block)
-        return [*_pointwise(work, last), rows, pack_bias(classifier.bias, work.class_block)]
-    if work.operator == "separable":
-        first, last = layers
-        return [*_panels(work, first, work.in_block), *_pointwise(work, last)]
-    if work.operator in ("pointwise", "dense"):
-        return _pointwise(work, *layers)
-    return [array for layer in layers for array in _panels(work, layer, work.out_block)]
+    return OPERATORS[work.operator].pack(work, layers)
 
 
-def _pointwise(work: Workload, layer: Affine) -> list[Array]:
-    return _panels(work, layer, work.out_block, work.depth)
-
-
-def _panels(work: Workload, layer: Affine, block: int, depth: int = 0) -> list[Array]:
+def panels(work: Workload, layer: Affine, block: int, depth: int = 0) -> list[Array]:
+    """Return a layer's weight and bias, as :func:`pack_weight` and :func:`pack_bias` pack them."""
     weight = pack_weight(layer.weight, block, depth).astype(work.dtype, copy=False)
     return [weight, pack_bias(layer.bias, block)]
 
@@ -79,7 +69,7 @@ def blocked(x: Array, block: int, idle: float = 0.0) -> Array:
     blocks = -(-channels // block)
     shape = (n, blocks * block, math.prod(x.shape[2:]))
     flat = _filled(x.reshape(n, channels, -1), shape, idle)
-    return np.ascontiguousarray(flat.reshape(n, blocks, block, -1).transpose(0, 1, 3, 2))
+    return _contiguous(flat.reshape(n, blocks, block, -1).transpose(0, 1, 3, 2))
 
 
 def pack_weight(weight: Array, block: int, depth: int = 0) -> Array:
@@ -96,8 +86,8 @@ def pack_weight(weight: Array, block: int, depth: int = 0) -> Array:
     """
     flat = weight.reshape(len(weight), -1)
     blocks, depth = -(-len(flat) // block), depth or flat.shape[1]
-    panels = _filled(flat, (blocks * block, depth)).reshape(blocks, block, depth)
-    return np.ascontiguousarray(panels.transpose(0, 2, 1))
+    rows = _filled(flat, (blocks * block, depth)).reshape(blocks, block, depth)
+    return _contiguous(rows.transpose(0, 2, 1))
 
 
 def pack_bias(bias: Array, block: int) -> Array:
@@ -124,10 +114,18 @@ def pack_classifier(weight: Array, block: int, class_block: int) -> Array:
     class_blocks, blocks = -(-len(weight) // class_block), -(-weight.shape[1] // block)
     rows = _filled(weight, (class_blocks * class_block, blocks * block))
     rows = rows.reshape(class_blocks, class_block, blocks, block)
-    return np.ascontiguousarray(rows.transpose(2, 0, 3, 1))
+    return _contiguous(rows.transpose(2, 0, 3, 1))
 
 
 def _filled(array: Array, shape: Sequence[int], idle: float = 0.0) -> Array:
     """Return an array with `idle` at the end of each axis."""
+    import numpy as np
+
     widths = [(0, want - have) for have, want in zip(array.shape, shape, strict=True)]
     return np.pad(array, widths, constant_values=idle)
+
+
+def _contiguous(array: Array) -> Array:
+    import numpy as np
+
+    return np.ascontiguousarray(array)

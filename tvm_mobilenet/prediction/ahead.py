@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tvm_mobilenet.operators.ahead import LINE, Ahead
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
@@ -30,9 +31,9 @@ cost model counts on: what is lost cost nothing but bandwidth that nobody used."
 _LEAST = 1 << 14
 """Bytes that are worth a prefetch, and so a kernel of its own."""
 
-_HOSTS = ("pointwise", "separable")
-
-WAITING = {"pointwise": 1, "dense": 1, "tail": 3}
+WAITING = {
+    name: facts.prefetched for name, facts in OPERATORS.items() if facts.prefetched is not None
+}
 """Operators whose weights can be prefetched, and which of their arguments those are."""
 
 
@@ -118,7 +119,7 @@ def _spread(before: Sequence[_Kernel], waiting: _Kernel, at: int, target: Target
         window -= host.moved
         if window < 0 or left * line < _LEAST:
             return
-        if host.work.operator not in _HOSTS or host.spare < _LEAST:
+        if not OPERATORS[host.work.operator].hosts_prefetches or host.spare < _LEAST:
             continue
         lines = min(int(host.spare / line), left)
         left -= lines

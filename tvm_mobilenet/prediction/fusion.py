@@ -10,11 +10,11 @@ What the model gets wrong is listed in docs/fusion.md.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tvm_mobilenet.operators.facts import shared
 from tvm_mobilenet.operators.footprint import map_bytes
 from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.prediction.around import Around
@@ -79,24 +79,12 @@ def join(operator: Operator, parts: Sequence[Workload]) -> Workload:
 
     Parameters
     ----------
-    operator : {"separable", "tail"}
+    operator : str
+        One that computes several layers.
     parts : sequence of Workload
-        Depthwise, pointwise; or pointwise, pool, dense.
+        Of one of its :attr:`~tvm_mobilenet.operators.facts.Shared.patterns`.
     """
-    first, last = parts[0], parts[-1]
-    if operator == "separable":
-        return dataclasses.replace(
-            first,
-            operator="separable",
-            out_channels=last.out_channels,
-            out_block=last.out_block,
-            mid_activation=first.activation,
-            activation=last.activation,
-            residual=last.residual,
-        )
-    return dataclasses.replace(
-        first, operator="tail", classes=last.out_channels, class_block=last.out_block
-    )
+    return shared()[operator].join(parts)
 
 
 def compare(

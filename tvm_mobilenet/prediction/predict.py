@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tvm_mobilenet.operators.facts import by_loops
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.cost import Cost
@@ -11,6 +12,20 @@ from tvm_mobilenet.prediction.gpu_predict import gpu_predict
 from tvm_mobilenet.prediction.predict_products import Products
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.target import TargetSpec
+
+_COSTS = by_loops(
+    {
+        "conv": Products.conv,
+        "dense": Products.dense,
+        "depthwise": Products.depthwise,
+        "pointwise": Products.pointwise,
+        "pool": Products.pool,
+        "rows": Products.rows,
+        "scale": Products.scale,
+        "separable": Products.separable,
+        "tail": Products.tail,
+    }
+)
 
 
 def predict(
@@ -40,15 +55,4 @@ def predict(
     """
     if target.gpu is not None:
         return gpu_predict(work, target, around)
-    kernel = Products(work, target, around, threads, Knobs(knobs))
-    return {
-        "conv": kernel.conv,
-        "depthwise": kernel.depthwise,
-        "pointwise": kernel.pointwise,
-        "separable": kernel.separable,
-        "tail": kernel.tail,
-        "pool": kernel.pool,
-        "scale": kernel.scale,
-        "dense": kernel.dense,
-        "softmax": kernel.softmax,
-    }[work.operator]()
+    return _COSTS[work.operator](Products(work, target, around, threads, Knobs(knobs)))

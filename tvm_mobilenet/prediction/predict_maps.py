@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.footprint import blocked_in, blocked_out
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
@@ -25,9 +26,6 @@ _DEPTHWISE = {1: 0.8, 2: 0.4}
 
 LATENCY = 4
 """Cycles of a multiply-add that waits for the one before."""
-
-_POWER = 16
-"""Vector operations of a softmax for each element: schedules/cpu/softmax.py."""
 
 
 class Maps:
@@ -143,13 +141,14 @@ class Maps:
         streams = (Stream(self.in_bytes * part, self.source), *self._written(part))
         return self._cost([Phase(vectors * part, self.in_bytes * part, streams)], spread)
 
-    def softmax(self) -> Cost:
-        """Return the cost of a softmax."""
+    def rows(self) -> Cost:
+        """Return the cost of what goes over rows, four times each."""
         work = self.work
         vectors = work.batch * work.out_blocks
         _, spread = self._share()
         part = 1 / spread
         loads = 4 * FLOAT * vectors * work.out_block * part
         streams = (Stream(self.in_bytes * part, self.source), *self._written(part))
-        cycles = _POWER * vectors * part / self.speeds.pipes
+        each = OPERATORS[work.operator].element_work
+        cycles = each * vectors * part / self.speeds.pipes
         return self._cost([Phase(cycles, loads, streams)], spread)

@@ -1,4 +1,4 @@
-"""The plans of pool, scale and softmax on a GPU; their loops are said in ``schedules/gpu``."""
+"""The plans of pool and scale on a GPU; their loops are said in ``schedules/gpu``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
 _POOL_ADDRESSES, _SCALE_ADDRESSES = 40, 24
-
-_SOFTMAX_REGISTERS = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +99,3 @@ def plan_gpu_scale(work: Workload, knobs: Knobs, target: TargetSpec) -> GpuScale
     threads = block_threads(knobs, -(-total // vectors), target)
     registers = vectors * (2 * VECTOR_REGISTERS + target.lanes) + _SCALE_ADDRESSES
     return GpuScalePlan(vectors, threads, registers)
-
-
-@dataclass(frozen=True, slots=True)
-class GpuSoftmaxPlan:
-    """What a softmax takes: its threads are the definition's.
-
-    Attributes
-    ----------
-    registers : int
-        Of a thread, as it is reckoned with.
-    """
-
-    registers: int
-
-
-def plan_gpu_softmax(_work: Workload, _knobs: Knobs, _target: TargetSpec) -> GpuSoftmaxPlan:
-    """Plan a softmax: nothing is asked."""
-    return GpuSoftmaxPlan(_SOFTMAX_REGISTERS)

@@ -1,4 +1,4 @@
-"""The block of MobileNet V2 and V3, and a model that grows layer by layer.
+"""A model that grows layer by layer, and the block of MobileNet V2 and V3.
 
 Inverted residual with linear bottleneck (Sandler et al., 2018, arXiv 1801.04381,
 section 3.4): a pointwise layer expands, a depthwise layer filters, a pointwise layer
@@ -8,9 +8,9 @@ squeeze-and-excite (arXiv 1905.02244, section 5.3) before the projection.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from tvm_mobilenet.models.options import Padding
+from tvm_mobilenet.models.options import Options, Padding
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activation,
@@ -19,6 +19,7 @@ from tvm_mobilenet.models.spec import (
     Dense,
     GlobalAvgPool,
     Layer,
+    Model,
     Scale,
     Shape,
     Softmax,
@@ -51,30 +52,31 @@ class Block:
     squeezed: int = 0
 
 
-@dataclass(slots=True)
 class Growing:
     """The layers of a network so far; each method appends.
 
     Parameters
     ----------
-    input_shape : tuple of int
-        (N, C, H, W).
+    asked : Options
     padding : {"same", "symmetric"}
-        Padding of strided layers, see :func:`tvm_mobilenet.models.mobilenet_v1`.
-    batch_norm : float
-        Epsilon of every batch norm.
+        Padding of strided layers where no other was asked for, see
+        :func:`tvm_mobilenet.models.mobilenet_v1`.
+    epsilon : float
+        Added to the variance of every batch norm where no other was asked for.
     """
 
-    input_shape: Shape
-    padding: Padding
-    batch_norm: float
-    layers: list[Layer] = field(default_factory=list)
+    def __init__(self, asked: Options, padding: Padding, epsilon: float) -> None:
+        self._asked = asked
+        self._padding = asked.padding or padding
+        self._batch_norm = asked.epsilon or epsilon
+        self._input_shape = (asked.batch, 3, asked.resolution, asked.resolution)
+        self._layers: list[Layer] = []
 
     @property
     def _last(self) -> tuple[str, Shape]:
-        if not self.layers:
-            return INPUT, self.input_shape
-        return self.layers[-1].name, self.layers[-1].out_shape
+        if not self._layers:
+            return INPUT, self._input_shape
+        return self._layers[-1].name, self._layers[-1].out_shape
 
     def conv(  # noqa: PLR0917  as a paper's table lists them
         self,
@@ -88,9 +90,9 @@ class Growing:
         """Append a convolution with batch norm."""
         source, shape = self._last
         around = (taps // 2,) * 4
-        if self.padding == "same":
+        if self._padding == "same":
             around = same_padding((shape[2], shape[3]), (taps, taps), (stride, stride))
-        self.layers.append(
+        self._layers.append(
             Conv2d(
                 name,
                 (source,),
@@ -100,7 +102,7 @@ class Growing:
                 (stride, stride),
                 around,
                 groups,
-                batch_norm=self.batch_norm,
+                batch_norm=self._batch_norm,
                 activation=activation,
             )
         )
@@ -119,18 +121,18 @@ class Growing:
         self.conv(f"{name}.project", block.channels, 1, 1, "none")
         projected, out_shape = self._last
         if shape == out_shape:
-            self.layers.append(Add(f"{name}.add", (projected, source), shape))
+            self._layers.append(Add(f"{name}.add", (projected, source), shape))
 
     def _squeeze_and_excite(self, name: str, squeezed: int) -> None:
         source, shape = self._last
-        self.layers.append(GlobalAvgPool(f"{name}.pool", (source,), shape, keep_map=True))
+        self._layers.append(GlobalAvgPool(f"{name}.pool", (source,), shape, keep_map=True))
         steps: tuple[tuple[str, int, Activation], ...] = (
             ("reduce", squeezed, "relu"),
             ("expand", shape[1], "hardsigmoid"),
         )
         for step, channels, activation in steps:
             last, pooled = self._last
-            self.layers.append(
+            self._layers.append(
                 Conv2d(
                     f"{name}.{step}",
                     (last,),
@@ -141,15 +143,25 @@ class Growing:
                     activation=activation,
                 )
             )
-        self.layers.append(Scale(f"{name}.scale", (source, self._last[0]), shape))
+        self._layers.append(Scale(f"{name}.scale", (source, self._last[0]), shape))
 
-    def head(self, classes: int, hidden: int = 0) -> None:
+    def head(self, hidden: int = 0) -> None:
         """Append pool, a hidden dense layer with hard swish if asked for, classifier, softmax."""
         source, shape = self._last
-        self.layers.append(GlobalAvgPool("pool", (source,), shape))
+        self._layers.append(GlobalAvgPool("pool", (source,), shape))
         if hidden:
             _, shape = self._last
-            self.layers.append(Dense("hidden", ("pool",), shape, hidden, activation="hardswish"))
+            self._layers.append(Dense("hidden", ("pool",), shape, hidden, activation="hardswish"))
         source, shape = self._last
-        self.layers.append(Dense("classifier", (source,), shape, classes))
-        self.layers.append(Softmax("softmax", ("classifier",), self._last[1]))
+        self._layers.append(Dense("classifier", (source,), shape, self._asked.classes))
+        self._layers.append(Softmax("softmax", ("classifier",), self._last[1]))
+
+    def model(self, name: str, title: str) -> Model:
+        """Return the network, its width and resolution behind its title."""
+        return Model(
+            name=name,
+            title=f"{title} {float(self._asked.alpha)}/{self._asked.resolution}",
+            options=self._asked.to_dict(),
+            input_shape=self._input_shape,
+            layers=tuple(self._layers),
+        )

@@ -1,8 +1,8 @@
-"""Softmax with TE: the loops of :mod:`tvm_mobilenet.schedules.cpu.softmax`.
+"""Rows of (N, C) with TE: the loops of :mod:`tvm_mobilenet.schedules.cpu.rows`.
 
 Pattern
     Stages ``row``, ``lane_max``, ``row_max``, ``power``, ``lane_sum``, ``row_sum``,
-    ``scale`` and ``out``, operator "softmax".
+    ``scale`` and ``out``, loops "rows".
 
 Loop nest, outer to inner
     row on threads → the row's vectors, four times: copied, their largest, their powers and
@@ -23,8 +23,8 @@ from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, peel_tail, share
 
 
-def schedule_softmax(s: Any, made: Definition, plan: SharedPlan) -> list[Prefetch]:
-    """Schedule a softmax, without prefetches: what it reads has just been written."""
+def schedule_rows(s: Any, made: Definition, plan: SharedPlan) -> list[Prefetch]:
+    """Schedule what goes over rows, without prefetches: it has just been written."""
     classes, lanes = made.work.out_channels, made.work.out_block
     row, power = (made.stage(name) for name in ("row", "power"))
     out = s[made.out]

@@ -1,8 +1,8 @@
-"""Softmax on a GPU: the loops of :mod:`tvm_mobilenet.schedules.gpu.softmax`.
+"""Rows of (N, C) on a GPU: the loops of :mod:`tvm_mobilenet.schedules.gpu.rows`.
 
 Pattern
     ``row`` into ``lane_max`` into ``row_max`` into ``power`` into ``lane_sum`` into ``row_sum``,
-    ``scale`` and ``out``, operator "softmax". A thread is a lane.
+    ``scale`` and ``out``, loops "rows". A thread is a lane.
 
 Loop nest, outer to inner
     row over blocks → lane over threads → the lane's classes: their largest goes into shared
@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.plans.gpu.maps import GpuSoftmaxPlan
 from tvm_mobilenet.schedules.plans.gpu.product_tile import SMALL
+from tvm_mobilenet.schedules.plans.rows import GpuRowsPlan
 from tvm_mobilenet.schedules.te.definition import Definition, extents
 from tvm_mobilenet.schedules.te.gpu.threads import bind
 
@@ -28,8 +28,8 @@ _STAGES = ("lane_max", "row_max", "power", "lane_sum", "row_sum", "scale")
 _ITEM = ITEM_BYTES["float32"]
 
 
-def schedule_softmax(s: Any, made: Definition, _plan: GpuSoftmaxPlan, target: TargetSpec) -> None:
-    """Schedule a softmax."""
+def schedule_rows(s: Any, made: Definition, _plan: GpuRowsPlan, target: TargetSpec) -> None:
+    """Schedule what goes over rows."""
     gpu, row = target.the_gpu, made.stage("row")
     _, blocks, lanes = extents(row.op.axis)
     s[row].compute_inline()

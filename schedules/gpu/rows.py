@@ -1,8 +1,8 @@
-"""Softmax: a block of threads a row, everything in registers and shared memory.
+"""Rows of (N, C): a block of threads a row, everything in registers and shared memory.
 
 Pattern
     ``row`` into ``lane_max`` into ``row_max`` into ``power`` into ``lane_sum`` into
-    ``row_sum``, ``scale`` and ``out``, operator "softmax". A thread is a lane: the
+    ``row_sum``, ``scale`` and ``out``, loops "rows". A thread is a lane: the
     definition's block of classes is the threads of a block.
 
 Loop nest, outer to inner
@@ -29,14 +29,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.plans.gpu.maps import GpuSoftmaxPlan
+from tvm_mobilenet.schedules.plans.rows import GpuRowsPlan
 
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_softmax(sch: Any, work: Workload, _plan: GpuSoftmaxPlan, _target: TargetSpec) -> None:
-    """Schedule a softmax."""
+def schedule_rows(sch: Any, work: Workload, _plan: GpuRowsPlan, _target: TargetSpec) -> None:
+    """Schedule what goes over rows."""
     row, out = sch.get_sblock("row"), sch.get_sblock("out")
     lanes = work.out_block
     sch.compute_inline(row)

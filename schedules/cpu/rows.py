@@ -1,8 +1,8 @@
-"""Softmax: one row at a time, everything in L1.
+"""Rows of (N, C): one at a time, everything in L1.
 
 Pattern
     ``row`` into ``lane_max`` into ``row_max`` into ``power`` into ``lane_sum`` into
-    ``row_sum``, ``scale`` and ``out``, operator "softmax".
+    ``row_sum``, ``scale`` and ``out``, loops "rows".
 
 Loop nest, outer to inner
     row on threads → the row's vectors, four times: copied, their largest, their powers with
@@ -15,7 +15,7 @@ Traffic
     A row of 1000 classes is 4 KB and stays in L1 between its four passes.
 
 Bound
-    None that counts: a row of 1000 takes 0.3 µs on one Zen 5 core, a third of an
+    None that counts: a softmax of 1000 takes 0.3 µs on one Zen 5 core, a third of an
     empty parallel region. Threads therefore share rows only where there are dozens.
 """
 
@@ -31,10 +31,10 @@ from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
 
-def schedule_softmax(
+def schedule_rows(
     sch: Any, work: Workload, plan: SharedPlan, _target: TargetSpec
 ) -> list[Prefetch]:
-    """Schedule a softmax, without prefetches: what it reads has just been written."""
+    """Schedule what goes over rows, without prefetches: it has just been written."""
     row, out = sch.get_sblock("row"), sch.get_sblock("out")
     n, j = sch.get_loops(out)
     vectors, lane = sch.split(j, [None, work.out_block])
