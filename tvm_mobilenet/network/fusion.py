@@ -8,17 +8,9 @@ from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.network.plan import Decision
 from tvm_mobilenet.network.surroundings import Surroundings
 from tvm_mobilenet.network.units import Readers, Unit
-from tvm_mobilenet.operators.workload import Operator
+from tvm_mobilenet.operators.facts import shared
 from tvm_mobilenet.prediction.fusion import Fusion, FusionFor, settle
 from tvm_mobilenet.target import TargetSpec
-
-_PATTERNS: tuple[tuple[Operator, tuple[str, ...]], ...] = (
-    ("tail", ("pointwise", "pool", "dense")),
-    ("separable", ("depthwise", "pointwise")),
-    ("separable", ("depthwise", "residual")),
-)
-"""Operator of the kernel, and the units that it computes; "residual" is a pointwise layer
-that adds another map."""
 
 
 def decide(
@@ -67,7 +59,7 @@ def _candidates(model: Model, units: Sequence[Unit]) -> Iterator[tuple[Operator,
     """Yield what could be joined, pattern by pattern."""
     readers = Readers(model)
     reading = {unit.source: unit for unit in units}
-    for operator, pattern in _PATTERNS:
+    for operator, pattern in ((o, p) for o, facts in shared().items() for p in facts.patterns):
         for first in units:
             group = [first]
             # Who reads it alone must read it as what the kernel is of, not as what it adds.

@@ -10,6 +10,7 @@ from tvm_mobilenet.network.fusion import decide
 from tvm_mobilenet.network.plan import Call, Decision, Foreign, KernelPlan, NetworkPlan, Value
 from tvm_mobilenet.network.surroundings import Surroundings
 from tvm_mobilenet.network.units import Readers, Unit, in_blocks, units_of
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.prediction.ahead import plan_ahead
 from tvm_mobilenet.prediction.fusion import Choice, Fusion, FusionFor, join
@@ -20,9 +21,6 @@ from tvm_mobilenet.target import TargetSpec
 
 KnobsFor = Callable[[str], "Mapping[str, int | str] | None"]
 """From a workload's key to the knobs recorded for it, None where there are none."""
-
-_PLAIN_IN, _PLAIN_OUT = {"conv", "softmax"}, {"dense", "tail", "softmax"}
-"""Operators that read, and that write, NCHW or NC instead of blocks."""
 
 
 def plan_network(
@@ -141,8 +139,8 @@ def _call(group: tuple[Unit, ...], work: Workload, model: Model, choice: Choice 
         shape = model.input_shape if name == INPUT else model.layer(name).out_shape
         return Value(name, shape, block, work.dtype if block else "float32")
 
-    first, last = group[0], group[-1]
-    source = value(first.source, 0 if work.operator in _PLAIN_IN else work.in_block)
+    first, last, facts = group[0], group[-1], OPERATORS[work.operator]
+    source = value(first.source, 0 if facts.reads_plain else work.in_block)
     others = (value(name, work.out_block) for unit in group for name in unit.others)
-    out = value(last.name, 0 if work.operator in _PLAIN_OUT else work.out_block)
+    out = value(last.name, 0 if facts.writes_plain else work.out_block)
     return Call(group, work, (source, *others), out, choice=choice)

@@ -84,19 +84,9 @@ def plan_ahead(works: Sequence[Workload], target: TargetSpec) -> list[list[tuple
 
 
 def _kernel(work: Workload, target: TargetSpec) -> _Kernel:
-    weights = weight_bytes(work)
+    weights, facts = weight_bytes(work), OPERATORS[work.operator]
     spare = _deliverable(work, target) - weights
-    return _Kernel(work, waited_for(work), spare, weights + map_bytes(work))
-
-
-def waited_for(work: Workload) -> tuple[int, ...] | None:
-    """Return the packed shape of the weights that a kernel may wait for, None without any."""
-    if work.operator not in WAITING:
-        return None
-    if work.operator == "tail":
-        class_blocks = -(-work.classes // work.class_block)
-        return (work.out_blocks, class_blocks, work.out_block, work.class_block)
-    return (work.out_blocks, work.depth, work.out_block)
+    return _Kernel(work, facts.prefetched_shape(work), spare, weights + map_bytes(work))
 
 
 def _deliverable(work: Workload, target: TargetSpec) -> float:
