@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet import __version__
 from tvm_mobilenet.stacks import PACKAGES, Stack
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
 
 if TYPE_CHECKING:
     from tvm_mobilenet.graph.pipeline import Lowered
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from tvm_mobilenet.graph.schedule_kernels import Kernel, KernelCall
     from tvm_mobilenet.models.spec import Layer, Model
 
-_ELEMENT, _VECTOR = 4, 64
-"""Bytes: of a float32, and what TVM takes every buffer to be aligned to."""
+_ALIGNMENT = 64
+"""Bytes: what TVM takes every buffer to be aligned to."""
 _READS_ELEMENTS = {"cpu.conv"}
 """Schedules that read their input an element at a time."""
 _BLOCKED = {"conv", "depthwise", "pointwise", "strassen", "separable", "pool", "scale"}
@@ -137,7 +137,7 @@ def _alignment(lowered: Lowered) -> int:
         lowered.kernels[name].schedule in _READS_ELEMENTS and lowered.works[name].out_block > 1
         for name in readers
     )
-    return _ELEMENT if by_element else _VECTOR
+    return ITEM_BYTES["float32"] if by_element else _ALIGNMENT
 
 
 def describe_memory(model: Model, plan: MemoryPlan) -> dict[str, Any]:
@@ -204,7 +204,7 @@ def _predicted(model: Model, lowered: Lowered, spec: TargetSpec) -> list[float |
     if spec.gpu is None:
         return [None] * len(lowered.calls)
     works = [lowered.works.get(call.kernel) for call in lowered.calls]
-    return predicted_us(works, spec, _ELEMENT * math.prod(model.input_shape))
+    return predicted_us(works, spec, ITEM_BYTES["float32"] * math.prod(model.input_shape))
 
 
 def plain_layout(shape: Sequence[int]) -> str:

@@ -15,7 +15,7 @@ from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.cpu.prefetch_insert import touch
 from tvm_mobilenet.schedules.plans.strassen import StrassenPlan
 
-from tvm_mobilenet.operators.ahead import LINE
+from tvm_mobilenet.target.arithmetic import line_items
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ class Writer:
     def _prefetch(self, panel: int, step: Any, tiles: int) -> None:
         """Fetch a share of the panel that the next product reads."""
         plan = self.plan
-        rows = max(LINE // plan.lanes, 1)
+        rows = max(line_items("float32") // plan.lanes, 1)
         steps = tiles * (plan.depth // plan.steps)
         each = -(-plan.vectors * plan.depth // (rows * steps))
         block = self.block if panel < len(_PRODUCTS) - 1 else self.next_block

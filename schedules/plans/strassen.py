@@ -9,10 +9,10 @@ from tvm_mobilenet.schedules.plans.threads import choose_pieces, divisors, share
 from tvm_mobilenet.schedules.plans.tile import best_tile, choose_tile, chunk_options, inner_steps
 
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
 
-_PAIR_BYTES = 16
-"""For each input channel and pixel pair: 8 of input, 8 of four sums of half the channels."""
+_PAIR = 4
+"""Elements for each input channel and pixel pair: 2 of input, 2 in four sums of half as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +22,25 @@ class StrassenPlan:
     Attributes
     ----------
     batch, pixels : int
+        Images, and pixels of each.
     rows : int
         Pixel pairs: half of the pixels, rounded up.
     k_blocks, k_lanes : int
-        Of half of the input channels.
+        Blocks of half of the input channels, and lanes of each.
     o_blocks, lanes : int
-        Of half of the output channels.
-    tile_pixels, vectors, chunks, splits, steps : int
-    prefetch, parallel : bool
+        Blocks of half of the output channels, and lanes of each.
+    depth : int
+        Half of the steps of the reduction.
+    tile_pixels, vectors : int
+        Accumulators.
+    chunks, splits : int
+        Pieces that the pixel pairs and the output channels are cut into.
+    steps : int
+        Steps of the reduction that LLVM sees at once.
+    prefetch : bool
+        Whether the next product's weights are prefetched.
+    parallel : bool
+        Whether threads share the units.
     """
 
     batch: int
@@ -69,13 +80,11 @@ def plan_strassen(work: Workload, knobs: Knobs, target: TargetSpec) -> StrassenP
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         ``vectors`` and ``pixels``: accumulators; ``chunks``: pieces that the pixel
         pairs are cut into; ``splits``: pieces that output channels are cut into, each
         of which makes the chunk's sums for itself; ``prefetch``: none or weights;
         ``threads``: all or one.
-    target : TargetSpec
     """
     batch, pixels, lanes = work.batch, work.out_pixels, work.out_block
     rows, o_blocks, depth = -(-pixels // 2), work.out_blocks // 2, work.depth // 2
@@ -83,7 +92,8 @@ def plan_strassen(work: Workload, knobs: Knobs, target: TargetSpec) -> StrassenP
     tile = choose_tile(knobs, best, rows, o_blocks, target)
     # The pixel that an odd map lacks is missing from the last tile, which is then apart.
     options = [1] if pixels % 2 else chunk_options(rows, tile)
-    most = _PAIR_BYTES * work.in_blocks * work.in_block * rows / (target.l2_bytes or 1 << 18)
+    pair = _PAIR * ITEM_BYTES[work.dtype]
+    most = pair * work.in_blocks * work.in_block * rows / (target.l2_bytes or 1 << 18)
     chunks = knobs.choice("chunks", options, next((i for i in options if i >= most), options[-1]))
     groups = o_blocks // tile.vectors
     splits = choose_pieces(knobs, "splits", divisors(groups), batch * chunks, target)

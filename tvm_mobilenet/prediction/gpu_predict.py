@@ -27,14 +27,14 @@ from tvm_mobilenet.schedules.plans.gpu.tensor_tile import (
     takes,
     tensor_cycles,
 )
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.gpu import ITEM_BYTES, LANE_BYTES, GpuSpec
+from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
+from tvm_mobilenet.target.gpu import LANE_BYTES, GpuSpec
 
 _THREADS = 128
 """Threads of a block where blocks have nothing in common."""
 
 _TAPS_SHARE = 0.25
-"""Of a unit's peak in a filter of one channel: a load of 16 bytes, which takes a warp four
+"""Share of a unit's peak in a filter of one channel: a load of 16 bytes, which takes a warp four
 clocks of the path to L1, for every four multiply-adds."""
 
 
@@ -44,10 +44,11 @@ def gpu_predict(work: Workload, target: TargetSpec, around: Around) -> Cost:
     Parameters
     ----------
     work : Workload
-        Of any operator but ``"tail"`` and ``"strassen"``.
+        The kernel, of any operator but ``"tail"`` and ``"strassen"``.
     target : TargetSpec
-        With a `gpu`.
+        The GPU's.
     around : Around
+        The network around it, in bytes.
 
     Returns
     -------
@@ -80,7 +81,7 @@ def predicted_us(
     works : sequence of Workload or None
         None for a kernel that is not ours, and whose bytes are not counted.
     target : TargetSpec
-        With a `gpu`.
+        The GPU's.
     image : int
         Bytes of the input.
 
@@ -145,7 +146,7 @@ class _Kernel:
         again = 1 + (work.kernel[0] - work.strides[0]) / 8 if work.kernel[0] > 1 else 1.0
         l2 = self.read * max(again, 1.0) + self.weights + self.written
         grid = Grid(-(-threads // _THREADS), _THREADS, 40)
-        share = _TAPS_SHARE * (4 // self.item)  # halves are half the bytes
+        share = _TAPS_SHARE * (ITEM_BYTES["float32"] // self.item)  # halves are half the bytes
         yield grid, self._load(macs, share, l2, flight=3 * LANE_BYTES)
 
     def plain(self) -> Iterator[tuple[Grid, Load]]:
