@@ -10,11 +10,10 @@ multiply float16 itself, of AVX-512 FP16 and of ARM, add up in float16 too), int
 way into a register (``pmaddwd`` and ``paddd``; ``smlal``).
 
 Sources: Intel 64 and IA-32 Optimization Reference Manual (Nehalem, Haswell, Skylake server); Arm
-Software Optimization Guides of Neoverse N1 and N2, Cortex-A72 and A76; Armv8-A Reference Manual
-(SDOT, SMMLA, BFDOT, BFMMLA); uops.info and LLVM's scheduling models (Ice Lake, Sapphire Rapids,
-Neoverse N2). Measured by us on a Zen 5, instructions a cycle: 2 FMA, 2 ``vpdpbusd``, 1.86
-``vdpbf16ps``. Of Cortex-A53 and A7, which have no guides of that kind, a 64-bit datapath is
-assumed.
+Software Optimization Guides (Neoverse N1, Cortex-A72); Arm Architecture Reference Manual (SDOT,
+SMMLA, BFMMLA); LLVM's scheduling models (Ice Lake, Sapphire Rapids, Neoverse N2). Measured by us
+on a Zen 5, instructions a cycle: 2 FMA, 2 ``vpdpbusd``, 1.86 ``vdpbf16ps``. Of Cortex-A53 and A7,
+which have no such guide, and of what ARM does with int8 by widening, the figures are assumed.
 """
 
 from __future__ import annotations
@@ -119,7 +118,7 @@ _EXTENSIONS: dict[tuple[Isa, Dtype], tuple[str, ...]] = {
 }
 """Features that multiply a type faster, the fastest first."""
 
-# Arm Software Optimization Guides: one 128-bit (A72) or 64-bit (A53) multiply-add a cycle.
+# One 128-bit (A72) or 64-bit (A53) multiply-add a cycle.
 _SMALL: dict[tuple[str, Dtype], float] = {
     ("cortex-a53", "float32"): 0.5,
     ("cortex-a53", "int8"): 0.5,

@@ -132,7 +132,7 @@ class TargetSpec:
 
     @property
     def core(self) -> str:
-        """LLVM's name of the processor whose speed is assumed: an unknown ARM is a small one."""
+        """LLVM's name of the processor whose speed is assumed: an unknown ARM64 is a small one."""
         return self.cpu or ("cortex-a72" if self.isa == "neon" else "")
 
     def arithmetic(self, dtype: Dtype) -> Arithmetic:
