@@ -14,7 +14,7 @@ from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import workload_key
 from tvm_mobilenet.schedules.knobs import TRACE
 from tvm_mobilenet.stacks import PACKAGES, Stack
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
 
 if TYPE_CHECKING:
     from tvm_mobilenet.graph.pipeline import Lowered
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tvm_mobilenet.models.spec import Layer, Model
     from tvm_mobilenet.network.memory import MemoryPlan
 
-_ELEMENT, _VECTOR = 4, 64
-"""Bytes: of a float32, and what TVM takes every buffer to be aligned to."""
+_ALIGNMENT = 64
+"""Bytes: what TVM takes every buffer to be aligned to."""
 
 
 def describe(
@@ -131,7 +131,7 @@ def _alignment(lowered: Lowered) -> int:
     plan = lowered.plan
     readers = (step for step in plan.steps if INPUT in step.sources)
     by_element = plan.target.gpu is None and all(_reads_elements(plan, step) for step in readers)
-    return _ELEMENT if by_element else _VECTOR
+    return ITEM_BYTES["float32"] if by_element else _ALIGNMENT
 
 
 def _reads_elements(plan: NetworkPlan, step: Call | Foreign) -> bool:
@@ -202,7 +202,7 @@ def _predicted(model: Model, lowered: Lowered, spec: TargetSpec) -> list[float |
         return [None] * len(lowered.calls)
     kernels = [lowered.plan.kernels.get(workload_key(call.kernel)) for call in lowered.calls]
     works = [None if kernel is None else kernel.work for kernel in kernels]
-    return predicted_us(works, spec, _ELEMENT * math.prod(model.input_shape))
+    return predicted_us(works, spec, ITEM_BYTES["float32"] * math.prod(model.input_shape))
 
 
 def plain_layout(shape: Sequence[int]) -> str:

@@ -47,9 +47,9 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.plans.conv import ConvPlan
 
-from tvm_mobilenet.operators.ahead import LINE
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.arithmetic import line_items
 
 
 def schedule_conv(sch: Any, work: Workload, plan: ConvPlan, _target: TargetSpec) -> list[Prefetch]:
@@ -80,12 +80,13 @@ def later_rows(work: Workload, plan: ConvPlan, at: Any, loops: Sequence[Any]) ->
         return []
     height, in_width = work.in_size
     stride = max(round(height / plan.rows), 1)
-    lines = -(-in_width // (LINE * plan.tiles))
+    items = line_items("float32")  # of the image
+    lines = -(-in_width // (items * plan.tiles))
 
     def indices(unit: Any, _: Any, at: Any) -> list[tuple[Any, ...]]:
         first = (unit % plan.rows + plan.rows_ahead) * stride
         return [
-            (unit // plan.rows, channel, first + i, (at * lines + line) * LINE)
+            (unit // plan.rows, channel, first + i, (at * lines + line) * items)
             for channel in range(work.in_channels)
             for i in range(stride)
             for line in range(lines)

@@ -42,9 +42,9 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, for_others
 from tvm_mobilenet.schedules.plans.pointwise import PointwisePlan
 
-from tvm_mobilenet.operators.ahead import LINE
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.arithmetic import line_items
 
 
 def schedule_pointwise(
@@ -86,11 +86,11 @@ def prefetched(
     def next_tile(unit: Any, at: Any, step: Any) -> list[tuple[Any, ...]]:
         first = (unit // groups % plan.chunks * tiles + at + 1) * tile.pixels
         image, block = unit // (groups * plan.chunks), step * plan.inner // in_block
-        apart = max(LINE // in_block, 1)
+        apart = max(line_items(work.dtype) // in_block, 1)
         return [(image, block, first + i, 0) for i in range(0, tile.pixels, apart)]
 
     def next_group(unit: Any, at: Any, step: Any) -> list[tuple[Any, ...]]:
-        depth, rows = plan.outer * plan.inner, max(LINE // lanes, 1)
+        depth, rows = plan.outer * plan.inner, max(line_items(work.dtype) // lanes, 1)
         each = -(-tile.vectors * depth // (rows * tiles * plan.outer))
         first = (at * plan.outer + step) * each
         group = (unit + 1) % groups * tile.vectors

@@ -19,7 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tvm_mobilenet.operators.ahead import AHEAD, LINE
+from tvm_mobilenet.operators.ahead import AHEAD
+from tvm_mobilenet.target import Dtype
+from tvm_mobilenet.target.arithmetic import line_items
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ def next_panel(
     parameter: int,
     depth: int,
     lanes: int,
+    dtype: Dtype,
     vectors: int,
     steps: tuple[int, int],
     groups: tuple[int, int],
@@ -71,7 +74,9 @@ def next_panel(
         Units, vector groups of a unit, pixel tiles, and outer steps of the reduction; `at`
         is the last of them.
     parameter : int
-        Index of the weights: (blocks, depth, lanes), float32.
+        Index of the weights: (blocks, depth, lanes).
+    dtype : Dtype
+        What they are stored as.
     vectors : int
         Blocks in a group.
     steps : tuple of int
@@ -82,8 +87,9 @@ def next_panel(
     """
     parts, own = groups
     tiles, outer_steps = steps
-    lines = -(-vectors * depth * lanes // (LINE * tiles * outer_steps))
-    rows = max(LINE // lanes, 1)
+    items = line_items(dtype)
+    lines = -(-vectors * depth * lanes // (items * tiles * outer_steps))
+    rows = max(items // lanes, 1)
 
     def indices(unit: Any, at: Any, tile: Any, step: Any) -> list[tuple[Any, ...]]:
         # A group's blocks follow each other in memory: one address, constant offsets.
@@ -111,7 +117,7 @@ def for_others(sch: Any, loops: Sequence[Any], extents: Sequence[int]) -> list[P
     pieces = [tuple(numbers[i : i + 4]) for i in range(0, len(numbers), 4)]
     begin = len(func.params) - 1 - len(pieces)
     return [
-        for_other(begin + i, piece, loops[-1], loops, extents, len(func.params[begin + i].ty.shape))
+        for_other(begin + i, piece, loops[-1], loops, extents, func.params[begin + i].ty)
         for i, piece in enumerate(pieces)
     ]
 
@@ -122,7 +128,7 @@ def for_other(  # noqa: PLR0917  what, and where it is said
     at: Any,
     loops: Sequence[Any],
     extents: Sequence[int],
-    dimensions: int,
+    weights: Any,
 ) -> Prefetch:
     """Prefetch the weights of one later kernel, evenly through a kernel.
 
@@ -135,9 +141,12 @@ def for_other(  # noqa: PLR0917  what, and where it is said
         part, and how many: as :data:`AHEAD` lists them.
     loops, extents : sequence
         As :func:`for_others` takes them; `at` is the last loop.
+    weights : tensor or its type
+        With a ``shape`` and a ``dtype``.
     """
     parts, apart, first, lines = piece
     each = -(-lines * parts // math.prod(extents))
+    items, dimensions = line_items(str(weights.dtype)), len(weights.shape)
 
     def indices(*at: Any) -> list[tuple[Any, ...]]:
         place: Any = 0
@@ -145,6 +154,6 @@ def for_other(  # noqa: PLR0917  what, and where it is said
             place = place * extent + variable
         # The parts in turns; the lines of a step follow each other: one address, constant offsets.
         line = place % parts * apart + first + place // parts * each
-        return [(*(0,) * (dimensions - 1), (line + i) * LINE) for i in range(each)]
+        return [(*(0,) * (dimensions - 1), (line + i) * items) for i in range(each)]
 
     return Prefetch(at, parameter, indices, loops, near=False)

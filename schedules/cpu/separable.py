@@ -122,6 +122,7 @@ def sweep_prefetches(
             parameter=3,
             depth=work.depth,
             lanes=work.out_block,
+            dtype=work.dtype,
             vectors=plan.tile.vectors,
             steps=(plan.tiles, plan.outer),
             groups=(plan.splits, plan.groups),

@@ -48,9 +48,9 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, next_panel
 from tvm_mobilenet.schedules.plans.tail import TailPlan
 
-from tvm_mobilenet.operators.ahead import LINE
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.arithmetic import line_items
 
 
 def schedule_tail(sch: Any, work: Workload, plan: TailPlan, _target: TargetSpec) -> list[Prefetch]:
@@ -105,6 +105,7 @@ def _prefetches(work: Workload, plan: TailPlan, at: Any, loops: Sequence[Any]) -
                 parameter=1,
                 depth=work.depth,
                 lanes=lanes,
+                dtype=work.dtype,
                 vectors=plan.tile.vectors,
                 steps=(plan.tiles, plan.outer),
                 groups=(plan.parts, plan.groups),
@@ -112,12 +113,13 @@ def _prefetches(work: Workload, plan: TailPlan, at: Any, loops: Sequence[Any]) -
         )
     if plan.prefetch in ("classifier", "both"):
         elements = -(-work.classes // width) * plan.tile.vectors * lanes * width
-        lines = -(-elements // (LINE * plan.tiles * plan.outer))
+        items = line_items(work.dtype)
+        lines = -(-elements // (items * plan.tiles * plan.outer))
 
         def own_rows(unit: Any, group: Any, tile: Any, step: Any) -> list[tuple[Any, ...]]:
             block = (unit % plan.parts * plan.groups + group) * plan.tile.vectors
             first = (tile * plan.outer + step) * lines
-            return [(block, 0, 0, (first + i) * LINE) for i in range(lines)]
+            return [(block, 0, 0, (first + i) * items) for i in range(lines)]
 
         found.append(Prefetch(at, 3, own_rows, loops))
     return found

@@ -9,9 +9,9 @@ from tvm import s_tir
 from tvm.s_tir import Schedule
 from tvm.tirx import IndexMap
 from tvm_mobilenet.schedules.cpu.micro_kernel import extent
-from tvm_mobilenet.schedules.plans.gpu.threads import VECTOR_BITS
 
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
+from tvm_mobilenet.target.gpu import LANE_BYTES
 
 
 def rows_and_columns(sch: Any, width: int, *names: str) -> Any:
@@ -107,7 +107,5 @@ def vector_lanes(sch: Any, block: Any, target: TargetSpec, most: int) -> int:
 
     They take 16 bytes; Metal has no vectors of more than four elements.
     """
-    gpu = target.the_gpu
-    bits = int(sch.get(block).writes[0].source.dtype.bits)
-    widest = min(VECTOR_BITS // bits, 4 if gpu.kind == "metal" else VECTOR_BITS)
-    return math.gcd(widest, most)
+    widest = LANE_BYTES // ITEM_BYTES[str(sch.get(block).writes[0].source.dtype)]
+    return math.gcd(min(widest, 4) if target.the_gpu.kind == "metal" else widest, most)

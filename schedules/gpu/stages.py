@@ -14,8 +14,8 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as ir
 
-from tvm_mobilenet.target import GpuSpec
-from tvm_mobilenet.target.gpu import ITEM_BYTES
+from tvm_mobilenet.target import ITEM_BYTES, GpuSpec
+from tvm_mobilenet.target.gpu import LANE_BYTES
 
 Value = Callable[..., Any]
 """From indices to the expression of an element."""
@@ -23,10 +23,7 @@ Value = Callable[..., Any]
 REGISTERS = "tvm_mobilenet.registers"
 """Function attribute: the registers of a thread, as the plan counts them."""
 
-VECTOR_BYTES = 16
-"""Bytes of a thread's widest load and store."""
-
-_ELEMENTS = ContextVar("_ELEMENTS", default=VECTOR_BYTES // 2)
+_ELEMENTS = ContextVar("_ELEMENTS", default=LANE_BYTES // ITEM_BYTES["float16"])
 """Most elements of a vector, while loops are written: Metal's vectors have four."""
 
 
@@ -97,7 +94,7 @@ def allocated(name: str, shape: Sequence[int], dtype: str, scope: str) -> Any:
 def copy(into: Any, at: Sequence[Any], lanes: int, value: Callable[[Any], Any]) -> None:
     """Write ``into[*at, v] = value(v)`` for all lanes v, in vectors of at most 16 bytes."""
     item = ITEM_BYTES[str(into.dtype)]
-    width = min(lanes, VECTOR_BYTES // item, _ELEMENTS.get())
+    width = min(lanes, LANE_BYTES // item, _ELEMENTS.get())
     for first in range(0, lanes, width):
         with ir.vectorized(0, width) as v:
             ir.buffer_store(into, value(first + v), [*at, first + v])
@@ -122,7 +119,7 @@ def leave(  # noqa: PLR0917  a stage, where it goes, what it is fed
 
 def written(stages: Stages, gpu: GpuSpec, body: Callable[[dict[str, Any]], None]) -> Any:
     """Return a function with the same parameters and attributes, whose loops `body` writes."""
-    token = _ELEMENTS.set(4 if gpu.kind == "metal" else VECTOR_BYTES // 2)
+    token = _ELEMENTS.set(4 if gpu.kind == "metal" else LANE_BYTES // ITEM_BYTES["float16"])
     with IRBuilder() as builder, ir.prim_func(s_tir=True):
         ir.func_name("main")
         buffers = {

@@ -55,7 +55,7 @@ def for_others(
     """
     begin = len(work.tensors) - 1
     return [
-        for_other(begin + i, piece, at, loops, sizes, len(weights.shape))
+        for_other(begin + i, piece, at, loops, sizes, weights)
         for i, (piece, weights) in enumerate(zip(work.pieces, work.ahead, strict=True))
     ]
 

@@ -23,10 +23,12 @@ from tvm_mobilenet.graph.traffic import traffic
 from tvm_mobilenet.models import build
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
-from tvm_mobilenet.operators.ahead import AHEAD, LINE, Ahead
+from tvm_mobilenet.operators.ahead import AHEAD, Ahead
 from tvm_mobilenet.operators.workload import workload_key
 from tvm_mobilenet.target import PRESETS, TargetSpec
+from tvm_mobilenet.target.arithmetic import line_items
 
+LINE = line_items("float32")
 MODEL = build("v3-small", classes=100)
 WEIGHTS = initialize(MODEL, seed=0)
 WORKS = {

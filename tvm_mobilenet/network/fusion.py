@@ -55,7 +55,7 @@ def decide(
     return decisions
 
 
-def _candidates(model: Model, units: Sequence[Unit]) -> Iterator[tuple[Operator, tuple[Unit, ...]]]:
+def _candidates(model: Model, units: Sequence[Unit]) -> Iterator[tuple[str, tuple[Unit, ...]]]:
     """Yield what could be joined, pattern by pattern."""
     readers = Readers(model)
     reading = {unit.source: unit for unit in units}

@@ -14,8 +14,7 @@ from tvm_mobilenet.operators.ahead import Ahead
 from tvm_mobilenet.operators.footprint import weight_bytes
 from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.prediction.fusion import Choice
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.gpu import ITEM_BYTES
+from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.network.units import Unit
 from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.prediction.around import Around
+from tvm_mobilenet.target import ITEM_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Surroundings:
     def of(cls, model: Model, units: Sequence[Unit]) -> Surroundings:
         """Read a network."""
         works = [unit.work for unit in units]
-        image = 4 * math.prod(model.input_shape)
+        image = ITEM_BYTES["float32"] * math.prod(model.input_shape)
         places = {unit.name: at for at, unit in enumerate(units, 1)}
         return cls(sum(map(weight_bytes, works)), (image, *map(map_bytes, works)), places)
 

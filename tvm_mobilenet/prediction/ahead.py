@@ -12,20 +12,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tvm_mobilenet.operators.ahead import LINE, Ahead
+from tvm_mobilenet.operators.ahead import Ahead
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
-from tvm_mobilenet.prediction.cost import FLOAT, Caches
+from tvm_mobilenet.prediction.cost import Caches
 from tvm_mobilenet.prediction.speeds import speeds_of
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import LINE_BYTES, TargetSpec
+from tvm_mobilenet.target.arithmetic import line_items
 
 _USED = 0.8
-"""Of memory's bandwidth that prefetches may take, a kernel's own weights among them."""
+"""Share of memory's bandwidth that prefetches may take, a kernel's own weights among them."""
 
 _REMEMBERED = 0.75
-"""Of L3, how many bytes may pass between a prefetch and its use. More than the share that the
+"""Share of L3 whose bytes may pass between a prefetch and its use. More than the share that the
 cost model counts on: what is lost cost nothing but bandwidth that nobody used."""
 
 _LEAST = 1 << 14
@@ -65,7 +66,6 @@ def plan_ahead(works: Sequence[Workload], target: TargetSpec) -> list[list[tuple
     ----------
     works : sequence of Workload
         Every kernel of ours, in the order of execution.
-    target : TargetSpec
 
     Returns
     -------
@@ -93,7 +93,7 @@ def _deliverable(work: Workload, target: TargetSpec) -> float:
     """Return the bytes that memory delivers while all cores compute a kernel."""
     speeds = speeds_of(target)
     memory = min(speeds.memory * target.cores, speeds.memory_all)
-    return _USED * memory * work.macs / (speeds.pipes * target.lanes * target.cores)
+    return _USED * memory * work.macs / (target.arithmetic(work.dtype).macs * target.cores)
 
 
 def _spread(before: Sequence[_Kernel], waiting: _Kernel, at: int, target: TargetSpec) -> None:
@@ -101,8 +101,9 @@ def _spread(before: Sequence[_Kernel], waiting: _Kernel, at: int, target: Target
     if waiting.shape is None:
         return
     parts = target.cores
-    part = math.prod(waiting.shape) // (LINE * parts)
-    line = FLOAT * LINE * parts  # of every part one
+    dtype = waiting.work.dtype
+    part = math.prod(waiting.shape) // (line_items(dtype) * parts)
+    line = LINE_BYTES * parts  # of every part one
     left = min(math.ceil(-waiting.spare / line), part)
     window = _REMEMBERED * target.l3_bytes - waiting.moved
     for host in reversed(before):
@@ -114,7 +115,7 @@ def _spread(before: Sequence[_Kernel], waiting: _Kernel, at: int, target: Target
         lines = min(int(host.spare / line), left)
         left -= lines
         # What is used last is fetched first.
-        host.ahead.append((Ahead(waiting.shape, parts, left, lines), at))
+        host.ahead.append((Ahead(waiting.shape, parts, left, lines, dtype), at))
         host.spare -= lines * line
         host.moved += lines * line
         window -= lines * line

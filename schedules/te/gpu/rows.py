@@ -21,8 +21,7 @@ from tvm_mobilenet.schedules.plans.rows import GpuRowsPlan
 from tvm_mobilenet.schedules.te.definition import Definition, extents
 from tvm_mobilenet.schedules.te.gpu.threads import bind
 
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.gpu import ITEM_BYTES
+from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
 
 _STAGES = ("lane_max", "row_max", "power", "lane_sum", "row_sum", "scale")
 _ITEM = ITEM_BYTES["float32"]
