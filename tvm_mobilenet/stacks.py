@@ -11,9 +11,9 @@ from typing import Literal
 
 from tvm_mobilenet.errors import StackError
 
-Stack = Literal["relax", "relay"]
+StackName = Literal["relax", "relay"]
 
-PACKAGES: dict[Stack, dict[str, str]] = {
+PACKAGES: dict[StackName, dict[str, str]] = {
     "relax": {"apache-tvm": "tvm", "apache-tvm-ffi": "tvm_ffi"},
     "relay": {"xtc-tvm-python-bindings": "tvm"},
 }
@@ -25,27 +25,27 @@ PACKAGES: dict[Stack, dict[str, str]] = {
 SIGNIFICANT = {"apache-tvm": 3, "apache-tvm-ffi": 2, "xtc-tvm-python-bindings": 3}
 """How many parts of a package's version must be the same in whatever works together."""
 
-REMEDY: dict[Stack, str] = {
+REMEDY: dict[StackName, str] = {
     "relax": "leave `--stack relay` out, or use an environment with apache-tvm",
     "relay": "use `tvm-mobilenet --stack relay`, after `make relay`",
 }
 """How to get at a stack."""
 
 
-def installed_stack() -> Stack:
+def installed_stack() -> StackName:
     """Return the stack of this environment: Relay where there is no apache-tvm but TVM 0.19."""
     return "relay" if _has("relay") and not _has("relax") else "relax"
 
 
-def check_stack(stack: str, what: str) -> Stack:
+def check_stack(stack: str, what: str) -> StackName:
     """Refuse what needs the other stack.
 
     Parameters
     ----------
     stack : str
-        That is needed.
+        The one that is needed.
     what : str
-        Which needs it; begins a sentence.
+        What needs it; begins a sentence.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def check_stack(stack: str, what: str) -> Stack:
         raise StackError(
             f"{what} needs the stack {stack!r}, which is unknown", f"known: {', '.join(PACKAGES)}"
         )
-    wanted: Stack = "relay" if stack == "relay" else "relax"
+    wanted: StackName = "relay" if stack == "relay" else "relax"
     here = installed_stack()
     if wanted != here:
         raise StackError(
@@ -66,16 +66,16 @@ def check_stack(stack: str, what: str) -> Stack:
     return wanted
 
 
-def versions_of(stack: Stack) -> dict[str, str]:
+def versions_of(stack: StackName) -> dict[str, str]:
     """Return the versions of a stack's packages by name; those that are missing left out."""
     return {package: metadata.version(package) for package in PACKAGES[stack] if _is_there(package)}
 
 
-def _tvm(stack: Stack) -> str:
+def _tvm(stack: StackName) -> str:
     return "TVM 0.19" if stack == "relay" else "apache-tvm"
 
 
-def _has(stack: Stack) -> bool:
+def _has(stack: StackName) -> bool:
     return all(map(_is_there, PACKAGES[stack]))
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tvm_mobilenet.bench import BenchReport
     from tvm_mobilenet.bench.gpu_report import GpuReport
-    from tvm_mobilenet.compiling import WeightsLike
+    from tvm_mobilenet.compilation.options import WeightsLike
     from tvm_mobilenet.device import RemoteModule
     from tvm_mobilenet.profile.report import ProfileReport
     from tvm_mobilenet.runtime import Loaded

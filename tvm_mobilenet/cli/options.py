@@ -1,16 +1,67 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share, alone or as groups of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-# Typer reads annotations when a command is declared; Optional, because `X | None` is not an
-# annotation that Python 3.10 can evaluate for every X.
+from tvm_mobilenet.cli.output import Form
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.models import Model
+    from tvm_mobilenet.models.importer import Imported
+    from tvm_mobilenet.target import TargetSpec
+    from tvm_mobilenet.tuning.store import RecordsLike
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take dataclasses, each field of which is an option of its own."""
+    groups: dict[str, type] = {}
+    declared: dict[str, inspect.Parameter] = {}
+    for name, one, kind in _typed(command):
+        if isinstance(kind, type) and is_dataclass(kind):
+            groups[name] = kind
+            declared |= {field: p.replace(annotation=of) for field, p, of in _typed(kind)}
+        else:
+            declared[name] = one.replace(annotation=kind)
+
+    @functools.wraps(command)
+    def call(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        command(**given)
+
+    call.__signature__ = inspect.Signature(list(declared.values()))  # type: ignore[attr-defined]
+    call.__annotations__ = {name: one.annotation for name, one in declared.items()}
+    return call
+
+
+def _typed(declared: Any) -> Iterator[tuple[str, inspect.Parameter, Any]]:
+    """Yield the parameters of a function or a dataclass with what their annotations stand for."""
+    kinds = get_type_hints(declared, include_extras=True)
+    for name, one in inspect.signature(declared).parameters.items():
+        yield name, one.replace(kind=inspect.Parameter.KEYWORD_ONLY), kinds[name]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Options that belong together."""
+
+    def given(self) -> dict[str, Any]:
+        """Return those that were given, as the api calls them; for the rest it has defaults."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: value.value if isinstance(value, Enum) else value
+            for name, value in values.items()
+            if value is not None
+        }
 
 
 class Padding(str, Enum):
@@ -56,7 +107,7 @@ def _targets(incomplete: str) -> Iterator[str]:
 
 
 Artifact = Annotated[
-    Path, typer.Argument(help="File that `tvm-mobilenet compile` wrote.", metavar="ARTIFACT")
+    Path, typer.Argument(help="A file that `tvm-mobilenet compile` wrote.", metavar="ARTIFACT")
 ]
 ModelName = Annotated[
     str,
@@ -66,78 +117,44 @@ ModelName = Annotated[
         autocompletion=_models,
     ),
 ]
-Alpha = Annotated[float | None, typer.Option(help="Width multiplier; 1.0 by default.")]
-Resolution = Annotated[int | None, typer.Option(help="Height and width in pixels; 224 by default.")]
-InputShape = Annotated[
-    str | None,
-    typer.Option(
-        help="Of an .onnx file: the whole shape of its input, in its order; instead of "
-        "--resolution and --batch.",
-        metavar="[NAME:]1,3,H,W",
-    ),
-]
-Classes = Annotated[int | None, typer.Option(help="Outputs; 1000 by default.")]
-Batch = Annotated[int | None, typer.Option(help="Images per run; 1 by default.")]
-Paddings = Annotated[
-    Padding | None,
-    typer.Option(help="As TensorFlow pads (same, the default of v1) or as PyTorch (symmetric)."),
-]
 Weights = Annotated[
     str | None,
     typer.Option(
         help="A file (.npz, .safetensors, .pth) with our names, torchvision's or timm's; "
-        "pretrained; or hf-hub:OWNER/NAME.",
+        "pretrained; or hf-hub:OWNER/NAME. Random by default.",
         metavar="WEIGHTS",
     ),
 ]
-OnnxFile = Annotated[
-    Path | None,
-    typer.Option("--model", help="The .onnx file it was compiled from, if moved.", metavar="FILE"),
-]
-Target = Annotated[
-    str,
-    typer.Option(
-        help="native, a preset, an LLVM triple, TVM's JSON, or a GPU: sm_90, opencl, metal, ….",
-        metavar="TARGET",
-        autocompletion=_targets,
-    ),
-]
-Mcpu = Annotated[str | None, typer.Option(help="LLVM processor of a triple.")]
-Mattr = Annotated[str | None, typer.Option(help="LLVM features of a triple, such as +dotprod.")]
-Cores = Annotated[int | None, typer.Option(help="Cores to plan for; the target's own by default.")]
-Host = Annotated[
+ArtifactWeights = Annotated[
     str | None,
     typer.Option(
-        help="Of a GPU: the processor beside it, such as aarch64-linux-gnu.", metavar="TARGET"
+        help="The weights that the artifact was compiled with; by default found where it says.",
+        metavar="WEIGHTS",
     ),
 ]
-Dtype = Annotated[
-    Stored | None,
-    typer.Option(help="Of a GPU: what maps and weights are stored as; float32 by default."),
-]
-Strassen = Annotated[
-    bool,
+Seed = Annotated[int, typer.Option(help="Seed of random weights, where none are given.", min=0)]
+OnnxFile = Annotated[
+    Path | None,
     typer.Option(
-        "--strassen",
-        help="Seven products for eight in large 1 x 1 layers: faster, rounds more.",
+        "--model",
+        help="The .onnx file that the artifact was compiled from, if moved.",
+        metavar="FILE",
     ),
 ]
 Fusions = Annotated[
     Fusion,
-    typer.Option(help="Layers that share a kernel: by record or rule, all that can, none."),
+    typer.Option(
+        help="Which layers share a kernel: auto, as a record or else the cost model says; all that "
+        "can; none."
+    ),
 ]
 Records = Annotated[
     str | None,
     typer.Option(
-        help="Folder of tuning records, instead of the package's; none: rules only.",
+        help="Folder of tuning records, instead of the package's; none: every kernel by rule.",
         metavar="DIR|none",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
-Csv = Annotated[
-    bool, typer.Option("--csv", help="Print the table as CSV instead, numbers in full.")
-]
-Wide = Annotated[bool, typer.Option("--wide", help="All columns, however wide the table becomes.")]
 Save = Annotated[
     Path | None,
     typer.Option(help="Write the outputs: .npz by name, or .npy of a single one.", metavar="FILE"),
@@ -146,10 +163,118 @@ OnDevice = Annotated[
     str | None,
     typer.Option(
         "--device",
-        help="Do it there: HOST:PORT, tracker://HOST:PORT/KEY, ssh://USER@HOST[:PORT].",
+        help="Run it on a board: HOST:PORT, tracker://HOST:PORT/KEY, ssh://USER@HOST[:PORT].",
         metavar="DEVICE",
     ),
 ]
 Threads = Annotated[
-    int | None, typer.Option(help="Threads; TVM_NUM_THREADS, or all cores, by default.")
+    int | None,
+    typer.Option(help="Threads to run on; TVM_NUM_THREADS, or all cores, by default."),
 ]
+Stores = Annotated[
+    Stored | None,
+    typer.Option("--dtype", help="What a GPU stores maps and weights as; float32 by default."),
+]
+
+
+@dataclass(frozen=True)
+class ModelOptions(Group):
+    """Which variant of a family; what is not given is the family's own."""
+
+    alpha: Annotated[float | None, typer.Option(help="Width multiplier; 1.0 by default.")] = None
+    resolution: Annotated[
+        int | None, typer.Option(help="Height and width in pixels; 224 by default.")
+    ] = None
+    classes: Annotated[int | None, typer.Option(help="Outputs; 1000 by default.")] = None
+    batch: Annotated[int | None, typer.Option(help="Images a call; 1 by default.")] = None
+    padding: Annotated[
+        Padding | None,
+        typer.Option(
+            help="Pad as TensorFlow does (same, the default of v1) or as PyTorch (symmetric)."
+        ),
+    ] = None
+
+    def find(self, name: str, *, epsilon: float | None = None) -> Model | Imported:
+        """Return the network of a name or an ONNX file."""
+        from tvm_mobilenet.models.network import find_model
+
+        return find_model(name, self.given() | ({} if epsilon is None else {"epsilon": epsilon}))
+
+
+@dataclass(frozen=True)
+class NetworkOptions(ModelOptions):
+    """The same, of an ONNX file too."""
+
+    input_shape: Annotated[
+        str | None,
+        typer.Option(
+            help="The whole shape of an .onnx file's input, in its order; instead of --resolution "
+            "and --batch.",
+            metavar="[NAME:]1,3,H,W",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class TargetOptions(Group):
+    """What to compile for."""
+
+    target: Annotated[
+        str,
+        typer.Option(
+            help="native, a preset (see `tvm-mobilenet targets`), an LLVM triple, TVM's JSON, or a "
+            "GPU: sm_90, opencl, metal, ….",
+            metavar="TARGET",
+            autocompletion=_targets,
+        ),
+    ] = "native"
+    mcpu: Annotated[str | None, typer.Option(help="LLVM processor of a triple.")] = None
+    mattr: Annotated[
+        str | None, typer.Option(help="LLVM features of a triple, such as +dotprod.")
+    ] = None
+    cores: Annotated[
+        int | None, typer.Option(help="Cores to plan for; the target's own by default.")
+    ] = None
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="The processor beside a GPU, such as aarch64-linux-gnu.", metavar="TARGET"
+        ),
+    ] = None
+    dtype: Stores = None
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the machine that it is for has to say what it is."""
+        return self.target == "native" and not (self.mcpu or self.mattr)
+
+    @property
+    def spec(self) -> TargetSpec:
+        """The target, understood."""
+        from tvm_mobilenet.target import parse
+
+        given = self.given()
+        return parse(given.pop("target"), **given)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a command with a table answers."""
+
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print the table as CSV instead, numbers in full.")
+    ] = False
+    wide: Annotated[
+        bool, typer.Option("--wide", help="All columns, however wide the table becomes.")
+    ] = False
+
+    @property
+    def form(self) -> Form:
+        """What the three ask for; InputError where two contradict each other."""
+        return Form.asked(as_json=self.as_json, as_csv=self.as_csv, wide=self.wide)
+
+
+def records_of(text: str | None) -> RecordsLike:
+    """Return what ``--records`` means to the api."""
+    return False if text == "none" else text

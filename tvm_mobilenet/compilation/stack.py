@@ -1,0 +1,132 @@
+"""The stack, which is the TVM that compiles: one object, chosen at the top and passed down."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tvm_mobilenet.stacks import PACKAGES, StackName, installed_stack, versions_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tvm_mobilenet.models.network import Network
+    from tvm_mobilenet.models.operator import Operator
+    from tvm_mobilenet.prediction.fusion import Fusion
+    from tvm_mobilenet.target import TargetSpec
+    from tvm_mobilenet.toolchain import Linker
+    from tvm_mobilenet.toolchain_cuda import Nvcc
+    from tvm_mobilenet.tuning.store import Found
+
+    Tools = tuple[Linker, Nvcc | None]
+    Write = Callable[[Mapping[str, Any], Tools, Path], dict[str, Any]]
+    Run = Callable[..., NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lowering:
+    """A network as kernels, for which code can be generated.
+
+    Attributes
+    ----------
+    notes : list of str
+        Recorded knobs that were not taken as they are, each a sentence.
+    ruled : list of str
+        Kernels with knobs that no record has.
+    write : callable
+        From the recipe for images, the linker and nvcc, and a path: generates the code,
+        writes the artifact, its manifest still empty, and returns the manifest.
+    """
+
+    notes: Sequence[str]
+    ruled: Sequence[str]
+    write: Write
+
+
+class Stack(ABC):
+    """What one TVM can do, and how; TVM is imported when it is asked to."""
+
+    name: ClassVar[StackName]
+    tuners: ClassVar[tuple[str, ...]]
+    """Who can propose knobs. ``template``: evolution over those of our own schedules;
+    ``auto``: MetaSchedule's rules; ``autotvm``: AutoTVM over our schedules as its templates;
+    ``ansor``: the auto scheduler over our definitions."""
+
+    @property
+    def packages(self) -> Mapping[str, str]:
+        """The Python packages it needs, and what a manifest calls their versions."""
+        return PACKAGES[self.name]
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of its packages by name; those that are missing left out."""
+        return versions_of(self.name)
+
+    @abstractmethod
+    def check(self, spec: TargetSpec, fusion: Fusion) -> None:
+        """Refuse what it cannot compile for.
+
+        Raises
+        ------
+        StackError
+        """
+
+    @abstractmethod
+    def lower(
+        self,
+        network: Network,
+        spec: TargetSpec,
+        found: Found,
+        *,
+        fusion: Fusion = "auto",
+        dump_ir: Path | None = None,
+    ) -> Lowering:
+        """Take a network to scheduled kernels.
+
+        Parameters
+        ----------
+        network : Network
+        spec : TargetSpec
+        found : Found
+            Records of the target: knobs of kernels, and which layers share one.
+        fusion : {"auto", "all", "none"}
+            Which layers share a kernel where no record says.
+        dump_ir : Path, optional
+            Folder for the module after each phase.
+
+        Raises
+        ------
+        InvalidModelError, UnsupportedOperatorError, TargetError, OutputError
+        """
+
+    @abstractmethod
+    def on_host(
+        self, operators: Sequence[Operator], weights: Mapping[str, NDArray[Any]]
+    ) -> Mapping[str, Run]:
+        """Compile operators that are not ours for this machine, as TVM's importer reads them.
+
+        Returns
+        -------
+        mapping of str to callable
+            By layer: from its inputs to its output.
+
+        Raises
+        ------
+        UnsupportedOperatorError
+            TVM does not know one of them.
+        """
+
+
+@functools.cache
+def this_stack() -> Stack:
+    """Return the stack of this environment."""
+    if installed_stack() == "relay":
+        from tvm_mobilenet.compilation.relay import Relay
+
+        return Relay()
+    from tvm_mobilenet.compilation.relax import Relax
+
+    return Relax()
