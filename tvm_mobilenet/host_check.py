@@ -28,10 +28,8 @@ def check_on_host(network: Network, x: NDArray[Any], stack: Stack) -> dict[str, 
     ----------
     network : Network
         From an ONNX file.
-    x : ndarray
-        Input.
     stack : Stack
-        Whose importer lowers operators that are not ours.
+        Its importer lowers operators that are not ours.
 
     Returns
     -------

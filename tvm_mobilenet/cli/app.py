@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,19 +11,16 @@ import typer
 from tvm_mobilenet.cli import devices, looking, measuring
 from tvm_mobilenet.cli.everywhere import Quiet, UseStack, Verbose, Version, with_everywhere
 from tvm_mobilenet.cli.exporting import export
+from tvm_mobilenet.cli.groups import Group, grouped
 from tvm_mobilenet.cli.options import (
     Answer,
+    Compiling,
     Fusion,
     Fusions,
     ModelName,
     NetworkOptions,
-    OnDevice,
-    Records,
-    Seed,
     TargetOptions,
-    Weights,
-    grouped,
-    records_of,
+    WeightOptions,
 )
 from tvm_mobilenet.cli.run import run
 
@@ -76,37 +74,12 @@ def compile_command(
     ],
     *,
     network: NetworkOptions,
-    weights: Weights = None,
     epsilon: Annotated[
         float | None,
         typer.Option(help="Of batch norm; what the weights or the family have by default."),
     ] = None,
-    seed: Seed = 0,
-    preprocess: Annotated[
-        str | None,
-        typer.Option(
-            help="What images go through: torchvision, tf (-1 to 1), none (0 to 255), a JSON file; "
-            "what the weights say by default.",
-            metavar="RECIPE",
-        ),
-    ] = None,
-    target: TargetOptions,
-    verify: Annotated[
-        bool,
-        typer.Option(
-            help="Check against the NumPy reference before writing, here or on the --device."
-        ),
-    ] = True,
-    fusion: Fusions = Fusion.auto,
-    records: Records = None,
-    require_records: Annotated[
-        bool, typer.Option("--require-records", help="Fail where a kernel has no record.")
-    ] = False,
-    dump_ir: Annotated[
-        Path | None,
-        typer.Option(help="Write the module after every phase into a folder.", metavar="DIR"),
-    ] = None,
-    device: OnDevice = None,
+    weights: WeightOptions,
+    how: Compiling,
     answer: Answer,
 ) -> None:
     """Compile a network into one .so, verified.
@@ -134,21 +107,39 @@ def compile_command(
           --target sm_87 --host aarch64-linux-gnu
     """
     from tvm_mobilenet.cli.making import compile_model
-    from tvm_mobilenet.compilation.options import CompileOptions
 
-    options = CompileOptions(
-        **target.given(),
-        weights=weights,
-        seed=seed,
-        preprocess=preprocess,
-        verify=verify,
-        fusion=fusion.value,
-        records=records_of(records),
-        require_records=require_records,
-        dump_ir=dump_ir,
-        device=device,
-    )
-    compile_model(network.find(model, epsilon=epsilon), output, options, answer.form)
+    found = network.find(model, epsilon=epsilon)
+    compile_model(found, output, how.options(weights), answer.form)
+
+
+@dataclass(frozen=True)
+class SearchOptions(Group):
+    """How the tuner searches; the names are those of :func:`tvm_mobilenet.tune`."""
+
+    tuner: Annotated[
+        str,
+        typer.Option(
+            help="Who proposes candidates. template: evolution over the knobs of our own "
+            "schedules; auto: MetaSchedule. With `tvm-mobilenet --stack relay`: template, autotvm "
+            "or ansor.",
+            metavar="NAME",
+        ),
+    ] = "template"
+    log_dir: Annotated[
+        Path, typer.Option(help="Folder of the history and the records.", metavar="DIR")
+    ] = Path("tuning")
+    device: Annotated[
+        str,
+        typer.Option(
+            help="What measures, and what to tune for where no --target is given: local, "
+            "HOST:PORT, tracker://HOST:PORT/KEY (all boards under the key), ssh://USER@HOST.",
+            metavar="DEVICE",
+        ),
+    ] = "local"
+    cool_down: Annotated[
+        float, typer.Option(help="Seconds of rest before each measurement.", min=0)
+    ] = 0.0
+    seed: Annotated[int, typer.Option(help="Seed of what is tried.", min=0)] = 0
 
 
 @app.command()
@@ -163,30 +154,7 @@ def tune(
     network: NetworkOptions,
     target: TargetOptions,
     fusion: Fusions = Fusion.auto,
-    tuner: Annotated[
-        str,
-        typer.Option(
-            help="Who proposes candidates. template: evolution over the knobs of our own "
-            "schedules; auto: MetaSchedule. With `tvm-mobilenet --stack relay`: template, autotvm "
-            "or ansor.",
-            metavar="NAME",
-        ),
-    ] = "template",
-    log_dir: Annotated[
-        Path, typer.Option(help="Folder of the history and the records.", metavar="DIR")
-    ] = Path("tuning"),
-    device: Annotated[
-        str,
-        typer.Option(
-            help="What measures, and what to tune for where no --target is given: local, "
-            "HOST:PORT, tracker://HOST:PORT/KEY (all boards under the key), ssh://USER@HOST.",
-            metavar="DEVICE",
-        ),
-    ] = "local",
-    cool_down: Annotated[
-        float, typer.Option(help="Seconds of rest before each measurement.", min=0)
-    ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of what is tried.", min=0)] = 0,
+    search: SearchOptions,
     answer: Answer,
 ) -> None:
     """Search faster knobs for every kernel, here or on boards.
@@ -211,19 +179,15 @@ def tune(
     from tvm_mobilenet.cli.tuner import tune_model
 
     # A device says itself what is native there.
-    there = device != "local" and target.is_native
+    there = search.device != "local" and target.is_native
     tune_model(
         network.find(model),
         answer.form,
         trials=trials,
-        target="native" if there else target.spec,
-        log_dir=log_dir,
-        tuner=tuner,
-        device=device,
+        target="native" if there else target.plan().spec,
         cores=target.cores,
         fusion=fusion.value,
-        cool_down=cool_down,
-        seed=seed,
+        **search.given(),
     )
 
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tvm_mobilenet.cli.options import Answer, grouped
+from tvm_mobilenet.cli.groups import grouped
+from tvm_mobilenet.cli.options import Answer
 from tvm_mobilenet.cli.output import say, show, waiting
 from tvm_mobilenet.errors import DeviceError, InputError
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tvm_mobilenet.cli.options import ModelName, ModelOptions, Seed, Weights, grouped
+from tvm_mobilenet.cli.groups import grouped
+from tvm_mobilenet.cli.options import ModelName, ModelOptions, Seed, Weights
 
 
 @grouped

@@ -7,17 +7,13 @@ from typing import Annotated
 
 import typer
 
+from tvm_mobilenet.cli.groups import grouped
 from tvm_mobilenet.cli.options import (
     Answer,
     Artifact,
-    Fusion,
-    Fusions,
     ModelName,
     NetworkOptions,
-    Records,
-    TargetOptions,
-    grouped,
-    records_of,
+    Planning,
 )
 
 
@@ -47,9 +43,7 @@ def explain(
     model: ModelName,
     *,
     network: NetworkOptions,
-    target: TargetOptions,
-    fusion: Fusions = Fusion.auto,
-    records: Records = None,
+    planning: Planning,
     threads: Annotated[
         int | None, typer.Option(help="Threads that run it; the target's cores by default.")
     ] = None,
@@ -70,15 +64,12 @@ def explain(
     from tvm_mobilenet.cli.making import warnings_told
     from tvm_mobilenet.cli.output import show
 
+    found, plan = network.find(model), planning.plan()
     with warnings_told():
-        found = api.explain(
-            network.find(model),
-            target=target.spec,
-            fusion=fusion.value,
-            records=records_of(records),
-            threads=threads,
+        told = api.explain(
+            found, target=plan.spec, fusion=plan.fusion, records=plan.records, threads=threads
         )
-    show(answer.form, found.table(), found.choices(), data=found.to_dict())
+    show(answer.form, told.table(), told.choices(), data=told.to_dict())
 
 
 @grouped

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tvm_mobilenet.cli.groups import grouped
 from tvm_mobilenet.cli.options import (
     Answer,
     Artifact,
@@ -18,7 +19,6 @@ from tvm_mobilenet.cli.options import (
     Save,
     Stores,
     Threads,
-    grouped,
 )
 
 
@@ -63,6 +63,15 @@ def verify(
     )
 
 
+Runtimes = Annotated[
+    str,
+    typer.Option(
+        help="Runtimes to compare with, by commas: onnxruntime,openvino,ncnn; on a GPU torch.",
+        metavar="RUNTIMES",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Turns:
     """How long and how often to measure; the names are those of :func:`tvm_mobilenet.bench`."""
@@ -98,13 +107,7 @@ def bench(
         ),
     ],
     *,
-    against: Annotated[
-        str,
-        typer.Option(
-            help="Runtimes to compare with, by commas: onnxruntime,openvino,ncnn; on a GPU torch.",
-            metavar="RUNTIMES",
-        ),
-    ] = "",
+    against: Runtimes = "",
     threads: Annotated[
         str, typer.Option(help="Numbers of threads, by commas: 1,2.", metavar="NUMBERS")
     ] = "1",

@@ -2,66 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tvm_mobilenet.cli.groups import Group
 from tvm_mobilenet.cli.output import Form
 
 if TYPE_CHECKING:
+    from tvm_mobilenet.compilation.options import CompileOptions, PlanOptions
     from tvm_mobilenet.models import Model
     from tvm_mobilenet.models.importer import Imported
-    from tvm_mobilenet.target import TargetSpec
-    from tvm_mobilenet.tuning.store import RecordsLike
-
-
-def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take dataclasses, each field of which is an option of its own."""
-    groups: dict[str, type] = {}
-    declared: dict[str, inspect.Parameter] = {}
-    for name, one, kind in _typed(command):
-        if isinstance(kind, type) and is_dataclass(kind):
-            groups[name] = kind
-            declared |= {field: p.replace(annotation=of) for field, p, of in _typed(kind)}
-        else:
-            declared[name] = one.replace(annotation=kind)
-
-    @functools.wraps(command)
-    def call(**given: Any) -> None:
-        for name, group in groups.items():
-            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
-        command(**given)
-
-    call.__signature__ = inspect.Signature(list(declared.values()))  # type: ignore[attr-defined]
-    call.__annotations__ = {name: one.annotation for name, one in declared.items()}
-    return call
-
-
-def _typed(declared: Any) -> Iterator[tuple[str, inspect.Parameter, Any]]:
-    """Yield the parameters of a function or a dataclass with what their annotations stand for."""
-    kinds = get_type_hints(declared, include_extras=True)
-    for name, one in inspect.signature(declared).parameters.items():
-        yield name, one.replace(kind=inspect.Parameter.KEYWORD_ONLY), kinds[name]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Options that belong together."""
-
-    def given(self) -> dict[str, Any]:
-        """Return those that were given, as the api calls them; for the rest it has defaults."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            name: value.value if isinstance(value, Enum) else value
-            for name, value in values.items()
-            if value is not None
-        }
 
 
 class Padding(str, Enum):
@@ -146,13 +101,6 @@ Fusions = Annotated[
     typer.Option(
         help="Which layers share a kernel: auto, as a record or else the cost model says; all that "
         "can; none."
-    ),
-]
-Records = Annotated[
-    str | None,
-    typer.Option(
-        help="Folder of tuning records, instead of the package's; none: every kernel by rule.",
-        metavar="DIR|none",
     ),
 ]
 Save = Annotated[
@@ -248,13 +196,78 @@ class TargetOptions(Group):
         """Whether the machine that it is for has to say what it is."""
         return self.target == "native" and not (self.mcpu or self.mattr)
 
-    @property
-    def spec(self) -> TargetSpec:
-        """The target, understood."""
-        from tvm_mobilenet.target import parse
+    def plan(self) -> PlanOptions:
+        """Return what the api is asked to plan for."""
+        from tvm_mobilenet.compilation.options import PlanOptions
 
-        given = self.given()
-        return parse(given.pop("target"), **given)
+        return PlanOptions(**self.given())
+
+
+@dataclass(frozen=True)
+class Planning(TargetOptions):
+    """What decides which kernels there are, and with which knobs."""
+
+    fusion: Fusions = Fusion.auto
+    records: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of tuning records, instead of the package's; none: every kernel by rule.",
+            metavar="DIR|none",
+        ),
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """Return those that were given; records that are ``none`` are False there."""
+        return super().given() | ({"records": False} if self.records == "none" else {})
+
+
+@dataclass(frozen=True)
+class WeightOptions(Group):
+    """What numbers a network has, and what they expect of an image."""
+
+    weights: Weights = None
+    seed: Seed = 0
+    preprocess: Annotated[
+        str | None,
+        typer.Option(
+            help="What images go through: torchvision, tf (-1 to 1), none (0 to 255), a JSON file; "
+            "what the weights say by default.",
+            metavar="RECIPE",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Compiling(Planning):
+    """All that is asked of a compilation beside its network."""
+
+    require_records: Annotated[
+        bool, typer.Option("--require-records", help="Fail where a kernel has no record.")
+    ] = False
+    verify: Annotated[
+        bool,
+        typer.Option(
+            help="Check against the NumPy reference before writing, here or on the --device."
+        ),
+    ] = True
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="A board to compile for and to verify on: HOST:PORT, tracker://HOST:PORT/KEY, "
+            "ssh://USER@HOST[:PORT].",
+            metavar="DEVICE",
+        ),
+    ] = None
+    dump_ir: Annotated[
+        Path | None,
+        typer.Option(help="Write the module after every phase into a folder.", metavar="DIR"),
+    ] = None
+
+    def options(self, weights: WeightOptions) -> CompileOptions:
+        """Return what the api is asked for."""
+        from tvm_mobilenet.compilation.options import CompileOptions
+
+        return CompileOptions(**self.given(), **weights.given())
 
 
 @dataclass(frozen=True)
@@ -273,8 +286,3 @@ class Answer:
     def form(self) -> Form:
         """What the three ask for; InputError where two contradict each other."""
         return Form.asked(as_json=self.as_json, as_csv=self.as_csv, wide=self.wide)
-
-
-def records_of(text: str | None) -> RecordsLike:
-    """Return what ``--records`` means to the api."""
-    return False if text == "none" else text

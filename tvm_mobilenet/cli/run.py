@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from tvm_mobilenet.cli.options import Answer, Artifact, OnDevice, Save, Threads, grouped
+from tvm_mobilenet.cli.groups import grouped
+from tvm_mobilenet.cli.options import Answer, Artifact, OnDevice, Save, Threads
 
 
 @grouped

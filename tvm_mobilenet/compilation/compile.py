@@ -32,7 +32,7 @@ def compile_network(model: ModelLike, options: CompileOptions) -> Compiled:
     stack = this_stack()
     network = network_from(model, options.weights, options.seed)
     spec = options.spec
-    stack.check(spec, options.fusion)
+    stack.check(options)
     tools = _tools(spec)
     validate_with_llvm(spec)
     recipe = preprocess_for(
@@ -41,8 +41,7 @@ def compile_network(model: ModelLike, options: CompileOptions) -> Compiled:
         network.preprocess,
         dtype=network.model.input_dtype,
     )
-    dump_ir = Path(options.dump_ir) if options.dump_ir else None
-    lowered = stack.lower(network, spec, options.found, fusion=options.fusion, dump_ir=dump_ir)
+    lowered = stack.lower(network, options, Path(options.dump_ir) if options.dump_ir else None)
     tell((*options.found.problems, *lowered.notes), 3)
     if options.require_records:
         _check_recorded(lowered.ruled, spec)

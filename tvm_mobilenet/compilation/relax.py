@@ -11,12 +11,10 @@ from tvm_mobilenet.compilation.stack import Lowering, Stack
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tvm_mobilenet.compilation.options import PlanOptions
     from tvm_mobilenet.compilation.stack import Run, Tools
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.operator import Operator
-    from tvm_mobilenet.prediction.fusion import Fusion
-    from tvm_mobilenet.target import TargetSpec
-    from tvm_mobilenet.tuning.store import Found
 
 
 class Relax(Stack):
@@ -25,28 +23,23 @@ class Relax(Stack):
     name = "relax"
     tuners = ("template", "auto")
 
-    def check(self, spec: TargetSpec, fusion: Fusion) -> None:
+    def check(self, options: PlanOptions) -> None:
         """Refuse nothing: what it has no code for is refused where the target is read."""
 
     def lower(
-        self,
-        network: Network,
-        spec: TargetSpec,
-        found: Found,
-        *,
-        fusion: Fusion = "auto",
-        dump_ir: Path | None = None,
+        self, network: Network, options: PlanOptions, dump_ir: Path | None = None
     ) -> Lowering:
         """Take a network through the phases of :mod:`tvm_mobilenet.graph.pipeline`."""
         from tvm_mobilenet.graph.pipeline import lower
 
+        spec, found = options.spec, options.found
         lowered = lower(
             network.model,
             network.weights,
             spec,
             found.knobs_for,
             dump_ir,
-            fusion=fusion,
+            fusion=options.fusion,
             fusion_for=found.fusion_for,
         )
 

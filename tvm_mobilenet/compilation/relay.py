@@ -13,15 +13,14 @@ from tvm_mobilenet.manifest import describe_network, plain_layout
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tvm_mobilenet.compilation.options import PlanOptions
     from tvm_mobilenet.compilation.stack import Run, Tools
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.operator import Operator
     from tvm_mobilenet.models.spec import Layer
-    from tvm_mobilenet.prediction.fusion import Fusion
     from tvm_mobilenet.relay.codegen import Generated, Node
     from tvm_mobilenet.target import TargetSpec
     from tvm_mobilenet.toolchain import Linker
-    from tvm_mobilenet.tuning.store import Found
 
 _ROOM = 65536
 """Bytes of the manifest's section beyond what is known before verification."""
@@ -33,8 +32,9 @@ class Relay(Stack):
     name = "relay"
     tuners = ("template", "autotvm", "ansor")
 
-    def check(self, spec: TargetSpec, fusion: Fusion) -> None:
+    def check(self, options: PlanOptions) -> None:
         """Refuse CUDA, float16, and fused blocks on a GPU."""
+        spec = options.spec
         if spec.gpu is not None and spec.gpu.kind == "cuda":
             raise StackError(
                 f"this build of TVM 0.19 makes no code for {spec.name}: it has no generator of "
@@ -42,7 +42,7 @@ class Relay(Stack):
                 "compile it with the main stack, or with --target opencl, which NVIDIA's driver "
                 "runs",
             )
-        if spec.gpu is not None and fusion == "all":
+        if spec.gpu is not None and options.fusion == "all":
             raise StackError(
                 f"the classic stack has no schedule of fused blocks for {spec.name}",
                 "leave --fusion out, or compile it with the main stack",
@@ -54,13 +54,7 @@ class Relay(Stack):
             )
 
     def lower(
-        self,
-        network: Network,
-        spec: TargetSpec,
-        found: Found,
-        *,
-        fusion: Fusion = "auto",
-        dump_ir: Path | None = None,
+        self, network: Network, options: PlanOptions, dump_ir: Path | None = None
     ) -> Lowering:
         """Compile with Relay as far as kernels and a graph."""
         from tvm_mobilenet.models.files import dump
@@ -69,9 +63,10 @@ class Relay(Stack):
         from tvm_mobilenet.relay.launch_plan import generate_launches
         from tvm_mobilenet.relay.lower import lower
 
+        spec, found = options.spec, options.found
         built = build(network.model, network.weights)
         dump(dump_ir, "00_build.txt", lambda: built.func.astext(show_meta_data=False))
-        lowered = lower(built.func, spec, built.names, fusion, found.fusion_for)
+        lowered = lower(built.func, spec, built.names, options.fusion, found.fusion_for)
         dump(dump_ir, "01_lower.txt", lambda: lowered.mod.astext(show_meta_data=False))
         make = generate if spec.gpu is None else generate_launches
         generated = make(lowered, network.model.outputs, spec, found.knobs_for)

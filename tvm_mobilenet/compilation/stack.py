@@ -14,13 +14,11 @@ from tvm_mobilenet.stacks import PACKAGES, StackName, installed_stack, versions_
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tvm_mobilenet.compilation.options import PlanOptions
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.operator import Operator
-    from tvm_mobilenet.prediction.fusion import Fusion
-    from tvm_mobilenet.target import TargetSpec
     from tvm_mobilenet.toolchain import Linker
     from tvm_mobilenet.toolchain_cuda import Nvcc
-    from tvm_mobilenet.tuning.store import Found
 
     Tools = tuple[Linker, Nvcc | None]
     Write = Callable[[Mapping[str, Any], Tools, Path], dict[str, Any]]
@@ -66,41 +64,14 @@ class Stack(ABC):
         return versions_of(self.name)
 
     @abstractmethod
-    def check(self, spec: TargetSpec, fusion: Fusion) -> None:
-        """Refuse what it cannot compile for.
-
-        Raises
-        ------
-        StackError
-        """
+    def check(self, options: PlanOptions) -> None:
+        """Raise StackError for what it cannot compile."""
 
     @abstractmethod
     def lower(
-        self,
-        network: Network,
-        spec: TargetSpec,
-        found: Found,
-        *,
-        fusion: Fusion = "auto",
-        dump_ir: Path | None = None,
+        self, network: Network, options: PlanOptions, dump_ir: Path | None = None
     ) -> Lowering:
-        """Take a network to scheduled kernels.
-
-        Parameters
-        ----------
-        network : Network
-        spec : TargetSpec
-        found : Found
-            Records of the target: knobs of kernels, and which layers share one.
-        fusion : {"auto", "all", "none"}
-            Which layers share a kernel where no record says.
-        dump_ir : Path, optional
-            Folder for the module after each phase.
-
-        Raises
-        ------
-        InvalidModelError, UnsupportedOperatorError, TargetError, OutputError
-        """
+        """Take a network to scheduled kernels; `dump_ir` is a folder for the phases' modules."""
 
     @abstractmethod
     def on_host(
@@ -112,11 +83,6 @@ class Stack(ABC):
         -------
         mapping of str to callable
             By layer: from its inputs to its output.
-
-        Raises
-        ------
-        UnsupportedOperatorError
-            TVM does not know one of them.
         """
 
 
