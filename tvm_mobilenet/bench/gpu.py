@@ -8,7 +8,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def bench_on_gpu(
     artifact : path-like
         Compiled for a GPU.
     manifest : mapping
-        What the artifact says of itself.
+        The artifact's.
     against : str or sequence of str
         ``"torch"``, or some of :data:`TORCH`.
     weights : path-like or mapping, optional
@@ -58,11 +58,10 @@ def bench_on_gpu(
     rounds : int
         Turns that each takes.
     seconds : float
-        Length of a turn.
+        Of a turn.
     batch : int, optional
         Images a call that the artifact has to be compiled for.
     progress : callable, optional
-        Told of steps done, steps in all, and what comes next.
 
     Returns
     -------
@@ -88,7 +87,8 @@ def bench_on_gpu(
     check_here(manifest, os.fspath(artifact))
     target = TargetSpec.from_dict(manifest["target"])
     network = network_of(manifest, weights)
-    tell: Progress = progress or (lambda done, total, text: None)
+    tell = progress or (lambda done, total, text: None)
+    total = (1 + len(wanted)) * (rounds + 1)
     with scratch() as name:
         folder = Path(name)
         np.save(folder / "input.npy", noise(manifest["inputs"][0]))
@@ -101,15 +101,38 @@ def bench_on_gpu(
             "artifact": os.path.abspath(artifact),
             "dtype": target.dtype,
             "manifest": {"model": manifest["model"]},
+            "input": str(folder / "input.npy"),
+            "weights": str(folder / "weights.npz"),
         }
-        requests = {runtime: request | _own(runtime, folder) for runtime in (OURS, *wanted)}
-        with _opened(requests, rounds, tell) as (started, failed):
-            times = _turns(started, len(requests), rounds, seconds, tell)
+        times: dict[str, list[dict[str, list[float]]]] = {}
+        failed: dict[str, str] = {}
+        with contextlib.ExitStack() as stack:
+            started: list[Worker] = []
+            for number, runtime in enumerate((OURS, *wanted)):
+                tell(number, total, f"starting {runtime}")
+                own = {"runtime": runtime, "output": str(folder / f"{runtime}.npy")}
+                try:
+                    worker = Worker({**request, **own}, patience=_PATIENCE_S)
+                except PeerError as error:
+                    if runtime == OURS:
+                        raise
+                    failed[runtime] = error.what
+                    continue
+                stack.callback(worker.close)
+                started.append(worker)
+            for turn in range(rounds):
+                at = turn % len(started)
+                for place, worker in enumerate((*started[at:], *started[:at])):
+                    done = (turn + 1) * (1 + len(wanted)) + place
+                    tell(done, total, f"round {turn + 1}: {worker.runtime}")
+                    times.setdefault(worker.runtime, []).append(worker.turn(seconds))
             described = {**describe_gpu(target), **started[0].facts}
+        tell(total, total, "done")
         rows = tuple(
             _row(runtime, times.get(runtime, []), folder, failed.get(runtime, ""))
-            for runtime in requests
+            for runtime in (OURS, *wanted)
         )
+    predicted = _predicted(network.model, target)
     return GpuReport(
         manifest["title"],
         target.name,
@@ -118,51 +141,9 @@ def bench_on_gpu(
         manifest["macs"],
         described,
         rows,
-        _predicted(network.model, target),
+        predicted,
         TOLERANCE[target.dtype],
     )
-
-
-def _own(runtime: str, folder: Path) -> dict[str, str]:
-    names = {"input": "input.npy", "weights": "weights.npz", "output": f"{runtime}.npy"}
-    return {"runtime": runtime} | {key: str(folder / name) for key, name in names.items()}
-
-
-@contextlib.contextmanager
-def _opened(
-    requests: Mapping[str, Mapping[str, Any]], rounds: int, tell: Progress
-) -> Iterator[tuple[list[Worker], dict[str, str]]]:
-    """Yield a process for each runtime, ours first, and why others have none."""
-    started: list[Worker] = []
-    failed: dict[str, str] = {}
-    with contextlib.ExitStack() as stack:
-        for number, (runtime, request) in enumerate(requests.items()):
-            tell(number, len(requests) * (rounds + 1), f"starting {runtime}")
-            try:
-                worker = Worker(request, patience=_PATIENCE_S)
-            except PeerError as error:
-                if runtime == OURS:
-                    raise
-                failed[runtime] = error.what
-                continue
-            stack.callback(worker.close)
-            started.append(worker)
-        yield started, failed
-
-
-def _turns(
-    workers: Sequence[Worker], runtimes: int, rounds: int, seconds: float, tell: Progress
-) -> dict[str, list[dict[str, list[float]]]]:
-    """Return what each runtime took in each of its turns."""
-    times: dict[str, list[dict[str, list[float]]]] = {}
-    total = runtimes * (rounds + 1)
-    for turn in range(rounds):
-        at = turn % len(workers)
-        for place, worker in enumerate((*workers[at:], *workers[:at])):
-            tell((turn + 1) * runtimes + place, total, f"round {turn + 1}: {worker.runtime}")
-            times.setdefault(worker.runtime, []).append(worker.turn(seconds))
-    tell(total, total, "done")
-    return times
 
 
 def describe_gpu(target: TargetSpec) -> dict[str, str]:
