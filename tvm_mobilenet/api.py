@@ -20,7 +20,7 @@ from tvm_mobilenet.lists import number
 from tvm_mobilenet.models.network import model_from
 from tvm_mobilenet.prediction.fusion import Fusion
 from tvm_mobilenet.report import CompileReport
-from tvm_mobilenet.stacks import StackName
+from tvm_mobilenet.stacks import Stack
 from tvm_mobilenet.target import Dtype, TargetSpec, validate_with_llvm
 from tvm_mobilenet.using import bench, load, profile, verify
 
@@ -58,7 +58,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     dtype: Dtype | None = None,
     dump_ir: str | os.PathLike[str] | None = None,
     device: str | None = None,
-    stack: StackName | None = None,
+    stack: Stack | None = None,
 ) -> Compiled:
     """Compile a model for a target.
 
@@ -218,15 +218,16 @@ def tune(
         The folder cannot be read, is being written by somebody else, or takes nothing.
     """
     from tvm_mobilenet.tuning.boards import check_board, find_place
+    from tvm_mobilenet.tuning.generation import TUNERS
     from tvm_mobilenet.tuning.task import Settings
     from tvm_mobilenet.tuning.tune import tune as run
 
     options = PlanOptions(target=target, cores=cores, fusion=fusion, records=records)
-    model, spec, stack = model_from(model), options.spec, this_stack()
-    if tuner not in stack.tuners:
+    model, spec, stack = model_from(model), options.spec, this_stack().name
+    if tuner not in TUNERS[stack]:
         raise TuningError(
-            f"there is no tuner {tuner!r} on the {stack.name} stack",
-            f"choose {' or '.join(stack.tuners)}",
+            f"there is no tuner {tuner!r} on the {stack} stack",
+            f"choose {' or '.join(TUNERS[stack])}",
         )
     how = Settings(trials, tuner=tuner, **settings)
     place = None

@@ -17,18 +17,18 @@ from tvm_mobilenet.judging import Reading, judge, read_against
 from tvm_mobilenet.models.spec import INPUT, Operator
 
 if TYPE_CHECKING:
-    from tvm_mobilenet.compilation.stack import Stack
+    from tvm_mobilenet.compilation.stack import StackAdapter
     from tvm_mobilenet.models.network import Network
 
 
-def check_on_host(network: Network, x: NDArray[Any], stack: Stack) -> dict[str, Any]:
+def check_on_host(network: Network, x: NDArray[Any], stack: StackAdapter) -> dict[str, Any]:
     """Hold layers against the file, and TVM's lowering of foreign operators against a judge.
 
     Parameters
     ----------
     network : Network
         From an ONNX file.
-    stack : Stack
+    stack : StackAdapter
         Its importer lowers operators that are not ours.
 
     Returns

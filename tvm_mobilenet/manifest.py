@@ -8,7 +8,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet import __version__
-from tvm_mobilenet.stacks import PACKAGES, StackName
+from tvm_mobilenet.stacks import PACKAGES, Stack
 from tvm_mobilenet.target import TargetSpec
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def describe_network(
     source: str,
     digest: str,
     preprocess: Mapping[str, Any],
-    stack: StackName,
+    stack: Stack,
     alignment: int,
 ) -> dict[str, Any]:
     """Describe a network of either stack.

@@ -11,9 +11,9 @@ from typing import Literal
 
 from tvm_mobilenet.errors import StackError
 
-StackName = Literal["relax", "relay"]
+Stack = Literal["relax", "relay"]
 
-PACKAGES: dict[StackName, dict[str, str]] = {
+PACKAGES: dict[Stack, dict[str, str]] = {
     "relax": {"apache-tvm": "tvm", "apache-tvm-ffi": "tvm_ffi"},
     "relay": {"xtc-tvm-python-bindings": "tvm"},
 }
@@ -25,19 +25,19 @@ PACKAGES: dict[StackName, dict[str, str]] = {
 SIGNIFICANT = {"apache-tvm": 3, "apache-tvm-ffi": 2, "xtc-tvm-python-bindings": 3}
 """How many parts of a package's version must be the same in whatever works together."""
 
-REMEDY: dict[StackName, str] = {
+REMEDY: dict[Stack, str] = {
     "relax": "leave `--stack relay` out, or use an environment with apache-tvm",
     "relay": "use `tvm-mobilenet --stack relay`, after `make relay`",
 }
 """How to get at a stack."""
 
 
-def installed_stack() -> StackName:
+def installed_stack() -> Stack:
     """Return the stack of this environment: Relay where there is no apache-tvm but TVM 0.19."""
     return "relay" if _has("relay") and not _has("relax") else "relax"
 
 
-def check_stack(stack: str, what: str) -> StackName:
+def check_stack(stack: str, what: str) -> Stack:
     """Refuse what needs the other stack.
 
     Parameters
@@ -56,7 +56,7 @@ def check_stack(stack: str, what: str) -> StackName:
         raise StackError(
             f"{what} needs the stack {stack!r}, which is unknown", f"known: {', '.join(PACKAGES)}"
         )
-    wanted: StackName = "relay" if stack == "relay" else "relax"
+    wanted: Stack = "relay" if stack == "relay" else "relax"
     here = installed_stack()
     if wanted != here:
         raise StackError(
@@ -66,16 +66,16 @@ def check_stack(stack: str, what: str) -> StackName:
     return wanted
 
 
-def versions_of(stack: StackName) -> dict[str, str]:
+def versions_of(stack: Stack) -> dict[str, str]:
     """Return the versions of a stack's packages by name; those that are missing left out."""
     return {package: metadata.version(package) for package in PACKAGES[stack] if _is_there(package)}
 
 
-def _tvm(stack: StackName) -> str:
+def _tvm(stack: Stack) -> str:
     return "TVM 0.19" if stack == "relay" else "apache-tvm"
 
 
-def _has(stack: StackName) -> bool:
+def _has(stack: Stack) -> bool:
     return all(map(_is_there, PACKAGES[stack]))
 
 

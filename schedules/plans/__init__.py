@@ -28,7 +28,7 @@ from tvm_mobilenet.schedules.plans.strassen import plan_strassen
 from tvm_mobilenet.schedules.plans.tail import plan_tail
 
 from tvm_mobilenet.operators.workload import Operator, Workload
-from tvm_mobilenet.stacks import StackName
+from tvm_mobilenet.stacks import Stack
 from tvm_mobilenet.target import TargetSpec
 
 Plan = Callable[[Workload, Knobs, TargetSpec], Any]
@@ -79,7 +79,7 @@ TE_GPU_PLANS: dict[Operator, Plan] = {
 """The same for TE on graphics processors."""
 
 
-def plans_for(target: TargetSpec, stack: StackName) -> Mapping[Operator, Plan]:
+def plans_for(target: TargetSpec, stack: Stack) -> Mapping[Operator, Plan]:
     """Return the plans that a stack can apply for a target."""
     if target.gpu is not None:
         return GPU_PLANS if stack == "relax" else TE_GPU_PLANS

@@ -15,7 +15,6 @@ from tvm_mobilenet.cli.groups import Group, grouped
 from tvm_mobilenet.cli.options import (
     Answer,
     Compiling,
-    Fusion,
     Fusions,
     ModelName,
     NetworkOptions,
@@ -153,7 +152,7 @@ def tune(
     *,
     network: NetworkOptions,
     target: TargetOptions,
-    fusion: Fusions = Fusion.auto,
+    fusion: Fusions = "auto",
     search: SearchOptions,
     answer: Answer,
 ) -> None:
@@ -186,7 +185,7 @@ def tune(
         trials=trials,
         target="native" if there else target.plan().spec,
         cores=target.cores,
-        fusion=fusion.value,
+        fusion=fusion,
         **search.given(),
     )
 

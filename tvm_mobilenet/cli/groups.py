@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
-from enum import Enum
-from typing import Any, get_type_hints
+from typing import Any
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
@@ -32,11 +31,10 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def _typed(declared: Any) -> Iterator[inspect.Parameter]:
-    """Yield the parameters of a function or a dataclass, their annotations read."""
-    kinds = get_type_hints(declared, include_extras=True)
-    for name, one in inspect.signature(declared).parameters.items():
-        yield one.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kinds[name])
+def _typed(declared: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters of a function or a dataclass, their annotations read."""
+    found = inspect.signature(declared, eval_str=True).parameters.values()
+    return [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in found]
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,4 @@ class Group:
     def given(self) -> dict[str, Any]:
         """Return those that were given, as the api calls them; for the rest it has defaults."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            name: value.value if isinstance(value, Enum) else value
-            for name, value in values.items()
-            if value is not None
-        }
+        return {name: value for name, value in values.items() if value is not None}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,28 +16,6 @@ if TYPE_CHECKING:
     from tvm_mobilenet.compilation.options import CompileOptions, PlanOptions
     from tvm_mobilenet.models import Model
     from tvm_mobilenet.models.importer import Imported
-
-
-class Padding(str, Enum):
-    """Where strided layers pad."""
-
-    same = "same"
-    symmetric = "symmetric"
-
-
-class Stored(str, Enum):
-    """What a GPU's maps and weights are stored as."""
-
-    float32 = "float32"
-    float16 = "float16"
-
-
-class Fusion(str, Enum):
-    """Which layers share a kernel."""
-
-    auto = "auto"
-    all = "all"
-    none = "none"
 
 
 def _models(incomplete: str) -> Iterator[str]:
@@ -97,7 +74,7 @@ OnnxFile = Annotated[
     ),
 ]
 Fusions = Annotated[
-    Fusion,
+    Literal["auto", "all", "none"],
     typer.Option(
         help="Which layers share a kernel: auto, as a record or else the cost model says; all that "
         "can; none."
@@ -120,7 +97,7 @@ Threads = Annotated[
     typer.Option(help="Threads to run on; TVM_NUM_THREADS, or all cores, by default."),
 ]
 Stores = Annotated[
-    Stored | None,
+    Literal["float32", "float16"] | None,
     typer.Option("--dtype", help="What a GPU stores maps and weights as; float32 by default."),
 ]
 
@@ -136,7 +113,7 @@ class ModelOptions(Group):
     classes: Annotated[int | None, typer.Option(help="Outputs; 1000 by default.")] = None
     batch: Annotated[int | None, typer.Option(help="Images a call; 1 by default.")] = None
     padding: Annotated[
-        Padding | None,
+        Literal["same", "symmetric"] | None,
         typer.Option(
             help="Pad as TensorFlow does (same, the default of v1) or as PyTorch (symmetric)."
         ),
@@ -207,7 +184,7 @@ class TargetOptions(Group):
 class Planning(TargetOptions):
     """What decides which kernels there are, and with which knobs."""
 
-    fusion: Fusions = Fusion.auto
+    fusion: Fusions = "auto"
     records: Annotated[
         str | None,
         typer.Option(

@@ -16,7 +16,6 @@ from tvm_mobilenet.errors import InputError, PlotError, TvmMobilenetError
 if TYPE_CHECKING:
     from tvm_mobilenet.bench import BenchReport
     from tvm_mobilenet.bench.gpu_report import GpuReport
-    from tvm_mobilenet.cli.options import Stored
     from tvm_mobilenet.target import Dtype
 
 
@@ -36,15 +35,14 @@ def verify_artifact(artifact: Path, form: Form, *, save: Path | None, **options:
 
 @contextlib.contextmanager
 def compiled_for(
-    model: str, target: str, dtype: Stored | None, batch: int | None, *, weights: str | None
+    model: str, target: str, dtype: Dtype | None, batch: int | None, *, weights: str | None
 ) -> Iterator[Path]:
     """Compile a model for the time of a measurement; yield its path."""
     from tvm_mobilenet.compilation.compile import compile_network
     from tvm_mobilenet.compilation.options import CompileOptions
     from tvm_mobilenet.models.network import find_model
 
-    stored: Dtype | None = None if dtype is None else dtype.value
-    options = CompileOptions(target=target, dtype=stored, weights=weights)
+    options = CompileOptions(target=target, dtype=dtype, weights=weights)
     network = find_model(model, {} if batch is None else {"batch": batch})
     with waiting(f"compiling {model} for {target}"):
         compiled = compile_network(network, options)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.compilation.compiled import Compiled, artifact_in, runs_here
 from tvm_mobilenet.compilation.options import CompileOptions, tell
-from tvm_mobilenet.compilation.stack import Stack, this_stack
+from tvm_mobilenet.compilation.stack import StackAdapter, this_stack
 from tvm_mobilenet.errors import MissingRecordsError
 from tvm_mobilenet.models.network import Network, network_from
 from tvm_mobilenet.runtime.artifact import write_manifest
@@ -70,7 +70,7 @@ def _check_recorded(ruled: Sequence[str], spec: TargetSpec) -> None:
 
 
 def _judged(
-    compiled: Compiled, network: Network, options: CompileOptions, stack: Stack
+    compiled: Compiled, network: Network, options: CompileOptions, stack: StackAdapter
 ) -> dict[str, Any]:
     """Return what the manifest shall say of a check, as far as one can be made."""
     if options.verify and (options.device is not None or runs_here(compiled.manifest)):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet.compilation.stack import Lowering, Stack
+from tvm_mobilenet.compilation.stack import Lowering, StackAdapter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from tvm_mobilenet.models.operator import Operator
 
 
-class Relax(Stack):
-    """See :class:`tvm_mobilenet.compilation.stack.Stack`."""
+class Relax(StackAdapter):
+    """See :class:`tvm_mobilenet.compilation.stack.StackAdapter`."""
 
     name = "relax"
-    tuners = ("template", "auto")
 
     def check(self, options: PlanOptions) -> None:
         """Refuse nothing: what it has no code for is refused where the target is read."""

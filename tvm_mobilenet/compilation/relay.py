@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet.compilation.stack import Lowering, Stack
+from tvm_mobilenet.compilation.stack import Lowering, StackAdapter
 from tvm_mobilenet.errors import StackError
 from tvm_mobilenet.manifest import describe_network, plain_layout
 
@@ -26,11 +26,10 @@ _ROOM = 65536
 """Bytes of the manifest's section beyond what is known before verification."""
 
 
-class Relay(Stack):
-    """See :class:`tvm_mobilenet.compilation.stack.Stack`."""
+class Relay(StackAdapter):
+    """See :class:`tvm_mobilenet.compilation.stack.StackAdapter`."""
 
     name = "relay"
-    tuners = ("template", "autotvm", "ansor")
 
     def check(self, options: PlanOptions) -> None:
         """Refuse CUDA, float16, and fused blocks on a GPU."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tvm_mobilenet.stacks import PACKAGES, StackName, installed_stack, versions_of
+from tvm_mobilenet.stacks import PACKAGES, Stack, installed_stack, versions_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,14 +45,10 @@ class Lowering:
     write: Write
 
 
-class Stack(ABC):
+class StackAdapter(ABC):
     """What one TVM can do, and how; TVM is imported when it is asked to."""
 
-    name: ClassVar[StackName]
-    tuners: ClassVar[tuple[str, ...]]
-    """Who can propose knobs. ``template``: evolution over those of our own schedules;
-    ``auto``: MetaSchedule's rules; ``autotvm``: AutoTVM over our schedules as its templates;
-    ``ansor``: the auto scheduler over our definitions."""
+    name: ClassVar[Stack]
 
     @property
     def packages(self) -> Mapping[str, str]:
@@ -87,7 +83,7 @@ class Stack(ABC):
 
 
 @functools.cache
-def this_stack() -> Stack:
+def this_stack() -> StackAdapter:
     """Return the stack of this environment."""
     if installed_stack() == "relay":
         from tvm_mobilenet.compilation.relay import Relay
