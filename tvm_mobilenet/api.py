@@ -175,8 +175,7 @@ def tune(
         Candidates to try, those of this tuner's earlier runs included, shared out by what
         each kernel costs the network; 0 keeps the best of what was tried.
     target : str or TargetSpec
-        As for :func:`compile`; of what measures, which is what ``native`` stands for.
-        Its cores are the threads.
+        As for :func:`compile`; ``native`` is what measures. Its cores are the threads.
     log_dir : path-like
         Folder of the history and the records; made if it is not there.
     tuner : {"template", "auto", "autotvm", "ansor"}
@@ -191,8 +190,8 @@ def tune(
     fusion : {"auto", "all", "none"}
         As for :func:`compile`: which kernels there are.
     records : path-like or False, optional
-        As for :func:`compile`; of these, only what they say about fusion, which is copied
-        to `log_dir`.
+        As for :func:`compile`; only what they say about fusion counts, and is copied to
+        `log_dir`.
     progress : callable
         Told a :class:`~tvm_mobilenet.tuning.report.Status` after every trial.
     **settings
@@ -270,7 +269,7 @@ def explain(
     records : path-like or False, optional
         As for :func:`compile`; they decide about fusion, knobs are predicted by rule.
     threads : int or str, optional
-        That run it, at most the target's cores; all of them by default.
+        How many threads run it, at most the target's cores; all of them by default.
 
     Returns
     -------

@@ -17,7 +17,7 @@ from tvm_mobilenet.judging import Reading, judge, read_against
 from tvm_mobilenet.models.spec import INPUT, Operator
 
 if TYPE_CHECKING:
-    from tvm_mobilenet.compilation.stack import StackAdapter
+    from tvm_mobilenet.compilation.adapter import StackAdapter
     from tvm_mobilenet.models.network import Network
 
 

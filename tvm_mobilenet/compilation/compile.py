@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.compilation.adapter import StackAdapter
 from tvm_mobilenet.compilation.compiled import Compiled, artifact_in, runs_here
 from tvm_mobilenet.compilation.options import CompileOptions, tell
-from tvm_mobilenet.compilation.stack import StackAdapter, this_stack
+from tvm_mobilenet.compilation.stack import this_stack
 from tvm_mobilenet.errors import MissingRecordsError
 from tvm_mobilenet.models.network import Network, network_from
 from tvm_mobilenet.runtime.artifact import write_manifest
@@ -20,8 +21,8 @@ from tvm_mobilenet.toolchain import find_linker
 from tvm_mobilenet.toolchain_cuda import find_nvcc
 
 if TYPE_CHECKING:
+    from tvm_mobilenet.compilation.adapter import Tools
     from tvm_mobilenet.compilation.options import ModelLike
-    from tvm_mobilenet.compilation.stack import Tools
     from tvm_mobilenet.verify_report import VerifyReport
 
 _log = logging.getLogger(__name__)

@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet.compilation.stack import Lowering, StackAdapter
+from tvm_mobilenet.compilation.adapter import Lowering, StackAdapter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tvm_mobilenet.compilation.adapter import Run, Tools
     from tvm_mobilenet.compilation.options import PlanOptions
-    from tvm_mobilenet.compilation.stack import Run, Tools
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.operator import Operator
 
 
 class Relax(StackAdapter):
-    """See :class:`tvm_mobilenet.compilation.stack.StackAdapter`."""
+    """See :class:`tvm_mobilenet.compilation.adapter.StackAdapter`."""
 
     name = "relax"
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet.compilation.stack import Lowering, StackAdapter
+from tvm_mobilenet.compilation.adapter import Lowering, StackAdapter
 from tvm_mobilenet.errors import StackError
 from tvm_mobilenet.manifest import describe_network, plain_layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tvm_mobilenet.compilation.adapter import Run, Tools
     from tvm_mobilenet.compilation.options import PlanOptions
-    from tvm_mobilenet.compilation.stack import Run, Tools
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.operator import Operator
     from tvm_mobilenet.models.spec import Layer
@@ -27,7 +27,7 @@ _ROOM = 65536
 
 
 class Relay(StackAdapter):
-    """See :class:`tvm_mobilenet.compilation.stack.StackAdapter`."""
+    """See :class:`tvm_mobilenet.compilation.adapter.StackAdapter`."""
 
     name = "relay"
 
