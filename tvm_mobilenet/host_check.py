@@ -6,7 +6,7 @@ Where an artifact can run, verification covers all of this. Where it cannot, or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +17,11 @@ from tvm_mobilenet.judging import Reading, judge, read_against
 from tvm_mobilenet.models.spec import INPUT, Operator
 
 if TYPE_CHECKING:
+    from tvm_mobilenet.compilation.adapter import StackAdapter
     from tvm_mobilenet.models.network import Network
-    from tvm_mobilenet.stacks import Stack
-
-Compile = Callable[[Sequence[Operator], Mapping[str, NDArray[Any]]], Mapping[str, Any]]
 
 
-def check_on_host(network: Network, x: NDArray[Any], stack: Stack) -> dict[str, Any]:
+def check_on_host(network: Network, x: NDArray[Any], stack: StackAdapter) -> dict[str, Any]:
     """Compare layers with the file, and TVM's lowering of foreign operators with a judge.
 
     Parameters
@@ -32,7 +30,7 @@ def check_on_host(network: Network, x: NDArray[Any], stack: Stack) -> dict[str, 
         A network from an ONNX file.
     x : ndarray
         Input of the network.
-    stack : {"relax", "relay"}
+    stack : StackAdapter
         The stack whose importer lowers operators that are not ours.
 
     Returns
@@ -52,7 +50,7 @@ def check_on_host(network: Network, x: NDArray[Any], stack: Stack) -> dict[str, 
     operators = [layer for layer in model.layers if isinstance(layer, Operator)]
     with np.errstate(all="ignore"):
         reading = _read(network, x, {})
-        compiled = _compiler(stack)(operators, weights)
+        compiled = stack.on_host(operators, weights)
         given: dict[str, NDArray[Any]] = {}
         unjudged = []
         for layer in operators:
@@ -96,13 +94,3 @@ def _read(network: Network, x: NDArray[Any], given: Mapping[str, NDArray[Any]]) 
         if all(verdict.passed for verdict in other.verdicts.values()):
             return other
     return reading
-
-
-def _compiler(stack: Stack) -> Compile:
-    if stack == "relay":
-        from tvm_mobilenet.relay.on_host import on_host as compile_by_relay
-
-        return compile_by_relay
-    from tvm_mobilenet.graph.on_host import on_host
-
-    return on_host
