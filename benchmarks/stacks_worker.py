@@ -33,9 +33,10 @@ def make(kind: str, network: str, records: str, path: str, threads: int) -> None
         import tvm
         from tvm import relay
 
-        from tvm_mobilenet.relay.build import build as to_relay
+        from tvm_mobilenet.network.planning import unplanned
+        from tvm_mobilenet.relay.emit import emit
 
-        mod = tvm.IRModule.from_expr(to_relay(model, initialize(model, SEED)).func)
+        mod = emit(unplanned(model, spec), initialize(model, SEED)).mod
         with tvm.transform.PassContext(opt_level=3):
             built = relay.build(mod, target=tvm.target.Target(spec.tvm_dict()))
         built.export_library(path)

@@ -14,18 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tvm_mobilenet.api import (
-        bench,
+        compile,  # noqa: A004  as in torch.compile and tvm.compile
         explain,
-        load,
-        profile,
         tune,
-        verify,
     )
     from tvm_mobilenet.bench.report import BenchReport
-    from tvm_mobilenet.compiled import Compiled
-    from tvm_mobilenet.compiling import (
-        compile,  # noqa: A004  as in torch.compile and tvm.compile
-    )
+    from tvm_mobilenet.compilation.compiled import Compiled
     from tvm_mobilenet.device import Device, open_device
     from tvm_mobilenet.errors import TvmMobilenetError
     from tvm_mobilenet.models import (
@@ -43,6 +37,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.runtime import Module
     from tvm_mobilenet.target import TargetSpec
     from tvm_mobilenet.tuning.report import TuningReport
+    from tvm_mobilenet.using import bench, load, profile, verify
     from tvm_mobilenet.verify_report import VerifyReport
 
 __version__ = "0.1.0"
@@ -82,7 +77,7 @@ _HOMES = {
     "MODELS": "models",
     "BenchReport": "bench.report",
     "CompileReport": "report",
-    "Compiled": "compiling",
+    "Compiled": "compilation.compiled",
     "Device": "device",
     "Imported": "models.importer",
     "Model": "models",
@@ -92,20 +87,20 @@ _HOMES = {
     "TuningReport": "tuning.report",
     "TvmMobilenetError": "errors",
     "VerifyReport": "verify_report",
-    "bench": "api",
+    "bench": "using",
     "build": "models",
-    "compile": "compiling",
+    "compile": "api",
     "explain": "api",
     "import_onnx": "models.importer",
-    "load": "api",
+    "load": "using",
     "mobilenet_v1": "models",
     "mobilenet_v2": "models",
     "mobilenet_v3_large": "models",
     "mobilenet_v3_small": "models",
     "open_device": "device",
-    "profile": "api",
+    "profile": "using",
     "tune": "api",
-    "verify": "api",
+    "verify": "using",
 }
 
 

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet.compiled import Compiled
-from tvm_mobilenet.compiling import compile  # noqa: A004  as in torch.compile
-from tvm_mobilenet.errors import InputError, RecordsWarning, TuningError
-from tvm_mobilenet.lists import check_one_of, number
-from tvm_mobilenet.prediction.fusion import FUSIONS
+from tvm_mobilenet.compilation.compiled import Compiled
+from tvm_mobilenet.compilation.options import CompileOptions, PlanOptions, tell
+from tvm_mobilenet.compilation.stack import this_stack
+from tvm_mobilenet.errors import InputError, TuningError
+from tvm_mobilenet.lists import number
+from tvm_mobilenet.models.network import model_from
+from tvm_mobilenet.prediction.fusion import Fusion
 from tvm_mobilenet.report import CompileReport
-from tvm_mobilenet.stacks import installed_stack
-from tvm_mobilenet.target import TargetSpec, parse
+from tvm_mobilenet.stacks import Stack
+from tvm_mobilenet.target import Dtype, TargetSpec, validate_with_llvm
 from tvm_mobilenet.using import bench, load, profile, verify
 
 if TYPE_CHECKING:
-    from tvm_mobilenet.compiling import ModelLike
-    from tvm_mobilenet.graph.explain import Explanation
-    from tvm_mobilenet.prediction.fusion import Fusion
+    from tvm_mobilenet.compilation.options import ModelLike, WeightsLike
+    from tvm_mobilenet.network.explanation import Explanation
     from tvm_mobilenet.tuning.report import Status, TuningReport
     from tvm_mobilenet.tuning.store import RecordsLike
 
@@ -41,6 +41,112 @@ __all__ = [
     "tune",
     "verify",
 ]
+
+
+def compile(  # noqa: A001  as in torch.compile and tvm.compile
+    model: ModelLike,
+    *,
+    target: str | TargetSpec = "native",
+    weights: WeightsLike | None = None,
+    seed: int = 0,
+    preprocess: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    verify: bool = True,
+    fusion: Fusion = "auto",
+    records: RecordsLike = None,
+    require_records: bool = False,
+    host: str | None = None,
+    dtype: Dtype | None = None,
+    dump_ir: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    stack: Stack | None = None,
+) -> Compiled:
+    """Compile a model for a target.
+
+    Parameters
+    ----------
+    model : Model, Imported or path-like
+        From :func:`tvm_mobilenet.mobilenet_v1` or :func:`tvm_mobilenet.import_onnx`; or a
+        model's name, or the path of an ``.onnx`` file.
+    target : str or TargetSpec
+        ``"native"``, a preset, an LLVM triple with ``--mcpu`` and ``--mattr``, TVM's
+        JSON, or a GPU such as ``"sm_90"`` or ``"opencl"``.
+    weights : path-like or mapping, optional
+        ``"pretrained"``; ``"hf-hub:OWNER/NAME"``; an ``.npz``, ``.safetensors`` or
+        ``torch.save`` file with our names, torchvision's or timm's; or arrays by our names.
+        Without, they are random. From a checkpoint whose source is known the model also
+        takes the epsilon and the padding, where it was not asked for others.
+    seed : int
+        What random weights are made from, where none are given.
+    preprocess : str, path-like or mapping, optional
+        What images go through before they are the input, for the manifest:
+        ``"torchvision"``, ``"tf"``, ``"none"``, or a recipe, see
+        :mod:`tvm_mobilenet.runtime.recipe`. By default what the weights say, else
+        torchvision's.
+    verify : bool
+        Whether to check the artifact against the reference, if it runs here. Where it is not
+        checked so, what was read from an ONNX file is still compared with onnx's own evaluator
+        on this machine.
+    fusion : {"auto", "all", "none"}
+        Which layers share a kernel: those for which a record or else
+        :mod:`tvm_mobilenet.prediction.fusion` says so, all that can, none.
+    records : path-like or False, optional
+        Folder of tuning records, instead of the package's own; False for rules only.
+        A RecordsWarning names each that is there for this target and cannot be used.
+    require_records : bool
+        Whether every kernel that has knobs must find them in a record.
+    host : str, optional
+        The processor beside a GPU, which the host code is for; by default any of this
+        machine's architecture.
+    dtype : {"float32", "float16"}, optional
+        What a GPU stores maps and weights as; sums are float32.
+    dump_ir : path-like, optional
+        Folder for the module after each phase.
+    device : str, optional
+        A board to compile for, see :func:`tvm_mobilenet.open_device`: it says what
+        ``native`` is there, and the artifact is checked there.
+    stack : {"relax", "relay"}, optional
+        The one of this environment by default, and no other can be had here. Relay has
+        no CUDA and no float16.
+
+    Returns
+    -------
+    Compiled
+
+    Raises
+    ------
+    UnknownModelError, InvalidModelError, OnnxError, WeightsError, PreprocessError, TargetError
+        What was asked for makes no sense.
+    RecordsError, MissingRecordsError
+        The folder of records cannot be read; kernels without one, where required.
+    ToolchainError
+        Nothing here links, or compiles CUDA, for the target.
+    VerificationError
+        The compiled network is wrong; nothing is returned.
+    DeviceError, AbiError
+        The board cannot be reached, has another TVM, or failed.
+    StackError
+        This environment has the other stack.
+    InputError
+        There is no such `fusion`.
+    """
+    from tvm_mobilenet.compilation.compile import compile_network
+
+    options = CompileOptions(
+        target=target,
+        weights=weights,
+        seed=seed,
+        preprocess=preprocess,
+        verify=verify,
+        fusion=fusion,
+        records=records,
+        require_records=require_records,
+        host=host,
+        dtype=dtype,
+        dump_ir=dump_ir,
+        device=device,
+        stack=stack,
+    )
+    return compile_network(model, options)
 
 
 def tune(
@@ -69,8 +175,7 @@ def tune(
         Candidates to try, those of this tuner's earlier runs included, shared out by what
         each kernel costs the network; 0 keeps the best of what was tried.
     target : str or TargetSpec
-        As for :func:`compile`; of what measures, which is what ``native`` stands for.
-        Its cores are the threads.
+        As for :func:`compile`; ``native`` is what measures. Its cores are the threads.
     log_dir : path-like
         Folder of the history and the records; made if it is not there.
     tuner : {"template", "auto", "autotvm", "ansor"}
@@ -85,8 +190,8 @@ def tune(
     fusion : {"auto", "all", "none"}
         As for :func:`compile`: which kernels there are.
     records : path-like or False, optional
-        As for :func:`compile`; of these, only what they say about fusion, which is copied
-        to `log_dir`.
+        As for :func:`compile`; only what they say about fusion counts, and is copied to
+        `log_dir`.
     progress : callable
         Told a :class:`~tvm_mobilenet.tuning.report.Status` after every trial.
     **settings
@@ -111,30 +216,25 @@ def tune(
     RecordsError, RecordsBusyError, OutputError
         The folder cannot be read, is being written by somebody else, or takes nothing.
     """
-    from tvm_mobilenet.models.network import model_from
-    from tvm_mobilenet.target import validate_with_llvm
     from tvm_mobilenet.tuning.boards import check_board, find_place
     from tvm_mobilenet.tuning.generation import TUNERS
-    from tvm_mobilenet.tuning.store import records_for
     from tvm_mobilenet.tuning.task import Settings
     from tvm_mobilenet.tuning.tune import tune as run
 
-    check_one_of(fusion, FUSIONS, "fusion", InputError)
-    model = model_from(model)
-    spec = target if isinstance(target, TargetSpec) else parse(target)
-    if tuner not in (known := TUNERS[installed_stack()]):
+    options = PlanOptions(target=target, cores=cores, fusion=fusion, records=records)
+    model, spec, stack = model_from(model), options.spec, this_stack().name
+    if tuner not in TUNERS[stack]:
         raise TuningError(
-            f"there is no tuner {tuner!r} on the {installed_stack()} stack",
-            f"choose {' or '.join(known)}",
+            f"there is no tuner {tuner!r} on the {stack} stack",
+            f"choose {' or '.join(TUNERS[stack])}",
         )
     how = Settings(trials, tuner=tuner, **settings)
     place = None
     if device != "local":
         place, board = find_place(device, how.open_limit)
-        spec = board.target if target == "native" else spec
-    if cores is not None:
-        spec = dataclasses.replace(spec, cores=cores)
-    if place is not None:
+        if target == "native":
+            options = dataclasses.replace(options, target=board.target)
+        spec = options.spec
         check_board(spec, board)
     validate_with_llvm(spec)
     return run(
@@ -143,7 +243,7 @@ def tune(
         Path(log_dir),
         how,
         fusion=fusion,
-        found=records_for(spec, records),
+        found=options.found,
         tell=progress,
         place=place,
     )
@@ -167,9 +267,9 @@ def explain(
     fusion : {"auto", "all", "none"}
         As for :func:`compile`.
     records : path-like or False, optional
-        As for :func:`compile`; they decide about fusion, knobs are predicted by rule.
+        As for :func:`compile`; they decide about fusion and knobs.
     threads : int or str, optional
-        That run it, at most the target's cores; all of them by default.
+        How many threads run it, at most the target's cores; all of them by default.
 
     Returns
     -------
@@ -182,26 +282,15 @@ def explain(
     InputError
         More threads than the target has cores, or none; no such `fusion`.
     """
-    from tvm_mobilenet.graph.explain import explain as predict
-    from tvm_mobilenet.models.network import model_from
-    from tvm_mobilenet.tuning.store import records_for
+    from tvm_mobilenet.network.explain import explain as predict
 
-    check_one_of(fusion, FUSIONS, "fusion", InputError)
-    model = model_from(model)
-    spec = target if isinstance(target, TargetSpec) else parse(target)
+    options = PlanOptions(target=target, fusion=fusion, records=records)
+    model, spec = model_from(model), options.spec
     threads = None if threads is None else number(threads, "threads")
     if threads is not None and not 1 <= threads <= spec.cores:
         raise InputError(
             f"{threads} threads asked for; {spec.name} has {spec.cores} cores",
             f"choose between 1 and {spec.cores}, or plan for others with --cores",
         )
-    found = records_for(spec, records)
-    for problem in found.problems:
-        warnings.warn(RecordsWarning(problem), stacklevel=2)
-    return predict(
-        model,
-        spec,
-        fusion=fusion,
-        fusion_for=found.fusion_for,
-        threads=threads,
-    )
+    tell(options.found.problems, 2)
+    return predict(options.plan(model, installed_stack()), threads)

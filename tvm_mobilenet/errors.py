@@ -71,6 +71,10 @@ class WeightsError(TvmMobilenetError):
     """Weights that are missing, unexpected, of the wrong shape, or not finite."""
 
 
+class QuantizationError(TvmMobilenetError):
+    """A scale or a zero point that a type of number lacks, does not have, or cannot hold."""
+
+
 class TargetError(TvmMobilenetError):
     """A target that is unknown, malformed, or not supported here."""
 

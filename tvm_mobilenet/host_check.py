@@ -1,12 +1,12 @@
-"""Is a network from an ONNX file read right? Checked on this machine, whatever the target.
+"""Checks on this machine, whatever the target is, that an ONNX file was read right.
 
-Where an artifact can run, verification covers all of this. Where it cannot, or was told not
-to, this is what stands between a wrong reading and a file that somebody else runs.
+Where an artifact can run, verification covers all of this. Where it cannot, or with
+``--no-verify``, this check alone keeps a misread network from being written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,34 +17,32 @@ from tvm_mobilenet.judging import Reading, judge, read_against
 from tvm_mobilenet.models.spec import INPUT, Operator
 
 if TYPE_CHECKING:
+    from tvm_mobilenet.compilation.adapter import StackAdapter
     from tvm_mobilenet.models.network import Network
-    from tvm_mobilenet.stacks import Stack
-
-Compile = Callable[[Sequence[Operator], Mapping[str, NDArray[Any]]], Mapping[str, Any]]
 
 
-def check_on_host(network: Network, x: NDArray[Any], stack: Stack) -> dict[str, Any]:
-    """Hold layers against the file, and TVM's lowering of foreign operators against a judge.
+def check_on_host(network: Network, x: NDArray[Any], stack: StackAdapter) -> dict[str, Any]:
+    """Compare layers with the file, and TVM's lowering of foreign operators with a judge.
 
     Parameters
     ----------
     network : Network
-        From an ONNX file.
+        A network from an ONNX file.
     x : ndarray
-        Input.
-    stack : {"relax", "relay"}
-        Whose importer lowers operators that are not ours.
+        Input of the network.
+    stack : StackAdapter
+        The stack whose importer lowers operators that are not ours.
 
     Returns
     -------
     dict
-        For the manifest: how many ``layers`` and ``operators`` were held against the file,
-        and the names of those ``unjudged``.
+        For the manifest: how many ``layers`` and ``operators`` were compared with the file,
+        and the names of the ``unjudged`` ones.
 
     Raises
     ------
     VerificationError
-        A layer is not what the file says, or TVM's operator is not; nothing is written.
+        A layer, or an operator as TVM compiles it, does not compute what the file does.
     UnsupportedOperatorError
         TVM does not know an operator.
     """
@@ -52,7 +50,7 @@ def check_on_host(network: Network, x: NDArray[Any], stack: Stack) -> dict[str, 
     operators = [layer for layer in model.layers if isinstance(layer, Operator)]
     with np.errstate(all="ignore"):
         reading = _read(network, x, {})
-        compiled = _compiler(stack)(operators, weights)
+        compiled = stack.on_host(operators, weights)
         given: dict[str, NDArray[Any]] = {}
         unjudged = []
         for layer in operators:
@@ -86,7 +84,7 @@ def check_on_host(network: Network, x: NDArray[Any], stack: Stack) -> dict[str, 
 
 
 def _read(network: Network, x: NDArray[Any], given: Mapping[str, NDArray[Any]]) -> Reading:
-    """Read by onnx's evaluator, and where that differs by onnxruntime, if that agrees."""
+    """Judge by onnx's evaluator, or by onnxruntime if only that agrees with all layers."""
     expect = network.expect
     assert expect is not None
     reading = read_against(network.model, network.weights, x, expect(x, given=given))
@@ -96,13 +94,3 @@ def _read(network: Network, x: NDArray[Any], given: Mapping[str, NDArray[Any]]) 
         if all(verdict.passed for verdict in other.verdicts.values()):
             return other
     return reading
-
-
-def _compiler(stack: Stack) -> Compile:
-    if stack == "relay":
-        from tvm_mobilenet.relay.on_host import on_host as compile_by_relay
-
-        return compile_by_relay
-    from tvm_mobilenet.graph.on_host import on_host
-
-    return on_host

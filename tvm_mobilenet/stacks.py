@@ -43,9 +43,9 @@ def check_stack(stack: str, what: str) -> Stack:
     Parameters
     ----------
     stack : str
-        That is needed.
+        The one that is needed.
     what : str
-        Which needs it; begins a sentence.
+        What needs it; begins a sentence.
 
     Raises
     ------

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tvm_mobilenet.bench import BenchReport
     from tvm_mobilenet.bench.gpu_report import GpuReport
-    from tvm_mobilenet.compiling import WeightsLike
+    from tvm_mobilenet.compilation.options import WeightsLike
     from tvm_mobilenet.device import RemoteModule
     from tvm_mobilenet.profile.report import ProfileReport
     from tvm_mobilenet.runtime import Loaded
@@ -47,14 +47,14 @@ def verify(
     ----------
     artifact : path-like, Loaded or RemoteModule
     weights : path-like or mapping, optional
-        Those that it was compiled with; by default where its manifest says.
+        Those that it was compiled with; by default they are where its manifest says.
     model : path-like, optional
-        Likewise the ONNX file that it was compiled from.
+        The ONNX file that it was compiled from, if that is not there any more.
     device : str, optional
         Where to run the file at that path, see :func:`tvm_mobilenet.open_device`.
     inputs : path-like or ndarray, optional
-        What to compare on, of the artifact's shape; an ``.npy`` or ``.npz`` file. An image
-        that is made up without.
+        What to compare on, of the artifact's shape; an ``.npy`` or ``.npz`` file. By default
+        an image that is made up.
     save : path-like, optional
         Where to write what the artifact makes of it: ``.npz``, or ``.npy`` of one output.
 

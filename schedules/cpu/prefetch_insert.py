@@ -19,16 +19,7 @@ def with_prefetches(sch: Any, func: Any, prefetches: Sequence[Prefetch]) -> Any:
     before: ``for i: body``
     after: ``for i: prefetch(address); ...; body``
 
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        That made the function.
-    func : tirx.PrimFunc
-    prefetches : sequence of Prefetch
-
-    Returns
-    -------
-    tirx.PrimFunc
+    `sch` is the schedule that made the function, and knows the loops.
     """
     for prefetch in prefetches:
         at = sch.get(prefetch.loop).loop_var

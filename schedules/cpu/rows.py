@@ -9,11 +9,14 @@ Loop nest, outer to inner
     the powers' sum, their quotients → lanes
 
 Registers
-    A vector of maxima or sums, and the exponential's: 8.
+    A vector of maxima or sums, and those of the exponential: 8.
+
+Traffic
+    A row of 1000 classes is 4 KB and stays in L1 between its four passes.
 
 Bound
     None that counts: a softmax of 1000 takes 0.3 µs on one Zen 5 core, a third of an
-    empty parallel region. So threads share rows only where there are dozens.
+    empty parallel region. Threads therefore share rows only where there are dozens.
 """
 
 from __future__ import annotations
@@ -31,20 +34,7 @@ from tvm_mobilenet.target import TargetSpec
 def schedule_rows(
     sch: Any, work: Workload, plan: SharedPlan, _target: TargetSpec
 ) -> list[Prefetch]:
-    """Schedule what goes over rows.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a workload of rows.
-    work : Workload
-    plan : SharedPlan
-
-    Returns
-    -------
-    list of Prefetch
-        None: what it reads has just been written.
-    """
+    """Schedule what goes over rows, without prefetches: it has just been written."""
     row, out = sch.get_sblock("row"), sch.get_sblock("out")
     n, j = sch.get_loops(out)
     vectors, lane = sch.split(j, [None, work.out_block])

@@ -97,12 +97,10 @@ def plan(work: Workload, knobs: Knobs, target: TargetSpec, plans: Mapping[Operat
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         Asked by name for every choice.
-    target : TargetSpec
     plans : mapping
-        Of :func:`plans_for` the target.
+        What :func:`plans_for` returns for the target.
 
     Returns
     -------

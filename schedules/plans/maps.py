@@ -42,7 +42,7 @@ class DensePlan:
     Attributes
     ----------
     images : int
-        That share a pass over the weights.
+        Images that share a pass over the weights.
     outer, inner : int
         Steps of the reduction.
     units : int
@@ -50,7 +50,7 @@ class DensePlan:
     parallel : bool
         Whether they do.
     lanes : int
-        Of a vector.
+        Lanes of a vector.
     """
 
     images: int
@@ -68,10 +68,8 @@ def plan_dense(
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         ``images``: images that share a pass over the weights; ``threads``: all or one.
-    target : TargetSpec
     tails : bool
         Whether a last group may have fewer images. TE would keep a condition in the loop.
     """

@@ -9,8 +9,8 @@ Loop nest, outer to inner
     the powers' sum, their quotients → lanes
 
 Registers
-    A vector of maxima or sums, and the exponential's: 8. Its lets become registers in
-    :mod:`tvm_mobilenet.relay.tir_passes`.
+    A vector of maxima or sums, and those of the exponential: 8. The exponential's lets become
+    registers in :mod:`tvm_mobilenet.relay.tir_passes`.
 """
 
 from __future__ import annotations
@@ -24,19 +24,7 @@ from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, peel_tail
 
 
 def schedule_rows(s: Any, made: Definition, plan: SharedPlan) -> list[Prefetch]:
-    """Schedule what goes over rows.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : SharedPlan
-
-    Returns
-    -------
-    list of Prefetch
-        None: what it reads has just been written.
-    """
+    """Schedule what goes over rows, without prefetches: it has just been written."""
     classes, lanes = made.work.out_channels, made.work.out_block
     row, power = (made.stage(name) for name in ("row", "power"))
     out = s[made.out]

@@ -73,14 +73,9 @@ def schedule(made: Definition, target: TargetSpec, knobs: Knobs) -> Any:
     Parameters
     ----------
     made : Definition
-        Of one of :func:`operators_of` the target.
-    target : TargetSpec
+        Its operator is one of :func:`operators_of` the target.
     knobs : Knobs
         Answers the schedule's choices; a record's knobs must all be used.
-
-    Returns
-    -------
-    te.Schedule
 
     Raises
     ------

@@ -26,18 +26,13 @@ def replay(work: Definition, steps: str) -> Any:
 
     Parameters
     ----------
-    work : Definition
     steps : str
-        As an Ansor log holds them: the second part of a line's ``i``, JSON.
-
-    Returns
-    -------
-    te.Schedule
+        JSON: the second part of ``i`` in a line of an Ansor log.
 
     Raises
     ------
     KnobError
-        They are no steps, or not of this definition.
+        The text is no list of steps, or they do not fit this definition.
     """
     dag = dag_of(work)
     # A line of a log, of which only the state counts: TVM reads one in no other way.

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from parts import nvcc
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.compiled import Compiled
+from tvm_mobilenet.compilation.compiled import Compiled
 from tvm_mobilenet.models.importer import Imported
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.runtime.instrument import Trace

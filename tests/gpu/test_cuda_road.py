@@ -12,7 +12,7 @@ from cuda_on_cpu import kernels_on_cpu
 from cuda_road import Ran, compiled_for_cuda, in_a_process, run_network
 
 from tvm_mobilenet import mobilenet_v1, mobilenet_v3_small
-from tvm_mobilenet.compiled import Compiled
+from tvm_mobilenet.compilation.compiled import Compiled
 from tvm_mobilenet.models.network import network_from
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.verify import sample_input, verify

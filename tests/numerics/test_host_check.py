@@ -14,6 +14,7 @@ from onnx_nets import Net
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.cli.making import _verified
+from tvm_mobilenet.compilation.relax import Relax
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.host_check import check_on_host
 from tvm_mobilenet.models.network import network_from
@@ -88,7 +89,7 @@ def test_what_was_read_wrong_is_not_written(spoil: str, tmp_path: Path) -> None:
     )
     named = {"weight": last.name, "stride": first.name}.get(spoil, "")
     with pytest.raises(VerificationError, match=f"{named}.* is not what the ONNX file says"):
-        check_on_host(network_from(wrong, None, 0), sample_input(model.input_shape), "relax")
+        check_on_host(network_from(wrong, None, 0), sample_input(model.input_shape), Relax())
 
 
 def test_what_nobody_can_compute_goes_on_from_what_tvm_makes_of_it(
@@ -105,8 +106,8 @@ def test_what_nobody_can_compute_goes_on_from_what_tvm_makes_of_it(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setitem(onnx_operators._CORRECTED, "Resize", cannot)
     x = sample_input(found.model.input_shape)
-    assert check_on_host(found, x, "relax")["unjudged"] == [names["Resize"]]
+    assert check_on_host(found, x, Relax())["unjudged"] == [names["Resize"]]
     last = found.model.layers[-1]
     weights = {**found.weights, f"{last.name}.bias": found.weights[f"{last.name}.bias"] + 1}
     with pytest.raises(VerificationError, match=f"layer {last.name} is not what"):
-        check_on_host(dataclasses.replace(found, weights=weights), x, "relax")
+        check_on_host(dataclasses.replace(found, weights=weights), x, Relax())

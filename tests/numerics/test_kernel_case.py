@@ -9,10 +9,9 @@ import pytest
 from kernels import compiled, output_of
 
 from tvm_mobilenet.errors import VerificationError
-from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.kernel_case import kernel_case, layers_of
 from tvm_mobilenet.models import Model, build, mobilenet_v1
-from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import host, parse
 
@@ -20,7 +19,8 @@ MODEL = mobilenet_v1(alpha=0.75, resolution=64, classes=30)
 
 
 def works(model: Model = MODEL, **options: Any) -> dict[str, Workload]:
-    return lower(model, initialize(model, 0), host(), lambda _: None, **options).works
+    plan = plan_network(model, host(), **options)
+    return {key: kernel.work for key, kernel in plan.kernels.items()}
 
 
 @pytest.mark.parametrize("options", [{"fusion": "none"}, {"fusion": "all"}])
@@ -76,8 +76,8 @@ def test_of_float16_only_the_result_is_rounded(fusion: Any) -> None:
     """Inputs are halves; the nearest half is right, the one behind the next is not."""
     target = parse("opencl", dtype="float16")
     network = mobilenet_v1(alpha=0.25, resolution=32, classes=10)
-    found = lower(network, initialize(network, 0), target, lambda _: None, fusion=fusion).works
-    for work in found.values():
+    plan = plan_network(network, target, fusion=fusion)
+    for work in (kernel.work for kernel in plan.kernels.values()):
         case = kernel_case(work, seed=3)
         plain = 1 if work.operator in ("conv", "softmax") else 0
         biases = 2 if work.operator == "separable" else 1

@@ -14,6 +14,7 @@ from not_a_number import MAXIMA, PLACE, check, not_numbers, tvms_own, works
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.graph.schedule_kernels import schedule_kernels
+from tvm_mobilenet.network.planning import unplanned
 from tvm_mobilenet.target import PRESETS, TargetSpec, host_cpu_features, host_machine, parse
 
 X86 = ["x86-64", "x86-64-v3", "x86-64-v4"]
@@ -49,7 +50,7 @@ def test_of_every_operator(target: str) -> None:
 def test_of_operators_of_tvms_own(name: str) -> None:
     spec = parse("native")
     func = tvms_own(name, tvm.target.Target(spec.tvm_dict())).with_attr("global_symbol", name)
-    mod, _ = schedule_kernels(tvm.IRModule({name: func}), spec, lambda _: None)
+    mod, _ = schedule_kernels(tvm.IRModule({name: func}), unplanned(tm.mobilenet_v1(), spec))
     kernel = tvm.compile(mod, target=tvm.target.Target(spec.tvm_dict())).jit()[name]
     x, out = (np.zeros([int(n) for n in p.ty.shape], np.float32) for p in func.params)
     x[PLACE] = math.nan

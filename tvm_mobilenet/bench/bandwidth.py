@@ -120,12 +120,12 @@ def runner(spec: TargetSpec, threads: int, footprint: int) -> tuple[Callable[[],
     """
     import numpy as np
 
-    line = 4 * VECTORS * spec.lanes
-    steps = max(1, footprint // line)
-    repeats = max(1, _READ_BYTES // (threads * steps * line))
+    step = VECTORS * spec.arithmetic("float32").vector_bytes
+    steps = max(1, footprint // step)
+    repeats = max(1, _READ_BYTES // (threads * steps * step))
     module = reading_module(threads, spec.lanes, steps, repeats)
     function = compiled(module, spec, threads)
     # Ones, not zeros: untouched zero pages would all be the same page of memory.
     x = tensor(np.ones((threads, steps, VECTORS, spec.lanes), np.float32))
     y = tensor(np.zeros((threads, VECTORS, spec.lanes), np.float32))
-    return (lambda: function(x, y)), threads * repeats * steps * line
+    return (lambda: function(x, y)), threads * repeats * steps * step

@@ -197,8 +197,9 @@ def _row(runtime: str, turns: list[dict[str, list[float]]], folder: Path, failed
 
 def _predicted(model: Any, target: TargetSpec) -> float | None:
     """Return the roofline's milliseconds; None where the target's numbers are of no one GPU."""
-    from tvm_mobilenet.graph.explain import explain
+    from tvm_mobilenet.network.explain import explain
+    from tvm_mobilenet.network.planning import plan_network
 
     if target.gpu is None or target.gpu.kind != "cuda":
         return None
-    return explain(model, target).total.cycles / target.gpu.clock_mhz / 1e3
+    return explain(plan_network(model, target)).total.cycles / target.gpu.clock_mhz / 1e3

@@ -29,27 +29,6 @@ _LATER = {
 }
 
 
-def model_options(
-    alpha: float | None,
-    resolution: int | None,
-    classes: int | None,
-    batch: int | None,
-    padding: str | None,
-    *,
-    input_shape: str | None = None,
-) -> dict[str, Any]:
-    """Return the options that were given; a model has defaults of its own for the others."""
-    given = {
-        "alpha": alpha,
-        "resolution": resolution,
-        "classes": classes,
-        "batch": batch,
-        "padding": padding,
-        "input_shape": input_shape,
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
 def _millions(count: int) -> str:
     return f"{count / 1e6:.2f}"
 

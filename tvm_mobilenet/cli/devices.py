@@ -1,17 +1,16 @@
-"""``device``: servers, trackers, and what a device is; ``bench`` and ``profile`` on one."""
+"""``device``: servers, trackers, and and what a device is."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tvm_mobilenet.cli.options import Csv, Json, Wide
-from tvm_mobilenet.cli.output import Form, progress_bar, say, show, waiting
+from tvm_mobilenet.cli.groups import grouped
+from tvm_mobilenet.cli.options import Answer
+from tvm_mobilenet.cli.output import say, show, waiting
 from tvm_mobilenet.errors import DeviceError, InputError
 
 app = typer.Typer(
@@ -45,10 +44,11 @@ def serve(
     ] = None,
     no_key: Annotated[bool, typer.Option("--no-key", help="Let everybody in.")] = False,
 ) -> None:
-    """Serve this machine: TVM's RPC server, started again when a session crashes.
+    """Serve this machine to others: TVM's RPC server.
 
-    A client has to know its key: a random one, which clients of the same user on this machine
-    find by themselves, and others write behind the address, HOST:PORT/KEY.
+    It is started again when a session crashes. A client has to know its key: a random
+    one, which clients of the same user on this machine find by themselves, and others
+    write behind the address, HOST:PORT/KEY.
 
     \b
     Examples:
@@ -123,6 +123,7 @@ def tracker(
 
 
 @app.command()
+@grouped
 def check(
     device: Annotated[
         str,
@@ -132,11 +133,10 @@ def check(
         ),
     ],
     timeout: Annotated[float, typer.Option(help="Seconds an answer may take.", min=0.1)] = 60.0,
-    as_json: Json = False,
-    as_csv: Csv = False,
-    wide: Wide = False,
+    *,
+    answer: Answer,
 ) -> None:
-    """Say what a device is; refuse one whose TVM is another than here.
+    """Say what a device is, and whether its TVM is the same as here.
 
     \b
     Examples:
@@ -146,7 +146,7 @@ def check(
     from tvm_mobilenet.device import open_device
     from tvm_mobilenet.tables import facts_table
 
-    form = Form.asked(as_json=as_json, as_csv=as_csv, wide=wide)
+    form = answer.form
     with waiting(f"asking {device}"), open_device(device, timeout) as opened:
         found = opened.describe()
     spec = found.target
@@ -162,54 +162,6 @@ def check(
     }
     show(form, facts_table(found.where, facts), data=found.to_dict())
     found.check_versions()
-
-
-def bench_on_device(
-    artifact: Path,
-    device: str,
-    *,
-    against: Sequence[str],
-    threads: Sequence[int],
-    form: Form,
-    **turns: Any,
-) -> None:
-    """Time an artifact on a device."""
-    from tvm_mobilenet import api
-
-    with progress_bar() as progress:
-        report = api.bench(
-            artifact,
-            device=device,
-            against=against,
-            threads=threads,
-            progress=progress,
-            **turns,
-        )
-    show(form, report.table(), data=report.to_dict())
-    if form.for_people:
-        say(f"on {device}: calls next to the network, without the way there; no other runtimes")
-
-
-def profile_on_device(
-    artifact: Path,
-    device: str,
-    *,
-    threads: int | None,
-    plot: Path | None,
-    repeats: int,
-    form: Form,
-) -> None:
-    """Time every kernel of an artifact on a device."""
-    import dataclasses
-
-    from tvm_mobilenet.device import open_device
-    from tvm_mobilenet.profile.board import profile_on
-
-    if plot is not None:
-        raise InputError("there is no roofline of a device", "leave --plot away")
-    with waiting(f"timing on {device}"), open_device(device) as opened:
-        report = profile_on(opened, artifact, threads=threads, repeats=repeats)
-    show(form, report.table(), data=dataclasses.asdict(report))
 
 
 def _warn(who: str, address: str) -> None:

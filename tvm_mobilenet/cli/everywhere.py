@@ -7,19 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from tvm_mobilenet.cli import logs
-from tvm_mobilenet.stacks import PACKAGES, installed_stack, versions_of
 
 
 def _print_version(wanted: bool) -> None:
     if not wanted:
         return
     from tvm_mobilenet import __version__
+    from tvm_mobilenet.compilation.stack import this_stack
 
+    stack = this_stack()
+    versions = stack.versions()
     parts = [f"tvm-mobilenet {__version__}"]
-    stack = installed_stack()
-    versions = versions_of(stack)
-    for package in PACKAGES[stack]:
-        parts.append(f"{package} {versions.get(package, 'not installed')}")
+    parts += [f"{package} {versions.get(package, 'not installed')}" for package in stack.packages]
     typer.echo(", ".join(parts))
     raise typer.Exit
 

@@ -122,10 +122,10 @@ def _in_child(code: str, limit_s: float = 60.0) -> tuple[bool, str, str]:
 
 
 def _works() -> Iterator[Finding]:
-    from tvm_mobilenet.stacks import installed_stack
+    from tvm_mobilenet.compilation.stack import this_stack
 
     ok, said, remedy = _in_child(_CALL, _LIMIT_S)
-    yield Finding("works", said, ok, "" if ok else remedy or _REINSTALL[installed_stack()])
+    yield Finding("works", said, ok, "" if ok else remedy or _REINSTALL[this_stack().name])
 
 
 def _python() -> Iterator[Finding]:
@@ -135,17 +135,17 @@ def _python() -> Iterator[Finding]:
 def _versions() -> Iterator[Finding]:
     from tvm_mobilenet import __version__
     from tvm_mobilenet.cli.stack import find_environment
-    from tvm_mobilenet.stacks import PACKAGES, installed_stack, versions_of
+    from tvm_mobilenet.compilation.stack import this_stack
 
     yield Finding("tvm-mobilenet", f"{__version__}, {Path(__file__).parents[1]}")
-    stack = installed_stack()
-    found = versions_of(stack)
-    lacks = [package for package in PACKAGES[stack] if package not in found]
+    stack = this_stack()
+    found = stack.versions()
+    lacks = [package for package in stack.packages if package not in found]
     named = [f"{package} {version}" for package, version in found.items()]
     named += [f"{package} is not installed" for package in lacks]
-    get = _REINSTALL[stack] if lacks else ""
-    yield Finding("TVM", f"{', '.join(named)}; stack {stack}", not lacks, get)
-    if stack == "relax":
+    get = _REINSTALL[stack.name] if lacks else ""
+    yield Finding("TVM", f"{', '.join(named)}; stack {stack.name}", not lacks, get)
+    if stack.name == "relax":
         try:
             yield Finding("stack relay", str(find_environment().parents[1]))
         except TvmMobilenetError as error:

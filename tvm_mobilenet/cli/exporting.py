@@ -7,31 +7,20 @@ from typing import Annotated
 
 import typer
 
-from tvm_mobilenet.cli.options import (
-    Alpha,
-    Batch,
-    Classes,
-    ModelName,
-    Paddings,
-    Resolution,
-    Weights,
-)
+from tvm_mobilenet.cli.groups import grouped
+from tvm_mobilenet.cli.options import ModelName, ModelOptions, Seed, Weights
 
 
+@grouped
 def export(
     model: ModelName,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="ONNX file to write.", metavar="FILE")
     ],
-    alpha: Alpha = None,
-    resolution: Resolution = None,
-    classes: Classes = None,
-    batch: Batch = None,
-    padding: Paddings = None,
+    *,
+    network: ModelOptions,
     weights: Weights = None,
-    seed: Annotated[
-        int, typer.Option(help="Seed of random weights, where none are given.", min=0)
-    ] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Write a network as an ONNX file, for every other runtime.
 
@@ -40,12 +29,10 @@ def export(
       tvm-mobilenet export v1 --alpha 0.5 -o v1.onnx
       tvm-mobilenet export v2 --weights pretrained -o v2.onnx
     """
-    from tvm_mobilenet.cli.describing import model_options
     from tvm_mobilenet.cli.output import say, size
-    from tvm_mobilenet.models.network import find_model, network_from
+    from tvm_mobilenet.models.network import network_from
     from tvm_mobilenet.models.onnx_export import export_onnx
 
-    options = model_options(alpha, resolution, classes, batch, padding and padding.value)
-    network = network_from(find_model(model, options), weights, seed)
-    export_onnx(network.model, network.weights, output)
-    say(f"{output}: {network.model.title}, {size(output.stat().st_size)}")
+    made = network_from(network.find(model), weights, seed)
+    export_onnx(made.model, made.weights, output)
+    say(f"{output}: {made.model.title}, {size(output.stat().st_size)}")

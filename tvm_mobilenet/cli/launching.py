@@ -10,13 +10,7 @@ from tvm_mobilenet.target.driver import JETSONS
 
 
 def launch_facts(manifest: dict[str, Any]) -> dict[str, str]:
-    """Describe what a launch plan launches, and what a device needs for it.
-
-    Parameters
-    ----------
-    manifest : dict
-        With a ``plan``.
-    """
+    """Describe what the ``plan`` of a manifest launches, and what a device needs for it."""
     plan, target = manifest["plan"], manifest["target"]
     launches = [launch for call in plan["calls"] for launch in call["launches"]]
     sizes: dict[str, int] = {}
@@ -37,13 +31,7 @@ def launch_facts(manifest: dict[str, Any]) -> dict[str, str]:
 
 
 def cuda_facts(manifest: dict[str, Any]) -> dict[str, str]:
-    """Describe what an artifact for CUDA launches, and what a GPU needs for it.
-
-    Parameters
-    ----------
-    manifest : dict
-        With a ``gpu``.
-    """
+    """Describe what an artifact for CUDA launches, and what a GPU needs for it."""
     gpu, spec = manifest["gpu"], manifest["target"]["gpu"]
     used = gpu["kernels"].values()
     spilled = sum(kernel["spill_bytes"] > 0 for kernel in used)

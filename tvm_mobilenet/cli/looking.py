@@ -7,29 +7,14 @@ from typing import Annotated
 
 import typer
 
+from tvm_mobilenet.cli.groups import grouped
 from tvm_mobilenet.cli.options import (
-    Alpha,
+    Answer,
     Artifact,
-    Batch,
-    Classes,
-    Cores,
-    Csv,
-    Dtype,
-    Fusion,
-    Fusions,
-    Host,
-    InputShape,
-    Json,
-    Mattr,
-    Mcpu,
     ModelName,
-    Paddings,
-    Records,
-    Resolution,
-    Target,
-    Wide,
+    NetworkOptions,
+    Planning,
 )
-from tvm_mobilenet.cli.output import Form
 
 
 def report_command(
@@ -38,10 +23,10 @@ def report_command(
         Path, typer.Option("-o", "--output", help="HTML file to write.", metavar="FILE")
     ] = Path("report.html"),
 ) -> None:
-    """Show a tuning run as one page for a browser: curve, kernels, roofline, failures.
+    """Show a tuning run as one page for a browser.
 
-    The page needs nothing else, from the network or from here. A run may still be
-    writing to the folder.
+    Its curve, kernels, roofline and failures. The page needs nothing else, from the
+    network or from here. A run may still be writing to the folder.
 
     \b
     Examples:
@@ -53,59 +38,42 @@ def report_command(
     write_report(log_dir, output)
 
 
+@grouped
 def explain(
     model: ModelName,
-    alpha: Alpha = None,
-    resolution: Resolution = None,
-    input_shape: InputShape = None,
-    classes: Classes = None,
-    batch: Batch = None,
-    padding: Paddings = None,
-    target: Target = "native",
-    mcpu: Mcpu = None,
-    mattr: Mattr = None,
-    cores: Cores = None,
-    host: Host = None,
-    dtype: Dtype = None,
-    fusion: Fusions = Fusion.auto,
-    records: Records = None,
+    *,
+    network: NetworkOptions,
+    planning: Planning,
     threads: Annotated[
         int | None, typer.Option(help="Threads that run it; the target's cores by default.")
     ] = None,
-    as_json: Json = False,
-    as_csv: Csv = False,
-    wide: Wide = False,
+    answer: Answer,
 ) -> None:
-    """Predict bytes, time and which layers share a kernel, without compiling.
+    """Predict a network's kernels, bytes and time, without compiling.
 
-    For each block, as kernels apart and as one: bytes that come from each level of
-    the caches, multiply-adds, predicted cycles, what bounds them, the choice and why.
+    For each block, as separate kernels and as one: the bytes that come from each level
+    of the caches, multiply-adds, predicted cycles, what bounds them, the choice and why.
 
     \b
     Examples:
       tvm-mobilenet explain v1
-      tvm-mobilenet explain v1 --alpha 0.5 --resolution 160 --target rpi4 --threads 1
+      tvm-mobilenet explain v1 --alpha 0.5 --target rpi4 --threads 1
+      tvm-mobilenet explain v1 --records mylogs --cores 1
     """
-    from tvm_mobilenet.cli.describing import model_options
-    from tvm_mobilenet.cli.explaining import explain_model
-    from tvm_mobilenet.cli.making import target_of
+    from tvm_mobilenet import api
+    from tvm_mobilenet.cli.making import warnings_told
+    from tvm_mobilenet.cli.output import show
 
-    explain_model(
-        model,
-        model_options(
-            alpha, resolution, classes, batch, padding and padding.value, input_shape=input_shape
-        ),
-        target=target_of(target, mcpu, mattr, cores, host=host, dtype=dtype),
-        fusion=fusion.value,
-        records=False if records == "none" else records,
-        threads=threads,
-        form=Form.asked(as_json=as_json, as_csv=as_csv, wide=wide),
-    )
+    found, plan = network.find(model), planning.plan()
+    with warnings_told():
+        told = api.explain(
+            found, target=plan.spec, fusion=plan.fusion, records=plan.records, threads=threads
+        )
+    show(answer.form, told.table(), told.choices(), data=told.to_dict())
 
 
-def inspect(
-    artifact: Artifact, as_json: Json = False, as_csv: Csv = False, wide: Wide = False
-) -> None:
+@grouped
+def inspect(artifact: Artifact, *, answer: Answer) -> None:
     """Print what an artifact says about itself.
 
     Nothing in it is executed.
@@ -117,22 +85,17 @@ def inspect(
     """
     from tvm_mobilenet.cli.making import inspect_artifact
 
-    inspect_artifact(artifact, Form.asked(as_json=as_json, as_csv=as_csv, wide=wide))
+    inspect_artifact(artifact, answer.form)
 
 
+@grouped
 def models(
     name: Annotated[
         str | None, typer.Argument(help="One network, layer by layer.", metavar="MODEL")
     ] = None,
-    alpha: Alpha = None,
-    resolution: Resolution = None,
-    input_shape: InputShape = None,
-    classes: Classes = None,
-    batch: Batch = None,
-    padding: Paddings = None,
-    as_json: Json = False,
-    as_csv: Csv = False,
-    wide: Wide = False,
+    *,
+    network: NetworkOptions,
+    answer: Answer,
 ) -> None:
     """List the networks, or one layer by layer.
 
@@ -142,15 +105,13 @@ def models(
       tvm-mobilenet models v1 --alpha 0.75 --resolution 192
       tvm-mobilenet models v3-small
     """
-    from tvm_mobilenet.cli.describing import model_options, show_models
+    from tvm_mobilenet.cli.describing import show_models
 
-    options = model_options(
-        alpha, resolution, classes, batch, padding and padding.value, input_shape=input_shape
-    )
-    show_models(name, options, Form.asked(as_json=as_json, as_csv=as_csv, wide=wide))
+    show_models(name, network.given(), answer.form)
 
 
-def targets(as_json: Json = False, as_csv: Csv = False, wide: Wide = False) -> None:
+@grouped
+def targets(*, answer: Answer) -> None:
     """List the processors that --target knows.
 
     \b
@@ -159,14 +120,16 @@ def targets(as_json: Json = False, as_csv: Csv = False, wide: Wide = False) -> N
     """
     from tvm_mobilenet.cli.describing import show_targets
 
-    show_targets(Form.asked(as_json=as_json, as_csv=as_csv, wide=wide))
+    show_targets(answer.form)
 
 
-def doctor(as_json: Json = False) -> None:
-    """Say what this machine has, what it lacks, and the command that gets it.
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+) -> None:
+    """Say what this machine has and lacks, and what command gets it.
 
-    Compiles a tiny kernel, loads it and runs it. Each part is looked at for itself: whatever
-    is broken, the rest is told.
+    Compiles a small network, loads it and runs it. Each part is looked at for itself:
+    whatever is broken, the rest is told.
 
     \b
     Exit status:
@@ -184,13 +147,13 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(2)
 
 
+@grouped
 def records_command(
     folder: Annotated[
         Path | None, typer.Argument(help="The package's own by default.", metavar="DIR")
     ] = None,
-    as_json: Json = False,
-    as_csv: Csv = False,
-    wide: Wide = False,
+    *,
+    answer: Answer,
 ) -> None:
     """List the tuning records that compile uses.
 
@@ -203,4 +166,4 @@ def records_command(
     """
     from tvm_mobilenet.cli.describing import show_records
 
-    show_records(folder, Form.asked(as_json=as_json, as_csv=as_csv, wide=wide))
+    show_records(folder, answer.form)

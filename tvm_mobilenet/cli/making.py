@@ -18,73 +18,20 @@ from tvm_mobilenet.errors import OutputError, RecordsWarning
 from tvm_mobilenet.tables import by_size, facts_table
 
 if TYPE_CHECKING:
-    from tvm_mobilenet.cli.options import Stored
-    from tvm_mobilenet.prediction.fusion import Fusion
-    from tvm_mobilenet.target import Dtype, TargetSpec
-    from tvm_mobilenet.tuning.store import RecordsLike
+    from tvm_mobilenet.compilation.options import CompileOptions, ModelLike
 
 
-def target_of(
-    text: str,
-    mcpu: str | None,
-    mattr: str | None,
-    cores: int | None,
-    device: str | None = None,
-    *,
-    host: str | None = None,
-    dtype: Stored | None = None,
-) -> TargetSpec:
-    """Return the target that the options of ``compile`` describe; a device is asked."""
-    from tvm_mobilenet.target import parse
-
-    if device is not None and text == "native" and not (mcpu or mattr):
-        from tvm_mobilenet.compiling import native_on
-
-        with waiting(f"asking {device}"):
-            spec = native_on(device)
-        return spec if cores is None else dataclasses.replace(spec, cores=cores)
-    stored: Dtype | None = None if dtype is None else dtype.value
-    return parse(text, mcpu=mcpu, mattr=mattr, cores=cores, host=host, dtype=stored)
-
-
-def compile_model(
-    name: str,
-    options: dict[str, Any],
-    output: Path,
-    *,
-    weights: str | None,
-    seed: int,
-    preprocess: str | None,
-    target: TargetSpec,
-    verify: bool,
-    fusion: Fusion,
-    records: RecordsLike,
-    require_records: bool,
-    dump_ir: Path | None,
-    device: str | None,
-    form: Form = Form.table,
-) -> None:
+def compile_model(model: ModelLike, output: Path, options: CompileOptions, form: Form) -> None:
     """Compile, write, and report layer by layer."""
-    from tvm_mobilenet import api
-    from tvm_mobilenet.models.network import find_model, model_from
+    from tvm_mobilenet.compilation.compile import compile_network
+    from tvm_mobilenet.models.network import model_from
 
-    model = find_model(name, options)
+    with waiting(f"asking {options.device}") if options.asks_device else contextlib.nullcontext():
+        target = options.spec
     _check_writable(output)
     start = time.perf_counter()
     with warnings_told(), waiting(f"compiling {model_from(model).title} for {target.name}"):
-        compiled = api.compile(
-            model,
-            target=target,
-            weights=weights,
-            seed=seed,
-            preprocess=preprocess,
-            verify=verify,
-            fusion=fusion,
-            records=records,
-            require_records=require_records,
-            dump_ir=dump_ir,
-            device=device,
-        )
+        compiled = compile_network(model, options)
         path = compiled.export(output)
     seconds = time.perf_counter() - start
     if logs.is_quiet():

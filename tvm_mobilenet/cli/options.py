@@ -1,38 +1,21 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share, alone or as groups of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import Enum
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-# Typer reads annotations when a command is declared; Optional, because `X | None` is not an
-# annotation that Python 3.10 can evaluate for every X.
+from tvm_mobilenet.cli.groups import Group
+from tvm_mobilenet.cli.output import Form
 
-
-class Padding(str, Enum):
-    """Where strided layers pad."""
-
-    same = "same"
-    symmetric = "symmetric"
-
-
-class Stored(str, Enum):
-    """What a GPU's maps and weights are stored as."""
-
-    float32 = "float32"
-    float16 = "float16"
-
-
-class Fusion(str, Enum):
-    """Which layers share a kernel."""
-
-    auto = "auto"
-    all = "all"
-    none = "none"
+if TYPE_CHECKING:
+    from tvm_mobilenet.compilation.options import CompileOptions, PlanOptions
+    from tvm_mobilenet.models import Model
+    from tvm_mobilenet.models.importer import Imported
 
 
 def _models(incomplete: str) -> Iterator[str]:
@@ -56,7 +39,7 @@ def _targets(incomplete: str) -> Iterator[str]:
 
 
 Artifact = Annotated[
-    Path, typer.Argument(help="File that `tvm-mobilenet compile` wrote.", metavar="ARTIFACT")
+    Path, typer.Argument(help="A file that `tvm-mobilenet compile` wrote.", metavar="ARTIFACT")
 ]
 ModelName = Annotated[
     str,
@@ -66,71 +49,37 @@ ModelName = Annotated[
         autocompletion=_models,
     ),
 ]
-Alpha = Annotated[float | None, typer.Option(help="Width multiplier; 1.0 by default.")]
-Resolution = Annotated[int | None, typer.Option(help="Height and width in pixels; 224 by default.")]
-InputShape = Annotated[
-    str | None,
-    typer.Option(
-        help="Of an .onnx file: the whole shape of its input, in its order; instead of "
-        "--resolution and --batch.",
-        metavar="[NAME:]1,3,H,W",
-    ),
-]
-Classes = Annotated[int | None, typer.Option(help="Outputs; 1000 by default.")]
-Batch = Annotated[int | None, typer.Option(help="Images per run; 1 by default.")]
-Paddings = Annotated[
-    Padding | None,
-    typer.Option(help="As TensorFlow pads (same, the default of v1) or as PyTorch (symmetric)."),
-]
 Weights = Annotated[
     str | None,
     typer.Option(
         help="A file (.npz, .safetensors, .pth) with our names, torchvision's or timm's; "
-        "pretrained; or hf-hub:OWNER/NAME.",
+        "pretrained; or hf-hub:OWNER/NAME. Random by default.",
         metavar="WEIGHTS",
     ),
 ]
+ArtifactWeights = Annotated[
+    str | None,
+    typer.Option(
+        help="The weights that the artifact was compiled with; by default found where it says.",
+        metavar="WEIGHTS",
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Seed of random weights, where none are given.", min=0)]
 OnnxFile = Annotated[
     Path | None,
-    typer.Option("--model", help="The .onnx file it was compiled from, if moved.", metavar="FILE"),
-]
-Target = Annotated[
-    str,
     typer.Option(
-        help="native, a preset, an LLVM triple, TVM's JSON, or a GPU: sm_90, opencl, metal, ….",
-        metavar="TARGET",
-        autocompletion=_targets,
+        "--model",
+        help="The .onnx file that the artifact was compiled from, if moved.",
+        metavar="FILE",
     ),
-]
-Mcpu = Annotated[str | None, typer.Option(help="LLVM processor of a triple.")]
-Mattr = Annotated[str | None, typer.Option(help="LLVM features of a triple, such as +dotprod.")]
-Cores = Annotated[int | None, typer.Option(help="Cores to plan for; the target's own by default.")]
-Host = Annotated[
-    str | None,
-    typer.Option(
-        help="Of a GPU: the processor beside it, such as aarch64-linux-gnu.", metavar="TARGET"
-    ),
-]
-Dtype = Annotated[
-    Stored | None,
-    typer.Option(help="Of a GPU: what maps and weights are stored as; float32 by default."),
 ]
 Fusions = Annotated[
-    Fusion,
-    typer.Option(help="Layers that share a kernel: by record or rule, all that can, none."),
-]
-Records = Annotated[
-    str | None,
+    Literal["auto", "all", "none"],
     typer.Option(
-        help="Folder of tuning records, instead of the package's; none: rules only.",
-        metavar="DIR|none",
+        help="Which layers share a kernel: auto, as a record or else the cost model says; all that "
+        "can; none."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
-Csv = Annotated[
-    bool, typer.Option("--csv", help="Print the table as CSV instead, numbers in full.")
-]
-Wide = Annotated[bool, typer.Option("--wide", help="All columns, however wide the table becomes.")]
 Save = Annotated[
     Path | None,
     typer.Option(help="Write the outputs: .npz by name, or .npy of a single one.", metavar="FILE"),
@@ -139,10 +88,178 @@ OnDevice = Annotated[
     str | None,
     typer.Option(
         "--device",
-        help="Do it there: HOST:PORT, tracker://HOST:PORT/KEY, ssh://USER@HOST[:PORT].",
+        help="Run it on a board: HOST:PORT, tracker://HOST:PORT/KEY, ssh://USER@HOST[:PORT].",
         metavar="DEVICE",
     ),
 ]
 Threads = Annotated[
-    int | None, typer.Option(help="Threads; TVM_NUM_THREADS, or all cores, by default.")
+    int | None,
+    typer.Option(help="Threads to run on; TVM_NUM_THREADS, or all cores, by default."),
 ]
+Stores = Annotated[
+    Literal["float32", "float16"] | None,
+    typer.Option("--dtype", help="What a GPU stores maps and weights as; float32 by default."),
+]
+
+
+@dataclass(frozen=True)
+class ModelOptions(Group):
+    """Which variant of a family; what is not given is the family's own."""
+
+    alpha: Annotated[float | None, typer.Option(help="Width multiplier; 1.0 by default.")] = None
+    resolution: Annotated[
+        int | None, typer.Option(help="Height and width in pixels; 224 by default.")
+    ] = None
+    classes: Annotated[int | None, typer.Option(help="Outputs; 1000 by default.")] = None
+    batch: Annotated[int | None, typer.Option(help="Images a call; 1 by default.")] = None
+    padding: Annotated[
+        Literal["same", "symmetric"] | None,
+        typer.Option(
+            help="Pad as TensorFlow does (same, the default of v1) or as PyTorch (symmetric)."
+        ),
+    ] = None
+
+    def find(self, name: str, *, epsilon: float | None = None) -> Model | Imported:
+        """Return the network of a name or an ONNX file."""
+        from tvm_mobilenet.models.network import find_model
+
+        return find_model(name, self.given() | ({} if epsilon is None else {"epsilon": epsilon}))
+
+
+@dataclass(frozen=True)
+class NetworkOptions(ModelOptions):
+    """The same, of an ONNX file too."""
+
+    input_shape: Annotated[
+        str | None,
+        typer.Option(
+            help="The whole shape of an .onnx file's input, in its order; instead of --resolution "
+            "and --batch.",
+            metavar="[NAME:]1,3,H,W",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class TargetOptions(Group):
+    """What to compile for."""
+
+    target: Annotated[
+        str,
+        typer.Option(
+            help="native, a preset (see `tvm-mobilenet targets`), an LLVM triple, TVM's JSON, or a "
+            "GPU: sm_90, opencl, metal, ….",
+            metavar="TARGET",
+            autocompletion=_targets,
+        ),
+    ] = "native"
+    mcpu: Annotated[str | None, typer.Option(help="LLVM processor of a triple.")] = None
+    mattr: Annotated[
+        str | None, typer.Option(help="LLVM features of a triple, such as +dotprod.")
+    ] = None
+    cores: Annotated[
+        int | None, typer.Option(help="Cores to plan for; the target's own by default.")
+    ] = None
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="The processor beside a GPU, such as aarch64-linux-gnu.", metavar="TARGET"
+        ),
+    ] = None
+    dtype: Stores = None
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the machine that it is for has to say what it is."""
+        return self.target == "native" and not (self.mcpu or self.mattr)
+
+    def plan(self) -> PlanOptions:
+        """Return what the api is asked to plan for."""
+        from tvm_mobilenet.compilation.options import PlanOptions
+
+        return PlanOptions(**self.given())
+
+
+@dataclass(frozen=True)
+class Planning(TargetOptions):
+    """What decides which kernels there are, and with which knobs."""
+
+    fusion: Fusions = "auto"
+    records: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of tuning records, instead of the package's; none: every kernel by rule.",
+            metavar="DIR|none",
+        ),
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """Return those that were given; records that are ``none`` are False there."""
+        return super().given() | ({"records": False} if self.records == "none" else {})
+
+
+@dataclass(frozen=True)
+class WeightOptions(Group):
+    """What numbers a network has, and what they expect of an image."""
+
+    weights: Weights = None
+    seed: Seed = 0
+    preprocess: Annotated[
+        str | None,
+        typer.Option(
+            help="What images go through: torchvision, tf (-1 to 1), none (0 to 255), a JSON file; "
+            "what the weights say by default.",
+            metavar="RECIPE",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Compiling(Planning):
+    """All that is asked of a compilation beside its network."""
+
+    require_records: Annotated[
+        bool, typer.Option("--require-records", help="Fail where a kernel has no record.")
+    ] = False
+    verify: Annotated[
+        bool,
+        typer.Option(
+            help="Check against the NumPy reference before writing, here or on the --device."
+        ),
+    ] = True
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="A board to compile for and to verify on: HOST:PORT, tracker://HOST:PORT/KEY, "
+            "ssh://USER@HOST[:PORT].",
+            metavar="DEVICE",
+        ),
+    ] = None
+    dump_ir: Annotated[
+        Path | None,
+        typer.Option(help="Write the module after every phase into a folder.", metavar="DIR"),
+    ] = None
+
+    def options(self, weights: WeightOptions) -> CompileOptions:
+        """Return what the api is asked for."""
+        from tvm_mobilenet.compilation.options import CompileOptions
+
+        return CompileOptions(**self.given(), **weights.given())
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a command with a table answers."""
+
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print the table as CSV instead, numbers in full.")
+    ] = False
+    wide: Annotated[
+        bool, typer.Option("--wide", help="All columns, however wide the table becomes.")
+    ] = False
+
+    @property
+    def form(self) -> Form:
+        """What the three ask for; InputError where two contradict each other."""
+        return Form.asked(as_json=self.as_json, as_csv=self.as_csv, wide=self.wide)

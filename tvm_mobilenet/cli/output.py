@@ -58,11 +58,10 @@ def show(form: Form, *tables: Table, data: Any = None) -> None:
 
     Parameters
     ----------
-    form : Form
     *tables : Table
         One after another; as CSV in one file, see :func:`tvm_mobilenet.tables.to_csv`.
     data : optional
-        What ``--json`` prints; the rows of the tables by their names without.
+        What ``--json`` prints; without it the tables' rows, by the tables' names.
     """
     if form is Form.json:
         print_json({t.name: t.to_dicts() for t in tables} if data is None else data)
@@ -95,13 +94,7 @@ def print_json(data: Any) -> None:
 
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """Show that something goes on, on a terminal's standard error; as a line with ``-v``.
-
-    Parameters
-    ----------
-    text : str
-        What it is.
-    """
+    """Show on a terminal's standard error what goes on; as a line with ``-v``."""
     logs.LOGGER.info("%s", text)
     if not _is_animated():
         yield

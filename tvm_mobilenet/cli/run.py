@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from tvm_mobilenet.cli.options import Artifact, Csv, Json, OnDevice, Save, Threads, Wide
-from tvm_mobilenet.cli.output import Form
+from tvm_mobilenet.cli.groups import grouped
+from tvm_mobilenet.cli.options import Answer, Artifact, OnDevice, Save, Threads
 
 
+@grouped
 def run(
     artifact: Artifact,
     images: Annotated[
@@ -20,6 +21,7 @@ def run(
             metavar="IMAGE...",
         ),
     ],
+    *,
     top_k: Annotated[int, typer.Option("--top", help="Classes to print.", min=1)] = 5,
     batch: Annotated[
         int | None,
@@ -28,9 +30,7 @@ def run(
     threads: Threads = None,
     device: OnDevice = None,
     save: Save = None,
-    as_json: Json = False,
-    as_csv: Csv = False,
-    wide: Wide = False,
+    answer: Answer,
 ) -> None:
     """Classify images, or run arrays.
 
@@ -62,7 +62,7 @@ def run(
         threads=threads,
         device=device,
         save=save,
-        form=Form.asked(as_json=as_json, as_csv=as_csv, wide=wide),
+        form=answer.form,
     )
     if not complete:
         raise typer.Exit(1)

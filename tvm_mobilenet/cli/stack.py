@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from tvm_mobilenet.compilation.stack import this_stack
 from tvm_mobilenet.errors import StackError
 from tvm_mobilenet.interpreter import python_module
-from tvm_mobilenet.stacks import REMEDY, check_stack, installed_stack
+from tvm_mobilenet.stacks import REMEDY, check_stack
 
 VARIABLE = "TVM_MOBILENET_RELAY"
 """Environment variable: the folder of the classic stack's environment."""
@@ -24,17 +25,15 @@ def use_stack(stack: str, arguments: Sequence[str]) -> None:
 
     Parameters
     ----------
-    stack : str
-        ``"relax"`` or ``"relay"``.
     arguments : sequence of str
-        The whole command line, `stack` included.
+        The whole command line, ``--stack`` included.
 
     Raises
     ------
     StackError
         There is no such stack, or no environment with it.
     """
-    if stack == installed_stack():
+    if stack == this_stack().name:
         return
     if stack != "relay":
         check_stack(stack, f"`--stack {stack}`")

@@ -16,18 +16,19 @@ from tvm_mobilenet.shown import shown
 from tvm_mobilenet.tables import threads_text
 
 if TYPE_CHECKING:
+    from tvm_mobilenet.compilation.options import ModelLike
     from tvm_mobilenet.tuning.report import Board, Status
 
 _EVERY_S = 5.0
 """Between two lines, where the output is no terminal."""
 
 
-def tune_model(name: str, options: dict[str, Any], form: Form, **settings: Any) -> None:
+def tune_model(network: ModelLike, form: Form, **settings: Any) -> None:
     """Tune, showing how it goes, and print what was kept."""
     from tvm_mobilenet import api
-    from tvm_mobilenet.models.network import find_model, model_from
+    from tvm_mobilenet.models.network import model_from
 
-    model = model_from(find_model(name, options))
+    model = model_from(network)
     try:
         with warnings_told(), watched(model.title) as progress:
             report = api.tune(model, progress=progress, **settings)

@@ -14,11 +14,8 @@ from tvm_mobilenet.operators.workload import Workload
 def dense(work: Workload) -> list[Any]:
     """Define ``out[n, j] = act(sum_k data[n, k] * weight[k, j] + bias[j])`` into a plain vector.
 
-    Parameters
-    ----------
-    work : Workload
-        A ``"dense"`` workload. Its output block is a schedule's whole register
-        tile (several vectors), so that one tile's weights are one stream.
+    The output block is a schedule's whole register tile (several vectors), so that the weights
+    of a tile are one stream.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Zero padding as a stage of its own: a schedule inlines it or stages it."""
+"""Zero padding as a stage of its own, which a schedule inlines or stages."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ def padded(work: Workload, leading: tuple[int, int], read: Callable[..., Any]) -
 
     Parameters
     ----------
-    work : Workload
-        Gives the map, the window and the padding.
     leading : tuple of int
         The two axes before the pixels: (N, channels) or (N, channel blocks).
     read : callable

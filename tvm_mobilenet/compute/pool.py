@@ -14,11 +14,6 @@ from tvm_mobilenet.operators.workload import Workload
 def pool(work: Workload) -> list[Any]:
     """Define ``out[c] = sum_p data[c, p] / P``, the mean over a map.
 
-    Parameters
-    ----------
-    work : Workload
-        A ``"pool"`` workload; input and output blocks are the same.
-
     Returns
     -------
     list of te.Tensor

@@ -29,15 +29,15 @@ def prim_func(work: Workload, ahead: Sequence[Ahead] = ()) -> Any:
 
     Parameters
     ----------
-    work : Workload
     ahead : sequence of Ahead
-        What it prefetches for others: a parameter for each, behind its inputs.
+        Weights of later kernels that it prefetches, each a parameter behind its inputs.
 
     Returns
     -------
     tirx.PrimFunc
         Parameters as the operator's definition lists them, output last
-        (destination-passing style); symbol :attr:`Workload.key`, and what it prefetches.
+        (destination-passing style). Its symbol is :attr:`Workload.key`, followed by the
+        keys of what it prefetches.
     """
     from tvm import te
 

@@ -11,7 +11,8 @@ from tvm import relax
 
 from tvm_mobilenet.graph.embed_weights import embed_weights
 from tvm_mobilenet.graph.pipeline import Lowered
-from tvm_mobilenet.graph.plan_memory import MemoryPlan, plan_memory
+from tvm_mobilenet.graph.plan_memory import plan_memory
+from tvm_mobilenet.network.memory import MemoryPlan
 from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.sources import manifest_source, weights_source
 from tvm_mobilenet.target import TargetSpec

@@ -20,13 +20,14 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tvm_mobilenet.graph.build import ENTRY
 from tvm_mobilenet.graph.codegen import to_virtual_machine
-from tvm_mobilenet.graph.constants import array_of, is_constant
 from tvm_mobilenet.graph.cuda_graph import Captured, capture
+from tvm_mobilenet.graph.emit import ENTRY
 from tvm_mobilenet.graph.pipeline import Lowered
-from tvm_mobilenet.graph.plan_memory import MemoryPlan, plan_memory
+from tvm_mobilenet.graph.plan_memory import plan_memory
+from tvm_mobilenet.graph.reading import array_of, is_constant
 from tvm_mobilenet.graph.tir_pipeline import DEVICE
+from tvm_mobilenet.network.memory import MemoryPlan
 from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.sources import imports_source, manifest_source
 from tvm_mobilenet.target import TargetSpec

@@ -10,8 +10,8 @@ from tvm_mobilenet.graph.codegen import generate
 from tvm_mobilenet.graph.codegen_cuda import generate_cuda
 from tvm_mobilenet.graph.launch_plan import launch_plan
 from tvm_mobilenet.graph.pipeline import Lowered
-from tvm_mobilenet.graph.plan_memory import MemoryPlan
 from tvm_mobilenet.launches import write_container
+from tvm_mobilenet.network.memory import MemoryPlan
 from tvm_mobilenet.sources import LAUNCHES
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import Linker

@@ -37,9 +37,9 @@ class Block:
         Channels between the two pointwise layers, and of the output. A block whose input
         has `expanded` channels already has no expanding layer.
     kernel, stride : int
-        Of the depthwise layer, in pixels.
+        Kernel and stride of the depthwise layer, in pixels.
     activation : Activation
-        Behind expansion and depthwise layer.
+        Activation of the expanding and of the depthwise layer.
     squeezed : int
         Channels in the middle of squeeze-and-excite; 0 for none.
     """
@@ -59,10 +59,10 @@ class Growing:
     ----------
     asked : Options
     padding : {"same", "symmetric"}
-        Of strided layers, where no other was asked for; see
+        Padding of strided layers where no other was asked for, see
         :func:`tvm_mobilenet.models.mobilenet_v1`.
     epsilon : float
-        Of every batch norm, likewise.
+        Added to the variance of every batch norm where no other was asked for.
     """
 
     def __init__(self, asked: Options, padding: Padding, epsilon: float) -> None:

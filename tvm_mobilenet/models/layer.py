@@ -1,4 +1,4 @@
-"""What every operator of a network says of itself: names, shapes, multiply-adds, parameters."""
+"""What every layer of a network has: names, shapes, multiply-adds, parameters."""
 
 from __future__ import annotations
 

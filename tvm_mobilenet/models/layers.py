@@ -1,4 +1,4 @@
-"""The operators that networks are made of, as data.
+"""The layers that networks are made of, as data.
 
 Activations are NCHW (or NC after the pool), convolution weights OIHW, dense
 weights (O, I). Every count is in multiply-adds (MACs), the unit of the
@@ -254,12 +254,12 @@ class Scale(Layer):
 
 @dataclass(frozen=True, slots=True)
 class Activate(Layer):
-    """An activation that follows something else than a convolution or dense layer.
+    """An activation that does not follow a convolution or dense layer.
 
     Parameters
     ----------
     activation : Activation
-        Not ``"none"``.
+        Any but ``"none"``.
     """
 
     activation: Activation

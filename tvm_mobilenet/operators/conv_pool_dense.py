@@ -49,6 +49,10 @@ class ConvPoolDense(Shared):
         outside = blocked_out(work)
         return outside * (work.depth + 1) + (outside + 1) * blocked_classes(work)
 
+    def prefetched_shape(self, work: Workload) -> tuple[int, ...]:
+        class_blocks = -(-work.classes // work.class_block)
+        return (work.out_blocks, class_blocks, work.out_block, work.class_block)
+
     def pack(self, work: Workload, layers: Sequence[Affine]) -> list[Array]:
         # The classifier reads no map: its weights stay float32.
         conv, classifier = layers

@@ -38,6 +38,9 @@ class Dense(Facts):
     def weight_elements(self, work: Workload) -> int:
         return blocked_out(work) * (work.depth + 1)
 
+    def prefetched_shape(self, work: Workload) -> tuple[int, ...]:
+        return (work.out_blocks, work.depth, work.out_block)
+
     def pack(self, work: Workload, layers: Sequence[Affine]) -> list[Array]:
         (layer,) = layers
         return panels(work, layer, work.out_block, work.depth)

@@ -80,6 +80,10 @@ class Facts(ABC):
         """Return how many numbers its packed weights and biases are."""
         return 0
 
+    def prefetched_shape(self, work: Workload) -> tuple[int, ...] | None:
+        """Return the packed shape of the argument :attr:`prefetched`, None without one."""
+        return None
+
     def pack(self, work: Workload, layers: Sequence[Affine]) -> list[Array]:
         """Pack the parameters of its layers: see :func:`tvm_mobilenet.operators.packing.pack`."""
         return []

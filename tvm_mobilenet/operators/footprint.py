@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target.gpu import ITEM_BYTES
+from tvm_mobilenet.target import ITEM_BYTES
 
 
 def map_bytes(work: Workload) -> int:

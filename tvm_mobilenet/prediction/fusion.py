@@ -23,7 +23,7 @@ from tvm_mobilenet.prediction.predict import predict
 from tvm_mobilenet.target import TargetSpec
 
 Fusion = Literal["auto", "all", "none"]
-"""Which layers share a kernel: by the model, all that can, none."""
+"""Which layers share a kernel: those that the model would fuse, all that can, none."""
 
 FUSIONS: tuple[Fusion, ...] = ("auto", "all", "none")
 
@@ -38,6 +38,7 @@ class Choice:
     Attributes
     ----------
     fused : bool
+        Whether they do.
     why : str
         One sentence for people.
     source : {"rule", "record", "asked"}
@@ -62,6 +63,7 @@ class Comparison:
     threads : int
         0 on a GPU.
     apart, joined : Cost
+        What they cost with kernels of their own, one after the other, and with the shared one.
     """
 
     threads: int
@@ -99,13 +101,13 @@ def compare(
     Parameters
     ----------
     operator : {"separable", "tail"}
+        What the one kernel would be.
     parts : sequence of Workload
         One after the other.
-    target : TargetSpec
     around : Around
-        Of the first of them.
+        The network around the first of them.
     threads : int
-        That run the code.
+        Threads that run the code.
     """
     costs, at = [], around
     for part in parts:
@@ -130,6 +132,7 @@ def settle(  # noqa: PLR0917  the layers, then who may decide
     operator, parts, target, around
         As for :func:`choose`.
     fusion : {"auto", "all", "none"}
+        What the user asks for.
     fusion_for : callable
         Where measured answers come from.
     """
@@ -146,6 +149,7 @@ def choose(
     Parameters
     ----------
     operator : {"separable", "tail"}
+        What the one kernel would be.
     parts : sequence of Workload
         The layers, one after the other.
     target : TargetSpec

@@ -21,14 +21,14 @@ from tvm_mobilenet.schedules.plans import GPU_PLANS, plan
 from tvm_mobilenet.schedules.plans.gpu.product_cycles import MEMORY_CYCLES, product_cycles
 from tvm_mobilenet.schedules.plans.gpu.products import ProductPlan
 from tvm_mobilenet.schedules.plans.gpu.tensor_tile import TensorTile, tensor_cycles
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.gpu import ITEM_BYTES, LANE_BYTES
+from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
+from tvm_mobilenet.target.gpu import LANE_BYTES
 
 _THREADS = 128
 """Threads of a block where blocks have nothing in common."""
 
 _TAPS_SHARE = 0.25
-"""Of a unit's peak in a filter of one channel: a load of 16 bytes, which takes a warp four
+"""Share of a unit's peak in a filter of one channel: a load of 16 bytes, which takes a warp four
 clocks of the path to L1, for every four multiply-adds."""
 
 
@@ -38,10 +38,11 @@ def gpu_predict(work: Workload, target: TargetSpec, around: Around) -> Cost:
     Parameters
     ----------
     work : Workload
-        Of any operator but ``"tail"``.
+        The kernel, of any operator but ``"tail"``.
     target : TargetSpec
-        With a `gpu`.
+        The GPU's.
     around : Around
+        The network around it, in bytes.
 
     Returns
     -------
@@ -64,7 +65,7 @@ def predicted_us(
     works : sequence of Workload or None
         None for a kernel that is not ours, and whose bytes are not counted.
     target : TargetSpec
-        With a `gpu`.
+        The GPU's.
     image : int
         Bytes of the input.
 
@@ -130,7 +131,7 @@ class _Kernel:
         again = 1 + (work.kernel[0] - work.strides[0]) / 8 if work.kernel[0] > 1 else 1.0
         l2 = self.read * max(again, 1.0) + self.weights + self.written
         grid = Grid(-(-threads // _THREADS), _THREADS, 40)
-        share = _TAPS_SHARE * (4 // self.item)  # halves are half the bytes
+        share = _TAPS_SHARE * (ITEM_BYTES["float32"] // self.item)  # halves are half the bytes
         yield grid, self._load(macs, share, l2, flight=3 * LANE_BYTES)
 
     def plain(self) -> Iterator[tuple[Grid, Load]]:

@@ -40,18 +40,15 @@ def predict(
     Parameters
     ----------
     work : Workload
-        Of any operator.
+        The kernel, of any operator.
     target : TargetSpec
         What it is compiled for, with as many cores.
     around : Around
+        What the network leaves in the caches before it.
     threads : int
-        That run it, at most the target's cores; nothing to a GPU.
+        Threads that run it, at most the target's cores; a GPU does not ask.
     knobs : mapping of str to int or str, optional
-        Recorded ones; by rule without. Nothing to a GPU.
-
-    Returns
-    -------
-    Cost
+        Recorded ones; without them the rule's. A GPU does not ask.
     """
     if target.gpu is not None:
         return gpu_predict(work, target, around)

@@ -18,7 +18,7 @@ from tvm_mobilenet.errors import TvmMobilenetError
 from tvm_mobilenet.launches import Container
 from tvm_mobilenet.relay.lowered import Call, Lowered
 from tvm_mobilenet.relay.naming import FORGETTING, Fusing, Named, named
-from tvm_mobilenet.relay.operators import PREFIX, Choices, KnobsFor, building
+from tvm_mobilenet.relay.operators import PREFIX, Choices, building
 from tvm_mobilenet.relay.tir_passes import lowering
 from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.sources import (
@@ -29,7 +29,6 @@ from tvm_mobilenet.sources import (
     seal,
     section_source,
 )
-from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.llvm import generating
 from tvm_mobilenet.toolchain import Linker
 
@@ -96,22 +95,8 @@ class Generated:
     container: Container | None = None
 
 
-def generate(
-    lowered: Lowered,
-    outputs: Sequence[str],
-    target: TargetSpec,
-    knobs_for: KnobsFor,
-) -> Generated:
+def generate(lowered: Lowered) -> Generated:
     """Compile a lowered network.
-
-    Parameters
-    ----------
-    lowered : Lowered
-    outputs : sequence of str
-        The layers whose values the function returns.
-    target : TargetSpec
-    knobs_for : callable
-        Recorded knobs of a workload, or None: then the schedule's rule.
 
     Raises
     ------
@@ -120,7 +105,8 @@ def generate(
     """
     # Relay would download other people's schedules for its own operators.
     os.environ.setdefault("TOPHUB_LOCATION", "NONE")
-    choices = Choices(target, knobs_for)
+    target = lowered.plan.target
+    choices = Choices(target, lowered.plan.recorded)
     fusing = Fusing()
     context = lowering(target, instruments=[fusing], disabled_pass=FORGETTING)
     with generating(target), building(choices), context:
@@ -137,7 +123,7 @@ def generate(
         places[name] = len(blob)
         blob += array.tobytes()
     graph[PARAMETERS] = places
-    nodes = nodes_of(graph, lowered, outputs, fusing)
+    nodes = nodes_of(graph, lowered, fusing)
     return Generated(factory.get_lib(), graph, nodes, bytes(blob), choices)
 
 
@@ -172,9 +158,7 @@ def link(generated: Generated, linker: Linker, reserved_bytes: int, output: Path
         generated.library.export_library(str(output), fcompile=run)
 
 
-def nodes_of(
-    graph: Mapping[str, Any], lowered: Lowered, outputs: Sequence[str], fusing: Any
-) -> list[Node]:
+def nodes_of(graph: Mapping[str, Any], lowered: Lowered, fusing: Any) -> list[Node]:
     """Tell which kernel of the graph computes which call: by what it reads.
 
     Relay orders and fuses as it likes, but keeps the names of parameters; a kernel of ours
@@ -184,7 +168,7 @@ def nodes_of(
     computed = {name for call in lowered.calls for name in call.layers}
     heads = {
         source: (name,)
-        for (source, *_), name in zip(graph["heads"], outputs, strict=True)
+        for (source, *_), name in zip(graph["heads"], lowered.plan.model.outputs, strict=True)
         if name not in computed
     }
     computed |= {name for names in heads.values() for name in names}

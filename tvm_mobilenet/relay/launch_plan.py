@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,25 +18,12 @@ from tvm_mobilenet.relay.codegen import Generated, nodes_of
 from tvm_mobilenet.relay.device_code import parting
 from tvm_mobilenet.relay.lowered import Lowered
 from tvm_mobilenet.relay.naming import Fusing
-from tvm_mobilenet.relay.operators import Choices, KnobsFor, building
+from tvm_mobilenet.relay.operators import Choices, building
 from tvm_mobilenet.sources import NO_OPERATION
-from tvm_mobilenet.target import TargetSpec
 
 
-def generate_launches(
-    lowered: Lowered, outputs: Sequence[str], target: TargetSpec, knobs_for: KnobsFor
-) -> Generated:
-    """Generate a lowered network's device source, and plan what is launched on which buffers.
-
-    Parameters
-    ----------
-    lowered : Lowered
-    outputs : sequence of str
-        The layers whose values the function returns.
-    target : TargetSpec
-        With a GPU.
-    knobs_for : callable
-        Recorded knobs of a workload, or None: then the schedule's rule.
+def generate_launches(lowered: Lowered) -> Generated:
+    """Generate a GPU network's device source, and plan what is launched on which buffers.
 
     Raises
     ------
@@ -45,7 +32,8 @@ def generate_launches(
     """
     # Relay would download other people's schedules for its own operators.
     os.environ.setdefault("TOPHUB_LOCATION", "NONE")
-    choices = Choices(target, knobs_for)
+    target = lowered.plan.target
+    choices = Choices(target, lowered.plan.recorded)
     fusing = Fusing()
     with building(choices), parting(fusing) as parted:
         factory = relay.build(
@@ -60,7 +48,7 @@ def generate_launches(
     )
     called.pop(NO_OPERATION, None)
     container = _container(graph, arrays, parted.code(list(called)))
-    nodes = nodes_of(graph, lowered, outputs, fusing)
+    nodes = nodes_of(graph, lowered, fusing)
     return Generated(factory.get_lib(), graph, nodes, b"", choices, container)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from tvm_mobilenet.errors import TargetError, last_line
 from tvm_mobilenet.target.features import isa_of, needs_of
-from tvm_mobilenet.target.spec import TargetSpec, machine_of
+from tvm_mobilenet.target.spec import TargetSpec
+from tvm_mobilenet.target.triples import machine_of
 
 
 def llvm_needs(triple: str, cpu: str, features: Sequence[str] = ()) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.kernel_case import kernel_case
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.runtime.threads import use_threads
+from tvm_mobilenet.target import ITEM_BYTES, LINE_BYTES
 from tvm_mobilenet.tuning.generation import calls
 from tvm_mobilenet.tuning.sampling import (
     CONTROLS,
@@ -210,17 +211,20 @@ def _stand(fields: tuple[tuple[str, Any], ...], cold_bytes: int) -> Stand:
     return Stand(dict(fields), cold_bytes)
 
 
+_PAGE = 4096
 _places = itertools.count()
 
 
 def _aligned(count: int) -> NDArray[np.float32]:
-    """Return float32 at a multiple of 64 bytes, each array at another place in its page.
+    """Return float32 at the start of a cache line, each array at another place in its page.
 
-    At one place, loads would wait for stores to addresses that differ by a multiple of 4096.
+    At one place, loads would wait for stores to addresses that differ by a multiple of a page.
     """
-    space = np.empty(4 * count + 2 * 4096, np.uint8)
-    begin = -space.ctypes.data % 4096 + 64 * (17 * next(_places) % 64)
-    return space[begin : begin + 4 * count].view(np.float32)
+    size = ITEM_BYTES["float32"] * count
+    space = np.empty(size + 2 * _PAGE, np.uint8)
+    line = 17 * next(_places) % (_PAGE // LINE_BYTES)
+    begin = -space.ctypes.data % _PAGE + LINE_BYTES * line
+    return space[begin : begin + size].view(np.float32)
 
 
 def _copied(array: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -25,15 +25,15 @@ class GpuPoolPlan:
     Attributes
     ----------
     threads : int
-        Of a map.
+        Threads of a map.
     maps : int
-        Of a block.
+        Maps of a block.
     channels : int
-        Of a block, where one thread has a map; else 0.
+        Channels of a block, where one thread has a map; else 0.
     at_once : int
         Loads of a thread that are under way together.
     registers : int
-        Of a thread, as it is reckoned with.
+        Registers of a thread, as they are reckoned with.
     """
 
     threads: int
@@ -48,12 +48,9 @@ def plan_gpu_pool(work: Workload, knobs: Knobs, target: TargetSpec) -> GpuPoolPl
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         ``threads``: of a map; ``maps`` of a block; where one thread has a map,
         ``channels`` of a block.
-    target : TargetSpec
-        With a GPU.
     """
     batch, blocks, pixels = work.batch, work.out_blocks, work.in_pixels
     threads, maps = map_threads(knobs, batch, blocks, pixels, target)
@@ -73,9 +70,9 @@ class GpuScalePlan:
     Attributes
     ----------
     vectors, threads : int
-        Of a thread, and of a block.
+        Vectors of a thread, and threads of a block.
     registers : int
-        Of a thread, as it is reckoned with.
+        Registers of a thread, as they are reckoned with.
     """
 
     vectors: int
@@ -88,11 +85,8 @@ def plan_gpu_scale(work: Workload, knobs: Knobs, target: TargetSpec) -> GpuScale
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         ``vectors`` of a thread; ``threads`` of a block.
-    target : TargetSpec
-        With a GPU.
     """
     total = work.batch * work.out_blocks * work.out_pixels
     vectors = knobs.choice("vectors", [1, 2, 4], 1)

@@ -5,11 +5,11 @@ Pattern
     ``scale`` and ``out``, loops "rows". A thread is a lane.
 
 Loop nest, outer to inner
-    row over blocks → lane over threads → the lane's classes: their largest, into shared
-    memory, through which every thread goes; then their powers and the sums of those likewise;
-    the quotients. Powers are kept in shared memory: a power is made of ``let``, and TVM 0.19
-    refuses one that stands in two places, as it would after inlining. Where they do not fit,
-    each stage is a kernel of its own, and they are kept in memory.
+    row over blocks → lane over threads → the lane's classes: their largest goes into shared
+    memory, where every thread reads all of them; then their powers, whose sums go the same
+    way; then the quotients. The powers are kept in shared memory: each is made of ``let``,
+    and TVM 0.19 refuses a ``let`` that occurs twice, as it would after inlining. Where they
+    do not fit, each stage is a kernel of its own, and the powers are kept in memory.
 """
 
 from __future__ import annotations
@@ -21,23 +21,14 @@ from tvm_mobilenet.schedules.plans.rows import GpuRowsPlan
 from tvm_mobilenet.schedules.te.definition import Definition, extents
 from tvm_mobilenet.schedules.te.gpu.threads import bind
 
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.gpu import ITEM_BYTES
+from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
 
 _STAGES = ("lane_max", "row_max", "power", "lane_sum", "row_sum", "scale")
 _ITEM = ITEM_BYTES["float32"]
 
 
 def schedule_rows(s: Any, made: Definition, _plan: GpuRowsPlan, target: TargetSpec) -> None:
-    """Schedule what goes over rows.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    target : TargetSpec
-        With a GPU.
-    """
+    """Schedule what goes over rows."""
     gpu, row = target.the_gpu, made.stage("row")
     _, blocks, lanes = extents(row.op.axis)
     s[row].compute_inline()

@@ -1,9 +1,8 @@
-"""A model specification and its weights, as a plain Relay function in NCHW."""
+"""Layers that no kernel of ours computes, by Relay's operators."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from tvm import relay
 from tvm_mobilenet.errors import InvalidModelError, UnsupportedOperatorError
 from tvm_mobilenet.models.importer.expand import expand
 from tvm_mobilenet.models.spec import (
-    INPUT,
     Activate,
     Activation,
     Add,
@@ -21,76 +19,54 @@ from tvm_mobilenet.models.spec import (
     Dense,
     GlobalAvgPool,
     Layer,
-    Model,
     Operator,
     Scale,
     Softmax,
 )
+from tvm_mobilenet.network.fold import folded
 from tvm_mobilenet.relay.axes import axes_as_attributes
 
 Weights = Mapping[str, NDArray[np.float32]]
 
-ENTRY_INPUT = "x"
-"""Name of the function's one parameter that is no weight."""
 
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A network in Relay.
-
-    Attributes
-    ----------
-    func : relay.Function
-        From one map, NCHW, to an output or a tuple of several; weights are constants.
-    names : dict of relay.Expr to str
-        The layer that an expression is the value of.
-    """
-
-    func: Any
-    names: dict[Any, str]
-
-
-def build(model: Model, weights: Weights) -> Built:
-    """Build the network as its definition reads: batch norm unfolded, nothing fused.
+def by_relay(layer: Layer, inputs: list[Any], weights: Weights) -> Any:  # noqa: PLR0911
+    """Return a layer's value by Relay's own operators.
 
     Parameters
     ----------
-    model : Model
+    layer : Layer
+    inputs : list of relay.Expr
+        NCHW or NC.
     weights : mapping of str to ndarray
-        Every parameter of the model by its full name.
+        By full name.
 
     Raises
     ------
     InvalidModelError
-        A layer of a kind that the graph does not know.
+        A layer of a kind that is not known here.
     UnsupportedOperatorError
         An operator that Relay's importer does not know.
     """
-    x = relay.var(ENTRY_INPUT, shape=model.input_shape, dtype=model.input_dtype)
-    values: dict[str, Any] = {INPUT: x}
-    for layer in model.layers:
-        values[layer.name] = _value(layer, [values[name] for name in layer.inputs], weights)
-    outputs = [values[name] for name in model.outputs]
-    body = outputs[0] if len(outputs) == 1 else relay.Tuple(outputs)
-    return Built(
-        relay.Function([x], body),
-        {value: name for name, value in values.items() if name != INPUT},
-    )
-
-
-def _value(layer: Layer, inputs: list[Any], weights: Weights) -> Any:  # noqa: PLR0911
-    def constant(name: str) -> Any:
-        return relay.const(weights[f"{layer.name}.{name}"], "float32")
-
     if isinstance(layer, Conv2d):
-        return _convolution(layer, inputs[0], constant)
+        affine = folded(layer, weights)
+        value = relay.nn.conv2d(
+            inputs[0],
+            relay.const(affine.weight),
+            strides=layer.strides,
+            padding=layer.padding,
+            channels=layer.out_channels,
+            kernel_size=layer.kernel,
+            groups=layer.groups,
+        )
+        value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
+        return _activated(value, layer.activation)
+    if isinstance(layer, Dense):
+        affine = folded(layer, weights)
+        value = relay.nn.dense(inputs[0], relay.const(affine.weight))
+        value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
+        return _activated(value, layer.activation)
     if isinstance(layer, GlobalAvgPool):
         return relay.mean(inputs[0], axis=[2, 3], keepdims=layer.keep_map)
-    if isinstance(layer, Dense):
-        value = relay.nn.dense(inputs[0], constant("weight"))
-        if layer.bias:
-            value = relay.nn.bias_add(value, constant("bias"), axis=1)
-        return _activated(value, layer.activation)
     if isinstance(layer, Activate):
         return _activated(inputs[0], layer.activation)
     if isinstance(layer, Add):
@@ -102,24 +78,6 @@ def _value(layer: Layer, inputs: list[Any], weights: Weights) -> Any:  # noqa: P
     if isinstance(layer, Operator):
         return imported(layer, inputs, weights)
     raise InvalidModelError(f"the graph cannot build {type(layer).__name__} {layer.name!r}")
-
-
-def _convolution(layer: Conv2d, data: Any, constant: Any) -> Any:
-    value = relay.nn.conv2d(
-        data,
-        constant("weight"),
-        strides=layer.strides,
-        padding=layer.padding,
-        channels=layer.out_channels,
-        kernel_size=layer.kernel,
-        groups=layer.groups,
-    )
-    if layer.bias:
-        value = relay.nn.bias_add(value, constant("bias"), axis=1)
-    if layer.batch_norm is not None:
-        statistics = [constant(f"bn.{name}") for name in ("gamma", "beta", "mean", "variance")]
-        value = relay.nn.batch_norm(value, *statistics, axis=1, epsilon=layer.batch_norm)[0]
-    return _activated(value, layer.activation)
 
 
 def _activated(value: Any, activation: Activation) -> Any:
@@ -157,6 +115,11 @@ def imported(layer: Operator, inputs: list[Any], weights: Weights) -> Any:
         tuple(map(int, shape)) != layer.out_shape
     ):
         raise _unsupported(layer, f"TVM gives it the type {kind}, ONNX {layer.out_shape}")
+    kinds: set[type] = set()
+    relay.analysis.post_order_visit(func.body, lambda expr: kinds.add(type(expr)))
+    if flow := kinds & {relay.If, relay.Let, relay.Function, relay.Match}:
+        names = ", ".join(sorted(each.__name__ for each in flow))
+        raise _unsupported(layer, f"it decides when it runs what to compute ({names})")
     return relay.bind(func.body, dict(zip(func.params, inputs, strict=True)))
 
 

@@ -7,16 +7,19 @@ from typing import Any, NamedTuple
 
 from tvm_mobilenet.prediction.cost import Cost, total
 from tvm_mobilenet.prediction.fusion import Choice, Comparison
+from tvm_mobilenet.schedules.knobs import described
 from tvm_mobilenet.tables import Column, Table, Tabular, threads_text, together
 from tvm_mobilenet.target import TargetSpec
 
 
-class Kernel(NamedTuple):
-    """A kernel that would be compiled, as the manifest will name it."""
+class PlannedKernel(NamedTuple):
+    """A kernel that would be compiled, as the manifest will tell it."""
 
     layers: tuple[str, ...]
     operator: str
     macs: int
+    knobs: dict[str, int | str]
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +36,14 @@ class Step:
     compared : Comparison, optional
         Both ways, where there is a choice.
     choice : Choice, optional
-    kernels : tuple of Kernel
+    kernels : tuple of PlannedKernel
         That would be compiled: several where layers stay apart.
     """
 
     layers: tuple[str, ...]
     operator: str
     cost: Cost
-    kernels: tuple[Kernel, ...]
+    kernels: tuple[PlannedKernel, ...]
     compared: Comparison | None = None
     choice: Choice | None = None
 
@@ -131,10 +134,14 @@ class Explanation(Tabular):
             Column("cycles", time, lambda cycles: f"{cycles / scale:.1f}"),
             Column("share_of_bound", "of bound", ".1%", priority=1),
             Column("bound_by", "by", kind="word", priority=1),
+            Column("source", "knobs from", kind="word", priority=4),
+            Column("knobs", kind="text", priority=5),
         )
         rows = [row for step in self.steps for row in _rows(step)]
         whole = sum(step.macs for step in self.steps)
-        rows += [(("all",), "", name, *_cells(c, whole)) for name, c in self.totals().items()]
+        rows += [
+            (("all",), "", name, *_cells(c, whole), "", "") for name, c in self.totals().items()
+        ]
         note = (
             f"* is chosen. {levels[0]} to memory: MB that come from there or go there; of bound: "
             f"multiply-adds at the peak over the time. Predictions and their mistakes: {more}"
@@ -189,12 +196,14 @@ def _megabytes(count: float) -> str:
 
 
 def _rows(step: Step) -> list[tuple[Any, ...]]:
+    sources = "+".join(dict.fromkeys(kernel.source for kernel in step.kernels))
+    told = (sources, " | ".join(described(kernel.knobs) for kernel in step.kernels))
     if step.compared is None or step.choice is None:
-        return [(step.layers, "", "", *_cells(step.cost, step.macs))]
-    fused = step.choice.fused
+        return [(step.layers, "", "", *_cells(step.cost, step.macs), *told)]
+    both, fused = step.compared, step.choice.fused
     return [
-        (step.layers, not fused, "apart", *_cells(step.compared.apart, step.macs)),
-        (step.layers, fused, "one", *_cells(step.compared.joined, step.macs)),
+        (step.layers, chosen, name, *_cells(cost, step.macs), *(told if chosen else ("", "")))
+        for chosen, name, cost in ((not fused, "apart", both.apart), (fused, "one", both.joined))
     ]
 
 

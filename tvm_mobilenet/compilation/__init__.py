@@ -1,0 +1,1 @@
+"""From a model to an artifact: options, the stack that compiles, and what comes of it."""

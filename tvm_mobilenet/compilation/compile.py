@@ -1,0 +1,101 @@
+"""From a model and options to an artifact, checked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvm_mobilenet.compilation.adapter import StackAdapter
+from tvm_mobilenet.compilation.compiled import Compiled, artifact_in, runs_here
+from tvm_mobilenet.compilation.options import CompileOptions, tell
+from tvm_mobilenet.compilation.stack import this_stack
+from tvm_mobilenet.errors import MissingRecordsError
+from tvm_mobilenet.models.network import Network, network_from
+from tvm_mobilenet.runtime.artifact import write_manifest
+from tvm_mobilenet.runtime.recipe import preprocess_for
+from tvm_mobilenet.scratch import scratch_folder
+from tvm_mobilenet.target import TargetSpec, validate_with_llvm
+from tvm_mobilenet.toolchain import find_linker
+from tvm_mobilenet.toolchain_cuda import find_nvcc
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.compilation.adapter import Tools
+    from tvm_mobilenet.compilation.options import ModelLike
+    from tvm_mobilenet.verify_report import VerifyReport
+
+_log = logging.getLogger(__name__)
+
+
+def compile_network(model: ModelLike, options: CompileOptions) -> Compiled:
+    """Compile a model; see :func:`tvm_mobilenet.compile`."""
+    stack = this_stack()
+    network = network_from(model, options.weights, options.seed)
+    spec = options.spec
+    stack.check(options)
+    tools = _tools(spec)
+    validate_with_llvm(spec)
+    recipe = preprocess_for(
+        network.model.image_size,
+        options.preprocess,
+        network.preprocess,
+        dtype=network.model.input_dtype,
+    )
+    plan = options.plan(network.model, stack.name)
+    lowered = stack.lower(network, plan, Path(options.dump_ir) if options.dump_ir else None)
+    tell((*options.found.problems, *lowered.notes), 3)
+    if options.require_records:
+        _check_recorded(lowered.ruled, spec)
+    folder = scratch_folder()
+    path = artifact_in(folder.name)
+    manifest = lowered.write(recipe, tools, path)
+    _log.info("weights: %s", network.source)
+    compiled = Compiled(write_manifest(path, manifest), folder)
+    if judged := _judged(compiled, network, options, stack):
+        compiled.manifest = write_manifest(path, manifest | judged)
+    return compiled
+
+
+def _tools(spec: TargetSpec) -> Tools:
+    linker = find_linker(spec)
+    return linker, find_nvcc() if spec.gpu is not None and spec.gpu.kind == "cuda" else None
+
+
+def _check_recorded(ruled: Sequence[str], spec: TargetSpec) -> None:
+    if ruled:
+        raise MissingRecordsError(
+            f"{len(ruled)} kernels have no usable record for {spec.name} on {spec.cores} "
+            f"threads: {', '.join(ruled)}",
+            "tune for this target, name a folder that has them, or do not require records",
+        )
+
+
+def _judged(
+    compiled: Compiled, network: Network, options: CompileOptions, stack: StackAdapter
+) -> dict[str, Any]:
+    """Return what the manifest shall say of a check, as far as one can be made."""
+    if options.verify and (options.device is not None or runs_here(compiled.manifest)):
+        report = _verified(compiled, network, options.device)
+        _log.info("verified: relative error %.1e", report.relative)
+        report.check()
+        return {"verification": report.to_dict()}
+    if network.imported is None:
+        return {}
+    from tvm_mobilenet.host_check import check_on_host
+    from tvm_mobilenet.verify import sample_input
+
+    x = sample_input(network.model.input_shape, dtype=network.model.input_dtype)
+    return {"host_check": check_on_host(network, x, stack)}
+
+
+def _verified(compiled: Compiled, network: Network, device: str | None) -> VerifyReport:
+    """Verify an artifact here, or on a board."""
+    from tvm_mobilenet.device import open_device
+    from tvm_mobilenet.verify import verify
+
+    model, weights, expect = network.model, network.weights, network.expect
+    if device is None:
+        return verify(compiled.module, model, weights, expect=expect)
+    with open_device(device) as opened, opened.session() as session:
+        return verify(session.artifact(compiled.path), model, weights, expect=expect)

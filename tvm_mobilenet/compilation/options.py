@@ -1,0 +1,155 @@
+"""What can be asked of a compilation: checked when it is written down, read by all who need it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from tvm_mobilenet.errors import InputError, RecordsWarning, TargetError
+from tvm_mobilenet.lists import check_one_of
+from tvm_mobilenet.network.planning import plan_network
+from tvm_mobilenet.prediction.fusion import FUSIONS, Fusion
+from tvm_mobilenet.stacks import Stack, check_stack
+from tvm_mobilenet.target import Dtype, TargetSpec, parse
+from tvm_mobilenet.tuning.store import Found, RecordsLike, records_for
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tvm_mobilenet.models.importer import Imported
+    from tvm_mobilenet.models.spec import Model
+    from tvm_mobilenet.network.plan import NetworkPlan
+
+    ModelLike = Model | Imported | str | os.PathLike[str]
+    WeightsLike = str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """What decides which kernels a network becomes; :func:`tvm_mobilenet.compile` tells of each.
+
+    ``mcpu``, ``mattr`` and ``cores`` change a target that is named, as for
+    :func:`tvm_mobilenet.target.parse`; ``cores`` also one that is given or asked for.
+
+    Raises
+    ------
+    InputError, TargetError
+        There is no such fusion; a TargetSpec and something that it says itself.
+    """
+
+    target: str | TargetSpec = "native"
+    mcpu: str | None = None
+    mattr: str | None = None
+    cores: int | None = None
+    host: str | None = None
+    dtype: Dtype | None = None
+    device: str | None = None
+    fusion: Fusion = "auto"
+    records: RecordsLike = None
+
+    def __post_init__(self) -> None:
+        check_one_of(self.fusion, FUSIONS, "fusion", InputError)
+        told = (self.mcpu, self.mattr, self.host, self.dtype)
+        if isinstance(self.target, TargetSpec) and any(one is not None for one in told):
+            raise TargetError(
+                "a TargetSpec says its host and dtype itself", "give them to parse, or a name here"
+            )
+
+    @cached_property
+    def spec(self) -> TargetSpec:
+        """The target, understood; of ``native`` on a device what that says of itself.
+
+        Raises
+        ------
+        TargetError, DeviceError, AbiError
+            It makes no sense; the device cannot be reached, or has another TVM.
+        """
+        if isinstance(self.target, TargetSpec):
+            found = self.target
+        elif self.asks_device:
+            found = _native_on(str(self.device))
+        else:
+            return parse(
+                self.target,
+                mcpu=self.mcpu,
+                mattr=self.mattr,
+                cores=self.cores,
+                host=self.host,
+                dtype=self.dtype,
+            )
+        return found if self.cores is None else dataclasses.replace(found, cores=self.cores)
+
+    @property
+    def asks_device(self) -> bool:
+        """Whether only the device knows what the target is."""
+        named = self.target != "native" or self.mcpu or self.mattr
+        return self.device is not None and not named
+
+    @cached_property
+    def found(self) -> Found:
+        """The records that apply to the target.
+
+        Raises
+        ------
+        RecordsError
+            Their folder cannot be read.
+        """
+        return records_for(self.spec, self.records)
+
+    def plan(self, model: Model, stack: Stack) -> NetworkPlan:
+        """Return what a model becomes on a stack, with these options."""
+        found = self.found
+        return plan_network(
+            model,
+            self.spec,
+            stack=stack,
+            knobs_for=found.knobs_for,
+            fusion=self.fusion,
+            fusion_for=found.fusion_for,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileOptions(PlanOptions):
+    """All that can be asked of a compilation; :func:`tvm_mobilenet.compile` tells of each.
+
+    Raises
+    ------
+    InputError, TargetError, StackError
+        As of :class:`PlanOptions`; this environment has another stack.
+    """
+
+    weights: WeightsLike | None = None
+    seed: int = 0
+    preprocess: str | os.PathLike[str] | Mapping[str, Any] | None = None
+    verify: bool = True
+    require_records: bool = False
+    dump_ir: str | os.PathLike[str] | None = None
+    stack: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stack is not None:
+            check_stack(self.stack, "compiling so")
+
+
+def tell(problems: Iterable[str], level: int) -> None:
+    """Warn of records that are not used, in the name of the caller so many calls above."""
+    for problem in problems:
+        warnings.warn(RecordsWarning(problem), stacklevel=level + 1)
+
+
+def _native_on(device: str) -> TargetSpec:
+    """Ask a board what to compile for to use all of it."""
+    from tvm_mobilenet.device import open_device
+
+    with open_device(device) as opened:
+        board = opened.describe()
+    board.check_versions()
+    return board.target
