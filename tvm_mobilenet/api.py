@@ -293,4 +293,4 @@ def explain(
             f"choose between 1 and {spec.cores}, or plan for others with --cores",
         )
     tell(options.found.problems, 2)
-    return predict(options.plan(model, installed_stack()), threads)
+    return predict(options.plan(model, this_stack().name), threads)
