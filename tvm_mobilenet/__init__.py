@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.report import CompileReport
     from tvm_mobilenet.runtime import Module
     from tvm_mobilenet.target import TargetSpec
-    from tvm_mobilenet.tuning.report import TuningReport
+    from tvm_mobilenet.tuning.tuning_report import TuningReport
     from tvm_mobilenet.verify_report import VerifyReport
 
 __version__ = "0.1.0"
@@ -89,7 +89,7 @@ _HOMES = {
     "Module": "runtime",
     "ProfileReport": "profile.report",
     "TargetSpec": "target",
-    "TuningReport": "tuning.report",
+    "TuningReport": "tuning.tuning_report",
     "TvmMobilenetError": "errors",
     "VerifyReport": "verify_report",
     "bench": "api",

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from tvm_mobilenet.compiling import ModelLike
     from tvm_mobilenet.graph.explain import Explanation
     from tvm_mobilenet.prediction.fusion import Fusion
-    from tvm_mobilenet.tuning.report import Status, TuningReport
+    from tvm_mobilenet.tuning.status import Status
     from tvm_mobilenet.tuning.store import RecordsLike
+    from tvm_mobilenet.tuning.tuning_report import TuningReport
 
 __all__ = [
     "CompileReport",
@@ -88,7 +89,7 @@ def tune(
         As for :func:`compile`; of these, only what they say about fusion, which is copied
         to `log_dir`.
     progress : callable
-        Told a :class:`~tvm_mobilenet.tuning.report.Status` after every trial.
+        Told a :class:`~tvm_mobilenet.tuning.status.Status` after every trial.
     **settings
         ``cool_down``, ``build_limit``, ``measure_limit``, ``search_limit``, ``open_limit``,
         ``board_limit``, ``quarantine``, ``seed``: see
@@ -113,7 +114,7 @@ def tune(
     """
     from tvm_mobilenet.models.network import model_from
     from tvm_mobilenet.target import validate_with_llvm
-    from tvm_mobilenet.tuning.boards import check_board, find_place
+    from tvm_mobilenet.tuning.board_pool import check_board, find_pool
     from tvm_mobilenet.tuning.generation import TUNERS
     from tvm_mobilenet.tuning.store import records_for
     from tvm_mobilenet.tuning.task import Settings
@@ -128,13 +129,13 @@ def tune(
             f"choose {' or '.join(known)}",
         )
     how = Settings(trials, tuner=tuner, **settings)
-    place = None
+    pool = None
     if device != "local":
-        place, board = find_place(device, how.open_limit)
+        pool, board = find_pool(device, how.open_limit)
         spec = board.target if target == "native" else spec
     if cores is not None:
         spec = dataclasses.replace(spec, cores=cores)
-    if place is not None:
+    if pool is not None:
         check_board(spec, board)
     validate_with_llvm(spec)
     return run(
@@ -145,7 +146,7 @@ def tune(
         fusion=fusion,
         found=records_for(spec, records),
         tell=progress,
-        place=place,
+        pool=pool,
     )
 
 

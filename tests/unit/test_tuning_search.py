@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from kernels import workload
-from tvm_mobilenet.schedules.knobs import Knobs, WishedKnobs
+from tvm_mobilenet.schedules.knobs import Knobs, NearestKnobs
 from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet import target
@@ -73,14 +73,14 @@ def test_a_candidate_of_an_earlier_run_is_not_proposed_again() -> None:
 
 
 def test_a_wish_that_is_not_allowed_becomes_the_nearest_that_is() -> None:
-    wished = WishedKnobs({"vectors": 3, "pixels": 1000, "prefetch": "everything"})
+    wished = NearestKnobs({"vectors": 3, "pixels": 1000, "prefetch": "everything"})
     schedule(prim_func(WORK), SPEC, wished)
     by_rule = Knobs()
     schedule(prim_func(WORK), SPEC, by_rule)
     assert wished.chosen["vectors"] in (2, 4)
     largest = int(wished.chosen["pixels"])
     assert schedule(prim_func(WORK), SPEC, Knobs(wished.chosen))
-    refused = WishedKnobs({**wished.chosen, "pixels": largest + 1})
+    refused = NearestKnobs({**wished.chosen, "pixels": largest + 1})
     schedule(prim_func(WORK), SPEC, refused)
     assert refused.chosen["pixels"] == largest
     assert wished.chosen["prefetch"] == by_rule.chosen["prefetch"]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tvm_mobilenet.tuning.sections import Row, Section
+from tvm_mobilenet.tuning.tuning_report import TunedKernel, TuningReport
 
 WIDTH, NARROW, HEIGHT = 900.0, 400.0, 340.0
 """Of a drawing, in its own units: letters are 12 high. A phone shows the narrow one."""
@@ -102,20 +102,16 @@ class Roofline:
     numbers: tuple[int, ...]
 
 
-def curve(section: Section, width: float = WIDTH) -> Curve | None:
+def curve(report: TuningReport, width: float = WIDTH) -> Curve | None:
     """Lay the tuning curve out; None where no candidate ran.
 
-    Parameters
-    ----------
-    section : Section
-    width : float
-        Of the drawing.
+    The drawing is `width` units wide.
     """
-    steps = section.steps
+    steps = report.steps
     if not any(step.with_s is not None for step in steps):
         return None
     start, best = steps[0].best_s, steps[-1].best_s
-    bound = section.bound_s if _NEAR_BOUND * best <= section.bound_s <= start else 0.0
+    bound = report.bound_s if _NEAR_BOUND * best <= report.bound_s <= start else 0.0
     low = min(best, bound or best)
     span = max(start - low, 0.02 * start)
     low, high = low - 0.08 * span, max(start, low) + 0.35 * span
@@ -161,27 +157,23 @@ def curve(section: Section, width: float = WIDTH) -> Curve | None:
     )
 
 
-def roofline(section: Section, width: float = WIDTH) -> Roofline | None:
+def roofline(report: TuningReport, width: float = WIDTH) -> Roofline | None:
     """Lay the roofline out; None where multiply-adds, bytes or the peak are not known.
 
-    Parameters
-    ----------
-    section : Section
-    width : float
-        Of the drawing.
+    The drawing is `width` units wide.
     """
     drawn = [
         (number, row)
-        for number, row in enumerate(section.rows, 1)
-        if row.macs and row.bytes and row.best_s and section.peak_gflops
+        for number, row in enumerate(report.rows, 1)
+        if row.macs and row.bytes and row.best_s and report.peak_gflops
     ]
     if not drawn:
         return None
-    bandwidth = section.roofs.bandwidth if section.roofs else {}
+    bandwidth = report.roofs.bandwidth if report.roofs else {}
     speeds = [speed(row, s) for _, row in drawn for s in (row.rule_s, row.best_s) if s]
     ratios = [2 * row.macs / row.bytes for _, row in drawn]
     left, right = min(ratios) / 1.8, max(ratios) * 1.8
-    low, high = min(speeds) / 1.6, max(section.peak_gflops, *speeds) * 1.5
+    low, high = min(speeds) / 1.6, max(report.peak_gflops, *speeds) * 1.5
 
     def x(ratio: float) -> float:
         part = math.log(ratio / left) / math.log(right / left)
@@ -191,7 +183,7 @@ def roofline(section: Section, width: float = WIDTH) -> Roofline | None:
         part = math.log(gflops / low) / math.log(high / low)
         return HEIGHT - _BOTTOM - (HEIGHT - _BOTTOM - _TOP) * part
 
-    peak = section.peak_gflops
+    peak = report.peak_gflops
     name = f"peak {peak:.0f} GFLOP/s"
     line_end = width - _RIGHT
     roofs = [(f"M{_LEFT} {y(peak):.1f}H{line_end}", name, line_end - 4, y(peak) - 22)]
@@ -202,7 +194,7 @@ def roofline(section: Section, width: float = WIDTH) -> Roofline | None:
             middle = math.sqrt(begin * end)
             at = max(x(middle), _NAME)
             roofs.append((path, f"{level} {rate:.0f} GB/s", at, y(rate * middle) - 5))
-    total = section.best_s
+    total = report.best_s
     before: list[Mark] = []
     after: list[Mark] = []
     for number, row in drawn:
@@ -227,7 +219,7 @@ def roofline(section: Section, width: float = WIDTH) -> Roofline | None:
     )
 
 
-def speed(row: Row, seconds: float) -> float:
+def speed(row: TunedKernel, seconds: float) -> float:
     """Return the GFLOP/s of a kernel that takes so long, two operations per multiply-add."""
     return 2 * row.macs / seconds / 1e9
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tvm_mobilenet.errors import RecordsError
-from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.tuning.generation import generation
 
 VERSION = 1
 """Of the format. A line of another version is kept, reported and not used."""
@@ -168,9 +168,13 @@ def target_key(target: TargetSpec) -> str:
     if target.gpu is not None:
         return f"{target.gpu.kind}_{target.name.removeprefix(f'{target.gpu.kind}-')}"
     caches = (f"l1-{target.l1_bytes / 1024:g}k", f"l2-{target.l2_bytes / 1024:g}k")
-    # Another stack's kernels are others, whatever their knobs are called.
-    stack = ("relay",) if installed_stack() == "relay" else ()
-    return "_".join((target.machine, target.cpu or "baseline", *target.features, *caches, *stack))
+    processor = (target.machine, target.cpu or "baseline", *target.features)
+    return "_".join((*processor, *caches, *generation().suffix))
+
+
+def rounded(value: float) -> float:
+    """Keep four digits: what a person reads, and more than was measured."""
+    return float(f"{value:.4g}")
 
 
 def threads_of(target: TargetSpec) -> int:

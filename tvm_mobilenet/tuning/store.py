@@ -13,9 +13,8 @@ from typing import Literal
 from tvm_mobilenet.errors import RecordsError
 from tvm_mobilenet.prediction.fusion import Choice
 from tvm_mobilenet.schedules.knobs import TRACE
-from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.tuning.generation import tvm_version
+from tvm_mobilenet.tuning.generation import generation, tvm_version
 from tvm_mobilenet.tuning.log import Line, Log, append, read, rewrite, writing
 from tvm_mobilenet.tuning.records import Record, target_key, threads_of
 
@@ -207,7 +206,7 @@ def records_for(target: TargetSpec, records: RecordsLike) -> Found:
     """
     if records is False:
         return Found()
-    if records is not None and installed_stack() == "relay" and Path(records).is_file():
+    if records is not None and generation().stack == "relay" and Path(records).is_file():
         return _of_own_log(Path(records), target)
     store = Store(records)
     found = store.find(target)
