@@ -23,13 +23,14 @@ from tvm_mobilenet.relay import autotvm as templates
 from tvm_mobilenet.relay.kernels import scheduled
 from tvm_mobilenet.target import PRESETS, host
 from tvm_mobilenet.tuning.finals import settle
+from tvm_mobilenet.tuning.measurers import find_measurer
 from tvm_mobilenet.tuning.own_logs import LOGS, keep_own_log
 from tvm_mobilenet.tuning.records import target_key
 from tvm_mobilenet.tuning.store import HISTORY, Found, Store, records_for
 from tvm_mobilenet.tuning.task import Settings
 from tvm_mobilenet.tuning.trials import read_history
-from tvm_mobilenet.tuning.tune import workloads
 from tvm_mobilenet.tuning.tuner import Tuner
+from tvm_mobilenet.tuning.works import workloads
 
 TARGET = dataclasses.replace(host(), cores=1)
 SMALL = workload("pointwise", (32, 32), (7, 7), TARGET.lanes, activation="relu6")
@@ -40,7 +41,8 @@ def started(folder: Path, settings: Settings) -> Iterator[Any]:
     """A tuner of one small kernel."""
     with Store(folder).writing() as writer:
         history = read_history(folder / HISTORY, target_key(TARGET), 1)
-        yield Tuner({SMALL.key: (SMALL, 1)}, TARGET, history, writer, settings)
+        measurer = find_measurer(TARGET, settings, None)
+        yield Tuner({SMALL.key: (SMALL, 1)}, TARGET, history, writer, settings, measurer)
 
 
 def test_a_template_has_every_answer_of_its_schedule_and_no_other() -> None:
@@ -69,13 +71,12 @@ def test_tuned_resumed_and_in_its_own_format(tuner: str, tmp_path: Path) -> None
     with started(tmp_path, Settings(6, tuner=tuner)) as run:
         run.run()
         assert run.done == 6
-        rows, problems = settle(run, {})
+        _, problems = settle(run, {})
         keep_own_log(run, tuner, tmp_path)
         assert not problems
         assert not run.problems
     trials = read_history(tmp_path / HISTORY, target_key(TARGET), 1).trials
     assert [trial.outcome for trial in trials] == ["ok"] * 6
-    assert rows[0].best_s is not None
     assert (TRACE in trials[-1].knobs) == (tuner == "ansor")
     path = tmp_path / LOGS[tuner]
     if tuner == "autotvm":
@@ -111,7 +112,7 @@ def test_tuned_resumed_and_in_its_own_format(tuner: str, tmp_path: Path) -> None
 
 
 def test_ansors_steps_are_right_and_foreign_ones_refused() -> None:
-    search = ansor.Search(SMALL, TARGET, 1)
+    search = ansor.AnsorSearch(SMALL, TARGET, 1)
     tried = search.propose()
     from test_te_schedules import built
 
@@ -143,8 +144,9 @@ def test_a_network_is_compiled_with_what_autotvm_found(tmp_path: Path) -> None:
     with Store(tmp_path).writing() as writer:
         history = read_history(tmp_path / HISTORY, target_key(TARGET), 1)
         settings = Settings(3, tuner="autotvm")
-        run = Tuner({key: works[key]}, TARGET, history, writer, settings)
-        with run.shop.ready():
+        measurer = find_measurer(TARGET, settings, None)
+        run = Tuner({key: works[key]}, TARGET, history, writer, settings, measurer)
+        with run.ready():
             run.run()
             settle(run, {})
     made = tm.compile(model, target=TARGET, records=tmp_path, seed=3)
