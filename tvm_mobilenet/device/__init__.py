@@ -31,6 +31,7 @@ class Device:
     Attributes
     ----------
     address : Address
+        What was asked for.
     timeout : float
         How long one answer may take, seconds.
     where : str

@@ -28,9 +28,6 @@ class Logged:
 
     Attributes
     ----------
-    work : Workload
-    knobs : mapping of str to int or str
-    seconds : float
     date : str
         ISO 8601.
     """

@@ -33,7 +33,6 @@ class Mark:
 
     Attributes
     ----------
-    x, y, radius : float
     text : str
         Shown when pointed at.
     label : tuple of (float, float, str), optional
@@ -53,7 +52,6 @@ class Curve:
 
     Attributes
     ----------
-    xticks, yticks : tuple of (float, str)
     best : str
         Path of the best so far.
     tried : str
@@ -82,7 +80,6 @@ class Roofline:
 
     Attributes
     ----------
-    xticks, yticks : tuple of (float, str)
     roofs : tuple of (str, str, float, float)
         Path, name, and where the name stands.
     before, after : tuple of Mark

@@ -81,7 +81,6 @@ def compare(
     ----------
     unfused, fused : path-like
         Compiled with ``fusion="none"`` and ``fusion="all"``.
-    threads, rounds, passes : int
 
     Raises
     ------
@@ -113,10 +112,8 @@ def records_of(
 
     Parameters
     ----------
-    compared : iterable of Compared
     target : TargetSpec
         Of the artifacts.
-    threads : int
     error : float
         The larger of the artifacts' relative errors against the reference.
     tvm : str

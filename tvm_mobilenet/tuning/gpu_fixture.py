@@ -48,6 +48,7 @@ class Processor(Protocol):
     Attributes
     ----------
     name : str
+        As its driver calls it.
     """
 
     name: str

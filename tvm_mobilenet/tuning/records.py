@@ -29,6 +29,7 @@ class Record:
     Attributes
     ----------
     kind : {"kernel", "fusion"}
+        What it answers.
     operator, workload : str
         :attr:`tvm_mobilenet.operators.workload.Workload.operator` and ``key``; of a fusion,
         those of the shared kernel.
@@ -132,12 +133,7 @@ class OtherVersionError(RecordsError):
 
 
 def rescue(line: bytes) -> Iterator[Record]:
-    """Find whole records in a damaged line, such as two whose line break was lost.
-
-    Parameters
-    ----------
-    line : bytes
-    """
+    """Find whole records in a damaged line, such as two whose line break was lost."""
     text = line.decode("latin-1")  # records are ASCII: one character for each byte
     for start in _START.finditer(line):
         try:
@@ -154,10 +150,6 @@ def target_key(target: TargetSpec) -> str:
     core's own caches. So ``native`` on a Zen 5 and the preset ``znver5`` are one key, and
     ``x86-64-v4``, which says nothing of the machine, is another. The last-level cache is
     not in it: it varies with how much of a machine one rents.
-
-    Parameters
-    ----------
-    target : TargetSpec
 
     Returns
     -------
@@ -193,7 +185,7 @@ def _problems(record: Record) -> Iterator[str]:
         elif field in ("operator", "target") and not _NAME.fullmatch(value):
             yield f"{field} is {value!r}, which cannot be a file's name"
     # Each kind has its own answer, and no other.
-    if record.knobs is not None if record.kind == "fusion" else not _are_knobs(record.knobs):
+    if record.knobs is not None if record.kind == "fusion" else not are_knobs(record.knobs):
         yield f"knobs are {record.knobs!r}, its kind {record.kind!r}"
     if isinstance(record.fused, bool) is not (record.kind == "fusion"):
         yield f"fused is {record.fused!r}, its kind {record.kind!r}"
@@ -210,7 +202,8 @@ def _problems(record: Record) -> Iterator[str]:
         yield f"verified is {record.verified!r}, error {record.error!r}"
 
 
-def _are_knobs(value: object) -> bool:
+def are_knobs(value: object) -> bool:
+    """Whether a value of a line is knobs: numbers and words by name."""
     return isinstance(value, Mapping) and all(
         isinstance(k, str) and isinstance(v, int | str) and not isinstance(v, bool)
         for k, v in value.items()

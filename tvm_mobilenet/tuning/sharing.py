@@ -53,7 +53,6 @@ def share_out(count: int, prospects: Mapping[str, Prospect]) -> dict[str, int]:
 
     Parameters
     ----------
-    count : int
     prospects : mapping of str to Prospect
         By workload.
 

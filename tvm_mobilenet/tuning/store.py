@@ -93,10 +93,6 @@ class Store:
         threads are the target's, and which are verified. Of two kernels the faster, of
         two fusions the later.
 
-        Parameters
-        ----------
-        target : TargetSpec
-
         Raises
         ------
         RecordsError
@@ -132,12 +128,7 @@ class Store:
 
 
 class Writer:
-    """Writes to a store; from :meth:`Store.writing`.
-
-    Parameters
-    ----------
-    root : Path
-    """
+    """Writes to a store; from :meth:`Store.writing`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -196,7 +187,6 @@ def records_for(target: TargetSpec, records: RecordsLike) -> Found:
 
     Parameters
     ----------
-    target : TargetSpec
     records : path-like, False or None
         A folder; nobody's; the package's own; on the classic stack also a tuner's own log.
 

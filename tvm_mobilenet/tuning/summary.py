@@ -23,10 +23,6 @@ from tvm_mobilenet.tuning.tuning_report import State, Step, Summary, TunedKernel
 def summarize(folder: Path) -> Summary:
     """Read a folder that a tuning run wrote to, or is writing to.
 
-    Parameters
-    ----------
-    folder : Path
-
     Raises
     ------
     RecordsError

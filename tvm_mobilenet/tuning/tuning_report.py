@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from tvm_mobilenet.schedules.knobs import described, readable
 from tvm_mobilenet.tables import Column, Table, Tabular, threads_text
-from tvm_mobilenet.tuning.log import Damage
+from tvm_mobilenet.tuning.lines import Damage
 from tvm_mobilenet.tuning.runs import Roofs, Spent
 from tvm_mobilenet.tuning.status import Status
 from tvm_mobilenet.tuning.trials import Trial

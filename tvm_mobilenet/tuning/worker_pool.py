@@ -30,7 +30,6 @@ class LostError(Exception):
 
     Parameters
     ----------
-    outcome : {"hung", "crashed"}
     note : str
         Of what.
     """
@@ -54,7 +53,6 @@ class WorkerPool:
 
     Parameters
     ----------
-    size : int
     program : sequence of str
         What they run.
     folder : str, optional
