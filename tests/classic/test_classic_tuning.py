@@ -25,7 +25,8 @@ from tvm_mobilenet.target import PRESETS, host
 from tvm_mobilenet.tuning.finals import settle
 from tvm_mobilenet.tuning.measurers import find_measurer
 from tvm_mobilenet.tuning.own_logs import LOGS, keep_own_log
-from tvm_mobilenet.tuning.records import target_key
+from tvm_mobilenet.tuning.records import Record, target_key
+from tvm_mobilenet.tuning.runs import RUNS, read_runs
 from tvm_mobilenet.tuning.store import HISTORY, Found, Store, records_for
 from tvm_mobilenet.tuning.task import Settings
 from tvm_mobilenet.tuning.trials import read_history
@@ -126,14 +127,38 @@ def test_ansors_steps_are_right_and_foreign_ones_refused() -> None:
     assert known.isdisjoint(knobs[TRACE] for knobs in search.propose())
 
 
-def test_which_layers_share_a_kernel_is_as_asked_for() -> None:
+def test_which_layers_share_a_kernel_is_as_asked_for_or_recorded(tmp_path: Path) -> None:
     model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
-    kinds = {
-        fusion: {work.operator for work, _ in workloads(model, TARGET, fusion, Found())[0].values()}
-        for fusion in ("none", "all")
-    }
-    assert "separable" not in kinds["none"]
-    assert "separable" in kinds["all"]
+
+    def tuned(name: str, **options: Any) -> set[str]:
+        """Kernels that a run would tune, of which it has no trial left to try."""
+        folder = tmp_path / name
+        tm.tune(model, trials=0, target=TARGET, log_dir=folder, **options)
+        (network,) = read_runs(folder / RUNS).networks.values()
+        return set(network.parts)
+
+    def shared(keys: set[str]) -> set[str]:
+        return {key for key in keys if key.startswith("separable")}
+
+    every = shared(tuned("all", fusion="all", records=False))
+    assert every
+    assert not shared(tuned("none", fusion="none", records=False))
+    by_rule = shared(tuned("auto", records=False))
+    # Records say the opposite of the rule, each about one kernel.
+    turned = {key: key not in by_rule for key in sorted(every)}
+    with Store(tmp_path / "records").writing() as writer:
+        for key, fused in turned.items():
+            writer.keep(
+                Record(
+                    kind="fusion", operator="separable", workload=key, target=target_key(TARGET),
+                    threads=1, fused=fused, seconds=1e-6, repeats=9, spread=0.0, machine="m",
+                    date="2026-01-01", verified=True, error=0.0, tvm="0.19.0",
+                )
+            )  # fmt: skip
+    assert shared(tuned("recorded", records=tmp_path / "records")) == every - by_rule
+    # The folder can be compiled with: what was recorded about fusion is in it, too.
+    copied = Store(tmp_path / "recorded").find(TARGET).fusions
+    assert {key: record.fused for key, record in copied.items()} == turned
 
 
 def test_a_network_is_compiled_with_what_autotvm_found(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tvm_mobilenet.tuning.tuning_report import TunedKernel, TuningReport
@@ -166,7 +166,6 @@ def roofline(report: TuningReport, width: float = WIDTH) -> Roofline | None:
     ]
     if not drawn:
         return None
-    bandwidth = report.roofs.bandwidth if report.roofs else {}
     speeds = [speed(row, s) for _, row in drawn for s in (row.rule_s, row.best_s) if s]
     ratios = [2 * row.macs / row.bytes for _, row in drawn]
     left, right = min(ratios) / 1.8, max(ratios) * 1.8
@@ -180,23 +179,12 @@ def roofline(report: TuningReport, width: float = WIDTH) -> Roofline | None:
         part = math.log(gflops / low) / math.log(high / low)
         return HEIGHT - _BOTTOM - (HEIGHT - _BOTTOM - _TOP) * part
 
-    peak = report.peak_gflops
-    name = f"peak {peak:.0f} GFLOP/s"
-    line_end = width - _RIGHT
-    roofs = [(f"M{_LEFT} {y(peak):.1f}H{line_end}", name, line_end - 4, y(peak) - 22)]
-    for level, rate in bandwidth.items():
-        begin, end = max(left, low / rate), min(right, peak / rate)
-        if begin < end:
-            path = f"M{x(begin):.1f} {y(rate * begin):.1f}L{x(end):.1f} {y(rate * end):.1f}"
-            middle = math.sqrt(begin * end)
-            at = max(x(middle), _NAME)
-            roofs.append((path, f"{level} {rate:.0f} GB/s", at, y(rate * middle) - 5))
-    total = report.best_s
+    roofs = _roofs(report, (left, right), low, x, y)
     before: list[Mark] = []
     after: list[Mark] = []
     for number, row in drawn:
         ratio = 2 * row.macs / row.bytes
-        radius = max(3.0, 22 * math.sqrt(row.after_s / total))
+        radius = max(3.0, 22 * math.sqrt(row.after_s / report.best_s))
         best_s = row.best_s or 0.0
         for seconds, marks, when in (
             (row.rule_s or best_s, before, "rule"),
@@ -208,12 +196,33 @@ def roofline(report: TuningReport, width: float = WIDTH) -> Roofline | None:
     return Roofline(
         tuple((x(v), f"{v:g}") for v in _decades(left, right, most=width / 50)),
         tuple((y(v), f"{v:g}") for v in _decades(low, high)),
-        tuple(roofs),
+        roofs,
         tuple(before),
         _labelled(after),
         tuple(row.operator for _, row in drawn),
         tuple(number for number, _ in drawn),
     )
+
+
+def _roofs(
+    report: TuningReport,
+    ratios: tuple[float, float],
+    low: float,
+    x: Callable[[float], float],
+    y: Callable[[float], float],
+) -> tuple[tuple[str, str, float, float], ...]:
+    """Lay out the peak, and the bandwidths that were measured, from the least speed drawn up."""
+    peak, (left, right) = report.peak_gflops, ratios
+    end = x(right)
+    roofs = [(f"M{_LEFT} {y(peak):.1f}H{end}", f"peak {peak:.0f} GFLOP/s", end - 4, y(peak) - 22)]
+    for level, rate in (report.roofs.bandwidth if report.roofs else {}).items():
+        first, last = max(left, low / rate), min(right, peak / rate)
+        if first < last:
+            path = f"M{x(first):.1f} {y(rate * first):.1f}L{x(last):.1f} {y(rate * last):.1f}"
+            middle = math.sqrt(first * last)
+            at = max(x(middle), _NAME)
+            roofs.append((path, f"{level} {rate:.0f} GB/s", at, y(rate * middle) - 5))
+    return tuple(roofs)
 
 
 def speed(row: TunedKernel, seconds: float) -> float:

@@ -43,16 +43,7 @@ def tune(
 ) -> TuningReport:
     """Tune every kernel of a network, here or on boards; see :func:`tvm_mobilenet.tune`."""
     cost.check_installed()
-    if target.gpu is not None and settings.tuner != "template":
-        raise TuningError(
-            f"MetaSchedule proposes nothing for {target.name}: its traces are for processors",
-            "leave --tuner out: the knobs of our own schedules",
-        )
-    if pool and pool.emulated and log_dir.resolve().is_relative_to(Store().root.resolve()):
-        raise TuningError(
-            f"{pool.address} is {pool.machine}, and its times mean nothing",
-            "give another --log-dir than the package's own records",
-        )
+    _check_asked(target, settings, pool, log_dir)
     measurer = find_measurer(target, settings, pool)
     works, parts = workloads(model, target, fusion, found)
     if not works:
@@ -80,6 +71,22 @@ def tune(
         status=tuner.status(),
         problems=(*map(str, damaged), *tuner.problems, *problems),
     )
+
+
+def _check_asked(
+    target: TargetSpec, settings: Settings, pool: BoardPool | None, log_dir: Path
+) -> None:
+    """Refuse what no machine can do, and times that mean nothing among the package's own."""
+    if target.gpu is not None and settings.tuner != "template":
+        raise TuningError(
+            f"MetaSchedule proposes nothing for {target.name}: its traces are for processors",
+            "leave --tuner out: the knobs of our own schedules",
+        )
+    if pool and pool.emulated and log_dir.resolve().is_relative_to(Store().root.resolve()):
+        raise TuningError(
+            f"{pool.address} is {pool.machine}, and its times mean nothing",
+            "give another --log-dir than the package's own records",
+        )
 
 
 def _copy_fusions(found: Found, own: Found, writer: Writer) -> None:
