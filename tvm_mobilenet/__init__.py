@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.report import CompileReport
     from tvm_mobilenet.runtime import Module
     from tvm_mobilenet.target import TargetSpec
-    from tvm_mobilenet.tuning.report import TuningReport
+    from tvm_mobilenet.tuning.tuning_report import TuningReport
     from tvm_mobilenet.using import bench, load, profile, verify
     from tvm_mobilenet.verify_report import VerifyReport
 
@@ -84,7 +84,7 @@ _HOMES = {
     "Module": "runtime",
     "ProfileReport": "profile.report",
     "TargetSpec": "target",
-    "TuningReport": "tuning.report",
+    "TuningReport": "tuning.tuning_report",
     "TvmMobilenetError": "errors",
     "VerifyReport": "verify_report",
     "bench": "using",

@@ -16,9 +16,8 @@ from kernels import fused_pair, workload
 
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import Dtype, TargetSpec, parse
-from tvm_mobilenet.tuning.gpu_timing import measure
 from tvm_mobilenet.tuning.space import Space
-from tvm_mobilenet.tuning.worker import build, build_control
+from tvm_mobilenet.tuning.worker import build, build_control, measure
 
 AROUND, SAME = (1, 1, 1, 1), (0, 0, 1, 1)
 SEEDS = 2

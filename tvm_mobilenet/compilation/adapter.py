@@ -65,7 +65,7 @@ class StackAdapter(ABC):
 
     @abstractmethod
     def lower(self, network: Network, plan: NetworkPlan, dump_ir: Path | None = None) -> Lowering:
-        """Take a plan to scheduled kernels; `dump_ir` is a folder for it and the phases' modules."""
+        """Take a plan to scheduled kernels; `dump_ir` is a folder for it and the modules."""
 
     @abstractmethod
     def on_host(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import relay
 
-from tvm_mobilenet.errors import InvalidModelError, UnsupportedOperatorError
+from tvm_mobilenet.errors import InvalidModelError, UnsupportedOperatorError, reason
 from tvm_mobilenet.models.importer.expand import expand
 from tvm_mobilenet.models.spec import (
     Activate,
@@ -106,10 +106,7 @@ def imported(layer: Operator, inputs: list[Any], weights: Weights) -> Any:
         raise
     # Its converters raise whatever their arithmetic does; all of it means the same.
     except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise _unsupported(
-            layer, f"{type(error).__name__}: {lines[-1] if lines else 'no reason given'}"
-        ) from error
+        raise _unsupported(layer, reason(error)) from error
     shape = getattr(kind, "shape", ())
     if not all(isinstance(size, tvm.tir.IntImm) for size in shape) or (
         tuple(map(int, shape)) != layer.out_shape

@@ -12,12 +12,14 @@ from typing import Any, Protocol
 
 from tvm_mobilenet.device.address import Address
 from tvm_mobilenet.device.keys import find_key
-from tvm_mobilenet.device.owned import OwnedServer, local_command, ssh_command
+from tvm_mobilenet.device.owned import OwnedServer
+from tvm_mobilenet.device.starting import local_command, ssh_command
 from tvm_mobilenet.device.wire import Line, connect
 from tvm_mobilenet.errors import DeviceError, DeviceLostError, DeviceTimeoutError
+from tvm_mobilenet.stacks import Stack
 
 
-class Place(Protocol):
+class Endpoint(Protocol):
     """Where connections come from."""
 
     def dial(self, timeout: float) -> Line:
@@ -30,20 +32,20 @@ class Place(Protocol):
         """Give no connection to these, where there are others."""
 
     def close(self) -> None:
-        """End what was started for this place."""
+        """End what was started for this endpoint."""
 
 
-def open_place(address: Address, timeout: float) -> Place:
-    """Return the place of an address; for ``local`` and ssh the server is started.
+def open_endpoint(address: Address, timeout: float, stack: Stack) -> Endpoint:
+    """Return the endpoint of an address; for ``local`` and ssh the server is started.
 
     Raises
     ------
     DeviceError, DeviceTimeoutError
     """
     if address.kind == "local":
-        return OwnedServer(address.text, local_command(), timeout)
+        return OwnedServer(address.text, local_command(), timeout, stack)
     if address.kind == "ssh":
-        return OwnedServer(address.text, ssh_command(address, timeout), timeout)
+        return OwnedServer(address.text, ssh_command(address, timeout, stack), timeout, stack)
     return _Tracker(address) if address.kind == "tracker" else _Server(address)
 
 

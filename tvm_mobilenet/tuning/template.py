@@ -1,13 +1,14 @@
-"""Which candidates to try next: evolution guided by the cost model, and whose turn it is."""
+"""Candidates of our own schedules: evolution over their knobs, guided by the cost model."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tvm_mobilenet.tuning.model import CostModel
-from tvm_mobilenet.tuning.space import Answers, Space, identity
+from tvm_mobilenet.schedules.knobs import TRACE
+from tvm_mobilenet.tuning.proposer import Seen
+from tvm_mobilenet.tuning.space import Answers, Key, Space, identity
 
 PARENTS = 8
 """The fastest known, which children are made of."""
@@ -22,54 +23,27 @@ _CROSSED, _NEXT, _TWICE = 0.3, 0.5, 0.4
 _PATIENCE = 6
 """Schedules that are run for one proposal, until a space counts as searched."""
 
-_SLOWING = 8
-"""Trials after which a workload's prospects are half of what they were."""
-
-_RECENT = 16
-
-Key = frozenset[tuple[str, int | str]]
-
 
 @dataclass(slots=True)
-class Explorer:
-    """Proposes candidates of one workload, never one that is known.
-
-    Parameters
-    ----------
-    space : Space
-    rng : random.Random
-
-    Attributes
-    ----------
-    known : set
-        Identities of what was tried or proposed.
-    exhausted : bool
-        Whether nothing new was found when it was last asked.
-    """
+class TemplateProposer:
+    """See :class:`~tvm_mobilenet.tuning.proposer.Proposer`."""
 
     space: Space
     rng: random.Random
     known: set[Key] = field(default_factory=set)
     exhausted: bool = False
+    problems: list[str] = field(default_factory=list)
     _strangers: list[Answers] = field(default_factory=list)
 
-    def propose(
-        self, count: int, ranked: Sequence[Mapping[str, int | str]], model: CostModel
-    ) -> list[Answers]:
-        """Return up to `count` candidates; the rule's own before all others.
-
-        Parameters
-        ----------
-        count : int
-        ranked : sequence of mapping
-            Knobs that ran, the fastest first.
-        model : CostModel
-        """
+    def propose(self, count: int, seen: Seen) -> list[Answers]:
+        """Return up to `count` candidates; the rule's own before all others."""
         found: list[Answers] = []
         self._take(self.space.rule, found)
         if len(found) == count:
             return found
-        ideas = self._ideas(ranked, count)
+        timed = [(s, knobs) for knobs, s in seen.tried if s is not None and TRACE not in knobs]
+        ideas = self._ideas([knobs for _, knobs in sorted(timed, key=lambda one: one[0])], count)
+        model = seen.model()
         if model.knows and ideas:
             guesses = model.guess(self.space.work.key, ideas)
             ideas = [ideas[i] for i in guesses.argsort()]
@@ -123,62 +97,3 @@ class Explorer:
             if near := below + above:
                 return self.rng.choice(near)
         return self.rng.choice([option for option in options if option != value])
-
-
-@dataclass(frozen=True, slots=True)
-class Prospect:
-    """What is known of a workload when trials are shared out.
-
-    Attributes
-    ----------
-    calls : int
-        That the network makes of it.
-    bound : float
-        Seconds below which no code can be.
-    times : tuple of float
-        Seconds of its trials in their order, infinity for failures.
-    """
-
-    calls: int
-    bound: float
-    times: tuple[float, ...]
-
-    def gain(self, pending: int = 0) -> float:
-        """Return what some more trials may save the network, seconds, as a guess to rank by.
-
-        Parameters
-        ----------
-        pending : int
-            Trials that were just shared out to it.
-        """
-        tried = len(self.times) + pending
-        best = min(self.times, default=float("inf"))
-        if best == float("inf"):
-            # Nothing ran yet: once in turn, then no more often than others that may gain all.
-            return float("inf") if not tried else self.calls * self.bound / tried
-        before = min(self.times[:-_RECENT], default=best)
-        recent = 1 - best / before if before != float("inf") else 0.0
-        left = max(best - self.bound, 0.01 * best)
-        return self.calls * (left / (1 + tried / _SLOWING) + recent * best)
-
-
-def share_out(count: int, prospects: Mapping[str, Prospect]) -> dict[str, int]:
-    """Share trials out among workloads, one after another to whom it promises most.
-
-    Parameters
-    ----------
-    count : int
-    prospects : mapping of str to Prospect
-        By workload.
-
-    Returns
-    -------
-    dict of str to int
-        Trials for each workload that gets some; `count` in all.
-    """
-    shares: dict[str, int] = {}
-    worth: Callable[[str], float] = lambda key: prospects[key].gain(shares.get(key, 0))  # noqa: E731
-    for _ in range(count if prospects else 0):
-        most = max(prospects, key=worth)
-        shares[most] = shares.get(most, 0) + 1
-    return shares

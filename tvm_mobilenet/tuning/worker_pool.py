@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from tvm_mobilenet.errors import TuningError
@@ -18,7 +18,7 @@ from tvm_mobilenet.interpreter import python_module
 from tvm_mobilenet.scratch import scratch_file
 
 PROGRAM = python_module("tvm_mobilenet.tuning.worker")
-"""What a member runs: reads requests as lines of JSON, answers each with one."""
+"""What a worker runs: reads requests as lines of JSON, answers each with one."""
 
 _SLICE_S = 0.2
 _START_S = 120.0
@@ -26,11 +26,10 @@ _WORDS = 400
 
 
 class LostError(Exception):
-    """A member gave no answer: it died, or took too long and was ended.
+    """A worker gave no answer: it died, or took too long and was ended.
 
     Parameters
     ----------
-    outcome : {"hung", "crashed"}
     note : str
         Of what.
     """
@@ -40,56 +39,47 @@ class LostError(Exception):
         self.outcome = outcome
         self.note = note
 
-
-def only(answers: Iterable[tuple[int, dict[str, Any] | LostError]]) -> dict[str, Any]:
-    """Return the answer to the one request there was.
-
-    Raises
-    ------
-    LostError
-    """
-    ((_, answer),) = answers
-    if isinstance(answer, LostError):
-        raise answer
-    return answer
+    @property
+    def answer(self) -> dict[str, Any]:
+        """What it says of a candidate that its worker was lost."""
+        return {"outcome": self.outcome, "note": self.note}
 
 
-class Crew:
-    """Members that answer requests, each in a process of its own.
+class WorkerPool:
+    """Workers that answer requests, each in a process of its own.
 
     One that dies or does not answer in time costs the request that it had; another takes
     its place. They die with this process, however that ends.
 
     Parameters
     ----------
-    size : int
     program : sequence of str
         What they run.
     folder : str, optional
-        For their temporary files: those of a member that is ended stay.
+        For their temporary files: those of a worker that is ended stay.
     """
 
     def __init__(
         self, size: int, program: Sequence[str] = PROGRAM, folder: str | None = None
     ) -> None:
         self._program, self._folder = program, folder
-        self._members: list[_Member] = []
+        self._workers: list[_Worker] = []
         self.resize(size)
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for member in self._members:
-            member.end()
+        for worker in self._workers:
+            worker.end()
 
     def resize(self, size: int) -> None:
-        """Have so many members from now on; between two calls of :meth:`work`."""
-        for member in self._members[size:]:
-            member.end()
-        kept = self._members[:size]
+        """Have so many workers from now on; between two calls of :meth:`work`."""
+        for worker in self._workers[size:]:
+            worker.end()
+        kept = self._workers[:size]
         added = size - len(kept)
-        self._members = kept + [_Member(self._program, self._folder) for _ in range(added)]
+        self._workers = kept + [_Worker(self._program, self._folder) for _ in range(added)]
 
     def ask(self, request: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
         """Return the answer to one request.
@@ -98,12 +88,15 @@ class Crew:
         ------
         LostError
         """
-        return only(self.work([request], limit_s))
+        ((_, answer),) = self.work([request], limit_s)
+        if isinstance(answer, LostError):
+            raise answer
+        return answer
 
     def work(
         self, requests: Sequence[Mapping[str, Any]], limit_s: float
     ) -> Iterator[tuple[int, dict[str, Any] | LostError]]:
-        """Hand out requests, as many at a time as there are members.
+        """Hand out requests, as many at a time as there are workers.
 
         Parameters
         ----------
@@ -120,39 +113,39 @@ class Crew:
         Raises
         ------
         TuningError
-            A member does not even start.
+            A worker does not even start.
         """
         waiting = list(enumerate(requests))[::-1]
-        idle, busy = list(self._members), dict[_Member, tuple[int, float]]()
+        idle, busy = list(self._workers), dict[_Worker, tuple[int, float]]()
         try:
             while waiting or busy:
                 while waiting and idle:
                     number, request = waiting.pop()
-                    member = idle.pop()
-                    member.send(request)
-                    busy[member] = number, 0.0
+                    worker = idle.pop()
+                    worker.send(request)
+                    busy[worker] = number, 0.0
                 began = time.monotonic()
-                ready, _, _ = select.select([m.stream for m in busy], [], [], _SLICE_S)
+                ready, _, _ = select.select([w.stream for w in busy], [], [], _SLICE_S)
                 passed = min(time.monotonic() - began, 2 * _SLICE_S)
-                for member, (number, spent) in list(busy.items()):
+                for worker, (number, spent) in list(busy.items()):
                     answer: dict[str, Any] | LostError
-                    if member.stream in ready:
-                        answer = member.answer()
+                    if worker.stream in ready:
+                        answer = worker.answer()
                     elif spent + passed < limit_s:
-                        busy[member] = number, spent + passed
+                        busy[worker] = number, spent + passed
                         continue
                     else:
-                        member.end()
+                        worker.end()
                         answer = LostError("hung", f"no answer in {limit_s:g} s")
-                    del busy[member]
-                    idle.append(member)
+                    del busy[worker]
+                    idle.append(worker)
                     yield number, answer
         finally:
-            for member in busy:  # their answers would be taken for others'
-                member.end()
+            for worker in busy:  # their answers would be taken for others'
+                worker.end()
 
 
-class _Member:
+class _Worker:
     """One process, started when it is first asked."""
 
     def __init__(self, program: Sequence[str], folder: str | None) -> None:

@@ -1,7 +1,6 @@
-"""Time a candidate on a GPU: right first, then warm, beside a control, with weights from afar.
+"""Candidates on a GPU of this machine, timed by the GPU's own clock.
 
-As :mod:`~tvm_mobilenet.tuning.timing` does on processors, by the GPU's own clock. Runs in a
-member that measures; the compiler is not loaded there.
+Runs in a worker process that measures; the compiler is not loaded there.
 """
 
 from __future__ import annotations
@@ -17,19 +16,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.errors import GpuArchitectureError, GpuDriverError, VerificationError
+from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.kernel_case import KernelCase, kernel_case
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.host import processor_name
-from tvm_mobilenet.tuning.sampling import (
-    CONTROLS,
-    MOST_COPIES,
-    SAMPLE_S,
-    NotANumberError,
-    beside,
-    repeated,
-)
+from tvm_mobilenet.tuning.sampling import CONTROLS, calls_of_a_sample, check_finite, copies_of
 
 Array = NDArray[Any]
 
@@ -56,6 +48,7 @@ class Processor(Protocol):
     Attributes
     ----------
     name : str
+        As its driver calls it.
     """
 
     name: str
@@ -90,22 +83,30 @@ class Processor(Protocol):
         ...
 
 
-class _Stand:
-    """The buffers that the candidates of one workload are run on."""
+class GpuFixture:
+    """See :class:`~tvm_mobilenet.tuning.fixture.Fixture`."""
 
-    def __init__(self, fields: Mapping[str, Any], cold_bytes: int, gpu: Processor) -> None:
-        self.work, self._gpu = Workload.from_dict(fields), gpu
-        self.case: KernelCase = kernel_case(self.work)
+    at_a_time = 1
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        target = json.dumps(request["target"])
+        self._gpu = gpu = _processor(target)
+        self.case: KernelCase = kernel_case(Workload.from_dict(request["work"]))
         first, *weights = self.case.inputs
-        size = sum(array.nbytes for array in weights)
-        copies = min(max(math.ceil(cold_bytes / size), 1), MOST_COPIES) if size else 1
-        data = gpu.upload(first)
-        self._turns = [[data, *map(gpu.upload, weights)] for _ in range(copies)]
+        data, copies = gpu.upload(first), range(copies_of(weights, request["cold_bytes"]))
+        self._turns = [[data, *map(gpu.upload, weights)] for _ in copies]
         self._out: Any = None
         self._blank = np.empty(0, np.uint8)
+        self.control = _control(request["control"], target)
 
-    def load(self, path: str) -> tuple[Runs, Callable[[], float]]:
-        """Return what times a candidate, and what checks it: its largest relative error."""
+    def load(self, path: str) -> _Candidate:
+        """Return the candidate that :func:`tvm_mobilenet.tuning.gpu_build.write_candidate` wrote.
+
+        Raises
+        ------
+        GpuArchitectureError, GpuDriverError
+            It cannot be launched here.
+        """
         content = json.loads(Path(path).read_text())
         dtype, shape = np.dtype(content["dtype"]), tuple(content["shape"])
         if self._out is None:
@@ -118,50 +119,35 @@ class _Stand:
         once = self._gpu.runs(content, buffers[:1])
 
         def check() -> float:
-            self._gpu.write(self._out, self._blank)
-            once.seconds(1)
-            found = np.empty_like(self._blank)
-            self._gpu.read(self._out, found)
-            if (found[-_GUARD:] != _PATTERN).any():
-                raise VerificationError("it wrote outside its output")
-            out = found[:-_GUARD].view(dtype).reshape(shape)
-            if not np.isfinite(out).all():
-                raise NotANumberError(f"{np.count_nonzero(~np.isfinite(out))} numbers are none")
-            return self.case.error(out)
+            return self._check(once, dtype, shape)
 
-        return runs, check
+        return _Candidate(runs, check)
 
-
-def measure(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Check one candidate, and time it; see :func:`tvm_mobilenet.tuning.timing.measure`."""
-    about = json.dumps(request["target"])
-    stand = _stand(json.dumps([request["work"], request["cold_bytes"], request["target"]]))
-    try:
-        runs, check = stand.load(request["path"])
-        error = check()
-        timed = beside(_control(request["control"], about), lambda: _timed(runs, request["best"]))
-        check()
-    except (GpuArchitectureError, GpuDriverError) as error:
-        return {"outcome": "unbuildable", "note": f"{type(error).__name__}: {error.what}"[:400]}
-    except NotANumberError as error:
-        return {"outcome": "nan", "note": error.what}
-    except VerificationError as error:
-        return {"outcome": "wrong", "note": error.what}
-    return {"outcome": "ok", "error": error, **timed}
+    def _check(self, once: Runs, dtype: Any, shape: tuple[int, ...]) -> float:
+        self._gpu.write(self._out, self._blank)
+        once.seconds(1)
+        found = np.empty_like(self._blank)
+        self._gpu.read(self._out, found)
+        if (found[-_GUARD:] != _PATTERN).any():
+            raise VerificationError("it wrote outside its output")
+        out = found[:-_GUARD].view(dtype).reshape(shape)
+        check_finite(out)
+        return self.case.error(out)
 
 
-def compare(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Time candidates in turns; see :func:`tvm_mobilenet.tuning.timing.compare`."""
-    stand = _stand(json.dumps([request["work"], request["cold_bytes"], request["target"]]))
-    every = [stand.load(path)[0] for path in request["paths"]]
-    counts = [_warm(runs)[1] for runs in every]
-    samples: list[list[float]] = [[] for _ in every]
-    for turn in range(request["rounds"]):
-        for i in range(len(every)):
-            at = (i + turn) % len(every)
-            every[at].seconds(max(counts[at] // 4, 1))  # the caches are its own
-            samples[at].append(every[at].seconds(counts[at]))
-    return {"samples": samples}
+class _Candidate:
+    """See :class:`~tvm_mobilenet.tuning.fixture.Candidate`."""
+
+    def __init__(self, runs: Runs, check: Callable[[], float]) -> None:
+        self._runs, self.check = runs, check
+
+    def warm(self) -> tuple[float, int]:
+        self._runs.seconds(3)
+        once = self._runs.seconds(3)
+        return once, min(calls_of_a_sample(once), _MOST_CALLS)
+
+    def samples(self, count: int, number: int) -> list[float]:
+        return [self._runs.seconds(count) for _ in range(number)]
 
 
 def open_processor(target: TargetSpec) -> Processor:
@@ -202,27 +188,9 @@ def machine_of(target: TargetSpec) -> str:
     return str(find_device().name)
 
 
-def _timed(runs: Runs, best: float | None) -> tuple[float, int, float]:
-    once, count = _warm(runs)
-    return repeated(lambda number: [runs.seconds(count) for _ in range(number)], once, best, 1)
-
-
-def _warm(runs: Runs) -> tuple[float, int]:
-    """Return seconds of a warm call, and how many make a sample."""
-    runs.seconds(3)
-    once = runs.seconds(3)
-    return once, min(max(math.ceil(SAMPLE_S / once), 1), _MOST_CALLS)
-
-
 @functools.lru_cache(maxsize=1)
 def _processor(target: str) -> Processor:
     return open_processor(TargetSpec.from_dict(json.loads(target)))
-
-
-@functools.lru_cache(maxsize=1)
-def _stand(about: str) -> _Stand:
-    work, cold_bytes, target = json.loads(about)
-    return _Stand(work, cold_bytes, _processor(json.dumps(target)))
 
 
 @functools.lru_cache(maxsize=1)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tvm_mobilenet.tuning.report import Board
+from tvm_mobilenet.tuning.status import Board
 
 FAILURES = 3
 """Losses of a board, without a trial in between, after which it is left alone."""
@@ -26,8 +26,8 @@ class _Seen:
     pause_s: float = 0.0
 
 
-class Roster:
-    """The boards that a run has met.
+class BoardHealth:
+    """How the boards that a run has met do.
 
     Parameters
     ----------
@@ -56,11 +56,8 @@ class Roster:
     def failed(self, where: str, why: str, grave: bool) -> None:
         """Count a failure that is the board's own.
 
-        Parameters
-        ----------
-        where, why : str
-        grave : bool
-            It is of no use to try at once again: the board is silent, or of another kind.
+        It is `grave` where it is of no use to try again at once: the board is silent, or of
+        another kind.
         """
         seen = self._boards.setdefault(where, _Seen())
         seen.failures += 1
