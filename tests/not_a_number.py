@@ -11,11 +11,16 @@ from kernels import fused_pair, workload
 from schedule_cases import AROUND
 
 from tvm_mobilenet.kernel_case import kernel_case
+from tvm_mobilenet.models.layer import Layer
+from tvm_mobilenet.models.layers import LpNormalization, Softmax
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.packing import blocked
+from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Activation, Workload
+from tvm_mobilenet.target import TargetSpec
 
 ACTIVATIONS: tuple[Activation, ...] = ("none", "relu", "relu6", "hardsigmoid", "hardswish")
-PLAIN_OUT = ("dense", "tail", "softmax")
+ROWS: dict[str, type[Layer]] = {"softmax": Softmax, "lp_normalization": LpNormalization}
 
 PLACE = (1, 2, 4, 6)
 _SHAPE = (2, 6, 9, 13)
@@ -54,7 +59,8 @@ def works(lanes: int, dtype: Any = "float32") -> dict[str, Workload]:
     odd["pool"] = workload("pool", (24, 24), (5, 5), lanes, batch=2)
     odd["scale"] = workload("scale", (24, 24), (5, 5), lanes, batch=2)
     odd["dense"] = workload("dense", (40, 20), (1, 1), lanes, batch=2, activation="relu")
-    odd["softmax"] = workload("softmax", (21, 21), (1, 1), lanes, batch=2)
+    for name in ROWS:
+        odd[name] = workload(name, (21, 21), (1, 1), lanes, batch=2)
     both = workload("depthwise", (32, 32), (9, 9), lanes, kernel=3, padding=AROUND)
     odd["separable"] = fused_pair(both, 48, lanes)
     odd["tail"] = dataclasses.replace(
@@ -64,13 +70,21 @@ def works(lanes: int, dtype: Any = "float32") -> dict[str, Workload]:
     return {name: dataclasses.replace(work, dtype=dtype) for name, work in odd.items()}
 
 
+def on_gpu(cases: dict[str, Workload], target: TargetSpec) -> None:
+    """Give rows the blocks that they have on a GPU, in float32."""
+    for name, layer in ROWS.items():
+        work = workload_of_layer(layer("rows", ("input",), (2, 21)), target)
+        assert work is not None
+        cases[name] = work
+
+
 def check(work: Workload, run: Run, outlier: float) -> None:
     """Put a number into one place; assert that NaN and infinities are where the reference's are."""
     with np.errstate(invalid="ignore"):  # inf - inf, in the reference
         case = kernel_case(work, outlier=outlier)
-    dtype = "float32" if work.operator in PLAIN_OUT else work.dtype
+    dtype = "float32" if OPERATORS[work.operator].writes_plain else work.dtype
     got = np.asarray(run(case.inputs, np.full(case.want.shape, 7, dtype)))
-    if work.operator not in PLAIN_OUT:
+    if not OPERATORS[work.operator].writes_plain:
         # Of lanes of no channel others read those up to a multiple of eight, which an infinity
         # must not make NaN; a NaN makes all channels of its pixel NaN, and may do so to them.
         read = work.out_channels if np.isnan(outlier) else -(-work.out_channels // 8) * 8

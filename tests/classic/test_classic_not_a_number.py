@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,10 @@ from classic.test_te_gpu import code_of
 from classic.test_te_schedules import built, here
 from gpu.opencl import opencl_context, run_source
 from kernels import workload
-from not_a_number import check, works
+from not_a_number import check, on_gpu, works
 from tvm_mobilenet.schedules.knobs import Knobs
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.operators.rows import row_block
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import PRESETS, TargetSpec, parse
 
@@ -30,8 +28,7 @@ def cases(target: TargetSpec) -> list[Workload]:
     del found["tail"]  # the main stack's alone
     if target.gpu is not None:
         del found["separable"]
-        block = row_block(found["softmax"].out_channels, target)
-        found["softmax"] = dataclasses.replace(found["softmax"], in_block=block, out_block=block)
+        on_gpu(found, target)
     return list(found.values())
 
 

@@ -18,7 +18,8 @@ from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
 import tvm_mobilenet as tm
 from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.launches import DeviceCode
-from tvm_mobilenet.operators.sizes import over_channels
+from tvm_mobilenet.models.layers import Softmax
+from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.relay.device_code import parting
 from tvm_mobilenet.relay.kernels import scheduled
@@ -72,7 +73,8 @@ def test_right_with_any_knobs(operator: str) -> None:
 
 @pytest.mark.parametrize(("classes", "kernels"), [(10, 1), (1001, 1), (9000, 7)])
 def test_softmax_is_right_whether_its_powers_fit_or_not(classes: int, kernels: int) -> None:
-    work = over_channels("softmax", (2, classes), TARGET)
+    work = workload_of_layer(Softmax("s", ("input",), (2, classes)), TARGET)
+    assert work is not None
     code = code_of([(work, Knobs())], TARGET)
     assert len(code.kernels[work.key]) == kernels
     x = np.random.default_rng(classes).normal(0, 4, (2, classes)).astype(np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 import tvm
 from cuda_on_cpu import run_cuda_on_cpu
 from cuda_on_cpu import run_source as run_as_cuda
-from not_a_number import MAXIMA, PLACE, check, not_numbers, tvms_own, works
+from not_a_number import MAXIMA, PLACE, check, not_numbers, on_gpu, tvms_own, works
 from opencl import run_on_opencl, run_source
 from tvm_mobilenet.schedules.gpu.fallback import bind_to_threads
 from tvm_mobilenet.schedules.knobs import Knobs
@@ -25,7 +24,6 @@ from tvm_mobilenet.graph.device_code import device_code
 from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
-from tvm_mobilenet.operators.rows import row_block
 from tvm_mobilenet.target import parse
 from tvm_mobilenet.toolchain_cuda import Cubin
 
@@ -38,10 +36,7 @@ def test_of_every_operator(name: str, dtype: Any, run: Any) -> None:
     target = parse(name, dtype=dtype)
     cases = works(target.lanes, dtype)
     del cases["tail"]  # its layers are kernels of their own here
-    block = row_block(cases["softmax"].out_channels, target)
-    cases["softmax"] = dataclasses.replace(
-        cases["softmax"], dtype="float32", in_block=block, out_block=block
-    )
+    on_gpu(cases, target)
     functions = {}
     for work in cases.values():
         done = schedule(prim_func(work), target, Knobs())

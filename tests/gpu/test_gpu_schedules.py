@@ -16,6 +16,7 @@ import schedule_cases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernels import workload
+from not_a_number import ROWS
 from opencl import has_float16, run_on_opencl, run_source
 from schedule_cases import AROUND, ODD, SAME, maps, windows
 from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
@@ -45,7 +46,7 @@ CONV = [
 ]
 POOL = [*schedule_cases.POOL, (1, (11, 13), 3), (12, (1, 257), 1), (72, (28, 28), 1)]
 SCALE = [*schedule_cases.SCALE, (2, (5, 7), 3)]
-SOFTMAX = [(1, 2, 1), (3, 1, 4), (10, 2, 4), (257, 3, 64), (1000, 1, 128), (128, 2, 128)]
+CLASSES = [(1, 2, 1), (3, 1, 4), (10, 2, 4), (257, 3, 64), (1000, 1, 128), (128, 2, 128)]
 
 
 def works(lanes: int) -> dict[str, list[Workload]]:
@@ -55,14 +56,19 @@ def works(lanes: int) -> dict[str, list[Workload]]:
         "conv": windows("conv", CONV, lanes),
         "pool": maps("pool", POOL, lanes),
         "scale": maps("scale", SCALE, lanes),
-        "softmax": [
-            dataclasses.replace(
-                workload("softmax", (classes, classes), (1, 1), 4, batch=rows),
-                in_block=threads, out_block=threads,
-            )
-            for classes, rows, threads in SOFTMAX
-        ],
-    }  # fmt: skip
+        **{name: rows(name) for name in ROWS},
+    }
+
+
+def rows(operator: str) -> list[Workload]:
+    """Rows of classes, blocked for so many threads."""
+    return [
+        dataclasses.replace(
+            workload(operator, (classes, classes), (1, 1), 4, batch=batch),
+            in_block=threads, out_block=threads,
+        )
+        for classes, batch, threads in CLASSES
+    ]  # fmt: skip
 
 
 OPERATORS = list(works(4))
@@ -81,7 +87,7 @@ def check(
 ) -> None:
     """Compare one function of a program with the reference."""
     case = kernel_case(work, seed)
-    dtype = "float32" if work.operator == "softmax" else work.dtype
+    dtype = "float32" if work.operator in ROWS else work.dtype
     out = np.empty(case.want.shape, dtype)
     case.error(run(code.source, code.kernels[name], code.scratch[name], case.inputs, out))
 
@@ -125,7 +131,7 @@ def test_float16_where_the_device_has_it(operator: str) -> None:
         pytest.skip("this machine's OpenCL device has no cl_khr_fp16")
     target = parse("opencl", dtype="float16")
     cases = works(target.lanes)[operator]
-    dtype: Any = "float32" if operator == "softmax" else "float16"
+    dtype: Any = "float32" if operator in ROWS else "float16"
     cases = [dataclasses.replace(work, dtype=dtype) for work in cases]
     code = device_code({work.key: scheduled(work, target) for work in cases}, target)
     for number, work in enumerate(cases):
@@ -138,13 +144,13 @@ def test_float16_where_the_device_has_it(operator: str) -> None:
 def test_other_languages_are_generated(name: str, dtype: Any, operator: str) -> None:
     """Every kernel of maps reads and writes vectors: 16 bytes, but Metal four elements."""
     target = parse(name, dtype=dtype)
-    if operator == "softmax":
+    if operator in ROWS:
         dtype = "float32"  # logits always are
     cases = [dataclasses.replace(w, dtype=dtype) for w in works(target.lanes)[operator]]
     code = device_code({work.key: scheduled(work, target) for work in cases}, target)
     for work in cases:
         assert f" {code.kernels[work.key][0].kernel}(" in code.source
-    if operator == "softmax":
+    if operator in ROWS:
         return  # a class a thread
     vector = {("float32", "metal"): "float4", ("float16", "metal"): "half4"}.get(
         (dtype, name), "float4" if dtype == "float32" else "uint4"

@@ -213,6 +213,12 @@ def _rows(n: Net) -> Any:
     return [n.op("LpNormalization", "image", axis=1), *flags]
 
 
+@case("norms of an embedding", 7, 17)
+def _embedding(n: Net) -> Any:
+    flat = n.op("Flatten", "image")
+    return [n.op("LpNormalization", flat), n.op("LpNormalization", flat, axis=1, p=1)]
+
+
 @case("transposed convolutions", 11)
 def _transposed(n: Net) -> Any:
     weight, stride = n.const(n.weight(4, 5, 3, 3)), {"strides": [2, 2]}

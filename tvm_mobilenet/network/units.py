@@ -7,7 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from tvm_mobilenet.models.spec import Activate, Add, Conv2d, Dense, Layer, Model
-from tvm_mobilenet.operators.sizes import dense, workload_of_layer
+from tvm_mobilenet.operators.dense import dense_in_blocks
+from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
@@ -138,5 +139,5 @@ def in_blocks(unit: Unit, readers: Readers, target: TargetSpec) -> Unit:
     if not all(isinstance(reader, Dense) for reader in behind):
         return unit
     activation = unit.work.activation
-    work = dense(first.in_shape, first.out_features, target, activation, blocked=True)
+    work = dataclasses.replace(dense_in_blocks(first, target), activation=activation)
     return Unit(unit.layers, work)

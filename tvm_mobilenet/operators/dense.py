@@ -46,7 +46,7 @@ class Dense(Facts):
         return panels(work, layer, work.out_block, work.depth)
 
 
-def in_blocks(layer: DenseLayer, target: TargetSpec) -> Workload:
+def dense_in_blocks(layer: DenseLayer, target: TargetSpec) -> Workload:
     """Return the workload of a dense layer whose output stays in blocks: a pointwise layer's."""
     return _dense("pointwise", layer, channel_block(layer.out_features, target), target)
 

@@ -18,9 +18,18 @@ from tvm_mobilenet.prediction.cost import Cost
 from tvm_mobilenet.prediction.gpu_cost import Grid, Load, gpu_cost
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans import GPU_PLANS, plan
-from tvm_mobilenet.schedules.plans.gpu.product_cycles import MEMORY_CYCLES, product_cycles
-from tvm_mobilenet.schedules.plans.gpu.products import ProductPlan
-from tvm_mobilenet.schedules.plans.gpu.tensor_tile import TensorTile, tensor_cycles
+from tvm_mobilenet.schedules.plans.gpu.product_cycles import (
+    MEMORY_CYCLES,
+    best_tile,
+    product_cycles,
+)
+from tvm_mobilenet.schedules.plans.gpu.product_tile import ProductTile, Sizes
+from tvm_mobilenet.schedules.plans.gpu.tensor_tile import (
+    TensorTile,
+    best_tensor_tile,
+    takes,
+    tensor_cycles,
+)
 from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
 from tvm_mobilenet.target.gpu import LANE_BYTES
 
@@ -146,13 +155,20 @@ class _Kernel:
         yield grid, self._load(macs, 0.25, self.read + self.written, flight=flight)
 
     def products(self) -> Iterator[tuple[Grid, Load]]:
-        """Yield the tile that a matrix product is planned with."""
-        planned: ProductPlan = plan(self.work, Knobs(), self.target, GPU_PLANS)
-        sizes, tile = planned.sizes, planned.tile
-        if isinstance(tile, TensorTile):
-            busy = tensor_cycles(tile, sizes, self.gpu)
-        else:
-            busy = product_cycles(tile, sizes, self.gpu)
+        """Yield the best tile of a matrix product, of the sizes that it is planned with.
+
+        The plan's own tile may be another one: its questions, asked one after the other, do
+        not always let it say the best.
+        """
+        gpu = self.gpu
+        sizes: Sizes = plan(self.work, Knobs(), self.target, GPU_PLANS).sizes
+        by_threads = best_tile(sizes, gpu)
+        busy = product_cycles(by_threads, sizes, gpu)
+        tile: ProductTile | TensorTile = by_threads
+        if takes(sizes, self.work.dtype, gpu):
+            by_tensors = best_tensor_tile(sizes, gpu)
+            if (other := tensor_cycles(by_tensors, sizes, gpu)) < busy:
+                tile, busy = by_tensors, other
         down, across = -(-sizes.rows // tile.rows), -(-sizes.vectors // tile.vectors)
         rows, vectors = min(tile.rows, sizes.rows), min(tile.vectors, sizes.vectors)
         own = sizes.blocks * sizes.block * self.item  # bytes of a row

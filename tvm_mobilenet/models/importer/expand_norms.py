@@ -71,11 +71,8 @@ def _rms_norm(e: Expansion) -> str:
     return e.op("Mul", _normalised(e, x, squares, 1e-5), gamma)
 
 
-def _lp_normalisation(e: Expansion) -> str | None:
-    euclidean = int(e.node.attrs.get("p", 2)) == 2
-    if euclidean and len(e.shape) == 2 and e.axis() == 1:
-        return None  # a layer of ours
-    kind = "ReduceL2" if euclidean else "ReduceL1"
+def _lp_normalisation(e: Expansion) -> str:
+    kind = "ReduceL1" if int(e.node.attrs.get("p", 2)) == 1 else "ReduceL2"
     x = e.node.inputs[0]
     norm = e.op(kind, x, np.array([e.axis()]), keepdims=1)
     nothing = e.op("Equal", norm, e.floats(0.0))

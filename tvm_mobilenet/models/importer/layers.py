@@ -238,7 +238,10 @@ class Layers:
 
     def _lower_lpnormalization(self, node: Node) -> bool:
         (source,) = node.inputs
-        shape = self._graph.shape(source)
+        shape, attrs = self._graph.shape(source), node.attrs
+        rows = len(shape) == 2 and int(attrs.get("axis", -1)) % 2 == 1 and self._maps(source)
+        if not rows or int(attrs.get("p", 2)) != 2:
+            return False
         return self._add(LpNormalization(self._name(node.out), self._inputs(source), shape))
 
     def _lower_reshape(self, node: Node) -> bool:
