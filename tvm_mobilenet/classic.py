@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.errors import StackError
-from tvm_mobilenet.launches import write_container
+from tvm_mobilenet.linking import write
 from tvm_mobilenet.manifest import describe_network, plain_layout
 from tvm_mobilenet.models.files import dump
-from tvm_mobilenet.sources import LAUNCHES
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import Linker
 
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from tvm_mobilenet.prediction.fusion import Fusion, FusionFor
     from tvm_mobilenet.relay.codegen import Generated, Node
     from tvm_mobilenet.relay.operators import KnobsFor
-
-_ROOM = 65536
-"""Bytes of the manifest's section beyond what is known before verification."""
 
 
 def check_classic_target(spec: TargetSpec, fusion: Fusion) -> None:
@@ -122,7 +118,6 @@ def write_classic(  # noqa: PLR0917  a network, what it became, and where to
     ToolchainError, OutputError
     """
     from tvm_mobilenet.models.weights import digest
-    from tvm_mobilenet.relay.codegen import link
 
     manifest = describe_network(
         network.model,
@@ -134,12 +129,7 @@ def write_classic(  # noqa: PLR0917  a network, what it became, and where to
         stack="relay",
         alignment=1,  # what is called is given a copy
     )
-    if generated.container is not None:
-        manifest.update(stack=LAUNCHES, plan=generated.container.plan)
-        write_container(generated.container, linker, len(str(manifest)) + _ROOM, path)
-        return manifest
-    manifest["graph"] = generated.graph
-    link(generated, linker, len(str(manifest)) + _ROOM, path)
+    write(manifest, generated.code, linker, path)
     return manifest
 
 

@@ -7,7 +7,6 @@ every call what is the same with every call: which kernel takes which buffers.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,30 +19,15 @@ from tvm_mobilenet.graph.constants import array_of, is_constant
 from tvm_mobilenet.graph.device_code import device_code
 from tvm_mobilenet.graph.pipeline import Lowered
 from tvm_mobilenet.graph.plan_memory import MemoryPlan, plan_memory
-from tvm_mobilenet.launches import Container, DeviceCode, LaunchBook
+from tvm_mobilenet.launches import DeviceCode, LaunchBook
+from tvm_mobilenet.linking import Code
 from tvm_mobilenet.target import TargetSpec
 
 _VIEWS = ("relax.memory.alloc_tensor", "relax.memory.view", "relax.reshape")
 """What has the memory of its first argument."""
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchPlan:
-    """A network that a driver can run.
-
-    Attributes
-    ----------
-    container : Container
-        What its file holds.
-    memory : MemoryPlan
-        Of the activations.
-    """
-
-    container: Container
-    memory: MemoryPlan
-
-
-def launch_plan(lowered: Lowered, target: TargetSpec) -> LaunchPlan:
+def generate_launches(lowered: Lowered, target: TargetSpec) -> tuple[Code, MemoryPlan]:
     """Generate device code, and plan what is launched on which buffers.
 
     Parameters
@@ -55,7 +39,8 @@ def launch_plan(lowered: Lowered, target: TargetSpec) -> LaunchPlan:
 
     Returns
     -------
-    LaunchPlan
+    Code, MemoryPlan
+        The latter of one call's activations.
 
     Raises
     ------
@@ -71,7 +56,7 @@ def launch_plan(lowered: Lowered, target: TargetSpec) -> LaunchPlan:
     }
     planner = _Planner(device_code(funcs, target))
     planner.read(planned[ENTRY])
-    return LaunchPlan(planner.book.container(), memory)
+    return planner.book.code(), memory
 
 
 class _Planner:
