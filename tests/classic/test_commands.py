@@ -48,7 +48,8 @@ def test_verify_run_bench_and_profile_know_the_artifact(artifact: Path, tmp_path
 def test_an_artifact_of_the_main_stack_says_what_it_needs(artifact: Path, tmp_path: Path) -> None:
     other = tmp_path / "relax.so"
     other.write_bytes(artifact.read_bytes())
-    write_manifest(other, {**read_manifest(other), "stack": "relax", "tvm_ffi": "0.1.14"})
+    changes = {"stack": "relax", "container": "vm", "tvm_ffi": "0.1.14"}
+    write_manifest(other, {**read_manifest(other), **changes})
     done = run("verify", other)
     assert done.returncode == 2
     assert "needs apache-tvm" in done.stderr
@@ -156,8 +157,10 @@ def test_what_relays_importer_makes_of_the_whole_file_takes_the_same_road(tmp_pa
     assert [c.work.operator for c in lowered.calls] == ["conv", "pointwise", "pointwise", "pool"]
 
     generated = generate(lowered, ["out"], target, lambda _: None)
-    graph = {key: value for key, value in generated.graph.items() if key != "parameters"}
-    executor = graph_executor.create(json.dumps(graph), generated.library, tvm.cpu())
+    graph = {key: value for key, value in generated.code.part.items() if key != "parameters"}
+    generated.code.export(str(tmp_path / "kernels.so"))
+    library = tvm.runtime.load_module(str(tmp_path / "kernels.so"))
+    executor = graph_executor.create(json.dumps(graph), library, tvm.cpu())
     x = sample_input((1, 3, 16, 16))
     executor.run(**lowered.parameters, image=x)
     (want,) = ReferenceEvaluator(model).run(None, {"image": x})

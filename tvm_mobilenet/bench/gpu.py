@@ -78,7 +78,7 @@ def bench_on_gpu(
         The weights at hand are not the artifact's.
     """
     from tvm_mobilenet.models.network import network_of
-    from tvm_mobilenet.runtime.artifact import check_here
+    from tvm_mobilenet.runtime import check_here
 
     if rounds < 1 or not seconds > 0:
         raise InputError("nothing to measure", "for example rounds=10, seconds=0.3")

@@ -107,7 +107,7 @@ def bench(
         takes another number of images.
     """
     from tvm_mobilenet.models.network import network_of
-    from tvm_mobilenet.runtime.artifact import check_here, read_manifest
+    from tvm_mobilenet.runtime import check_here, read_manifest
 
     threads, against = numbers(threads, "threads"), names(against)
     turn: dict[str, Any] = {"warmup": warmup, "iterations": iterations}

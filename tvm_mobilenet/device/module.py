@@ -11,7 +11,8 @@ from tvm_mobilenet.device.agent import OBSERVE
 from tvm_mobilenet.device.description import Description, describe
 from tvm_mobilenet.device.session import unpack_output
 from tvm_mobilenet.errors import ArtifactError, InputError
-from tvm_mobilenet.runtime.artifact import check_fits, read_manifest
+from tvm_mobilenet.runtime.artifact import read_manifest
+from tvm_mobilenet.runtime.checks import check_fits
 from tvm_mobilenet.runtime.described import Described
 from tvm_mobilenet.runtime.inputs import Expected
 from tvm_mobilenet.runtime.instrument import Float32, Profile, Trace, unblocked
