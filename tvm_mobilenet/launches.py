@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from tvm_mobilenet.linking import Code
 from tvm_mobilenet.sources import section_source
 
 _ALIGNMENT = 64
 """Bytes; what the weights' places in the blob are multiples of."""
+
+Sizes = tuple[int, int, int]
+"""Along x, y, z."""
+
+
+def tensor_bytes(shape: Iterable[Any], dtype: str) -> int:
+    """Return the bytes of a tensor, its sizes integers or TVM's."""
+    return math.prod(map(int, shape)) * np.dtype(dtype).itemsize
+
+
+def launched_on(extents: Mapping[str, int]) -> tuple[Sizes, Sizes]:
+    """Return the grid and the block of the extents that TVM names ``blockIdx.x`` and so on."""
+    blocks, threads = (
+        (extents.get(f"{what}.x", 1), extents.get(f"{what}.y", 1), extents.get(f"{what}.z", 1))
+        for what in ("blockIdx", "threadIdx")
+    )
+    return blocks, threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +53,8 @@ class Launch:
 
     kernel: str
     arguments: tuple[int, ...]
-    grid: tuple[int, int, int]
-    block: tuple[int, int, int]
+    grid: Sizes
+    block: Sizes
     shared_bytes: int
 
     @property

@@ -169,3 +169,11 @@ def workers(requests: Sequence[Mapping[str, Any]]) -> Iterator[list[Worker]]:
             stack.callback(worker.close)
             started.append(worker)
         yield started
+
+
+def in_turn(rounds: int, count: int) -> Iterator[tuple[int, int]]:
+    """Yield a round's number and whose turn it is; each round begins with another."""
+    for number in range(rounds):
+        first = number % count
+        for at in (*range(first, count), *range(first)):
+            yield number + 1, at

@@ -20,7 +20,7 @@ from tvm_mobilenet.bench.peers import (
     check_peers,
     version_of,
 )
-from tvm_mobilenet.bench.pool import Worker, workers
+from tvm_mobilenet.bench.pool import Worker, in_turn, workers
 from tvm_mobilenet.bench.report import OURS, PEAK, BenchReport, Row
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.lists import Names, Numbers, names, numbers
@@ -163,21 +163,19 @@ def _take_turns(
     """Return the times of each team's calls; the workers of a team run together."""
     times: list[list[float]] = [[] for _ in teams]
     done = total - rounds * len(teams)
-    for number in range(rounds):
-        first = number % len(teams)
-        for at in (*range(first, len(teams)), *range(first)):
-            team = teams[at]
-            tell(done, total, f"round {number + 1}: {team[0].runtime}, {team[0].threads} threads")
-            for worker in team:
-                worker.begin(**turn)
-            taken = [time for worker in team for time in worker.end(**turn)["times"]]
-            _log.info(
-                "round %d: %s, %d threads, %d calls, median %.3f ms",
-                *(number + 1, team[0].runtime, team[0].threads),
-                *(len(taken), 1e3 * float(np.median(taken))),
-            )
-            times[at] += taken
-            done += 1
+    for number, at in in_turn(rounds, len(teams)):
+        team = teams[at]
+        tell(done, total, f"round {number}: {team[0].runtime}, {team[0].threads} threads")
+        for worker in team:
+            worker.begin(**turn)
+        taken = [time for worker in team for time in worker.end(**turn)["times"]]
+        _log.info(
+            "round %d: %s, %d threads, %d calls, median %.3f ms",
+            *(number, team[0].runtime, team[0].threads),
+            *(len(taken), 1e3 * float(np.median(taken))),
+        )
+        times[at] += taken
+        done += 1
     tell(total, total, "done")
     return times
 

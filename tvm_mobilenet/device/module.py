@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tvm_mobilenet.containers import container_of
 from tvm_mobilenet.device.agent import OBSERVE
 from tvm_mobilenet.device.description import Description, describe
 from tvm_mobilenet.device.session import unpack_output
@@ -201,7 +202,8 @@ def load_remote(
     if threads is not None and threads < 1:
         raise InputError(f"threads is {threads!r}", "give a number of threads, 1 or more")
     kind = RemoteModule
-    if manifest["stack"] == "relay":
+    container = container_of(manifest)
+    if container is not None and container.kind == "graph":
         from tvm_mobilenet.device.classic import RemoteClassic
 
         kind = RemoteClassic

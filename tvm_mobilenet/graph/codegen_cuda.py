@@ -7,7 +7,6 @@ format: whoever loads the file needs no compiler, and learns of its registers fr
 
 from __future__ import annotations
 
-import math
 import os
 import struct
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tvm
 from tvm import relax
 
@@ -27,6 +25,7 @@ from tvm_mobilenet.graph.cuda_graph import capture
 from tvm_mobilenet.graph.pipeline import Lowered
 from tvm_mobilenet.graph.plan_memory import MemoryPlan, plan_memory
 from tvm_mobilenet.graph.tir_pipeline import DEVICE
+from tvm_mobilenet.launches import tensor_bytes
 from tvm_mobilenet.linking import Code
 from tvm_mobilenet.sources import imports_source
 from tvm_mobilenet.target import TargetSpec
@@ -101,8 +100,7 @@ def _bytes_beside(func: Any) -> int:
             constants[data.tobytes()] = -(-data.nbytes // _PAGE) * _PAGE
 
     relax.analysis.post_order_visit(func.body, visit)
-    shapes = [([int(n) for n in v.ty.shape.values], str(v.ty.dtype)) for v in func.params]
-    taken = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shapes)
+    taken = sum(tensor_bytes(v.ty.shape.values, str(v.ty.dtype)) for v in func.params)
     return sum(constants.values()) + taken
 
 

@@ -6,10 +6,8 @@ every call what is the same with every call: which kernel takes which buffers.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
 import tvm
 from tvm import relax, tirx
 
@@ -19,7 +17,7 @@ from tvm_mobilenet.graph.constants import array_of, is_constant
 from tvm_mobilenet.graph.device_code import device_code
 from tvm_mobilenet.graph.pipeline import Lowered
 from tvm_mobilenet.graph.plan_memory import MemoryPlan, plan_memory
-from tvm_mobilenet.launches import DeviceCode, LaunchBook
+from tvm_mobilenet.launches import DeviceCode, LaunchBook, tensor_bytes
 from tvm_mobilenet.linking import Code
 from tvm_mobilenet.target import TargetSpec
 
@@ -121,5 +119,4 @@ def _odd(value: Any) -> CodegenError:
 
 
 def _bytes(var: Any) -> int:
-    count = math.prod(int(size) for size in var.ty.shape.values)
-    return int(count) * np.dtype(str(var.ty.dtype)).itemsize
+    return tensor_bytes(var.ty.shape.values, str(var.ty.dtype))

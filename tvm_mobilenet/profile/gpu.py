@@ -16,6 +16,7 @@ from tvm_mobilenet.prediction.gpu_cost import L2_BYTES, MEMORY_SHARE, peak_macs
 from tvm_mobilenet.report import LAYOUT
 from tvm_mobilenet.runtime import load
 from tvm_mobilenet.runtime.inputs import noise
+from tvm_mobilenet.runtime.loaded import OnDevice
 from tvm_mobilenet.tables import Column, Table, Tabular, together
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.gpu import GpuSpec
@@ -171,17 +172,22 @@ def profile_on_gpu(artifact: str | os.PathLike[str], repeats: int = 40) -> GpuPr
     """
     if repeats < 1:
         raise InputError(f"repeats is {repeats}", "give a positive number")
-    module: Any = load(artifact)
+    module = load(artifact)
     manifest = module.manifest
     target = TargetSpec.from_dict(manifest["target"])
-    if target.gpu is None:
+    if not isinstance(module, OnDevice):
         raise ArtifactError(f"{module.path} is for a processor", "profile it as that")
     timed = module.profile(noise(manifest["inputs"][0]), repeats)
     weights = sum(call["bytes"]["weights"] for call in manifest["calls"])
     rows = tuple(kernel_row(call, us, target, weights) for call, us in timed.calls)
-    device = str(getattr(module.device, "name", module.device))
     return GpuProfile(
-        manifest["title"], target.name, target.dtype, device, target.gpu.chip, rows, timed.total
+        manifest["title"],
+        target.name,
+        target.dtype,
+        module.device_name,
+        target.the_gpu.chip,
+        rows,
+        timed.total,
     )
 
 

@@ -10,9 +10,10 @@ from tvm_mobilenet.bench.machine import Machine, measure_machine, measure_peak
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.profile.report import KernelProfile, ProfileReport
 from tvm_mobilenet.report import LAYOUT
-from tvm_mobilenet.runtime import ClassicModule, Loaded, Module, load
+from tvm_mobilenet.runtime import Loaded, load
 from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.runtime.kernels import Kernels, Split
+from tvm_mobilenet.runtime.loaded import OnDevice
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what comes next."""
@@ -60,7 +61,7 @@ def profile(
     from tvm_mobilenet.target import TargetSpec
 
     module = artifact if isinstance(artifact, Loaded) else load(artifact, threads)
-    if not isinstance(module, Module | ClassicModule):
+    if isinstance(module, OnDevice):
         raise InputError(
             f"{module.path} runs on a GPU, and this measures what a processor could do",
             "use tvm_mobilenet.profile.gpu.profile_on_gpu, as `tvm-mobilenet profile` does",
@@ -105,7 +106,7 @@ def profile(
     )
 
 
-def _check(module: Module | ClassicModule, repeats: int) -> None:
+def _check(module: Loaded, repeats: int) -> None:
     here = len(os.sched_getaffinity(0))
     if module.threads > here:
         raise InputError(

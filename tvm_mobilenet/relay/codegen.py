@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
 import tvm
 from numpy.typing import NDArray
 from tvm import relay
 
 from tvm_mobilenet.errors import TvmMobilenetError
+from tvm_mobilenet.launches import tensor_bytes
 from tvm_mobilenet.linking import Code
 from tvm_mobilenet.relay.lowered import Call, Lowered
 from tvm_mobilenet.relay.naming import FORGETTING, Fusing, Named, named
@@ -158,7 +157,7 @@ def nodes_of(
     known: dict[int, Any] = {}
     shapes, dtypes = graph["attrs"]["shape"][1], graph["attrs"]["dltype"][1]
     firsts = graph["node_row_ptr"]
-    sizes = [_bytes(*entry) for entry in zip(shapes, dtypes, strict=True)]
+    sizes = list(map(tensor_bytes, shapes, dtypes))
     nodes = []
     for place, node in enumerate(graph["nodes"]):
         if node["op"] == "null":
@@ -230,7 +229,3 @@ class _Waiting:
             raise TvmMobilenetError(
                 f"Relay's graph has no kernel for {', '.join(left)}", "please report the model"
             )
-
-
-def _bytes(shape: Sequence[int], dtype: str) -> int:
-    return math.prod(shape) * np.dtype(dtype).itemsize

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.launches import DeviceCode, LaunchBook
+from tvm_mobilenet.launches import DeviceCode, LaunchBook, tensor_bytes
 from tvm_mobilenet.linking import Code
 from tvm_mobilenet.relay.codegen import Generated, built, nodes_of
 from tvm_mobilenet.relay.device_code import parting
@@ -59,10 +58,7 @@ def _launches(
     book = LaunchBook(code)
     attrs, firsts = graph["attrs"], graph["node_row_ptr"]
     shapes, dtypes = attrs["shape"][1], attrs["dltype"][1]
-    sizes = [
-        math.prod(shape) * np.dtype(dtype).itemsize
-        for shape, dtype in zip(shapes, dtypes, strict=True)
-    ]
+    sizes = list(map(tensor_bytes, shapes, dtypes))
     storages: dict[int, int] = {}
     for storage, size in zip(attrs["storage_id"][1], sizes, strict=True):
         storages[storage] = max(storages.get(storage, 0), size)
