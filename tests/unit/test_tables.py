@@ -190,7 +190,7 @@ COMPILED = CompileReport(
                                 (1, 8, 4, 4), 1000, "yes, rule", 5.0, 1.0),), 1000, 6.0,
 )  # fmt: skip
 ROWS = (Row.of("ncnn", 1, [1e-3]), Row.of(OURS, 1, [5e-4]))
-ON_GPU = GpuKernel(("a",), "k", "pool", "s", 0, 8, 2.0, 0.0, 1.0, "L2")
+ON_GPU = GpuKernel(("a",), "k", "pool", "s", 0, 0.0, 1.0, "L2", bytes=8, us=2.0)
 REPORTS: list[tuple[Any, str, list[str]]] = [
     (VERIFIED, "Net: right, 1 kernels", ["a.dw+pw", "3.0e-07", "ok"]),
     (dataclasses.replace(VERIFIED, relative=1.0), "WRONG", ["a.dw+pw"]),

@@ -8,6 +8,7 @@ from typing import Any
 
 from tvm_mobilenet.bench.machine import Machine, measure_machine, measure_peak
 from tvm_mobilenet.errors import ArtifactError, InputError
+from tvm_mobilenet.profile.bounds import bounds_of, moved_maps
 from tvm_mobilenet.profile.report import KernelProfile, ProfileReport
 from tvm_mobilenet.report import LAYOUT
 from tvm_mobilenet.runtime import Loaded, load
@@ -142,26 +143,20 @@ def _row(
     machine: Machine,
     cold: str,
 ) -> KernelProfile:
-    moved = dict(call["bytes"])
-    maps = moved["input"] + moved["output"]
-    # The kernel before has just written the input.
-    level = machine.level_of(maps)
-    memory = maps / machine.bandwidth[level] + moved["weights"] / machine.bandwidth[cold]
     alone_us, split = alone
     return KernelProfile(
-        tuple(call["layers"]) or (LAYOUT,),
-        call["kernel"],
-        call["operator"],
-        call["schedule"],
-        call["macs"],
-        moved,
-        network_us,
-        alone_us,
-        2 * call["macs"] / machine.peak_gflops / 1e3,
-        memory / 1e3,
-        level if maps >= moved["weights"] else cold,
-        split,
-        machine.threads,
+        **bounds_of(
+            call,
+            2 * call["macs"] / machine.peak_gflops / 1e3,
+            machine.level_of(moved_maps(call)),
+            cold,
+            lambda level: machine.bandwidth[level] * 1e3,
+        ),
+        moved=dict(call["bytes"]),
+        network_us=network_us,
+        alone_us=alone_us,
+        split=split,
+        threads=machine.threads,
     )
 
 
