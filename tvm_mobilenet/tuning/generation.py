@@ -78,12 +78,12 @@ def build_kernel(work: Workload, target: TargetSpec, knobs: Knobs, path: str) ->
 
 def build_control(target: TargetSpec, steps: int, path: str) -> None:
     """Compile the control kernel: chains of so many multiply-adds in registers, on all threads."""
-    from tvm_mobilenet.bench.peak import CHAINS, chains_module
+    from tvm_mobilenet.bench.peak import chains_module
 
     if installed_stack() == "relay":
-        from tvm_mobilenet.relay.kernels import chains, export
+        from tvm_mobilenet.relay.kernels import export
 
-        export(chains(target.cores, CHAINS, target.lanes, steps), target, path)
+        export(chains_module(target.cores, target.lanes, steps), target, path)
         return
     if target.gpu is not None:
         from tvm_mobilenet.tuning.gpu_build import write_control
