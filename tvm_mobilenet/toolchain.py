@@ -218,6 +218,7 @@ def run_tool(
     Parameters
     ----------
     command : sequence of str
+        Program and arguments; no shell reads them.
     doing : str
         What fails where it does, such as ``"linking"``.
     remedy : str

@@ -39,6 +39,7 @@ def footprints(spec: TargetSpec, threads: int) -> dict[str, int]:
     spec : TargetSpec
         With the caches of this machine.
     threads : int
+        That read at a time, each its own part.
 
     Returns
     -------
@@ -67,6 +68,7 @@ def reading_module(threads: int, lanes: int, steps: int, repeats: int) -> Any:
     steps : int
         Times VECTORS vectors in the part of one thread.
     repeats : int
+        Times that a thread reads its part.
 
     Returns
     -------

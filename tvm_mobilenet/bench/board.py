@@ -41,6 +41,7 @@ def bench_on(
     Parameters
     ----------
     device : Device
+        Opened; a session of its own is begun and ended.
     artifact : path-like
         Compiled for it.
     threads : int, str or sequence of int

@@ -24,6 +24,7 @@ class Machine:
     Attributes
     ----------
     threads : int
+        How many measured each figure together.
     peak_gflops : float
         Multiply-adds in registers, two operations each.
     bandwidth : dict of str to float
@@ -78,6 +79,7 @@ def measure_machine(
     target : TargetSpec
         Whose instructions to use: that of the artifact.
     threads : int
+        How many measure together.
     tell : callable
         Told what comes next.
 

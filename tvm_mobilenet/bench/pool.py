@@ -74,6 +74,7 @@ class Worker:
         Parameters
         ----------
         seconds : float
+            Of wall-clock time, the untimed part among them.
         **turn
             ``warmup`` and ``iterations``, as for
             :func:`tvm_mobilenet.bench.worker.timed_round`.

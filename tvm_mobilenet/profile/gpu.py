@@ -57,9 +57,11 @@ class GpuProfile(Tabular):
     Attributes
     ----------
     model, target, dtype : str
+        Titles of both, and what maps and weights are stored as.
     device, chip : str
         What it ran on, and whose numbers the bounds are of.
     rows : tuple of GpuKernel
+        In the order of execution.
     call_us : float
         One whole call, from NumPy to NumPy.
     """

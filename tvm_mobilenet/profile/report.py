@@ -124,7 +124,7 @@ _THREADED = (
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ProfileReport(Tabular):
-    """All kernels of an artifact, in the order of execution.
+    """All kernels of an artifact, timed.
 
     Attributes
     ----------
@@ -133,6 +133,7 @@ class ProfileReport(Tabular):
     machine : Machine
         The roofs, measured just before.
     rows : tuple of KernelProfile
+        In the order of execution.
     call_us : float
         One whole call, from NumPy to NumPy.
     busy : float

@@ -68,6 +68,7 @@ def draw(report: ProfileReport, path: str | os.PathLike[str]) -> Path:
     Parameters
     ----------
     report : ProfileReport
+        Its kernels with multiply-adds are drawn, the others named.
     path : path-like
         Ending in one of :data:`FORMATS`.
 
@@ -94,12 +95,7 @@ def draw(report: ProfileReport, path: str | os.PathLike[str]) -> Path:
 
 
 def figure_of(report: ProfileReport) -> Any:
-    """Return the roofline as a figure of matplotlib's.
-
-    Parameters
-    ----------
-    report : ProfileReport
-    """
+    """Return the roofline as a figure of matplotlib's."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

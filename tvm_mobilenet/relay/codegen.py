@@ -88,9 +88,11 @@ def generate(
     Parameters
     ----------
     lowered : Lowered
+        For `target`.
     outputs : sequence of str
         The layers whose values the function returns.
     target : TargetSpec
+        A processor.
     knobs_for : callable
         Recorded knobs of a workload, or None: then the schedule's rule.
 

@@ -25,12 +25,6 @@ def definition(work: Workload) -> Definition:
 def scheduled(work: Workload, target: TargetSpec, knobs: Knobs) -> tuple[Any, list[Any]]:
     """Schedule a workload.
 
-    Parameters
-    ----------
-    work : Workload
-    target : TargetSpec
-    knobs : Knobs
-
     Returns
     -------
     te.Schedule, list of te.Tensor
@@ -60,12 +54,6 @@ def compiled(mod: Any, target: TargetSpec) -> Any:
 
 def export(mod: Any, target: TargetSpec, path: str) -> None:
     """Compile lowered functions into a shared object.
-
-    Parameters
-    ----------
-    mod : IRModule
-    target : TargetSpec
-    path : str
 
     Raises
     ------

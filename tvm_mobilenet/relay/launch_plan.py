@@ -27,6 +27,7 @@ def generate_launches(
     Parameters
     ----------
     lowered : Lowered
+        For `target`.
     outputs : sequence of str
         The layers whose values the function returns.
     target : TargetSpec
