@@ -67,7 +67,10 @@ class Linker:
         return f"{self.name} for {self.machine}: {shlex.join(self.command)}"
 
     def link(
-        self, objects: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
+        self,
+        objects: Sequence[str | os.PathLike[str]],
+        output: str | os.PathLike[str],
+        options: Sequence[str] = (),
     ) -> None:
         """Link a shared object; `output` appears whole or not at all.
 
@@ -77,6 +80,8 @@ class Linker:
             Object files of the linker's machine.
         output : path
             Shared object to write. One that is there is replaced.
+        options : sequence of str
+            More of the linker's.
 
         Raises
         ------
@@ -85,23 +90,6 @@ class Linker:
         OutputError
             `output` cannot be written.
         """
-        self._link(objects, output, ())
-
-    def fcompile(
-        self,
-        output: str | os.PathLike[str],
-        objects: Sequence[str],
-        options: Sequence[str] = (),
-    ) -> None:
-        """Link for ``tvm.runtime.Module.export_library(path, fcompile=linker.fcompile)``."""
-        self._link(objects, output, options)
-
-    def _link(
-        self,
-        objects: Sequence[str | os.PathLike[str]],
-        output: str | os.PathLike[str],
-        options: Sequence[str],
-    ) -> None:
         target = Path(output)
         paths = [os.fspath(o) for o in objects]
         try:
@@ -123,6 +111,15 @@ class Linker:
                 f"cannot write {target}: {error.strerror or error}",
                 "choose a path in a folder that exists and that you may write to",
             ) from error
+
+    def fcompile(
+        self,
+        output: str | os.PathLike[str],
+        objects: Sequence[str],
+        options: Sequence[str] = (),
+    ) -> None:
+        """Link for ``tvm.runtime.Module.export_library(path, fcompile=linker.fcompile)``."""
+        self.link(objects, output, options)
 
 
 def find_linker(spec: TargetSpec) -> Linker:

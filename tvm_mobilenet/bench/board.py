@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tvm_mobilenet.bench.peak import CHAINS, chains_module, operations
-from tvm_mobilenet.bench.report import OURS, BenchReport, Row
+from tvm_mobilenet.bench.report import OURS, BenchReport, Row, peak_of
 from tvm_mobilenet.bench.session import check_batch
 from tvm_mobilenet.device import Device, Session
 from tvm_mobilenet.errors import InputError
@@ -101,15 +101,11 @@ def bench_on(
                 samples[count] += module.latencies(x, repeats=calls)
                 peaks[count] += session.time(*peak[count], repeats=1)
     tell(total, total, "done")
-    rows = []
-    for count in threads:
-        version = str(module.manifest["producer"]).rpartition(" ")[2]
-        rows.append(Row.of(OURS, count, samples[count], version=version))
+    version = str(module.manifest["producer"]).rpartition(" ")[2]
+    rows = [Row.of(OURS, count, samples[count], version=version) for count in threads]
     gflops, spread = {}, {}
     for count in threads:
-        low, middle, high = np.quantile(peaks[count], [0.1, 0.5, 0.9])
-        gflops[count] = operations(count, spec.lanes) / float(middle) / 1e9
-        spread[count] = float(high / low)
+        gflops[count], spread[count] = peak_of(peaks[count], operations(count, spec.lanes))
     macs, images = module.manifest["macs"], int(module.inputs[0]["shape"][0])
     return BenchReport(module.title, macs, gflops, tuple(rows), spread, batch=images)
 

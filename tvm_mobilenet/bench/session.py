@@ -21,7 +21,7 @@ from tvm_mobilenet.bench.peers import (
     version_of,
 )
 from tvm_mobilenet.bench.pool import Worker, in_turn, workers
-from tvm_mobilenet.bench.report import OURS, PEAK, BenchReport, Row
+from tvm_mobilenet.bench.report import OURS, PEAK, BenchReport, Row, peak_of
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.lists import Names, Numbers, names, numbers
 from tvm_mobilenet.runtime.inputs import noise
@@ -192,10 +192,8 @@ def _report(
     rows = []
     for (worker, *_), samples in zip(teams, times, strict=True):
         if worker.runtime == PEAK:
-            p10, median, p90 = np.quantile(samples, [0.1, 0.5, 0.9])
             each = worker.threads // contexts
-            peaks[each] = worker.operations / float(median) / 1e9
-            spreads[each] = float(p90 / p10)
+            peaks[each], spreads[each] = peak_of(samples, worker.operations)
             continue
         row = Row.of(
             worker.runtime,

@@ -22,14 +22,8 @@ def check_machine(manifest: Mapping[str, Any], where: str) -> None:
 
     Raises
     ------
-    ArchitectureError
-        Another architecture or operating system.
-    CpuFeatureError
-        Instructions that this processor lacks, by name.
-    AbiError
-        Another TVM than the one installed.
-    RuntimeLibraryError
-        No TVM installed.
+    ArchitectureError, CpuFeatureError, AbiError, RuntimeLibraryError
+        As from :func:`tvm_mobilenet.runtime.check_here`.
     """
     from tvm_mobilenet.target.host import host_cpu_features, host_machine
 
@@ -67,7 +61,7 @@ def check_fits(
     manifest : mapping
         Of the artifact.
     machine : str
-        ELF machine.
+        Its ELF machine.
     features : collection of str
         Of the processor, as ``/proc/cpuinfo`` spells them.
     versions : mapping

@@ -202,24 +202,7 @@ class LoadedArtifact(Described, ABC, Generic[_Kernels]):
 
     @classmethod
     def check(cls, manifest: Mapping[str, Any], where: str, device: Device = None) -> None:
-        """Refuse an artifact that cannot run here; nothing in it is executed.
-
-        Parameters
-        ----------
-        manifest : mapping
-            The artifact's.
-        where : str
-            What messages call it.
-        device : str or int, optional
-            Which GPU is asked for.
-
-        Raises
-        ------
-        ArtifactError
-            What it needs and what is here: architecture, instructions, TVM, a GPU.
-        InputError
-            A `device` for what runs on the processor.
-        """
+        """Refuse what cannot run here, as :func:`tvm_mobilenet.runtime.check_here` says."""
         check_machine(manifest, where)
         if device is not None:
             raise InputError(
