@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         tune,
         verify,
     )
-    from tvm_mobilenet.bench.report import BenchReport
+    from tvm_mobilenet.bench.comparison import BenchReport
     from tvm_mobilenet.compiled import Compiled
     from tvm_mobilenet.compiling import (
         compile,  # noqa: A004  as in torch.compile and tvm.compile
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         mobilenet_v3_small,
     )
     from tvm_mobilenet.models.importer import Imported, import_onnx
-    from tvm_mobilenet.profile.report import ProfileReport
+    from tvm_mobilenet.profile.breakdown import ProfileReport
     from tvm_mobilenet.report import CompileReport
     from tvm_mobilenet.runtime import Module
     from tvm_mobilenet.target import TargetSpec
@@ -80,14 +80,14 @@ __all__ = [
 
 _HOMES = {
     "MODELS": "models",
-    "BenchReport": "bench.report",
+    "BenchReport": "bench.comparison",
     "CompileReport": "report",
     "Compiled": "compiling",
     "Device": "device",
     "Imported": "models.importer",
     "Model": "models",
     "Module": "runtime",
-    "ProfileReport": "profile.report",
+    "ProfileReport": "profile.breakdown",
     "TargetSpec": "target",
     "TuningReport": "tuning.report",
     "TvmMobilenetError": "errors",

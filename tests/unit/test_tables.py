@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.bench.gpu_report import GpuReport, GpuRow
-from tvm_mobilenet.bench.report import OURS, BenchReport, Row
+from tvm_mobilenet.bench.comparison import OURS, BenchReport, Row
+from tvm_mobilenet.bench.gpu_comparison import GpuReport, GpuRow
 from tvm_mobilenet.cli.output import Form, columns_here, show
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.profile.board import BoardProfile, BoardRow

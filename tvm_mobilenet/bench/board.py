@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tvm_mobilenet.bench.comparison import OURS, BenchReport, Row, peak_of
 from tvm_mobilenet.bench.peak import CHAINS, chains_module, operations
-from tvm_mobilenet.bench.report import OURS, BenchReport, Row, peak_of
 from tvm_mobilenet.bench.session import check_batch
 from tvm_mobilenet.device import Device, Session
 from tvm_mobilenet.errors import InputError

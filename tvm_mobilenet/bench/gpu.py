@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tvm_mobilenet.bench.gpu_report import TOLERANCE, TORCH, GpuReport, GpuRow
+from tvm_mobilenet.bench.comparison import OURS
+from tvm_mobilenet.bench.gpu_comparison import TOLERANCE, TORCH, GpuReport, GpuRow
 from tvm_mobilenet.bench.peers import version_of
 from tvm_mobilenet.bench.pool import Worker, in_turn
-from tvm_mobilenet.bench.report import OURS
 from tvm_mobilenet.bench.session import ROUND_SECONDS, ROUNDS, Progress, check_batch
 from tvm_mobilenet.errors import InputError, PeerError
 from tvm_mobilenet.lists import Names, names

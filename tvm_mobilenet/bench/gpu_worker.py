@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.bench.gpu_report import TORCH
-from tvm_mobilenet.bench.report import OURS
+from tvm_mobilenet.bench.comparison import OURS
+from tvm_mobilenet.bench.gpu_comparison import TORCH
 
 _SAMPLE_S = 0.02
 """Calls of which one time is taken together: waiting at the end does not count."""

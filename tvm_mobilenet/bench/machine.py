@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tvm_mobilenet.bench.bandwidth import LEVELS, footprints
+from tvm_mobilenet.bench.comparison import BANDWIDTH, PEAK, QUIET, REGION
 from tvm_mobilenet.bench.pool import workers
-from tvm_mobilenet.bench.report import BANDWIDTH, PEAK, QUIET, REGION
 from tvm_mobilenet.target import TargetSpec, host
 
 _ROUNDS, _SECONDS = 3, 0.15

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.bench.comparison import OURS, PEAK, BenchReport, Row, peak_of
 from tvm_mobilenet.bench.ncnn_files import write_ncnn
 from tvm_mobilenet.bench.peers import (
     NCNN_BIN,
@@ -21,7 +22,6 @@ from tvm_mobilenet.bench.peers import (
     version_of,
 )
 from tvm_mobilenet.bench.pool import Worker, in_turn, workers
-from tvm_mobilenet.bench.report import OURS, PEAK, BenchReport, Row, peak_of
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.lists import Names, Numbers, names, numbers
 from tvm_mobilenet.runtime.inputs import noise

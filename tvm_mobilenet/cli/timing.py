@@ -12,7 +12,7 @@ from tvm_mobilenet.errors import TvmMobilenetError
 
 if TYPE_CHECKING:
     from tvm_mobilenet.bench import BenchReport
-    from tvm_mobilenet.bench.gpu_report import GpuReport
+    from tvm_mobilenet.bench.gpu_comparison import GpuReport
 
 
 def bench_artifact(

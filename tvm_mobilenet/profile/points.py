@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tvm_mobilenet.profile.report import KernelProfile, ProfileReport
+from tvm_mobilenet.profile.breakdown import KernelProfile, ProfileReport
 from tvm_mobilenet.tables import together
 
 

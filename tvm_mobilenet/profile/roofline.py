@@ -19,7 +19,7 @@ from tvm_mobilenet.profile.room import Disc, fit, free_place
 from tvm_mobilenet.tables import threads_text, together
 
 if TYPE_CHECKING:
-    from tvm_mobilenet.profile.report import ProfileReport
+    from tvm_mobilenet.profile.breakdown import ProfileReport
 
 FORMATS = ("png", "pdf", "svg")
 """By the ending of the file's name."""

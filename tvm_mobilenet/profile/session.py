@@ -9,7 +9,7 @@ from typing import Any
 from tvm_mobilenet.bench.machine import Machine, measure_machine, measure_peak
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.profile.bounds import bounds_of, moved_maps
-from tvm_mobilenet.profile.report import KernelProfile, ProfileReport
+from tvm_mobilenet.profile.breakdown import KernelProfile, ProfileReport
 from tvm_mobilenet.report import LAYOUT
 from tvm_mobilenet.runtime import Loaded, load
 from tvm_mobilenet.runtime.inputs import noise
