@@ -15,8 +15,6 @@ from typing import Any
 
 SECTION = ".tvm_mobilenet"
 WEIGHTS = "tvm_mobilenet_weights"
-LAUNCHES = "launches"
-"""A manifest's ``stack`` where the file holds device source and a plan, and no host code."""
 PARAMETERS = "parameters"
 """What the classic stack calls the section of its weights, and in the manifest's graph where
 each of them begins there, bytes."""
