@@ -11,7 +11,7 @@ import numpy as np
 
 from tvm_mobilenet.bench.comparison import OURS, BenchReport, Row, peak_of
 from tvm_mobilenet.bench.peak import CHAINS, chains_module, operations
-from tvm_mobilenet.bench.session import check_batch
+from tvm_mobilenet.bench.session import check_batch, check_turns
 from tvm_mobilenet.device import Device, Session
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.lists import Numbers, numbers
@@ -73,10 +73,7 @@ def bench_on(
     """
     threads = numbers(threads, "threads")
     tell = progress or (lambda done, total, text: None)
-    if not threads or rounds < 1 or not seconds > 0 or (iterations is not None and iterations < 1):
-        raise InputError(
-            "nothing to measure", "threads, rounds, seconds and iterations must be positive"
-        )
+    check_turns(threads, rounds, seconds, iterations=iterations)
     total = len(threads) * (rounds + 1)
     samples: dict[int, list[float]] = {count: [] for count in threads}
     peaks: dict[int, list[float]] = {count: [] for count in threads}

@@ -18,8 +18,8 @@ from tvm_mobilenet.bench.comparison import OURS
 from tvm_mobilenet.bench.gpu_comparison import TOLERANCE, TORCH, GpuReport, GpuRow
 from tvm_mobilenet.bench.peers import version_of
 from tvm_mobilenet.bench.pool import Worker, in_turn
-from tvm_mobilenet.bench.session import ROUND_SECONDS, ROUNDS, Progress, check_batch
-from tvm_mobilenet.errors import InputError, PeerError
+from tvm_mobilenet.bench.session import ROUND_SECONDS, ROUNDS, Progress, check_batch, check_turns
+from tvm_mobilenet.errors import PeerError
 from tvm_mobilenet.lists import Names, names
 from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.scratch import scratch
@@ -81,8 +81,7 @@ def bench_on_gpu(
     from tvm_mobilenet.models.network import network_of
     from tvm_mobilenet.runtime import check_here
 
-    if rounds < 1 or not seconds > 0:
-        raise InputError("nothing to measure", "for example rounds=10, seconds=0.3")
+    check_turns((1,), rounds, seconds)
     runtimes = (OURS, *_wanted(names(against)))
     check_batch(manifest, os.fspath(artifact), batch)
     check_here(manifest, os.fspath(artifact))

@@ -111,7 +111,7 @@ def bench(
 
     threads, against = numbers(threads, "threads"), names(against)
     turn: dict[str, Any] = {"warmup": warmup, "iterations": iterations}
-    _check_numbers(threads, rounds, seconds, contexts=contexts, **turn)
+    _check_numbers(threads, rounds, seconds, contexts, **turn)
     check_peers(against)
     manifest = read_manifest(artifact)
     check_batch(manifest, os.fspath(artifact), batch)
@@ -252,23 +252,20 @@ def check_batch(manifest: Mapping[str, Any], path: str, batch: int | None) -> No
         )
 
 
-def _check_numbers(
+def check_turns(
     threads: Sequence[int],
     rounds: int,
     seconds: float,
     *,
-    contexts: int = 1,
     warmup: float | None = None,
     iterations: int | None = None,
 ) -> None:
-    here = len(os.sched_getaffinity(0))
-    for count in threads:
-        if contexts < 1 or not 1 <= count * contexts <= here:
-            asked = f"{count} threads" + f" for each of {contexts} contexts" * (contexts != 1)
-            raise InputError(
-                f"{asked} asked for; this process may run on {here} processors",
-                f"choose between 1 and {here} in all",
-            )
+    """Refuse turns that measure nothing or do not end.
+
+    Raises
+    ------
+    InputError
+    """
     if not threads or rounds < 1 or not 0 < seconds <= _LONGEST_TURN_S:
         raise InputError(
             "nothing to measure: threads, rounds and seconds must be positive, and a turn be over "
@@ -279,3 +276,17 @@ def _check_numbers(
         raise InputError(f"{iterations} iterations asked for", "give their number, 1 or more")
     if warmup is not None and not 0 <= warmup < math.inf:
         raise InputError(f"a warm-up of {warmup} seconds", "give seconds, 0 or more")
+
+
+def _check_numbers(
+    threads: Sequence[int], rounds: int, seconds: float, contexts: int = 1, **turn: Any
+) -> None:
+    check_turns(threads, rounds, seconds, **turn)
+    here = len(os.sched_getaffinity(0))
+    for count in threads:
+        if contexts < 1 or not 1 <= count * contexts <= here:
+            asked = f"{count} threads" + f" for each of {contexts} contexts" * (contexts != 1)
+            raise InputError(
+                f"{asked} asked for; this process may run on {here} processors",
+                f"choose between 1 and {here} in all",
+            )
