@@ -117,10 +117,10 @@ class _Relay:
         export(lowered(work, target, knobs), target, path)
 
     def build_control(self, target: TargetSpec, steps: int, path: str) -> None:
-        from tvm_mobilenet.bench.peak import CHAINS
-        from tvm_mobilenet.relay.kernels import chains, export
+        from tvm_mobilenet.bench.peak import chains_module
+        from tvm_mobilenet.relay.kernels import export
 
-        export(chains(target.cores, CHAINS, target.lanes, steps), target, path)
+        export(chains_module(target.cores, target.lanes, steps), target, path)
 
 
 @functools.cache
