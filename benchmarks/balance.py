@@ -18,6 +18,7 @@ from tvm_mobilenet.schedules.plans.threads import imbalance
 from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.graph.workspace import parallel_units
 from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.target import PRESETS
 
 CORES = (2, 4, 8)
@@ -36,7 +37,7 @@ def main() -> None:
     found: dict[str, dict[int, str]] = {}
     for cores in CORES:
         target = dataclasses.replace(PRESETS[options.target], cores=cores)
-        lowered = lower(model, weights, target, lambda _: None, fusion="none")
+        lowered = lower(plan_network(model, target, fusion="none"), weights)
         functions = {gv.name_hint: func for gv, func in lowered.mod.functions.items()}
         for call in lowered.calls:
             func = functions[call.kernel]

@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from tvm_mobilenet.graph.explain import Explanation, Step, explain
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.network.explain import explain
+from tvm_mobilenet.network.explanation import Explanation, Step
+from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.target import Dtype, TargetSpec, parse
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "h200")
@@ -37,7 +39,8 @@ def microseconds(found: Explanation, cycles: float) -> float:
 
 def predictions(batch: int, dtype: Dtype) -> list[str]:
     """Return a table: layers down, architectures across, microseconds."""
-    found = [explain(mobilenet_v1(batch=batch), parse(n, dtype=dtype)) for n in ARCHITECTURES]
+    targets = [parse(name, dtype=dtype) for name in ARCHITECTURES]
+    found = [explain(plan_network(mobilenet_v1(batch=batch), target)) for target in targets]
     chips = [f"{one.target.name} {one.target.gpu.chip}" for one in found if one.target.gpu]
     lines = [
         f"**Batch {batch}, {dtype}: PREDICTION, µs**",
@@ -68,7 +71,7 @@ def lowered(model: Model, target: TargetSpec) -> Any:
     from tvm_mobilenet.graph.pipeline import lower
 
     weights = {name: np.ones(shape, np.float32) for name, shape in model.parameters.items()}
-    return lower(model, weights, target, lambda _: None)
+    return lower(plan_network(model, target), weights)
 
 
 def reports(batch: int, dtype: Dtype) -> list[str]:

@@ -82,9 +82,9 @@ def theirs(args: argparse.Namespace) -> None:
     from tvm.s_tir.meta_schedule.runner import LocalRunner
     from tvm.target import Target
 
-    from tvm_mobilenet.graph.build import build
-    from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
+    from tvm_mobilenet.graph.emit import emit
     from tvm_mobilenet.models.weights import initialize
+    from tvm_mobilenet.network.planning import unplanned
 
     model = _model(args)
     spec = parse("native", cores=args.cores)
@@ -97,7 +97,7 @@ def theirs(args: argparse.Namespace) -> None:
         relax.transform.FuseTIR(),
     )
     with target:
-        mod = tvm.transform.Sequential(steps)(fold_batch_norm(build(model, initialize(model, 0))))
+        mod = tvm.transform.Sequential(steps)(emit(unplanned(model, spec), initialize(model, 0)))
     clock = Clock()
     with clock.running():
         database = tune_relax(

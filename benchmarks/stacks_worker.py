@@ -33,9 +33,10 @@ def make(kind: str, network: str, records: str, path: str, threads: int) -> None
         import tvm
         from tvm import relay
 
-        from tvm_mobilenet.relay.build import build as to_relay
+        from tvm_mobilenet.network.planning import unplanned
+        from tvm_mobilenet.relay.emit import emit
 
-        mod = tvm.IRModule.from_expr(to_relay(model, initialize(model, SEED)).func)
+        mod = emit(unplanned(model, spec), initialize(model, SEED)).mod
         with tvm.transform.PassContext(opt_level=3):
             built = relay.build(mod, target=tvm.target.Target(spec.tvm_dict()))
         built.export_library(path)
@@ -84,12 +85,11 @@ def bound(spec: TargetSpec, model: Any, threads: int) -> Callable[[Any], Any]:
     """Return a kernel of as many multiply-adds, in chains in registers."""
     import tvm
 
-    from tvm_mobilenet.bench.peak import CHAINS
-    from tvm_mobilenet.relay.kernels import chains
+    from tvm_mobilenet.bench.peak import CHAINS, chains_module
 
     steps = max(model.macs // (threads * CHAINS * spec.lanes), 1)
     target = tvm.target.Target(spec.tvm_dict())
-    built = tvm.build(chains(threads, CHAINS, spec.lanes, steps), target=target)
+    built = tvm.build(chains_module(threads, spec.lanes, steps), target=target)
     tvm.get_global_func("runtime.config_threadpool")(1, threads)
     x = tvm.nd.array(np.full(spec.lanes, 0.999, np.float32))
     y = tvm.nd.array(np.zeros((threads, CHAINS, spec.lanes), np.float32))

@@ -90,7 +90,7 @@ def compared(
             error = f"{predicted / actual - 1:+.0%}"
             yield f"{title}, {name}: {predicted:.1f} us predicted, {actual:.1f} measured ({error})"
 
-    print(f"\n{title}\n\n| | apart | one | gain | apart, predicted | one | gain | chosen |")
+    print(f"\n{title}\n\n| | unfused | fused | gain | unfused, predicted | fused | gain | chosen |")
     print("|---|---:|---:|---:|---:|---:|---:|---|")
     for step in found.steps:
         apart = sum(measured["none"][(name,)] for name in step.layers)
@@ -102,10 +102,10 @@ def compared(
         times = [cost.cycles / mega_cycles for cost in (both.apart, both.joined)]
         print(
             f"| {'+'.join(step.layers)} | {apart:.1f} | {one:.1f} | {gain:+.1%} | {times[0]:.1f} "
-            f"| {times[1]:.1f} | {both.gain:+.1%} | {'one' if step.choice.fused else 'apart'} |"
+            f"| {times[1]:.1f} | {both.gain:+.1%} | {'fused' if step.choice.fused else 'unfused'} |"
         )
-        yield from off("+".join(step.layers) + " apart", times[0], apart)
-        yield from off("+".join(step.layers) + " as one", times[1], one)
+        yield from off("+".join(step.layers) + ", unfused", times[0], apart)
+        yield from off("+".join(step.layers) + ", fused", times[1], one)
         if abs(both.gain) >= MARGIN and abs(gain) > NOISE and both.gain * gain < 0:
             yield f"{title}, {'+'.join(step.layers)}: {both.gain:+.1%} predicted, {gain:+.1%}"
     for fusion, name in (("none", "unfused"), ("all", "fused")):

@@ -7,7 +7,7 @@ would answer::
     pixels = knobs.choice("pixels", range(1, 15), default=7)
 
 :class:`Knobs` answers by the rule or from a tuning record; :class:`SeededKnobs`
-answers at random, and :class:`WishedKnobs` as near to a wish as the schedule allows:
+answers at random, and :class:`NearestKnobs` as near to a wish as the schedule allows:
 what tests and the tuner explore a schedule with.
 """
 
@@ -130,7 +130,7 @@ class SeededKnobs(Knobs):
         return self._random.choice(list(options))
 
 
-class WishedKnobs(Knobs):
+class NearestKnobs(Knobs):
     """Answers as wished where that is allowed: the nearest number, else the rule's answer.
 
     What a knob may be depends on the answers before it, so that a wish made of two

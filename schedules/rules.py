@@ -15,10 +15,9 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import workload_of
 from tvm_mobilenet.schedules.cpu.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.cpu.prefetch_insert import with_prefetches
+from tvm_mobilenet.schedules.cpu.rows import schedule_rows
 from tvm_mobilenet.schedules.cpu.scale import schedule_scale
 from tvm_mobilenet.schedules.cpu.separable import schedule_separable
-from tvm_mobilenet.schedules.cpu.softmax import schedule_softmax
-from tvm_mobilenet.schedules.cpu.strassen import write_strassen
 from tvm_mobilenet.schedules.cpu.tail import schedule_tail
 from tvm_mobilenet.schedules.gpu.conv import schedule_conv as gpu_conv
 from tvm_mobilenet.schedules.gpu.dense import write_dense
@@ -26,32 +25,35 @@ from tvm_mobilenet.schedules.gpu.depthwise import schedule_depthwise as gpu_dept
 from tvm_mobilenet.schedules.gpu.occupancy import with_occupancy
 from tvm_mobilenet.schedules.gpu.pointwise import write_pointwise
 from tvm_mobilenet.schedules.gpu.pool import schedule_pool as gpu_pool
+from tvm_mobilenet.schedules.gpu.rows import schedule_rows as gpu_rows
 from tvm_mobilenet.schedules.gpu.scale import schedule_scale as gpu_scale
 from tvm_mobilenet.schedules.gpu.separable import write_separable
-from tvm_mobilenet.schedules.gpu.softmax import schedule_softmax as gpu_softmax
 from tvm_mobilenet.schedules.gpu.stages import REGISTERS
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.nan import keeping_nan
 from tvm_mobilenet.schedules.plans import plan, plans_for
 from tvm_mobilenet.schedules.trace import replay
 
+from tvm_mobilenet.operators.facts import by_loops
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
 
 Rule = Callable[[Any, Workload, Any, TargetSpec], list[Prefetch]]
 GpuRule = Callable[[Any, Workload, Any, TargetSpec], None]
 
-CPU: dict[str, Rule] = {
+_CPU: dict[str, Rule] = {
     "conv": schedule_conv,
     "dense": schedule_dense,
     "depthwise": schedule_depthwise,
     "pointwise": schedule_pointwise,
     "pool": schedule_pool,
+    "rows": schedule_rows,
     "scale": schedule_scale,
     "separable": schedule_separable,
-    "softmax": schedule_softmax,
     "tail": schedule_tail,
 }
+
+CPU = by_loops(_CPU)
 """Operator to schedule, for processors."""
 
 GPU_WRITTEN: dict[str, Callable[[Any, Any, TargetSpec], Any]] = {
@@ -61,17 +63,16 @@ GPU_WRITTEN: dict[str, Callable[[Any, Any, TargetSpec], Any]] = {
 }
 """Operators whose loops are written anew for graphics processors."""
 
-GPU: dict[str, GpuRule] = {
+_GPU: dict[str, GpuRule] = {
     "conv": gpu_conv,
     "depthwise": gpu_depthwise,
     "pool": gpu_pool,
+    "rows": gpu_rows,
     "scale": gpu_scale,
-    "softmax": gpu_softmax,
 }
-"""Operator to schedule, for graphics processors."""
 
-WRITTEN: dict[str, Callable[[Any, Workload, Any], Any]] = {"strassen": write_strassen}
-"""Operators whose loops are written anew from the definition's sizes."""
+GPU = by_loops(_GPU)
+"""Operator to schedule, for graphics processors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +134,6 @@ def finished(func: Any, target: TargetSpec) -> Any:
 
 
 def _on_cpu(func: Any, work: Workload, planned: Any, target: TargetSpec) -> Any:
-    if write := WRITTEN.get(work.operator):
-        return write(func, work, planned)
     sch = Schedule(IRModule({"main": func}))
     prefetches = CPU[work.operator](sch, work, planned, target)
     return with_prefetches(sch, sch.mod["main"], prefetches)

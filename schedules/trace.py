@@ -10,6 +10,8 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import Trace
 from tvm_mobilenet.schedules.knobs import KnobError
 
+from tvm_mobilenet.errors import last_line
+
 
 def replay(func: Any, text: str) -> Any:
     """Take the steps of a trace.
@@ -40,9 +42,8 @@ def taken(func: Any, text: str) -> Any:
         Trace.apply_json_to_schedule(json.loads(text), sch)
     # TVM raises what its C++ names, for whatever a damaged trace makes it meet.
     except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise KnobError(
-            f"its trace cannot be replayed: {(lines or [type(error).__name__])[-1][:200]}",
+            f"its trace cannot be replayed: {last_line(error)[:200]}",
             "the record was made by another version: delete its line, or tune again",
         ) from None
     return sch

@@ -1,4 +1,4 @@
-"""A member of the tuner's crew whose pointwise plan has one more knob: what goes wrong."""
+"""A worker of the tuner's whose pointwise plan has one more knob: what goes wrong."""
 
 from __future__ import annotations
 

@@ -133,12 +133,13 @@ def observed(case: Case) -> dict[str, str]:
     """Return the text of every aspect of a case; no code is generated."""
     from tvm_mobilenet.graph.pipeline import lower
     from tvm_mobilenet.graph.plan_memory import plan_memory
+    from tvm_mobilenet.network.planning import plan_network
     from tvm_mobilenet.target import parse
 
     model, weights = case.make()
     target = dataclasses.replace(parse(case.target), cores=case.threads)
     fusion: Any = case.fusion
-    lowered = lower(model, weights, target, lambda _: None, fusion=fusion)
+    lowered = lower(plan_network(model, target, fusion=fusion), weights)
     plan = plan_memory(lowered.mod)[1]
     kernels = [lowered.kernels[call.kernel] for call in lowered.calls]
     names = [kernel.name.partition("_ahead_") for kernel in kernels]

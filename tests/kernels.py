@@ -1,29 +1,23 @@
-"""Kernels on their own: made from a workload, fed, run, and compared with the reference.
-
-Layouts are packed here by NumPy from their definition, not by the package's own
-packing, so that an error in one does not hide in the other.
-"""
+"""Kernels on their own: made from a workload, fed, run, and compared with the reference."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tvm_mobilenet.schedules.knobs import Knobs
 
-from tvm_mobilenet import reference
-from tvm_mobilenet.models.activations import STEEPEST, activate
-from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, GlobalAvgPool, Layer, Scale, Softmax
+from tvm_mobilenet.errors import VerificationError
+from tvm_mobilenet.kernel_case import KernelCase, kernel_case
+from tvm_mobilenet.models.spec import Conv2d, Dense, GlobalAvgPool, Softmax
 from tvm_mobilenet.operators.workload import Activation, Operator, Workload
 from tvm_mobilenet.target import TargetSpec
 
 Array = NDArray[Any]
-UNIT_ROUNDOFF = 2.0**-24
 DENSE_VECTORS = 8
 
 
@@ -62,6 +56,22 @@ def workload(
     return Workload(
         operator, batch, *channels, size, out, in_block, out_block, (kernel, kernel),
         (stride, stride), padding, activation, residual=residual,
+    )  # fmt: skip
+
+
+def fused_pair(
+    first: Workload,
+    out_channels: int,
+    lanes: int,
+    activation: Activation = "relu6",
+    *,
+    residual: bool = False,
+) -> Workload:
+    """A depthwise workload, and a pointwise one behind it, as one; ReLU6 between them."""
+    return dataclasses.replace(
+        first, operator="separable", out_channels=out_channels,
+        out_block=blocked_channels(out_channels, lanes), mid_activation="relu6",
+        activation=activation, residual=residual,
     )  # fmt: skip
 
 
@@ -104,14 +114,7 @@ def fused_of_model(model: Any, lanes: int) -> dict[str, Workload]:
                 "depthwise", pair[:1] * 2, first.in_shape[2:], lanes, batch=first.in_shape[0],
                 kernel=3, stride=first.strides[0], padding=first.padding,
             )  # fmt: skip
-            work = dataclasses.replace(
-                depthwise,
-                operator="separable",
-                out_channels=pair[1],
-                out_block=blocked_channels(pair[1], lanes),
-                activation=second.activation,
-                mid_activation=first.activation,
-            )
+            work = fused_pair(depthwise, pair[1], lanes, second.activation)
             found[work.key] = work
     last, _, classifier = layers[-4:-1]
     n, channels, *size = last.in_shape
@@ -125,146 +128,27 @@ def fused_of_model(model: Any, lanes: int) -> dict[str, Workload]:
     return found | {work.key: work}
 
 
-def layer_of(work: Workload, bias: bool = True) -> Layer:
-    """The layer that a workload computes."""
-    shape = (work.batch, work.in_channels, *work.in_size)
-    if work.operator == "pool":
-        return GlobalAvgPool("x", (INPUT,), shape)
-    if work.operator == "scale":
-        return Scale("x", (INPUT, "factor"), shape)
-    if work.operator == "dense":
-        return Dense("x", (INPUT,), shape[:2], work.out_channels, bias)
-    groups = work.in_channels if work.operator == "depthwise" else 1
-    return Conv2d(
-        "x", (INPUT,), shape, work.out_channels, work.kernel, work.strides, work.padding, groups,
-        bias, None, work.activation,
-    )  # fmt: skip
+def output_of(case: KernelCase, run: Callable[..., object]) -> Array:
+    """What a kernel writes into an output that is all NaN."""
+    import tvm
+
+    # TVM 0.19, which the classic stack runs on, has another name for it.
+    tensor = getattr(tvm.runtime, "tensor", None) or tvm.nd.array
+    tensors = [tensor(array) for array in case.inputs]
+    out = tensor(np.full(case.want.shape, np.nan, np.float32))
+    run(*tensors, out)
+    return np.asarray(out.numpy())
 
 
-def padded(array: Array, shape: Sequence[int]) -> Array:
-    """`array` with zeros at the end of each axis."""
-    return np.pad(array, [(0, want - have) for have, want in zip(array.shape, shape, strict=True)])
-
-
-def blocked(x: Array, block: int) -> Array:
-    """(N, C, ...) to (N, ceil(C / block), pixels, block)."""
-    n, channels = x.shape[:2]
-    blocks = -(-channels // block)
-    flat = padded(x.reshape(n, channels, -1), (n, blocks * block, math.prod(x.shape[2:])))
-    return np.ascontiguousarray(flat.reshape(n, blocks, block, -1).transpose(0, 1, 3, 2))
-
-
-def plain(y: Array, shape: Sequence[int]) -> tuple[Array, Array]:
-    """Undo :func:`blocked`; the second array holds the lanes of no channel."""
-    n, blocks, pixels, block = y.shape
-    flat = y.transpose(0, 1, 3, 2).reshape(n, blocks * block, pixels)
-    return flat[:, : shape[1]].reshape(shape), flat[:, shape[1] :]
-
-
-class Case:
-    """One workload with weights and an input, packed for its kernel.
-
-    Attributes
-    ----------
-    arrays : list of ndarray
-        What the kernel is called with; the output, last, is all NaN.
-    want : ndarray
-        float64 reference, NCHW or NC.
-    bound : ndarray
-        What an element may be off by: gamma_K sum |w||x| (Higham, "Accuracy and
-        Stability of Numerical Algorithms", section 3.1), K terms and the epilogue.
-    """
-
-    def __init__(self, work: Workload, seed: int = 0, bias: bool = True) -> None:
-        self.work = work
-        layer = layer_of(work, bias)
-        rng = np.random.default_rng(seed)
-        # Sums of a deviation of 3, so that ReLU6 meets both of its ends.
-        weights = {
-            name: (3 * rng.standard_normal(shape) / math.sqrt(math.prod(shape[1:]))).astype("f4")
-            for name, shape in layer.parameters.items()
-        }
-        inputs = [rng.standard_normal(shape).astype(np.float32) for shape in layer.in_shapes]
-        x = inputs[0]
-        self.want = reference.run_layer(layer, weights, *inputs)
-        magnitudes = {name: np.abs(value) for name, value in weights.items()}
-        linear = layer
-        if isinstance(layer, Conv2d):
-            linear = dataclasses.replace(layer, activation="none")
-        terms = (layer.macs // math.prod(layer.out_shape) or math.prod(work.in_size)) + 4
-        gamma = terms * UNIT_ROUNDOFF / (1 - terms * UNIT_ROUNDOFF)
-        self.bound = gamma * reference.run_layer(linear, magnitudes, *map(np.abs, inputs))
-        if work.residual:
-            inputs.append(rng.standard_normal(self.want.shape).astype(np.float32))
-            total = reference.run_layer(linear, weights, x) + inputs[1]
-            self.want = activate(total, work.activation)
-            self.bound += gamma * np.abs(inputs[1])
-        # Behind a slope, and, where the function is not only a clip, roundings of its own.
-        self.bound *= max(STEEPEST[work.activation], 1.0)
-        if work.activation == "hardsigmoid":
-            self.bound += 4 * UNIT_ROUNDOFF
-        if work.operator == "strassen":  # Higham, section 23.2.2: one level, Winograd's form
-            half = work.in_channels / 2
-            growth = (18 * (half**2 + 6 * half) - 12 * half) * UNIT_ROUNDOFF
-            self.bound += growth * magnitudes["x.weight"].max() * np.abs(x).max()
-        others = [blocked(other, work.out_block) for other in inputs[1:]]
-        self.arrays = [*self._packed(x, weights), *others, self._empty()]
-
-    def _packed(self, x: Array, weights: Mapping[str, Array]) -> list[Array]:
-        work = self.work
-        data = x if work.operator == "conv" else blocked(x, work.in_block)
-        if work.operator in ("pool", "scale"):
-            return [data]
-        weight = weights["x.weight"].reshape(work.out_channels, -1)
-        depth = work.depth if work.operator in ("pointwise", "dense") else weight.shape[1]
-        if work.operator == "strassen":
-            return [data, *self._in_halves(weight, weights.get("x.bias"))]
-        o, c = work.out_blocks, work.out_block
-        weight = padded(weight, (o * c, depth)).reshape(o, c, depth).transpose(0, 2, 1)
-        bias = weights.get("x.bias", np.zeros(work.out_channels, np.float32))
-        return [data, np.ascontiguousarray(weight), padded(bias, (o * c,)).reshape(o, c)]
-
-    def _in_halves(self, weight: Array, bias: Array | None) -> list[Array]:
-        """Winograd's weights as the textbook has them, T1 to T4."""
-        half, c = self.work.in_channels // 2, self.work.out_block
-        out_half = self.work.out_channels // 2
-        (b11, b21), (b12, b22) = (
-            (rows[:, :half].T, rows[:, half:].T) for rows in (weight[:out_half], weight[out_half:])
-        )
-        t1, t3 = b12 - b11, b22 - b12
-        t2 = b22 - t1
-        panels = np.stack([b11, b21, t2, t3, b21 - t2, t1, b22]).reshape(7, half, -1, c)
-        bias = np.zeros(2 * out_half, np.float32) if bias is None else bias
-        return [np.ascontiguousarray(panels.transpose(0, 2, 1, 3)), bias.reshape(-1, c)]
-
-    def _empty(self) -> Array:
-        work = self.work
-        shape: tuple[int, ...] = (work.batch, work.out_blocks, work.out_pixels, work.out_block)
-        if work.operator == "dense":
-            shape = (work.batch, work.out_channels)
-        return np.full(shape, np.nan, np.float32)
-
-    def check(self, run: Callable[..., object], note: object = "") -> None:
-        """Run a kernel; assert that elements are right, and lanes of no channel those of 0."""
-        import tvm
-
-        # TVM 0.19, which the classic stack runs on, has another name for it.
-        tensor = getattr(tvm.runtime, "tensor", None) or tvm.nd.array
-        tensors = [tensor(array) for array in self.arrays]
-        run(*tensors)
-        y = tensors[-1].numpy()
-        message = f"{self.work.key} {note}"
-        if self.work.operator != "dense":
-            y, lanes = plain(y, self.want.shape)
-            idle = 0.5 if self.work.activation == "hardsigmoid" else 0.0
-            strange = lanes[lanes != idle]
-            assert not strange.size, f"{message}: lanes of no channel hold {strange[:4]}"
-        error = np.abs(y - self.want)
-        worst = np.unravel_index(np.argmax(error - self.bound), error.shape)
-        assert (error <= self.bound).all(), (
-            f"{message}: {np.count_nonzero(~(error <= self.bound))} of {error.size} elements are "
-            f"wrong; at {tuple(map(int, worst))} {y[worst]} instead of {self.want[worst]}"
-        )
+def check_kernel(
+    work: Workload, run: Callable[..., object], seed: int = 0, note: object = ""
+) -> None:
+    """Assert that a kernel is right, in lanes of no channel too."""
+    case = kernel_case(work, seed)
+    try:
+        case.error(output_of(case, run))
+    except VerificationError as error:
+        raise AssertionError(f"{work.key} {note}: {error}") from error
 
 
 def compiled(

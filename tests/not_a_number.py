@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from kernels import workload
+from kernels import fused_pair, workload
 from schedule_cases import AROUND
 
-from tvm_mobilenet.kernel_case import blocked, kernel_case
+from tvm_mobilenet.kernel_case import kernel_case
+from tvm_mobilenet.operators.packing import blocked
 from tvm_mobilenet.operators.workload import Activation, Workload
 
 ACTIVATIONS: tuple[Activation, ...] = ("none", "relu", "relu6", "hardsigmoid", "hardswish")
@@ -55,10 +56,7 @@ def works(lanes: int, dtype: Any = "float32") -> dict[str, Workload]:
     odd["dense"] = workload("dense", (40, 20), (1, 1), lanes, batch=2, activation="relu")
     odd["softmax"] = workload("softmax", (21, 21), (1, 1), lanes, batch=2)
     both = workload("depthwise", (32, 32), (9, 9), lanes, kernel=3, padding=AROUND)
-    odd["separable"] = dataclasses.replace(
-        both, operator="separable", activation="relu6", mid_activation="relu6",
-        out_channels=48, out_block=min(lanes, 16),
-    )  # fmt: skip
+    odd["separable"] = fused_pair(both, 48, lanes)
     odd["tail"] = dataclasses.replace(
         workload("pointwise", (32, 48), (3, 3), lanes, batch=2, activation="relu6"),
         operator="tail", classes=20, class_block=2 * lanes,

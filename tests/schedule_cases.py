@@ -6,8 +6,9 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-from kernels import blocked_channels, workload
+from kernels import fused_pair, workload
 
+from tvm_mobilenet.models.layers import same_padding
 from tvm_mobilenet.operators.workload import Operator, Workload
 
 SAME = (0, 0, 1, 1)
@@ -38,16 +39,6 @@ RESIDUAL = [
     ((240, 64), (14, 14), 1, "none"),
 ]
 SCALE = [(3, (1, 1), 1), (17, (5, 5), 2), (72, (28, 28), 1), (960, (7, 7), 1)]
-STRASSEN = [  # whole blocks in halves; an odd pixel, alone in its tile or not
-    ((2, 2), (1, 1), 1, "none"),
-    ((32, 32), (2, 2), 1, "relu"),
-    ((32, 64), (5, 5), 3, "relu6"),
-    ((64, 96), (7, 7), 1, "relu6"),
-    ((96, 32), (15, 1), 2, "none"),
-    ((128, 160), (11, 13), 1, "relu"),
-    ((64, 128), (28, 28), 1, "relu6"),
-    ((256, 128), (14, 14), 2, "relu6"),
-]
 DEPTHWISE = [
     (3, (1, 1), 1, 3, 1, AROUND, "none"),
     (5, (2, 2), 2, 3, 2, SAME, "relu"),
@@ -90,6 +81,19 @@ DENSE = [
 ]
 
 
+SEPARABLE = [  # channels, size, batch, stride; maps wider and narrower than a tile
+    ((32, 64), (14, 14), 1, 1),
+    ((64, 128), (28, 28), 1, 2),
+    ((32, 32), (13, 11), 2, 1),
+    ((16, 48), (15, 9), 2, 2),
+    ((24, 40), (9, 17), 1, 1),
+    ((8, 12), (5, 3), 1, 2),
+    ((48, 16), (1, 1), 3, 1),
+    ((96, 24), (7, 7), 1, 1),
+    ((40, 200), (2, 31), 1, 1),
+]
+
+
 def windows(operator: Operator, cases: Iterable[Any], lanes: int) -> list[Workload]:
     """Convolutions: channels (a pair, unless depthwise), size, batch, kernel, stride, padding."""
     return [
@@ -109,6 +113,20 @@ def maps(operator: Operator, cases: Iterable[Any], lanes: int) -> list[Workload]
     ]
 
 
+def blocks(lanes: int, *, residual: bool = False) -> list[Workload]:
+    """Separable blocks."""
+    return [
+        fused_pair(
+            workload(
+                "depthwise", channels[:1] * 2, size, lanes, batch=batch, kernel=3, stride=stride,
+                padding=same_padding(size, (3, 3), (stride, stride)),
+            ),
+            channels[1], lanes, "none" if residual else "relu6", residual=residual,
+        )
+        for channels, size, batch, stride in SEPARABLE
+    ]  # fmt: skip
+
+
 def works(lanes: int) -> dict[str, list[Workload]]:
     """Every case above, blocked for a target, by operator."""
     make = functools.partial(workload, lanes=lanes)
@@ -122,11 +140,6 @@ def works(lanes: int) -> dict[str, list[Workload]]:
             for channels, size, batch, activation in RESIDUAL
         ],
         "scale": maps("scale", SCALE, lanes),
-        "strassen": [
-            make("strassen", channels, size, batch=batch, activation=activation)
-            for channels, size, batch, activation in STRASSEN
-            if not any(c % (2 * blocked_channels(c, lanes)) for c in channels)
-        ],
         "depthwise": windows("depthwise", DEPTHWISE, lanes),
         "conv": windows("conv", CONV, lanes),
         "pool": maps("pool", POOL, lanes),

@@ -26,9 +26,10 @@ from tvm_mobilenet.using import bench, load, profile, verify
 
 if TYPE_CHECKING:
     from tvm_mobilenet.compilation.options import ModelLike, WeightsLike
-    from tvm_mobilenet.graph.explain import Explanation
-    from tvm_mobilenet.tuning.report import Status, TuningReport
+    from tvm_mobilenet.network.explanation import Explanation
+    from tvm_mobilenet.tuning.status import Status
     from tvm_mobilenet.tuning.store import RecordsLike
+    from tvm_mobilenet.tuning.tuning_report import TuningReport
 
 __all__ = [
     "CompileReport",
@@ -193,7 +194,7 @@ def tune(
         As for :func:`compile`; only what they say about fusion counts, and is copied to
         `log_dir`.
     progress : callable
-        Told a :class:`~tvm_mobilenet.tuning.report.Status` after every trial.
+        Told a :class:`~tvm_mobilenet.tuning.status.Status` after every trial.
     **settings
         ``cool_down``, ``build_limit``, ``measure_limit``, ``search_limit``, ``open_limit``,
         ``board_limit``, ``quarantine``, ``seed``: see
@@ -216,7 +217,7 @@ def tune(
     RecordsError, RecordsBusyError, OutputError
         The folder cannot be read, is being written by somebody else, or takes nothing.
     """
-    from tvm_mobilenet.tuning.boards import check_board, find_place
+    from tvm_mobilenet.tuning.board_pool import check_board, find_pool
     from tvm_mobilenet.tuning.generation import TUNERS
     from tvm_mobilenet.tuning.task import Settings
     from tvm_mobilenet.tuning.tune import tune as run
@@ -229,9 +230,9 @@ def tune(
             f"choose {' or '.join(TUNERS[stack])}",
         )
     how = Settings(trials, tuner=tuner, **settings)
-    place = None
+    pool = None
     if device != "local":
-        place, board = find_place(device, how.open_limit)
+        pool, board = find_pool(device, how.open_limit)
         if target == "native":
             options = dataclasses.replace(options, target=board.target)
         spec = options.spec
@@ -245,7 +246,7 @@ def tune(
         fusion=fusion,
         found=options.found,
         tell=progress,
-        place=place,
+        pool=pool,
     )
 
 
@@ -267,7 +268,7 @@ def explain(
     fusion : {"auto", "all", "none"}
         As for :func:`compile`.
     records : path-like or False, optional
-        As for :func:`compile`; they decide about fusion, knobs are predicted by rule.
+        As for :func:`compile`; they decide about fusion and knobs.
     threads : int or str, optional
         How many threads run it, at most the target's cores; all of them by default.
 
@@ -282,7 +283,7 @@ def explain(
     InputError
         More threads than the target has cores, or none; no such `fusion`.
     """
-    from tvm_mobilenet.graph.explain import explain as predict
+    from tvm_mobilenet.network.explain import explain as predict
 
     options = PlanOptions(target=target, fusion=fusion, records=records)
     model, spec = model_from(model), options.spec
@@ -292,6 +293,5 @@ def explain(
             f"{threads} threads asked for; {spec.name} has {spec.cores} cores",
             f"choose between 1 and {spec.cores}, or plan for others with --cores",
         )
-    found = options.found
-    tell(found.problems, 2)
-    return predict(model, spec, fusion=fusion, fusion_for=found.fusion_for, threads=threads)
+    tell(options.found.problems, 2)
+    return predict(options.plan(model, this_stack().name), threads)

@@ -27,6 +27,22 @@ class TvmMobilenetError(Exception):
         super().__init__(f"{what}\n  → {remedy}" if remedy else what)
 
 
+def last_line(error: Exception) -> str:
+    """Return the last line of what an error says, or its type's name where it says nothing.
+
+    TVM's begin with the calls that led to them; of ours the remedy does not count.
+    """
+    text = error.what if isinstance(error, TvmMobilenetError) else str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def reason(error: Exception) -> str:
+    """Return an error's type and the last line of what it says."""
+    name, said = type(error).__name__, last_line(error)
+    return name if said == name else f"{name}: {said}"
+
+
 class UnknownModelError(TvmMobilenetError):
     """A model name that nothing here builds."""
 
@@ -53,6 +69,10 @@ class UnsupportedOperatorError(OnnxError):
 
 class WeightsError(TvmMobilenetError):
     """Weights that are missing, unexpected, of the wrong shape, or not finite."""
+
+
+class QuantizationError(TvmMobilenetError):
+    """A scale or a zero point that a type of number lacks, does not have, or cannot hold."""
 
 
 class TargetError(TvmMobilenetError):

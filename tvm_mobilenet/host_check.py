@@ -1,7 +1,7 @@
-"""Is a network from an ONNX file read right? Checked on this machine, whatever the target.
+"""Checks on this machine, whatever the target is, that an ONNX file was read right.
 
-Where an artifact can run, verification covers all of this. Where it cannot, or was told not
-to, this is what stands between a wrong reading and a file that somebody else runs.
+Where an artifact can run, verification covers all of this. Where it cannot, or with
+``--no-verify``, this check alone keeps a misread network from being written.
 """
 
 from __future__ import annotations
@@ -22,25 +22,27 @@ if TYPE_CHECKING:
 
 
 def check_on_host(network: Network, x: NDArray[Any], stack: StackAdapter) -> dict[str, Any]:
-    """Hold layers against the file, and TVM's lowering of foreign operators against a judge.
+    """Compare layers with the file, and TVM's lowering of foreign operators with a judge.
 
     Parameters
     ----------
     network : Network
-        From an ONNX file.
+        A network from an ONNX file.
+    x : ndarray
+        Input of the network.
     stack : StackAdapter
-        Its importer lowers operators that are not ours.
+        The stack whose importer lowers operators that are not ours.
 
     Returns
     -------
     dict
-        For the manifest: how many ``layers`` and ``operators`` were held against the file,
-        and the names of those ``unjudged``.
+        For the manifest: how many ``layers`` and ``operators`` were compared with the file,
+        and the names of the ``unjudged`` ones.
 
     Raises
     ------
     VerificationError
-        A layer is not what the file says, or TVM's operator is not; nothing is written.
+        A layer, or an operator as TVM compiles it, does not compute what the file does.
     UnsupportedOperatorError
         TVM does not know an operator.
     """
@@ -82,7 +84,7 @@ def check_on_host(network: Network, x: NDArray[Any], stack: StackAdapter) -> dic
 
 
 def _read(network: Network, x: NDArray[Any], given: Mapping[str, NDArray[Any]]) -> Reading:
-    """Read by onnx's evaluator, and where that differs by onnxruntime, if that agrees."""
+    """Judge by onnx's evaluator, or by onnxruntime if only that agrees with all layers."""
     expect = network.expect
     assert expect is not None
     reading = read_against(network.model, network.weights, x, expect(x, given=given))

@@ -1,4 +1,4 @@
-"""How this interpreter is started again: without a look into the folder one stands in."""
+"""Starts this interpreter again, without the working directory on its path."""
 
 from __future__ import annotations
 
@@ -13,14 +13,7 @@ _WITHOUT_CWD = (
 def python_module(name: str, python: str = sys.executable) -> tuple[str, ...]:
     """Return the command that runs a module of an installed package.
 
-    ``python -m`` would look for it, and for all that it imports, in the working directory
-    first, which may be anybody's. (``-P`` leaves that out, from Python 3.11 on.)
-
-    Parameters
-    ----------
-    name : str
-        Of the module, with dots.
-    python : str
-        The interpreter.
+    ``python -m`` would look for the module, and for all that it imports, in the working
+    directory first, where anybody may have put files. (From Python 3.11 on ``-P`` prevents that.)
     """
     return (python, "-c", _WITHOUT_CWD.format(name=name))

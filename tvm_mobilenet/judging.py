@@ -1,9 +1,9 @@
-"""Who judges a layer, and what it may be off by.
+"""Compares what a kernel computed with the judge of its layers: whose result counts, and how far.
 
 Our layers are judged by the NumPy reference, operators of an ONNX file by onnx's evaluator as
-corrected in :mod:`tvm_mobilenet.models.evaluator`. Where that cannot compute one, or another
-result stands against it, onnxruntime is asked, if it is installed: two that agree outvote the
-evaluator, and what nobody can compute is not judged. See docs/adr/0020.
+corrected in :mod:`tvm_mobilenet.models.evaluator`. Where that evaluator cannot compute an
+operator, or a kernel's result differs from its own, onnxruntime is asked, if it is installed: two
+results that agree outvote the evaluator. What neither can compute is not judged. See docs/adr/0020.
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models.evaluator import ONNX, Evaluation, Judge
 from tvm_mobilenet.models.spec import INPUT, Layer, Model, Operator
 from tvm_mobilenet.rounding import (
-    STRASSEN_GROWTH,
     guaranteed_bound,
-    strassen_bound,
     tolerance_behind,
 )
 
 REFERENCE, NOBODY = "reference", ""
-"""Who judges our own layers, and what nobody can."""
+"""The judge of our own layers, and of what nobody can judge."""
 
 Weights = Mapping[str, NDArray[Any]]
 Values = Mapping[str, NDArray[Any]]
@@ -38,18 +36,18 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found about a layer, or several of one kernel.
+    """The result for a layer, or for several of one kernel.
 
     Attributes
     ----------
     alone : float
-        Norm-wise relative error on the inputs that they had; NaN where nobody judges.
+        Norm-wise relative error on the inputs that the layers had; NaN if they are not judged.
     tolerance : float
-        What it may be.
+        The largest error that is allowed.
     passed : bool
-        Whether nothing speaks against them.
+        Whether the error is allowed; true if they are not judged.
     judge : str
-        Who says so: ``"reference"``, ``"onnx"``, ``"onnxruntime"``, or ``""`` for nobody.
+        ``"reference"``, ``"onnx"``, ``"onnxruntime"``, or ``""`` if they are not judged.
     """
 
     alone: float
@@ -59,7 +57,7 @@ class Verdict:
 
 
 NOT_JUDGED = Verdict(math.nan, math.nan, True, NOBODY)
-"""Neither right nor wrong."""
+"""The verdict on what nobody can compute."""
 
 
 def judge(
@@ -69,23 +67,19 @@ def judge(
     got: NDArray[Any],
     *,
     stored: str = "float32",
-    strassen: bool = False,
 ) -> Verdict:
-    """Judge what layers computed from inputs that are known.
+    """Judge what the layers of a kernel computed from known inputs.
 
     Parameters
     ----------
     layers : tuple of Layer
-        Each reads what is known, or one before it.
-    weights : mapping of str to ndarray
+        Layers that read known tensors, or the output of a layer before them.
     known : mapping of str to ndarray
-        What they read, by layer.
+        The known tensors, by layer.
     got : ndarray
-        What the last of them computed.
+        The kernel's output, which is that of the last layer.
     stored : str
-        What its kernel stores maps and weights as.
-    strassen : bool
-        Whether it takes seven products for eight.
+        Type in which the kernel stores maps and weights.
     """
     foreign = any(isinstance(layer, Operator) for layer in layers)
     judges: tuple[Judge, ...] = ("onnx", "onnxruntime")
@@ -95,7 +89,7 @@ def judge(
             values = _computed(layers, weights, known, by)
         except UnjudgedError:
             continue
-        found = compare(layers, weights, values, got, stored=stored, strassen=strassen)
+        found = compare(layers, weights, values, got, stored=stored)
         verdicts.append(Verdict(*found, by if foreign else REFERENCE))
         if verdicts[-1].passed or not foreign:
             return verdicts[-1]
@@ -103,19 +97,17 @@ def judge(
 
 
 def compute(layer: Layer, weights: Weights, known: Values, by: Judge = "onnx") -> NDArray[Any]:
-    """Compute one layer from what is known.
+    """Compute one layer from known tensors.
 
     Parameters
     ----------
-    layer : Layer
-    weights, known : mapping of str to ndarray
     by : {"onnx", "onnxruntime"}
-        Who is to, of operators that are not ours.
+        The evaluator of operators that are not ours.
 
     Raises
     ------
     UnjudgedError
-        That one cannot, or what the layer reads is not known.
+        The evaluator cannot compute the layer, or an input is not known.
     """
     if missing := [name for name in layer.inputs if name not in known]:
         raise UnjudgedError(f"{layer.name!r} is computed from {missing[0]!r}")
@@ -140,20 +132,17 @@ def compare(
     got: NDArray[Any],
     *,
     stored: str = "float32",
-    strassen: bool = False,
     exact_sums: bool = False,
 ) -> tuple[float, float, bool]:
     """Return error, tolerance, and whether the one is within the other.
 
     Parameters
     ----------
-    layers : tuple of Layer
-    weights : mapping of str to ndarray
     values : mapping of str to ndarray
-        What they read, and what they should compute.
+        Tensors that the layers read, and those that they should compute.
     got : ndarray
-        What the last of them computed.
-    stored, strassen
+        The output of the last layer, as computed.
+    stored
         As for :func:`judge`.
     exact_sums : bool
         Whether `got` was computed in float64, from constants of float32.
@@ -162,17 +151,11 @@ def compare(
     for layer in layers:
         inputs = [values[name] for name in layer.inputs]
         tolerance = tolerance_behind(layer, tolerance, inputs, stored, exact_sums=exact_sums)
-    if strassen:
-        tolerance *= STRASSEN_GROWTH
     want = np.asarray(values[layers[-1].name], np.float64)
     alone = reference.relative_error(got, want)
     if alone <= tolerance or not math.isfinite(alone):
         return alone, tolerance, alone <= tolerance
-    bound = (
-        strassen_bound(layers, weights, values)
-        if strassen
-        else guaranteed_bound(layers, weights, values, stored, exact_sums=exact_sums)
-    )
+    bound = guaranteed_bound(layers, weights, values, stored, exact_sums=exact_sums)
     if bound is None:
         return alone, tolerance, False
     # Where a number is not finite, or its bound, nothing but the same will do.
@@ -187,14 +170,14 @@ def compare(
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A model held against the file that it was read from.
+    """A model compared with the file that it was read from.
 
     Attributes
     ----------
     values : dict of str to ndarray
-        What each layer should compute, float64; by the file where that has its tensor.
+        By layer, its expected output in float64, from the file where that has the tensor.
     verdicts : dict of str to Verdict
-        By layer: whether it is what the file says.
+        By layer, whether it computes what the file does.
     """
 
     values: dict[str, NDArray[Any]]
@@ -202,19 +185,17 @@ class Reading:
 
 
 def read_against(model: Model, weights: Weights, x: NDArray[Any], found: Evaluation) -> Reading:
-    """Hold every layer of a model against what the file computes.
+    """Compare every layer of a model with what the file computes.
 
-    Each layer is given what the *file* computes before it, so that its difference is its own
-    and is not magnified: what is allowed is what constants of float32 may be off by.
+    Each layer reads what the *file* computes before it, so that its difference is its own
+    and is not magnified: only the rounding of constants to float32 is allowed for.
 
     Parameters
     ----------
-    model : Model
-    weights : mapping of str to ndarray
     x : ndarray
-        Input.
+        Input of the network.
     found : Evaluation
-        What the file makes of it, by layer.
+        What the file computes from it, by layer.
     """
     own: dict[str, NDArray[Any]] = {}
     values = ChainMap(found.values, own, {INPUT: x})

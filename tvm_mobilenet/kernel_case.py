@@ -1,14 +1,10 @@
-"""One kernel by itself: data for it, and what it must compute from them.
-
-Layouts are packed here by NumPy, from the definitions in ``compute/`` and not by the
-graph's own packing, so that an error in one does not hide in the other.
-"""
+"""One kernel by itself: data for it, and what it must compute from them."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,18 +14,11 @@ from numpy.typing import NDArray
 from tvm_mobilenet import reference
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.models.activations import activate
-from tvm_mobilenet.models.spec import (
-    INPUT,
-    Add,
-    Conv2d,
-    Dense,
-    GlobalAvgPool,
-    Layer,
-    Scale,
-    Softmax,
-)
-from tvm_mobilenet.operators.workload import Operator, Workload
-from tvm_mobilenet.rounding import guaranteed_bound, strassen_bound
+from tvm_mobilenet.models.spec import INPUT, Activate, Add, Layer
+from tvm_mobilenet.operators.facts import OPERATORS, OTHER, Shared
+from tvm_mobilenet.operators.packing import Affine, blocked, pack
+from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.rounding import guaranteed_bound
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -37,17 +26,8 @@ Float64 = NDArray[np.float64]
 _DEVIATION = 3.0
 """Of the sums, so that ReLU6 meets both of its ends."""
 
-_PLAIN: frozenset[Operator] = frozenset({"dense", "tail", "softmax"})
-"""Operators whose output is (N, C)."""
-
-_PLAIN_IN: frozenset[Operator] = frozenset({"conv", "softmax"})
-"""Operators whose input is no map in blocks."""
-
 _HALF, _SUBNORMAL = 2.0**-11, 2.0**-25
 """What a result loses where it is stored as float16: of its magnitude, and below 2**-14."""
-
-_OTHER = "other"
-"""Name of a second map: what is added, or the factors of a scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +94,7 @@ def kernel_case(work: Workload, seed: int = 0, outlier: float | None = None) -> 
         Of the data.
     outlier : float, optional
         One element of the last image, and of what is added to the first, is this: NaN, say.
-
-    Raises
-    ------
-    VerificationError
-        The reference cannot compute it: an activation behind a residual.
     """
-    if work.residual and work.activation != "none":
-        raise VerificationError(f"there is no reference for {work.key}")
     layers = layers_of(work)
     rng = np.random.default_rng(seed)
     weights: dict[str, Any] = {}
@@ -131,29 +104,29 @@ def kernel_case(work: Workload, seed: int = 0, outlier: float | None = None) -> 
             value = (scale * rng.standard_normal(shape)).astype(np.float32)
             weights[name] = value if name.endswith(".bias") else _stored(value, work)
     x = rng.standard_normal(layers[0].in_shape).astype(np.float32)
-    if work.operator not in _PLAIN_IN:
+    if not OPERATORS[work.operator].reads_plain:
         x = _stored(x, work)
     if outlier is not None:
         image = x.reshape(*x.shape[:2], -1)[-1]
         image[len(image) // 2, image.shape[1] // 2] = outlier
     values: dict[str, NDArray[Any]] = {INPUT: x}
     for layer in layers:
-        if _OTHER in layer.inputs:
+        if OTHER in layer.inputs:
             other = rng.standard_normal(layer.in_shapes[1]).astype(np.float32)
             if outlier is not None:
                 other.reshape(-1)[0] = outlier
-            values[_OTHER] = _stored(other, work)
+            values[OTHER] = _stored(other, work)
         inputs = [values[name] for name in layer.inputs]
         values[layer.name] = reference.run_layer(layer, weights, *inputs)
     want = values[layers[-1].name]
     bound = _bound(work, layers, weights, values)
-    if work.operator not in _PLAIN:
+    if not OPERATORS[work.operator].writes_plain:
         idle = float(activate(np.zeros(1), work.activation)[0])
         want = blocked(want, work.out_block, idle)
         bound = blocked(bound, work.out_block)
     others = []
-    if _OTHER in values:
-        others.append(blocked(values[_OTHER], work.out_block).astype(work.dtype))
+    if OTHER in values:
+        others.append(blocked(values[OTHER], work.out_block).astype(work.dtype))
     return KernelCase((*_packed(work, x, weights), *others), want, bound)
 
 
@@ -168,131 +141,35 @@ def _bound(
     weights: Mapping[str, Float32],
     values: Mapping[str, NDArray[Any]],
 ) -> Float64:
-    if work.operator == "strassen":
-        return strassen_bound(layers, weights, values)
-    middle = work.dtype if work.operator == "separable" else "float32"
+    facts = OPERATORS[work.operator]
+    middle = work.dtype if isinstance(facts, Shared) else "float32"
     bound = guaranteed_bound(layers, weights, values, middle)
     assert bound is not None
-    if work.dtype == "float32" or work.operator in _PLAIN:
+    if work.dtype == "float32" or facts.writes_plain:
         return bound
     want = np.abs(values[layers[-1].name])
     return np.asarray(bound + _HALF * (want + bound) + _SUBNORMAL, np.float64)
 
 
-def layers_of(work: Workload) -> tuple[Layer, ...]:  # noqa: PLR0911  one for each operator
+def layers_of(work: Workload) -> tuple[Layer, ...]:
     """Return the layers that a workload computes, each reading the one before it.
 
     Where one has a second input, that is called ``"other"``.
     """
-    if work.residual:
-        *before, last = layers_of(dataclasses.replace(work, residual=False))
-        added = Add("sum", (last.name, _OTHER), last.out_shape)
+    facts = OPERATORS[work.operator]
+    if not work.residual:
+        return facts.layers(work)
+    *before, last = facts.layers(dataclasses.replace(work, activation="none"))
+    added = Add("sum", (last.name, OTHER), last.out_shape)
+    if work.activation == "none":
         return (*before, last, added)
-    n, k, o = work.batch, work.in_channels, work.out_channels
-    shape, out = (n, k, *work.in_size), (n, o, *work.out_size)
-    if work.operator == "pool":
-        return (GlobalAvgPool("a", (INPUT,), shape),)
-    if work.operator == "scale":
-        return (Scale("a", (INPUT, _OTHER), shape),)
-    if work.operator == "dense":
-        return (Dense("a", (INPUT,), (n, k), o, True, work.activation),)
-    if work.operator == "softmax":
-        return (Softmax("a", (INPUT,), (n, k)),)
-    if work.operator == "tail":
-        return (
-            _conv("a", INPUT, shape, o, work),
-            GlobalAvgPool("b", ("a",), out),
-            Dense("c", ("b",), (n, o), work.classes, True),
-        )
-    if work.operator == "separable":
-        mid = Conv2d(
-            "a", (INPUT,), shape, k, work.kernel, work.strides, work.padding, k, True, None,
-            work.mid_activation,
-        )  # fmt: skip
-        last = Conv2d(
-            "b", ("a",), (n, k, *work.out_size), o, (1, 1), (1, 1), (0, 0, 0, 0), 1, True, None,
-            work.activation,
-        )  # fmt: skip
-        return mid, last
-    return (_conv("a", INPUT, shape, o, work),)
-
-
-def _conv(name: str, source: str, shape: tuple[int, ...], out: int, work: Workload) -> Conv2d:
-    groups = work.in_channels if work.operator == "depthwise" else 1
-    return Conv2d(
-        name, (source,), shape, out, work.kernel, work.strides, work.padding, groups, True, None,
-        work.activation,
-    )  # fmt: skip
-
-
-def blocked(x: NDArray[Any], block: int, idle: float = 0.0) -> NDArray[Any]:
-    """Pack (N, C, ...) into (N, ceil(C / block), pixels, block), `idle` in lanes of no channel."""
-    n, channels = x.shape[:2]
-    blocks = -(-channels // block)
-    shape = (n, blocks * block, math.prod(x.shape[2:]))
-    flat = _filled(x.reshape(n, channels, -1), shape, idle)
-    return np.ascontiguousarray(flat.reshape(n, blocks, block, -1).transpose(0, 1, 3, 2))
+    return (*before, last, added, Activate("end", ("sum",), last.out_shape, work.activation))
 
 
 def _packed(work: Workload, x: Float32, weights: Mapping[str, Float32]) -> tuple[NDArray[Any], ...]:
     """Return the inputs as the operator's definition in ``compute/`` lists them."""
-    k, o = (work.in_channels, work.in_block), (work.out_channels, work.out_block)
-    if work.operator == "softmax":
-        return (x,)
-    data = x if work.operator == "conv" else blocked(x, work.in_block).astype(work.dtype)
-    if work.operator in ("pool", "scale"):
-        return (data,)
-    weight, bias = weights["a.weight"], weights["a.bias"]
-    if work.operator == "strassen":
-        return (data, _seven(weight, work), bias.reshape(-1, work.out_block))
-    if work.operator == "separable":
-        first = (_panels(weight, k).astype(work.dtype), _vector(bias, k))
-        second = _panels(weights["b.weight"], o, work.depth).astype(work.dtype)
-        return (data, *first, second, _vector(weights["b.bias"], o))
-    deep = work.operator in ("pointwise", "dense", "tail")
-    rows = _panels(weight, o, work.depth if deep else 0).astype(work.dtype)
-    panels = (rows, _vector(bias, o))
-    if work.operator == "tail":
-        classes = (work.classes, work.class_block)
-        rows = weights["c.weight"]
-        channels = work.out_blocks * work.out_block
-        columns = -(-work.classes // work.class_block) * work.class_block
-        rows = _filled(rows, (columns, channels))
-        rows = rows.reshape(-1, work.class_block, work.out_blocks, work.out_block)
-        rows = np.ascontiguousarray(rows.transpose(2, 0, 3, 1))
-        return data, *panels, rows, _vector(weights["c.bias"], classes)
-    return data, *panels
-
-
-def _panels(weight: Float32, out: tuple[int, int], depth: int = 0) -> Float32:
-    """Pack (O, ...) into (ceil(O / block), depth, block)."""
-    channels, block = out
-    flat = weight.reshape(channels, -1)
-    blocks, depth = -(-channels // block), depth or flat.shape[1]
-    flat = _filled(flat, (blocks * block, depth))
-    return np.ascontiguousarray(flat.reshape(blocks, block, depth).transpose(0, 2, 1))
-
-
-def _vector(bias: Float32, out: tuple[int, int]) -> Float32:
-    """Pack (O,) into (ceil(O / block), block)."""
-    channels, block = out
-    blocks = -(-channels // block)
-    return _filled(bias, (blocks * block,)).reshape(blocks, block)
-
-
-def _seven(weight: Float32, work: Workload) -> Float32:
-    """Pack a weight into Winograd's seven panels (7, blocks / 2, depth / 2, block)."""
-    half, out = work.in_channels // 2, work.out_channels // 2
-    flat = weight.reshape(2 * out, 2 * half)
-    b11, b21 = flat[:out, :half].T, flat[:out, half:].T
-    b12, b22 = flat[out:, :half].T, flat[out:, half:].T
-    t1, t3 = b12 - b11, b22 - b12
-    t2 = b22 - t1
-    panels = np.stack([b11, b21, t2, t3, b21 - t2, t1, b22]).reshape(7, half, -1, work.out_block)
-    return np.ascontiguousarray(panels.transpose(0, 2, 1, 3))
-
-
-def _filled(array: NDArray[Any], shape: Sequence[int], idle: float = 0.0) -> NDArray[Any]:
-    """Return an array with `idle` at the end of each axis."""
-    widths = [(0, want - have) for have, want in zip(array.shape, shape, strict=True)]
-    return np.pad(array, widths, constant_values=idle)
+    plain = OPERATORS[work.operator].reads_plain
+    data = x if plain else blocked(x, work.in_block).astype(work.dtype)
+    named = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
+    layers = [Affine(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in named]
+    return data, *pack(work, layers)

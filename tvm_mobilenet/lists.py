@@ -1,4 +1,4 @@
-"""Options as people give them: one, several, or several in one text; or one of a few words."""
+"""Options as people give them: one value, several, or several in one text; one of a few words."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from numbers import Real
 from tvm_mobilenet.errors import InputError, TvmMobilenetError
 
 Names = str | Sequence[str]
-"""``"onnxruntime,ncnn"``, or a sequence."""
+"""``"onnxruntime,ncnn"``, or a sequence of names."""
 
 Numbers = str | int | Sequence[int]
-"""``2``, ``"1,2"``, or a sequence."""
+"""``2``, ``"1,2"``, or a sequence of numbers."""
 
 
 def names(given: Names) -> tuple[str, ...]:
-    """Return names, each once.
+    """Return the different names, in the order given.
 
     Raises
     ------
     InputError
-        One of them is no text.
+        One of them is not a string.
     """
     parts = given.split(",") if isinstance(given, str) else _several(given, "names")
     for part in parts:
@@ -31,18 +31,17 @@ def names(given: Names) -> tuple[str, ...]:
 
 
 def numbers(given: Numbers, what: str) -> tuple[int, ...]:
-    """Return whole numbers, each once.
+    """Return the different whole numbers, in the order given.
 
     Parameters
     ----------
-    given : int, str or sequence of int
     what : str
-        Of what, for the error: ``"threads"``.
+        Name of the option, for the error: ``"threads"``.
 
     Raises
     ------
     InputError
-        Something else.
+        One of them is not a whole number.
     """
     parts: Iterable[object]
     if isinstance(given, str):
@@ -63,7 +62,7 @@ def number(given: str | int, what: str) -> int:
     Raises
     ------
     InputError
-        None, several, or something else.
+        There is no number, more than one, or something else.
     """
     found = numbers(given, what)
     if len(found) != 1:
@@ -74,12 +73,12 @@ def number(given: str | int, what: str) -> int:
 def check_one_of(
     given: object, choices: Sequence[str], what: str, error: type[TvmMobilenetError]
 ) -> None:
-    """Refuse what is none of a few words.
+    """Raise an error unless `given` is one of a few words.
 
     Raises
     ------
     TvmMobilenetError
-        Of the kind that is asked for; it lists the choices.
+        The error is of class `error` and lists the choices.
     """
     if isinstance(given, str) and given in choices:
         return

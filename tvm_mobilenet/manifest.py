@@ -8,21 +8,22 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet import __version__
+from tvm_mobilenet.models.spec import INPUT, Operator, symbol
+from tvm_mobilenet.network.plan import Call, Foreign, NetworkPlan
+from tvm_mobilenet.operators.facts import OPERATORS
+from tvm_mobilenet.operators.workload import workload_key
+from tvm_mobilenet.schedules.knobs import TRACE
 from tvm_mobilenet.stacks import PACKAGES, Stack
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
 
 if TYPE_CHECKING:
     from tvm_mobilenet.graph.pipeline import Lowered
-    from tvm_mobilenet.graph.plan_memory import MemoryPlan
     from tvm_mobilenet.graph.schedule_kernels import Kernel, KernelCall
     from tvm_mobilenet.models.spec import Layer, Model
+    from tvm_mobilenet.network.memory import MemoryPlan
 
-_ELEMENT, _VECTOR = 4, 64
-"""Bytes: of a float32, and what TVM takes every buffer to be aligned to."""
-_READS_ELEMENTS = {"cpu.conv"}
-"""Schedules that read their input an element at a time."""
-_BLOCKED = {"conv", "depthwise", "pointwise", "strassen", "separable", "pool", "scale"}
-"""Operators of ours that write blocked maps."""
+_ALIGNMENT = 64
+"""Bytes: what TVM takes every buffer to be aligned to."""
 
 
 def describe(
@@ -116,8 +117,6 @@ def _tensor(name: str, shape: Sequence[int], dtype: str) -> dict[str, Any]:
 
 
 def _output(layer: Layer) -> dict[str, Any]:
-    from tvm_mobilenet.models.spec import Operator
-
     dtype = layer.dtypes[-1] if isinstance(layer, Operator) else "float32"
     return _tensor(layer.name, layer.out_shape, dtype)
 
@@ -129,21 +128,21 @@ def _alignment(lowered: Lowered) -> int:
     other kernels load whole vectors, from addresses that TVM takes to be aligned, and so does
     that one where a block is one channel.
     """
-    from tvm_mobilenet.graph.build import ENTRY
-    from tvm_mobilenet.graph.schedule_kernels import readers_of_input
+    plan = lowered.plan
+    readers = (step for step in plan.steps if INPUT in step.sources)
+    by_element = plan.target.gpu is None and all(_reads_elements(plan, step) for step in readers)
+    return ITEM_BYTES["float32"] if by_element else _ALIGNMENT
 
-    readers = readers_of_input(lowered.mod, ENTRY)
-    by_element = all(
-        lowered.kernels[name].schedule in _READS_ELEMENTS and lowered.works[name].out_block > 1
-        for name in readers
-    )
-    return _ELEMENT if by_element else _VECTOR
+
+def _reads_elements(plan: NetworkPlan, step: Call | Foreign) -> bool:
+    """Whether a step reads its input an element at a time."""
+    if not isinstance(step, Call) or step.work.operator != "conv" or step.work.out_block == 1:
+        return False
+    return TRACE not in plan.kernels[step.work.key].knobs
 
 
 def describe_memory(model: Model, plan: MemoryPlan) -> dict[str, Any]:
     """Describe what one call allocates, and the tensors that need it, bytes."""
-    from tvm_mobilenet.models.spec import symbol
-
     names = {symbol(layer.name): layer.name for layer in model.layers}
     return {
         "activations": plan.activation_bytes,
@@ -156,7 +155,7 @@ def describe_memory(model: Model, plan: MemoryPlan) -> dict[str, Any]:
 
 def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, Any]]:
     """Describe each call and the layers that it computes."""
-    from tvm_mobilenet.graph.build import ENTRY
+    from tvm_mobilenet.graph.emit import ENTRY
     from tvm_mobilenet.graph.traffic import traffic
     from tvm_mobilenet.graph.workspace import workspaces
 
@@ -165,6 +164,7 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
     moves = traffic(lowered.mod, ENTRY)
     groups = _layers_of(model, [call.value for call in lowered.calls])
     predicted = _predicted(model, lowered, spec)
+    choices = {symbol(call.output.name): call.choice for call in lowered.plan.calls}
     for call, layers, moved, us in zip(lowered.calls, groups, moves, predicted, strict=True):
         kernel = lowered.kernels[call.kernel]
         record = {
@@ -183,16 +183,13 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
             record["predicted_us"] = round(us, 2)
         if spec.dtype != "float32":
             record["stored"] = spec.dtype
-        if layers and call.value in lowered.fusions:
-            choice = lowered.fusions[call.value]
+        choice = choices.get(call.value)
+        if layers and choice is not None:
             record["fusion"] = {
                 "fused": choice.fused,
                 "why": choice.why,
                 "source": choice.source,
             }
-        if layers and call.value in lowered.gains:
-            gain = lowered.gains[call.value]
-            record["strassen"] = {"used": gain.used, "why": gain.why}
         calls.append(record)
     return calls
 
@@ -203,8 +200,9 @@ def _predicted(model: Model, lowered: Lowered, spec: TargetSpec) -> list[float |
 
     if spec.gpu is None:
         return [None] * len(lowered.calls)
-    works = [lowered.works.get(call.kernel) for call in lowered.calls]
-    return predicted_us(works, spec, _ELEMENT * math.prod(model.input_shape))
+    kernels = [lowered.plan.kernels.get(workload_key(call.kernel)) for call in lowered.calls]
+    works = [None if kernel is None else kernel.work for kernel in kernels]
+    return predicted_us(works, spec, ITEM_BYTES["float32"] * math.prod(model.input_shape))
 
 
 def plain_layout(shape: Sequence[int]) -> str:
@@ -217,11 +215,13 @@ def _layout(call: KernelCall, kernel: Kernel, layers: Sequence[Layer]) -> dict[s
     from tvm_mobilenet.graph.legalize_rest import BLOCKED
     from tvm_mobilenet.runtime.instrument import OTHER
 
-    if not layers and kernel.operator in _BLOCKED:  # of ours, yet on the way to a layer's value
+    ours = OPERATORS.get(kernel.operator)
+    blocked = ours is not None and not ours.writes_plain
+    if blocked and not layers:  # of ours, yet on the way to a layer's value
         return {"layout": OTHER, "shape": list(call.shape)}
     shape = list(layers[-1].out_shape if layers else call.shape)
     plain = {"layout": plain_layout(shape), "shape": shape}
-    if kernel.operator in _BLOCKED:
+    if blocked:
         return plain | {"layout": "NCHWc", "block": call.shape[-1]}
     if not call.value.endswith(BLOCKED):
         return plain
@@ -234,8 +234,6 @@ def _layout(call: KernelCall, kernel: Kernel, layers: Sequence[Layer]) -> dict[s
 
 def _operator(kernel: Kernel, layers: Sequence[Layer]) -> str:
     """Name what a kernel computes: of TVM's own, the operators of the ONNX file."""
-    from tvm_mobilenet.models.spec import Operator
-
     foreign = [layer.operator for layer in layers if isinstance(layer, Operator)]
     return kernel.operator if kernel.source != "fallback" else "+".join(foreign) or kernel.name
 
@@ -247,7 +245,6 @@ def _layers_of(model: Model, values: Sequence[str]) -> list[list[Layer]]:
     nobody does, it is a view of what it reads, and in no kernel.
     """
     from tvm_mobilenet.graph.legalize_rest import BLOCKED
-    from tvm_mobilenet.models.spec import symbol
 
     # A change of layout may have the name of what it changes: the first of them is the kernel.
     called = {value.removesuffix(BLOCKED): at for at, value in reversed([*enumerate(values)])}

@@ -1,12 +1,12 @@
-"""The oracle: a model run in NumPy, in float64, as its definition reads.
+"""The reference: runs a model in NumPy, in float64, exactly as its layers are defined.
 
 Independent of TVM and of every transformation of the compiler: weights stay in
 OIHW, batch norm stays behind its convolution, nothing is fused or blocked.
 The error of a sum of K products is below K * 2**-53 relative to the sum of
 their magnitudes, so against float32 (2**-24) the result counts as exact.
 
-It runs at every compile, hence three paths for convolutions: pointwise layers
-as one matrix product, depthwise layers as shifted multiply-adds, all others as
+It runs at every compile, so convolutions have three paths: pointwise layers
+are one matrix product, depthwise layers shifted multiply-adds, and all others
 a product with unfolded windows (im2col). MobileNet V1 1.0/224 takes well under
 half a second on two cores.
 """
@@ -69,7 +69,7 @@ def run(
     Parameters
     ----------
     model : Model
-        What to run.
+        The network.
     weights : mapping of str to ndarray
         Every parameter of the model by its full name.
     x : array_like
@@ -112,16 +112,16 @@ def run_layer(  # noqa: PLR0911  one for each kind
     Parameters
     ----------
     layer : Layer
-        What to run.
+        A layer of any kind.
     weights : mapping of str to ndarray
         At least the parameters of the layer, by their full names.
     *inputs : array_like
-        One array per producer, NCHW or NC, of the layer's ``in_shapes``.
+        One array for each producer, NCHW or NC, with the layer's ``in_shapes``.
 
     Returns
     -------
     ndarray
-        Float64, of the layer's ``out_shape``.
+        The output in float64, with the layer's ``out_shape``.
 
     Raises
     ------
@@ -164,17 +164,12 @@ def run_layer(  # noqa: PLR0911  one for each kind
 def relative_error(got: ArrayLike, want: ArrayLike) -> float:
     """Return ``||got - want|| / ||want||`` over all elements (2-norm).
 
-    Parameters
-    ----------
-    got, want : array_like
-        Of the same shape.
-
     Returns
     -------
     float
         0 for equal arrays; infinite where `want` is all zero and `got` is not. NaN and
-        infinities are right where both have the same; elsewhere the error is infinite or
-        NaN, which no tolerance accepts.
+        infinities are right where both arrays have the same; elsewhere the error is infinite
+        or NaN, which no tolerance accepts.
 
     Raises
     ------
@@ -189,12 +184,7 @@ def relative_error(got: ArrayLike, want: ArrayLike) -> float:
 
 
 def max_abs_error(got: ArrayLike, want: ArrayLike) -> float:
-    """Return the largest ``|got - want|``; NaN where one of them alone holds NaN.
-
-    Parameters
-    ----------
-    got, want : array_like
-        Of the same shape.
+    """Return the largest ``|got - want|``; NaN where only one of them has a NaN.
 
     Raises
     ------

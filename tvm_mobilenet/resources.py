@@ -1,7 +1,7 @@
-"""What NVIDIA's assembler reports of a kernel: registers, shared memory, spills.
+"""What NVIDIA's assembler reports about a kernel: registers, shared memory, spills.
 
-A register too many for a thread goes to memory (a spill), and registers and shared memory
-say how many blocks a multiprocessor holds at a time.
+Values for which a thread has no register go to memory (a spill). Registers and shared memory
+determine how many blocks a multiprocessor holds at a time.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _SHARED = re.compile(r"(\d+) bytes smem")
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one kernel takes of a multiprocessor.
+    """What one kernel uses of a multiprocessor.
 
     Attributes
     ----------
     registers : int
-        Of a thread, 32 bits each.
+        32-bit registers of a thread.
     shared_bytes : int
-        Of a block; without what is sized at the launch.
+        Static shared memory of a block, bytes.
     spill_bytes : int
         Bytes that a thread's code stores to memory and loads back for want of registers.
     stack_bytes : int
-        Of a thread: arrays that are indexed by what the compiler does not know, and spills.
+        Stack of a thread, bytes: arrays with indices that the compiler does not know, and spills.
     """
 
     registers: int
@@ -65,18 +65,18 @@ def read_report(text: str) -> dict[str, Resources]:
     Parameters
     ----------
     text : str
-        For each kernel three lines: its name, its stack and spills, its registers and
-        shared memory. Lines between are passed over.
+        Three lines for each kernel: its name, its stack and spills, its registers and
+        shared memory. All other lines are ignored.
 
     Returns
     -------
     dict of str to Resources
-        By the kernel's name, in the order of the report.
+        Resources by the kernel's name, in the order of the report.
 
     Raises
     ------
     ToolchainError
-        A kernel without its lines: another assembler than the one that is known here.
+        A kernel lacks a line, because the assembler is not the one that is known here.
     """
     parts = _ENTRY.split(text)
     found = {}

@@ -1,4 +1,4 @@
-"""What float32 and float16 may lose: how far a result may be from the float64 reference.
+"""Tolerances: how far a result in float32 or float16 may be from the float64 reference.
 
 - Usual: an inner product of K terms in any order has a relative error that grows
   as sqrt(K) u, u = 2**-24, with high probability (Higham and Mary, "A new approach
@@ -6,10 +6,6 @@
 - Where that is exceeded because large terms cancel, the guaranteed bound decides,
   element by element: |error| <= gamma_K sum |w||x|, gamma_K = K u / (1 - K u)
   (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1).
-- One level of Strassen-Winograd has no bound by element, only by the largest factors:
-  |error| <= (18 (k**2 + 6 k) - 12 k) u max|w| max|x|, k = K / 2 (ibidem, section 23.2.2:
-  n = 2 n0 = K in the bound for Winograd's form). That is 4.5 times the conventional
-  K**2 u max|w| max|x|, and so is its usual tolerance.
 - An operator of TVM's own may lose END_TO_END, whatever it computes. One that computes in
   float16 sums in it too: sqrt(K) u with u = 2**-11, and no more than HALVES_LOSE.
 - Where weights and maps are stored as float16, sums are float32 still; each weight and each
@@ -45,21 +41,18 @@ END_TO_END_TOLERANCE = 1e-5
 """Norm-wise relative error of the output against the float64 reference."""
 
 END_TO_END = {"float32": END_TO_END_TOLERANCE, "float16": 1e-2}
-"""Likewise, by what maps and weights are stored as. The reference itself, rounded to float16
-where a network is, has errors of 0.7 to 1.0e-3 in the logits of V1, V2 and V3 (seeded)."""
+"""The same by the type in which maps and weights are stored. The reference itself, rounded to
+float16 where a network is, has errors of 0.7 to 1.0e-3 in the logits of V1, V2 and V3 (seeded)."""
 
 WIDEST = {"float32": 1e-3, "float16": 5e-2}
-"""What the output's error may be at most where the network magnifies rounding. Beyond it fewer
-than three digits are left, and the comparison of whole networks says nothing either way."""
+"""Largest error of the output that is accepted where the network magnifies rounding. Beyond it
+fewer than three digits are left, and comparing whole networks shows nothing."""
 
 HALVES_LOSE = 5e-2
-"""What an operator that computes in float16 may lose, however many terms it sums."""
+"""Largest error of an operator that computes in float16, however many terms it sums."""
 
 ROUNDED_ONCE = 2.0**-10
-"""Likewise where numbers of float32 pass through float16, and nothing is computed in it."""
-
-STRASSEN_GROWTH = 4.5
-"""How much larger one level of Strassen-Winograd's error may be."""
+"""Largest error where float32 numbers pass through float16 and nothing is computed in it."""
 
 MOVES = frozenset({
     "Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice",
@@ -85,7 +78,7 @@ Float64 = NDArray[np.float64]
 
 
 def _terms(layer: Layer) -> int:
-    """Terms of the sum behind one output element."""
+    """Return the number of terms of the sum that gives one output element."""
     if isinstance(layer, Operator):
         count = math.prod(layer.out_shape)
         return max(1, layer.macs // count, math.prod(layer.in_shape) // count)
@@ -106,9 +99,9 @@ def tolerance_behind(
     *,
     exact_sums: bool = False,
 ) -> float:
-    """Relative tolerance behind `layer` whose input had tolerance `before`.
+    """Return the relative tolerance of a layer's output whose input had tolerance `before`.
 
-    With `exact_sums`, of numbers of float32 that are computed with in float64.
+    With `exact_sums` the numbers are float32, but sums are computed in float64.
     """
     terms = (0 if exact_sums else _terms(layer)) + _EPILOGUE
     own = _CONFIDENCE * math.sqrt(terms) * _UNIT_ROUNDOFF
@@ -128,7 +121,7 @@ def tolerance_behind(
 
 
 def _largest(x: NDArray[Any]) -> float:
-    """Return the largest finite magnitude: what is masked by -inf has a share of exactly 0."""
+    """Return the largest finite magnitude; elements masked by -inf contribute exactly 0."""
     return float(np.abs(x).max(initial=0.0, where=np.isfinite(x)))
 
 
@@ -142,8 +135,8 @@ def guaranteed_bound(
 ) -> Float64 | None:
     """Bound the error of every element of the last of `layers`, or None if none is known.
 
-    The reference itself computes sum |w||x|, given magnitudes for numbers. `stored` says what
-    maps and weights are.
+    The reference itself computes sum |w||x| when it is given magnitudes. `stored` is the type
+    of maps and weights.
     """
     errors: dict[str, Float64] = {}
     rounded, least = _STORES * _STORED[stored], _SUBNORMAL[stored]
@@ -201,16 +194,16 @@ _SUMS = frozenset(
         *("Mean", "ReduceMean", "ReduceSum", "Sum"),
     )
 )
-"""Operators that only add products of what they read: magnitudes in, the sum of magnitudes out."""
+"""Operators that only add products of their inputs; given magnitudes, they return their sum."""
 
 
 def _sums_bound(
     layer: Operator, weights: Weights, values: Mapping[str, NDArray[Any]], stored: str
 ) -> Float64 | None:
-    """Bound the error of a sum whose terms may cancel: the mean of an image about 0, say.
+    """Bound the error of a sum whose terms may cancel, such as the mean of an image around 0.
 
-    Its arithmetic is not known here, so that the share that a number may be off by is that of
-    :func:`tolerance_behind`, but of all the terms, not of what they leave.
+    The operator's arithmetic is not known here. The relative error is therefore that of
+    :func:`tolerance_behind`, but relative to the sum of the terms' magnitudes.
     """
     if layer.operator not in _SUMS or layer.halves:
         return None
@@ -222,34 +215,10 @@ def _sums_bound(
     return END_TO_END[stored] * np.asarray(total, np.float64)
 
 
-def strassen_bound(
-    layers: tuple[Layer, ...], weights: Weights, values: Mapping[str, NDArray[Any]]
-) -> Float64:
-    """Bound the error of a layer computed by one level of Strassen-Winograd.
-
-    Given the largest weight and the largest input everywhere, the reference computes
-    K max|w| max|x| and the bias.
-    """
-    (layer,) = layers
-    assert isinstance(layer, Conv2d)
-    x = np.asarray(values[layer.inputs[0]], np.float64)
-    magnitudes, offsets = _magnitudes(layer, weights)
-    name = f"{layer.name}.weight"
-    factors = {**magnitudes, name: np.full_like(magnitudes[name], magnitudes[name].max())}
-    linear = dataclasses.replace(layer, activation="none")
-    total = reference.run_layer(linear, {**factors, **offsets}, np.full_like(x, np.abs(x).max()))
-    half = _terms(layer) / 2
-    terms = (18 * (half**2 + 6 * half) - 12 * half) / (2 * half) + _EPILOGUE
-    slope = STEEPEST[layer.activation]
-    return np.full(
-        values[layer.name].shape, slope * terms * _UNIT_ROUNDOFF * float(total.max()), np.float64
-    )
-
-
 def _magnitudes(
     layer: Layer, weights: Weights
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Return |weights| of a layer: factors, and terms that are added."""
+    """Return the magnitudes of a layer's weights: its factors, and the terms that it adds."""
     factors: dict[str, NDArray[Any]] = {}
     terms: dict[str, NDArray[Any]] = {}
     for name in layer.parameters:

@@ -1,4 +1,4 @@
-"""Folders for temporary files: made, removed, and named where they take nothing."""
+"""Temporary files and folders, with errors that say which folder is full or read-only."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import IO
 from tvm_mobilenet.errors import OutputError
 
 LEAST_ROOM = 16 << 20
-"""Bytes that have to be free: object files take a few millions, and where it cannot write them
-LLVM ends the process."""
+"""Bytes that have to be free: object files take a few millions, and LLVM ends the process where
+it cannot write them."""
 
 _PREFIX = "tvm_mobilenet-"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
@@ -22,17 +22,12 @@ _REMEDY = "make room there, or name another folder by the environment variable T
 
 @contextlib.contextmanager
 def scratch() -> Iterator[str]:
-    """Have a folder for as long as the block takes.
-
-    Yields
-    ------
-    str
-        Its path.
+    """Make a folder, yield its path, and remove it behind the ``with`` block.
 
     Raises
     ------
     OutputError
-        No folder takes temporary files, or there is no room for them.
+        There is no folder for temporary files, or no room in it.
     """
     with scratch_folder() as folder:
         try:
@@ -54,12 +49,12 @@ def scratch_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str
     Parameters
     ----------
     parent : str, optional
-        Where; what ``TMPDIR`` says without.
+        Folder in which it is made; by default the one that ``TMPDIR`` names.
 
     Raises
     ------
     OutputError
-        No folder takes temporary files, or has :data:`LEAST_ROOM` for them.
+        There is no folder for temporary files, or it has less than :data:`LEAST_ROOM`.
     """
     try:
         made = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent)
@@ -77,12 +72,12 @@ def scratch_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str
 
 
 def scratch_file() -> IO[bytes]:
-    """Open a file that has no name and ends when it is closed.
+    """Open a file without a name that is removed when it is closed.
 
     Raises
     ------
     OutputError
-        No folder takes temporary files.
+        There is no folder for temporary files.
     """
     try:
         return tempfile.TemporaryFile()

@@ -1,4 +1,4 @@
-"""Text from elsewhere as a terminal may have it: names and titles that only look like names."""
+"""Makes text from other sources, such as names in a file, safe to print on a terminal."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ _BYTES = range(0xDC80, 0xDD00)
 """How Python spells bytes that it cannot decode."""
 
 LONGEST = 1 << 14
-"""Characters of one text: more of it would hide what stands before."""
+"""Most characters of one text: a longer one would hide what was printed before."""
 
 
 def shown(text: object, keep: str = "") -> str:
-    r"""Return text in which nothing is hidden and nothing is an order to a terminal.
+    r"""Return text in which nothing is hidden and nothing controls the terminal.
 
     Parameters
     ----------
     text : object
-        Shown by ``str``.
+        Anything; ``str`` makes text of it.
     keep : str
-        Characters to leave, such as ``"\n"``.
+        Characters to leave as they are, such as ``"\n"``.
 
     Returns
     -------
     str
-        With ``\x1b`` for an escape character, ``\u202e`` for one that turns the order around;
-        at most :data:`LONGEST` characters of it.
+        At most :data:`LONGEST` characters of the text, with ``\x1b`` for an escape character
+        and ``\u202e`` for one that reverses the order of others.
     """
     text = str(text)
     if text.isascii() and text.isprintable() and len(text) <= LONGEST:

@@ -1,7 +1,7 @@
-"""Tables as data: what a report holds in rows, whoever shows it.
+"""Tables as data: the rows of a report, independent of how they are shown.
 
-Reports hand over values, and say of each column how a person reads it and how much it matters.
-The command line lays them out for a terminal (:mod:`tvm_mobilenet.cli.layout`) and prints them
+A report gives values and says, for each column, how a person reads it and how important it is.
+The command line lays tables out for a terminal (:mod:`tvm_mobilenet.cli.layout`) or prints them
 as CSV; notebooks show them as HTML.
 """
 
@@ -17,11 +17,11 @@ from typing import Any, Literal
 from tvm_mobilenet.shown import shown
 
 Kind = Literal["number", "word", "name", "text"]
-"""How a cell may be shown where there is little room: numbers and words whole or not at all,
-names shortened in their middle, texts on several lines."""
+"""How a cell is shown where there is little room: numbers and words whole or not at all,
+names shortened in the middle, texts on several lines."""
 
 NONE = "-"
-"""Stands where there is no value."""
+"""Text of a cell without a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +31,18 @@ class Column:
     Attributes
     ----------
     name : str
-        In CSV and JSON; with the unit, such as ``"median_ms"``.
+        Name in CSV and JSON, with the unit, such as ``"median_ms"``.
     heading : str
-        For people; `name` in words without.
+        Heading for people; by default the words of `name`.
     show : str or callable
-        Format specification of its values (``".3f"``, ``".1%"``), or what makes text of one.
-    kind : Kind
+        Format specification of its values (``".3f"``, ``".1%"``), or a function from a value
+        to text.
     priority : int
-        0 is always shown; where room is short, the column with the largest number goes first.
+        0 is always shown; where room is short, columns with the largest number are left out first.
     room : int
-        Columns that a name or a text is left before another column has to go.
+        Characters that a name or a text keeps before another column is left out.
     once : bool
-        Whether people need it only on the first of several rows that say the same.
+        Whether only the first of several rows with the same value shows it.
     """
 
     name: str
@@ -55,11 +55,11 @@ class Column:
 
     @property
     def title(self) -> str:
-        """What stands above it."""
+        """Heading of the column."""
         return self.heading or self.name.replace("_", " ")
 
     def text(self, value: Any) -> str:
-        """Return a value as people read it, without anything that would move a cursor."""
+        """Return a value as people read it, without control characters."""
         if value is None:
             return NONE
         made = self.show(value) if callable(self.show) else format(value, self.show)
@@ -73,12 +73,11 @@ class Table:
     Attributes
     ----------
     name : str
-        Which one it is, where a command shows several: ``"kernels"``.
+        Name that tells it from a command's other tables, such as ``"kernels"``.
     title : str
-        Above it.
-    columns : tuple of Column
+        Line above it.
     rows : tuple of tuple
-        Values, one for each column; None where there is none.
+        One value for each column; None where there is none.
     notes : tuple of str
         Lines below it.
     """
@@ -154,12 +153,14 @@ def to_csv(tables: Sequence[Table]) -> str:
     Parameters
     ----------
     tables : sequence of Table
-        Of several, each row begins with its table's name, and the columns are those of all.
+        With several tables, each row begins with the name of its table, and there are the
+        columns of all of them.
 
     Returns
     -------
     str
-        Numbers in full, lists by ``+``, mappings as ``name=value``; empty where there is none.
+        Numbers have all their digits, lists are joined by ``+``, mappings are ``name=value``, and
+        missing values are empty.
     """
     several = len(tables) > 1
     names = list(dict.fromkeys(column.name for table in tables for column in table.columns))
@@ -190,7 +191,7 @@ def cell_width(text: str) -> int:
 
 
 def shortened(text: str, width: int) -> str:
-    """Return a name in at most so many columns, its middle left out: both ends tell names apart."""
+    """Return a name in at most `width` columns; its middle is left out, its ends identify it."""
     from rich.cells import chop_cells
 
     if cell_width(text) <= width:
@@ -202,7 +203,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def together(layers: Sequence[str]) -> str:
-    """Return layers that share a kernel, what their names share said once: ``block1.dw+pw``."""
+    """Return the names of layers that share a kernel, with their prefix once: ``block1.dw+pw``."""
     first, *rest = layers
     block = first.rpartition(".")[0] + "."
     return "+".join([first, *(name.removeprefix(block) for name in rest)])

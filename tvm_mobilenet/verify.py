@@ -1,9 +1,8 @@
-"""Is a compiled module right? Each kernel alone, and the whole end to end.
+"""Verifies a compiled module: each kernel alone, and the network end to end.
 
-A kernel alone is fed to the reference with the activation that the compiled
-network itself had at that point, so its error is its own and nothing that came
-before can hide or excuse it. The tolerances are those of
-:mod:`tvm_mobilenet.rounding`.
+For a kernel alone the reference gets the activation that the compiled network had
+at that point. The error is thus the kernel's own, and no kernel before it can hide
+or excuse it. The tolerances are those of :mod:`tvm_mobilenet.rounding`.
 """
 
 from __future__ import annotations
@@ -47,29 +46,28 @@ def verify(
     Parameters
     ----------
     module : Runnable
-        Loaded artifact of `model`.
+        The loaded artifact.
     model : Model
-        What it should compute.
+        The model that it was compiled from.
     weights : mapping of str to ndarray
-        What it should compute it with.
+        The weights that it was compiled with, by their full names.
     x : ndarray, optional
-        Input (N, 3, H, W), of the model's type; :func:`sample_input` without.
+        Input, of the model's shape and type; by default :func:`sample_input`.
     expect : callable, optional
-        What the file that the model is from computes, by a reference that knows nothing of
-        our layers: :meth:`tvm_mobilenet.models.importer.Imported.evaluate`. Every layer is
-        held against it; that each kernel does what its layers say is judged besides.
+        The file's own reference, :meth:`tvm_mobilenet.models.importer.Imported.evaluate`, for
+        an imported model. Every layer is compared with it, besides every kernel with its layers.
 
     Returns
     -------
     VerifyReport
-        Call its ``check`` to have a failure raised.
+        Its ``check`` raises an error if anything is wrong.
 
     Raises
     ------
     VerificationError
         The artifact computes other layers or other shapes than the model.
     InputError, WeightsError, ArtifactError
-        From the parts.
+        The input or the weights do not fit, or the artifact cannot run.
     """
     x = sample_input(model.input_shape, dtype=model.input_dtype) if x is None else x
     outputs = module(x)
@@ -94,14 +92,14 @@ def verify(
 
 
 def _told(trace: Trace) -> bool:
-    """Whether what a kernel left behind can be compared."""
+    """Return whether a kernel's output has a layout that can be compared."""
     return bool(trace.call.get("output", {}).get("layout") != OTHER)
 
 
 def _check_layers(model: Model, names: list[str]) -> None:
     """Raise unless kernels compute every layer once.
 
-    Except for operators of TVM's: some are views, some several outputs of one kernel.
+    Operators that TVM compiles are exempt: some are views, some several outputs of one kernel.
     """
     rest = [layer for layer in model.layers if layer.name not in names]
     known = all(isinstance(layer, Operator) for layer in rest)
@@ -121,18 +119,16 @@ def sample_input(shape: tuple[int, ...], seed: int = 0, *, dtype: str = "float32
     ----------
     shape : tuple of int
         (N, C, H, W), or any other.
-    seed : int
-        Of the generator.
     dtype : str
-        What the network takes.
+        NumPy's name of the network's input type.
 
     Returns
     -------
     ndarray
         Amplitude falls as 1/frequency along the last two axes, as in natural images (Field,
-        JOSA A 4, 1987). Floating point: mean 0, deviation 1 per image and channel, within the
-        range ±2.7 that ImageNet's normalisation leaves. Integers: that stretched to 0 to 255.
-        A map of one pixel has no frequencies: its channels are noise.
+        JOSA A 4, 1987). Floating-point inputs have mean 0 and deviation 1 in each image and
+        channel, within the range ±2.7 that ImageNet's normalisation gives; integers are these
+        scaled to 0 to 255. A map of one pixel has no frequencies, so its channels are noise.
     """
     noise = np.random.default_rng(seed).standard_normal(shape)
     height, width = (1, 1, *shape)[-2:]

@@ -1,4 +1,4 @@
-"""One verification: what is known so far, kernel by kernel, and what the whole should be."""
+"""The state of one verification: activations so far, verdicts, and the expected outputs."""
 
 from __future__ import annotations
 
@@ -21,27 +21,24 @@ from tvm_mobilenet.runtime.instrument import Trace
 from tvm_mobilenet.verify_report import VerifyRow
 
 _INHERENT = 8.0
-"""Times the error of the file's own reference, rounded as the artifact rounds, that ours may be:
-sums in another order, batch norm folded into weights."""
-
-_STRASSEN = "strassen"
-"""Operator whose error is bounded otherwise."""
+"""How many times the error of the file's own reference, rounded as the artifact rounds, ours may
+be: our sums have another order, and batch norm is folded into weights."""
 
 _COPIED = 1e-6
-"""What an output may differ by from what its kernel wrote in another call."""
+"""Largest relative difference between an output and what its kernel wrote in another call."""
 
 _JUMPS = frozenset({
     "ArgMax", "ArgMin", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "Hardmax",
     "Less", "LessOrEqual", "Mod", "Round", "Sign", "TopK",
 })  # fmt: skip
-"""Operators whose result may change at once where their input changes by a rounding."""
+"""Operators whose result may jump where their input changes by a rounding."""
 
 Weights = Mapping[str, NDArray[Any]]
 Expect = Callable[..., Evaluation]
 
 
 def _stored_as(call: Mapping[str, Any]) -> str:
-    """Return what a kernel's maps and weights are stored as, from its record in a manifest."""
+    """Return the type of a kernel's maps and weights, from its record in a manifest."""
     return str(call.get("stored", "float32"))
 
 
@@ -56,8 +53,8 @@ def _jumps(layer: Layer) -> bool:
 class Case:
     """What is known while an artifact is verified.
 
-    `activations` are the artifact's own, by layer; `given` are those from which the file's
-    reference goes on, because it cannot compute them or they may differ by a jump.
+    `activations` are the artifact's own, by layer. `given` are those of them from which the
+    file's reference continues, because it cannot compute them or they may differ by a jump.
     """
 
     model: Model
@@ -77,7 +74,7 @@ class Case:
         return tuple(self.model.layer(name) for name in trace.call["layers"])
 
     def kernel(self, trace: Trace) -> Verdict:
-        """Judge a kernel alone, and remember what it left behind."""
+        """Judge a kernel alone, and keep its output."""
         layers = self._layers(trace)
         last = layers[-1]
         if trace.output.shape != last.out_shape:
@@ -94,7 +91,6 @@ class Case:
             self.activations,
             trace.output,
             stored=self.stored,
-            strassen=trace.call["operator"] == _STRASSEN,
         )
         self.activations[last.name] = trace.output
         if not verdict.judge:
@@ -105,14 +101,14 @@ class Case:
         return verdict
 
     def _look_up(self, layers: tuple[Layer, ...]) -> None:
-        """Add what layers read, where it is not known that a kernel computes it."""
+        """Add the inputs of layers that no kernel is known to compute."""
         inside = {layer.name for layer in layers}
         for name in (name for layer in layers for name in layer.inputs):
             if name not in self.activations and name not in inside:
                 self._find(name)
 
     def _find(self, name: str) -> None:
-        """Add what a layer computes that is a view, or inside of a kernel."""
+        """Add the output of a layer that is a view, or inside of a kernel."""
         view = self.model.layer(name)
         self._look_up((view,))
         # What nobody can compute stays unknown, and what reads it is not judged.
@@ -120,7 +116,7 @@ class Case:
             self.activations[name] = compute(view, self.weights, self.activations)
 
     def expect_whole(self) -> None:
-        """Compute what the whole network should, from the input on."""
+        """Compute the expected outputs of the whole network from its input."""
         if self.expect is None:
             values = reference.run(self.model, self.weights, self.x, keep_layers=True)
             self.reading = Reading(values, {})
@@ -149,7 +145,7 @@ class Case:
         )
 
     def row(self, trace: Trace, verdict: Verdict) -> VerifyRow:
-        """Say what was found about a kernel."""
+        """Return a kernel's row of the report."""
         names = tuple(trace.call["layers"])
         want = self.reading.values.get(names[-1])
         off = (math.nan, math.nan)
@@ -171,11 +167,11 @@ class Case:
     def whole(
         self, found: Mapping[str, NDArray[Any]], *, sound: bool
     ) -> tuple[float, float, float, str]:
-        """Judge the outputs: largest and relative error, what that may be, why it is not judged.
+        """Judge the outputs: largest and relative error, tolerance, why they are not judged.
 
-        A network may magnify rounding. If every layer is what the file says, every kernel right
-        on its own inputs and every output what its kernel wrote, what is left is rounding; it is
-        accepted as far as the file's reference itself loses as much, and beyond WIDEST not judged.
+        A network may magnify rounding. If every layer is what the file says, every kernel is right
+        on its own inputs and every output is what its kernel wrote, only rounding is left. It is
+        accepted if the file's reference loses about as much, and not judged beyond WIDEST.
         """
         expected = self.reading.values
         known = [name for name in found if name in expected]
@@ -197,7 +193,7 @@ class Case:
         return largest, error, tolerance, why
 
     def _lost(self, names: list[str]) -> float:
-        """Return what the file's reference loses by rounding as the artifact does."""
+        """Return the error of the file's reference when it rounds as the artifact does."""
         assert self.expect is not None
         rounded = self.expect(self.x, given=self.given, rounding=self._precision()).values
         expected = self.reading.values
@@ -207,7 +203,7 @@ class Case:
         )
 
     def _copied(self, found: Mapping[str, NDArray[Any]]) -> bool:
-        """Whether every output is what its kernel left behind."""
+        """Return whether every output is what its kernel wrote."""
         for name in found:
             if name not in self.activations:
                 self._find(name)
@@ -218,7 +214,7 @@ class Case:
         )
 
     def _precision(self) -> Rounding:
-        """Return the coarsest type that numbers are kept in."""
+        """Return the coarsest type in which numbers are stored."""
         halves = any(layer.operator not in MOVES for layer in self._halves())
         return "float16" if halves or self.stored == "float16" else "float32"
 
@@ -231,12 +227,12 @@ class Case:
         return max(allowed, ROUNDED_ONCE) if self._halves() else allowed
 
     def _tolerance(self, name: str, relative: float) -> float:
-        """Return what an output's relative error may be.
+        """Return the tolerance of an output's relative error.
 
         Softmax magnifies relative errors by up to max |logit| (Blanchard, Higham and
         Higham, "Accurately computing the log-sum-exp and softmax functions", IMA J.
-        Numer. Anal. 41, 2021, section 2). A confident network may thus exceed the
-        tolerance behind it without fault; then its logits have to be within it.
+        Numer. Anal. 41, 2021, section 2). Behind it, the error of a confident network may
+        thus exceed the tolerance without a fault; its logits then have to be within it.
         """
         allowed, last = self._allowed(), self.model.layer(name)
         if relative <= allowed or not isinstance(last, Softmax):
@@ -252,5 +248,5 @@ class Case:
 
 
 def _above(error: float, tolerance: float) -> float:
-    """Return how far an error is above what it may be; NaN is farthest."""
+    """Return an error divided by its tolerance; NaN counts as infinite."""
     return math.inf if math.isnan(error) else error / tolerance

@@ -1,4 +1,4 @@
-"""What a verification found: by kernel, and end to end."""
+"""The report of a verification: kernel by kernel, and end to end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tvm_mobilenet.tables import Column, Table, Tabular, together
 
 
 def figure(value: float | None) -> str:
-    """Return an error for a table, a dash where there is none."""
+    """Return an error as a table shows it; a dash for None and NaN."""
     return "-" if value is None or math.isnan(value) else f"{value:.1e}"
 
 
@@ -34,21 +34,21 @@ class VerifyRow:
     Attributes
     ----------
     layers : tuple of str
-        Layers that it computes, the last of which the errors are of.
+        Layers that it computes; the errors are those of the last one.
     kernel : str
         Its name in the artifact.
     max_abs, relative : float
-        Compiled against reference activation, errors of all kernels so far
-        included; `relative` is norm-wise. NaN where nobody can compute it.
+        Errors of the compiled activation, including those of all kernels before;
+        `relative` is norm-wise. NaN where the expected activation is not known.
     alone : float
         Norm-wise relative error of this kernel on the input that it had.
     tolerance : float
-        What `alone` may be.
+        Largest value of `alone` that is allowed.
     passed : bool
-        Whether it is; true where nobody judges.
+        Whether `alone` is allowed; true where it is not judged.
     judge : str
-        Who says so: ``"reference"``, ours; ``"onnx"``, its evaluator; ``"onnxruntime"``; or
-        ``""`` where none of them can.
+        ``"reference"`` (ours), ``"onnx"`` (its evaluator), ``"onnxruntime"``, or ``""`` where
+        none of them can judge.
     """
 
     layers: tuple[str, ...]
@@ -62,7 +62,7 @@ class VerifyRow:
 
     @property
     def verdict(self) -> str:
-        """One word, or two, for tables."""
+        """``"ok"``, ``"WRONG"`` or ``"not judged"``, for tables."""
         if not self.judge:
             return "not judged"
         return "ok" if self.passed else "WRONG"
@@ -70,22 +70,22 @@ class VerifyRow:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class VerifyReport(Tabular):
-    """What a verification found.
+    """The report of a verification.
 
     Attributes
     ----------
     title : str
-        The model.
+        The model's title.
     rows : tuple of VerifyRow
-        By kernel, in the order of execution.
+        One row for each kernel, in the order of execution.
     max_abs, relative : float
-        Errors of the network's output, the worst of several.
+        Errors of the network's output; of several outputs the worst.
     tolerance : float
-        What `relative` may be.
+        Largest value of `relative` that is allowed.
     why_not : str
-        Why the output as a whole is not judged; empty where it is.
+        Why the output as a whole is not judged; empty if it is.
     misread : tuple of VerifyRow
-        Layers that are not what the ONNX file says that they are from.
+        Layers that compute something else than the ONNX file that they were read from.
     """
 
     title: str
@@ -173,7 +173,7 @@ class VerifyReport(Tabular):
 
 
 def not_judged(found: Mapping[str, Any]) -> str:
-    """Say what of :meth:`VerifyReport.to_dict` nobody could judge; empty for a manifest without."""
+    """Return text about what was not judged, from :meth:`VerifyReport.to_dict`; may be empty."""
     parts = []
     if why := found.get("why_not"):
         parts.append(f"not judged as a whole: {why}")

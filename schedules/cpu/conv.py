@@ -9,24 +9,24 @@ Loop nest, outer to inner
     channel, tap row, tap column → pixels of the tile → vectors → lanes
 
 Registers
-    As the pointwise micro-kernel, and up to one for each pixel, whose input may be
-    border: 8 x 2 + 2 + 8 = 26 of 32 with AVX-512, 4 x 2 + 2 + 4 = 14 of 16 with AVX2.
+    As the pointwise micro-kernel, and up to one more for each pixel, whose input may
+    lie in the border: 8 x 2 + 2 + 8 = 26 of 32 with AVX-512, 4 x 2 + 2 + 4 = 14 of 16 with AVX2.
 
 Traffic
-    Weights (3.4 KB) stay in L1; three rows of three channels (8 KB) as well. The
+    Weights (3.4 KB) stay in L1, and so do three rows of three channels (8 KB). The
     output, 1.6 MB at 112 x 112 x 32, is written once. The image is the caller's and
     comes from memory: a few of its lines are prefetched at every tile, four output
-    rows before their time (in MobileNet V1 103 µs; 197 with a whole row's lines
-    prefetched at once, which fills the miss buffers).
+    rows before they are read (103 µs in MobileNet V1; 197 if a whole row's lines
+    are prefetched at once, which fills the miss buffers).
 
 Bound
     Multiply-add throughput: 91 µs at 112 x 112 x 32 on one Zen 5 core, measured
     101 to 104 (88%).
 
 Tails
-    A tile that divides the row is chosen if there is one: accumulators of a last tile
-    that reaches into the next row do not stay in registers (TVM then sees them as a
-    whole map; 96 x 96 x 32: 119 µs with 7 pixels, 73 with 8).
+    The plan chooses a tile that divides the row if there is one. The accumulators of a
+    last tile that reaches into the next row do not stay in registers, because TVM then
+    sees them as a whole map (96 x 96 x 32: 119 µs with 7 pixels, 73 with 8).
 
 What lost
     Staging padded rows (109 µs); unrolling the taps (spills: LLVM then hoists
@@ -47,25 +47,13 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.plans.conv import ConvPlan
 
-from tvm_mobilenet.operators.ahead import LINE
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.arithmetic import line_items
 
 
 def schedule_conv(sch: Any, work: Workload, plan: ConvPlan, _target: TargetSpec) -> list[Prefetch]:
-    """Schedule a full convolution.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a conv workload.
-    work : Workload
-    plan : ConvPlan
-
-    Returns
-    -------
-    list of Prefetch
-    """
+    """Schedule a full convolution."""
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, p, c = sch.get_loops(out)
     row, column = sch.split(p, [plan.rows, plan.width])
@@ -84,31 +72,21 @@ def schedule_conv(sch: Any, work: Workload, plan: ConvPlan, _target: TargetSpec)
 
 
 def later_rows(work: Workload, plan: ConvPlan, at: Any, loops: Sequence[Any]) -> list[Prefetch]:
-    """Prefetch, at every tile, some lines of the image before their rows' time.
+    """Prefetch, at every tile, some lines of the image, rows before they are read.
 
-    Parameters
-    ----------
-    work : Workload
-    plan : ConvPlan
-    at : LoopRV
-        The loop of the tiles.
-    loops : sequence of LoopRV
-        (Image, row), vector groups, and tiles.
-
-    Returns
-    -------
-    list of Prefetch
+    `loops` are (image, row), vector groups and tiles; `at` is the last of them.
     """
     if plan.rows_ahead == 0:
         return []
     height, in_width = work.in_size
     stride = max(round(height / plan.rows), 1)
-    lines = -(-in_width // (LINE * plan.tiles))
+    items = line_items("float32")  # of the image
+    lines = -(-in_width // (items * plan.tiles))
 
     def indices(unit: Any, _: Any, at: Any) -> list[tuple[Any, ...]]:
         first = (unit % plan.rows + plan.rows_ahead) * stride
         return [
-            (unit // plan.rows, channel, first + i, (at * lines + line) * LINE)
+            (unit // plan.rows, channel, first + i, (at * lines + line) * items)
             for channel in range(work.in_channels)
             for i in range(stride)
             for line in range(lines)

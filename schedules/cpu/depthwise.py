@@ -11,27 +11,28 @@ Loop nest, outer to inner
 Registers
     One accumulator a pixel, the input vector, and the filter's taps as memory
     operands or, where there is room, in registers: 7 + 9 + 2 = 18 of 32. With 16
-    one pixel at a time, 1 + 9 + 4: LLVM takes the taps out of the loops whatever
-    else there is, and spills what they displace. Neighbouring pixels overlap in an
-    out-of-order core as if they were one tile (AVX2: 85 to 95% of 7 pixels).
+    registers the tile is one pixel, 1 + 9 + 4: LLVM hoists the taps out of the loops
+    in any case, and spills what they displace. An out-of-order core overlaps
+    neighbouring pixels as if they were one tile (AVX2: 85 to 95% of 7 pixels).
 
 Tails
     A short row that no tile divides is unrolled whole, so that LLVM knows which
-    taps are border: 118 GFLOP/s for 66 at 17 x 17, 112 for 68 at 33 x 33.
+    taps are border: 118 GFLOP/s instead of 66 at 17 x 17, 112 instead of 68 at 33 x 33.
 
 Traffic
-    Reads the map once from L2 or beyond (a tile's rows come from L1 for two of
-    its three taps), writes it once. No padded copy exists: the border is a
+    The map is read once from L2 or beyond (a tile's rows come from L1 for two of
+    its three taps) and written once. There is no padded copy: the border is a
     predicate on rows and columns, constant over the vector, which the branch
-    predictor knows after the first map.
+    predictor knows after the first map (docs/adr/0004).
 
 Bound
     Multiply-adds in cache, memory bandwidth beyond. Measured on one Zen 5 core
-    (238 GFLOP/s): 165 to 195 GFLOP/s at stride 1, 80 to 130 at stride 2.
+    (238 GFLOP/s): 165 to 195 GFLOP/s at stride 1 (69 to 82%), 80 to 130 at
+    stride 2 (34 to 55%).
 
 What lost
-    Staging padded rows in a buffer: 73 µs for 40 at 112 x 112 x 32. 14 pixels a
-    tile: spills at stride 1 (57 µs for 40).
+    Staging padded rows in a buffer: 73 µs instead of 40 at 112 x 112 x 32. 14 pixels
+    a tile, which spills at stride 1 (57 µs instead of 40).
 """
 
 from __future__ import annotations
@@ -54,20 +55,7 @@ from tvm_mobilenet.target import TargetSpec
 def schedule_depthwise(
     sch: Any, work: Workload, plan: DepthwisePlan, _target: TargetSpec
 ) -> list[Prefetch]:
-    """Schedule a depthwise convolution.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a depthwise workload.
-    work : Workload
-    plan : DepthwisePlan
-
-    Returns
-    -------
-    list of Prefetch
-        None: the map is one stream, which hardware follows.
-    """
+    """Schedule a depthwise convolution; the hardware prefetches its one stream."""
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, p, c = sch.get_loops(out)
     row, column = sch.split(p, list(work.out_size))
@@ -89,15 +77,7 @@ def schedule_depthwise(
 
 
 def settle_tail(sch: Any, tiles: Any, row: RowPlan) -> None:
-    """Take a shorter last tile of a row out of the loop of whole ones.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-    tiles : LoopRV
-        Over the tiles of a row.
-    row : RowPlan
-    """
+    """Take a shorter last tile of a row out of the loop of whole ones."""
     if not row.has_tail:
         return
     if row.is_short:

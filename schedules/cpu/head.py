@@ -1,20 +1,31 @@
 """Global average pool and classifier: little arithmetic, much memory.
 
-Pool
-    (n, channel block) on threads → pixels → lanes; four accumulators would hide
-    the add's latency, but a 7 x 7 map of 1024 channels takes 4 µs as it is.
+Pattern
+    ``accumulate(n, o, z, c; p)`` into ``out(n, o, z, c)``, operator "pool";
+    ``accumulate(n, o, c; k)`` into ``out(n, j)``, operator "dense".
 
-Dense
-    (image group, output block) on threads → reduction → images → lanes of the
-    block, which is several vectors wide. Registers: images x vectors of a block
-    accumulators, one broadcast; the weights are memory operands, each used once
-    per image group.
+Loop nest, outer to inner
+    Pool: (n, channel block) on threads → pixels → lanes.
+    Dense: (image group, output block) on threads → reduction → images → lanes of the
+    block, which is several vectors wide.
 
-    Bound: the weights, 4 MB at 1024 x 1000, from L3 or memory. The block's
-    weights lie in the order they are read, so a core sees one stream.
+Registers
+    Pool: one accumulator and one input vector.
+    Dense: images x vectors of a block accumulators, and one broadcast; the weights are
+    memory operands, each used once for an image group.
+
+Traffic
+    Pool: the map, once. Dense: the weights once for an image group, 4 MB at 1024 x 1000;
+    a block's weights lie in the order in which they are read, so a core sees one stream.
+
+Bound
+    Pool: the latency of the additions, 4 µs for a 7 x 7 map of 1024 channels.
+    Dense: the weights, from L3 or memory. In wide networks they pass during the
+    arithmetic of the layer before (:mod:`tvm_mobilenet.schedules.cpu.tail`).
 
 What lost
-    One vector a block with eight blocks in flight: eight streams 64 KB apart.
+    Pool: four accumulators would hide the latency; they are not worth their code.
+    Dense: one vector a block with eight blocks in flight, eight streams 64 KB apart.
 """
 
 from __future__ import annotations
@@ -32,19 +43,7 @@ from tvm_mobilenet.target import TargetSpec
 def schedule_pool(
     sch: Any, _work: Workload, plan: SharedPlan, _target: TargetSpec
 ) -> list[Prefetch]:
-    """Schedule a global average pool.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a pool workload.
-    plan : SharedPlan
-
-    Returns
-    -------
-    list of Prefetch
-        None: there is one long stream.
-    """
+    """Schedule a global average pool; the hardware prefetches its one stream."""
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, z, c = sch.get_loops(out)
     units = sch.fuse(n, o)
@@ -59,19 +58,7 @@ def schedule_pool(
 def schedule_dense(
     sch: Any, _work: Workload, plan: DensePlan, _target: TargetSpec
 ) -> list[Prefetch]:
-    """Schedule a classifier.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a dense workload.
-    plan : DensePlan
-
-    Returns
-    -------
-    list of Prefetch
-        None: there is one long stream.
-    """
+    """Schedule a classifier; the hardware prefetches its one stream."""
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, c, k = sch.get_loops(accumulate)
     group, image = sch.split(n, [None, plan.images])

@@ -12,7 +12,7 @@ Block = Any
 
 
 def workload_of(func: Any) -> Workload | None:
-    """Return the workload that a function carries; None where it is nobody's of ours."""
+    """Return the workload that a function carries; None where the kernel is not ours."""
     text = (func.attrs or {}).get(WORKLOAD)
     return None if text is None else Workload.parse(str(text))
 
@@ -31,15 +31,14 @@ def keep_in_registers(
     after: ``acc = 0`` unrolled; ``for <reduction>: for <tile> unrolled: acc[lanes] += ...``,
     acc in vector registers
 
-    The accumulators stay in the default scope: below 1024 bytes that is the stack, from
-    where LLVM takes them into registers; "local" calls TVM's allocator for every unit of
-    work (7 x 7 x 1024 pointwise: 490 → 449 µs on one Zen 5 core).
+    The accumulators stay in the default scope, which below 1024 bytes is the stack; LLVM
+    takes them from there into registers. Scope "local" would call TVM's allocator for every
+    unit of work (7 x 7 x 1024 pointwise on one Zen 5 core: 490 µs, not 449).
 
     Parameters
     ----------
-    sch : s_tir.Schedule
     accumulate : SBlockRV
-        The block, already computed at its place in the consumer's tile loops.
+        The block, already computed inside the consumer's tile loops.
     reduction, tile : sequence of LoopRV
         From outer to inner.
     lanes : LoopRV
@@ -57,13 +56,13 @@ def keep_in_registers(
 
 
 def peel_tail(sch: Any, tiles: Loop) -> None:
-    """Have a loop's whole tiles and its shorter last one compiled apart.
+    """Have a loop's whole tiles and its shorter last one compiled separately.
 
     before: ``for t: for p in tile: if t * tile + p < pixels: ...``
     after: ``for t in whole tiles: for p in tile: ...``, then the rest
 
-    LLVM would take the condition out of the micro-kernel's loop as well, most times;
-    but it then carries the accumulators of the missing pixels along, on the stack.
+    Most times LLVM would hoist the condition out of the micro-kernel's loop itself, but it
+    then keeps the accumulators of the missing pixels on the stack.
     """
     sch.annotate(tiles, "pragma_loop_partition_hint", 1)
 

@@ -14,18 +14,18 @@ Registers
 
 Traffic
     Every multiply-add reads registers and L1. A vector group's weights (depth x
-    vectors x lanes x 4 bytes: 64 KB at depth 512) are reread from L1/L2 for each
-    tile, 18 bytes a cycle at 7 x 2; the chunk's activations are reread for each
+    vectors x lanes x 4 bytes: 64 KB at depth 512) are read again from L1 or L2 for each
+    tile, 18 bytes a cycle at 7 x 2. The chunk's activations are read again for each
     vector group, so a chunk is at most half of L2.
 
 Bound
     Multiply-add throughput. Measured on one Zen 5 core (238 GFLOP/s): 204 to 238
-    GFLOP/s over the layers of MobileNet V1 1.0/224, see benchmarks/layers.py.
+    GFLOP/s (86 to 100%) over the layers of MobileNet V1 1.0/224 (benchmarks/layers.py).
 
 What lost
     Pixels outside, vector groups inside (202 to 231 GFLOP/s: the stores of one tile
-    then go to addresses that are multiples of 4096 bytes apart). 14 x 2 spills
-    under ``parallel``; 7 x 4 spills everywhere (90 to 230).
+    then go to addresses that differ by multiples of 4096 bytes). 14 x 2 spills
+    under ``parallel``; 7 x 4 spills everywhere (90 to 230 GFLOP/s).
 """
 
 from __future__ import annotations
@@ -42,28 +42,15 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, for_others
 from tvm_mobilenet.schedules.plans.pointwise import PointwisePlan
 
-from tvm_mobilenet.operators.ahead import LINE
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.arithmetic import line_items
 
 
 def schedule_pointwise(
     sch: Any, work: Workload, plan: PointwisePlan, target: TargetSpec
 ) -> list[Prefetch]:
-    """Schedule a pointwise convolution.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a pointwise workload.
-    work : Workload
-    plan : PointwisePlan
-    target : TargetSpec
-
-    Returns
-    -------
-    list of Prefetch
-    """
+    """Schedule a pointwise convolution."""
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, p, c = sch.get_loops(out)
     tile_loop, pixel = sch.split(p, [None, plan.tile.pixels])
@@ -77,7 +64,7 @@ def schedule_pointwise(
     share(sch, units, parallel=plan.parallel)
     keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
     write_back(sch, [pixel, vector], c)
-    # LLVM takes this one tail apart without a spill, and better: 153 µs for 157 at 10 x 10 x 384.
+    # LLVM peels this tail itself, without a spill and better: 153 µs, not 157, at 10 x 10 x 384.
     if plan.prefetch != "weights" or target.isa != "avx512":
         peel_tail(sch, tile_loop)
     loops = [units, tile_loop, outer]
@@ -90,19 +77,8 @@ def prefetched(
 ) -> list[Prefetch]:
     """Prefetch, at every outer step of the reduction, a share of what comes next.
 
-    Parameters
-    ----------
-    work : Workload
-    plan : PointwisePlan
-        Input: the next tile's pixels of the same channels; weights: the next group's.
-    at : LoopRV
-        The loop of the outer steps.
-    loops : sequence of LoopRV
-        Units, tiles and outer steps.
-
-    Returns
-    -------
-    list of Prefetch
+    That is the next tile's pixels of the same channels or the next group's weights, as the
+    plan says. `loops` are units, tiles and outer steps; `at` is the last of them.
     """
     tile, groups, tiles = plan.tile, plan.groups, plan.tiles
     in_block, lanes = work.in_block, work.out_block
@@ -110,11 +86,11 @@ def prefetched(
     def next_tile(unit: Any, at: Any, step: Any) -> list[tuple[Any, ...]]:
         first = (unit // groups % plan.chunks * tiles + at + 1) * tile.pixels
         image, block = unit // (groups * plan.chunks), step * plan.inner // in_block
-        apart = max(LINE // in_block, 1)
+        apart = max(line_items(work.dtype) // in_block, 1)
         return [(image, block, first + i, 0) for i in range(0, tile.pixels, apart)]
 
     def next_group(unit: Any, at: Any, step: Any) -> list[tuple[Any, ...]]:
-        depth, rows = plan.outer * plan.inner, max(LINE // lanes, 1)
+        depth, rows = plan.outer * plan.inner, max(line_items(work.dtype) // lanes, 1)
         each = -(-tile.vectors * depth // (rows * tiles * plan.outer))
         first = (at * plan.outer + step) * each
         group = (unit + 1) % groups * tile.vectors

@@ -1,14 +1,15 @@
 """Software prefetch, for the streams that the hardware's prefetchers lose.
 
-Hardware follows a few long streams. A pointwise layer reads one short stream per
+Hardware follows a few long streams. A pointwise layer reads one short stream for each
 input channel block (seven lines, then a jump of a whole map), and a new weight
-panel faster than it can come from memory: cold, 56 x 56 x 128 takes 619 µs
+panel faster than it can come from memory. With cold caches 56 x 56 x 128 takes 619 µs
 instead of 440, and 468 with its input prefetched one tile ahead; 7 x 7 x 1024
 takes 523 instead of 440, and 458 with the next panel prefetched during the
 present one's tiles (one Zen 5 core; 60 MB of other data between runs).
 
-TensorIR's schedule has no primitive for it: ``prefetch_insert`` puts the statements into the
-scheduled function. Here is what to prefetch where; an address beyond the buffer is harmless.
+TensorIR's schedule has no primitive for prefetching: ``prefetch_insert`` puts the statements
+into the scheduled function. This module says what to prefetch where. An address beyond the
+buffer is harmless.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tvm_mobilenet.operators.ahead import AHEAD, LINE
+from tvm_mobilenet.operators.ahead import AHEAD
+from tvm_mobilenet.target import Dtype
+from tvm_mobilenet.target.arithmetic import line_items
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Prefetch:
     Attributes
     ----------
     loop : LoopRV
-        Of the schedule.
+        A loop of the schedule; with TE a stage and one of its axes.
     parameter : int
         Index of the function's buffer that is prefetched.
     indices : callable
@@ -37,10 +40,10 @@ class Prefetch:
     variables : sequence of LoopRV
         Loops whose variables the indices are made of.
     repeat : int
-        Unless 0, a loop of this extent around the prefetches; its variable is the
+        Unless 0, the extent of a loop over the prefetches; its variable is the
         last argument of `indices`.
     near : bool
-        Whether it is used so soon that L1 should have it.
+        Whether the data are used soon enough for L1; otherwise they go to L2.
     """
 
     loop: Any
@@ -58,6 +61,7 @@ def next_panel(
     parameter: int,
     depth: int,
     lanes: int,
+    dtype: Dtype,
     vectors: int,
     steps: tuple[int, int],
     groups: tuple[int, int],
@@ -66,13 +70,13 @@ def next_panel(
 
     Parameters
     ----------
-    at : LoopRV
-        The innermost of `loops`.
     loops : sequence of LoopRV
-        Units, vector groups of a unit, pixel tiles, and outer steps of the reduction.
+        Units, vector groups of a unit, pixel tiles, and outer steps of the reduction; `at`
+        is the last of them.
     parameter : int
-        Index of the weights: (blocks, depth, lanes), float32.
-    depth, lanes : int
+        Index of the weights: (blocks, depth, lanes).
+    dtype : Dtype
+        What they are stored as.
     vectors : int
         Blocks in a group.
     steps : tuple of int
@@ -80,16 +84,12 @@ def next_panel(
     groups : tuple of int
         Units that share the channels between them, and groups in each; a unit's
         last group is followed by its first.
-
-    Returns
-    -------
-    Prefetch
-        At the start of an outer step.
     """
     parts, own = groups
     tiles, outer_steps = steps
-    lines = -(-vectors * depth * lanes // (LINE * tiles * outer_steps))
-    rows = max(LINE // lanes, 1)
+    items = line_items(dtype)
+    lines = -(-vectors * depth * lanes // (items * tiles * outer_steps))
+    rows = max(items // lanes, 1)
 
     def indices(unit: Any, at: Any, tile: Any, step: Any) -> list[tuple[Any, ...]]:
         # A group's blocks follow each other in memory: one address, constant offsets.
@@ -110,19 +110,14 @@ def for_others(sch: Any, loops: Sequence[Any], extents: Sequence[int]) -> list[P
     loops : sequence of LoopRV
         From the units to the outer steps of the reduction, nested.
     extents : sequence of int
-        Their extents; of a loop that is cut shorter in places, the longest.
-
-    Returns
-    -------
-    list of Prefetch
-        At the start of an outer step.
+        Their extents; where a loop's extent varies, the longest.
     """
     func = sch.mod["main"]
     numbers = [int(number) for number in (func.attrs or {}).get(AHEAD, ())]
     pieces = [tuple(numbers[i : i + 4]) for i in range(0, len(numbers), 4)]
     begin = len(func.params) - 1 - len(pieces)
     return [
-        for_other(begin + i, piece, loops[-1], loops, extents, len(func.params[begin + i].ty.shape))
+        for_other(begin + i, piece, loops[-1], loops, extents, func.params[begin + i].ty)
         for i, piece in enumerate(pieces)
     ]
 
@@ -133,25 +128,25 @@ def for_other(  # noqa: PLR0917  what, and where it is said
     at: Any,
     loops: Sequence[Any],
     extents: Sequence[int],
-    dimensions: int,
+    weights: Any,
 ) -> Prefetch:
     """Prefetch the weights of one later kernel, evenly through a kernel.
 
     Parameters
     ----------
     parameter : int
-        Index of those weights.
+        Index of those weights, which have as many `dimensions`.
     piece : tuple of int
-        As ``AHEAD`` has it.
-    at : LoopRV
-        The innermost of `loops`.
+        The number of parts, the distance between them in cache lines, the first line of a
+        part, and how many: as :data:`AHEAD` lists them.
     loops, extents : sequence
-        As :func:`for_others` takes them.
-    dimensions : int
-        Of the weights.
+        As :func:`for_others` takes them; `at` is the last loop.
+    weights : tensor or its type
+        With a ``shape`` and a ``dtype``.
     """
     parts, apart, first, lines = piece
     each = -(-lines * parts // math.prod(extents))
+    items, dimensions = line_items(str(weights.dtype)), len(weights.shape)
 
     def indices(*at: Any) -> list[tuple[Any, ...]]:
         place: Any = 0
@@ -159,6 +154,6 @@ def for_other(  # noqa: PLR0917  what, and where it is said
             place = place * extent + variable
         # The parts in turns; the lines of a step follow each other: one address, constant offsets.
         line = place % parts * apart + first + place // parts * each
-        return [(*(0,) * (dimensions - 1), (line + i) * LINE) for i in range(each)]
+        return [(*(0,) * (dimensions - 1), (line + i) * items) for i in range(each)]
 
     return Prefetch(at, parameter, indices, loops, near=False)

@@ -19,16 +19,7 @@ def with_prefetches(sch: Any, func: Any, prefetches: Sequence[Prefetch]) -> Any:
     before: ``for i: body``
     after: ``for i: prefetch(address); ...; body``
 
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        That made the function.
-    func : tirx.PrimFunc
-    prefetches : sequence of Prefetch
-
-    Returns
-    -------
-    tirx.PrimFunc
+    `sch` is the schedule that made the function, and knows the loops.
     """
     for prefetch in prefetches:
         at = sch.get(prefetch.loop).loop_var
@@ -41,15 +32,15 @@ def _statements(sch: Any, func: Any, prefetch: Prefetch) -> list[Any]:
     variables = [sch.get(loop).loop_var for loop in prefetch.variables]
     if prefetch.repeat == 0:
         indices = prefetch.indices(*variables)
-        return [tirx.Evaluate(touch(buffer, index, near=prefetch.near)) for index in indices]
+        return [tirx.Evaluate(_touch(buffer, index, near=prefetch.near)) for index in indices]
     line = tirx.Var("line", "int32")
     indices = prefetch.indices(*variables, line)
-    body = [tirx.Evaluate(touch(buffer, index, near=prefetch.near)) for index in indices]
+    body = [tirx.Evaluate(_touch(buffer, index, near=prefetch.near)) for index in indices]
     together = body[0] if len(body) == 1 else SeqStmt(body)
     return [For(line, 0, prefetch.repeat, ForKind.SERIAL, together)]
 
 
-def touch(buffer: Any, index: tuple[Any, ...], *, near: bool = True) -> Any:
+def _touch(buffer: Any, index: tuple[Any, ...], *, near: bool = True) -> Any:
     """Return the call that prefetches the line of one element, to L1 or (not `near`) L2."""
     address = tirx.address_of(buffer[index])
     level = _KEEP if near else _LATER

@@ -17,24 +17,31 @@ Registers
     As the two micro-kernels: 7 + 9 + 2 of 32, then 7 x 2 + 2 + 1.
 
 Traffic
-    The row group's buffer and its input hold at most half of L2 together: at stride 2
-    the input is four times the buffer, and would push it out. Input and output pass
+    The row group's buffer and its input take at most half of L2 together: at stride 2
+    the input is four times the buffer, and would evict it. Input and output pass
     once; a row group's first and last rows are read again by its neighbours. Each
     row group reads all weights again, so they are prefetched a panel ahead where
     they are too large to stay in L2.
 
 Bound
-    Multiply-add throughput. In MobileNet V1 1.0/224 on Zen 5, against two kernels in
-    turns, one / two threads, µs: block 1 290 for 298 / 152 for 155; block 2 281 for
-    275 / 148 for 145; block 3 494 for 497 / 252 for 258; block 5 473 for 491 / 242
-    for 258; blocks 7 to 11 464 for 462 / 238 for 246 each (benchmarks/traffic.py).
+    Multiply-add throughput. In MobileNet V1 1.0/224 on Zen 5, fused and, measured in
+    turns with it, unfused, in µs on one and two threads (benchmarks/traffic.py)::
+
+        block 1         290, not 298    152, not 155
+        block 2         281, not 275    148, not 145
+        block 3         494, not 497    252, not 258
+        block 5         473, not 491    242, not 258
+        blocks 7 to 11  464, not 462    238, not 246
+
+    At 238 GFLOP/s a core the bound of block 1 is 246 µs (85% reached on one thread), of
+    block 3 462 (94%), of blocks 7 to 11 439 each (95%).
 
 What lost
-    Prefetching the next row group's input: +20 to +40 µs at 112 x 112 x 32; 6 µs
-    gained at 56 x 56 x 128. Tiles outside, vector groups inside: the same. Two rows
-    a group, so that the buffer stays in L1: 284 for 272 at 112 x 112 x 32. The first
-    convolution in the same function, by bands of 28 rows: what its output no longer
-    costs, block 2 pays, whose buffers nobody has touched lately.
+    Prefetching the next row group's input: +20 to +40 µs at 112 x 112 x 32, -6 µs at
+    56 x 56 x 128. Tiles outside, vector groups inside: the same time. Two rows a group,
+    so that the buffer stays in L1: 284 µs, not 272, at 112 x 112 x 32. The first
+    convolution in the same function, by bands of 28 rows: block 2 loses what that
+    gains, because its buffers are then cold.
 """
 
 from __future__ import annotations
@@ -59,19 +66,7 @@ from tvm_mobilenet.target import TargetSpec
 def schedule_separable(
     sch: Any, work: Workload, plan: SeparablePlan, _target: TargetSpec
 ) -> list[Prefetch]:
-    """Schedule a depthwise-separable block.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a separable workload.
-    work : Workload
-    plan : SeparablePlan
-
-    Returns
-    -------
-    list of Prefetch
-    """
+    """Schedule a depthwise-separable block."""
     filtered, mid = sch.get_sblock("filtered"), sch.get_sblock("mid")
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     n, o, p, c = sch.get_loops(out)
@@ -113,19 +108,8 @@ def sweep_prefetches(
 ) -> list[Prefetch]:
     """Prefetch what comes next, evenly through a row group's pointwise layer.
 
-    Parameters
-    ----------
-    work : Workload
-    plan : SeparablePlan
-        Weights: the next vector group's; input: the next row group's.
-    at : LoopRV
-        The innermost of `loops`.
-    loops : sequence of LoopRV
-        Units, vector groups, tiles, and outer steps of the reduction.
-
-    Returns
-    -------
-    list of Prefetch
+    That is the next vector group's weights or the next row group's input, as the plan says.
+    `loops` are units, vector groups, tiles and outer steps; `at` is the last of them.
     """
     if plan.prefetch == "none":
         return []
@@ -138,6 +122,7 @@ def sweep_prefetches(
             parameter=3,
             depth=work.depth,
             lanes=work.out_block,
+            dtype=work.dtype,
             vectors=plan.tile.vectors,
             steps=(plan.tiles, plan.outer),
             groups=(plan.splits, plan.groups),

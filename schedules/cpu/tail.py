@@ -1,4 +1,4 @@
-"""The last pointwise layer, the global pool and the classifier in one pass over the channels.
+"""Last pointwise layer, global pool and classifier in one kernel (``conv_pool_dense``).
 
 Pattern
     ``accumulate(n, o, p, c; k)`` into ``act(n, o, p, c)`` into ``total(n, o, c; p)``
@@ -10,8 +10,8 @@ Loop nest, outer to inner
     layer, tile by tile of pixels, each added to the group's means in registers →
     class block → channels of the group → lanes of the block
 
-    A group's means are multiplied with their rows of the classifier as soon as
-    they are known, and added to the part's own logits; the parts' logits are added
+    A group's means are multiplied by their rows of the classifier as soon as
+    they are known, and added to the part's own logits. The parts' logits are added
     up at the end, one block of classes after the other.
 
 Registers
@@ -20,18 +20,18 @@ Registers
 Traffic
     The activations of the last layer are never stored. Classifier and pointwise
     weights, 4 MB each at 1024 channels and 1000 classes, come from memory at an
-    even 19 GB/s during the pointwise layer's arithmetic; on its own the classifier
-    waits for its 4 MB. A group's rows of the classifier are one run of memory.
+    even 19 GB/s during the pointwise layer's arithmetic; a classifier of its own
+    waits for its 4 MB. A group's rows of the classifier are contiguous.
 
 Bound
     Multiply-add throughput: 441 µs at 7 x 7 x 1024 and 1000 classes on one Zen 5
-    core. Measured 474 alone, 506 in MobileNet V1, where pointwise layer, pool and
-    classifier take 602; on two threads 277 for 350 (benchmarks/traffic.py).
+    core. Measured 474 alone (93%) and 506 in MobileNet V1 (87%), where the three
+    kernels take 602; on two threads 277 instead of 350 (benchmarks/traffic.py).
 
 What lost
-    Either of the prefetches alone (582, 620; 647 with none). The classifier in
-    blocks of classes rather than of channels: eight streams 512 KB apart, all in
-    the same sets of L2 (510). Prefetching the rows once more into L1: +15.
+    Either of the prefetches alone (582 and 620 µs; 647 with neither). The classifier
+    in blocks of classes rather than of channels: eight streams 512 KB apart, all in
+    the same sets of L2 (510). Prefetching the rows into L1 as well: +15 µs.
 """
 
 from __future__ import annotations
@@ -48,25 +48,13 @@ from tvm_mobilenet.schedules.cpu.micro_kernel import (
 from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, next_panel
 from tvm_mobilenet.schedules.plans.tail import TailPlan
 
-from tvm_mobilenet.operators.ahead import LINE
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.arithmetic import line_items
 
 
 def schedule_tail(sch: Any, work: Workload, plan: TailPlan, _target: TargetSpec) -> list[Prefetch]:
-    """Schedule the end of a classifier.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a tail workload.
-    work : Workload
-    plan : TailPlan
-
-    Returns
-    -------
-    list of Prefetch
-    """
+    """Schedule the end of a classifier."""
     accumulate, act = sch.get_sblock("accumulate"), sch.get_sblock("act")
     total, mean = sch.get_sblock("total"), sch.get_sblock("mean")
     logits, out = sch.get_sblock("logits"), sch.get_sblock("out")
@@ -117,6 +105,7 @@ def _prefetches(work: Workload, plan: TailPlan, at: Any, loops: Sequence[Any]) -
                 parameter=1,
                 depth=work.depth,
                 lanes=lanes,
+                dtype=work.dtype,
                 vectors=plan.tile.vectors,
                 steps=(plan.tiles, plan.outer),
                 groups=(plan.parts, plan.groups),
@@ -124,12 +113,13 @@ def _prefetches(work: Workload, plan: TailPlan, at: Any, loops: Sequence[Any]) -
         )
     if plan.prefetch in ("classifier", "both"):
         elements = -(-work.classes // width) * plan.tile.vectors * lanes * width
-        lines = -(-elements // (LINE * plan.tiles * plan.outer))
+        items = line_items(work.dtype)
+        lines = -(-elements // (items * plan.tiles * plan.outer))
 
         def own_rows(unit: Any, group: Any, tile: Any, step: Any) -> list[tuple[Any, ...]]:
             block = (unit % plan.parts * plan.groups + group) * plan.tile.vectors
             first = (tile * plan.outer + step) * lines
-            return [(block, 0, 0, (first + i) * LINE) for i in range(lines)]
+            return [(block, 0, 0, (first + i) * items) for i in range(lines)]
 
         found.append(Prefetch(at, 3, own_rows, loops))
     return found

@@ -8,27 +8,26 @@ Loop nest, outer to inner
     Groups of output blocks over blocks of the grid's second axis; (n, strip, column)
     over its first and over threads → input channel → that channel's window into
     registers → taps → output blocks → rows of the strip → channels of a block.
-    All weights of the group wait in shared memory: every thread of a warp reads the same
-    vector of them, at once. Neighbouring threads take neighbouring columns.
+    All weights of the group are in shared memory, where every thread of a warp reads the same
+    vector at the same time. Neighbouring threads take neighbouring columns.
 
 Registers
     rows x blocks x channels of a block sums; (rows - 1) stride + K by K inputs of one
     channel; a vector of weights of each output block; addresses. 4 rows x 4 blocks of 4,
-    3 x 3 at stride 2: 64 + 27 + 16 + 36 = 143,
-    of which nvcc takes 129.
+    3 x 3 at stride 2: 64 + 27 + 16 + 36 = 143, of which nvcc takes 129.
 
 Traffic
-    Memory: the image once, the map once. Of L1 and shared memory, a tap takes a vector of
+    Memory: the image once, the map once. From L1 and shared memory a tap reads a vector of
     weights for each output block and, over a strip, 2.25 inputs for 4 rows.
 
 Bound
-    Where the batch is large, multiply-adds and memory alike: 27 x 32 multiply-adds for
-    12 bytes in, 128 out. At batch 1 how many units have work: tiles are as large as
-    leaves every unit eight warps. Measured: no GPU here.
+    In large batches multiply-adds and memory equally: 27 x 32 multiply-adds for 12 bytes
+    in and 128 out. At batch 1 the number of units that have work: tiles are as large as
+    leaves every unit eight warps. No time has been measured on a GPU.
 
 What lost
-    Pixels of a strip along the row: neighbouring threads would then store vectors with
-    gaps, half of each sector of 32 bytes.
+    Strips along the row: neighbouring threads would store vectors with gaps between them, so
+    half of each sector of 32 bytes.
 """
 
 from __future__ import annotations
@@ -48,17 +47,7 @@ from tvm_mobilenet.target import TargetSpec
 
 
 def schedule_conv(sch: Any, work: Workload, plan: GpuConvPlan, target: TargetSpec) -> None:
-    """Schedule a full convolution.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a conv workload.
-    work : Workload
-    plan : GpuConvPlan
-    target : TargetSpec
-        With a GPU.
-    """
+    """Schedule a full convolution."""
     store = rows_and_columns(sch, work.out_size[1], "accumulate", "out")
     padded, accumulate = sch.get_sblock("padded"), sch.get_sblock("accumulate")
     out = sch.get_sblock("out")

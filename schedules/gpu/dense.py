@@ -1,4 +1,4 @@
-"""Classifier on a GPU: one row for each image, so that batch 1 is a stream of weights.
+"""Classifier on a GPU: a matrix product with a row for each image; at batch 1 weights stream.
 
 Pattern
     ``accumulate(n, o, c; k)`` into ``out(n, j)``, operator "dense". The loops are
@@ -13,18 +13,19 @@ Loop nest, outer to inner
 
 Registers
     One vector of sums, one of weights, a block of the input: about 40 of 255, so that a
-    unit holds its most threads, and as many loads are on their way.
+    unit holds as many threads as it can, and as many loads are in flight.
 
 Traffic
-    Every weight once, 4 MB at 1024 x 1000 (float16: 2 MB); the input, 4 KB, by every block.
+    Every weight is read once, 4 MB at 1024 x 1000 (2 MB in float16); every block reads the
+    input, 4 KB.
 
 Bound
-    Weights at the speed of L2, which keeps them between calls, or of memory. Measured: no
-    GPU here.
+    The weights, at the bandwidth of L2, which keeps them between calls, or of memory. No time
+    has been measured on a GPU.
 
 What lost, on paper
-    A thread for each class over all of K: 1000 threads are not one tenth of what keeps a
-    memory of 3 TB/s busy. Staging weights in shared memory: each is used once.
+    A thread for each class over all of K: 1000 threads are less than a tenth of what keeps a
+    memory of 3 TB/s busy. Staging weights in shared memory: each is used only once.
 """
 
 from __future__ import annotations
@@ -42,15 +43,7 @@ from tvm_mobilenet.target import TargetSpec
 
 
 class Dense:
-    """Operands of a classifier: rows are images.
-
-    Parameters
-    ----------
-    stages : Stages
-    buffers : dict of str to Buffer
-    lanes : int
-        Classes of a vector.
-    """
+    """Operands of a classifier: rows are images, `lanes` the classes of a vector."""
 
     def __init__(self, stages: Stages, buffers: dict[str, Any], lanes: int) -> None:
         self.stages, self.buffers, self.lanes = stages, buffers, lanes
@@ -94,20 +87,9 @@ class Dense:
 
 
 def write_dense(func: Any, plan: ProductPlan, target: TargetSpec) -> Any:
-    """Write the loops of a classifier.
+    """Write the loops of a classifier from its unscheduled definition.
 
-    Parameters
-    ----------
-    func : tirx.PrimFunc
-        The definition: data (N, Kb, 1, c), weight (Ob, K, class block), bias (Ob, class
-        block), out (N, classes).
-    plan : ProductPlan
-    target : TargetSpec
-        With a GPU.
-
-    Returns
-    -------
-    tirx.PrimFunc
-        Bound to threads, with the attributes of `func`.
+    Its buffers are data (N, Kb, 1, c), weight (Ob, K, class block), bias (Ob, class block) and
+    out (N, classes).
     """
     return write_product(Stages(func), plan, partial(Dense, lanes=plan.sizes.lanes), target.the_gpu)

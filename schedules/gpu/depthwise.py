@@ -15,25 +15,25 @@ Loop nest, outer to inner
 
 Registers
     The window, (rows - 1) stride + K by (columns - 1) stride + K vectors of 4 registers;
-    the taps likewise, all of them or a row of them at a time; a sum for each channel and
-    pixel; addresses. 3 x 3, stride 1, 1 row: 9 + 9 vectors, 4 sums, 24: 100, of which ptxas
-    takes 86; 2 rows 116. 5 x 5, 2 rows: 30 + 5 vectors: 172. On CUDA ptxas is told how many
-    blocks that leaves on a unit: left alone it fills a unit with threads that a small grid
-    does not have, takes 32 registers, and loads three vectors at a time.
+    the taps in as large vectors, all of them or a row of them at a time; a sum for each channel
+    and pixel; addresses. 3 x 3, stride 1, 1 row: 9 + 9 vectors, 4 sums, 24: 100, of which ptxas
+    takes 86; 2 rows: 116. 5 x 5, 2 rows: 30 + 5 vectors: 172. On CUDA a launch bound tells ptxas
+    how many blocks that leaves on a unit (:mod:`~tvm_mobilenet.schedules.gpu.occupancy`).
 
 Traffic
     Memory: the map in and out, once each. L1, in wavefronts of 128 bytes for a warp's
-    vector of output: 45 without a strip (3 x 3, stride 1), 28 with 2 rows, 20 with 4;
-    5 x 5: 125, 72. Taps are one wavefront each, since the warp reads the same.
+    vector of output: 45 without a strip (3 x 3, stride 1), 28 with 2 rows, 20 with 4; for
+    5 x 5 125 without, 72 with 2 rows. A tap is one wavefront, since the whole warp reads it.
 
 Bound
-    Memory bandwidth, 50 wavefronts' time on sm_90; at batch 1, where a map lies in L2, the
-    latency of a load and a store, and whether every unit has work. So a strip is as short
-    as keeps L1 out of the way, and leaves every unit eight warps. Measured: no GPU here.
+    Memory bandwidth, which on sm_90 takes the time of 50 wavefronts. At batch 1, where a map
+    lies in L2, the latency of a load and a store, and whether every unit has work. A strip is
+    therefore only so long that L1 is no bottleneck, and leaves every unit eight warps. No time
+    has been measured on a GPU.
 
 What lost
     Staging by default: from shared memory a window takes as many wavefronts as from L1.
-    It stays a knob, for machines whose L1 does not keep them.
+    It stays a knob for machines whose L1 does not keep the window.
 """
 
 from __future__ import annotations
@@ -56,17 +56,7 @@ from tvm_mobilenet.target import TargetSpec
 def schedule_depthwise(
     sch: Any, work: Workload, plan: GpuDepthwisePlan, target: TargetSpec
 ) -> None:
-    """Schedule a depthwise convolution.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a depthwise workload.
-    work : Workload
-    plan : GpuDepthwisePlan
-    target : TargetSpec
-        With a GPU.
-    """
+    """Schedule a depthwise convolution."""
     store = rows_and_columns(sch, work.out_size[1], "accumulate", "out")
     padded, accumulate = sch.get_sblock("padded"), sch.get_sblock("accumulate")
     n, o, y, x, c = sch.get_loops(store)

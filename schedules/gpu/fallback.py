@@ -10,27 +10,18 @@ from tvm.s_tir import dlight
 from tvm_mobilenet.target import TargetSpec
 
 _THREADS = 256
-"""Of a block: TVM's rules take as many as they may, whatever the size of the map."""
+"""Threads of a block: TVM's rules take as many as they may, whatever the size of the map."""
 
 
 def bind_to_threads(func: Any, target: TargetSpec) -> Any:
     """Schedule a function that is not one of ours.
 
     before: ``for i, j: y[i, j] = f(x[i, j])``
-    after: ``for b in blocks: for t in threads: …``; reductions over threads where TVM knows
-    how, else one thread a sum
+    after: ``for b in blocks: for t in threads: …``; a reduction runs over threads where a rule
+    of TVM's does that, and otherwise in one thread a sum
 
-    Parameters
-    ----------
-    func : tirx.PrimFunc
-        Of TVM's own making: a change of layout, an operator of an imported network.
-    target : TargetSpec
-        With a GPU.
-
-    Returns
-    -------
-    tirx.PrimFunc
-        As it was where no rule takes it; generating its code fails by name then.
+    Such functions are TVM's: changes of layout, operators of imported networks. One that no rule
+    applies to is returned as it is, and generating its code raises an error.
     """
     gpu = target.the_gpu
     threads = min(gpu.block_threads, _THREADS)

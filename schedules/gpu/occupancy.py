@@ -1,4 +1,4 @@
-"""CUDA kernels may use the registers that their schedule reckons with."""
+"""Launch bounds, so that CUDA kernels may use the registers that their schedule counts on."""
 
 from __future__ import annotations
 
@@ -19,22 +19,12 @@ def with_occupancy(func: Any, registers: int, gpu: GpuSpec) -> Any:
     before: ``__launch_bounds__(128)``
     after: ``__launch_bounds__(128, 4)``
 
-    Left alone ptxas fills a unit with threads, which a grid at batch 1 does not have: it
-    gives 3 x 3 windows 32 registers, and loads them three vectors at a time. With 86 of 128
-    all eighteen are under way at once.
+    Without a bound ptxas assumes that the grid fills a unit with threads, which at batch 1 it
+    does not: it gives 3 x 3 windows 32 registers, and loads them three vectors at a time. With
+    86 of 128 registers all eighteen loads are in flight at once.
 
-    Parameters
-    ----------
-    func : tirx.PrimFunc
-        One kernel, bound to blocks and threads.
-    registers : int
-        Of a thread, as its schedule reckons.
-    gpu : GpuSpec
-        For CUDA.
-
-    Returns
-    -------
-    tirx.PrimFunc
+    `func` is one kernel, bound to blocks and threads; `registers` are those of a thread, as its
+    plan counts them.
     """
     axes: dict[str, int] = {}
 

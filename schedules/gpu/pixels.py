@@ -1,4 +1,4 @@
-"""What TensorIR schedules of GPUs share: maps with rows and columns again, vectors of 16 bytes."""
+"""Steps that TensorIR schedules for GPUs share: rows and columns, vectors of 16 bytes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tvm import s_tir
 from tvm.s_tir import Schedule
 from tvm.tirx import IndexMap
 from tvm_mobilenet.schedules.cpu.micro_kernel import extent
-from tvm_mobilenet.schedules.plans.gpu.threads import VECTOR_BITS
 
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
+from tvm_mobilenet.target.gpu import LANE_BYTES
 
 
 def rows_and_columns(sch: Any, width: int, *names: str) -> Any:
@@ -22,14 +22,14 @@ def rows_and_columns(sch: Any, width: int, *names: str) -> Any:
     after: ``acc(n; r, q; o, y, x, c)`` reads ``data[n, o, y + r, x + q, c]``;
     ``out(n, o, y, x, c)`` fills registers, ``store(n, o, y, x, c)`` copies those
 
-    A region of rows and columns is a range of either then; of flat pixels it would be
-    every pixel between its corners. Loops come in the order of axes wherever a block is
-    put: a sum's taps stand outside of what it is a sum for.
+    A region is then a range of rows and one of columns; of flat pixels it would be
+    every pixel between its corners. Wherever a block is computed, its loops come in the order
+    of its axes, so the taps of a sum are outside of the pixels.
 
     Parameters
     ----------
     sch : s_tir.Schedule
-        Whose blocks are still as TE defined them.
+        Over a function whose blocks are still as TE defined them.
     width : int
         W, pixels in a row.
     *names : str
@@ -65,13 +65,10 @@ def copy_vectors(sch: Any, block: Any, target: TargetSpec, within: int) -> None:
 
     Parameters
     ----------
-    sch : s_tir.Schedule
     block : SBlockRV
         A copy whose last axis is contiguous.
-    target : TargetSpec
-        With a GPU.
     within : int
-        Its loops outside of what is unrolled.
+        How many of its outer loops are left as they are.
     """
     *loops, last = sch.get_loops(block)[within:]
     outer, vector = sch.split(last, [None, vector_lanes(sch, block, target, extent(sch, last))])
@@ -85,15 +82,12 @@ def stage_vectors(sch: Any, block: Any, target: TargetSpec, within: int, threads
 
     Parameters
     ----------
-    sch : s_tir.Schedule
     block : SBlockRV
         A copy whose last axis is contiguous.
-    target : TargetSpec
-        With a GPU.
     within : int
-        Its loops outside of what is shared out.
+        How many of its outer loops are left as they are.
     threads : int
-        Of a block, along its first axis.
+        Extent of ``threadIdx.x``.
     """
     *loops, last = sch.get_loops(block)[within:]
     outer, vector = sch.split(last, [None, vector_lanes(sch, block, target, extent(sch, last))])
@@ -111,9 +105,7 @@ def unroll(sch: Any, block: Any, within: int) -> None:
 def vector_lanes(sch: Any, block: Any, target: TargetSpec, most: int) -> int:
     """Return the elements of a block's output that one load or store takes.
 
-    16 bytes, but for Metal: that has no vectors of more than four.
+    They take 16 bytes; Metal has no vectors of more than four elements.
     """
-    gpu = target.the_gpu
-    bits = int(sch.get(block).writes[0].source.dtype.bits)
-    widest = min(VECTOR_BITS // bits, 4 if gpu.kind == "metal" else VECTOR_BITS)
-    return math.gcd(widest, most)
+    widest = LANE_BYTES // ITEM_BYTES[str(sch.get(block).writes[0].source.dtype)]
+    return math.gcd(min(widest, 4) if target.the_gpu.kind == "metal" else widest, most)

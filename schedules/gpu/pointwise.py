@@ -14,21 +14,22 @@ Loop nest, outer to inner
 Registers
     ``pixels x vectors x lanes`` sums, a block of each pixel, a vector of weights for each
     vector, and what is prefetched: 6 x 2 x 4 + 6 x 4 + 2 x 4 + 5 x 4. nvcc takes up to half as
-    much again (:meth:`ProductTile.registers`); the rule stays below 208 of 255, no spill.
+    much again (:meth:`ProductTile.registers`); the rule stays below 208 of 255, without spills.
 
 Traffic
-    A step's pixels and weights are read once by a block of threads, from L2: 4 multiply-adds
-    a byte at 48 pixels x 16 vectors. Shared memory: 16 multiply-adds for each 16-byte load.
+    A block of threads reads a step's pixels and weights once from L2: 4 multiply-adds
+    a byte at 48 pixels x 16 vectors. From shared memory it is 16 multiply-adds for each
+    16-byte load.
 
 Bound
-    Multiply-adds. Measured: no GPU here. nvcc's code: over 85% of the instructions in the
-    loop are multiply-adds (tests/gpu), all loads are of 128 bits.
+    Multiply-adds. No time has been measured on a GPU. In nvcc's code over 85% of the
+    instructions in the loop are multiply-adds (tests/gpu), and all loads are of 128 bits.
 
 What lost, on paper
-    Transforming the definition's loops: docs/adr/0017-gpu-matrix-products.md. Large tiles
-    only: 7 x 7 pixels of one image occupy a tenth of 132 units; small tiles with slices of K
-    read each weight from L2 more often, but all units work. A second kernel that adds up slices
-    of K: a launch costs what the layer does.
+    Transforming the definition's loops (docs/adr/0017-gpu-matrix-products.md). Large tiles
+    only: 7 x 7 pixels of one image occupy a tenth of 132 units, while small tiles with slices
+    of K read each weight from L2 more often, but give all units work. A second kernel that adds
+    up slices of K: its launch takes as long as the layer.
 """
 
 from __future__ import annotations
@@ -71,20 +72,9 @@ class Pointwise:
 
 
 def write_pointwise(func: Any, plan: ProductPlan, target: TargetSpec) -> Any:
-    """Write the loops of a pointwise convolution.
+    """Write the loops of a pointwise convolution from its unscheduled definition.
 
-    Parameters
-    ----------
-    func : tirx.PrimFunc
-        The definition: data (N, Kb, P, c), weight (Ob, K, c), bias (Ob, c), perhaps
-        residual, out (N, Ob, P, c).
-    plan : ProductPlan
-    target : TargetSpec
-        With a GPU.
-
-    Returns
-    -------
-    tirx.PrimFunc
-        Bound to threads, with the attributes of `func`.
+    Its buffers are data (N, Kb, P, c), weight (Ob, K, c), bias (Ob, c), perhaps residual, and
+    out (N, Ob, P, c).
     """
     return write_product(Stages(func), plan, Pointwise, target.the_gpu)

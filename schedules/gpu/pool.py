@@ -1,13 +1,12 @@
-"""Global average pool: some threads a channel block, each a share of its pixels.
+"""Global average pool: the threads of a channel block share its pixels.
 
 Pattern
     ``accumulate(n, o, z, c; p)`` into ``out(n, o, z, c)``, operator "pool".
 
 Loop nest, outer to inner
-    (n, channel block) over blocks and the second axis of threads → every so-many-th
-    pixel, a vector of 16 bytes each, on the first axis → partial sums into shared
-    memory → a thread for each channel adds them up. Neighbouring threads read
-    neighbouring pixels.
+    (n, channel block) over blocks and the second axis of threads → pixels, dealt out to
+    the first axis, a vector of 16 bytes each → partial sums into shared memory → a
+    thread for each channel adds them up. Neighbouring threads read neighbouring pixels.
 
 Registers
     A vector and its sums: 12, and addresses.
@@ -16,13 +15,13 @@ Traffic
     The map, once. Shared memory: a sum for each thread and channel.
 
 Bound
-    Latency: of P / threads loads and ``threads`` additions one after the other, whence
-    about twice the root of P threads, a divisor of P so that no thread asks whether its
-    pixel exists; at large batches memory. Measured: no GPU here.
+    The latency of P / threads loads and of ``threads`` additions, one after the other. The
+    plan therefore takes about twice the root of P threads, a divisor of P so that no thread
+    asks whether its pixel exists. In large batches memory. No time has been measured on a GPU.
 
 What lost
-    Shuffles within a warp: four or eight channels take as many of them, and OpenCL 1.2
-    has none. A warp a map whatever its size: 784 pixels are 25 loads for each thread.
+    Shuffles within a warp: four or eight channels take as many shuffles, and OpenCL 1.2
+    has none. A warp for every map: 784 pixels are 25 loads for each thread.
 """
 
 from __future__ import annotations
@@ -37,16 +36,7 @@ from tvm_mobilenet.target import TargetSpec
 
 
 def schedule_pool(sch: Any, _work: Workload, plan: GpuPoolPlan, target: TargetSpec) -> None:
-    """Schedule a global average pool.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a pool workload.
-    plan : GpuPoolPlan
-    target : TargetSpec
-        With a GPU.
-    """
+    """Schedule a global average pool."""
     accumulate, out = sch.get_sblock("accumulate"), sch.get_sblock("out")
     if plan.threads == 1:
         _alone(sch, accumulate, out, plan.channels)

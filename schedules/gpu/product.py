@@ -1,9 +1,9 @@
 """A matrix product of a block of threads: rows times channel vectors, K in steps.
 
 Rows are pixels of all images (or images), K runs over blocks of channels. The loops are
-written rather than transformed: a tile that ends inside a map, a block or K makes
-``compute_at`` take apart ``p // width`` under a condition, and it then asks for regions as
-large as the map. What is computed besides the sums comes from the definition
+written rather than transformed: where a tile ends inside a map, a block or K, ``compute_at``
+cannot split ``p // width`` under its condition, and asks for regions as large as the map.
+All expressions besides the sums come from the definition
 (:mod:`~tvm_mobilenet.schedules.gpu.stages`).
 
 Loop nest, outer to inner
@@ -12,8 +12,8 @@ Loop nest, outer to inner
     → channel → rows of the thread, vectors of the thread, lanes, unrolled.
 
 Slices
-    K may be dealt out to slices of a block's threads, each with sums of its own, which are
-    added up through shared memory at the end: more warps where a map has few pixels.
+    K may be divided among slices of a block's threads. Each has sums of its own, which are
+    added up through shared memory at the end. That gives more warps where a map has few pixels.
 
 Edges
     Rows and vectors beyond the end are multiplied, and not stored.
@@ -31,11 +31,11 @@ from tvm_mobilenet.schedules.gpu.stages import REGISTERS, allocated, copy
 from tvm_mobilenet.schedules.plans.gpu.product_tile import ProductTile, Sizes
 
 _RESIDENT = "tirx.launch_bounds_min_blocks_per_sm"
-"""Attribute: the second of CUDA's launch bounds. Without it ptxas makes for an occupancy of its
-own, even with spills."""
+"""Attribute: the second of CUDA's launch bounds. Without it ptxas chooses an occupancy of its
+own, even if that spills."""
 
 _UNIT_REGISTERS = 1 << 16
-"""Of every unit of NVIDIA's since sm_30."""
+"""Registers of a multiprocessor of NVIDIA's, since sm_30."""
 
 
 class Product:
@@ -43,13 +43,10 @@ class Product:
 
     Parameters
     ----------
-    sizes : Sizes
-    tile : ProductTile
-    operands : Operands
     dtype : str
-        Of what is multiplied.
+        Type of the operands; sums are float32.
     resident : int
-        Blocks of threads that a unit shall hold, for nvcc; 0 does not say.
+        Blocks of threads that nvcc shall fit on a multiprocessor; 0 leaves it to nvcc.
     """
 
     def __init__(

@@ -1,13 +1,13 @@
-"""How the operands of a matrix product come to a block of threads: K in steps.
+"""How the operands of a matrix product reach a block of threads, in steps of K.
 
 A step is ``depth`` channel blocks of the tile's rows and vectors. The threads together
-fetch them into shared memory, 16 bytes each, consecutive threads consecutive addresses;
-with `prefetch` those of the next step are on their way, in registers, while this one is
+fetch them into shared memory, 16 bytes each, consecutive threads consecutive addresses.
+With `prefetch` the operands of the next step are loaded into registers while this one is
 multiplied.
 
 Edges
-    Rows and vectors beyond the end are the last ones again: no branch in the loop. K
-    beyond its end is zeros.
+    For rows and vectors beyond the end the last ones are read again, so that the loop has no
+    branch. Beyond the end of K operands are zeros.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Multiply = Callable[[Any, Fetched, Fetched], None]
 
 
 class Operands(Protocol):
-    """What is multiplied, and where it goes."""
+    """The operands of a product, and where its results go."""
 
     def data(self, block: Any, row: Any) -> Lane:
-        """Return K's channels of a block: of a row, in the type they are stored as."""
+        """Return the channels of a block of K of a row, in the type they are stored as."""
 
     def weight(self, vector: Any, k: Any) -> Lane:
         """Return a vector of weights, of channel k."""
@@ -48,15 +48,12 @@ class Steps:
 
     Parameters
     ----------
-    sizes : Sizes
-    tile : ProductTile or TensorTile
-    operands : Operands
     dtype : str
-        Of what is multiplied.
+        Type of the operands.
     own : PrimExpr
-        The thread, of those of its block.
+        Number of the thread within its block.
     first : tuple of PrimExpr
-        Row and vector that the block of threads begins at.
+        Row and vector at which the block's tile begins.
     """
 
     def __init__(

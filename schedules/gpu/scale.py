@@ -1,4 +1,4 @@
-"""One factor a channel: a thread takes vectors of 16 bytes, apart by a block's threads.
+"""Scale on a GPU: a thread takes some vectors of 16 bytes, a block's threads apart.
 
 Pattern
     ``out(n, o, p, c)``, operator "scale".
@@ -10,8 +10,11 @@ Loop nest, outer to inner
 Registers
     Two vectors and a result: 12, and addresses, for each vector of a thread.
 
+Traffic
+    The map, in and out, once each.
+
 Bound
-    Memory, the map in and out; at batch 1 a launch. Measured: no GPU here.
+    Memory; at batch 1 the launch. No time has been measured on a GPU.
 """
 
 from __future__ import annotations
@@ -26,16 +29,7 @@ from tvm_mobilenet.target import TargetSpec
 
 
 def schedule_scale(sch: Any, _work: Workload, plan: GpuScalePlan, target: TargetSpec) -> None:
-    """Schedule a scale.
-
-    Parameters
-    ----------
-    sch : s_tir.Schedule
-        Over the function of a scale workload.
-    plan : GpuScalePlan
-    target : TargetSpec
-        With a GPU.
-    """
+    """Schedule a scale."""
     out = sch.get_sblock("out")
     store = sch.cache_write(out, 0, "local")
     n, o, p, _ = sch.get_loops(store)

@@ -1,4 +1,4 @@
-"""Depthwise-separable block on a GPU: what passes between its convolutions stays in a unit.
+"""Depthwise-separable block on a GPU: the map between its convolutions stays in shared memory.
 
 Pattern
     ``padded`` into ``filtered(n, k, p, c; r, q)`` into ``mid(n, k, p, c)`` into
@@ -6,27 +6,29 @@ Pattern
 
 Loop nest, outer to inner
     That of a pointwise layer (:mod:`~tvm_mobilenet.schedules.gpu.product`, or
-    :mod:`~tvm_mobilenet.schedules.gpu.tensor_product`), but for what a step of K puts into
-    shared memory: each thread computes its vectors of the middle map, taps unrolled, from
-    the input, a window of 16-byte loads that neighbouring threads share in L1. Nothing is
-    prefetched: such values wait for their loads at once.
+    :mod:`~tvm_mobilenet.schedules.gpu.tensor_product`), except for what a step of K puts into
+    shared memory: each thread computes its vectors of the middle map from the input, taps
+    unrolled, by a window of 16-byte loads that neighbouring threads share in L1. Nothing is
+    prefetched, because these values need their loads at once.
 
 Registers
-    Those of the pointwise layer; the window's vectors come and go before the products.
+    Those of the pointwise layer; the window's vectors are dead before the products.
 
 Traffic
-    The middle map never goes to memory: a write and a read of it less, and a launch. Every
+    The middle map never goes to memory, which saves a write, a read and a launch. Every
     tile of output channels computes the middle map of its pixels again: at 56 x 56 x 128 and
-    tiles of 64 channels, twice 9 multiply-adds where the products are 128. The rule counts
-    that, and so takes tiles of more channels and fewer pixels than for a pointwise layer.
+    tiles of 64 channels that is twice 9 multiply-adds where the products are 128. The rule
+    counts them, and so chooses tiles of more channels and fewer pixels than for a pointwise
+    layer.
 
 Bound
-    The larger of the multiply-adds of both layers and their bytes. Measured: no GPU here.
+    The larger of the multiply-adds of both layers and their bytes. No time has been measured
+    on a GPU.
 
 What lost, on paper
-    All of K in shared memory before the products: each middle value once for all channels,
-    but 512 channels of 32 pixels are 64 KB, more than a block may have; and units would wait
-    for it with nothing to multiply.
+    All of K in shared memory before the products: each middle value would be computed once for
+    all channels, but 512 channels of 32 pixels are 64 KB, more than a block may have, and units
+    would wait for them with nothing to multiply.
 """
 
 from __future__ import annotations
@@ -96,20 +98,9 @@ class Separable(Pointwise):
 
 
 def write_separable(func: Any, plan: ProductPlan, target: TargetSpec) -> Any:
-    """Write the loops of a depthwise-separable block.
+    """Write the loops of a depthwise-separable block from its unscheduled definition.
 
-    Parameters
-    ----------
-    func : tirx.PrimFunc
-        The definition: data (N, Kb, H*W, c), filter (Kb, KH*KW, c), filter_bias (Kb, c),
-        weight (Ob, K, c), bias (Ob, c), perhaps residual, out (N, Ob, P, c).
-    plan : ProductPlan
-    target : TargetSpec
-        With a GPU.
-
-    Returns
-    -------
-    tirx.PrimFunc
-        Bound to threads, with the attributes of `func`.
+    Its buffers are data (N, Kb, H*W, c), filter (Kb, KH*KW, c), filter_bias (Kb, c), weight
+    (Ob, K, c), bias (Ob, c), perhaps residual, and out (N, Ob, P, c).
     """
     return write_product(Stages(func), plan, Separable, target.the_gpu)

@@ -1,7 +1,7 @@
-"""What a definition's stages compute, as expressions of the indices that a kernel is at.
+"""The expressions of a definition's stages, rebuilt for the indices that a kernel computes.
 
-A schedule whose loops are written rather than transformed takes from the definition all
-that is no loop: epilogues, borders, conversions. So they are defined once.
+A schedule whose loops are written rather than transformed takes everything but the loops from
+the definition: epilogues, borders, conversions. They are thus defined once.
 """
 
 from __future__ import annotations
@@ -14,30 +14,21 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as ir
 
-from tvm_mobilenet.target import GpuSpec
-from tvm_mobilenet.target.gpu import ITEM_BYTES
+from tvm_mobilenet.target import ITEM_BYTES, GpuSpec
+from tvm_mobilenet.target.gpu import LANE_BYTES
 
 Value = Callable[..., Any]
 """From indices to the expression of an element."""
 
 REGISTERS = "tvm_mobilenet.registers"
-"""Function attribute: the registers of a thread that its rule reckons with."""
+"""Function attribute: the registers of a thread, as the plan counts them."""
 
-VECTOR_BYTES = 16
-"""Of a thread's widest load and store."""
-
-_ELEMENTS = ContextVar("_ELEMENTS", default=VECTOR_BYTES // 2)
+_ELEMENTS = ContextVar("_ELEMENTS", default=LANE_BYTES // ITEM_BYTES["float16"])
 """Most elements of a vector, while loops are written: Metal's vectors have four."""
 
 
 class Stages:
-    """The stages of a function, by name.
-
-    Parameters
-    ----------
-    func : tirx.PrimFunc
-        Unscheduled: stages one after the other, each a nest of loops around one block.
-    """
+    """The stages of an unscheduled function, by name."""
 
     def __init__(self, func: Any) -> None:
         self.func = func
@@ -60,11 +51,11 @@ class Stages:
         Parameters
         ----------
         stage : str
-            Of a reduction: one step of it, from its own value before.
+            Name of the stage. Of a reduction this is one step, from its value before it.
         at : sequence of PrimExpr
-            Indices of the element.
+            Indices of the element, those of a reduction last.
         feed : mapping of str to callable
-            What the stage reads: by a buffer's name, from indices to an expression.
+            By the name of each buffer that the stage reads, from indices to an expression.
         """
         block = self._blocks[stage]
         places = {iv.var: index for iv, index in zip(block.iter_vars, at, strict=True)}
@@ -96,38 +87,21 @@ def _rebuilt(node: Any, places: Mapping[Any, Any], feed: Mapping[str, Value]) ->
 
 
 def allocated(name: str, shape: Sequence[int], dtype: str, scope: str) -> Any:
-    """Return a buffer of the block that is open, by a name that sources show.
-
-    Parameters
-    ----------
-    name : str
-    shape : sequence of int
-    dtype : str
-    scope : {"local", "shared"} or fragments
-        Registers, or a block's shared memory.
-    """
+    """Allocate a buffer in the block that is open; the generated source has its name."""
     return IRBuilder.name(name, ir.sblock_alloc_buffer(tuple(shape), dtype, scope=scope))
 
 
 def copy(into: Any, at: Sequence[Any], lanes: int, value: Callable[[Any], Any]) -> None:
     """Write ``into[*at, v] = value(v)`` for all lanes v, in vectors of at most 16 bytes."""
     item = ITEM_BYTES[str(into.dtype)]
-    width = min(lanes, VECTOR_BYTES // item, _ELEMENTS.get())
+    width = min(lanes, LANE_BYTES // item, _ELEMENTS.get())
     for first in range(0, lanes, width):
         with ir.vectorized(0, width) as v:
             ir.buffer_store(into, value(first + v), [*at, first + v])
 
 
 def fetched(source: Any, place: Sequence[Any], lanes: int) -> Value:
-    """Load a vector into registers, whole; return its elements by their lane, the last index.
-
-    Parameters
-    ----------
-    source : Buffer
-    place : sequence of PrimExpr
-        All of its indices but the lane.
-    lanes : int
-    """
+    """Load the vector at all indices but the last into registers; return its elements by lane."""
     local = allocated(f"{source.name}_local", (lanes,), str(source.dtype), "local")
     copy(local, (), lanes, lambda c: source[(*place, c)])
     return lambda *at: local[at[-1]]
@@ -144,17 +118,8 @@ def leave(  # noqa: PLR0917  a stage, where it goes, what it is fed
 
 
 def written(stages: Stages, gpu: GpuSpec, body: Callable[[dict[str, Any]], None]) -> Any:
-    """Return a function of the same parameters and attributes, with another body.
-
-    Parameters
-    ----------
-    stages : Stages
-        Of the definition.
-    gpu : GpuSpec
-    body : callable
-        Writes the loops into the builder that is open, from the buffers by their names.
-    """
-    token = _ELEMENTS.set(4 if gpu.kind == "metal" else VECTOR_BYTES // 2)
+    """Return a function with the same parameters and attributes, whose loops `body` writes."""
+    token = _ELEMENTS.set(4 if gpu.kind == "metal" else LANE_BYTES // ITEM_BYTES["float16"])
     with IRBuilder() as builder, ir.prim_func(s_tir=True):
         ir.func_name("main")
         buffers = {

@@ -3,17 +3,18 @@
 Loop nest, outer to inner
     (row tile, column tile) are blocks → (slice, row, column) are warps → steps of K through
     shared memory, fetched as :mod:`~tvm_mobilenet.schedules.gpu.product_steps` does → 16 channels →
-    fragments of the warp, unrolled. At the end sums pass through shared memory: slices are
-    added up there, and threads that take neighbouring pixels store 16 bytes each.
+    fragments of the warp, unrolled. At the end sums pass through shared memory, where slices
+    are added up; then threads with neighbouring pixels store 16 bytes each.
 
 Shared memory
-    ``data[row][channel]`` and ``weight[channel][output]``, one vector of 8 halves longer than
-    needed: stores of neighbouring threads and a fragment's eight rows meet different banks.
+    ``data[row][channel]`` and ``weight[channel][output]``, each row one vector of 8 halves longer
+    than needed, so that stores of neighbouring threads and a fragment's eight rows use
+    different banks.
 
 ``wmma`` rather than ``mma`` in assembly
-    It is C++ that a processor runs too (tests/gpu/cuda_headers), so that CI checks the
-    numbers; nvcc makes ``ldmatrix`` and HMMA of it, as of the assembly: a step of 2 x 2
-    fragments and 64 channels is 32 HMMA and 16 LDSM of 86 instructions (sm_90).
+    ``wmma`` is C++ that also runs on a processor (tests/gpu/cuda_headers), so CI can check its
+    results. nvcc compiles it to ``ldmatrix`` and HMMA, as it does the assembly: 32 HMMA and 16
+    LDSM of the 86 instructions of a step of 2 x 2 fragments and 64 channels (sm_90).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ OperandsOf = Callable[[Stages, dict[str, Any]], Operands]
 
 
 class _Steps(Steps):
-    """Those whose shared memory holds rows of channels, as fragments are loaded."""
+    """Steps whose shared memory holds rows of channels, as fragments are loaded."""
 
     def _data_at(self, block: Any, row: Any) -> Any:
         return row * self.tile.places(self.sizes)[0] + block
@@ -52,16 +53,7 @@ class _Steps(Steps):
 
 
 class TensorProduct(Product):
-    """Writes the kernel into the builder that is open.
-
-    Parameters
-    ----------
-    sizes : Sizes
-    tile : TensorTile
-    operands : Operands
-    resident : int
-        Blocks of threads that a unit shall hold.
-    """
+    """Writes the kernel into the builder that is open."""
 
     tile: Any
 
@@ -164,22 +156,7 @@ def _load(into: Any, index: Any, source: Any, first: Any, stride: int) -> None:
 
 
 def write_product(stages: Stages, plan: ProductPlan, operands: OperandsOf, gpu: GpuSpec) -> Any:
-    """Write the loops of a product, on tensor cores or not.
-
-    Parameters
-    ----------
-    stages : Stages
-        Of the definition.
-    plan : ProductPlan
-    operands : callable
-        From the stages and the buffers by their names.
-    gpu : GpuSpec
-
-    Returns
-    -------
-    tirx.PrimFunc
-        Bound to threads, with the attributes of the definition.
-    """
+    """Write the loops of a product, on tensor cores if the plan's tile is one of theirs."""
 
     def write(buffers: dict[str, Any]) -> None:
         made, tile = operands(stages, buffers), plan.tile

@@ -15,67 +15,73 @@ from tvm_mobilenet.schedules.plans.conv import plan_conv
 from tvm_mobilenet.schedules.plans.depthwise import plan_depthwise
 from tvm_mobilenet.schedules.plans.gpu.conv import plan_gpu_conv
 from tvm_mobilenet.schedules.plans.gpu.depthwise import plan_gpu_depthwise
-from tvm_mobilenet.schedules.plans.gpu.maps import plan_gpu_pool, plan_gpu_scale, plan_gpu_softmax
+from tvm_mobilenet.schedules.plans.gpu.maps import plan_gpu_pool, plan_gpu_scale
 from tvm_mobilenet.schedules.plans.gpu.products import (
     plan_gpu_dense,
     plan_gpu_pointwise,
     plan_gpu_separable,
 )
-from tvm_mobilenet.schedules.plans.maps import plan_dense, plan_pool, plan_scale, plan_softmax
+from tvm_mobilenet.schedules.plans.maps import plan_dense, plan_pool, plan_scale
 from tvm_mobilenet.schedules.plans.pointwise import plan_pointwise
+from tvm_mobilenet.schedules.plans.rows import plan_gpu_rows, plan_rows
 from tvm_mobilenet.schedules.plans.separable import plan_separable
-from tvm_mobilenet.schedules.plans.strassen import plan_strassen
 from tvm_mobilenet.schedules.plans.tail import plan_tail
 
+from tvm_mobilenet.operators.facts import by_loops
 from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.stacks import Stack
 from tvm_mobilenet.target import TargetSpec
 
 Plan = Callable[[Workload, Knobs, TargetSpec], Any]
 
-PLANS: dict[Operator, Plan] = {
+_PLANS: dict[str, Plan] = {
     "conv": plan_conv,
     "dense": plan_dense,
     "depthwise": plan_depthwise,
     "pointwise": plan_pointwise,
     "pool": plan_pool,
+    "rows": plan_rows,
     "scale": plan_scale,
     "separable": plan_separable,
-    "softmax": plan_softmax,
-    "strassen": plan_strassen,
     "tail": plan_tail,
 }
+
+PLANS = by_loops(_PLANS)
 """Operator to the plan of its loops, for processors."""
 
-
-TE_PLANS: dict[Operator, Plan] = {
-    **{name: PLANS[name] for name in ("pointwise", "pool", "scale", "softmax")},
+_TE_PLANS: dict[str, Plan] = {
+    **{name: _PLANS[name] for name in ("pointwise", "pool", "rows", "scale")},
     "conv": partial(plan_conv, tails=False),
     "dense": partial(plan_dense, tails=False),
     "depthwise": partial(plan_depthwise, tails=False),
     "separable": partial(plan_separable, tails=False),
 }
+
+TE_PLANS = by_loops(_TE_PLANS)
 """The same for TE, whose loops have no shorter last tile that stays in registers."""
 
-
-GPU_PLANS: dict[Operator, Plan] = {
+_GPU_PLANS: dict[str, Plan] = {
     "conv": plan_gpu_conv,
     "dense": plan_gpu_dense,
     "depthwise": plan_gpu_depthwise,
     "pointwise": plan_gpu_pointwise,
     "pool": plan_gpu_pool,
+    "rows": plan_gpu_rows,
     "scale": plan_gpu_scale,
     "separable": plan_gpu_separable,
-    "softmax": plan_gpu_softmax,
 }
+
+GPU_PLANS = by_loops(_GPU_PLANS)
 """The same for graphics processors."""
 
-TE_GPU_PLANS: dict[Operator, Plan] = {
-    **{name: GPU_PLANS[name] for name in ("conv", "pool", "scale", "softmax")},
+_TE_GPU_PLANS: dict[str, Plan] = {
+    **{name: _GPU_PLANS[name] for name in ("conv", "pool", "rows", "scale")},
     "dense": partial(plan_gpu_dense, tensors=False),
     "depthwise": partial(plan_gpu_depthwise, rectangles=False),
     "pointwise": partial(plan_gpu_pointwise, tensors=False),
 }
+
+TE_GPU_PLANS = by_loops(_TE_GPU_PLANS)
 """The same for TE on graphics processors."""
 
 
@@ -91,12 +97,10 @@ def plan(work: Workload, knobs: Knobs, target: TargetSpec, plans: Mapping[Operat
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         Asked by name for every choice.
-    target : TargetSpec
     plans : mapping
-        Of :func:`plans_for` the target.
+        What :func:`plans_for` returns for the target.
 
     Returns
     -------

@@ -35,9 +35,9 @@ class ConvPlan:
     tile : Tile
         Accumulators.
     rows, width : int
-        Of the output.
+        Rows and pixels of a row of the output.
     tiles : int
-        Of a row.
+        Tiles of a row.
     units : int
         What threads can share: rows of images.
     parallel : bool
@@ -60,11 +60,9 @@ def plan_conv(work: Workload, knobs: Knobs, target: TargetSpec, *, tails: bool =
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         ``vectors`` and ``pixels``: accumulators; ``threads``: all or one; ``rows_ahead``:
         output rows whose input is prefetched before its time, 0 for none.
-    target : TargetSpec
     tails : bool
         Whether a tile may leave a shorter one at the end of a row. In TE its accumulators
         would not stay in registers.

@@ -54,6 +54,7 @@ class DepthwisePlan:
     Attributes
     ----------
     row : RowPlan
+        How each of its rows is computed.
     groups : int
         Pieces that the rows of a map are cut into.
     units : int
@@ -75,11 +76,9 @@ def plan_depthwise(
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         ``pixels``: accumulators; ``tap_rows``: unrolled or a loop; ``row_groups``: pieces
         that a map is cut into, all of a size; ``threads``: all or one.
-    target : TargetSpec
     tails : bool
         As for :func:`plan_row`.
     """
@@ -101,12 +100,10 @@ def plan_row(
 
     Parameters
     ----------
-    knobs : Knobs
     name : str
         What the knob of the tile is called.
     sizes : tuple of int
         Rows of the taps, pixels of an output row.
-    target : TargetSpec
     tails : bool
         Whether a tile may leave a shorter one at the end of a row. TE has no loop of whole
         tiles apart from the last: there LLVM would keep the border's conditions for each tap.
@@ -129,7 +126,6 @@ def row_tile(width: int, target: TargetSpec) -> int:
     ----------
     width : int
         Pixels in a row.
-    target : TargetSpec
 
     Returns
     -------

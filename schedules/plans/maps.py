@@ -1,4 +1,4 @@
-"""The plans of pool, scale, softmax and classifier: what threads share, and little else."""
+"""The plans of pool, scale and classifier: what threads share, and little else."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from tvm_mobilenet.schedules.plans.threads import ELEMENT, divisors, share
 
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
-
-_POWER = 16
-"""What an element of a softmax costs, in multiply-adds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +31,6 @@ def plan_scale(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
     return _shared(work.batch * work.out_blocks, macs, knobs, target)
 
 
-def plan_softmax(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
-    """Plan a softmax: a row is a unit; ``threads``: all or one."""
-    return _shared(work.batch, _POWER * work.batch * work.out_channels, knobs, target)
-
-
 def _shared(units: int, macs: int, knobs: Knobs, target: TargetSpec) -> SharedPlan:
     return SharedPlan(units, share(units, macs, knobs, target))
 
@@ -50,7 +42,7 @@ class DensePlan:
     Attributes
     ----------
     images : int
-        That share a pass over the weights.
+        Images that share a pass over the weights.
     outer, inner : int
         Steps of the reduction.
     units : int
@@ -58,7 +50,7 @@ class DensePlan:
     parallel : bool
         Whether they do.
     lanes : int
-        Of a vector.
+        Lanes of a vector.
     """
 
     images: int
@@ -76,10 +68,8 @@ def plan_dense(
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         ``images``: images that share a pass over the weights; ``threads``: all or one.
-    target : TargetSpec
     tails : bool
         Whether a last group may have fewer images. TE would keep a condition in the loop.
     """

@@ -15,7 +15,7 @@ from tvm_mobilenet.schedules.plans.tile import (
 )
 
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
 
 _MANY_STREAMS = 128
 """Reduction steps from which prefetching pays: eight streams of AVX-512 blocks."""
@@ -35,7 +35,7 @@ class PointwisePlan:
     groups, chunks : int
         Vector groups, and pieces that an image's pixels are cut into.
     tiles : int
-        Of a chunk.
+        Tiles of a chunk.
     outer, inner : int
         Steps of the reduction.
     units : int
@@ -62,23 +62,21 @@ def plan_pointwise(work: Workload, knobs: Knobs, target: TargetSpec) -> Pointwis
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         ``vectors`` and ``pixels``: accumulators; ``chunks``: pieces that the pixels
         are cut into; ``threads``: all or one; ``prefetch``: none, input or weights.
-    target : TargetSpec
     """
     pixels, blocks, depth = work.out_pixels, work.out_blocks, work.depth
     best = best_tile(pixels, blocks, depth, target, work.batch)
     tile = choose_tile(knobs, best, pixels, blocks, target)
     groups = blocks // tile.vectors
     options = chunk_options(pixels, tile)
-    plane = 4 * depth * pixels
+    plane = ITEM_BYTES[work.dtype] * depth * pixels
     chunks = choose_chunks(knobs, options, plane, work.batch * groups, target)
     units = work.batch * chunks * groups
     macs = blocks * work.out_block * depth * max(work.batch * pixels, ELEMENT)
     parallel = share(units, macs, knobs, target)
-    default = _what_to_prefetch(pixels, chunks, depth, target)
+    default = _what_to_prefetch(pixels // chunks, plane, depth, target)
     prefetch = knobs.choice("prefetch", ["none", "input", "weights"], default)
     inner = inner_steps(depth, work.out_block, target)
     tiles = -(-pixels // tile.pixels) // chunks
@@ -87,7 +85,7 @@ def plan_pointwise(work: Workload, knobs: Knobs, target: TargetSpec) -> Pointwis
     )
 
 
-def _what_to_prefetch(pixels: int, chunks: int, depth: int, target: TargetSpec) -> str:
+def _what_to_prefetch(chunk: int, plane: int, depth: int, target: TargetSpec) -> str:
     """Choose to prefetch what is read for the first time faster than it arrives.
 
     Where few pixels share a weight panel, the first tile of them would wait for it. A map
@@ -96,6 +94,6 @@ def _what_to_prefetch(pixels: int, chunks: int, depth: int, target: TargetSpec) 
     """
     if depth < _MANY_STREAMS:
         return "none"
-    if pixels // chunks <= _FEW_PIXELS:
+    if chunk <= _FEW_PIXELS:
         return "weights"
-    return "input" if 4 * depth * pixels * 2 >= target.l2_bytes > 0 else "none"
+    return "input" if plane * 2 >= target.l2_bytes > 0 else "none"

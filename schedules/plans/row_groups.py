@@ -39,7 +39,6 @@ def row_group_tile(
         Images, and (height, width) of the output.
     blocks, depth : int
         Output channel vectors, and steps of the reduction.
-    target : TargetSpec
     """
     batch, height, width = shape
 
@@ -67,14 +66,12 @@ def choose_rows(  # noqa: PLR0917  sizes of a block, from outer to inner
 
     Parameters
     ----------
-    knobs : Knobs
-    target : TargetSpec
     shape : tuple of int
         Images, and (height, width) of the output.
     row_bytes : int
-        Of a row between the two layers, and of the input that it takes.
+        Bytes of a row between the two layers, and of the input that it takes.
     tile_pixels : int
-        Of the pointwise layer.
+        Pixels of the pointwise layer's tile.
     groups : int
         Vector groups of the output channels.
     first_share : float

@@ -12,7 +12,7 @@ from tvm_mobilenet.schedules.plans.threads import share
 from tvm_mobilenet.schedules.plans.tile import Tile, choose_tile, inner_steps
 
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,13 @@ class SeparablePlan:
     tile : Tile
         Accumulators of the pointwise layer.
     row : RowPlan
-        Of the depthwise layer.
+        How a row of the depthwise layer is computed.
     rows, chunks : int
         Output rows of a row group, and row groups of a map.
     splits, groups : int
         Pieces that the output channels are cut into, and vector groups of each.
     tiles : int
-        Of a row group's pixels.
+        Tiles of a row group's pixels.
     outer, inner : int
         Steps of the reduction.
     units : int
@@ -72,17 +72,16 @@ def plan_separable(
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         ``vectors`` and ``pixels``: accumulators of the pointwise layer; ``rows``: output
         rows in a group; ``splits``: pieces that output channels are cut into;
         ``mid_pixels`` and ``tap_rows``: of the depthwise layer, as its own; ``threads``: all
         or one; ``prefetch``: none, weights, or input.
-    target : TargetSpec
     tails : bool
         As for :func:`tvm_mobilenet.schedules.plans.depthwise.plan_row`.
     """
     (height, width), blocks, depth = work.out_size, work.out_blocks, work.depth
+    item = ITEM_BYTES[work.dtype]
     shape = (work.batch, height, width)
     tile = choose_tile(
         knobs, row_group_tile(shape, blocks, depth, target), height * width, blocks, target
@@ -92,7 +91,7 @@ def plan_separable(
         knobs,
         target,
         shape,
-        4 * work.in_blocks * work.in_block * (width + work.in_pixels // height),
+        item * work.in_blocks * work.in_block * (width + work.in_pixels // height),
         tile.pixels,
         groups,
         math.prod(work.kernel) / (blocks * work.out_block),
@@ -103,7 +102,7 @@ def plan_separable(
     macs = work.batch * blocks * work.out_pixels * work.out_block * depth
     parallel = share(units, macs, knobs, target)
     # Weights that are too large to have stayed in L2 are prefetched.
-    large = 4 * depth * blocks * work.out_block >= target.l2_bytes / 8 > 0
+    large = item * depth * blocks * work.out_block >= target.l2_bytes / 8 > 0
     default = "weights" if large else "none"
     prefetch = knobs.choice("prefetch", ["none", "weights", "input"], default)
     inner = inner_steps(depth, work.out_block, target)

@@ -25,7 +25,7 @@ class TailPlan:
     parts, groups : int
         Pieces that the channels are cut into, and vector groups of each.
     tiles : int
-        Of an image's pixels.
+        Tiles of an image's pixels.
     outer, inner : int
         Steps of the reduction.
     units : int
@@ -52,12 +52,10 @@ def plan_tail(work: Workload, knobs: Knobs, target: TargetSpec) -> TailPlan:
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         ``vectors`` and ``pixels``: accumulators; ``parts``: pieces that the
         channels are cut into; ``threads``: all or one; ``prefetch``: none,
         weights (the next panel's), classifier (this group's rows), or both.
-    target : TargetSpec
     """
     pixels, blocks, depth = work.out_pixels, work.out_blocks, work.depth
     best = best_tile(pixels, blocks, depth, target, work.batch)

@@ -45,7 +45,6 @@ def share(units: int, macs: int, knobs: Knobs, target: TargetSpec) -> bool:
         Independent pieces of the kernel.
     macs : int
         Multiply-adds of the whole kernel.
-    knobs : Knobs
     target : TargetSpec
         On one core, too, a kernel may be shared: logs of such targets hold it.
     """
@@ -58,10 +57,8 @@ def pays_to_share(units: int, macs: int, target: TargetSpec) -> bool:
 
     Parameters
     ----------
-    units : int
     macs : int
         Multiply-adds of the whole kernel.
-    target : TargetSpec
     """
     return target.cores > 1 and units > 1 and macs >= _SERIAL_MACS
 
@@ -80,7 +77,6 @@ def fewest_even(options: Sequence[int], units: int, target: TargetSpec) -> int:
         Numbers of pieces.
     units : int
         Units of one piece.
-    target : TargetSpec
     """
     return min(options, key=lambda i: (max(imbalance(units * i, target.cores), BALANCED), i))
 
@@ -99,14 +95,12 @@ def choose_chunks(
 
     Parameters
     ----------
-    knobs : Knobs
     options : sequence of int
         Possible numbers of chunks, ascending.
     map_bytes : int
         The whole input.
     units : int
         Units of one chunk.
-    target : TargetSpec
     """
     fewest = map_bytes / (target.l2_bytes / 2 or 1 << 17)
     enough = [i for i in options if i >= fewest] or options[-1:]

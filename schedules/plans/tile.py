@@ -17,13 +17,11 @@ from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.threads import imbalance
 
 from tvm_mobilenet.target import Isa, TargetSpec
+from tvm_mobilenet.target.arithmetic import LATENCY
 
 _PIPES = 2
-"""Vector multiply-adds, and vector loads, that start in a cycle."""
-
-_LATENCY = 4
-"""Cycles until a multiply-add's result can be used again (Agner Fog, instruction
-tables: 4 on Zen 2 to Zen 5, Skylake to Sapphire Rapids, Neoverse N1)."""
+"""Vector multiply-adds, and vector loads, that start in a cycle; the rule takes the same for
+every machine."""
 
 _STORE = 3
 """Cycles to add the bias to an accumulator, clip it and store it."""
@@ -69,15 +67,9 @@ stay in memory where the tile has a tail: 7 x 3 tiles of AVX-512 vectors lost 1 
 
 
 def fits(tile: Tile, target: TargetSpec) -> bool:
-    """Whether a tile's accumulators, its weights and a step's inputs fit the registers.
-
-    Parameters
-    ----------
-    tile : Tile
-    target : TargetSpec
-    """
+    """Whether a tile's accumulators, its weights and a step's inputs fit the registers."""
     accumulators, weights = tile.pixels * tile.vectors, tile.vectors
-    if 4 * accumulators * target.lanes > _ON_STACK:
+    if accumulators * target.arithmetic("float32").vector_bytes > _ON_STACK:
         return False
     return accumulators + weights + _SPARE[target.isa] <= target.registers
 
@@ -89,7 +81,7 @@ Fits = Callable[[Tile, TargetSpec], bool]
 def _step_cycles(pixels: int, vectors: int) -> float:
     macs = pixels * vectors / _PIPES
     loads = (pixels + vectors) / _PIPES
-    return max(macs, loads, float(_LATENCY))
+    return max(macs, loads, float(LATENCY))
 
 
 def _run_cycles(pixels: int, tile: Tile, depth: int) -> float:
@@ -107,11 +99,6 @@ def chunk_options(pixels: int, tile: Tile) -> list[int]:
     Chunks hold whole tiles and are all the same size: TVM takes a loop's shorter
     last tile apart at compile time only if the loop is not cut further. Where it
     is, the bounds check stays inside the micro-kernel (230 → 98 GFLOP/s).
-
-    Parameters
-    ----------
-    pixels : int
-    tile : Tile
 
     Returns
     -------
@@ -143,7 +130,6 @@ def best_tile(  # noqa: PLR0917  sizes, from outer to inner
         Output channel vectors.
     depth : int
         Steps of the reduction.
-    target : TargetSpec
     batch : int
         Images.
     rows : int
@@ -192,12 +178,10 @@ def choose_tile(  # noqa: PLR0917  the rule's answer, and what it was made for
 
     Parameters
     ----------
-    knobs : Knobs
     best : Tile
         What the rule chose.
     pixels, blocks : int
         What there is to tile: pixels, and channel vectors (which a tile divides).
-    target : TargetSpec
     fit : callable
         What fits the registers.
 

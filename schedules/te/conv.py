@@ -13,8 +13,9 @@ Registers
 
 Tails
     None: a tile of pixels divides the row. The last tile, which alone reads the border beside
-    the map, is compiled apart: else LLVM keeps its condition for every tap of every tile, which
-    16 registers do not hold, and with 8 pixels not even 32 (80 x 80 x 32: 73 µs, and 59 apart).
+    the map, is compiled separately. LLVM would keep its condition for every tap of every tile,
+    for which 16 registers do not suffice, and with 8 pixels not even 32 (80 x 80 x 32: 59 µs,
+    not 73).
 """
 
 from __future__ import annotations
@@ -29,18 +30,7 @@ from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, peel_tail
 
 
 def schedule_conv(s: Any, made: Definition, plan: ConvPlan) -> list[Prefetch]:
-    """Schedule a full convolution.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : ConvPlan
-
-    Returns
-    -------
-    list of Prefetch
-    """
+    """Schedule a full convolution."""
     s[made.stage("padded")].compute_inline()
     out, accumulate = s[made.out], s[made.stage("accumulate")]
     n, o, p, c = out.op.axis

@@ -11,19 +11,15 @@ from tvm_mobilenet.operators.workload import Workload
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """The tensors of one operator.
+    """The tensors of one operator; its inputs and its output in the definition's order.
 
     Attributes
     ----------
-    tensors : sequence of te.Tensor
-        Its inputs and its output, in the order in which the definition lists them.
-    work : Workload
-        Its sizes.
     ahead : sequence of te.Tensor
         Weights of later kernels, which this one prefetches.
     pieces : sequence of tuple of int
-        For each of those: the number of parts it is cut into, the lines of each part, and
-        which of those to prefetch: the first, and how many.
+        For each of those: the number of parts it is cut into, the cache lines of each part,
+        the first line of a part that is prefetched, and how many are.
     """
 
     tensors: Sequence[Any]

@@ -27,19 +27,7 @@ from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, share, wr
 
 
 def schedule_depthwise(s: Any, made: Definition, plan: DepthwisePlan) -> list[Prefetch]:
-    """Schedule a depthwise convolution.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : DepthwisePlan
-
-    Returns
-    -------
-    list of Prefetch
-        None: there is one long stream.
-    """
+    """Schedule a depthwise convolution; the hardware prefetches its one stream."""
     s[made.stage("padded")].compute_inline()
     out, accumulate = s[made.out], s[made.stage("accumulate")]
     n, o, p, c = out.op.axis

@@ -1,12 +1,12 @@
 """Global average pool and classifier with TE: as :mod:`tvm_mobilenet.schedules.cpu.head`.
 
-Pool
-    (n, channel block) on threads → pixels → lanes.
+Pattern
+    Stages ``accumulate`` and ``out`` of operators "pool" and "dense".
 
-Dense
-    (image group, output block) on threads → reduction → images → lanes of the
-    block, which is several vectors wide. Registers: images x vectors of a block
-    accumulators, one broadcast; the weights are memory operands.
+Loop nest, registers, traffic
+    Those of the main stack. Only the classifier's output differs: it is stored in vectors, or
+    parts of them, that end where the classes end, because TE would put a predicate on every
+    lane.
 """
 
 from __future__ import annotations
@@ -21,19 +21,7 @@ from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, share
 
 
 def schedule_pool(s: Any, made: Definition, plan: SharedPlan) -> list[Prefetch]:
-    """Schedule a global average pool.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : SharedPlan
-
-    Returns
-    -------
-    list of Prefetch
-        None: there is one long stream.
-    """
+    """Schedule a global average pool; the hardware prefetches its one stream."""
     out, accumulate = s[made.out], s[made.stage("accumulate")]
     n, o, z, c = out.op.axis
     units = out.fuse(n, o)
@@ -47,25 +35,12 @@ def schedule_pool(s: Any, made: Definition, plan: SharedPlan) -> list[Prefetch]:
 
 
 def schedule_dense(s: Any, made: Definition, plan: DensePlan) -> list[Prefetch]:
-    """Schedule a classifier.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : DensePlan
-
-    Returns
-    -------
-    list of Prefetch
-        None: there is one long stream.
-    """
+    """Schedule a classifier; the hardware prefetches its one stream."""
     work = made.work
     out, accumulate = s[made.out], s[made.stage("accumulate")]
     n, j = out.op.axis
     group, image = out.split(n, plan.images)
     o, c = out.split(j, work.out_block)
-    # Vectors, or parts of them, end where the classes and the block end: no predicate on a lane.
     part, lane = out.split(c, math.gcd(work.out_channels, work.out_block, plan.lanes))
     out.reorder(group, o, image, part, lane)
     units = out.fuse(group, o)

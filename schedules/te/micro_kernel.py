@@ -19,16 +19,16 @@ def keep_in_registers(
     """Turn an accumulation into a micro-kernel.
 
     before: ``for <outer> for <tile> for lanes for <reduction>: acc += a * b``
-    after: ``for <outer> for <reduction>: for <tile> unrolled: acc[lanes] += ...``,
-    acc in vector registers; ``acc = 0`` likewise before it.
+    after: ``for <outer>: acc = 0``, unrolled; ``for <reduction>: for <tile> unrolled:
+    acc[lanes] += ...``, acc in vector registers
 
-    The accumulators stay in the default scope: below 1024 bytes that is the stack, from
-    where LLVM takes them into registers.
+    The accumulators stay in the default scope, which below 1024 bytes is the stack; LLVM
+    takes them from there into registers.
 
     Parameters
     ----------
     accumulate : te.Stage
-        Already computed at its place in the consumer's tile loops.
+        Already computed inside the consumer's tile loops.
     outer, reduction, tile : sequence of IterVar
         From outer to inner; `outer` are loops of one iteration.
     lanes : IterVar
@@ -48,7 +48,7 @@ def write_back(out: Stage, tile: Sequence[Axis], lanes: Axis) -> None:
 
 
 def peel_tail(out: Stage, tiles: Axis) -> None:
-    """Have a loop's whole tiles and its shorter last one compiled apart.
+    """Have a loop's whole tiles and its shorter last one compiled separately.
 
     before: ``for t: for p in tile: if t * tile + p < pixels: ...``
     after: ``for t in whole tiles: for p in tile: ...``, then the rest

@@ -31,18 +31,7 @@ from tvm_mobilenet.schedules.te.prefetch import for_others
 
 
 def schedule_pointwise(s: Any, made: Definition, plan: PointwisePlan) -> list[Prefetch]:
-    """Schedule a pointwise convolution.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : PointwisePlan
-
-    Returns
-    -------
-    list of Prefetch
-    """
+    """Schedule a pointwise convolution."""
     out, accumulate = s[made.out], s[made.stage("accumulate")]
     n, o, p, c = out.op.axis
     tiles, pixel = out.split(p, plan.tile.pixels)

@@ -1,8 +1,8 @@
-"""Software prefetch in TE: what :mod:`tvm_mobilenet.schedules.cpu.prefetch` says, in the loops.
+"""Software prefetch in TE: puts what :mod:`tvm_mobilenet.schedules.cpu.prefetch` says into loops.
 
-TE's own ``Stage.prefetch`` fetches all that a loop's next iteration reads when that begins, which
-fills the miss buffers. A pragma may hold any expression over the loops' variables and the
-tensors: so it holds the call that prefetches an address, and :func:`lower_prefetches` makes
+TE's own ``Stage.prefetch`` fetches at once all that a loop's next iteration reads, which
+fills the miss buffers. Since a pragma may hold any expression over the loops' variables and the
+tensors, it holds here the call that prefetches an address. :func:`lower_prefetches` makes
 a statement of it before TVM flattens the buffers.
 """
 
@@ -25,10 +25,10 @@ def place(prefetches: Sequence[Prefetch], inputs: Sequence[Any]) -> None:
     Parameters
     ----------
     prefetches : sequence of Prefetch
-        Their loop is a stage and one of its axes, inside all of `variables`: they come
-        before it.
+        The `loop` of each is a stage and one of its axes, inside all of `variables`. The
+        prefetch comes before that axis.
     inputs : sequence of te.Tensor
-        What `parameter` counts.
+        Tensors that `parameter` is an index of.
     """
     for prefetch in prefetches:
         stage, axis = prefetch.loop
@@ -45,17 +45,17 @@ def for_others(
     Parameters
     ----------
     work : Definition
-        Says what, if anything.
+        Its `ahead` and `pieces` say what, if anything.
     at : (te.Stage, IterVar)
         As :func:`place` takes it, inside all of `loops`.
     loops : sequence of IterVar
         From the units to the outer steps of the reduction, nested.
     sizes : sequence of int
-        Their extents; of a loop that is cut shorter in places, the longest.
+        Their extents; where a loop's extent varies, the longest.
     """
     begin = len(work.tensors) - 1
     return [
-        for_other(begin + i, piece, at, loops, sizes, len(weights.shape))
+        for_other(begin + i, piece, at, loops, sizes, weights)
         for i, (piece, weights) in enumerate(zip(work.pieces, work.ahead, strict=True))
     ]
 
@@ -80,5 +80,5 @@ def _to_statements(func: Any, _mod: Any, _context: Any) -> Any:
 lower_prefetches = tir.transform.prim_func_pass(
     _to_statements, opt_level=0, name="tvm_mobilenet.lower_prefetches"
 )
-"""Makes a statement of every prefetch that :func:`place` put into a pragma: in phase 0 of
-lowering, where buffers still have their shapes."""
+"""Makes a statement of every prefetch that :func:`place` put into a pragma. It runs in phase 0
+of lowering, where buffers still have their shapes."""

@@ -17,43 +17,48 @@ from tvm_mobilenet.schedules.te.gpu.depthwise import schedule_depthwise as gpu_d
 from tvm_mobilenet.schedules.te.gpu.head import schedule_dense as gpu_dense
 from tvm_mobilenet.schedules.te.gpu.head import schedule_pool as gpu_pool
 from tvm_mobilenet.schedules.te.gpu.pointwise import schedule_pointwise as gpu_pointwise
+from tvm_mobilenet.schedules.te.gpu.rows import schedule_rows as gpu_rows
 from tvm_mobilenet.schedules.te.gpu.scale import schedule_scale as gpu_scale
-from tvm_mobilenet.schedules.te.gpu.softmax import schedule_softmax as gpu_softmax
 from tvm_mobilenet.schedules.te.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.te.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.te.prefetch import place
+from tvm_mobilenet.schedules.te.rows import schedule_rows
 from tvm_mobilenet.schedules.te.scale import schedule_scale
 from tvm_mobilenet.schedules.te.separable import schedule_separable
-from tvm_mobilenet.schedules.te.softmax import schedule_softmax
 from tvm_mobilenet.schedules.te.steps import replay
 
+from tvm_mobilenet.operators.facts import by_loops
 from tvm_mobilenet.target import TargetSpec
 
 Rule = Callable[[Any, Definition, Any], list[Prefetch]]
 
-TE: dict[str, Rule] = {
+_TE: dict[str, Rule] = {
     "conv": schedule_conv,
     "dense": schedule_dense,
     "depthwise": schedule_depthwise,
     "pointwise": schedule_pointwise,
     "pool": schedule_pool,
+    "rows": schedule_rows,
     "scale": schedule_scale,
     "separable": schedule_separable,
-    "softmax": schedule_softmax,
 }
+
+TE = by_loops(_TE)
 """Operator to schedule, for processors."""
 
 GpuRule = Callable[[Any, Definition, Any, TargetSpec], None]
 
-TE_GPU: dict[str, GpuRule] = {
+_TE_GPU: dict[str, GpuRule] = {
     "conv": gpu_conv,
     "dense": gpu_dense,
     "depthwise": gpu_depthwise,
     "pointwise": gpu_pointwise,
     "pool": gpu_pool,
+    "rows": gpu_rows,
     "scale": gpu_scale,
-    "softmax": gpu_softmax,
 }
+
+TE_GPU = by_loops(_TE_GPU)
 """Operator to schedule, for graphics processors."""
 
 
@@ -68,14 +73,9 @@ def schedule(made: Definition, target: TargetSpec, knobs: Knobs) -> Any:
     Parameters
     ----------
     made : Definition
-        Of one of :func:`operators_of` the target.
-    target : TargetSpec
+        Its operator is one of :func:`operators_of` the target.
     knobs : Knobs
         Answers the schedule's choices; a record's knobs must all be used.
-
-    Returns
-    -------
-    te.Schedule
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""One factor a channel with TE: (n, channel block) on threads → pixels → lanes."""
+"""Scale with TE: the loops of :mod:`tvm_mobilenet.schedules.cpu.scale`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,7 @@ from tvm_mobilenet.schedules.te.micro_kernel import share
 
 
 def schedule_scale(s: Any, made: Definition, plan: SharedPlan) -> list[Prefetch]:
-    """Schedule a scale.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : SharedPlan
-
-    Returns
-    -------
-    list of Prefetch
-        None: there is one long stream.
-    """
+    """Schedule a scale, without prefetches: what it reads has just been written."""
     out = s[made.out]
     n, o, p, c = out.op.axis
     units = out.fuse(n, o)

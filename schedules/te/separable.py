@@ -14,7 +14,8 @@ Registers
     As the two micro-kernels: 7 + 9 + 2 of 32, then 7 x 2 + 2 + 1.
 
 Tails
-    The depthwise layer's tile divides the row; a last tile of pixels is compiled apart.
+    The depthwise layer's tile divides the row; a shorter last tile of pixels is compiled
+    separately.
 """
 
 from __future__ import annotations
@@ -36,18 +37,7 @@ from tvm_mobilenet.schedules.te.prefetch import for_others
 
 
 def schedule_separable(s: Any, made: Definition, plan: SeparablePlan) -> list[Prefetch]:
-    """Schedule a depthwise-separable block.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : SeparablePlan
-
-    Returns
-    -------
-    list of Prefetch
-    """
+    """Schedule a depthwise-separable block."""
     s[made.stage("padded")].compute_inline()
     out, accumulate = s[made.out], s[made.stage("accumulate")]
     mid, filtered = s[made.stage("mid")], s[made.stage("filtered")]

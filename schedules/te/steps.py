@@ -10,6 +10,8 @@ from tvm.auto_scheduler import ComputeDAG, measure_record
 from tvm_mobilenet.schedules.knobs import KnobError
 from tvm_mobilenet.schedules.te.definition import Definition
 
+from tvm_mobilenet.errors import last_line
+
 WORKLOAD = "tvm_mobilenet"
 """Ansor's name for the function that makes a definition of a workload."""
 
@@ -24,18 +26,13 @@ def replay(work: Definition, steps: str) -> Any:
 
     Parameters
     ----------
-    work : Definition
     steps : str
-        As an Ansor log holds them: the second part of a line's ``i``, JSON.
-
-    Returns
-    -------
-    te.Schedule
+        JSON: the second part of ``i`` in a line of an Ansor log.
 
     Raises
     ------
     KnobError
-        They are no steps, or not of this definition.
+        The text is no list of steps, or they do not fit this definition.
     """
     dag = dag_of(work)
     # A line of a log, of which only the state counts: TVM reads one in no other way.
@@ -45,9 +42,8 @@ def replay(work: Definition, steps: str) -> Any:
         state = measure_record.load_record_from_string(line)[0].state
         s, _ = dag.apply_steps_from_state(state)
     except (tvm.TVMError, ValueError, TypeError) as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
         raise KnobError(
-            f"Ansor's steps do not fit the definition: {lines[-1] if lines else ''}",
+            f"Ansor's steps do not fit the definition: {last_line(error)}",
             "the record was made by another version: delete its line, or tune again",
         ) from error
     return s

@@ -21,12 +21,13 @@ from tvm_mobilenet.device import open_device
 from tvm_mobilenet.errors import DeviceError, DeviceLostError, TuningError
 from tvm_mobilenet.profile.board import profile_on
 from tvm_mobilenet.target import TargetSpec, host
-from tvm_mobilenet.tuning.boards import find_place
+from tvm_mobilenet.tuning.board_pool import find_pool
+from tvm_mobilenet.tuning.measurers import find_measurer
 from tvm_mobilenet.tuning.records import target_key
-from tvm_mobilenet.tuning.search import Explorer
 from tvm_mobilenet.tuning.space import Space
 from tvm_mobilenet.tuning.store import HISTORY, Store
 from tvm_mobilenet.tuning.task import Settings
+from tvm_mobilenet.tuning.template import TemplateProposer
 from tvm_mobilenet.tuning.trials import Trial, read_history
 from tvm_mobilenet.tuning.tuner import Tuner
 
@@ -55,14 +56,15 @@ def small(target: TargetSpec) -> Any:
 @contextmanager
 def started(folder: Path, address: str, settings: Settings) -> Iterator[Tuner]:
     """A tuner of one small kernel, for whatever the device is."""
-    place, board = find_place(address)
-    place = dataclasses.replace(place, emulated=True)  # a short control kernel will do
+    pool, board = find_pool(address)
+    pool = dataclasses.replace(pool, emulated=True)  # a short control kernel will do
     target = dataclasses.replace(board.target, cores=1)
     work = small(target)
     with Store(folder).writing() as writer:
         history = read_history(folder / HISTORY, target_key(target), 1)
         works = {work.key: (work, 1)}
-        yield Tuner(works, target, history, writer, settings, place=place)
+        measurer = find_measurer(target, settings, pool)
+        yield Tuner(works, target, history, writer, settings, measurer)
 
 
 def trials_in(folder: Path, target: TargetSpec) -> tuple[Trial, ...]:
@@ -95,7 +97,7 @@ def test_a_write_beside_the_output_is_seen_on_the_board(
     with started(tmp_path, emulated, settings) as tuner:
         rule = Space(small(tuner.target), tuner.target).rule
         batch: Any = lambda *_: [{**rule, "fault": fault} for fault in spoilt.FAULTS]  # noqa: E731
-        monkeypatch.setattr(Explorer, "propose", batch)
+        monkeypatch.setattr(TemplateProposer, "propose", batch)
         tuner.run()
     trials = trials_in(tmp_path, tuner.target)
     assert {str(t.knobs["fault"]): t.outcome for t in trials} == {

@@ -18,7 +18,8 @@ from not_a_number import check, works
 from tvm_mobilenet.schedules.knobs import Knobs
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.operators.workload import Workload, softmax_block
+from tvm_mobilenet.operators.rows import row_block
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import PRESETS, TargetSpec, parse
 
 X86 = ["x86-64", "x86-64-v3"]
@@ -29,7 +30,7 @@ def cases(target: TargetSpec) -> list[Workload]:
     del found["tail"]  # the main stack's alone
     if target.gpu is not None:
         del found["separable"]
-        block = softmax_block(found["softmax"].out_channels, target)
+        block = row_block(found["softmax"].out_channels, target)
         found["softmax"] = dataclasses.replace(found["softmax"], in_block=block, out_block=block)
     return list(found.values())
 

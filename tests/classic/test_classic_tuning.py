@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kernels import Case, workload
+from kernels import check_kernel, workload
 from tvm import autotvm
 from tvm.auto_scheduler import load_records
 from tvm_mobilenet.schedules.knobs import TRACE, KnobError, Knobs
@@ -23,13 +23,15 @@ from tvm_mobilenet.relay import autotvm as templates
 from tvm_mobilenet.relay.kernels import scheduled
 from tvm_mobilenet.target import PRESETS, host
 from tvm_mobilenet.tuning.finals import settle
+from tvm_mobilenet.tuning.measurers import find_measurer
 from tvm_mobilenet.tuning.own_logs import LOGS, keep_own_log
-from tvm_mobilenet.tuning.records import target_key
+from tvm_mobilenet.tuning.records import Record, target_key
+from tvm_mobilenet.tuning.runs import RUNS, read_runs
 from tvm_mobilenet.tuning.store import HISTORY, Found, Store, records_for
 from tvm_mobilenet.tuning.task import Settings
 from tvm_mobilenet.tuning.trials import read_history
-from tvm_mobilenet.tuning.tune import workloads
 from tvm_mobilenet.tuning.tuner import Tuner
+from tvm_mobilenet.tuning.works import workloads
 
 TARGET = dataclasses.replace(host(), cores=1)
 SMALL = workload("pointwise", (32, 32), (7, 7), TARGET.lanes, activation="relu6")
@@ -40,7 +42,8 @@ def started(folder: Path, settings: Settings) -> Iterator[Any]:
     """A tuner of one small kernel."""
     with Store(folder).writing() as writer:
         history = read_history(folder / HISTORY, target_key(TARGET), 1)
-        yield Tuner({SMALL.key: (SMALL, 1)}, TARGET, history, writer, settings)
+        measurer = find_measurer(TARGET, settings, None)
+        yield Tuner({SMALL.key: (SMALL, 1)}, TARGET, history, writer, settings, measurer)
 
 
 def test_a_template_has_every_answer_of_its_schedule_and_no_other() -> None:
@@ -69,13 +72,12 @@ def test_tuned_resumed_and_in_its_own_format(tuner: str, tmp_path: Path) -> None
     with started(tmp_path, Settings(6, tuner=tuner)) as run:
         run.run()
         assert run.done == 6
-        rows, problems = settle(run, {})
+        _, problems = settle(run, {})
         keep_own_log(run, tuner, tmp_path)
         assert not problems
         assert not run.problems
     trials = read_history(tmp_path / HISTORY, target_key(TARGET), 1).trials
     assert [trial.outcome for trial in trials] == ["ok"] * 6
-    assert rows[0].best_s is not None
     assert (TRACE in trials[-1].knobs) == (tuner == "ansor")
     path = tmp_path / LOGS[tuner]
     if tuner == "autotvm":
@@ -111,12 +113,12 @@ def test_tuned_resumed_and_in_its_own_format(tuner: str, tmp_path: Path) -> None
 
 
 def test_ansors_steps_are_right_and_foreign_ones_refused() -> None:
-    search = ansor.Search(SMALL, TARGET, 1)
+    search = ansor.AnsorSearch(SMALL, TARGET, 1)
     tried = search.propose()
     from test_te_schedules import built
 
     for knobs in itertools.islice(tried, 3):
-        Case(SMALL).check(built([SMALL], TARGET, lambda _, k=knobs: Knobs(k))[SMALL.key])
+        check_kernel(SMALL, built([SMALL], TARGET, lambda _, k=knobs: Knobs(k))[SMALL.key])
     other = workload("depthwise", (32, 32), (7, 7), TARGET.lanes, kernel=3, padding=(1, 1, 1, 1))
     with pytest.raises(KnobError, match="do not fit"):
         scheduled(other, TARGET, Knobs({TRACE: '[[], [["SP", 77, 0]]]'}))
@@ -125,14 +127,38 @@ def test_ansors_steps_are_right_and_foreign_ones_refused() -> None:
     assert known.isdisjoint(knobs[TRACE] for knobs in search.propose())
 
 
-def test_which_layers_share_a_kernel_is_as_asked_for() -> None:
+def test_which_layers_share_a_kernel_is_as_asked_for_or_recorded(tmp_path: Path) -> None:
     model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
-    kinds = {
-        fusion: {work.operator for work, _ in workloads(model, TARGET, fusion, Found())[0].values()}
-        for fusion in ("none", "all")
-    }
-    assert "separable" not in kinds["none"]
-    assert "separable" in kinds["all"]
+
+    def tuned(name: str, **options: Any) -> set[str]:
+        """Kernels that a run would tune, of which it has no trial left to try."""
+        folder = tmp_path / name
+        tm.tune(model, trials=0, target=TARGET, log_dir=folder, **options)
+        (network,) = read_runs(folder / RUNS).networks.values()
+        return set(network.parts)
+
+    def shared(keys: set[str]) -> set[str]:
+        return {key for key in keys if key.startswith("separable")}
+
+    every = shared(tuned("all", fusion="all", records=False))
+    assert every
+    assert not shared(tuned("none", fusion="none", records=False))
+    by_rule = shared(tuned("auto", records=False))
+    # Records say the opposite of the rule, each about one kernel.
+    turned = {key: key not in by_rule for key in sorted(every)}
+    with Store(tmp_path / "records").writing() as writer:
+        for key, fused in turned.items():
+            writer.keep(
+                Record(
+                    kind="fusion", operator="separable", workload=key, target=target_key(TARGET),
+                    threads=1, fused=fused, seconds=1e-6, repeats=9, spread=0.0, machine="m",
+                    date="2026-01-01", verified=True, error=0.0, tvm="0.19.0",
+                )
+            )  # fmt: skip
+    assert shared(tuned("recorded", records=tmp_path / "records")) == every - by_rule
+    # The folder can be compiled with: what was recorded about fusion is in it, too.
+    copied = Store(tmp_path / "recorded").find(TARGET).fusions
+    assert {key: record.fused for key, record in copied.items()} == turned
 
 
 def test_a_network_is_compiled_with_what_autotvm_found(tmp_path: Path) -> None:
@@ -143,8 +169,9 @@ def test_a_network_is_compiled_with_what_autotvm_found(tmp_path: Path) -> None:
     with Store(tmp_path).writing() as writer:
         history = read_history(tmp_path / HISTORY, target_key(TARGET), 1)
         settings = Settings(3, tuner="autotvm")
-        run = Tuner({key: works[key]}, TARGET, history, writer, settings)
-        with run.shop.ready():
+        measurer = find_measurer(TARGET, settings, None)
+        run = Tuner({key: works[key]}, TARGET, history, writer, settings, measurer)
+        with run.ready():
             run.run()
             settle(run, {})
     made = tm.compile(model, target=TARGET, records=tmp_path, seed=3)

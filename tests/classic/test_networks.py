@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ import pytest
 import tvm_mobilenet as tm
 from tvm_mobilenet.errors import InputError, MissingRecordsError, StackError, VerificationError
 from tvm_mobilenet.models.network import network_from
-from tvm_mobilenet.relay.build import build
-from tvm_mobilenet.relay.lower import lower
-from tvm_mobilenet.relay.match import operator_name
+from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.network.plan import NetworkPlan
+from tvm_mobilenet.network.planning import plan_network
+from tvm_mobilenet.relay.emit import emit
 from tvm_mobilenet.runtime.artifact import read_manifest
-from tvm_mobilenet.target import parse
+from tvm_mobilenet.target import TargetSpec, parse
 from tvm_mobilenet.verify import sample_input
 
 OURS = {"nn.conv2d", "nn.dense", "nn.batch_norm", "mean", "multiply", "add", "clip", "nn.relu",
@@ -87,13 +89,23 @@ def test_residuals_gates_and_batches_are_right(build_model: Callable[[], tm.Mode
     assert len(report.rows) == len(compiled.manifest["calls"])
 
 
-def test_the_graph_holds_no_operator_that_our_kernels_compute() -> None:
-    network = network_from(tm.mobilenet_v3_small(resolution=32, classes=10), None, 0)
-    built = build(network.model, network.weights)
-    lowered = lower(built.func, parse("x86-64-v4"), built.names)
-    from tvm_mobilenet.relay.match import in_order
+def planned(model: Model, target: TargetSpec, **options: Any) -> NetworkPlan:
+    return plan_network(model, target, stack="relay", **options)
 
-    names = {operator_name(expr) for expr in in_order(lowered.mod["main"])} - {""}
+
+def test_the_graph_holds_no_operator_that_our_kernels_compute() -> None:
+    from tvm import ir, relay
+
+    network = network_from(tm.mobilenet_v3_small(resolution=32, classes=10), None, 0)
+    lowered = emit(planned(network.model, parse("x86-64-v4")), network.weights)
+    names: set[str] = set()
+
+    def note(expr: Any) -> None:
+        if isinstance(expr, ir.Op):
+            names.add(str(expr.name))
+
+    relay.analysis.post_order_visit(lowered.mod["main"], note)
+    assert names
     assert not names & OURS
     layers = [name for call in lowered.calls for name in call.layers]
     assert layers == [layer.name for layer in network.model.layers]
@@ -101,9 +113,9 @@ def test_the_graph_holds_no_operator_that_our_kernels_compute() -> None:
 
 def test_layers_share_kernels_as_asked() -> None:
     model = tm.mobilenet_v2(alpha=0.35, resolution=32, classes=10)
-    built = build(model, network_from(model, None, 0).weights)
+    weights = network_from(model, None, 0).weights
     apart, joined = (
-        lower(built.func, parse("x86-64-v4"), built.names, fusion).calls
+        emit(planned(model, parse("x86-64-v4"), fusion=fusion), weights).calls
         for fusion in ("none", "all")
     )
     assert not [call for call in apart if call.work.operator == "separable"]
@@ -118,8 +130,7 @@ def test_kernels_prefetch_the_weights_of_later_ones() -> None:
     model = tm.mobilenet_v1(alpha=0.25, resolution=64, classes=100)
     small = {"cores": 1, "l2_bytes": 128 << 10, "l3_bytes": 2 << 20}
     target = dataclasses.replace(parse("native"), **small)
-    built = build(model, network_from(model, None, 0).weights)
-    lowered = lower(built.func, target, built.names)
+    lowered = emit(planned(model, target), network_from(model, None, 0).weights)
     fetched: dict[str, list[int]] = {}
     for at, call in enumerate(lowered.calls):
         pieces = json.loads(call.expr.attrs["ahead"])
@@ -175,7 +186,6 @@ def test_profile_replays_the_network(v1: Path) -> None:
         ({"target": "sm_90"}, "'CUDA is not enabled'"),
         ({"target": "opencl", "fusion": "all"}, "no schedule of fused blocks for opencl"),
         ({"target": "opencl", "dtype": "float16"}, "float32, not float16"),
-        ({"strassen": True}, "no Strassen"),
         ({"stack": "relax"}, "needs apache-tvm"),
         ({"stack": "onnx"}, "unknown"),
     ],
@@ -190,18 +200,18 @@ def test_recorded_knobs_are_taken_and_bad_ones_named() -> None:
 
     network = network_from(tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10), None, 0)
     target = parse("x86-64-v3")
-    built = build(network.model, network.weights)
-    lowered = lower(built.func, target, built.names)
-    first, second = (call.work.key for call in lowered.calls[2:6:2])
+    calls = planned(network.model, target, fusion="none").calls
+    first, second = (call.work.key for call in calls[2:6:2])
     knobs = {
         first: {"vectors": 1, "pixels": 3, "chunks": 1, "prefetch": "none", "threads": "one"},
         second: {"warp": 1},
     }
-    choices = generate(lowered, network.model.outputs, target, knobs.get).choices
+    plan = planned(network.model, target, knobs_for=knobs.get, fusion="none")
+    choices = generate(emit(plan, network.weights)).choices
     assert choices.taken[first].chosen == knobs[first]
     assert choices.taken[first].source == "record"
     assert choices.taken[second].source == "rule"
-    (note,) = choices.notes
+    (note,) = plan.notes
     assert second in note
     assert "'warp'" in note
 

@@ -6,13 +6,11 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 import tvm
 from assembly import innermost_loops
-from kernels import Case, fused_of_model, of_model, workload
-from schedule_cases import OPERATORS, works
-from separable_cases import SHAPES, check_separable
+from kernels import check_kernel, fused_of_model, of_model, workload
+from schedule_cases import OPERATORS, blocks, works
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs, SeededKnobs
 from tvm_mobilenet.schedules.te.rules import TE
 
@@ -40,14 +38,14 @@ def here(name: str) -> TargetSpec:
     return spec
 
 
-@pytest.mark.parametrize("operator", [o for o in OPERATORS if o != "strassen"])
+@pytest.mark.parametrize("operator", OPERATORS)
 @pytest.mark.parametrize("name", X86)
 def test_right_by_its_rule(name: str, operator: str) -> None:
     spec = here(name)
     cases = works(spec.lanes)[operator]
     kernels = built(cases, spec)
     for number, work in enumerate(cases):
-        Case(work, seed=number, bias=number % 3 != 0).check(kernels[work.key], name)
+        check_kernel(work, kernels[work.key], number, name)
 
 
 @pytest.mark.parametrize("operator", ["pointwise", "residual", "depthwise", "conv", "dense"])
@@ -59,29 +57,22 @@ def test_right_with_any_knobs(operator: str) -> None:
                   for i in range(len(cases))]  # fmt: skip
         kernels = built(cases, spec, chosen.__getitem__)
         for number, work in enumerate(cases):
-            Case(work, seed=number).check(kernels[work.key], chosen[number].chosen)
+            check_kernel(work, kernels[work.key], number, chosen[number].chosen)
 
 
 @pytest.mark.parametrize("name", X86)
 def test_separable_blocks_are_right(name: str) -> None:
     spec = here(name)
     every = [Knobs(), Knobs({"prefetch": "input"}), *map(SeededKnobs, range(3))]
-    for number, shape in enumerate(SHAPES):
-        knobs = every[number % len(every)]
-
-        def run(work: Workload, arrays: list[Any], out_shape: Any, knobs: Knobs = knobs) -> Any:
-            out = tvm.nd.array(np.full(out_shape, np.nan, np.float32))
-            built([work], spec, lambda _: knobs)[work.key](*map(tvm.nd.array, arrays), out)
-            return out.numpy()
-
-        check_separable(shape, spec.lanes, run, residual=number % 2 == 1, seed=number)
+    cases = blocks(spec.lanes) + blocks(spec.lanes, residual=True)
+    kernels = built(cases, spec, lambda number: every[number % len(every)])
+    for number, work in enumerate(cases):
+        check_kernel(work, kernels[work.key], number)
 
 
 def test_code_for_arm_is_generated() -> None:
     spec = PRESETS["rpi4"]
-    everything = [
-        work for name, cases in works(spec.lanes).items() if name != "strassen" for work in cases
-    ]
+    everything = [work for cases in works(spec.lanes).values() for work in cases]
     assembly = built(everything, spec).get_source("asm")
     for work in everything:
         assert f"{work.key}:" in assembly

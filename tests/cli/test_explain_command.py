@@ -58,24 +58,6 @@ def test_asked_for(run: Run) -> None:
     assert {s["fusion"]["source"] for s in none["steps"] if "fusion" in s} == {"asked"}
 
 
-def test_seven_products_for_eight_are_told_and_compiled(run: Run, tmp_path: Path) -> None:
-    network = ("v1", "--alpha", 0.25, "--resolution", 224, "--classes", 10, "--strassen")
-    alone = ("--records", "none", "--cores", 1)
-    told = json.loads(run("explain", *network, *alone, "--json").stdout)
-    gains = {n: gain for step in told["steps"] for n, gain in step.get("strassen", {}).items()}
-    used = {name for name, gain in gains.items() if gain["used"]}
-    assert "block8.pw" in used
-    assert "block1.pw" in gains.keys() - used
-    assert told["totals"]["chosen"]["cycles"] < told["totals"]["unfused"]["cycles"]
-    path = tmp_path / "seven.so"
-    made = run("compile", *network, *alone, "-o", path)
-    assert made.returncode == 0, made.stderr
-    calls = json.loads(run("inspect", path, "--json").stdout)["calls"]
-    assert used == {name for c in calls if c["operator"] == "strassen" for name in c["layers"]}
-    table = run("explain", *network, *alone).stdout
-    assert re.search(r"block8\.pw +seven +rule +a gain of", table)
-
-
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from tuning_folder import KERNELS, NOTE, POINTWISE, TARGET, damage, fill
 
-from tvm_mobilenet.tuning.sections import Section
 from tvm_mobilenet.tuning.store import HISTORY
 from tvm_mobilenet.tuning.summary import summarize
+from tvm_mobilenet.tuning.tuning_report import TuningReport
 
 Run = Callable[..., Any]
 
@@ -175,7 +175,7 @@ def page(run: Run, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def check_section(
-    section: Section, name: str, cells: dict[tuple[str, str, str], tuple[str, str]]
+    section: TuningReport, name: str, cells: dict[tuple[str, str, str], tuple[str, str]]
 ) -> None:
     """Compare what stands in a section with the log."""
 
@@ -209,8 +209,8 @@ def check_section(
 def test_the_browser_shows_the_log(page: Path, folder: Path, browser: Any) -> None:
     dom = Page(browser(page))
     summary = summarize(folder)
-    assert len(summary.sections) == 2
-    for number, section in enumerate(summary.sections, 1):
+    assert len(summary.reports) == 2
+    for number, section in enumerate(summary.reports, 1):
         assert dom.elements[f"s{number}"]["data-threads"] == str(section.threads)
         check_section(section, f"s{number}", dom.cells)
     assert {"damaged", "damaged-note"} <= set(dom.elements)

@@ -18,8 +18,8 @@ import tvm_mobilenet as tm
 from tvm_mobilenet.device import open_device
 from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.target import parse
-from tvm_mobilenet.tuning.report import TuningReport
 from tvm_mobilenet.tuning.store import HISTORY, Store
+from tvm_mobilenet.tuning.tuning_report import TuningReport
 
 MODEL = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=7)
 NETWORK = ("v1", "--alpha", "0.25", "--resolution", "32", "--classes", "7", "--cores", "1")

@@ -18,9 +18,9 @@ from tuned import FAULTY, SMALL, TARGET, started, trials_in
 
 from tvm_mobilenet.device import open_device
 from tvm_mobilenet.errors import DeviceLostError
-from tvm_mobilenet.tuning.search import Explorer
 from tvm_mobilenet.tuning.space import Space, identity
 from tvm_mobilenet.tuning.task import Settings
+from tvm_mobilenet.tuning.template import TemplateProposer
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_the_tracker_is_killed_and_started_again(
     rule = Space(SMALL, TARGET).rule
     batch = [rule, {**rule, "fault": "abort"}, {**rule, "threads": "all"}]
     propose: Any = lambda *_: batch  # noqa: E731
-    monkeypatch.setattr(Explorer, "propose", propose)
+    monkeypatch.setattr(TemplateProposer, "propose", propose)
     tracker = device_command("tracker", "--port", free_port())
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(contextlib.ExitStack())

@@ -13,7 +13,8 @@ import faults
 from kernels import workload
 
 from tvm_mobilenet.target import host
-from tvm_mobilenet.tuning.boards import find_place
+from tvm_mobilenet.tuning.board_pool import find_pool
+from tvm_mobilenet.tuning.measurers import find_measurer
 from tvm_mobilenet.tuning.records import target_key
 from tvm_mobilenet.tuning.store import HISTORY, Store
 from tvm_mobilenet.tuning.task import Settings
@@ -28,11 +29,12 @@ FAULTY = (sys.executable, str(Path(faults.__file__)))
 @contextlib.contextmanager
 def started(folder: Path, address: str, settings: Settings, **options: Any) -> Iterator[Tuner]:
     """A tuner of one small kernel on a device."""
-    place, _ = find_place(address, settings.open_limit)
+    pool, _ = find_pool(address, settings.open_limit)
+    measurer = find_measurer(TARGET, settings, pool)
     with Store(folder).writing() as writer:
         history = read_history(folder / HISTORY, target_key(TARGET), 1)
         works = {SMALL.key: (SMALL, 1)}
-        yield Tuner(works, TARGET, history, writer, settings, place=place, **options)
+        yield Tuner(works, TARGET, history, writer, settings, measurer, **options)
 
 
 def trials_in(folder: Path) -> tuple[Trial, ...]:

@@ -15,6 +15,8 @@ from tvm_mobilenet.schedules.gpu.fallback import bind_to_threads
 from tvm_mobilenet.graph.device_code import device_code
 from tvm_mobilenet.graph.legalize_rest import legalize_rest
 from tvm_mobilenet.graph.schedule_kernels import schedule_kernels
+from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.network.planning import unplanned
 from tvm_mobilenet.target import parse
 
 SHAPE = (2, 6, 9, 13)
@@ -82,5 +84,5 @@ def test_other_languages_have_their_source(language: str) -> None:
 def test_the_report_names_them() -> None:
     target = parse("opencl")
     legal = legalize_rest(module(OPERATORS["max_pool"]), tvm.target.Target(target.tvm_dict()))
-    _, found = schedule_kernels(legal, target, lambda _: None)
+    _, found = schedule_kernels(legal, unplanned(mobilenet_v1(), target))
     assert [(kernel.schedule, kernel.source) for kernel in found.values()] == [("tvm", "fallback")]

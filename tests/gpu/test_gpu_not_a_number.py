@@ -24,7 +24,8 @@ from tvm_mobilenet.graph.codegen_cuda import generate_cuda
 from tvm_mobilenet.graph.device_code import device_code
 from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.models.weights import initialize
-from tvm_mobilenet.operators.workload import softmax_block
+from tvm_mobilenet.network.planning import plan_network
+from tvm_mobilenet.operators.rows import row_block
 from tvm_mobilenet.target import parse
 from tvm_mobilenet.toolchain_cuda import Cubin
 
@@ -37,7 +38,7 @@ def test_of_every_operator(name: str, dtype: Any, run: Any) -> None:
     target = parse(name, dtype=dtype)
     cases = works(target.lanes, dtype)
     del cases["tail"]  # its layers are kernels of their own here
-    block = softmax_block(cases["softmax"].out_channels, target)
+    block = row_block(cases["softmax"].out_channels, target)
     cases["softmax"] = dataclasses.replace(
         cases["softmax"], dtype="float32", in_block=block, out_block=block
     )
@@ -71,7 +72,7 @@ def test_of_a_whole_network_for_cuda() -> None:
     """TVM lowers it on another road, to which the same is told."""
     target = parse("sm_80")
     model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
-    lowered = lower(model, initialize(model, 0), target, lambda _: None)
+    lowered = lower(plan_network(model, target), initialize(model, 0))
     seen: list[str] = []
 
     class Reader:

@@ -13,7 +13,7 @@ import pytest
 from cuda_on_cpu import run_cuda_on_cpu
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kernels import workload
+from kernels import fused_pair, workload
 from opencl import run_on_opencl
 from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
 from tvm_mobilenet.schedules.rules import schedule
@@ -21,7 +21,7 @@ from tvm_mobilenet.schedules.rules import schedule
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.graph.device_code import device_code
 from tvm_mobilenet.kernel_case import kernel_case
-from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.operators.workload import Activation, Workload
 from tvm_mobilenet.target import TargetSpec, parse
 
 OPENCL = parse("opencl")
@@ -72,12 +72,9 @@ def separable_of(  # noqa: PLR0917
         "depthwise", (channels[0], channels[0]), size, target.lanes, batch=batch, kernel=kernel,
         stride=stride, padding=padding,
     )  # fmt: skip
-    second = workload("pointwise", channels, first.out_size, target.lanes)
-    return dataclasses.replace(
-        first, operator="separable", out_channels=channels[1], out_block=second.out_block,
-        mid_activation="relu6", activation="none" if residual else "relu", residual=residual,
-        dtype=target.dtype,
-    )  # fmt: skip
+    end: Activation = "none" if residual else "relu"
+    work = fused_pair(first, channels[1], target.lanes, end, residual=residual)
+    return dataclasses.replace(work, dtype=target.dtype)
 
 
 def pointwise(target: TargetSpec) -> st.SearchStrategy[Workload]:
@@ -92,7 +89,7 @@ def pointwise(target: TargetSpec) -> st.SearchStrategy[Workload]:
         work = workload(
             "pointwise", (draw(channels), draw(channels)), size, target.lanes,
             batch=draw(st.sampled_from([1, 1, 2, 5])), residual=residual,
-            activation="none" if residual else activation,
+            activation=activation,
         )  # fmt: skip
         return dataclasses.replace(work, dtype=target.dtype)
 

@@ -25,7 +25,7 @@ TARGET = dataclasses.replace(TARGET, gpu=dataclasses.replace(TARGET.gpu, units=1
 WORK = Workload("pointwise", 1, 16, 16, (3, 3), (3, 3), 4, 4, activation="relu6")
 _MEASURE = """
 import json, sys
-from tvm_mobilenet.tuning.gpu_timing import compare, measure
+from tvm_mobilenet.tuning.worker import compare, measure
 request = json.load(open(sys.argv[1]))
 again = {**request, "paths": [request["path"]] * 2, "rounds": 2}
 print(json.dumps([measure(request), compare(again)]))

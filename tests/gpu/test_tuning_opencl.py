@@ -17,11 +17,12 @@ from tvm_mobilenet.launches import Launch
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec, parse
 from tvm_mobilenet.tuning.gpu_build import check_launches, control_operations
+from tvm_mobilenet.tuning.measurers import find_measurer
 from tvm_mobilenet.tuning.records import target_key
-from tvm_mobilenet.tuning.search import Explorer
 from tvm_mobilenet.tuning.space import Space
 from tvm_mobilenet.tuning.store import HISTORY, Store
 from tvm_mobilenet.tuning.task import Settings
+from tvm_mobilenet.tuning.template import TemplateProposer
 from tvm_mobilenet.tuning.trials import read_history
 from tvm_mobilenet.tuning.tuner import Tuner
 
@@ -36,7 +37,8 @@ def started(folder: Path, target: TargetSpec, settings: Settings) -> Iterator[Tu
     """A tuner of one small kernel."""
     with Store(folder).writing() as writer:
         history = read_history(folder / HISTORY, target_key(target), 1)
-        yield Tuner({SMALL.key: (SMALL, 1)}, target, history, writer, settings)
+        measurer = find_measurer(target, settings, None)
+        yield Tuner({SMALL.key: (SMALL, 1)}, target, history, writer, settings, measurer)
 
 
 def test_a_target_key_says_the_gpu_and_not_its_host() -> None:
@@ -71,7 +73,7 @@ def test_candidates_that_do_not_fit_cost_a_trial(
     assert TARGET.gpu is not None
     rule = Space(SMALL, TARGET).rule
     propose: Any = lambda *_: [rule]  # noqa: E731
-    monkeypatch.setattr(Explorer, "propose", propose)
+    monkeypatch.setattr(TemplateProposer, "propose", propose)
     narrow = dataclasses.replace(TARGET, gpu=dataclasses.replace(TARGET.gpu, block_threads=16))
     with started(tmp_path, narrow, Settings(1)) as tuner:
         tuner.run()

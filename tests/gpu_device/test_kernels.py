@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kernels import workload
+from kernels import fused_pair, workload
 
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import Dtype, TargetSpec, parse
-from tvm_mobilenet.tuning.gpu_timing import measure
 from tvm_mobilenet.tuning.space import Space
-from tvm_mobilenet.tuning.worker import build, build_control
+from tvm_mobilenet.tuning.worker import build, build_control, measure
 
 AROUND, SAME = (1, 1, 1, 1), (0, 0, 1, 1)
 SEEDS = 2
@@ -26,12 +25,6 @@ SEEDS = 2
 
 def works(lanes: int) -> dict[str, Workload]:
     """Sizes of V1 to V3, odd ones, and a batch."""
-
-    def separable(first: Workload, out: int) -> Workload:
-        return dataclasses.replace(
-            first, operator="separable", out_channels=out, out_block=min(lanes, out),
-            mid_activation="relu6",
-        )  # fmt: skip
 
     filtered = workload(
         "depthwise", (64, 64), (28, 28), lanes, kernel=3, padding=AROUND, activation="relu6"
@@ -50,7 +43,7 @@ def works(lanes: int) -> dict[str, Workload]:
         "pointwise_small": workload("pointwise", (512, 1024), (7, 7), lanes, activation="relu6"),
         "pointwise_odd": workload("pointwise", (24, 40), (5, 7), lanes, batch=3, residual=True),
         "pointwise_batch": workload("pointwise", (256, 256), (14, 14), lanes, batch=64),
-        "separable": separable(filtered, 128),
+        "separable": fused_pair(filtered, 128, lanes),
         "pool": workload("pool", (72, 72), (7, 7), lanes, batch=2),
         "scale": workload("scale", (72, 72), (14, 14), lanes, batch=2),
         "dense": workload("dense", (256, 100), (1, 1), lanes),

@@ -19,6 +19,7 @@ from tvm_mobilenet.errors import MissingRecordsError, RecordsError, RecordsWarni
 from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.prediction.fusion import Fusion
 from tvm_mobilenet.target import host
 from tvm_mobilenet.tuning.fusion import compare
@@ -63,7 +64,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[Record]:
         return schedule(func, target, knobs)
 
     monkeypatch.setattr(schedule_kernels, "schedule", spy)
-    lowered = lower(MODEL, initialize(MODEL, 0), TARGET, lambda _: None)
+    lowered = lower(plan_network(MODEL, TARGET), initialize(MODEL, 0))
     monkeypatch.undo()
     for (operator, func), (name, kernel) in zip(seen, lowered.kernels.items(), strict=True):
         if kernel.knobs:

@@ -15,13 +15,14 @@ from kernels import workload
 
 from tvm_mobilenet.errors import OutputError
 from tvm_mobilenet.target import host
+from tvm_mobilenet.tuning.builder import Builder
 from tvm_mobilenet.tuning.finals import settle
+from tvm_mobilenet.tuning.measurers import find_measurer
 from tvm_mobilenet.tuning.records import Record, target_key
 from tvm_mobilenet.tuning.store import HISTORY, Store
 from tvm_mobilenet.tuning.task import Settings
 from tvm_mobilenet.tuning.trials import History, read_history
 from tvm_mobilenet.tuning.tuner import Tuner
-from tvm_mobilenet.tuning.workshop import Workshop
 
 TARGET = dataclasses.replace(host(), cores=1)
 SMALL = workload("pointwise", (32, 32), (7, 7), TARGET.lanes)
@@ -65,7 +66,9 @@ def fill(place: Path) -> None:
 def tuned(folder: Path, trials: int, tell: Any = lambda _: None) -> History:
     with Store(folder).writing() as writer:
         history = read_history(folder / HISTORY, target_key(TARGET), 1)
-        tuner = Tuner({SMALL.key: (SMALL, 1)}, TARGET, history, writer, Settings(trials), tell)
+        settings = Settings(trials)
+        measurer = find_measurer(TARGET, settings, None)
+        tuner = Tuner({SMALL.key: (SMALL, 1)}, TARGET, history, writer, settings, measurer, tell)
         tuner.run()
         settle(tuner, history.finals)
     return read_history(folder / HISTORY, target_key(TARGET), 1)
@@ -119,13 +122,13 @@ def test_no_candidate_is_blamed_where_nothing_can_be_built(
     tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It fills up while the first candidates are built."""
-    real = Workshop.build
+    real = Builder.build
 
-    def build(self: Workshop, batch: Any) -> Any:
+    def build(self: Builder, batch: Any) -> Any:
         monkeypatch.setattr(self, "_folder", os.fspath(small))
         return real(self, batch)
 
-    monkeypatch.setattr(Workshop, "build", build)
+    monkeypatch.setattr(Builder, "build", build)
     fill(small)
     with pytest.raises(OutputError, match=r"no candidate can be built.*has no room"):
         tuned(tmp_path, 2)

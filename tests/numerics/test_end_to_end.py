@@ -14,6 +14,7 @@ from tvm_mobilenet.errors import ToolchainError
 from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.manifest import describe
 from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.prediction.fusion import Fusion
 from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.target import PRESETS, host, host_cpu_features, host_machine
@@ -112,7 +113,7 @@ def test_later_models_are_right_and_all_ours(  # noqa: PLR0917  as pytest passes
 @pytest.mark.parametrize("fusion", ["auto", "none"])
 def test_explain_knows_every_kernel_of_later_models(name: str, fusion: Fusion) -> None:
     model = tm.build(name, resolution=64, classes=10)
-    lowered = lower(model, initialize(model, 0), host(), lambda _: None, fusion=fusion)
+    lowered = lower(plan_network(model, host(), fusion=fusion), initialize(model, 0))
     made = describe(model, host(), lowered, source="", digest="", preprocess={})
     told = tm.explain(model, fusion=fusion, records=False)
     assert told.unpredicted == ()

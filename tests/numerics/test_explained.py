@@ -134,12 +134,14 @@ def test_explain_is_what_compiling_does(
         tuple(name for name in call["layers"] if name not in foreign): (
             call["operator"],
             call["macs"],
+            call["knobs"],
+            call["source"],
         )
         for call in made["calls"]
         if call["source"] != "fallback" and not set(call["layers"]) <= foreign
     }
     kernels = [kernel for step in told.steps for kernel in step.kernels]
-    assert {kernel.layers: (kernel.operator, kernel.macs) for kernel in kernels} == calls
+    assert {kernel.layers: kernel[1:] for kernel in kernels} == calls
     assert len(kernels) == len(calls)
     theirs = [call for call in made["calls"] if call["source"] == "fallback"]
     rest = model.macs - sum(kernel.macs for kernel in kernels)
@@ -155,5 +157,6 @@ def test_explain_is_what_compiling_does_to_built_in_networks(name: str) -> None:
     told = tm.explain(model, **options)
     made = tm.compile(model, **options, verify=False).manifest
     assert [kernel for step in told.steps for kernel in step.kernels] == [
-        (tuple(call["layers"]), call["operator"], call["macs"]) for call in made["calls"]
+        (tuple(c["layers"]), c["operator"], c["macs"], c["knobs"], c["source"])
+        for c in made["calls"]
     ]

@@ -14,6 +14,7 @@ from tvm_mobilenet import reference
 from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.models.onnx_export import export_onnx
 from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.report import report_of
 from tvm_mobilenet.target import host
 
@@ -93,11 +94,11 @@ def test_imported_and_built_in_are_the_same_kernels(name: str, tmp_path: Path) -
     weights = initialize(model, 1)
     export_onnx(model, weights, tmp_path / "net.onnx")
     imported = tm.import_onnx(tmp_path / "net.onnx")
-    ours = lower(model, weights, host(), lambda _: None)
-    theirs = lower(imported.model, imported.weights, host(), lambda _: None)
+    ours = lower(plan_network(model, host()), weights)
+    theirs = lower(plan_network(imported.model, host()), imported.weights)
     assert theirs.calls == ours.calls
     assert theirs.kernels == ours.kernels
-    assert theirs.fusions == ours.fusions
+    assert [c.choice for c in theirs.plan.calls] == [c.choice for c in ours.plan.calls]
     assert not [k for k in theirs.kernels.values() if k.source == "fallback"]
     assert all(np.array_equal(imported.weights[key], value) for key, value in weights.items())
 

@@ -23,15 +23,16 @@ from parts import patience
 import tvm_mobilenet as tm
 from tvm_mobilenet.errors import DeviceError, RecordsBusyError, TuningError
 from tvm_mobilenet.target import host
-from tvm_mobilenet.tuning.crew import Crew, LostError
 from tvm_mobilenet.tuning.finals import settle
+from tvm_mobilenet.tuning.measurers import find_measurer
 from tvm_mobilenet.tuning.records import Record, target_key
-from tvm_mobilenet.tuning.search import Explorer
 from tvm_mobilenet.tuning.space import Space, identity
 from tvm_mobilenet.tuning.store import HISTORY, Store
 from tvm_mobilenet.tuning.task import Settings
+from tvm_mobilenet.tuning.template import TemplateProposer
 from tvm_mobilenet.tuning.trials import History, read_history
 from tvm_mobilenet.tuning.tuner import Tuner
+from tvm_mobilenet.tuning.worker_pool import LostError, WorkerPool
 
 TARGET = dataclasses.replace(host(), cores=1)
 MODEL = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
@@ -45,7 +46,9 @@ def started(folder: Path, settings: Settings, **options: Any) -> Iterator[Tuner]
     """A tuner of one small kernel."""
     with Store(folder).writing() as writer:
         history = read_history(folder / HISTORY, target_key(TARGET), 1)
-        yield Tuner({SMALL.key: (SMALL, 1)}, TARGET, history, writer, settings, **options)
+        measurer = find_measurer(TARGET, settings, None)
+        works = {SMALL.key: (SMALL, 1)}
+        yield Tuner(works, TARGET, history, writer, settings, measurer, **options)
 
 
 def test_each_fault_costs_its_trial_and_nothing_else(
@@ -61,7 +64,7 @@ def test_each_fault_costs_its_trial_and_nothing_else(
     settings = Settings(len(batch), measure_limit=limit, program=FAULTY)
     with monkeypatch.context() as patched:
         propose: Any = lambda *_: batch  # noqa: E731
-        patched.setattr(Explorer, "propose", propose)
+        patched.setattr(TemplateProposer, "propose", propose)
         with started(tmp_path, settings, tell=told.append) as tuner:
             tuner.run()
     trials = read_history(tmp_path / HISTORY, target_key(TARGET), 1).trials
@@ -86,7 +89,7 @@ def test_each_fault_costs_its_trial_and_nothing_else(
     settings = dataclasses.replace(settings, trials=len(batch) + 14)
     with started(tmp_path, settings) as tuner:
         task = tuner.tasks[SMALL.key]
-        assert task.explorer.known >= {identity(knobs) for knobs in batch}
+        assert task.proposer.known >= {identity(knobs) for knobs in batch}
         tuner.run()
     trials = read_history(tmp_path / HISTORY, target_key(TARGET), 1).trials
     assert len(trials) == len(batch) + 14
@@ -99,16 +102,16 @@ def test_a_wrong_or_dead_candidate_never_becomes_a_record(
     faults.install(monkeypatch.setattr)
     bad = [{**Space(SMALL, TARGET).rule, "fault": fault} for fault in ("wrong", "nan", "abort")]
     propose: Any = lambda *_: bad  # noqa: E731
-    monkeypatch.setattr(Explorer, "propose", propose)
+    monkeypatch.setattr(TemplateProposer, "propose", propose)
     with started(tmp_path, Settings(3, program=FAULTY)) as tuner:
         tuner.run()
-        (row,), _ = settle(tuner, {})
-    assert (row.rule_s, row.best_s, row.trials) == (None, None, 3)
+        assert settle(tuner, {}) == ({}, [])
+    assert [trial.seconds for trial in tuner.trials] == [None] * 3
     assert list(Store(tmp_path).logs()) == []
 
 
-def test_a_crew_ends_what_hangs_and_goes_on(tmp_path: Path) -> None:
-    program = tmp_path / "member.py"
+def test_a_pool_ends_what_hangs_and_goes_on(tmp_path: Path) -> None:
+    program = tmp_path / "worker.py"
     program.write_text(
         "import sys, json, time, os\n"
         "print('{}', flush=True)\n"
@@ -120,11 +123,11 @@ def test_a_crew_ends_what_hangs_and_goes_on(tmp_path: Path) -> None:
         "    print(json.dumps(request), flush=True)\n"
     )
     jobs = [{"do": d, "n": n} for n, d in enumerate(["go", "sleep", "go", "die", "go", "half"])]
-    with Crew(2, (sys.executable, str(program))) as crew:
-        answers = dict(crew.work(jobs, patience(1.0)))
-        assert crew.ask({"do": "go"}, 60.0) == {"do": "go"}
+    with WorkerPool(2, (sys.executable, str(program))) as pool:
+        answers = dict(pool.work(jobs, patience(1.0)))
+        assert pool.ask({"do": "go"}, 60.0) == {"do": "go"}
         with pytest.raises(LostError, match="Segmentation fault"):
-            crew.ask({"do": "die"}, 60.0)
+            pool.ask({"do": "die"}, 60.0)
     assert [answers[n] for n in (0, 2, 4)] == [jobs[n] for n in (0, 2, 4)]
     lost = {n: answer for n, answer in answers.items() if isinstance(answer, LostError)}
     assert {n: one.outcome for n, one in lost.items()} == {1: "hung", 3: "crashed", 5: "crashed"}
@@ -132,21 +135,21 @@ def test_a_crew_ends_what_hangs_and_goes_on(tmp_path: Path) -> None:
     assert lost[5].note == "status 3"
     with (
         pytest.raises(TuningError, match=r"does not start: status 1[\s\S]*no luck"),
-        Crew(1, (sys.executable, "-c", "raise SystemExit('no luck')")) as crew,
+        WorkerPool(1, (sys.executable, "-c", "raise SystemExit('no luck')")) as pool,
     ):
-        crew.ask({"do": "go"}, 60.0)
+        pool.ask({"do": "go"}, 60.0)
 
 
 def test_time_in_which_the_tuner_was_stopped_does_not_count() -> None:
     limit = patience(2.5)
     code = (
         "import sys\n"
-        "from tvm_mobilenet.tuning.crew import Crew\n"
-        "member = \"print('{}', flush=True); input(); import time; time.sleep(1.0); "
+        "from tvm_mobilenet.tuning.worker_pool import WorkerPool\n"
+        "worker = \"print('{}', flush=True); input(); import time; time.sleep(1.0); "
         "print('{}', flush=True)\"\n"
-        "with Crew(1, (sys.executable, '-c', member)) as crew:\n"
+        "with WorkerPool(1, (sys.executable, '-c', worker)) as pool:\n"
         "    print('ready', flush=True)\n"
-        f"    print(crew.ask({{}}, {limit}), flush=True)\n"
+        f"    print(pool.ask({{}}, {limit}), flush=True)\n"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -164,15 +167,15 @@ def test_a_rest_before_each_measurement_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[tuple[str, float]] = []
-    ask = Crew.ask
+    ask = WorkerPool.ask
 
-    def noted(self: Crew, request: Any, limit_s: float) -> Any:
+    def noted(self: WorkerPool, request: Any, limit_s: float) -> Any:
         begun.append((f"{request['do']} begins", time.monotonic()))
         answer = ask(self, request, limit_s)
         begun.append((f"{request['do']} ends", time.monotonic()))
         return answer
 
-    monkeypatch.setattr(Crew, "ask", noted)
+    monkeypatch.setattr(WorkerPool, "ask", noted)
     with started(tmp_path, Settings(4, cool_down=0.7)) as tuner:
         tuner.run()
     marks = [at for what, at in begun if what.startswith("measure")]

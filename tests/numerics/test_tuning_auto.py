@@ -1,4 +1,4 @@
-"""The tuner `auto`: MetaSchedule proposes, our crew builds, checks, times and remembers."""
+"""The tuner `auto`: MetaSchedule proposes, our workers build, checks, times and remembers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ import tvm_mobilenet as tm
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.target import host
 from tvm_mobilenet.tuning import metaschedule
-from tvm_mobilenet.tuning.crew import LostError
 from tvm_mobilenet.tuning.finals import settle
+from tvm_mobilenet.tuning.measurers import find_measurer
 from tvm_mobilenet.tuning.records import Record, target_key
 from tvm_mobilenet.tuning.space import identity
 from tvm_mobilenet.tuning.store import HISTORY, Store
 from tvm_mobilenet.tuning.task import Settings
 from tvm_mobilenet.tuning.trials import Trial, read_history
 from tvm_mobilenet.tuning.tuner import Tuner
+from tvm_mobilenet.tuning.worker_pool import LostError
 
 TARGET = dataclasses.replace(host(), cores=1)
 MODEL = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
@@ -40,7 +41,8 @@ def tuned(
     with Store(folder).writing() as writer:
         history = read_history(folder / HISTORY, target_key(TARGET), 1)
         settings = Settings(trials, tuner=tuner_name, seed=3)
-        tuner = Tuner({SMALL.key: (SMALL, 1)}, TARGET, history, writer, settings)
+        measurer = find_measurer(TARGET, settings, None)
+        tuner = Tuner({SMALL.key: (SMALL, 1)}, TARGET, history, writer, settings, measurer)
         spoil(tuner)
         tuner.run()
         settle(tuner, history.finals)
@@ -96,7 +98,7 @@ def test_what_metaschedule_does_not_survive_ends_the_run_and_says_so(tmp_path: P
             asked.append(request)
             raise LostError("hung", "no answer in 300 s")
 
-        tuner.shop.traces = lost  # type: ignore[method-assign]
+        tuner.tasks[SMALL.key].proposer.ask = lost  # type: ignore[attr-defined]
 
     tuner = tuned(tmp_path, 5, spoil)
     assert tuner.status().trials == 1  # the rule's own
@@ -114,16 +116,16 @@ def test_what_earlier_runs_measured_trains_the_model_of_a_later_one(
     def spoil(tuner: Tuner) -> None:
         def noted(request: dict[str, Any]) -> dict[str, Any]:
             asked.append(request)
-            return {"traces": []}
+            return {"candidates": []}
 
-        tuner.shop.traces = noted  # type: ignore[method-assign]
+        tuner.tasks[SMALL.key].proposer.ask = noted  # type: ignore[attr-defined]
 
     tuned(tmp_path, 7, spoil)
     known = [trial for trial in trials_of(logs) if TRACE in trial.knobs]
     tried = asked[0]["tried"]
-    assert [trace for trace, _ in tried] == [trial.knobs[TRACE] for trial in known]
-    assert [s is None for _, s in tried] == [trial.seconds is None for trial in known]
-    search = metaschedule.Search(SMALL, TARGET, 0)
+    assert [knobs for knobs, _ in tried if TRACE in knobs] == [trial.knobs for trial in known]
+    assert [s is None for _, s in tried] == [t.seconds is None for t in trials_of(logs)]
+    search = metaschedule.MetaScheduleSearch(SMALL, TARGET, 0)
     search.learn(tried)
     search.learn(tried)
     assert metaschedule._model().data_size == len(known)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kernels import Case, compiled, use_threads, workload
+from kernels import check_kernel, compiled, use_threads, workload
 from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
 from tvm_mobilenet.schedules.rules import schedule
 
@@ -64,7 +64,7 @@ def check(work: Workload, target: TargetSpec, seed: int, threads: int) -> None:
     drawn = SeededKnobs(seed)
     kernel = compiled([work], target, lambda _: drawn).jit()[work.key]
     use_threads(threads)
-    Case(work, seed=seed % 1000, bias=seed % 2 == 0).check(kernel, (target.name, drawn.chosen))
+    check_kernel(work, kernel, seed % 1000, (target.name, drawn.chosen))
     again = Knobs(drawn.chosen)
     replayed = schedule(prim_func(work), target, again)
     assert replayed is not None
@@ -107,31 +107,6 @@ def test_pointwise(  # noqa: PLR0917
     threads: int,
 ) -> None:
     work = workload("pointwise", pair, size, target.lanes, batch=batch, activation=activation)
-    check(work, target, seed, threads)
-
-
-@kernels_of_any_knobs
-@given(
-    st.tuples(st.integers(1, 5), st.integers(1, 5)),
-    st.tuples(st.integers(1, 20), st.integers(1, 20)),
-    BATCH,
-    ACTIVATIONS,
-    st.sampled_from(TARGETS),
-    SEEDS,
-    THREADS,
-)
-def test_strassen(  # noqa: PLR0917
-    blocks: tuple[int, int],
-    size: tuple[int, int],
-    batch: int,
-    activation: Any,
-    target: TargetSpec,
-    seed: int,
-    threads: int,
-) -> None:
-    """Channels in whole blocks, as many in one half as in the other."""
-    pair = (2 * target.lanes * blocks[0], 2 * target.lanes * blocks[1])
-    work = workload("strassen", pair, size, target.lanes, batch=batch, activation=activation)
     check(work, target, seed, threads)
 
 

@@ -10,9 +10,9 @@ from assembly import Loop, innermost_loops
 from kernels import compiled, fused_of_model, of_model
 
 from tvm_mobilenet.graph.pipeline import lower
-from tvm_mobilenet.graph.units import units_of
 from tvm_mobilenet.models import build, mobilenet_v1
 from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.operators.ahead import AHEAD
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import PRESETS, TargetSpec
@@ -112,8 +112,8 @@ def multiply_adds_are_fused(found: Loops, spec: TargetSpec) -> None:
 def test_nothing_spills_in_later_models(name: str, target: str) -> None:
     """5 x 5 taps and hard swish among them; a constant may be loaded from the stack."""
     spec = PRESETS[target]
-    units = units_of(build(name), spec)
-    found = _loops({unit.work.key: unit.work for unit in units}, spec)
+    plan = plan_network(build(name), spec, fusion="none")
+    found = _loops({key: kernel.work for key, kernel in plan.kernels.items()}, spec)
     assert any("k5x5" in key for key in found) == (name != "v2")
     spilled = {key: loop.spilled for key, loops in found.items() for loop in loops if loop.spilled}
     assert not spilled
@@ -124,7 +124,7 @@ def test_nothing_spills_where_weights_are_fetched_for_others() -> None:
 
     spec = dataclasses.replace(PRESETS["znver5"], cores=2)
     model = build("v3-small")
-    mod = lower(model, initialize(model, 0), spec, lambda _: None).mod
+    mod = lower(plan_network(model, spec), initialize(model, 0)).mod
     hosts = {gv: func for gv, func in mod.functions.items() if AHEAD in (func.attrs or {})}
     assert len(hosts) > 8
     made = tvm.compile(tvm.IRModule(hosts), target=tvm.target.Target(spec.tvm_dict()))

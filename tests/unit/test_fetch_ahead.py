@@ -16,16 +16,19 @@ from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.graph.build import ENTRY
-from tvm_mobilenet.graph.constants import array_of, is_constant
+from tvm_mobilenet.graph.emit import ENTRY
 from tvm_mobilenet.graph.pipeline import Lowered, lower
+from tvm_mobilenet.graph.reading import array_of, is_constant
 from tvm_mobilenet.graph.traffic import traffic
 from tvm_mobilenet.models import build
 from tvm_mobilenet.models.weights import initialize
-from tvm_mobilenet.operators.ahead import AHEAD, LINE, Ahead
+from tvm_mobilenet.network.planning import plan_network
+from tvm_mobilenet.operators.ahead import AHEAD, Ahead
 from tvm_mobilenet.operators.workload import workload_key
 from tvm_mobilenet.target import PRESETS, TargetSpec
+from tvm_mobilenet.target.arithmetic import line_items
 
+LINE = line_items("float32")
 MODEL = build("v3-small", classes=100)
 WEIGHTS = initialize(MODEL, seed=0)
 WORKS = {
@@ -40,7 +43,7 @@ def spec(cores: int, l3_bytes: int) -> TargetSpec:
 
 
 def lowered(target: TargetSpec) -> Lowered:
-    return lower(MODEL, WEIGHTS, target, lambda _: None)
+    return lower(plan_network(MODEL, target), WEIGHTS)
 
 
 def hosts(network: Lowered) -> list[tuple[int, list[int], list[Any]]]:
@@ -61,8 +64,8 @@ def test_weights_are_fetched_once_and_before_they_are_used(cores: int) -> None:
     network = lowered(spec(cores, 16 << 20))
     users = {}
     for position, call in enumerate(network.calls):
-        work = network.works.get(call.kernel)
-        if work and work.operator in ("dense", "pointwise") and work.in_pixels == 1:
+        work = network.plan.kernels[workload_key(call.kernel)].work
+        if work.operator in ("dense", "pointwise") and work.in_pixels == 1:
             users[position] = work
     assert len(users) >= 20  # nine times squeeze-and-excite twice, and the head
     lines: dict[bytes, list[tuple[int, int]]] = defaultdict(list)
@@ -94,7 +97,7 @@ def test_weights_are_fetched_once_and_before_they_are_used(cores: int) -> None:
 def test_nothing_is_fetched_where_weights_stay_or_cannot(l3_bytes: int) -> None:
     network = lowered(spec(1, l3_bytes))
     assert hosts(network) == []
-    assert all(workload_key(name) == name for name in network.works)
+    assert all(workload_key(name) == name for name in network.kernels)
 
 
 def test_what_is_fetched_for_others_is_not_counted_as_moved() -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-from tvm_mobilenet.graph.explain import Explanation, explain
 from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.network.explain import explain as explain_plan
+from tvm_mobilenet.network.explanation import Explanation
+from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
@@ -27,6 +30,11 @@ from tvm_mobilenet.prediction.predict import predict
 from tvm_mobilenet.target import GPUS, Dtype, parse
 
 A100 = GPUS["sm_80"]
+
+
+def explain(model: Any, target: Any, **options: Any) -> Explanation:
+    """Plan a network, and predict it."""
+    return explain_plan(plan_network(model, target, **options))
 
 
 WIDE = Grid(108 * 64, 256, 32, 0)
@@ -129,27 +137,11 @@ def test_a_map_beyond_l2_comes_from_memory() -> None:
 
 def test_explaining_a_gpu_needs_no_tvm() -> None:
     code = (
-        "import sys; from tvm_mobilenet.graph.explain import explain;"
+        "import sys; from tvm_mobilenet.network.explain import explain;"
+        "from tvm_mobilenet.network.planning import plan_network;"
         "from tvm_mobilenet.models import mobilenet_v1;"
         "from tvm_mobilenet.target import parse;"
-        "explain(mobilenet_v1(), parse('sm_90', dtype='float16'));"
+        "explain(plan_network(mobilenet_v1(), parse('sm_90', dtype='float16')));"
         "assert not {'tvm', 'tvm_ffi', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=600)
-
-
-@pytest.mark.parametrize(("name", "dtype"), [("sm_90", "float32"), ("opencl-mali", "float16")])
-def test_explanation_of_a_gpu_is_what_compiling_chooses(name: str, dtype: Dtype) -> None:
-    from tvm_mobilenet.graph.build import build
-    from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
-    from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
-    from tvm_mobilenet.graph.fuse_epilogue import fuse_epilogue
-    from tvm_mobilenet.models.spec import symbol
-    from tvm_mobilenet.models.weights import initialize
-
-    model, target = mobilenet_v1(0.75, 160, classes=50), parse(name, dtype=dtype)
-    mod = fuse_epilogue(fold_batch_norm(build(model, initialize(model, seed=0))))
-    _, choices = fuse_blocks(mod, target, "auto")
-    steps = [s for s in explain(model, target).steps if s.choice is not None]
-    assert {symbol(s.layers[-1]): s.choice for s in steps} == choices
-    assert any(choice.fused for choice in choices.values())

@@ -14,11 +14,13 @@ from tvm import relax
 from tvm.relax.op import nn
 
 from tvm_mobilenet import target
-from tvm_mobilenet.graph.build import ENTRY
+from tvm_mobilenet.graph.emit import ENTRY
 from tvm_mobilenet.graph.pipeline import Lowered, lower
-from tvm_mobilenet.graph.plan_memory import MemoryPlan, Tensor, place, plan_memory
+from tvm_mobilenet.graph.plan_memory import plan_memory
 from tvm_mobilenet.graph.workspace import workspaces
 from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.network.memory import MemoryPlan, Tensor, place
+from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.prediction.fusion import Fusion
 
 ALPHAS, RESOLUTIONS = (1.0, 0.75, 0.5, 0.25), (224, 192, 160, 128)
@@ -38,7 +40,7 @@ def lowered(
 ) -> Lowered:
     model = mobilenet_v1(alpha=alpha, resolution=resolution, batch=batch)
     spec = target.PRESETS[preset]
-    return lower(model, Zeros(model), spec, lambda _: None, fusion=fusion)
+    return lower(plan_network(model, spec, fusion=fusion), Zeros(model))
 
 
 def operators(mod: Any) -> list[str]:

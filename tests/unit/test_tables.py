@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.bench.gpu_report import GpuReport, GpuRow
-from tvm_mobilenet.bench.report import OURS, BenchReport, Row
+from tvm_mobilenet.bench.comparison import OURS, BenchReport, Row
+from tvm_mobilenet.bench.gpu_comparison import GpuReport, GpuRow
 from tvm_mobilenet.cli.output import Form, columns_here, show
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.profile.board import BoardProfile, BoardRow
@@ -28,7 +28,8 @@ from tvm_mobilenet.profile.gpu import GpuKernel, GpuProfile
 from tvm_mobilenet.report import CompileReport, KernelRow
 from tvm_mobilenet.shown import shown
 from tvm_mobilenet.tables import Column, Table, to_csv, together
-from tvm_mobilenet.tuning.report import Status, Tuned, TuningReport
+from tvm_mobilenet.tuning.status import Status
+from tvm_mobilenet.tuning.tuning_report import TunedKernel, TuningReport
 from tvm_mobilenet.verify_report import VerifyReport, VerifyRow
 
 TABLE = Table(
@@ -184,19 +185,22 @@ def test_models_and_reports_have_a_line_and_a_table() -> None:
 KERNEL = VerifyRow(("a.dw", "a.pw"), "k", 1e-6, 2e-7, 3e-7, 4e-6, True)
 VERIFIED = VerifyReport("Net", (KERNEL,), 1e-6, 2e-7)
 STATUS = Status(5, 5, 5, 1e-3, 1e-3, 5e-4, {"wrong": 1}, 2.0, 1.0, 0.5)
-TUNED = Tuned("pool", "pool_n1_i64_o64", 2, 5, 2e-6, 1e-6, {"pixels": 7}, False)
+TUNED = TunedKernel(
+    "pool", "pool_n1_i64_o64", (), 2, 0, 8, 5, 0, 2e-6, 1e-6, "tuned",
+    {"pixels": 1}, {"pixels": 7}, 0.0,
+)  # fmt: skip
 COMPILED = CompileReport(
     "Net", "native", (KernelRow(("a.dw", "a.pw"), "separable", "cpu.separable", "rule", {"x": 1},
                                 (1, 8, 4, 4), 1000, "yes, rule", 5.0, 1.0),), 1000, 6.0,
 )  # fmt: skip
 ROWS = (Row.of("ncnn", 1, [1e-3]), Row.of(OURS, 1, [5e-4]))
-ON_GPU = GpuKernel(("a",), "k", "pool", "s", 0, 8, 2.0, 0.0, 1.0, "L2")
+ON_GPU = GpuKernel(("a",), "k", "pool", "s", 0, 0.0, 1.0, "L2", bytes=8, us=2.0)
 REPORTS: list[tuple[Any, str, list[str]]] = [
     (VERIFIED, "Net: right, 1 kernels", ["a.dw+pw", "3.0e-07", "ok"]),
     (dataclasses.replace(VERIFIED, relative=1.0), "WRONG", ["a.dw+pw"]),
     (COMPILED, "1 kernels, 0 without", ["cpu.separable", "x=1", "1x8x4x4", "0.4"]),
     (
-        TuningReport("Net", "znver5", 1, (TUNED,), STATUS, (), "logs"),
+        TuningReport("Net", "znver5", 1, (TUNED,), (), {}, (), 0.0, None, "logs", STATUS),
         "kernels 0.002 ms, by rule 0.004",
         ["pool_n1_i64_o64", "50.0%", "tuned", "pixels=7"],
     ),

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from kernels import workload
-from tvm_mobilenet.schedules.knobs import Knobs, WishedKnobs
+from tvm_mobilenet.schedules.knobs import Knobs, NearestKnobs
 from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet import target
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.tuning.finals import choose
+from tvm_mobilenet.tuning.local_measurer import LocalMeasurer
 from tvm_mobilenet.tuning.model import LEAST, CostModel
+from tvm_mobilenet.tuning.proposer import Seen
 from tvm_mobilenet.tuning.records import target_key
-from tvm_mobilenet.tuning.report import Status
-from tvm_mobilenet.tuning.search import Explorer, Prospect, share_out
+from tvm_mobilenet.tuning.sharing import Prospect, share_out
 from tvm_mobilenet.tuning.space import Space, identity
+from tvm_mobilenet.tuning.status import Status
 from tvm_mobilenet.tuning.store import Store
 from tvm_mobilenet.tuning.task import Settings
+from tvm_mobilenet.tuning.template import TemplateProposer
 from tvm_mobilenet.tuning.trials import Final, History, Trial, comparable, control_of, read_history
 from tvm_mobilenet.tuning.tuner import Tuner
 
@@ -36,24 +39,29 @@ FACTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def explorer(work: Any = WORK) -> Explorer:
-    return Explorer(Space(work, SPEC), random.Random(0))
+def proposer(work: Any = WORK) -> TemplateProposer:
+    return TemplateProposer(Space(work, SPEC), random.Random(0))
+
+
+def seen(ranked: Sequence[Mapping[str, int | str]], model: CostModel = NONE) -> Seen:
+    """These ran, each slower than the one before."""
+    return Seen([(knobs, 1e-6 * (at + 1)) for at, knobs in enumerate(ranked)], lambda: model)
 
 
 def test_proposals_are_allowed_new_and_begin_with_the_rule() -> None:
-    one = explorer()
+    one = proposer()
     by_rule = Knobs()
     schedule(prim_func(WORK), SPEC, by_rule)
     ranked: list[Mapping[str, int | str]] = []
-    seen = set()
+    known = set()
     for number in range(6):
-        found = one.propose(8, ranked, NONE)
+        found = one.propose(8, seen(ranked))
         assert len(found) == 8
         if number == 0:
             assert found[0] == by_rule.chosen
         for one_of in found:
-            assert identity(one_of) not in seen
-            seen.add(identity(one_of))
+            assert identity(one_of) not in known
+            known.add(identity(one_of))
             again = Knobs(one_of)  # refuses what the schedule does not allow
             assert schedule(prim_func(WORK), SPEC, again) is not None
             assert again.chosen == one_of
@@ -62,25 +70,25 @@ def test_proposals_are_allowed_new_and_begin_with_the_rule() -> None:
 
 
 def test_a_candidate_of_an_earlier_run_is_not_proposed_again() -> None:
-    everything = explorer(workload("pool", (64, 64), (7, 7), 16))
-    found = everything.propose(8, [], NONE)
+    everything = proposer(workload("pool", (64, 64), (7, 7), 16))
+    found = everything.propose(8, seen([]))
     assert [sorted(k.values()) for k in found] in ([["one"], ["all"]], [["all"], ["one"]])
-    assert everything.propose(8, found, NONE) == []
+    assert everything.propose(8, seen(found)) == []
     assert everything.exhausted
-    later = explorer(workload("pool", (64, 64), (7, 7), 16))
+    later = proposer(workload("pool", (64, 64), (7, 7), 16))
     later.known.update(map(identity, found))
-    assert later.propose(8, [], NONE) == []
+    assert later.propose(8, seen([])) == []
 
 
 def test_a_wish_that_is_not_allowed_becomes_the_nearest_that_is() -> None:
-    wished = WishedKnobs({"vectors": 3, "pixels": 1000, "prefetch": "everything"})
+    wished = NearestKnobs({"vectors": 3, "pixels": 1000, "prefetch": "everything"})
     schedule(prim_func(WORK), SPEC, wished)
     by_rule = Knobs()
     schedule(prim_func(WORK), SPEC, by_rule)
     assert wished.chosen["vectors"] in (2, 4)
     largest = int(wished.chosen["pixels"])
     assert schedule(prim_func(WORK), SPEC, Knobs(wished.chosen))
-    refused = WishedKnobs({**wished.chosen, "pixels": largest + 1})
+    refused = NearestKnobs({**wished.chosen, "pixels": largest + 1})
     schedule(prim_func(WORK), SPEC, refused)
     assert refused.chosen["pixels"] == largest
     assert wished.chosen["prefetch"] == by_rule.chosen["prefetch"]
@@ -100,7 +108,7 @@ def test_the_model_learns_what_is_fast_and_proposals_follow_it() -> None:
     other = workload("pointwise", (128, 128), (28, 28), 16).key
     guesses = model.guess(other, [{**sampled[0], "prefetch": p} for p in ("input", "none")])
     assert guesses[0] < guesses[1]
-    found = explorer().propose(20, sampled[:8], model)
+    found = proposer().propose(20, seen(sampled[:8], model))
     assert sum(k["prefetch"] == "input" for k in found) >= 12
 
 
@@ -116,19 +124,20 @@ def test_the_model_of_a_run_has_learnt_from_the_history_of_its_target(tmp_path: 
         for k in sampled.values()
     ]
     other = workload("pointwise", (128, 128), (28, 28), 16)
-    seen: list[CostModel] = []
+    models: list[CostModel] = []
 
-    def propose(count: int, ranked: Any, model: CostModel) -> list[Any]:
-        seen.append(model)
+    def propose(count: int, seen: Seen) -> list[Any]:
+        models.append(seen.model())
         return [space.rule]
 
     with Store(tmp_path).writing() as writer:
         history = History(tuple(trials), {}, ())
-        tuner = Tuner({other.key: (other, 1)}, SPEC, history, writer, Settings(5))
+        measurer = LocalMeasurer(SPEC, settings := Settings(5))
+        tuner = Tuner({other.key: (other, 1)}, SPEC, history, writer, settings, measurer)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(Explorer, "propose", lambda self, *asked: propose(*asked))
+            patched.setattr(TemplateProposer, "propose", lambda self, *asked: propose(*asked))
             assert len(tuner._proposals(1)) == 1
-    guesses = seen[0].guess(
+    guesses = models[0].guess(
         other.key, [{**space.rule, "prefetch": prefetch} for prefetch in ("input", "none")]
     )
     assert guesses[0] < guesses[1] - 0.3

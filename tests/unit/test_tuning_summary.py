@@ -32,7 +32,7 @@ from tvm_mobilenet.tuning.trials import Final
 
 def test_before_and_after_come_from_the_last_comparison(tmp_path: Path) -> None:
     fill(tmp_path)
-    (section,) = summarize(tmp_path).sections
+    (section,) = summarize(tmp_path).reports
     rows = {row.workload: row for row in section.rows}
     assert (section.title, section.target, section.threads) == (MODEL, TARGET, 1)
     assert set(rows) == set(KERNELS)
@@ -59,7 +59,7 @@ def test_without_a_comparison_the_best_is_open(tmp_path: Path) -> None:
     append(history, trial("conv_n1_i3_o8_s96x96", seconds=6e-6))
     append(history, trial("conv_n1_i3_o8_s96x96", seconds=5.99e-6, knobs=OTHER))
     append(history, trial("softmax_n1_i10_o10", outcome="nan"))
-    (section,) = summarize(tmp_path).sections
+    (section,) = summarize(tmp_path).reports
     rows = {row.workload: row for row in section.rows}
     assert rows[POINTWISE].state == "open"
     assert rows[POINTWISE].best_s == pytest.approx(6e-6)
@@ -81,7 +81,7 @@ def test_the_curve_is_the_network_with_the_best_so_far(tmp_path: Path) -> None:
     append(history, trial(POINTWISE, seconds=12e-6, control=2 * CONTROL, knobs=OTHER))
     append(history, trial(POINTWISE, seconds=9e-6, knobs={"pixels": 1}))
     append(history, trial(POINTWISE, outcome="hung", control=None, knobs={"pixels": 2}))
-    (section,) = summarize(tmp_path).sections
+    (section,) = summarize(tmp_path).reports
     start = sum(calls * seconds for calls, _, _, seconds in KERNELS.values())
     want = [start] * 4 + [start - 5e-6] * 3
     assert [step.best_s for step in section.steps] == pytest.approx(want)
@@ -100,7 +100,7 @@ def test_the_curve_is_the_network_with_the_best_so_far(tmp_path: Path) -> None:
 def test_kernels_of_no_known_network_count_once(tmp_path: Path) -> None:
     append(tmp_path / HISTORY, trial(POINTWISE, seconds=7e-6))
     append(tmp_path / HISTORY, trial(POINTWISE, seconds=6e-6, knobs=OTHER))
-    (section,) = summarize(tmp_path).sections
+    (section,) = summarize(tmp_path).reports
     assert section.title == ""
     assert (section.rule_s, section.best_s) == pytest.approx((7e-6, 6e-6))
     assert section.bound_s == 0
@@ -116,7 +116,7 @@ def test_targets_threads_and_networks_are_told_apart(tmp_path: Path) -> None:
     append(tmp_path / RUNS, other)
     append(tmp_path / HISTORY, trial("dense_n1", seconds=1e-6))
     append(tmp_path / HISTORY, trial("pool_n1", seconds=1e-6, threads=2))
-    sections = summarize(tmp_path).sections
+    sections = summarize(tmp_path).reports
     found = [(one.threads, one.title, len(one.steps)) for one in sections]
     assert found == [(1, MODEL, 60), (1, "another", 1), (2, MODEL, 60), (2, "", 1)]
     assert [len(one.spent) for one in sections] == [1, 0, 1, 0]
@@ -124,7 +124,7 @@ def test_targets_threads_and_networks_are_told_apart(tmp_path: Path) -> None:
 
 def test_the_last_account_of_a_run_counts(tmp_path: Path) -> None:
     fill(tmp_path)
-    (section,) = summarize(tmp_path).sections
+    (section,) = summarize(tmp_path).reports
     (spent,) = section.spent
     assert (spent.trials, spent.seconds, spent.building_s) == (60, 120.0, 48.0)
 
@@ -134,7 +134,7 @@ def test_damaged_lines_are_named_and_cost_nothing_else(tmp_path: Path) -> None:
     whole = summarize(tmp_path)
     damage(tmp_path)
     summary = summarize(tmp_path)
-    assert summary.sections == whole.sections
+    assert summary.reports == whole.reports
     assert [one.path.name for one in summary.damaged] == [HISTORY] * 5 + [RUNS]
     last = (tmp_path / HISTORY).read_bytes().count(b"\n")
     assert [one.line for one in summary.damaged[:5]] == list(range(last - 4, last + 1))
@@ -176,19 +176,19 @@ def test_what_nobody_can_compute_with_is_refused(wrong: object) -> None:
 
 def test_a_folder_without_a_finished_trial(tmp_path: Path) -> None:
     append(tmp_path / RUNS, network())
-    (section,) = summarize(tmp_path).sections
+    (section,) = summarize(tmp_path).reports
     assert (section.rule_s, section.gain, curve(section), roofline(section)) == (0, 0, None, None)
     assert "No candidate has run yet" in render(summarize(tmp_path))
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / HISTORY).touch()
-    assert summarize(empty).sections == ()
+    assert summarize(empty).reports == ()
     assert "nothing to show" in render(summarize(empty))
 
 
 def test_only_failures(tmp_path: Path) -> None:
     append(tmp_path / HISTORY, trial(POINTWISE, outcome="crashed", control=None, note="core"))
-    (section,) = summarize(tmp_path).sections
+    (section,) = summarize(tmp_path).reports
     assert section.failures == {"crashed": 1}
     assert curve(section) is None
     assert "nothing right ran" in render(summarize(tmp_path))
@@ -200,9 +200,9 @@ def test_a_comparison_without_its_trials_is_harmless(tmp_path: Path) -> None:
         candidates=[RULE, OTHER], seconds=[7e-6, 6e-6], chosen=1,
     )  # fmt: skip
     append(tmp_path / HISTORY, final)
-    assert summarize(tmp_path).sections == ()
+    assert summarize(tmp_path).reports == ()
     append(tmp_path / RUNS, network())
-    (section,) = summarize(tmp_path).sections
+    (section,) = summarize(tmp_path).reports
     assert section.best_s == 5 * 6e-6
     assert curve(section) is None
 
@@ -227,7 +227,7 @@ def test_the_same_folder_gives_the_same_page(tmp_path: Path) -> None:
 
 def test_every_kernel_with_operations_is_on_the_roofline(tmp_path: Path) -> None:
     fill(tmp_path)
-    (section,) = summarize(tmp_path).sections
+    (section,) = summarize(tmp_path).reports
     drawn = roofline(section)
     assert drawn is not None
     assert len(drawn.after) == len(drawn.before) == 3

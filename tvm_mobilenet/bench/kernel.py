@@ -45,14 +45,35 @@ def tensor(array: Any) -> Any:
     return make(array)
 
 
-def keep_in_registers(sch: Any, block: Any) -> None:
-    """Unroll and vectorize the two innermost loops of a block.
+def reducing_in_registers(tensors: Sequence[Any]) -> Any:
+    """Schedule a reduction whose sums stay in registers, each thread's part of them.
 
     Parameters
     ----------
-    sch : s_tir.Schedule
-    block : SBlockRV
+    tensors : sequence of te.Tensor
+        The last is ``y`` of (threads, vectors, lanes), reduced over any axes.
+
+    Returns
+    -------
+    tvm.IRModule
+        Loops from outer to inner: thread (parallel), the axes of the reduction, vector
+        (unrolled), lane (vector).
     """
+    sch, block = begin(tensors)
+    store = sch.cache_write(block, 0, "local")
+    sch.reverse_compute_at(store, sch.get_loops(block)[0], preserve_unit_loops=True)
+    thread, vector, lane, *reduced = sch.get_loops(block)
+    sch.reorder(*reduced, vector, lane)
+    sch.parallel(thread)
+    _keep_in_registers(sch, block)
+    _keep_in_registers(sch, store)
+    # Afterwards the update is no whole reduction any more, and takes no primitive.
+    _keep_in_registers(sch, sch.decompose_reduction(block, reduced[0]))
+    return sch.mod
+
+
+def _keep_in_registers(sch: Any, block: Any) -> None:
+    """Unroll and vectorize the two innermost loops of a block."""
     *_, vectors, lanes = sch.get_loops(block)
     sch.unroll(vectors)
     sch.vectorize(lanes)
@@ -66,6 +87,7 @@ def compiled(module: Any, spec: TargetSpec, threads: int) -> Callable[..., Any]:
     module : tvm.IRModule
         With ``main``.
     spec : TargetSpec
+        Processor that the artifact was compiled for.
     threads : int
         Threads of TVM's pool to use; set in ``TVM_NUM_THREADS``.
 

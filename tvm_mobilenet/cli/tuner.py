@@ -17,7 +17,7 @@ from tvm_mobilenet.tables import threads_text
 
 if TYPE_CHECKING:
     from tvm_mobilenet.compilation.options import ModelLike
-    from tvm_mobilenet.tuning.report import Board, Status
+    from tvm_mobilenet.tuning.status import Board, Status
 
 _EVERY_S = 5.0
 """Between two lines, where the output is no terminal."""
@@ -51,13 +51,13 @@ def write_report(folder: Path, path: Path) -> None:
     summary = write_page(folder, path)
     for damage in summary.damaged:
         logs.LOGGER.warning("%s", damage)
-    for section in summary.sections:
+    for report in summary.reports:
         say(
-            f"{section.title or 'kernels of no known network'} for {section.target}, "
-            f"{threads_text(section.threads)}: "
-            f"{section.rule_s * 1e3:.3f} ms by rule, {section.best_s * 1e3:.3f} kept "
-            f"({section.gain:.1%} less); {len(section.steps)} trials, "
-            f"{sum(section.failures.values())} failed"
+            f"{report.title or 'kernels of no known network'} for {report.target}, "
+            f"{threads_text(report.threads)}: "
+            f"{report.rule_s * 1e3:.3f} ms by rule, {report.best_s * 1e3:.3f} kept "
+            f"({report.gain:.1%} less); {len(report.steps)} trials, "
+            f"{sum(report.failures.values())} failed"
         )
     say(f"written: {path}", error=True)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.compilation.options import PlanOptions
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.operator import Operator
+    from tvm_mobilenet.network.plan import NetworkPlan
     from tvm_mobilenet.toolchain import Linker
     from tvm_mobilenet.toolchain_cuda import Nvcc
 
@@ -63,10 +64,8 @@ class StackAdapter(ABC):
         """Raise StackError for what it cannot compile."""
 
     @abstractmethod
-    def lower(
-        self, network: Network, options: PlanOptions, dump_ir: Path | None = None
-    ) -> Lowering:
-        """Take a network to scheduled kernels; `dump_ir` is a folder for the phases' modules."""
+    def lower(self, network: Network, plan: NetworkPlan, dump_ir: Path | None = None) -> Lowering:
+        """Take a plan to scheduled kernels; `dump_ir` is a folder for it and the modules."""
 
     @abstractmethod
     def on_host(

@@ -42,7 +42,8 @@ def compile_network(model: ModelLike, options: CompileOptions) -> Compiled:
         network.preprocess,
         dtype=network.model.input_dtype,
     )
-    lowered = stack.lower(network, options, Path(options.dump_ir) if options.dump_ir else None)
+    plan = options.plan(network.model, stack.name)
+    lowered = stack.lower(network, plan, Path(options.dump_ir) if options.dump_ir else None)
     tell((*options.found.problems, *lowered.notes), 3)
     if options.require_records:
         _check_recorded(lowered.ruled, spec)

@@ -110,7 +110,7 @@ def artifact_in(folder: str) -> Path:
 
 def runs_here(manifest: Mapping[str, Any]) -> bool:
     """Return whether this machine can run the artifact of a manifest."""
-    from tvm_mobilenet.runtime.artifact import check_here
+    from tvm_mobilenet.runtime import check_here
 
     try:
         check_here(manifest)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.errors import InputError, RecordsWarning, TargetError
 from tvm_mobilenet.lists import check_one_of
+from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.prediction.fusion import FUSIONS, Fusion
-from tvm_mobilenet.stacks import check_stack
+from tvm_mobilenet.stacks import Stack, check_stack
 from tvm_mobilenet.target import Dtype, TargetSpec, parse
 from tvm_mobilenet.tuning.store import Found, RecordsLike, records_for
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from tvm_mobilenet.models.importer import Imported
     from tvm_mobilenet.models.spec import Model
+    from tvm_mobilenet.network.plan import NetworkPlan
 
     ModelLike = Model | Imported | str | os.PathLike[str]
     WeightsLike = str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]
@@ -103,6 +105,18 @@ class PlanOptions:
             Their folder cannot be read.
         """
         return records_for(self.spec, self.records)
+
+    def plan(self, model: Model, stack: Stack) -> NetworkPlan:
+        """Return what a model becomes on a stack, with these options."""
+        found = self.found
+        return plan_network(
+            model,
+            self.spec,
+            stack=stack,
+            knobs_for=found.knobs_for,
+            fusion=self.fusion,
+            fusion_for=found.fusion_for,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

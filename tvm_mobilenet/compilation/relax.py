@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.compilation.options import PlanOptions
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.operator import Operator
+    from tvm_mobilenet.network.plan import NetworkPlan
 
 
 class Relax(StackAdapter):
@@ -25,22 +26,11 @@ class Relax(StackAdapter):
     def check(self, options: PlanOptions) -> None:
         """Refuse nothing: what it has no code for is refused where the target is read."""
 
-    def lower(
-        self, network: Network, options: PlanOptions, dump_ir: Path | None = None
-    ) -> Lowering:
-        """Take a network through the phases of :mod:`tvm_mobilenet.graph.pipeline`."""
+    def lower(self, network: Network, plan: NetworkPlan, dump_ir: Path | None = None) -> Lowering:
+        """Take a plan through the phases of :mod:`tvm_mobilenet.graph.pipeline`."""
         from tvm_mobilenet.graph.pipeline import lower
 
-        spec, found = options.spec, options.found
-        lowered = lower(
-            network.model,
-            network.weights,
-            spec,
-            found.knobs_for,
-            dump_ir,
-            fusion=options.fusion,
-            fusion_for=found.fusion_for,
-        )
+        lowered = lower(plan, network.weights, dump_ir)
 
         def write(recipe: Mapping[str, Any], tools: Tools, path: Path) -> dict[str, Any]:
             from tvm_mobilenet.graph.write_artifact import write_artifact
@@ -49,13 +39,13 @@ class Relax(StackAdapter):
 
             manifest = describe(
                 network.model,
-                spec,
+                plan.target,
                 lowered,
                 source=network.source,
                 digest=digest(network.weights),
                 preprocess=recipe,
             )
-            memory = write_artifact(manifest, lowered, spec, tools, path)
+            memory = write_artifact(manifest, lowered, plan.target, tools, path)
             return {**manifest, "memory": describe_memory(network.model, memory)}
 
         kernels = lowered.kernels.values()

@@ -18,12 +18,9 @@ if TYPE_CHECKING:
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.operator import Operator
     from tvm_mobilenet.models.spec import Layer
+    from tvm_mobilenet.network.plan import NetworkPlan
     from tvm_mobilenet.relay.codegen import Generated, Node
     from tvm_mobilenet.target import TargetSpec
-    from tvm_mobilenet.toolchain import Linker
-
-_ROOM = 65536
-"""Bytes of the manifest's section beyond what is known before verification."""
 
 
 class Relay(StackAdapter):
@@ -52,32 +49,28 @@ class Relay(StackAdapter):
                 "leave --dtype out, or compile it with the main stack",
             )
 
-    def lower(
-        self, network: Network, options: PlanOptions, dump_ir: Path | None = None
-    ) -> Lowering:
+    def lower(self, network: Network, plan: NetworkPlan, dump_ir: Path | None = None) -> Lowering:
         """Compile with Relay as far as kernels and a graph."""
+        from tvm_mobilenet.linking import write as write_code
         from tvm_mobilenet.models.files import dump
-        from tvm_mobilenet.relay.build import build
         from tvm_mobilenet.relay.codegen import generate
+        from tvm_mobilenet.relay.emit import emit
         from tvm_mobilenet.relay.launch_plan import generate_launches
-        from tvm_mobilenet.relay.lower import lower
 
-        spec, found = options.spec, options.found
-        built = build(network.model, network.weights)
-        dump(dump_ir, "00_build.txt", lambda: built.func.astext(show_meta_data=False))
-        lowered = lower(built.func, spec, built.names, options.fusion, found.fusion_for)
-        dump(dump_ir, "01_lower.txt", lambda: lowered.mod.astext(show_meta_data=False))
-        make = generate if spec.gpu is None else generate_launches
-        generated = make(lowered, network.model.outputs, spec, found.knobs_for)
+        dump(dump_ir, "00_plan.txt", lambda: plan.text)
+        lowered = emit(plan, network.weights)
+        dump(dump_ir, "01_emit.txt", lambda: lowered.mod.astext(show_meta_data=False))
+        make = generate if plan.target.gpu is None else generate_launches
+        generated = make(lowered)
 
         def write(recipe: Mapping[str, Any], tools: Tools, path: Path) -> dict[str, Any]:
-            manifest = _describe(network, spec, generated, recipe)
-            _write(manifest, generated, tools[0], path)
+            manifest = _describe(network, plan.target, generated, recipe)
+            write_code(manifest, generated.code, tools[0], path)
             return manifest
 
         taken = generated.choices.taken.items()
         return Lowering(
-            notes=generated.choices.notes,
+            notes=[*plan.notes, *generated.choices.notes],
             ruled=[key for key, knobs in taken if knobs.chosen and knobs.source != "record"],
             write=write,
         )
@@ -107,20 +100,6 @@ def _describe(
         stack="relay",
         alignment=1,  # what is called is given a copy
     )
-
-
-def _write(manifest: dict[str, Any], generated: Generated, linker: Linker, path: Path) -> None:
-    """Write the artifact, and into `manifest` what only code generation knows."""
-    from tvm_mobilenet.launches import write_container
-    from tvm_mobilenet.relay.codegen import link
-    from tvm_mobilenet.sources import LAUNCHES
-
-    if generated.container is not None:
-        manifest.update(stack=LAUNCHES, plan=generated.container.plan)
-        write_container(generated.container, linker, len(str(manifest)) + _ROOM, path)
-        return
-    manifest["graph"] = generated.graph
-    link(generated, linker, len(str(manifest)) + _ROOM, path)
 
 
 def _call(node: Node, generated: Generated, layers: Mapping[str, Layer]) -> dict[str, Any]:

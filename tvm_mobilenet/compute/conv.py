@@ -15,11 +15,6 @@ from tvm_mobilenet.operators.workload import Workload
 def conv(work: Workload) -> list[Any]:
     """Define ``out[o, y, x] = act(sum data[i, y*s + r, x*s + q] * weight[i, r, q, o] + bias[o])``.
 
-    Parameters
-    ----------
-    work : Workload
-        A ``"conv"`` workload; its input is not blocked.
-
     Returns
     -------
     list of te.Tensor

@@ -15,11 +15,6 @@ from tvm_mobilenet.operators.workload import Workload
 def depthwise(work: Workload) -> list[Any]:
     """Define ``out[c, y, x] = act(sum data[c, y*s + r, x*s + q] * weight[c, r, q] + bias[c])``.
 
-    Parameters
-    ----------
-    work : Workload
-        A ``"depthwise"`` workload; input and output blocks are the same.
-
     Returns
     -------
     list of te.Tensor

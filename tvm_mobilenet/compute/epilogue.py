@@ -1,4 +1,4 @@
-"""Bias, residual and activation, computed on the accumulator before it leaves the registers."""
+"""Epilogues: bias, residual and activation, computed on the accumulator while in registers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,8 @@ def activate(value: Any, activation: Activation) -> Any:
     activation : {"none", "relu", "relu6", "hardsigmoid", "hardswish"}
         ReLU is max(x, 0); ReLU6 is min(max(x, 0), 6) (arXiv 1704.04861); hard sigmoid is
         ReLU6(x + 3) / 6, hard swish x times that (arXiv 1905.02244, section 5.2). Behind
-        a hard sigmoid, lanes of no channel hold 1/2, not 0: weights there are zero.
-
-    Returns
-    -------
-    PrimExpr
+        a hard sigmoid, lanes that belong to no channel hold 1/2 instead of 0; the next
+        layer's weights for them are zero.
     """
     if activation == "none":
         return value
@@ -43,7 +40,7 @@ def activate(value: Any, activation: Activation) -> Any:
 
 
 def exact(value: Any) -> Any:
-    """Return a stored element as what is computed with: float32."""
+    """Return a stored element as float32, the type of all arithmetic."""
     return value.astype("float32")
 
 
@@ -61,7 +58,7 @@ def biased(  # noqa: PLR0917  a stage, then what it adds and how it ends
     Parameters
     ----------
     name : str
-        Name of the stage.
+        Name of the stage that is made.
     accumulator : te.Tensor
         (N, Ob, P, c), the finished reduction.
     bias : te.Tensor
@@ -69,11 +66,11 @@ def biased(  # noqa: PLR0917  a stage, then what it adds and how it ends
     residual : te.Tensor, optional
         (N, Ob, P, c).
     dtype : {"float32", "float16"}
-        That the result is stored as.
+        Type in which the result is stored.
     channels : int
-        Of a sum over channels, how many the output has, if layers behind it read lanes of none:
-        those hold what 0 becomes. Without, they do as long as the input is finite; but an
-        infinity times their weights, which are 0, is NaN.
+        Number of channels of the output, given where a later layer reads lanes that belong to
+        no channel: they then hold the activation of 0. Without it they do so only for finite
+        inputs, because an infinity times their weights, which are 0, is NaN.
 
     Returns
     -------

@@ -14,11 +14,6 @@ from tvm_mobilenet.operators.workload import Workload
 def pool(work: Workload) -> list[Any]:
     """Define ``out[c] = sum_p data[c, p] / P``, the mean over a map.
 
-    Parameters
-    ----------
-    work : Workload
-        A ``"pool"`` workload; input and output blocks are the same.
-
     Returns
     -------
     list of te.Tensor
@@ -42,11 +37,8 @@ def pool(work: Workload) -> list[Any]:
 def dense(work: Workload) -> list[Any]:
     """Define ``out[n, j] = act(sum_k data[n, k] * weight[k, j] + bias[j])`` into a plain vector.
 
-    Parameters
-    ----------
-    work : Workload
-        A ``"dense"`` workload. Its output block is a schedule's whole register
-        tile (several vectors), so that one tile's weights are one stream.
+    The output block is a schedule's whole register tile (several vectors), so that the weights
+    of a tile are one stream.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Where a definition's inputs come from: fresh placeholders, or a graph's own tensors."""
+"""The inputs of a definition: new placeholders, or tensors that a graph already has."""
 
 from __future__ import annotations
 
@@ -15,15 +15,7 @@ _given: ContextVar[Iterator[Any] | None] = ContextVar("given", default=None)
 
 
 def placeholder(shape: Sequence[int], dtype: Dtype = "float32", *, name: str) -> Any:
-    """Return the next input of a definition: a placeholder, unless tensors are given.
-
-    Parameters
-    ----------
-    shape : sequence of int
-    dtype : {"float32", "float16"}
-    name : str
-        Of a placeholder.
-    """
+    """Return the next input of a definition: a placeholder, unless tensors are given."""
     tensors = _given.get()
     if tensors is None:
         return te.placeholder(shape, dtype, name=name)
@@ -32,13 +24,7 @@ def placeholder(shape: Sequence[int], dtype: Dtype = "float32", *, name: str) ->
 
 @contextmanager
 def given(tensors: Sequence[Any]) -> Iterator[None]:
-    """Build a definition on these tensors: Relay asks for an operator's value that way.
-
-    Parameters
-    ----------
-    tensors : sequence of te.Tensor
-        In the order and of the shapes of the definition's inputs.
-    """
+    """Build a definition on these tensors, the inputs in order, as Relay's strategies require."""
     token = _given.set(iter(tensors))
     try:
         yield

@@ -1,4 +1,4 @@
-"""Zero padding as a stage of its own: a schedule inlines it or stages it."""
+"""Zero padding as a stage of its own, which a schedule inlines or stages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from tvm import te
 
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
 
 
@@ -15,8 +16,6 @@ def padded(work: Workload, leading: tuple[int, int], read: Callable[..., Any]) -
 
     Parameters
     ----------
-    work : Workload
-        Gives the map, the window and the padding.
     leading : tuple of int
         The two axes before the pixels: (N, channels) or (N, channel blocks).
     read : callable
@@ -33,7 +32,7 @@ def padded(work: Workload, leading: tuple[int, int], read: Callable[..., Any]) -
         (out - 1) * stride + taps
         for out, stride, taps in zip(work.out_size, work.strides, work.kernel, strict=True)
     )
-    block = () if work.operator == "conv" else (work.in_block,)
+    block = () if OPERATORS[work.operator].reads_plain else (work.in_block,)
 
     def element(n: Any, c: Any, y: Any, x: Any, *rest: Any) -> Any:
         inside = []

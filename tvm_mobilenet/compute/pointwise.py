@@ -14,11 +14,6 @@ from tvm_mobilenet.operators.workload import Workload
 def pointwise(work: Workload) -> list[Any]:
     """Define ``out[o, p] = act(sum_k data[k, p] * weight[k, o] + bias[o] (+ residual[o, p]))``.
 
-    Parameters
-    ----------
-    work : Workload
-        A ``"pointwise"`` workload.
-
     Returns
     -------
     list of te.Tensor

@@ -12,7 +12,6 @@ from tvm_mobilenet.compute.pointwise import pointwise
 from tvm_mobilenet.compute.scale import scale
 from tvm_mobilenet.compute.separable import separable
 from tvm_mobilenet.compute.softmax import softmax
-from tvm_mobilenet.compute.strassen import strassen
 from tvm_mobilenet.compute.tail import tail
 from tvm_mobilenet.operators.ahead import AHEAD, Ahead
 from tvm_mobilenet.operators.workload import AHEAD_OF, WORKLOAD, Workload
@@ -22,7 +21,6 @@ DEFINITIONS = {
     "depthwise": depthwise,
     "pointwise": pointwise,
     "separable": separable,
-    "strassen": strassen,
     "tail": tail,
     "pool": pool,
     "scale": scale,
@@ -36,15 +34,15 @@ def prim_func(work: Workload, ahead: Sequence[Ahead] = ()) -> Any:
 
     Parameters
     ----------
-    work : Workload
     ahead : sequence of Ahead
-        What it prefetches for others: a parameter for each, behind its inputs.
+        Weights of later kernels that it prefetches, each a parameter behind its inputs.
 
     Returns
     -------
     tirx.PrimFunc
         Parameters as the operator's definition lists them, output last
-        (destination-passing style); symbol :attr:`Workload.key`, and what it prefetches.
+        (destination-passing style). Its symbol is :attr:`Workload.key`, followed by the
+        keys of what it prefetches.
     """
     from tvm import te
 

@@ -1,4 +1,4 @@
-"""One factor a channel: the end of squeeze-and-excite (arXiv 1709.01507, equation 4)."""
+"""Scale: every channel times its factor, the end of squeeze-and-excite (arXiv 1709.01507, (4))."""
 
 from __future__ import annotations
 
@@ -13,11 +13,6 @@ from tvm_mobilenet.operators.workload import Workload
 
 def scale(work: Workload) -> list[Any]:
     """Define ``out[c, p] = data[c, p] * factor[c]``.
-
-    Parameters
-    ----------
-    work : Workload
-        A ``"scale"`` workload; input and output blocks are the same.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Depthwise-separable block: depthwise and pointwise convolution as one operator.
 
 Two reductions in one function (arXiv 1704.04861, section 3.1), so that a schedule
-can keep what passes between them in cache.
+can keep the map between them in cache.
 """
 
 from __future__ import annotations
@@ -17,18 +17,14 @@ from tvm_mobilenet.operators.workload import Workload
 
 
 def separable(work: Workload) -> list[Any]:
-    """Define the block, its middle ``mid[k, y, x]`` being the depthwise layer's output.
+    """Define the block; ``mid[k, y, x]`` is the depthwise layer's output.
 
     ::
 
         mid[k, y, x] = mid_act(sum data[k, y*s + r, x*s + q] * filter[k, r, q] + filter_bias[k])
         out[o, p] = act(sum_k mid[k, p] * weight[k, o] + bias[o] (+ residual[o, p]))
 
-    Parameters
-    ----------
-    work : Workload
-        A ``"separable"`` workload: kernel, strides, padding and
-        ``mid_activation`` are the depthwise layer's.
+    Kernel, strides, padding and ``mid_activation`` of the workload are the depthwise layer's.
 
     Returns
     -------

@@ -31,18 +31,9 @@ def exponential(x: Any) -> Any:
     ``x = n ln 2 + r``, ``|r| <= ln 2 / 2``, and ``e**x = 2**n e**r`` (W. J. Cody and
     W. Waite, "Software Manual for the Elementary Functions", 1980, chapter 6). ``e**r``
     is ``1 + r + r**2 q(r)``, q the interpolation of degree 4 at Chebyshev's nodes,
-    whose relative error is 2**-26.5. Additions, multiplications and integer shifts
-    only: it vectorizes on every target, with and without fused multiply-adds.
-
-    Parameters
-    ----------
-    x : PrimExpr
-        float32, not above 0.
-
-    Returns
-    -------
-    PrimExpr
-        float32. Zero from -126.5 ln 2 (-87.68) down; NaN for NaN.
+    whose relative error is 2**-26.5. It consists of additions, multiplications and integer
+    shifts, so it vectorizes on every target, with and without fused multiply-adds. The result
+    is zero from -126.5 ln 2 (-87.68) down, and NaN for NaN. Both are float32.
     """
     try:
         from tvm import tirx
@@ -53,7 +44,7 @@ def exponential(x: Any) -> Any:
         return te.const(value, "float32")
 
     clipped = tirx.Var("x", "float32")
-    # Adding 1.5 * 2**23 rounds to an integer, which stands in the lowest bits of the sum. TVM
+    # Adding 1.5 * 2**23 rounds to an integer in the lowest bits of the sum. TVM
     # would simplify (x + c) - c for floats, so it is taken out of there as an integer.
     bits = tirx.reinterpret("int32", clipped * const(_LOG2_E) + const(_ROUND))
     n = tirx.Var("n", "int32")
@@ -74,12 +65,8 @@ def exponential(x: Any) -> Any:
 def softmax(work: Workload) -> list[Any]:
     """Define ``out[n, j] = e**(data[n, j] - m[n]) / sum_i e**(data[n, i] - m[n])``.
 
-    m is the largest of a row, so that no power exceeds 1 and their sum is 1 at least.
-
-    Parameters
-    ----------
-    work : Workload
-        A ``"softmax"`` workload; its blocks are a vector's lanes.
+    m is the largest element of a row, so that no power exceeds 1 and their sum is at least 1.
+    The workload's blocks are the lanes of a vector.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The last pointwise layer, the global pool and the classifier as one operator."""
+"""Last pointwise layer, global pool and classifier as one operator (``conv_pool_dense``)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,6 @@ def tail(work: Workload) -> list[Any]:
 
         act[o, p] = act(sum_k data[k, p] * weight[k, o] + bias[o])
         logits[j] = sum_o (sum_p act[o, p]) / P * classifier[o, j] + classifier_bias[j]
-
-    Parameters
-    ----------
-    work : Workload
-        A ``"tail"`` workload.
 
     Returns
     -------

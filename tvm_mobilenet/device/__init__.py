@@ -1,9 +1,9 @@
 """Boards: run, check and time compiled code on another machine, or in another process.
 
-In the order of a connection: `address` (the text that a user writes), `places` and
-`owned` (how to reach or start a server, `serve` on its side), `wire` (the handshake, and
-`relay`, which ends what hangs), `session` (calls with time limits, with `agent` on the
-board), `description` (what a board is), `module` (an artifact there).
+In the order of a connection: `address` (the text that a user writes), `endpoints`, `owned` and
+`starting` (how to reach or start a server, `serve` on its side), `wire` (the handshake, and
+`relay`, which ends what hangs), `connection` (calls with time limits, with `agent` on the
+board), `description` (what a board is), `module` (an artifact there), `session` (all of it).
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from tvm_mobilenet.device.address import Address, parse_address
+from tvm_mobilenet.device.connection import LIFETIME_S, TIMEOUT_S
 from tvm_mobilenet.device.description import Description, describe
+from tvm_mobilenet.device.endpoints import open_endpoint
 from tvm_mobilenet.device.module import RemoteModule
-from tvm_mobilenet.device.places import open_place
-from tvm_mobilenet.device.session import LIFETIME_S, TIMEOUT_S, Session
+from tvm_mobilenet.device.session import Session
+from tvm_mobilenet.stacks import installed_stack
 
 __all__ = ["Address", "Description", "Device", "RemoteModule", "Session", "open_device"]
 
 
 class Device:
-    """A place that sessions are opened at.
+    """A board, or several of a kind, that sessions are opened on.
 
     From :func:`open_device`; close it, or use it in a ``with`` statement. Sessions may
     be opened one after another; several at a time with a tracker only, since one of TVM's
@@ -29,16 +31,18 @@ class Device:
     Attributes
     ----------
     address : Address
+        What was asked for.
     timeout : float
         How long one answer may take, seconds.
     where : str
-        The board that a session was last opened at, or failed to.
+        The board that a session was last opened on, or failed to.
     """
 
     def __init__(self, address: Address, timeout: float) -> None:
         self.address = address
         self.timeout = timeout
-        self._place = open_place(address, timeout)
+        self._stack = installed_stack()
+        self._endpoint = open_endpoint(address, timeout, self._stack)
         self._description: Description | None = None
         self.where = address.text
 
@@ -67,9 +71,9 @@ class Device:
         """
         seconds = self.timeout if timeout is None else timeout
         self.where = self.address.text
-        line = self._place.dial(seconds)
+        line = self._endpoint.dial(seconds)
         self.where = line.where
-        return Session(line, seconds, lifetime)
+        return Session(line, seconds, lifetime, self._stack)
 
     def describe(self) -> Description:
         """Ask what is there, in a session of its own; asked once."""
@@ -79,14 +83,14 @@ class Device:
         return self._description
 
     def free(self) -> int:
-        """Return how many boards a session could be opened at just now.
+        """Return how many boards a session could be opened on just now.
 
         Raises
         ------
         DeviceError
             The tracker does not say.
         """
-        return self._place.free(self.timeout)
+        return self._endpoint.free(self.timeout)
 
     def avoid(self, boards: Collection[str]) -> None:
         """Leave boards alone from now on, of those that a tracker hands out.
@@ -99,11 +103,11 @@ class Device:
         boards : collection of str
             As in :attr:`where`.
         """
-        self._place.avoid(boards)
+        self._endpoint.avoid(boards)
 
     def close(self) -> None:
         """End what was started for this device: the local server, or the one behind ssh."""
-        self._place.close()
+        self._endpoint.close()
 
 
 def open_device(text: str, timeout: float = TIMEOUT_S) -> Device:

@@ -8,9 +8,12 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tvm_mobilenet.errors import DeviceError
 from tvm_mobilenet.scratch import scratch
-from tvm_mobilenet.stacks import installed_stack
+from tvm_mobilenet.stacks import Stack
 from tvm_mobilenet.target import PRESETS
 from tvm_mobilenet.toolchain import find_linker
 
@@ -23,13 +26,15 @@ _OPTIONS = ("-O1", "-std=gnu11", "-fvisibility=hidden", "-Wl,-s")
 
 
 @functools.cache
-def agent_for(machine: str) -> bytes:
-    """Compile the agent for this stack's TVM, once for this process.
+def agent_for(machine: str, stack: Stack) -> bytes:
+    """Compile the agent for a machine and a stack's TVM, once for this process.
 
     Parameters
     ----------
     machine : str
-        ELF machine.
+        As ELF headers name it, such as ``"aarch64"``.
+    stack : {"relax", "relay"}
+        Whose headers it is compiled with: those that are installed here.
 
     Returns
     -------
@@ -45,14 +50,16 @@ def agent_for(machine: str) -> bytes:
     with scratch() as folder:
         made = Path(folder) / "agent.so"
         find_linker(spec).fcompile(
-            str(made), [str(Path(__file__).with_name("agent.c"))], [*_OPTIONS, *_headers(), "-ldl"]
+            str(made),
+            [str(Path(__file__).with_name("agent.c"))],
+            [*_OPTIONS, *_headers(stack), "-ldl"],
         )
         return made.read_bytes()
 
 
-def _headers() -> list[str]:
+def _headers(stack: Stack) -> list[str]:
     """Return the options that say which TVM, and where its headers are."""
-    if installed_stack() == "relax":
+    if stack == "relax":
         from tvm_ffi import libinfo
 
         return [f"-I{path}" for path in libinfo.include_paths()]
@@ -94,3 +101,15 @@ def unpack_files(data: bytes) -> Iterator[tuple[str, bytes]]:
             parts.append(data[at + 8 : at + 8 + size])
             at += 8 + size
         yield parts[0].decode(errors="replace"), parts[1]
+
+
+def unpack_output(data: bytes) -> NDArray[np.float32]:
+    """Make an array of what the agent's ``output`` returns: type, bits, rank, sizes, elements."""
+    code, bits, rank = struct.unpack_from("<3q", data)
+    shape = struct.unpack_from(f"<{rank}q", data, 24)
+    elements = np.frombuffer(data, f"<{_DLPACK[code]}{-(-bits // 8)}", offset=8 * (3 + rank))
+    return elements.reshape(shape).astype(np.float32, copy=False)
+
+
+_DLPACK = {0: "i", 1: "u", 2: "f", 6: "u"}
+"""NumPy's letters of DLPack's types: int, uint, float, bool."""

@@ -9,17 +9,15 @@ import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tvm_mobilenet.device.connection import Connection
 from tvm_mobilenet.errors import AbiError
 from tvm_mobilenet.scratch import scratch
-from tvm_mobilenet.stacks import PACKAGES, SIGNIFICANT, installed_stack, versions_of
+from tvm_mobilenet.stacks import PACKAGES, SIGNIFICANT, Stack, versions_of
 from tvm_mobilenet.target.host import describe_machine, features_of, named_in
 from tvm_mobilenet.target.spec import TargetSpec
 from tvm_mobilenet.target.topology import cpu_list
-
-if TYPE_CHECKING:
-    from tvm_mobilenet.device.session import Session
 
 _CPUS = "/sys/devices/system/cpu/cpu[0-9]*"
 _PATTERNS = (
@@ -48,6 +46,8 @@ class Description:
         Versions there; ``""`` where they cannot be told. TVM 0.19 has no tvm_ffi.
     round_trip_ms : float
         Median time of a call that does nothing.
+    stack : {"relax", "relay"}
+        Whose TVM the session that asked was opened with.
     machine : str
         What it calls itself, for people.
     emulated : bool
@@ -60,6 +60,7 @@ class Description:
     tvm: str
     tvm_ffi: str
     round_trip_ms: float
+    stack: Stack
     machine: str = ""
     emulated: bool = False
 
@@ -87,7 +88,7 @@ class Description:
         AbiError
             What is compiled here may not run there, nor may the two talk to each other.
         """
-        here = versions_of(installed_stack())
+        here = versions_of(self.stack)
         for package, there in self.versions.items():
             parts = SIGNIFICANT[package]
             if there.split(".")[:parts] != here[package].split(".")[:parts]:
@@ -101,10 +102,10 @@ class Description:
     def versions(self) -> dict[str, str]:
         """What is there of this stack's packages."""
         found = {"tvm": self.tvm, "tvm_ffi": self.tvm_ffi}
-        return {package: found[key] for package, key in PACKAGES[installed_stack()].items()}
+        return {package: found[key] for package, key in PACKAGES[self.stack].items()}
 
 
-def describe(session: Session) -> Description:
+def describe(session: Connection) -> Description:
     """Ask a board what it is.
 
     Raises
@@ -138,18 +139,19 @@ def describe(session: Session) -> Description:
             cpu_list(allowed[1] if allowed else "0"),
         )
     maps = one("/proc/self/maps").decode(errors="replace")
-    classic = installed_stack() == "relay"
+    classic = session.stack == "relay"
     return Description(
         where,
         target,
         tuple(sorted(features_of(machine, cpuinfo, hwcaps))),
         *((_classic_version(session, maps), "") if classic else _versions(session, maps)),
         _round_trip_ms(session),
+        session.stack,
         *_machine(session, cpuinfo, target),
     )
 
 
-def _machine(session: Session, cpuinfo: str, target: TargetSpec) -> tuple[str, bool]:
+def _machine(session: Connection, cpuinfo: str, target: TargetSpec) -> tuple[str, bool]:
     """Return what a board calls itself, and whether another machine plays it."""
 
     def line(path: str) -> str:
@@ -179,7 +181,7 @@ def _auxiliary(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-def _versions(session: Session, maps: str) -> tuple[str, str]:
+def _versions(session: Connection, maps: str) -> tuple[str, str]:
     """Read the versions off the folders beside the TVM that is loaded there."""
     found = dict.fromkeys(("apache_tvm", "apache_tvm_ffi"), "")
     libraries = {
@@ -195,7 +197,7 @@ def _versions(session: Session, maps: str) -> tuple[str, str]:
     return found["apache_tvm"], found["apache_tvm_ffi"]
 
 
-def _classic_version(session: Session, maps: str) -> str:
+def _classic_version(session: Connection, maps: str) -> str:
     """Read the version off the Python beside the TVM 0.19 that is loaded there."""
     place = re.search(r"(/\S*)/libtvm(_runtime)?\.so$", maps, re.MULTILINE)
     if place is None:
@@ -213,7 +215,7 @@ def _literal(path: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", path)
 
 
-def _round_trip_ms(session: Session) -> float:
+def _round_trip_ms(session: Connection) -> float:
     spans = []
     for _ in range(_PINGS):
         start = time.perf_counter()

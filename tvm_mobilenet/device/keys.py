@@ -27,8 +27,6 @@ def keep_key(host: str, port: int, key: str) -> Path:
     ----------
     host : str
         Address that it listens on.
-    port : int
-    key : str
 
     Returns
     -------
@@ -61,7 +59,6 @@ def find_key(host: str, port: int) -> str:
     ----------
     host : str
         As the client reaches it.
-    port : int
     """
     listening = [host, *_ANY] if _is_loopback(host) else [host]
     for address in listening:

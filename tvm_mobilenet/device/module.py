@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from tvm_mobilenet.device.agent import OBSERVE
-from tvm_mobilenet.device.description import Description, describe
-from tvm_mobilenet.device.session import unpack_output
-from tvm_mobilenet.errors import ArtifactError, InputError
-from tvm_mobilenet.runtime.artifact import check_fits, read_manifest
+from tvm_mobilenet.device.agent import OBSERVE, unpack_output
+from tvm_mobilenet.device.connection import Connection
+from tvm_mobilenet.device.description import Description
+from tvm_mobilenet.errors import ArtifactError
 from tvm_mobilenet.runtime.described import Described
 from tvm_mobilenet.runtime.inputs import Expected
 from tvm_mobilenet.runtime.instrument import Float32, Profile, Trace, unblocked
-
-if TYPE_CHECKING:
-    from tvm_mobilenet.device.session import Session
 
 _CPU, _POOLED = 1, 2  # see runtime/module.py
 _TIMED = "tvm_mobilenet.timed"
@@ -36,7 +31,7 @@ class RemoteModule(Described):
 
     def __init__(
         self,
-        session: Session,
+        session: Connection,
         path: str,
         manifest: dict[str, Any],
         *,
@@ -180,28 +175,3 @@ class RemoteModule(Described):
                 f"{len(listed)} that its manifest lists",
                 "compile the model again",
             )
-
-
-def load_remote(
-    session: Session, path: str | os.PathLike[str], threads: int | None
-) -> RemoteModule:
-    """Load an artifact on a board; see :meth:`Session.artifact`.
-
-    Raises
-    ------
-    ArtifactError, DeviceError, InputError
-    """
-    path = os.path.abspath(path)
-    manifest = read_manifest(path)
-    board = describe(session)
-    board.check_versions()
-    machine, there = board.target.machine, session.where
-    check_fits(manifest, machine, board.features, board.versions, where=path, board=there)
-    if threads is not None and threads < 1:
-        raise InputError(f"threads is {threads!r}", "give a number of threads, 1 or more")
-    kind = RemoteModule
-    if manifest["stack"] == "relay":
-        from tvm_mobilenet.device.classic import RemoteClassic
-
-        kind = RemoteClassic
-    return kind(session, path, manifest, board=board, threads=threads or board.target.cores)

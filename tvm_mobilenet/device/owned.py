@@ -13,91 +13,26 @@ import json
 import os
 import random
 import select
-import shlex
-import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
 
 from tvm_mobilenet.device import serve
-from tvm_mobilenet.device.address import Address
 from tvm_mobilenet.device.keys import new_key
+from tvm_mobilenet.device.starting import Command, check_facts, no_start
 from tvm_mobilenet.device.wire import Line, connect
-from tvm_mobilenet.errors import DeviceError, DeviceLostError, DeviceTimeoutError
+from tvm_mobilenet.errors import DeviceLostError, DeviceTimeoutError
 from tvm_mobilenet.scratch import scratch_folder
-from tvm_mobilenet.stacks import PACKAGES, installed_stack, versions_of
+from tvm_mobilenet.stacks import Stack
 
-Command = Callable[[str, int], Sequence[str]]
-"""From a path for a socket and a port of the board to what starts Python there."""
-
-BOARD_PYTHON = {
-    "relax": "~/.tvm_mobilenet/bin/python",
-    "relay": "~/.tvm_mobilenet_relay/bin/python",
-}[installed_stack()]
-"""Where a board's own Python with TVM is looked for, before ``python3``."""
-
-_RUN = "import sys;s=sys.stdin.buffer;exec(compile(s.read(int(s.readline())),'serve.py','exec'))"
 # Below what Linux hands out by itself (32768 and up), above what services use.
 _PORTS = range(20000, 32000)
 _ATTEMPTS = 4
 _LONGEST = 75
-
-
-def local_command() -> Command:
-    """Return what starts Python here; it takes any port and needs no tunnel."""
-    return lambda _socket, _port: (sys.executable, "-c", _RUN)
-
-
-def ssh_command(address: Address, timeout: float) -> Command:
-    """Return what starts Python on a board, with a tunnel from a socket in a private folder.
-
-    Raises
-    ------
-    DeviceError
-        There is no ``ssh`` on this machine.
-    """
-    program = shutil.which("ssh")
-    if program is None:
-        raise DeviceError(
-            f"{address.text}: there is no ssh on this machine",
-            "install it (Debian: apt install openssh-client)",
-        )
-    options = {
-        "BatchMode": "yes",
-        "ConnectTimeout": str(max(1, round(timeout))),
-        # A shared connection would outlive this process, and its tunnels with it.
-        "ControlMaster": "no",
-        "ControlPath": "none",
-        "ExitOnForwardFailure": "yes",
-        "ServerAliveInterval": "5",
-        "ServerAliveCountMax": "3",
-        "ForwardAgent": "no",
-        "ForwardX11": "no",
-    }
-    run = shlex.quote(_RUN)
-    if address.python:
-        found = f"exec {shlex.quote(address.python)} -c {run}"
-    else:
-        found = (
-            f"for p in {BOARD_PYTHON} python3; do command -v $p >/dev/null && exec $p -c {run}; "
-            "done; exit 127"
-        )
-
-    def command(tunnel: str, port: int) -> Sequence[str]:
-        words = [program, "-T", "-L", f"{tunnel}:127.0.0.1:{port}"]
-        for name, value in options.items():
-            words += ["-o", f"{name}={value}"]
-        words += ["-p", str(address.port)] if address.port else []
-        words += ["-l", address.user] if address.user else []
-        # The user's shell there may be any; sh is what the loop is written for.
-        return [*words, "--", address.host, f"exec sh -c {shlex.quote(found)}"]
-
-    return command
 
 
 class OwnedServer:
@@ -111,6 +46,8 @@ class OwnedServer:
         That starts Python there.
     timeout : float
         Seconds until the server has to listen.
+    stack : {"relax", "relay"}
+        Whose TVM it has to have.
 
     Raises
     ------
@@ -118,8 +55,8 @@ class OwnedServer:
         No connection, no Python, no TVM, or no answer.
     """
 
-    def __init__(self, where: str, command: Command, timeout: float) -> None:
-        self._where = where
+    def __init__(self, where: str, command: Command, timeout: float, stack: Stack) -> None:
+        self._where, self._stack = where, stack
         self._key = new_key()
         # A socket's path has at most 107 bytes.
         crowded = len(os.fsencode(tempfile.gettempdir())) > _LONGEST
@@ -208,14 +145,7 @@ class OwnedServer:
                 break
             self._stop()
             self._tunnel.unlink(missing_ok=True)
-        if "error" in self.facts:
-            raise self._refusal()
-        if absent := PACKAGES[installed_stack()].keys() - self.facts["versions"].keys():
-            raise DeviceError(
-                f"{self._where}: {self.facts['python']} there has another TVM, and no "
-                f"{' and no '.join(sorted(absent))}",
-                f"{_install()}, for example in {BOARD_PYTHON}, or name another: ssh://…?python=/path",
-            )
+        check_facts(self.facts, self._where, self._stack)
 
     def _report(self, deadline: float, timeout: float) -> dict[str, Any]:
         """Wait for the line that the server writes when it listens, or cannot."""
@@ -234,7 +164,7 @@ class OwnedServer:
             part = os.read(process.stdout.fileno(), 4096)
             if not part:
                 process.wait(5.0)
-                raise self._no_start(process.returncode)
+                raise no_start(process.returncode, self._last_words(), self._where, self._stack)
             text += part
             for line in text.split(b"\n")[:-1]:
                 # A login script may print lines of its own.
@@ -243,83 +173,8 @@ class OwnedServer:
                     if isinstance(facts, dict) and {"port", "error"} & set(facts):
                         return facts
 
-    def _refusal(self) -> DeviceError:
-        facts, where = self.facts, self._where
-        if facts["error"] == "tvm":
-            return DeviceError(
-                f"{where}: {facts['python']} there has no TVM: {facts['text']}",
-                f"{_install()}, see the README",
-            )
-        if facts["error"] == "python":
-            return DeviceError(
-                f"{where}: Python there is {facts['text']}, 3.10 or newer is needed",
-                f"install one, for example as {BOARD_PYTHON}",
-            )
-        return DeviceError(f"{where}: no free port: {facts['text']}", "try again")
-
-    def _no_start(self, status: int) -> DeviceError:
-        """Name what ssh, or Python, said before it ended."""
-        said, where = self._last_words(), self._where
-        for text, what, remedy in _SSH_ERRORS:
-            if text in said:
-                return DeviceError(f"{where}: {what}{said}", remedy)
-        if status == 127:
-            return DeviceError(
-                f"{where}: there is no Python there{said}",
-                f"install python3, make {BOARD_PYTHON}, or name one: ssh://…?python=/path",
-            )
-        return DeviceError(
-            f"{where}: the server ended before it listened (status {status}){said}",
-            "the lines above are its own",
-        )
-
     def _last_words(self) -> str:
         self._said.flush()
         self._said.seek(0)
         text = self._said.read().decode(errors="replace").strip()
         return "\n  " + "\n  ".join(text.splitlines()[-8:]) if text else ""
-
-
-def _install() -> str:
-    """Say how a board gets this stack's TVM."""
-    found = versions_of(installed_stack())
-    return "install there: pip install " + " ".join(f"{name}=={found[name]}" for name in found)
-
-
-_SSH_ERRORS = (
-    (
-        "Could not resolve hostname",
-        "the host is unknown",
-        "check the name, or give its address",
-    ),
-    (
-        "REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "the host has another key than before",
-        "if you know why, remove the old one with `ssh-keygen -R HOST`",
-    ),
-    (
-        "Host key verification failed",
-        "ssh does not know the host's key",
-        "connect once with `ssh USER@HOST` and accept it",
-    ),
-    (
-        "Permission denied",
-        "ssh's key was refused",
-        "install your key there with `ssh-copy-id USER@HOST`; no password is asked for",
-    ),
-    (
-        "Connection refused",
-        "no ssh server listens there",
-        "check the port, and that sshd runs there",
-    ),
-    (
-        "timed out",
-        "the host does not answer",
-        "check that it is up and reachable",
-    ),
-    (
-        "No route to host",
-        "the host cannot be reached",
-        "check that it is up and in this network",
-    ),
-)

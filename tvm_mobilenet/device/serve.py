@@ -55,11 +55,8 @@ def find_versions() -> dict[str, str]:
     """Return the versions of TVM's packages, or raise ImportError."""
     from importlib import metadata
 
-    classic = "xtc-tvm-python-bindings"  # TVM 0.19, for the classic stack
-    try:
-        return {classic: metadata.version(classic)}
-    except metadata.PackageNotFoundError:
-        pass
+    with contextlib.suppress(metadata.PackageNotFoundError):  # TVM 0.19, for the classic stack
+        return {name: metadata.version(name) for name in ("xtc-tvm-python-bindings",)}
     try:
         return {name: metadata.version(name) for name in ("apache-tvm", "apache-tvm-ffi")}
     except metadata.PackageNotFoundError as error:
@@ -67,13 +64,7 @@ def find_versions() -> dict[str, str]:
 
 
 class Heard:
-    """A connection whose greeting has been read; TVM's server reads it again.
-
-    Parameters
-    ----------
-    sock : socket
-    greeting : bytes
-    """
+    """A connection whose greeting has been read; TVM's server reads it again."""
 
     def __init__(self, sock: socket.socket, greeting: bytes) -> None:
         self._sock, self._greeting = sock, greeting
@@ -91,12 +82,8 @@ class Heard:
 class Door:
     """What TVM's server takes for its socket: it accepts those who have greeted in time.
 
-    Parameters
-    ----------
-    listener : socket
-        That listens. It belongs to the door.
-    key : str, optional
-        That a client has to say; None where TVM's server knows better, from its tracker.
+    The listening socket belongs to the door. A client has to say `key`; it is None where
+    TVM's server knows better, from its tracker.
     """
 
     def __init__(self, listener: socket.socket, key: str | None) -> None:
@@ -203,15 +190,10 @@ class Door:
 
 
 def confine(server: Any) -> None:
-    """Let TVM's server read, write and load files in its session's folder alone.
+    """Let ``tvm.rpc.server`` read, write and load files in its session's folder alone.
 
     Who may load code there can do what the code can: this keeps honest clients' slips inside,
     and whatever speaks for somebody else's file names.
-
-    Parameters
-    ----------
-    server : module
-        ``tvm.rpc.server``.
     """
     make = server._server_env
 
@@ -233,10 +215,7 @@ def confine(server: Any) -> None:
 
 
 def listen(host: str, port: int, key: str, tracker: Tracker) -> tuple[Door, int]:
-    """Open the door that TVM's server will accept at; return it and its port.
-
-    Raises OSError where the port is taken.
-    """
+    """Open the door that TVM's server will accept at; return it and its port."""
     from tvm.rpc import server
 
     # What TVM's server is written for: a session starts at once, with TVM in memory.

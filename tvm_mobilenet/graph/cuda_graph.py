@@ -15,10 +15,8 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_mobilenet.errors import CodegenError
-from tvm_mobilenet.graph.build import ENTRY
-from tvm_mobilenet.graph.epilogue import operator_name
-from tvm_mobilenet.graph.fuse_epilogue import variables
-from tvm_mobilenet.graph.plan_memory import sizes_of
+from tvm_mobilenet.graph.emit import ENTRY
+from tvm_mobilenet.graph.reading import operator_name, sizes_of, variables
 
 LAYERS = "main_layers"
 """The entry that launches kernel by kernel, for a look at each."""

@@ -15,7 +15,7 @@ from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 
-from tvm_mobilenet.graph.constants import array_of, is_constant
+from tvm_mobilenet.graph.reading import array_of, is_constant
 from tvm_mobilenet.sources import WEIGHTS
 
 ALIGNMENT = 64

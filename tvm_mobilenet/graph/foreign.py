@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from tvm_mobilenet.errors import UnsupportedOperatorError
+from tvm_mobilenet.errors import UnsupportedOperatorError, reason
 from tvm_mobilenet.models.importer.expand import expand
 from tvm_mobilenet.models.operator import Operator
 
@@ -49,7 +49,7 @@ def import_operator(layer: Operator, weights: Mapping[str, NDArray[np.float32]])
             raise
         # Its converters raise whatever their arithmetic does; all of it means the same.
         except Exception as error:
-            raise _unsupported(layer, _reason(error)) from error
+            raise _unsupported(layer, reason(error)) from error
     func = mod["main"]
     bindings = (binding for block in func.body.blocks for binding in block.bindings)
     if not all(isinstance(binding, relax.VarBinding) for binding in bindings):
@@ -105,11 +105,6 @@ def part_of(name: str) -> str:
 def is_part(name: str) -> bool:
     """Whether a variable is called so; the builder may have appended a number."""
     return name.rstrip("0123456789_").endswith(_PART)
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else 'no reason given'}"
 
 
 def _unsupported(layer: Operator, why: str) -> UnsupportedOperatorError:

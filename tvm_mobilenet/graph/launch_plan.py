@@ -6,44 +6,27 @@ every call what is the same with every call: which kernel takes which buffers.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import tvm
 from tvm import relax, tirx
 
 from tvm_mobilenet.errors import CodegenError
-from tvm_mobilenet.graph.build import ENTRY
-from tvm_mobilenet.graph.constants import array_of, is_constant
 from tvm_mobilenet.graph.device_code import device_code
+from tvm_mobilenet.graph.emit import ENTRY
 from tvm_mobilenet.graph.pipeline import Lowered
-from tvm_mobilenet.graph.plan_memory import MemoryPlan, plan_memory
-from tvm_mobilenet.launches import Container, DeviceCode, LaunchBook
+from tvm_mobilenet.graph.plan_memory import plan_memory
+from tvm_mobilenet.graph.reading import array_of, bytes_of, is_constant
+from tvm_mobilenet.launches import DeviceCode, LaunchBook
+from tvm_mobilenet.linking import Code
+from tvm_mobilenet.network.memory import MemoryPlan
 from tvm_mobilenet.target import TargetSpec
 
 _VIEWS = ("relax.memory.alloc_tensor", "relax.memory.view", "relax.reshape")
 """What has the memory of its first argument."""
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchPlan:
-    """A network that a driver can run.
-
-    Attributes
-    ----------
-    container : Container
-        What its file holds.
-    memory : MemoryPlan
-        Of the activations.
-    """
-
-    container: Container
-    memory: MemoryPlan
-
-
-def launch_plan(lowered: Lowered, target: TargetSpec) -> LaunchPlan:
+def generate_launches(lowered: Lowered, target: TargetSpec) -> tuple[Code, MemoryPlan]:
     """Generate device code, and plan what is launched on which buffers.
 
     Parameters
@@ -55,7 +38,8 @@ def launch_plan(lowered: Lowered, target: TargetSpec) -> LaunchPlan:
 
     Returns
     -------
-    LaunchPlan
+    Code, MemoryPlan
+        The latter of one call's activations.
 
     Raises
     ------
@@ -71,7 +55,7 @@ def launch_plan(lowered: Lowered, target: TargetSpec) -> LaunchPlan:
     }
     planner = _Planner(device_code(funcs, target))
     planner.read(planned[ENTRY])
-    return LaunchPlan(planner.book.container(), memory)
+    return planner.book.code(), memory
 
 
 class _Planner:
@@ -84,7 +68,7 @@ class _Planner:
 
     def read(self, func: Any) -> None:
         for param in func.params:
-            self._numbers[param] = self.book.add("input", _bytes(param))
+            self._numbers[param] = self.book.add("input", bytes_of(param))
         for binding in (b for block in func.body.blocks for b in block.bindings):
             self._bind(binding.var, binding.value)
         returned = func.body.body
@@ -108,7 +92,7 @@ class _Planner:
         if name == "relax.memory.alloc_storage":
             return self.book.add("storage", int(value.args[0].values[0]))
         if name == "relax.builtin.alloc_tensor":
-            return self.book.add("output", _bytes(var))
+            return self.book.add("output", bytes_of(var))
         if name in _VIEWS:
             return self._number(value.args[0])
         raise _odd(value)
@@ -133,8 +117,3 @@ def _odd(value: Any) -> CodegenError:
         "can be launched",
         "compile it for a processor, or for CUDA",
     )
-
-
-def _bytes(var: Any) -> int:
-    count = math.prod(int(size) for size in var.ty.shape.values)
-    return int(count) * np.dtype(str(var.ty.dtype)).itemsize

@@ -1,4 +1,4 @@
-"""Phase 6: operators that are not ours become kernels of TVM's own, fused by TVM."""
+"""Phase 3: operators that are not ours become kernels of TVM's own, fused by TVM."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tvm.ir import GlobalVar
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_mobilenet.graph.foreign import is_part
+from tvm_mobilenet.graph.reading import bindings, calls_kernel
 
 BLOCKED = "__blocked"
 """Ends the name of what is a layer's value in another order."""
@@ -94,7 +95,7 @@ class _Separator(PyExprMutator):  # type: ignore[misc]
 
     def visit_call_(self, op: Any) -> Any:
         call = super().visit_call_(op)
-        if not _calls_kernel(call):
+        if not calls_kernel(call):
             return call
         kernel = call.args[0]
         # The attribute keeps the builder from taking equal kernels for the same.
@@ -102,11 +103,6 @@ class _Separator(PyExprMutator):  # type: ignore[misc]
         gv = self.builder_.add_func(own, str(kernel.name_hint))
         self.calls[str(gv.name_hint)] = _Call(self._value, kernel)
         return relax.Call(call.op, [gv, *call.args[1:]], call.attrs, call.ty_args, call.span)
-
-
-def _calls_kernel(value: Any) -> bool:
-    call_tir = tvm.ir.Op.get("relax.call_tir")
-    return isinstance(value, relax.Call) and value.op.same_as(call_tir)
 
 
 def _with_names(mod: Any, calls: dict[str, _Call]) -> Any:
@@ -141,8 +137,7 @@ def _primitive(func: Any) -> bool:
 
 
 def _kernel_calls(func: Any) -> list[Any]:
-    values = (binding.value for block in func.body.blocks for binding in block.bindings)
-    return [value for value in values if _calls_kernel(value)]
+    return [b.value for b in bindings(func) if calls_kernel(b.value)]
 
 
 def _value(inside: list[str]) -> str:

@@ -14,27 +14,18 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 
-from tvm_mobilenet.graph.block_layout import block_layout
-from tvm_mobilenet.graph.build import ENTRY, build
-from tvm_mobilenet.graph.fetch_ahead import fetch_ahead
-from tvm_mobilenet.graph.fold_batch_norm import fold_batch_norm
-from tvm_mobilenet.graph.fuse_blocks import fuse_blocks
-from tvm_mobilenet.graph.fuse_epilogue import fuse_epilogue
+from tvm_mobilenet.graph.emit import ENTRY, emit
+from tvm_mobilenet.graph.fold_constants import fold_constants
 from tvm_mobilenet.graph.legalize_rest import legalize_rest
-from tvm_mobilenet.graph.pack_weights import pack_weights
 from tvm_mobilenet.graph.schedule_kernels import (
     Kernel,
     KernelCall,
-    KnobsFor,
     calls_in_order,
     schedule_kernels,
 )
-from tvm_mobilenet.graph.strassen import Gain
 from tvm_mobilenet.models.files import dump
-from tvm_mobilenet.models.spec import Model, symbol
-from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.fusion import Choice, Fusion, FusionFor
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.models.spec import symbol
+from tvm_mobilenet.network.plan import NetworkPlan
 
 _log = logging.getLogger(__name__)
 
@@ -45,109 +36,69 @@ class Lowered:
 
     Attributes
     ----------
+    plan : NetworkPlan
+        What it was made of.
     mod : IRModule
         Relax calls of scheduled kernels.
     kernels : dict of str to Kernel
         By name.
     calls : list of KernelCall
-        In the order of execution.
-    fusions : dict of str to Choice
-        What was decided about layers that could share a kernel, by the name of the
-        variable that the last of them computes.
-    gains : dict of str to Gain
-        What was decided about Strassen's products, likewise; empty unless asked for.
-    works : dict of str to Workload
-        What each kernel of ours computes, by its name.
+        In the order of execution; TVM decides which of its own kernels there are.
     """
 
+    plan: NetworkPlan
     mod: Any
     kernels: dict[str, Kernel]
     calls: list[KernelCall]
-    fusions: dict[str, Choice]
-    gains: dict[str, Gain]
-    works: dict[str, Workload]
 
 
 def lower(
-    model: Model,
-    weights: Mapping[str, NDArray[np.float32]],
-    target: TargetSpec,
-    knobs_for: KnobsFor,
-    dump_ir: Path | None = None,
-    *,
-    fusion: Fusion = "auto",
-    fusion_for: FusionFor = lambda _: None,
-    strassen: bool = False,
+    plan: NetworkPlan, weights: Mapping[str, NDArray[np.float32]], dump_ir: Path | None = None
 ) -> Lowered:
-    """Take a model through every phase.
+    """Write a plan as Relax and take it through every phase.
 
     Parameters
     ----------
-    model : Model
+    plan : NetworkPlan
+        Of the main stack.
     weights : mapping of str to ndarray
-    target : TargetSpec
-    knobs_for : callable
-        Recorded knobs of a workload, or None.
+        Every parameter of the model by its full name.
     dump_ir : Path, optional
-        Folder for the module after each phase, ``NN_phase.py`` in TVMScript.
-    fusion : {"auto", "all", "none"}
-        Which layers share a kernel: as measured or by rule, all that can, none.
-    fusion_for : callable
-        Measured answer for the workload of a shared kernel, or None.
-    strassen : bool
-        Whether pointwise layers may take seven products for eight, where
-        :mod:`tvm_mobilenet.graph.strassen` says so.
-
-    Returns
-    -------
-    Lowered
+        Folder for the plan and the module after each phase, ``NN_phase.py`` in TVMScript.
 
     Raises
     ------
-    InvalidModelError, OutputError
+    UnsupportedOperatorError, OutputError
     """
-    tvm_target = tvm.target.Target(target.tvm_dict())
-    fusions: dict[str, Choice] = {}
-    gains: dict[str, Gain] = {}
-    works: dict[str, Workload] = {}
+    tvm_target = tvm.target.Target(plan.target.tvm_dict())
+    kernels: dict[str, Kernel] = {}
 
-    def fuse(mod: Any) -> Any:
-        mod, choices = fuse_blocks(mod, target, fusion, fusion_for, strassen=strassen)
-        fusions.update(choices)
+    def scheduled(mod: Any) -> Any:
+        mod, found = schedule_kernels(mod, plan)
+        kernels.update(found)
         return mod
 
     phases: list[tuple[str, Callable[[Any], Any]]] = [
-        ("fold_batch_norm", fold_batch_norm),
-        ("fuse_epilogue", fuse_epilogue),
-        ("fuse_blocks", fuse),
-        ("block_layout", lambda mod: block_layout(mod, target, gains if strassen else None, works)),
-        ("pack_weights", pack_weights),
+        ("emit", lambda _: emit(plan, weights)),
+        ("fold_constants", fold_constants),
         ("legalize_rest", lambda mod: legalize_rest(mod, tvm_target)),
+        ("schedule_kernels", scheduled),
     ]
-    if target.gpu is None:
-        phases.append(("fetch_ahead", lambda mod: fetch_ahead(mod, target, ENTRY, works)))
-    begun = time.perf_counter()
-
-    def told(phase: str, found: str = "") -> None:
-        nonlocal begun
-        now = time.perf_counter()
-        _log.info("phase %s: %.2f s%s", phase, now - begun, found and f", {found}")
-        begun = now
-
-    mod = build(model, weights)
-    told("build", f"{len(model.layers)} layers")
-    dump(dump_ir, "00_build.py", partial(mod.script, show_meta=False))
+    dump(dump_ir, "00_plan.txt", lambda: plan.text)
+    mod: Any = None
     for number, (name, phase) in enumerate(phases, 1):
+        begun = time.perf_counter()
         mod = phase(mod)
-        told(name)
+        _log.info("phase %s: %.2f s", name, time.perf_counter() - begun)
         dump(dump_ir, f"{number:02d}_{name}.py", partial(mod.script, show_meta=False))
-    mod, kernels = schedule_kernels(mod, target, knobs_for)
-    told("schedule_kernels", f"{len(kernels)} different kernels")
-    name = f"{len(phases) + 1:02d}_schedule_kernels.py"
-    dump(dump_ir, name, partial(mod.script, show_meta=False))
-    # What the function returns is bound to a name of its own.
-    returned, last = str(mod[ENTRY].body.body.name), symbol(model.outputs[0])
+    _log.info("%d layers, %d different kernels", len(plan.model.layers), len(kernels))
+    return Lowered(plan, mod, kernels, _named_calls(mod, plan))
+
+
+def _named_calls(mod: Any, plan: NetworkPlan) -> list[KernelCall]:
+    """List the calls; what the function returns is bound to a name of its own, which is undone."""
+    returned, last = str(mod[ENTRY].body.body.name), symbol(plan.model.outputs[0])
     calls = calls_in_order(mod, ENTRY)
-    if last not in {call.value for call in calls}:  # else that call only changes its layout
-        calls = [replace(c, value=last) if c.value == returned else c for c in calls]
-    return Lowered(mod, kernels, calls, fusions, gains, works)
+    if last in {call.value for call in calls}:  # that call only changes its layout
+        return calls
+    return [replace(call, value=last) if call.value == returned else call for call in calls]

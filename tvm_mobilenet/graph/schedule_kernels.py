@@ -1,23 +1,21 @@
-"""Phase 8: every kernel gets its schedule, its knobs from a record or by rule."""
+"""Phase 4: every kernel gets its schedule, with the knobs of the plan."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import tvm
-from tvm import relax, tirx
+from tvm import tirx
 
+from tvm_mobilenet.graph.reading import bindings, calls_kernel
+from tvm_mobilenet.network.plan import KernelPlan, NetworkPlan
 from tvm_mobilenet.operators.workload import workload_key
-from tvm_mobilenet.schedules.cpu.micro_kernel import workload_of
 from tvm_mobilenet.schedules.gpu.fallback import bind_to_threads
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs
 from tvm_mobilenet.schedules.rules import Scheduled, finished, schedule
 from tvm_mobilenet.target import TargetSpec
-
-KnobsFor = Callable[[str], "Mapping[str, int | str] | None"]
-"""From a workload's key to the knobs recorded for it, None where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +25,12 @@ class Kernel:
     Attributes
     ----------
     name : str
-        Its symbol: the workload's key, or TVM's name for a fallback.
+        Its symbol: the workload's key and what it prefetches, or TVM's name for one of its own.
     operator : str
-        ``"pointwise"``, …; for a fallback, its symbol.
+        ``"pointwise"``, …; of a kernel of TVM's own, its symbol.
     schedule : str
         Such as ``"cpu.pointwise"``; ``"metaschedule"`` for a recorded trace, ``"tvm"`` for
-        a fallback.
+        a kernel of TVM's own.
     knobs : dict
         The choices, by name.
     source : {"rule", "record", "fallback"}
@@ -44,75 +42,62 @@ class Kernel:
     name: str
     operator: str
     schedule: str
-    knobs: dict[str, int | str] = field(default_factory=dict)
+    knobs: Mapping[str, int | str] = field(default_factory=dict)
     source: str = "fallback"
     note: str = ""
 
 
-def schedule_kernels(
-    mod: Any, target: TargetSpec, knobs_for: KnobsFor
-) -> tuple[Any, dict[str, Kernel]]:
+def schedule_kernels(mod: Any, plan: NetworkPlan) -> tuple[Any, dict[str, Kernel]]:
     """Schedule the kernels of a module.
 
     before: ``PrimFunc`` as its TE definition reads, carrying its operator
     after: the same function, tiled, vectorized and parallel; on a GPU bound to threads
 
-    Parameters
-    ----------
-    mod : IRModule
-    target : TargetSpec
-    knobs_for : callable
-        Where recorded knobs come from. Those that do not fit the schedule are not
-        used, and the kernel's note says why.
-
     Returns
     -------
     IRModule
     dict of str to Kernel
-        One for every ``PrimFunc``, by its name.
+        One for every ``PrimFunc``, by its name. A recorded trace of MetaSchedule's that cannot
+        be replayed is not used, and the kernel's note says why.
     """
     functions, kernels = {}, {}
     for gv, func in mod.functions.items():
         name = str(gv.name_hint)
         if isinstance(func, tirx.PrimFunc):
-            done, knobs, note = _scheduled(func, target, knobs_for(workload_key(name)))
-            work = workload_of(func)
-            operator = name if work is None else work.operator
-            if done is None:
-                kernels[name] = Kernel(name, operator, "tvm")
-                if target.gpu is not None:
-                    func = bind_to_threads(func, target)  # noqa: PLW2901
-                func = finished(func, target)  # noqa: PLW2901
+            planned = plan.kernels.get(workload_key(name))
+            if planned is None:
+                kernels[name] = Kernel(name, name, "tvm")
+                func = _foreign(func, plan.target)  # noqa: PLW2901
             else:
-                kernels[name] = Kernel(
-                    name, operator, done.schedule, knobs.chosen, knobs.source, note
-                )
+                knobs = Knobs(plan.recorded(planned.work.key))
+                done, kernels[name] = _scheduled(name, func, planned, knobs, plan.target)
                 func = done.func  # noqa: PLW2901
         functions[gv] = func
     return tvm.IRModule(functions, attrs=mod.attrs), kernels
 
 
+def _foreign(func: Any, target: TargetSpec) -> Any:
+    bound = func if target.gpu is None else bind_to_threads(func, target)
+    return finished(bound, target)
+
+
 def _scheduled(
-    func: Any, target: TargetSpec, recorded: Mapping[str, int | str] | None
-) -> tuple[Scheduled | None, Knobs, str]:
-    """Schedule with recorded knobs if they fit, else by rule and say why."""
-    knobs = Knobs(recorded)
+    name: str, func: Any, planned: KernelPlan, knobs: Knobs, target: TargetSpec
+) -> tuple[Scheduled, Kernel]:
+    note = planned.note
     try:
         done = schedule(func, target, knobs)
     except KnobError as error:
-        if recorded is None:
-            raise
-        knobs = Knobs()
-        note = f"{error.what}; the rule is used instead"
-        return schedule(func, target, knobs), knobs, note
-    silent = sorted(set(knobs.chosen) - set(recorded)) if recorded is not None else []
-    note = f"it does not say {', '.join(silent)}: there the rule is used" if silent else ""
-    return done, knobs, note
+        knobs, note = Knobs(), f"{error.what}; the rule is used instead"
+        done = schedule(func, target, knobs)
+    assert done is not None
+    operator = planned.work.operator
+    return done, Kernel(name, operator, done.schedule, knobs.chosen, knobs.source, note)
 
 
 @dataclass(frozen=True, slots=True)
 class KernelCall:
-    """One call of a kernel.
+    """One call of a kernel, ours or TVM's.
 
     Attributes
     ----------
@@ -130,43 +115,13 @@ class KernelCall:
 
 
 def calls_in_order(mod: Any, entry: str) -> list[KernelCall]:
-    """List the kernels that the entry function calls, as it calls them.
-
-    Parameters
-    ----------
-    mod : IRModule
-        Lowered to ``call_tir``.
-    entry : str
-    """
-    call_tir = tvm.ir.Op.get("relax.call_tir")
+    """List the kernels that the entry function of a module in ``call_tir`` calls, as it does."""
     return [
         KernelCall(
             str(binding.value.args[0].name_hint),
             str(binding.var.name),
             tuple(int(size) for size in binding.var.ty.shape),
         )
-        for block in mod[entry].body.blocks
-        for binding in block.bindings
-        if isinstance(binding.value, relax.Call) and binding.value.op.same_as(call_tir)
+        for binding in bindings(mod[entry])
+        if calls_kernel(binding.value)
     ]
-
-
-def readers_of_input(mod: Any, entry: str) -> list[str]:
-    """List the kernels that read what the entry function is given, or a view of it.
-
-    Parameters
-    ----------
-    mod : IRModule
-        Lowered to ``call_tir``.
-    entry : str
-    """
-    call_tir = tvm.ir.Op.get("relax.call_tir")
-    given, found = {mod[entry].params[0]}, []
-    for binding in (b for block in mod[entry].body.blocks for b in block.bindings):
-        value = binding.value
-        if isinstance(value, relax.Call) and value.op.same_as(call_tir):
-            if any(argument in given for argument in value.args[1]):
-                found.append(str(value.args[0].name_hint))
-        elif value in given or any(argument in given for argument in getattr(value, "args", [])):
-            given.add(binding.var)
-    return found

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
-import tvm
-from tvm import relax
-
-from tvm_mobilenet.graph.constants import is_constant
+from tvm_mobilenet.graph.reading import bindings, bytes_of, calls_kernel, is_constant
 from tvm_mobilenet.operators.ahead import AHEAD
 
 
@@ -28,19 +23,13 @@ def traffic(mod: Any, entry: str) -> list[dict[str, int]]:
         ``"input"`` (activations), ``"weights"`` (constants, packed, without those that are
         prefetched for others) and ``"output"``, bytes.
     """
-    call_tir = tvm.ir.Op.get("relax.call_tir")
     found = []
-    for binding in (b for block in mod[entry].body.blocks for b in block.bindings):
+    for binding in bindings(mod[entry]):
         call = binding.value
-        if isinstance(call, relax.Call) and call.op.same_as(call_tir):
-            moved = {"input": 0, "weights": 0, "output": _bytes(binding.var)}
+        if calls_kernel(call):
+            moved = {"input": 0, "weights": 0, "output": bytes_of(binding.var)}
             numbers = (mod[call.args[0]].attrs or {}).get(AHEAD, ())
             for argument in list(call.args[1])[: len(call.args[1]) - len(numbers) // 4]:
-                moved["weights" if is_constant(argument) else "input"] += _bytes(argument)
+                moved["weights" if is_constant(argument) else "input"] += bytes_of(argument)
             found.append(moved)
     return found
-
-
-def _bytes(tensor: Any) -> int:
-    count = math.prod(int(size) for size in tensor.ty.shape)
-    return count * np.dtype(str(tensor.ty.dtype)).itemsize

@@ -1,8 +1,8 @@
-"""What a MobileNet is: layers, shapes, MACs, weights. No TVM, no computation.
+"""Networks as data: layers, shapes, MACs and weights, without TVM.
 
-``spec`` describes any network, ``mobilenet_v1`` to ``mobilenet_v3`` one family each,
-``weights`` makes, reads and writes parameters, ``onnx_export`` hands the same network to others,
-``importer`` takes theirs; ``network`` is a model with its weights, wherever from.
+``spec`` describes any network and ``mobilenet_v1`` to ``mobilenet_v3`` one family each.
+``weights`` makes, reads and writes parameters. ``onnx_export`` writes a network as an ONNX file,
+``importer`` reads one. ``network`` is a model together with its weights.
 """
 
 from __future__ import annotations
@@ -52,16 +52,12 @@ def build(name: str, **options: Any) -> Model:
     **options
         Keyword arguments of its function, such as ``alpha`` and ``resolution``.
 
-    Returns
-    -------
-    Model
-
     Raises
     ------
     UnknownModelError
-        If nothing here builds `name`.
+        If there is no model of that name; the message suggests one.
     InvalidModelError
-        If an option is unknown, or cannot be built.
+        If an option is unknown, or its value is out of range.
     """
     builder = MODELS.get(name)
     if builder is None:
@@ -76,21 +72,17 @@ def build(name: str, **options: Any) -> Model:
 
 
 def model_from_manifest(manifest: Mapping[str, Any]) -> Model:
-    """Build again the model that :meth:`Model.describe` described.
+    """Rebuild a model from what :meth:`Model.describe` returned.
 
     Parameters
     ----------
     manifest : mapping
         ``{"name": str, "options": dict}``.
 
-    Returns
-    -------
-    Model
-
     Raises
     ------
     UnknownModelError, InvalidModelError
-        If the description is not one, or not of a model known here.
+        If it is no such description, or there is no such model.
     """
     name, options = manifest.get("name"), manifest.get("options")
     if not isinstance(name, str) or not isinstance(options, Mapping):

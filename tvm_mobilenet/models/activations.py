@@ -33,12 +33,8 @@ def activate(
 
     Parameters
     ----------
-    values : ndarray
-        Any shape.
-    activation : Activation
-        Name of the function.
     out : ndarray, optional
-        Where to write, of the same shape; may be `values` itself.
+        Array of the same shape for the result; it may be `values` itself.
 
     Returns
     -------

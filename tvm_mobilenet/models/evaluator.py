@@ -1,7 +1,7 @@
-"""What an ONNX graph computes: by onnx's evaluator, corrected, in double precision.
+"""Evaluates an ONNX graph in double precision, by onnx's evaluator with corrections.
 
-Where that cannot, onnxruntime does if it is installed; where neither can, a tensor and what
-is computed from it stay unjudged, and say so. See docs/adr/0020.
+What it cannot compute onnxruntime does, if it is installed. Where neither can, a tensor and
+everything computed from it are unjudged. See docs/adr/0020.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 ONNX, ONNXRUNTIME = "onnx", "onnxruntime"
-"""Who judges."""
+"""The two evaluators."""
 
 Judge = Literal["onnx", "onnxruntime"]
 
@@ -38,9 +38,9 @@ class Evaluation:
     Attributes
     ----------
     values : dict of str to ndarray
-        By name: float64 where it is floating point.
+        Tensors by name; floating-point ones are float64.
     unjudged : dict of str to str
-        Names that nobody here could compute, and why.
+        Names of tensors that neither evaluator could compute, and why.
     """
 
     values: dict[str, Array] = field(default_factory=dict)
@@ -60,16 +60,17 @@ def run_graph(
     Parameters
     ----------
     model : onnx.ModelProto
-        Of one input, without subgraphs.
+        A model with one input and without subgraphs.
     x : ndarray
-        The input.
+        The value of the input.
     given : mapping of str to ndarray, optional
-        Tensors that are not computed, but are so.
+        Values of tensors that replace the computed ones.
     rounding : {"float32", "float16"}, optional
-        Computed in the types of the file; or in float64, every tensor rounded to halves.
-        Without, in float64, and only what the file declares to be float16 is rounded.
+        ``"float32"`` computes in the types of the file. ``"float16"`` computes in float64 and
+        rounds every tensor to float16. By default only tensors that the file declares to be
+        float16 are rounded.
     by : {"onnx", "onnxruntime"}
-        Who is asked first.
+        The evaluator that is asked first.
     """
     from onnx import numpy_helper
 
@@ -157,25 +158,22 @@ def run_node(
 
     Parameters
     ----------
-    node : onnx.NodeProto
-    opset : int
     inputs : mapping of str to ndarray
-        By the names that the node has for them.
+        Inputs by the node's names for them.
     dtypes : mapping of str to dtype
-        Of the inputs, as the file declares them.
-    by : {"onnx", "onnxruntime"}
+        Types of the inputs, as the file declares them.
     double : bool
-        Whether floating point is computed in float64, where that judge can.
+        Whether floating point is computed in float64, where the evaluator can.
 
     Returns
     -------
     list of ndarray
-        As the node lists its outputs; fewer, where the last ones cannot be had.
+        Outputs in the node's order; the last ones may be missing.
 
     Raises
     ------
     UnjudgedError
-        This judge cannot compute it.
+        This evaluator cannot compute the node.
     """
     if by == ONNXRUNTIME:
         cast = {n: np.asarray(v).astype(dtypes.get(n, v.dtype)) for n, v in inputs.items()}

@@ -1,4 +1,4 @@
-"""Files: hashed; written whole or not at all; a module's text for whoever wants to look."""
+"""Files: their hash, writing them whole or not at all, and dumps of an IR."""
 
 from __future__ import annotations
 
@@ -66,16 +66,7 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def dump(folder: Path | None, name: str, text: Callable[[], str]) -> None:
-    """Write what a module has become, if somebody asked for it.
-
-    Parameters
-    ----------
-    folder : Path or None
-        Made if it is not there; None for nothing.
-    name : str
-        Of the file.
-    text : callable
-        Asked only if it is written.
+    """Write ``text()`` to a file of a folder, which is made if it is missing; None writes nothing.
 
     Raises
     ------

@@ -38,10 +38,10 @@ from tvm_mobilenet.models.spec import (
 Float64 = NDArray[np.float64]
 
 LOGIT_DEVIATION = 2.5
-"""Of the classifier's outputs: the best of 1000 classes then gets about a tenth.
+"""Deviation of the classifier's outputs: the best of 1000 classes then gets about a tenth.
 
-From one image to another they move by a tenth of that, not enough to change the
-best class. Centred, they would, but so would the share of float32 rounding."""
+Between images the outputs differ by a tenth of that, which is not enough to change the
+best class. Centred outputs would differ more, but so would float32 rounding."""
 
 _QUANTILES = 64
 
@@ -63,14 +63,14 @@ def initialize(model: Model, seed: int = 0) -> dict[str, NDArray[Any]]:
     Parameters
     ----------
     model : Model
-        What to draw for. Resolution, batch and padding change nothing.
+        The model; its resolution, batch and padding do not change the weights.
     seed : int
-        Same seed, same weights.
+        The same seed gives the same weights on every machine.
 
     Returns
     -------
     dict of str to ndarray
-        Float32, one for each of ``model.parameters``, in their order.
+        Arrays of float32, one for each of ``model.parameters``, in their order.
 
     Raises
     ------

@@ -1,10 +1,10 @@
-"""What every operator of a network says of itself: names, shapes, multiply-adds, parameters."""
+"""What every layer of a network has: names, shapes, multiply-adds, parameters."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tvm_mobilenet.errors import InvalidModelError
 
@@ -14,7 +14,7 @@ _STATISTICS = (".bn.mean", ".bn.variance")
 
 
 @dataclass(frozen=True, slots=True)
-class Layer(ABC):
+class Layer:
     """One operator of a model.
 
     Parameters
@@ -36,6 +36,9 @@ class Layer(ABC):
     inputs: tuple[str, ...]
     in_shape: Shape
 
+    rank: ClassVar[int | None] = None
+    """Dimensions that `in_shape` must have, where not any number will do."""
+
     def __post_init__(self) -> None:
         self._require(bool(self.inputs), "has no input")
         self._require(
@@ -45,11 +48,15 @@ class Layer(ABC):
         self._require(
             len(self.inputs) == wanted, f"has {len(self.inputs)} inputs, and takes {wanted}"
         )
+        self._require(
+            self.rank in (None, len(self.in_shape)),
+            f"takes {self.rank} dimensions, not shape {self.in_shape}",
+        )
 
     @property
-    @abstractmethod
     def out_shape(self) -> Shape:
-        """Shape of the output, NCHW or NC."""
+        """Shape of the output, NCHW or NC: that of the first input, if nothing else is said."""
+        return self.in_shape
 
     @property
     def in_shapes(self) -> tuple[Shape, ...]:
@@ -78,8 +85,3 @@ class Layer(ABC):
     def _require(self, condition: bool, problem: str) -> None:
         if not condition:
             raise InvalidModelError(f"layer {self.name!r} {problem}")
-
-    def _require_rank(self, rank: int) -> None:
-        self._require(
-            len(self.in_shape) == rank, f"takes {rank} dimensions, not shape {self.in_shape}"
-        )

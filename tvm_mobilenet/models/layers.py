@@ -1,4 +1,4 @@
-"""The operators that networks are made of, as data.
+"""The layers that networks are made of, as data.
 
 Activations are NCHW (or NC after the pool), convolution weights OIHW, dense
 weights (O, I). Every count is in multiply-adds (MACs), the unit of the
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tvm_mobilenet.models.layer import Layer, Shape
 
@@ -68,6 +68,8 @@ class Conv2d(Layer):
         Applied last.
     """
 
+    rank: ClassVar[int | None] = 4
+
     out_channels: int
     kernel: tuple[int, int]
     strides: tuple[int, int] = (1, 1)
@@ -79,7 +81,6 @@ class Conv2d(Layer):
 
     def __post_init__(self) -> None:
         Layer.__post_init__(self)
-        self._require_rank(4)
         positive = (self.out_channels, self.groups, *self.kernel, *self.strides)
         self._require(min(positive) > 0, "has a channel count, group, kernel or stride below 1")
         self._require(min(self.padding) >= 0, f"has a negative padding {self.padding}")
@@ -157,11 +158,9 @@ class GlobalAvgPool(Layer):
         Whether the output is a map of one pixel, NC11, for convolutions to read.
     """
 
-    keep_map: bool = False
+    rank: ClassVar[int | None] = 4
 
-    def __post_init__(self) -> None:
-        Layer.__post_init__(self)
-        self._require_rank(4)
+    keep_map: bool = False
 
     @property
     def out_shape(self) -> Shape:
@@ -183,13 +182,14 @@ class Dense(Layer):
         Applied last.
     """
 
+    rank: ClassVar[int | None] = 2
+
     out_features: int
     bias: bool = True
     activation: Activation = "none"
 
     def __post_init__(self) -> None:
         Layer.__post_init__(self)
-        self._require_rank(2)
         self._require(self.out_features > 0, "has no output feature")
 
     @property
@@ -213,24 +213,12 @@ class Dense(Layer):
 class Softmax(Layer):
     """Softmax over the features of (N, C)."""
 
-    def __post_init__(self) -> None:
-        Layer.__post_init__(self)
-        self._require_rank(2)
-
-    @property
-    def out_shape(self) -> Shape:
-        """(N, C)."""
-        return self.in_shape
+    rank: ClassVar[int | None] = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Add(Layer):
     """Sum of two maps of one shape: a residual connection (arXiv 1801.04381, section 3.3)."""
-
-    @property
-    def out_shape(self) -> Shape:
-        """Shape of either input."""
-        return self.in_shape
 
     @property
     def in_shapes(self) -> tuple[Shape, ...]:
@@ -245,14 +233,7 @@ class Scale(Layer):
     Inputs are the map, NCHW, and the factors, NC11.
     """
 
-    def __post_init__(self) -> None:
-        Layer.__post_init__(self)
-        self._require_rank(4)
-
-    @property
-    def out_shape(self) -> Shape:
-        """Shape of the map."""
-        return self.in_shape
+    rank: ClassVar[int | None] = 4
 
     @property
     def in_shapes(self) -> tuple[Shape, ...]:
@@ -262,17 +243,12 @@ class Scale(Layer):
 
 @dataclass(frozen=True, slots=True)
 class Activate(Layer):
-    """An activation that follows something else than a convolution or dense layer.
+    """An activation that does not follow a convolution or dense layer.
 
     Parameters
     ----------
     activation : Activation
-        Not ``"none"``.
+        Any but ``"none"``.
     """
 
     activation: Activation
-
-    @property
-    def out_shape(self) -> Shape:
-        """Shape of the input."""
-        return self.in_shape

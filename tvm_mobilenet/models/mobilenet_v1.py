@@ -5,24 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 
 from tvm_mobilenet.errors import InvalidModelError
-from tvm_mobilenet.models.options import (
-    SMALLEST_RESOLUTION,
-    Padding,
-    epsilon_or,
-    exact,
-    padding_or,
-    whole,
-)
-from tvm_mobilenet.models.spec import (
-    INPUT,
-    Conv2d,
-    Dense,
-    GlobalAvgPool,
-    Layer,
-    Model,
-    Softmax,
-    same_padding,
-)
+from tvm_mobilenet.models.growing import Growing
+from tvm_mobilenet.models.options import Options, Padding
+from tvm_mobilenet.models.spec import Model
 
 BATCH_NORM_EPSILON = 1e-3
 """Of the authors' own code (tensorflow/models, slim); the paper does not say."""
@@ -88,56 +73,16 @@ def mobilenet_v1(
         If an option is of the wrong kind, out of range, or gives a fraction
         of a channel.
     """
-    width = exact(alpha)
-    size = whole("resolution", resolution, SMALLEST_RESOLUTION)
-    images = whole("batch", batch, 1)
-    labels = whole("classes", classes, 1)
-    pads = padding_or("same", padding)
-    norm = epsilon_or(BATCH_NORM_EPSILON, epsilon)
-
-    def conv(name: str, channels: int, taps: int, stride: int, groups: int = 1) -> Conv2d:
-        shape = layers[-1].out_shape if layers else (images, 3, size, size)
-        half = taps // 2
-        around = (half, half, half, half)
-        if pads == "same":
-            around = same_padding((shape[2], shape[3]), (taps, taps), (stride, stride))
-        return Conv2d(
-            name=name,
-            inputs=(layers[-1].name if layers else INPUT,),
-            in_shape=shape,
-            out_channels=channels,
-            kernel=(taps, taps),
-            strides=(stride, stride),
-            padding=around,
-            groups=groups,
-            batch_norm=norm,
-            activation="relu6",
-        )
-
-    layers: list[Layer] = []
+    asked = Options.checked(alpha, resolution, classes, batch, padding, epsilon)
+    net, width = Growing(asked, "same", BATCH_NORM_EPSILON), asked.alpha
     channels = _channels(width, FIRST_CHANNELS)
-    layers.append(conv("conv1", channels, 3, 2))
+    net.conv("conv1", channels, 3, 2, "relu6")
     for number, (full_channels, stride) in enumerate(BLOCKS, start=1):
-        layers.append(conv(f"block{number}.dw", channels, 3, stride, groups=channels))
+        net.conv(f"block{number}.dw", channels, 3, stride, "relu6", groups=channels)
         channels = _channels(width, full_channels)
-        layers.append(conv(f"block{number}.pw", channels, 1, 1))
-    layers.append(GlobalAvgPool("pool", (layers[-1].name,), layers[-1].out_shape))
-    layers.append(Dense("classifier", ("pool",), layers[-1].out_shape, labels))
-    layers.append(Softmax("softmax", ("classifier",), layers[-1].out_shape))
-    return Model(
-        name="mobilenet_v1",
-        title=f"MobileNet V1 {float(width)}/{size}",
-        options={
-            "alpha": float(width),
-            "resolution": size,
-            "classes": labels,
-            "batch": images,
-            "padding": padding,
-            "epsilon": epsilon,
-        },
-        input_shape=(images, 3, size, size),
-        layers=tuple(layers),
-    )
+        net.conv(f"block{number}.pw", channels, 1, 1, "relu6")
+    net.head()
+    return net.model("mobilenet_v1", "MobileNet V1")
 
 
 def _channels(width: Fraction, full_channels: int) -> int:

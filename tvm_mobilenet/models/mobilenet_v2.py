@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from tvm_mobilenet.models.inverted_residual import Block, Growing
-from tvm_mobilenet.models.options import (
-    SMALLEST_RESOLUTION,
-    Padding,
-    divisible,
-    epsilon_or,
-    exact,
-    padding_or,
-    whole,
-)
+from fractions import Fraction
+
+from tvm_mobilenet.models.growing import Block, Growing
+from tvm_mobilenet.models.options import Options, Padding, divisible
 from tvm_mobilenet.models.spec import Model
 
 BATCH_NORM_EPSILON = 1e-5
@@ -64,15 +58,8 @@ def mobilenet_v2(
     InvalidModelError
         If an option is of the wrong kind or out of range.
     """
-    width = exact(alpha)
-    size = whole("resolution", resolution, SMALLEST_RESOLUTION)
-    images = whole("batch", batch, 1)
-    labels = whole("classes", classes, 1)
-    around = padding_or("symmetric", padding)
-    norm = epsilon_or(BATCH_NORM_EPSILON, epsilon)
-
-    input_shape = (images, 3, size, size)
-    net = Growing(input_shape, around, norm)
+    asked = Options.checked(alpha, resolution, classes, batch, padding, epsilon)
+    net, width = Growing(asked, "symmetric", BATCH_NORM_EPSILON), asked.alpha
     channels = divisible(width * FIRST_CHANNELS)
     net.conv("conv1", channels, 3, 2, "relu6")
     number = 0
@@ -82,19 +69,6 @@ def mobilenet_v2(
             wide, channels = channels * expansion, divisible(width * full_channels)
             first = stride if position == 0 else 1
             net.block(f"block{number}", Block(wide, channels, 3, first, "relu6"))
-    net.conv("last", divisible(max(width, exact(1)) * LAST_CHANNELS), 1, 1, "relu6")
-    net.head(labels)
-    return Model(
-        name="mobilenet_v2",
-        title=f"MobileNet V2 {float(width)}/{size}",
-        options={
-            "alpha": float(width),
-            "resolution": size,
-            "classes": labels,
-            "batch": images,
-            "padding": padding,
-            "epsilon": epsilon,
-        },
-        input_shape=input_shape,
-        layers=tuple(net.layers),
-    )
+    net.conv("last", divisible(max(width, Fraction(1)) * LAST_CHANNELS), 1, 1, "relu6")
+    net.head()
+    return net.model("mobilenet_v2", "MobileNet V2")

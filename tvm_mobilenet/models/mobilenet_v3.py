@@ -5,16 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tvm_mobilenet.models.inverted_residual import Block, Growing
-from tvm_mobilenet.models.options import (
-    SMALLEST_RESOLUTION,
-    Padding,
-    divisible,
-    epsilon_or,
-    exact,
-    padding_or,
-    whole,
-)
+from tvm_mobilenet.models.growing import Block, Growing
+from tvm_mobilenet.models.options import Options, Padding, divisible
 from tvm_mobilenet.models.spec import Activation, Model
 
 BATCH_NORM_EPSILON = 1e-3
@@ -112,7 +104,8 @@ def mobilenet_v3_large(
     InvalidModelError
         If an option is of the wrong kind or out of range.
     """
-    return _describe(_LARGE, alpha, resolution, classes, batch, padding, epsilon=epsilon)
+    asked = Options.checked(alpha, resolution, classes, batch, padding, epsilon)
+    return _describe(_LARGE, asked)
 
 
 def mobilenet_v3_small(
@@ -125,28 +118,12 @@ def mobilenet_v3_small(
     epsilon: float | None = None,
 ) -> Model:
     """Describe MobileNet V3-Small; see :func:`mobilenet_v3_large`."""
-    return _describe(_SMALL, alpha, resolution, classes, batch, padding, epsilon=epsilon)
+    asked = Options.checked(alpha, resolution, classes, batch, padding, epsilon)
+    return _describe(_SMALL, asked)
 
 
-def _describe(  # noqa: PLR0917  those of the public functions
-    version: _Version,
-    alpha: float,
-    resolution: int,
-    classes: int,
-    batch: int,
-    padding: Padding | None,
-    *,
-    epsilon: float | None,
-) -> Model:
-    width = exact(alpha)
-    size = whole("resolution", resolution, SMALLEST_RESOLUTION)
-    images = whole("batch", batch, 1)
-    labels = whole("classes", classes, 1)
-    around = padding_or("symmetric", padding)
-    norm = epsilon_or(BATCH_NORM_EPSILON, epsilon)
-
-    input_shape = (images, 3, size, size)
-    net = Growing(input_shape, around, norm)
+def _describe(version: _Version, asked: Options) -> Model:
+    net, width = Growing(asked, "symmetric", BATCH_NORM_EPSILON), asked.alpha
     channels, full_before = divisible(width * FIRST_CHANNELS), FIRST_CHANNELS
     net.conv("conv1", channels, 3, 2, _HS)
     for number, row in enumerate(version.rows, start=1):
@@ -159,18 +136,5 @@ def _describe(  # noqa: PLR0917  those of the public functions
         block = Block(expanded, channels, kernel, stride, activation, squeezed)
         net.block(f"block{number}", block)
     net.conv("last", LAST_EXPANSION * channels, 1, 1, _HS)
-    net.head(labels, hidden=divisible(max(width, exact(1)) * version.hidden))
-    return Model(
-        name=version.name,
-        title=f"{version.title} {float(width)}/{size}",
-        options={
-            "alpha": float(width),
-            "resolution": size,
-            "classes": labels,
-            "batch": images,
-            "padding": padding,
-            "epsilon": epsilon,
-        },
-        input_shape=input_shape,
-        layers=tuple(net.layers),
-    )
+    net.head(hidden=divisible(max(width, Fraction(1)) * version.hidden))
+    return net.model(version.name, version.title)

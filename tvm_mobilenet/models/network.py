@@ -28,7 +28,7 @@ Expect = Callable[..., Evaluation]
 :meth:`tvm_mobilenet.models.importer.Imported.evaluate`."""
 
 _OPTIONS = ("batch", "resolution", "input_shape")
-"""What an ONNX file may leave open; the last is all of it."""
+"""Options of an ONNX file; the last one stands for the other two."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,12 @@ class Network:
 
     Attributes
     ----------
-    model : Model
-    weights : dict of str to ndarray
     source : str
         Where the weights are from: ``"seed:N"``, ``"arrays"`` or a path.
     imported : Imported or None
-        Where the model is from an ONNX file.
+        The import, if the model is from an ONNX file.
     preprocess : mapping
-        What the weights say of the images that they are for.
+        Preprocessing of images that the source of the weights states, if any.
     """
 
     model: Model
@@ -55,7 +53,7 @@ class Network:
 
     @property
     def expect(self) -> Expect | None:
-        """The reference beside our own: onnx's, for what comes from there."""
+        """Onnx's reference for an imported network; None for one of ours."""
         return None if self.imported is None else self.imported.evaluate
 
 
@@ -64,13 +62,13 @@ def find_model(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Mode
 
     Parameters
     ----------
-    name : str or path-like
     options : mapping
-        Those of the model; ``batch`` and ``resolution``, or ``input_shape``, of a file.
+        A model's keyword arguments; for a file ``batch`` and ``resolution``, or ``input_shape``.
 
     Raises
     ------
     UnknownModelError, InvalidModelError, OnnxError
+        There is no such model or file, or it does not take these options.
     """
     if not is_onnx(name):
         if "input_shape" in options:
@@ -102,15 +100,14 @@ def network_from(
 
     Parameters
     ----------
-    model : Model, Imported or path-like
     weights : path-like or mapping, optional
-        Of a model that has none of its own; made from `seed` without. Those of a checkpoint
-        may change the model, see :func:`tvm_mobilenet.models.weights.trained`.
-    seed : int
+        Weights for a model that is not imported, generated from `seed` by default. A
+        checkpoint may change the model, see :func:`tvm_mobilenet.models.weights.trained`.
 
     Raises
     ------
     UnknownModelError, InvalidModelError, OnnxError, WeightsError
+        The model or the weights cannot be found or do not fit each other.
     """
     found = model if isinstance(model, Model | Imported) else find_model(model, {})
     if isinstance(found, Imported):
@@ -141,15 +138,15 @@ def network_of(
     manifest : mapping
         The artifact's.
     weights : path-like or mapping, optional
-        Where they are; by default where the manifest says, as far as that steers nothing:
-        see :mod:`tvm_mobilenet.models.origin`.
+        The weights; by default those that the manifest names, within the limits of
+        :mod:`tvm_mobilenet.models.origin`.
     file : path-like, optional
-        Likewise the ONNX file of an imported model.
+        The ONNX file of an imported model; by default the one that the manifest names.
 
     Raises
     ------
     InvalidModelError, OnnxError, WeightsError
-        What it was compiled from is not there any more, or is something else.
+        The file or the weights that it was compiled from are missing or have changed.
     """
     described = manifest["model"]
     if described.get("name") != ONNX:

@@ -48,16 +48,14 @@ def to_onnx(model: Model, weights: Mapping[str, NDArray[Any]]) -> onnx.ModelProt
 
     Parameters
     ----------
-    model : Model
-        What to convert.
     weights : mapping of str to ndarray
-        Every parameter of the model; stored as float32.
+        Every parameter of the model by its full name; stored as float32.
 
     Returns
     -------
     onnx.ModelProto
-        Checked by ``onnx.checker``; one float32 input ``input`` (NCHW) and one
-        output of the last layer's name.
+        A model that ``onnx.checker`` accepts, with one float32 input ``input`` (NCHW) and one
+        output that has the last layer's name.
 
     Raises
     ------
@@ -103,7 +101,7 @@ def export_onnx(
     model, weights
         As for :func:`to_onnx`.
     path : path-like
-        Where to write.
+        The file, which is replaced if it exists.
 
     Raises
     ------

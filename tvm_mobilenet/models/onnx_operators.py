@@ -1,7 +1,7 @@
-"""Operators that onnx's evaluator gets wrong, cannot do or is slow at, as ONNX defines them.
+"""Operators that onnx's evaluator gets wrong, cannot compute or is slow at, as ONNX defines them.
 
 Each takes the node's attributes, the opset and the inputs (None for one that is left out), and
-computes in the type of its inputs. Which are here, and what was wrong: docs/adr/0020.
+computes in the type of its inputs. docs/adr/0020 says what was wrong with each.
 """
 
 from __future__ import annotations
@@ -114,13 +114,13 @@ def corrected(operator: str, opset: int) -> Callable[..., Array] | None:
     operator : str
         ONNX's name.
     opset : int
-        Of the model that it stands in.
+        Opset of the model.
 
     Returns
     -------
     callable or None
-        From attributes, opset and inputs to the one output that anybody reads. Raises
-        NotImplementedError of forms that it leaves to onnx's evaluator.
+        From attributes, opset and inputs to the first output. It raises
+        NotImplementedError for forms that it leaves to onnx's evaluator.
     """
     if operator == "BatchNormalization" and opset >= 14:
         return None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 _IR_VERSION = 8
-"""Of models of one node, which every onnxruntime reads."""
+"""IR version of models of one node, which every onnxruntime reads."""
 
 _TYPED = ("to", "dtype")
 """Attributes that name a type."""

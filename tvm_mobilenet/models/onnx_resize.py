@@ -26,14 +26,13 @@ def resize(  # noqa: PLR0917  as the node has them
     Parameters
     ----------
     attrs : mapping
-        The node's.
+        The node's attributes.
     opset : int
-        10 has scales as its second input, and no choice of coordinates.
-    x : ndarray
+        In opset 10 scales are the second input, and coordinates cannot be chosen.
     roi : ndarray or None
         Starts, then ends, as parts of the input, for ``tf_crop_and_resize``.
     scales, sizes : ndarray or None
-        One of them; the other one missing or empty.
+        One of the two; the other one is None or empty.
     """
     if opset < 11:
         found = {"mode": attrs.get("mode", "nearest"), "nearest_mode": "simple"}
@@ -122,7 +121,7 @@ def _weights(
 def _coordinates(  # noqa: PLR0911, PLR0917  one for each mode; what they are made of
     kind: str, length: int, wanted: int, scale: float, window: tuple[float, float], dtype: Any
 ) -> NDArray[Any]:
-    """Return where in the input each output stands, computed in a type."""
+    """Return the coordinate in the input of each output, computed in `dtype`."""
     at, ratio, half = np.arange(wanted, dtype=dtype), dtype(scale), dtype(0.5)
     if kind == "asymmetric":
         return np.asarray(at / ratio)

@@ -1,6 +1,6 @@
-"""Convolutions and pools as ONNX defines them, of any rank, one product or map for each tap.
+"""Convolutions and pools as ONNX defines them, of any rank, with one product or map for each tap.
 
-onnx's own loop over pixels or groups in Python, some wrong, some seconds long.
+Those of onnx loop over pixels or groups in Python; some are wrong, others take seconds.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def _taps(
 ) -> Iterator[Array]:
     """Return, for each tap of a pool's window, what every output sees through it.
 
-    `padded` stands in its padding, `beyond` where `ceil_mode` looks further.
+    `padded` fills the padding, `beyond` what `ceil_mode` adds behind it.
     """
     kernel, sizes = attrs["kernel_shape"], x.shape[2:]
     strides, dilations, around = _around(attrs, sizes, kernel)

@@ -1,4 +1,4 @@
-"""A layer that is none of ours: one node of an ONNX graph, as it stands there."""
+"""A layer of no kind of ours: one node of an ONNX graph, unchanged."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Operator(Layer):
     other_shapes : tuple of tuple of int
         Shapes of the inputs behind the first.
     dtypes : tuple of str
-        NumPy's names, of every input and of the output.
+        NumPy's names of the types of every input and of the output.
     shape : tuple of int
-        Of the output.
+        Shape of the output.
     constants : tuple of (str, tuple of int)
-        Parameters: how the node calls them, and their shapes.
+        Names that the node has for its parameters, and their shapes.
     work : int
         Multiply-adds.
     node : bytes
-        ONNX model of this node alone: its inputs are those of the layer, in their order,
-        then the parameters. Small constants are inside.
+        A serialised ONNX model of this node alone. Its inputs are those of the layer, in their
+        order, then the parameters; small constants are part of it.
     """
 
     operator: str
@@ -49,32 +49,26 @@ class Operator(Layer):
 
     @property
     def out_shape(self) -> Shape:
-        """As the ONNX graph has it."""
+        """Shape of the output, from the ONNX graph."""
         return self.shape
 
     @property
     def in_shapes(self) -> tuple[Shape, ...]:
-        """As the ONNX graph has them."""
+        """Shapes of all inputs, from the ONNX graph."""
         return (self.in_shape, *self.other_shapes)
 
     @property
     def macs(self) -> int:
-        """Of convolutions and products; nothing else counts."""
+        """Multiply-adds of convolutions and products; 0 for all other operators."""
         return self.work
 
     @property
     def parameters(self) -> dict[str, Shape]:
-        """By the names that the node gives them, behind the layer's."""
+        """Shapes by name: the layer's name, a dot, and the node's name for the parameter."""
         return {f"{self.name}.{name}": shape for name, shape in self.constants}
 
     def to_onnx(self, weights: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
-        """Return the node as a model whose inputs are the layer's, weights inside.
-
-        Parameters
-        ----------
-        weights : mapping of str to ndarray
-            At least the layer's.
-        """
+        """Return the node as a model that contains the weights and has the layer's inputs."""
         import numpy as np
         import onnx
         from onnx import numpy_helper
@@ -102,21 +96,21 @@ class Operator(Layer):
         Parameters
         ----------
         weights : mapping of str to ndarray
-            At least the layer's.
+            At least the layer's parameters, by their full names.
         *inputs : ndarray
-            Of the layer's ``in_shapes``.
+            Arrays of the layer's ``in_shapes``.
         by : {"onnx", "onnxruntime"}
-            Who computes it.
+            The evaluator that computes it.
 
         Returns
         -------
         ndarray
-            Of the layer's ``out_shape``; what the file declares to be float16 rounded so.
+            An array of the layer's ``out_shape``, rounded to float16 if the file declares that.
 
         Raises
         ------
         UnjudgedError
-            That judge cannot.
+            The evaluator cannot compute the node.
         """
         import numpy as np
         import onnx

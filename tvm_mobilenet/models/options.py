@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import reprlib
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal, SupportsIndex
 
@@ -11,6 +12,8 @@ from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.limits import LARGEST_TENSOR
 
 Padding = Literal["same", "symmetric"]
+
+_PADDINGS: tuple[Padding | None, ...] = (None, "same", "symmetric")
 
 SMALLEST_RESOLUTION = 32
 """The total stride: from here on every strided layer has a map to halve and the
@@ -20,6 +23,52 @@ it, strided layers would see a single pixel among padding."""
 
 LARGEST_ALPHA = 64
 """Beyond, the widest pointwise layer of every family has more weights than TVM can index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a family's function was asked for, checked.
+
+    Attributes
+    ----------
+    alpha : Fraction
+        Exactly what its decimal text means.
+    resolution, classes, batch : int
+    padding : {"same", "symmetric"} or None
+        None for the family's own, as epsilon.
+    epsilon : float or None
+    """
+
+    alpha: Fraction
+    resolution: int
+    classes: int
+    batch: int
+    padding: Padding | None
+    epsilon: float | None
+
+    @classmethod
+    def checked(  # noqa: PLR0917  those of the families' functions
+        cls, alpha: Any, resolution: Any, classes: Any, batch: Any, padding: Any, epsilon: Any
+    ) -> Options:
+        """Check what was asked for.
+
+        Raises
+        ------
+        InvalidModelError
+            An option is of the wrong kind or out of range.
+        """
+        return cls(
+            alpha=exact(alpha),
+            resolution=whole("resolution", resolution, SMALLEST_RESOLUTION),
+            batch=whole("batch", batch, 1),
+            classes=whole("classes", classes, 1),
+            padding=_padding(padding),
+            epsilon=_epsilon(epsilon),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form, which asks for the same model again."""
+        return asdict(self) | {"alpha": float(self.alpha)}
 
 
 def exact(alpha: Any) -> Fraction:
@@ -89,33 +138,16 @@ def _shown(value: Any) -> str:
         return "a number of thousands of digits"
 
 
-def padding_or(default: Padding, padding: str | None) -> Padding:
-    """Return a padding, the family's own where none is given.
-
-    Raises
-    ------
-    InvalidModelError
-        If nobody pads like that.
-    """
-    if padding is None:
-        return default
-    if padding == "same":
-        return "same"
-    if padding == "symmetric":
-        return "symmetric"
+def _padding(padding: Any) -> Padding | None:
+    for known in _PADDINGS:
+        if padding == known:
+            return known
     raise InvalidModelError(f"unknown padding {_shown(padding)}", "use 'same' or 'symmetric'")
 
 
-def epsilon_or(default: float, epsilon: Any) -> float:
-    """Return a batch-norm epsilon, the family's own where none is given.
-
-    Raises
-    ------
-    InvalidModelError
-        If it is no positive number.
-    """
+def _epsilon(epsilon: Any) -> float | None:
     if epsilon is None:
-        return default
+        return None
     if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
         raise InvalidModelError(
             f"epsilon must be a number between 0 and 1, not {_shown(epsilon)}", "use 1e-5 or 1e-3"

@@ -1,8 +1,8 @@
-"""What an artifact says it was made from, found again without doing what it says.
+"""The weights and the ONNX file that an artifact names, found without trusting its manifest.
 
-Whoever passes an artifact on chooses every word of its manifest. So a word of it never fetches
-anything and opens nothing but regular files of this machine, which have to be the very files that
-were compiled, by their hashes. Whatever else it names has to be given again by whoever asks.
+Whoever passes an artifact on chooses every word of its manifest. Therefore nothing in it causes a
+download, and nothing but regular files of this machine is opened, whose hashes have to be those
+of the files that were compiled. The caller has to give everything else again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SEED = re.compile(r"seed:[0-9]{1,18}")
 
 
 def weights_named(source: str) -> str:
-    """Return a source of weights that an artifact names, if using it steers nothing.
+    """Return a source of weights that an artifact names, if it is safe to use.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def weights_named(source: str) -> str:
     Raises
     ------
     WeightsError
-        Anything else; the message says how it is given again.
+        The source is anything else; the message says how to give the weights.
     """
     if _SEED.fullmatch(source) or (source == pretrained.SOURCE and pretrained.is_cached()):
         return source
@@ -60,7 +60,7 @@ def weights_named(source: str) -> str:
 
 
 def onnx_named(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the ONNX file that an artifact names, and what was asked for beside it.
+    """Return the ONNX file that an artifact names, and the sizes that were asked for.
 
     Parameters
     ----------
@@ -70,14 +70,14 @@ def onnx_named(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     Returns
     -------
     str
-        Absolute path of a regular file whose hash is the one stated.
+        Absolute path of a regular file with the hash that the manifest states.
     dict
         ``batch``, ``resolution`` and ``input_shape``.
 
     Raises
     ------
     OnnxFileError
-        There is no such file, or it is another one.
+        There is no such file, or its hash is another.
     """
     path = options.get("path")
     if not isinstance(path, str) or not _is_regular(path):
@@ -91,7 +91,7 @@ def onnx_named(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def asked(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an imported model's options say that its file left open.
+    """Return the sizes, among an imported model's options, that its file left open.
 
     Raises
     ------

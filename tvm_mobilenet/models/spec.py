@@ -1,10 +1,10 @@
 """What a network is, as data: layers, shapes, multiply-adds, parameter names.
 
 A :class:`Model` is a small directed acyclic graph of :class:`Layer` in
-topological order. Nothing here computes, holds weights or knows TVM; the
-reference, the Relax builder, the ONNX export and the tables all read the same
-description. Layouts and units are those of :mod:`tvm_mobilenet.models.layers`,
-whose names are also this module's.
+topological order. It computes nothing, holds no weights and knows no TVM; the
+reference, the compiler, the ONNX export and the tables all read it.
+Layouts and units are those of :mod:`tvm_mobilenet.models.layers`,
+whose names this module exports too.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ INPUT = "input"
 """Name by which layers refer to the input of the model."""
 
 _CHANNELS = (1, 3, 4)
-"""Of an image."""
+"""Numbers of channels that an image can have."""
 
 _FLOAT32_BYTES = 4
 
@@ -122,14 +122,13 @@ class Model(Tabular):
     outputs : tuple of str
         Layers whose output is the network's; the last one by default.
     input_dtype : str
-        NumPy's name of what the input holds: float32; of a network from elsewhere also
-        float16 or uint8.
+        NumPy's name of the input's type: float32; in imported networks also float16 or uint8.
 
     Raises
     ------
     InvalidModelError
-        If a name comes twice, a producer is missing or later, shapes differ, or there are
-        more numbers than TVM can index or a linker can place.
+        If two layers have one name, a producer is missing or comes later, shapes differ, or
+        a tensor or the weights are too large to be indexed or linked.
     """
 
     name: str

@@ -46,7 +46,7 @@ FORMATS = (".npz", ".safetensors")
 :data:`~tvm_mobilenet.models.checkpoints.reading.READABLE`."""
 
 _HEADER_BYTES = 1 << 12
-"""Of an array in an archive, and of what may stand beside it, such as a count of batches."""
+"""Bytes of an array's header in an archive, and of small arrays beside it, such as counters."""
 
 SEED = "seed:"
 """Prefix of the source of weights that were made, not read: ``"seed:0"``."""
@@ -70,12 +70,12 @@ def trained(source: str, model: Model) -> Trained:
     source : str
         ``"seed:N"``, ``"pretrained"``, ``"hf-hub:OWNER/NAME"``, or the path of a file.
     model : Model
-        What the weights must fit.
+        The model that the weights must fit.
 
     Raises
     ------
     WeightsError
-        As :func:`load`; nothing is published for this model; it cannot be fetched.
+        The weights cannot be read or downloaded, do not fit, or there are none for this model.
     """
     if source.startswith(SEED):
         return Trained(initialize(model, _seed(source)), model, {})
@@ -103,17 +103,17 @@ def of_artifact(
     Parameters
     ----------
     manifest : mapping
-        The artifact's.
+        Manifest of the artifact.
     model : Model
-        The artifact's model.
+        Model of the artifact.
     given : path-like or mapping, optional
-        Where they are; by default where the manifest says, as far as that steers nothing:
-        see :mod:`tvm_mobilenet.models.origin`.
+        The weights; by default those that the manifest names, within the limits of
+        :mod:`tvm_mobilenet.models.origin`.
 
     Raises
     ------
     WeightsError
-        There are none, or they are others.
+        There are no weights, or their hash is another.
     """
     source = str(manifest["weights"]["source"])
     if isinstance(given, Mapping):
@@ -139,8 +139,7 @@ def load(path: str | os.PathLike[str], model: Model) -> Weights:
         An ``.npz``, ``.safetensors`` or ``torch.save`` file with our names, torchvision's
         or timm's. Half and double precision are converted to float32.
     model : Model
-        What the weights must fit; whether its epsilon and padding are theirs is for
-        :func:`trained` to say.
+        The model that they must fit; :func:`trained` also adapts its epsilon and padding.
 
     Returns
     -------
@@ -170,10 +169,8 @@ def save(weights: Mapping[str, NDArray[Any]], path: str | os.PathLike[str]) -> N
 
     Parameters
     ----------
-    weights : mapping of str to ndarray
-        What to write.
     path : path-like
-        Ends in ``.npz`` or ``.safetensors``.
+        A path that ends in ``.npz`` or ``.safetensors``.
 
     Raises
     ------
@@ -203,18 +200,14 @@ def validate(model: Model, weights: Mapping[str, NDArray[Any]], where: str = "we
 
     Parameters
     ----------
-    model : Model
-        What they must fit.
-    weights : mapping of str to ndarray
-        What to check.
     where : str
-        What to call them in the message, such as the file they came from.
+        Name of the weights in the message, such as the file that they came from.
 
     Raises
     ------
     WeightsError
-        Names every parameter that is missing, unexpected, of the wrong shape,
-        not floating-point, not finite, or a negative variance.
+        A parameter is missing, unexpected, of the wrong shape, not floating-point or not
+        finite, or a variance is negative; the message lists all of them.
     """
     check(model.parameters, weights, model.title, where)
 
@@ -225,7 +218,7 @@ def digest(weights: Mapping[str, NDArray[Any]]) -> str:
     Parameters
     ----------
     weights : mapping of str to ndarray
-        In any order; values are hashed as little-endian float32 in C order.
+        Arrays in any order; they are hashed as little-endian float32 in C order.
     """
     sha = hashlib.sha256()
     for name in sorted(weights):

@@ -1,4 +1,31 @@
-"""What an operator is at one size: its workload, and from a layer's shapes to it. No TVM in here.
+"""What an operator is: one file each, which says all there is to say of it without TVM.
 
-Both stacks, the schedules, the cost model and the tuner ask here.
+Its definition is in ``compute/``, its loops are planned in ``schedules/plans/``. Both stacks, the
+schedules, the cost model and the tuner ask here. The list below is the only one.
 """
+
+from tvm_mobilenet.operators.conv import Conv
+from tvm_mobilenet.operators.conv_pool_dense import ConvPoolDense
+from tvm_mobilenet.operators.dense import Dense
+from tvm_mobilenet.operators.depthwise import Depthwise
+from tvm_mobilenet.operators.facts import OPERATORS, Facts
+from tvm_mobilenet.operators.pointwise import Pointwise
+from tvm_mobilenet.operators.pool import Pool
+from tvm_mobilenet.operators.scale import Scale
+from tvm_mobilenet.operators.separable import Separable
+from tvm_mobilenet.operators.softmax import Softmax
+
+_ALL: tuple[Facts, ...] = (
+    Conv(),
+    Depthwise(),
+    Pointwise(),
+    ConvPoolDense(),
+    Separable(),
+    Pool(),
+    Scale(),
+    Dense(),
+    Softmax(),
+)
+"""Those of several layers in the order in which they are tried: the longest first."""
+
+OPERATORS.update({facts.name: facts for facts in _ALL})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tvm_mobilenet.target import Dtype
+from tvm_mobilenet.target.arithmetic import line_items
+
 AHEAD = "tvm_mobilenet.ahead"
 """Function attribute: :attr:`Ahead.numbers` of each of its last inputs, one after the other."""
-
-LINE = 16
-"""float32 elements in a cache line of 64 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,15 @@ class Ahead:
         Equal parts that they are cut into: threads begin with one each.
     first, lines : int
         Cache lines of each part: the first, and how many.
+    dtype : Dtype
+        What they are stored as.
     """
 
     shape: tuple[int, ...]
     parts: int
     first: int
     lines: int
+    dtype: Dtype = "float32"
 
     @property
     def key(self) -> str:
@@ -40,5 +43,5 @@ class Ahead:
     @property
     def numbers(self) -> list[int]:
         """Parts, lines of each, the first to prefetch, and how many."""
-        whole = math.prod(self.shape) // LINE
+        whole = math.prod(self.shape) // line_items(self.dtype)
         return [self.parts, whole // self.parts, self.first, self.lines]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target.gpu import ITEM_BYTES
+from tvm_mobilenet.target import ITEM_BYTES
 
 
 def map_bytes(work: Workload) -> int:
@@ -15,20 +14,8 @@ def map_bytes(work: Workload) -> int:
 
 def weight_bytes(work: Workload) -> int:
     """Return the bytes of a kernel's packed weights and biases."""
-    taps, inside, outside = math.prod(work.kernel), blocked_in(work), blocked_out(work)
-    count = {
-        "conv": outside * (work.in_channels * taps + 1),
-        "depthwise": inside * (taps + 1),
-        "pointwise": outside * (work.depth + 1),
-        "dense": outside * (work.depth + 1),
-        "separable": inside * (taps + 1) + outside * (work.depth + 1),
-        "strassen": outside * (7 * work.depth // 4 + 1),
-        "tail": outside * (work.depth + 1) + (outside + 1) * blocked_classes(work),
-        "pool": 0,
-        "scale": 0,
-        "softmax": 0,
-    }[work.operator]
-    return ITEM_BYTES[work.dtype] * count
+    elements = OPERATORS[work.operator].weight_elements(work)
+    return ITEM_BYTES[work.dtype] * elements
 
 
 def blocked_in(work: Workload) -> int:

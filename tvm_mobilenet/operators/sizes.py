@@ -5,21 +5,27 @@ Both graphs, Relax's and Relay's, ask here, so that a layer is the same kernel i
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
-from tvm_mobilenet.operators.workload import (
-    Activation,
-    Operator,
-    Workload,
-    channel_block,
-    class_block,
-    softmax_block,
-)
+from tvm_mobilenet.models.layer import Layer, Shape
+from tvm_mobilenet.models.spec import Conv2d
+from tvm_mobilenet.models.spec import Dense as DenseLayer
+from tvm_mobilenet.operators.dense import in_blocks
+from tvm_mobilenet.operators.facts import OPERATORS
+from tvm_mobilenet.operators.over_channels import OverChannels
+from tvm_mobilenet.operators.pointwise import is_pointwise
+from tvm_mobilenet.operators.workload import Activation, Workload, channel_block
 from tvm_mobilenet.target import TargetSpec
 
-Shape = tuple[int, ...]
+__all__ = ["convolution", "dense", "is_pointwise", "over_channels", "workload_of_layer"]
+
+
+def workload_of_layer(layer: Layer, target: TargetSpec) -> Workload | None:
+    """Return the kernel of a layer by itself; None for one that has none of ours."""
+    found = (facts.of_layer(layer, target) for facts in OPERATORS.values())
+    return next((work for work in found if work is not None), None)
 
 
 def convolution(
@@ -51,35 +57,20 @@ def convolution(
     residual : bool
         Whether a tensor of the output's shape is added.
     """
-    n, channels, height, width = in_shape
-    _, out_channels, out_height, out_width = out_shape
-    plain = is_pointwise(kernel, strides, padding)
-    # A lone channel is one group of one: of what computes the same, take what reads blocks.
-    alone = channels == out_channels == 1 and not plain
-    depthwise = groups > 1 or alone
-    operator: Operator = "depthwise" if depthwise else "pointwise" if plain else "conv"
+    (rows, columns), (down, across) = kernel, strides
     top, left, bottom, right = padding
-    work = Workload(
-        operator,
-        n,
-        channels,
-        out_channels,
-        (height, width),
-        (out_height, out_width),
-        channel_block(channels, target) if depthwise or plain else 1,
-        channel_block(out_channels, target),
-        (kernel[0], kernel[1]),
-        (strides[0], strides[1]),
-        (top, left, bottom, right),
-        activation,
+    # Of a separable block the output is that of its second layer.
+    filters, out_channels = in_shape[1] if groups > 1 else out_shape[1], out_shape[1]
+    layer = Conv2d(
+        "", ("",), in_shape, filters, (rows, columns), (down, across),
+        (top, left, bottom, right), groups, activation=activation,
+    )  # fmt: skip
+    return replace(
+        _known(layer, target),
+        out_channels=out_channels,
+        out_block=channel_block(out_channels, target),
         residual=residual,
     )
-    return _stored(work, target)
-
-
-def is_pointwise(kernel: Sequence[int], strides: Sequence[int], padding: Sequence[int]) -> bool:
-    """Whether a convolution of one group reads each pixel once, where it writes it."""
-    return tuple(kernel) == (1, 1) and tuple(strides) == (1, 1) and not any(padding)
 
 
 def dense(
@@ -102,20 +93,14 @@ def dense(
     blocked : bool
         Whether its output stays in blocks: then it is a pointwise layer of one pixel.
     """
-    n, channels = in_shape[:2]
-    block = channel_block(out_channels, target) if blocked else class_block(out_channels, target)
-    work = Workload(
-        "pointwise" if blocked else "dense",
-        n,
-        channels,
-        out_channels,
-        (1, 1),
-        (1, 1),
-        channel_block(channels, target),
-        block,
-        activation=activation,
-    )
-    return _stored(work, target)
+    layer = DenseLayer("", ("",), in_shape[:2], out_channels, activation=activation)
+    return in_blocks(layer, target) if blocked else _known(layer, target)
+
+
+def _known(layer: Layer, target: TargetSpec) -> Workload:
+    work = workload_of_layer(layer, target)
+    assert work is not None
+    return work
 
 
 def over_channels(
@@ -130,15 +115,6 @@ def over_channels(
         NCHW, or NC.
     target : TargetSpec
     """
-    n, channels, *rest = in_shape
-    height, width = rest or (1, 1)
-    size = (height, width)
-    block = (softmax_block if operator == "softmax" else channel_block)(channels, target)
-    work = Workload(
-        operator, n, channels, channels, size, size if operator == "scale" else (1, 1), block, block
-    )
-    return work if operator == "softmax" else _stored(work, target)
-
-
-def _stored(work: Workload, target: TargetSpec) -> Workload:
-    return dataclasses.replace(work, dtype=target.dtype)
+    facts = OPERATORS[operator]
+    assert isinstance(facts, OverChannels)
+    return facts.of_shape(in_shape, target)

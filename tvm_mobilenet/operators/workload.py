@@ -9,29 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.target import Dtype, TargetSpec
 
-Operator = Literal[
-    "conv",
-    "depthwise",
-    "pointwise",
-    "strassen",
-    "separable",
-    "tail",
-    "pool",
-    "scale",
-    "dense",
-    "softmax",
-]
+Operator = str
+"""Name of an operator of ours: a key of :data:`tvm_mobilenet.operators.facts.OPERATORS`."""
+
 Activation = Literal["none", "relu", "relu6", "hardswish", "hardsigmoid"]
 
 DENSE_VECTORS = 8
 """Vectors in an output block of the classifier: as many accumulators hide a
 multiply-add's latency of four cycles on two pipes."""
-
-
-SOFTMAX_THREADS = 128
-"""Threads of a GPU that share a row of a softmax: 8 of 1000 classes each."""
 
 
 WORKLOAD = "tvm_mobilenet.workload"
@@ -64,14 +52,6 @@ def channel_block(channels: int, target: TargetSpec) -> int:
 def class_block(classes: int, target: TargetSpec) -> int:
     """Return the classes in a block of the classifier: several vectors."""
     return min(DENSE_VECTORS, -(-classes // target.lanes)) * target.lanes
-
-
-def softmax_block(classes: int, target: TargetSpec) -> int:
-    """Return the classes in a block of a softmax: a vector; on a GPU a block's threads."""
-    if target.gpu is None:
-        return channel_block(classes, target)
-    threads = min(target.gpu.block_threads, SOFTMAX_THREADS)
-    return min(threads, 1 << (classes - 1).bit_length())
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,23 +165,14 @@ class Workload:
         return math.prod(self.out_size)
 
     @property
-    def macs(self) -> int:
-        """Multiply-adds on real channels; a pool counts one per input element.
+    def out_elements(self) -> int:
+        """Elements of the output, of real channels and all images."""
+        return self.batch * self.out_channels * self.out_pixels
 
-        A softmax and a scale count none.
-        """
-        if self.operator in ("softmax", "scale"):
-            return 0
-        if self.operator == "pool":
-            return self.batch * self.in_channels * self.in_pixels
-        taps = math.prod(self.kernel)
-        if self.operator == "tail":
-            mid = self.out_pixels * (self.in_channels + 1) + self.classes
-            return self.batch * self.out_channels * mid
-        if self.operator == "separable":
-            return self.batch * self.in_channels * self.out_pixels * (taps + self.out_channels)
-        depth = 1 if self.operator == "depthwise" else self.in_channels
-        return self.batch * self.out_channels * self.out_pixels * taps * depth
+    @property
+    def macs(self) -> int:
+        """Multiply-adds on real channels; a pool counts one per input element."""
+        return OPERATORS[self.operator].macs(self)
 
     @property
     def key(self) -> str:
@@ -210,7 +181,7 @@ class Workload:
         parts = [self.operator, f"n{self.batch}", f"i{self.in_channels}", f"o{self.out_channels}"]
         if (h, w) != (1, 1):
             parts.append(f"s{h}x{w}")
-        if self.operator in ("conv", "depthwise", "separable"):
+        if OPERATORS[self.operator].windowed:
             parts.append(f"k{self.kernel[0]}x{self.kernel[1]}")
             parts.append(f"t{self.strides[0]}x{self.strides[1]}")
             parts.append("p" + "x".join(map(str, self.padding)))

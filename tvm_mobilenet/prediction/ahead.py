@@ -12,27 +12,29 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tvm_mobilenet.operators.ahead import LINE, Ahead
+from tvm_mobilenet.operators.ahead import Ahead
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
-from tvm_mobilenet.prediction.cost import FLOAT, Caches
+from tvm_mobilenet.prediction.cost import Caches
 from tvm_mobilenet.prediction.speeds import speeds_of
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import LINE_BYTES, TargetSpec
+from tvm_mobilenet.target.arithmetic import line_items
 
 _USED = 0.8
-"""Of memory's bandwidth that prefetches may take, a kernel's own weights among them."""
+"""Share of memory's bandwidth that prefetches may take, a kernel's own weights among them."""
 
 _REMEMBERED = 0.75
-"""Of L3, how many bytes may pass between a prefetch and its use. More than the share that the
+"""Share of L3 whose bytes may pass between a prefetch and its use. More than the share that the
 cost model counts on: what is lost cost nothing but bandwidth that nobody used."""
 
 _LEAST = 1 << 14
 """Bytes that are worth a prefetch, and so a kernel of its own."""
 
-_HOSTS = ("pointwise", "separable")
-
-WAITING = {"pointwise": 1, "dense": 1, "tail": 3}
+WAITING = {
+    name: facts.prefetched for name, facts in OPERATORS.items() if facts.prefetched is not None
+}
 """Operators whose weights can be prefetched, and which of their arguments those are."""
 
 
@@ -51,9 +53,7 @@ class _Kernel:
     ahead: list[tuple[Ahead, int]] = field(default_factory=list)
 
 
-def plan_ahead(
-    kernels: Sequence[tuple[Workload, int, tuple[int, ...] | None]], target: TargetSpec
-) -> list[list[tuple[Ahead, int]]]:
+def plan_ahead(works: Sequence[Workload], target: TargetSpec) -> list[list[tuple[Ahead, int]]]:
     """Spread the weights of kernels that would wait for memory over the kernels before them.
 
     From the last kernel to the first, each takes the nearest hosts that have bandwidth left:
@@ -64,61 +64,58 @@ def plan_ahead(
 
     Parameters
     ----------
-    kernels : sequence of (Workload, int, tuple of int or None)
-        In the order of execution: what each computes, bytes of its weights, and the shape of
-        those that could be prefetched for it (argument :data:`WAITING`), if there are any.
-    target : TargetSpec
+    works : sequence of Workload
+        Every kernel of ours, in the order of execution.
 
     Returns
     -------
     list of list of (Ahead, int)
         For each kernel what it prefetches, and for which of the kernels.
     """
-    works = [work for work, _, _ in kernels]
-    around = Around(
-        sum(weight_bytes(work) for work in works if work.operator != "strassen"),
-        tuple(map(map_bytes, works)) or (0,),
-        0,
-    )
+    around = Around(sum(map(weight_bytes, works)), tuple(map(map_bytes, works)) or (0,), 0)
     threads = target.cores
     if not target.l3_bytes or around.cold(Caches.of(target, threads), threads) != "memory":
-        return [[] for _ in kernels]
-    found = [
-        _Kernel(work, shape, _deliverable(work, target) - weights, weights + map_bytes(work))
-        for work, weights, shape in kernels
-    ]
+        return [[] for _ in works]
+    found = [_kernel(work, target) for work in works]
     for at in range(len(found) - 1, -1, -1):
         if found[at].spare <= -_LEAST:
             _spread(found[:at], found[at], at, target)
     return [kernel.ahead for kernel in found]
 
 
+def _kernel(work: Workload, target: TargetSpec) -> _Kernel:
+    weights, facts = weight_bytes(work), OPERATORS[work.operator]
+    spare = _deliverable(work, target) - weights
+    return _Kernel(work, facts.prefetched_shape(work), spare, weights + map_bytes(work))
+
+
 def _deliverable(work: Workload, target: TargetSpec) -> float:
     """Return the bytes that memory delivers while all cores compute a kernel."""
     speeds = speeds_of(target)
     memory = min(speeds.memory * target.cores, speeds.memory_all)
-    return _USED * memory * work.macs / (speeds.pipes * target.lanes * target.cores)
+    return _USED * memory * work.macs / (target.arithmetic(work.dtype).macs * target.cores)
 
 
 def _spread(before: Sequence[_Kernel], waiting: _Kernel, at: int, target: TargetSpec) -> None:
     """Give the weights of a kernel to those before it, the nearest first."""
-    if waiting.shape is None or waiting.work.operator not in WAITING:
+    if waiting.shape is None:
         return
     parts = target.cores
-    part = math.prod(waiting.shape) // (LINE * parts)
-    line = FLOAT * LINE * parts  # of every part one
+    dtype = waiting.work.dtype
+    part = math.prod(waiting.shape) // (line_items(dtype) * parts)
+    line = LINE_BYTES * parts  # of every part one
     left = min(math.ceil(-waiting.spare / line), part)
     window = _REMEMBERED * target.l3_bytes - waiting.moved
     for host in reversed(before):
         window -= host.moved
         if window < 0 or left * line < _LEAST:
             return
-        if host.work.operator not in _HOSTS or host.spare < _LEAST:
+        if not OPERATORS[host.work.operator].hosts_prefetches or host.spare < _LEAST:
             continue
         lines = min(int(host.spare / line), left)
         left -= lines
         # What is used last is fetched first.
-        host.ahead.append((Ahead(waiting.shape, parts, left, lines), at))
+        host.ahead.append((Ahead(waiting.shape, parts, left, lines, dtype), at))
         host.spare -= lines * line
         host.moved += lines * line
         window -= lines * line

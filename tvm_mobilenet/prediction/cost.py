@@ -17,10 +17,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tvm_mobilenet.prediction.speeds import L3_SHARE, LEVELS, Speeds, speeds_of
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import ITEM_BYTES, Dtype, TargetSpec
 
-FLOAT = 4
-"""Bytes."""
+FLOAT = ITEM_BYTES["float32"]
+"""Bytes of an element of the image, whatever maps in blocks are stored as."""
 
 HELD = 20.0
 """Bytes a cycle that a core writes where another core has just read: its copies must go
@@ -57,10 +57,11 @@ class Phase:
     Attributes
     ----------
     cycles : float
-        Of arithmetic, with what a micro-kernel needs besides.
+        What the arithmetic takes, with what a micro-kernel needs besides.
     loads : float
         Bytes between registers and L1.
     streams : tuple of Stream
+        What it reads and writes beyond L1.
     slowest : float
         Bytes a cycle that its innermost loop can take from L2 at most; 0 for no limit.
     """
@@ -97,12 +98,12 @@ class Cost:
 
     @property
     def cycles(self) -> float:
-        """Of the whole kernel."""
+        """Cycles of the whole kernel."""
         return sum(self.parts.values())
 
     @property
     def share(self) -> float:
-        """Of the arithmetic bound, 0 to 1."""
+        """Share of the arithmetic bound that it reaches, 0 to 1."""
         return self.ideal / self.cycles if self.cycles else 0.0
 
     @property
@@ -180,27 +181,30 @@ def cost_of(  # noqa: PLR0917  what runs, then where
     spread: float,
     start: Stream | None = None,
     held: float = 0.0,
+    dtype: Dtype = "float32",
 ) -> Cost:
     """Predict a kernel.
 
     Parameters
     ----------
     macs : int
-        Of the whole kernel, on real channels.
+        Multiply-adds of the whole kernel, on real channels.
     phases : sequence of Phase
-        Of the thread with most to do.
-    target : TargetSpec
+        What the thread with most to do goes through.
     threads : int
-        That run.
+        Threads that run.
     spread : float
         All threads' work over this one's; 1 for a kernel on one thread.
     start : Stream, optional
         First weights, which nothing hides.
     held : float
         Bytes that this thread writes into lines that others have just read.
+    dtype : Dtype
+        What is multiplied: the bound is that of its arithmetic.
     """
     speeds, caches = speeds_of(target), Caches.of(target, threads)
-    near = speeds.loads * target.lanes * FLOAT
+    arithmetic = target.arithmetic(dtype)
+    near = speeds.loads * arithmetic.vector_bytes
     rates = _rates(speeds, target, threads)
     moved = dict.fromkeys(LEVELS, 0.0)
     parts = dict.fromkeys(("compute", *LEVELS, "start", "threads"), 0.0)
@@ -225,8 +229,7 @@ def cost_of(  # noqa: PLR0917  what runs, then where
         parts["threads"] = speeds.region + held / HELD
     if not target.l3_bytes:
         moved["L3"] = 0.0
-    peak = speeds.pipes * target.lanes * threads
-    return Cost(macs, moved, parts, macs / peak)
+    return Cost(macs, moved, parts, macs / (arithmetic.macs * threads))
 
 
 def _rates(speeds: Speeds, target: TargetSpec, threads: int) -> dict[str, float]:

@@ -10,11 +10,11 @@ What the model gets wrong is listed in docs/fusion.md.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tvm_mobilenet.operators.facts import shared
 from tvm_mobilenet.operators.footprint import map_bytes
 from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.prediction.around import Around
@@ -23,7 +23,7 @@ from tvm_mobilenet.prediction.predict import predict
 from tvm_mobilenet.target import TargetSpec
 
 Fusion = Literal["auto", "all", "none"]
-"""Which layers share a kernel: by the model, all that can, none."""
+"""Which layers share a kernel: those that the model would fuse, all that can, none."""
 
 FUSIONS: tuple[Fusion, ...] = ("auto", "all", "none")
 
@@ -38,6 +38,7 @@ class Choice:
     Attributes
     ----------
     fused : bool
+        Whether they do.
     why : str
         One sentence for people.
     source : {"rule", "record", "asked"}
@@ -62,6 +63,7 @@ class Comparison:
     threads : int
         0 on a GPU.
     apart, joined : Cost
+        What they cost with kernels of their own, one after the other, and with the shared one.
     """
 
     threads: int
@@ -79,24 +81,12 @@ def join(operator: Operator, parts: Sequence[Workload]) -> Workload:
 
     Parameters
     ----------
-    operator : {"separable", "tail"}
+    operator : str
+        One that computes several layers.
     parts : sequence of Workload
-        Depthwise, pointwise; or pointwise, pool, dense.
+        Of one of its :attr:`~tvm_mobilenet.operators.facts.Shared.patterns`.
     """
-    first, last = parts[0], parts[-1]
-    if operator == "separable":
-        return dataclasses.replace(
-            first,
-            operator="separable",
-            out_channels=last.out_channels,
-            out_block=last.out_block,
-            mid_activation=first.activation,
-            activation=last.activation,
-            residual=last.residual,
-        )
-    return dataclasses.replace(
-        first, operator="tail", classes=last.out_channels, class_block=last.out_block
-    )
+    return shared()[operator].join(parts)
 
 
 def compare(
@@ -111,13 +101,13 @@ def compare(
     Parameters
     ----------
     operator : {"separable", "tail"}
+        What the one kernel would be.
     parts : sequence of Workload
         One after the other.
-    target : TargetSpec
     around : Around
-        Of the first of them.
+        The network around the first of them.
     threads : int
-        That run the code.
+        Threads that run the code.
     """
     costs, at = [], around
     for part in parts:
@@ -142,6 +132,7 @@ def settle(  # noqa: PLR0917  the layers, then who may decide
     operator, parts, target, around
         As for :func:`choose`.
     fusion : {"auto", "all", "none"}
+        What the user asks for.
     fusion_for : callable
         Where measured answers come from.
     """
@@ -158,6 +149,7 @@ def choose(
     Parameters
     ----------
     operator : {"separable", "tail"}
+        What the one kernel would be.
     parts : sequence of Workload
         The layers, one after the other.
     target : TargetSpec

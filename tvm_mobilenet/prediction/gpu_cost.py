@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_mobilenet.prediction.cost import Cost
-from tvm_mobilenet.target.gpu import GpuSpec
+from tvm_mobilenet.target.gpu import UNIT_BYTES, GpuSpec
 
 GPU_LEVELS = ("L2", "memory")
 """Where a unit's bytes come from."""
@@ -33,11 +33,8 @@ L2_BYTES = 24
 """Bytes a clock of each unit that L2 gives all of them: T4 20 (Jia et al., arXiv 1903.07486:
 1.27 TB/s), A100 47 (NVIDIA's white paper: 5120 in all)."""
 
-UNIT_BYTES = 64
-"""Bytes a clock that one unit takes from L2 at most."""
-
 MEMORY_SHARE = 0.9
-"""Of a data sheet's bandwidth: an H200 copied at 4.3 of 4.8 TB/s."""
+"""Share of a data sheet's bandwidth: an H200 copied at 4.3 of 4.8 TB/s."""
 
 _FMA_LATENCY = 4
 """Clocks (Jia et al., the same)."""
@@ -52,9 +49,9 @@ class Grid:
     blocks, threads : int
         Blocks, and threads of each.
     registers : int
-        Of a thread.
+        Registers of a thread.
     shared : int
-        Bytes of a block.
+        Shared memory of a block, bytes.
     """
 
     blocks: int
@@ -84,7 +81,7 @@ class Load:
     macs : float
         Multiply-adds that are executed, those of padding among them.
     share : float
-        Of a unit's peak that its innermost loop reaches with threads enough.
+        Share of a unit's peak that its innermost loop reaches with threads enough.
     l2, memory : float
         Bytes between L2 and the units, and between memory and L2.
     chains : int
@@ -121,8 +118,9 @@ def gpu_cost(macs: int, grid: Grid, load: Load, gpu: GpuSpec, *, half: bool) -> 
     macs : int
         On real channels and pixels.
     grid : Grid
+        What is launched.
     load : Load
-    gpu : GpuSpec
+        What all of its blocks have to do.
     half : bool
         Whether maps are float16: the bound is that of tensor cores then, where there are any.
 

@@ -10,31 +10,25 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tvm_mobilenet.operators.facts import by_loops
 from tvm_mobilenet.operators.footprint import blocked_in, blocked_out, map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.cost import Cost
 from tvm_mobilenet.prediction.gpu_cost import Grid, Load, gpu_cost
-from tvm_mobilenet.schedules.plans.gpu.product_cycles import (
-    MEMORY_CYCLES,
-    best_tile,
-    product_cycles,
-)
-from tvm_mobilenet.schedules.plans.gpu.product_tile import ProductTile, Sizes
-from tvm_mobilenet.schedules.plans.gpu.tensor_tile import (
-    TensorTile,
-    best_tensor_tile,
-    takes,
-    tensor_cycles,
-)
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.gpu import ITEM_BYTES, LANE_BYTES, GpuSpec
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans import GPU_PLANS, plan
+from tvm_mobilenet.schedules.plans.gpu.product_cycles import MEMORY_CYCLES, product_cycles
+from tvm_mobilenet.schedules.plans.gpu.products import ProductPlan
+from tvm_mobilenet.schedules.plans.gpu.tensor_tile import TensorTile, tensor_cycles
+from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
+from tvm_mobilenet.target.gpu import LANE_BYTES
 
 _THREADS = 128
 """Threads of a block where blocks have nothing in common."""
 
 _TAPS_SHARE = 0.25
-"""Of a unit's peak in a filter of one channel: a load of 16 bytes, which takes a warp four
+"""Share of a unit's peak in a filter of one channel: a load of 16 bytes, which takes a warp four
 clocks of the path to L1, for every four multiply-adds."""
 
 
@@ -44,27 +38,18 @@ def gpu_predict(work: Workload, target: TargetSpec, around: Around) -> Cost:
     Parameters
     ----------
     work : Workload
-        Of any operator but ``"tail"`` and ``"strassen"``.
+        The kernel, of any operator but ``"tail"``.
     target : TargetSpec
-        With a `gpu`.
+        The GPU's.
     around : Around
+        The network around it, in bytes.
 
     Returns
     -------
     Cost
         In clocks of the GPU.
     """
-    kernel = _Kernel(work, target.the_gpu, around)
-    options = {
-        "conv": kernel.conv,
-        "depthwise": kernel.depthwise,
-        "pointwise": kernel.products,
-        "separable": kernel.products,
-        "pool": kernel.plain,
-        "scale": kernel.plain,
-        "dense": kernel.products,
-        "softmax": kernel.plain,
-    }[work.operator]()
+    options = _LAUNCHES[work.operator](_Kernel(work, target, around))
     half = work.dtype == "float16"
     costs = [gpu_cost(work.macs, grid, load, target.the_gpu, half=half) for grid, load in options]
     return min(costs, key=lambda cost: cost.cycles)
@@ -80,7 +65,7 @@ def predicted_us(
     works : sequence of Workload or None
         None for a kernel that is not ours, and whose bytes are not counted.
     target : TargetSpec
-        With a `gpu`.
+        The GPU's.
     image : int
         Bytes of the input.
 
@@ -101,8 +86,9 @@ def predicted_us(
 class _Kernel:
     """One kernel; each method lists what could be launched for it."""
 
-    def __init__(self, work: Workload, gpu: GpuSpec, around: Around) -> None:
-        self.work, self.gpu = work, gpu
+    def __init__(self, work: Workload, target: TargetSpec, around: Around) -> None:
+        self.work, self.target, self.gpu = work, target, target.the_gpu
+        gpu = self.gpu
         self.item = ITEM_BYTES[work.dtype]
         self.lanes = LANE_BYTES // self.item
         # What one run touches comes back from L2 if all of it fits there.
@@ -145,13 +131,13 @@ class _Kernel:
         again = 1 + (work.kernel[0] - work.strides[0]) / 8 if work.kernel[0] > 1 else 1.0
         l2 = self.read * max(again, 1.0) + self.weights + self.written
         grid = Grid(-(-threads // _THREADS), _THREADS, 40)
-        share = _TAPS_SHARE * (4 // self.item)  # halves are half the bytes
+        share = _TAPS_SHARE * (ITEM_BYTES["float32"] // self.item)  # halves are half the bytes
         yield grid, self._load(macs, share, l2, flight=3 * LANE_BYTES)
 
     def plain(self) -> Iterator[tuple[Grid, Load]]:
         work = self.work
         # A pool's pixels are shared out among some threads.
-        pooled = work.in_pixels // max(work.out_pixels, 1) if work.operator == "pool" else 1
+        pooled = work.in_pixels // work.out_pixels
         together = min(pooled, 8)
         threads = self._each() * together
         grid = Grid(-(-threads // _THREADS), _THREADS)
@@ -160,15 +146,13 @@ class _Kernel:
         yield grid, self._load(macs, 0.25, self.read + self.written, flight=flight)
 
     def products(self) -> Iterator[tuple[Grid, Load]]:
-        """Yield the tile that the schedules' rule takes of a matrix product."""
-        sizes, gpu = self._sizes(), self.gpu
-        by_threads = best_tile(sizes, gpu)
-        busy = product_cycles(by_threads, sizes, gpu)
-        tile: ProductTile | TensorTile = by_threads
-        if takes(sizes, self.work.dtype, gpu):
-            by_tensors = best_tensor_tile(sizes, gpu)
-            if (other := tensor_cycles(by_tensors, sizes, gpu)) < busy:
-                tile, busy = by_tensors, other
+        """Yield the tile that a matrix product is planned with."""
+        planned: ProductPlan = plan(self.work, Knobs(), self.target, GPU_PLANS)
+        sizes, tile = planned.sizes, planned.tile
+        if isinstance(tile, TensorTile):
+            busy = tensor_cycles(tile, sizes, self.gpu)
+        else:
+            busy = product_cycles(tile, sizes, self.gpu)
         down, across = -(-sizes.rows // tile.rows), -(-sizes.vectors // tile.vectors)
         rows, vectors = min(tile.rows, sizes.rows), min(tile.vectors, sizes.vectors)
         own = sizes.blocks * sizes.block * self.item  # bytes of a row
@@ -189,17 +173,17 @@ class _Kernel:
         height = max(rows / work.out_size[1], 1.0)
         return 1 + max(work.kernel[0] - work.strides[0], 0) / (height * work.strides[0])
 
-    def _sizes(self) -> Sizes:
-        work = self.work
-        lanes = min(self.lanes, work.out_block)
-        return Sizes(
-            work.batch * work.out_pixels,
-            -(-blocked_out(work) // lanes),
-            work.in_blocks,
-            work.in_block,
-            lanes,
-            self.item,
-            rows_apart=work.out_pixels == 1 and work.operator != "separable",
-            together=work.out_block // lanes if work.operator == "dense" else 1,
-            taps=math.prod(work.kernel) if work.operator == "separable" else 0,
-        )
+
+_LAUNCHES = by_loops(
+    {
+        "conv": _Kernel.conv,
+        "depthwise": _Kernel.depthwise,
+        "pointwise": _Kernel.products,
+        "separable": _Kernel.products,
+        "pool": _Kernel.plain,
+        "rows": _Kernel.plain,
+        "scale": _Kernel.plain,
+        "dense": _Kernel.products,
+    }
+)
+"""By operator, what could be launched for it."""

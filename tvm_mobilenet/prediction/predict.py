@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tvm_mobilenet.operators.facts import by_loops
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.cost import Cost
@@ -11,6 +12,20 @@ from tvm_mobilenet.prediction.gpu_predict import gpu_predict
 from tvm_mobilenet.prediction.predict_products import Products
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.target import TargetSpec
+
+_COSTS = by_loops(
+    {
+        "conv": Products.conv,
+        "dense": Products.dense,
+        "depthwise": Products.depthwise,
+        "pointwise": Products.pointwise,
+        "pool": Products.pool,
+        "rows": Products.rows,
+        "scale": Products.scale,
+        "separable": Products.separable,
+        "tail": Products.tail,
+    }
+)
 
 
 def predict(
@@ -25,30 +40,16 @@ def predict(
     Parameters
     ----------
     work : Workload
-        Of any operator.
+        The kernel, of any operator.
     target : TargetSpec
         What it is compiled for, with as many cores.
     around : Around
+        What the network leaves in the caches before it.
     threads : int
-        That run it, at most the target's cores; nothing to a GPU.
+        Threads that run it, at most the target's cores; a GPU does not ask.
     knobs : mapping of str to int or str, optional
-        Recorded ones; by rule without. Nothing to a GPU.
-
-    Returns
-    -------
-    Cost
+        Recorded ones; without them the rule's. A GPU does not ask.
     """
     if target.gpu is not None:
         return gpu_predict(work, target, around)
-    kernel = Products(work, target, around, threads, Knobs(knobs))
-    return {
-        "conv": kernel.conv,
-        "depthwise": kernel.depthwise,
-        "pointwise": kernel.pointwise,
-        "separable": kernel.separable,
-        "tail": kernel.tail,
-        "pool": kernel.pool,
-        "scale": kernel.scale,
-        "dense": kernel.dense,
-        "softmax": kernel.softmax,
-    }[work.operator]()
+    return _COSTS[work.operator](Products(work, target, around, threads, Knobs(knobs)))

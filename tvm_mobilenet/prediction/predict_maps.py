@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.footprint import blocked_in, blocked_out
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
@@ -15,19 +16,14 @@ from tvm_mobilenet.prediction.cost import FLOAT, Caches, Cost, Phase, Stream, co
 from tvm_mobilenet.prediction.speeds import speeds_of
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans import PLANS, plan
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
+from tvm_mobilenet.target.arithmetic import LATENCY
 
 _CONV = 0.88
-"""Of the peak: benchmarks/layers.py, 112 x 112 x 32."""
+"""Share of the peak: benchmarks/layers.py, 112 x 112 x 32."""
 
 _DEPTHWISE = {1: 0.8, 2: 0.4}
-"""Of the peak, by stride: benchmarks/layers.py, 190 and 95 of 238 GFLOP/s."""
-
-LATENCY = 4
-"""Cycles of a multiply-add that waits for the one before."""
-
-_POWER = 16
-"""Vector operations of a softmax for each element: schedules/cpu/softmax.py."""
+"""Share of the peak, by stride: benchmarks/layers.py, 190 and 95 of 238 GFLOP/s."""
 
 
 class Maps:
@@ -35,12 +31,8 @@ class Maps:
 
     Parameters
     ----------
-    work : Workload
-    target : TargetSpec
-    around : Around
-    threads : int
     knobs : Knobs
-        Those that it is planned with.
+        What it is planned with.
     """
 
     def __init__(
@@ -48,13 +40,14 @@ class Maps:
     ) -> None:
         self.plan = plan(work, knobs, target, PLANS)
         self.work, self.target, self.around, self.threads = work, target, around, threads
-        self.caches, self.speeds = Caches.of(target, threads), speeds_of(target)
-        self.lanes, self.peak = target.lanes, target.lanes * self.speeds.pipes
+        self.caches, self.speeds = Caches.of(target, threads), speeds_of(target, work.dtype)
+        self.lanes, self.peak = target.lanes, target.arithmetic(work.dtype).macs
+        self.item = ITEM_BYTES[work.dtype]
         self.cold = around.cold(self.caches, threads)
         self.source = around.source(self.caches, threads)
         self.inside, self.outside = blocked_in(work), blocked_out(work)
-        self.in_bytes = FLOAT * work.batch * self.inside * work.in_pixels
-        self.out_bytes = FLOAT * work.batch * self.outside * work.out_pixels
+        self.in_bytes = self.item * work.batch * self.inside * work.in_pixels
+        self.out_bytes = self.item * work.batch * self.outside * work.out_pixels
 
     def _share(self) -> tuple[int, float]:
         """Return the units of the thread with most of them, and all units over these."""
@@ -67,7 +60,10 @@ class Maps:
         self, phases: list[Phase], spread: float, start: float = 0.0, held: float = 0.0
     ) -> Cost:
         first = Stream(start, self.cold) if start else None
-        return cost_of(self.work.macs, phases, self.target, self.threads, spread, first, held)
+        work = self.work
+        return cost_of(
+            work.macs, phases, self.target, self.threads, spread, first, held, work.dtype
+        )
 
     def _written(self, part: float) -> tuple[Stream, Stream]:
         return self.around.written(self.out_bytes * part, self.caches, self.threads)
@@ -98,7 +94,7 @@ class Maps:
         part = 1 / spread
         image = FLOAT * work.batch * work.in_channels * work.in_pixels
         streams = (Stream(image * part, self.source), *self._written(part))
-        loads = FLOAT * macs * part / work.out_block * 2
+        loads = self.item * macs * part / work.out_block * 2
         cycles = macs * part * self._vectors(work.out_block) / self.peak / _CONV
         return self._cost([Phase(cycles, loads, streams)], spread)
 
@@ -106,13 +102,13 @@ class Maps:
         """Return the depthwise part: output pixels, bytes read, and what it writes."""
         work = self.work
         rows, stride = work.kernel[0], work.strides[0]
-        line = FLOAT * work.in_size[1] * work.in_block * rows
+        line = self.item * work.in_size[1] * work.in_block * rows
         macs = pixels * self.inside * math.prod(work.kernel)
         again = max(rows / stride - 1, 0) * into
         read = Stream(into, self.source, ((again, line),))
         speed = self.peak * _DEPTHWISE.get(stride, _DEPTHWISE[2])
         cycles = macs * self._vectors(work.in_block) / speed
-        return Phase(cycles, FLOAT * macs, (read, *streams))
+        return Phase(cycles, self.item * macs, (read, *streams))
 
     def depthwise(self) -> Cost:
         """Return the cost of a depthwise layer."""
@@ -122,7 +118,7 @@ class Maps:
         phase = self._filter(
             work.batch * work.out_pixels * part, self.in_bytes * part, self._written(part)
         )
-        start = FLOAT * self.inside * (math.prod(work.kernel) + 1) * part
+        start = self.item * self.inside * (math.prod(work.kernel) + 1) * part
         return self._cost([phase], spread, start, self._held(spread))
 
     def pool(self) -> Cost:
@@ -143,13 +139,14 @@ class Maps:
         streams = (Stream(self.in_bytes * part, self.source), *self._written(part))
         return self._cost([Phase(vectors * part, self.in_bytes * part, streams)], spread)
 
-    def softmax(self) -> Cost:
-        """Return the cost of a softmax."""
+    def rows(self) -> Cost:
+        """Return the cost of what goes over rows, four times each."""
         work = self.work
         vectors = work.batch * work.out_blocks
         _, spread = self._share()
         part = 1 / spread
-        loads = 4 * FLOAT * vectors * work.out_block * part
+        loads = 4 * self.item * vectors * work.out_block * part
         streams = (Stream(self.in_bytes * part, self.source), *self._written(part))
-        cycles = _POWER * vectors * part / self.speeds.pipes
+        each = OPERATORS[work.operator].element_work
+        cycles = each * vectors * part / self.speeds.pipes
         return self._cost([Phase(cycles, loads, streams)], spread)

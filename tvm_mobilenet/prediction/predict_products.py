@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 
 from tvm_mobilenet.operators.footprint import blocked_classes
-from tvm_mobilenet.prediction.cost import FLOAT, Cost, Phase, Stream
-from tvm_mobilenet.prediction.predict_maps import LATENCY, Maps
+from tvm_mobilenet.prediction.cost import Cost, Phase, Stream
+from tvm_mobilenet.prediction.predict_maps import Maps
 from tvm_mobilenet.schedules.plans.tile import MAX_PIXELS, Tile
+from tvm_mobilenet.target.arithmetic import LATENCY
 
 _ROWS = 18.0
 """Bytes a cycle of the classifier's rows inside a tail, whose eight accumulators are stored
@@ -35,7 +36,7 @@ class Products(Maps):
             step = max(macs / self.speeds.pipes, operands / self.speeds.loads, float(LATENCY))
             # Each accumulator is stored, one a cycle, before the next tile can use it.
             cycles += count * (depth * step + macs)
-            loads += count * FLOAT * depth * (width + tile.vectors * block)
+            loads += count * self.item * depth * (width + tile.vectors * block)
         return cycles * groups, loads * groups
 
     def _weights(  # noqa: PLR0917  from inner to outer
@@ -46,26 +47,26 @@ class Products(Maps):
         `others` are the bytes besides weights that a sweep touches; several threads may
         read the same.
         """
-        tile = FLOAT * self.work.depth * MAX_PIXELS
+        tile = self.item * self.work.depth * MAX_PIXELS
         whole = groups * panel
         again = (
             (whole * sweeps * (tiles - 1), panel + tile),
             (whole * (sweeps - 1), whole + others),
         )
-        every = FLOAT * self.work.depth * self.outside
+        every = self.item * self.work.depth * self.outside
         return Stream(whole, self.cold, again, max(spread * whole / every, 1.0))
 
     def pointwise(self) -> Cost:
         """Return the cost of a pointwise layer."""
         work, tile = self.work, self.plan.tile
         groups, chunks = self.plan.groups, self.plan.chunks
-        plane = FLOAT * work.depth * work.out_pixels
+        plane = self.item * work.depth * work.out_pixels
         pixels = work.out_pixels // chunks
         units, spread = self._share()
         own, sweeps = min(groups, units), max(units / groups, 1)
         cycles, loads = self._multiply(tile, pixels, units)
-        panel = FLOAT * work.depth * tile.vectors * work.out_block
-        chunk, out = plane / chunks, FLOAT * pixels * tile.vectors * work.out_block
+        panel = self.item * work.depth * tile.vectors * work.out_block
+        chunk, out = plane / chunks, self.item * pixels * tile.vectors * work.out_block
         streams = (
             self._weights(panel, own, self.plan.tiles, sweeps, chunk + own * out, spread),
             Stream(sweeps * chunk, self.source, ((chunk * (units - sweeps), chunk + panel + out),)),
@@ -81,9 +82,11 @@ class Products(Maps):
         units, spread = self._share()
         places = max(units / splits, 1)  # row groups that this thread sees
         own = self.plan.groups * min(units, splits)
-        into, middle = self.in_bytes / work.batch / chunks, FLOAT * self.inside * pixels
-        border = max(work.kernel[0] - work.strides[0], 0) * work.in_size[1] * self.inside * FLOAT
-        panel = FLOAT * work.depth * tile.vectors * work.out_block
+        into, middle = self.in_bytes / work.batch / chunks, self.item * self.inside * pixels
+        border = (
+            max(work.kernel[0] - work.strides[0], 0) * work.in_size[1] * self.inside * self.item
+        )
+        panel = self.item * work.depth * tile.vectors * work.out_block
         between = into + middle + own * panel
         kept = Stream(middle, "L2", (((units - 1) * middle, middle + between),))
         filtered = self._filter(units * pixels, places * into, (kept,))
@@ -94,7 +97,7 @@ class Products(Maps):
         )
         swept = self.plan.groups * units
         cycles, loads = self._multiply(tile, pixels, swept)
-        out = FLOAT * pixels * tile.vectors * work.out_block
+        out = self.item * pixels * tile.vectors * work.out_block
         streams = (
             self._weights(panel, own, self.plan.tiles, places, between, spread),
             Stream(0, "L1", ((swept * middle, middle + panel + out),)),
@@ -111,9 +114,9 @@ class Products(Maps):
         images = max(units / parts, 1)
         swept, own = self.plan.groups * units, self.plan.groups * min(units, parts)
         cycles, loads = self._multiply(tile, work.out_pixels, swept)
-        panel = FLOAT * work.depth * tile.vectors * work.out_block
-        plane = FLOAT * work.depth * work.out_pixels
-        rows = FLOAT * tile.vectors * work.out_block * blocked_classes(work)
+        panel = self.item * work.depth * tile.vectors * work.out_block
+        plane = self.item * work.depth * work.out_pixels
+        rows = self.item * tile.vectors * work.out_block * blocked_classes(work)
         pointwise = (
             self._weights(panel, own, self.plan.tiles, images, plane + own * rows, spread),
             Stream(
@@ -123,14 +126,16 @@ class Products(Maps):
             Stream(own * rows, self.cold, ((own * (images - 1) * rows, own * (panel + rows)),)),
         )
         read = swept * rows
-        classifier = Phase(read / FLOAT / self.peak, 2 * read, (Stream(read, "L2"),), slowest=_ROWS)
+        classifier = Phase(
+            read / self.item / self.peak, 2 * read, (Stream(read, "L2"),), slowest=_ROWS
+        )
         return self._cost([Phase(cycles, loads, pointwise), classifier], spread, panel)
 
     def dense(self) -> Cost:
         """Return the cost of a dense layer."""
         work = self.work
         sweeps = -(-work.batch // self.plan.images)
-        weights = FLOAT * work.depth * self.outside
+        weights = self.item * work.depth * self.outside
         macs = work.batch * work.depth * self.outside
         _, spread = self._share()
         part = 1 / spread

@@ -97,6 +97,7 @@ def profile_on(
     Parameters
     ----------
     device : Device
+        Opened; a session of its own is begun and ended.
     artifact : path-like
         Compiled for it.
     threads : int, optional

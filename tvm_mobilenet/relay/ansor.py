@@ -47,15 +47,8 @@ def _model() -> Any:
     return auto_scheduler.XGBModel(verbose_eval=0, num_warmup_sample=_WARM_UP)
 
 
-class Search:
-    """Ansor's view of one workload.
-
-    Parameters
-    ----------
-    work : Workload
-    target : TargetSpec
-    seed : int
-    """
+class AnsorSearch:
+    """See :class:`~tvm_mobilenet.tuning.tvm_search.TvmSearch`."""
 
     def __init__(self, work: Workload, target: TargetSpec, seed: int) -> None:
         import tvm

@@ -48,13 +48,7 @@ class _Scripted(Knobs):
 
 
 def answers(work: Workload, target: TargetSpec) -> Iterator[Answers]:
-    """Yield every set of knobs that a workload's schedule allows.
-
-    Parameters
-    ----------
-    work : Workload
-    target : TargetSpec
-    """
+    """Yield every set of knobs that a workload's schedule allows."""
     pending: list[list[int]] = [[]]
     while pending:
         script = pending.pop()
@@ -91,19 +85,9 @@ def _encoded(one: Mapping[str, Any], values: Mapping[str, list[Any]]) -> dict[st
 
 
 def knobs_of(work: Workload, target: TargetSpec, values: Mapping[str, int]) -> Answers:
-    """Return the knobs that a configuration of a template stands for.
+    """Return the knobs that a configuration of a template stands for; KeyError without any.
 
-    Parameters
-    ----------
-    work : Workload
-    target : TargetSpec
-    values : mapping of str to int
-        The configuration's entities, by name.
-
-    Raises
-    ------
-    KeyError
-        The schedule has no such knobs.
+    `values` are the configuration's entities, by name.
     """
     found, options = _space(work, target)
     for one in found:
@@ -142,13 +126,7 @@ def register() -> None:
 
 
 def task_of(work: Workload, target: TargetSpec) -> Any:
-    """Return AutoTVM's task of a workload.
-
-    Parameters
-    ----------
-    work : Workload
-    target : TargetSpec
-    """
+    """Return AutoTVM's task of a workload."""
     import tvm
 
     register()
@@ -157,15 +135,8 @@ def task_of(work: Workload, target: TargetSpec) -> Any:
     return autotvm.task.create(f"tvm_mobilenet.{work.operator}", args=texts, target=kind)
 
 
-class Search:
-    """AutoTVM's view of one workload.
-
-    Parameters
-    ----------
-    work : Workload
-    target : TargetSpec
-    seed : int
-    """
+class AutoTvmSearch:
+    """See :class:`~tvm_mobilenet.tuning.tvm_search.TvmSearch`."""
 
     def __init__(self, work: Workload, target: TargetSpec, seed: int) -> None:
         import numpy as np

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.network.plan import NetworkPlan
 from tvm_mobilenet.operators.workload import Workload
 
 
@@ -37,6 +38,8 @@ class Lowered:
 
     Attributes
     ----------
+    plan : NetworkPlan
+        What it was made of.
     mod : IRModule
         ``main(x, weights…)``.
     parameters : dict of str to ndarray
@@ -45,6 +48,7 @@ class Lowered:
         In the order of execution.
     """
 
+    plan: NetworkPlan
     mod: Any
     parameters: dict[str, NDArray[np.float32]]
     calls: list[Call]

@@ -9,8 +9,6 @@ from typing import Any
 from tvm import relay
 from tvm.ir.instrument import pass_instrument
 
-from tvm_mobilenet.relay.match import read_by
-
 FORGETTING = ["ToBasicBlockNormalForm"]
 """Passes that drop spans; it is for control flow, which `lower` refuses."""
 
@@ -108,6 +106,15 @@ def _before(body: Any) -> Iterator[Any]:
             seen.add(expr)
             stack.append((expr, True))
             stack += [(source, False) for source in reversed(read_by(expr))]
+
+
+def read_by(expr: Any) -> list[Any]:
+    """Return the expressions that an expression reads, operators left out."""
+    if isinstance(expr, relay.Call):
+        return list(expr.args)
+    if isinstance(expr, relay.Tuple):
+        return list(expr.fields)
+    return [expr.tuple_value] if isinstance(expr, relay.TupleGetItem) else []
 
 
 def _first_shape(call: Any) -> tuple[int, ...]:

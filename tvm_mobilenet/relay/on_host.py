@@ -13,7 +13,7 @@ from tvm import relay
 from tvm.contrib import graph_executor
 
 from tvm_mobilenet.models.operator import Operator
-from tvm_mobilenet.relay.build import imported
+from tvm_mobilenet.relay.foreign import imported
 from tvm_mobilenet.relay.tir_passes import lowering
 from tvm_mobilenet.target import host
 

@@ -20,6 +20,7 @@ from tvm import relay
 from tvm_mobilenet.compute.inputs import given
 from tvm_mobilenet.compute.primfunc import DEFINITIONS
 from tvm_mobilenet.operators.ahead import Ahead
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs
 from tvm_mobilenet.schedules.te.definition import Definition
@@ -31,8 +32,6 @@ KnobsFor = Callable[[str], "Mapping[str, int | str] | None"]
 
 PREFIX = "tvm_mobilenet."
 _OPAQUE = 8  # relay::OpPatternKind::kOpaque
-_PLAIN_OUT = {"dense", "softmax"}
-"""Operators that write NC."""
 
 
 @dataclass(slots=True)
@@ -92,7 +91,7 @@ def call(work: Workload, arguments: Sequence[Any], ahead: Sequence[tuple[Ahead, 
 
 def out_shape(work: Workload) -> tuple[int, ...]:
     """Return the shape that an operator writes: blocks, or NC."""
-    if work.operator in _PLAIN_OUT:
+    if OPERATORS[work.operator].writes_plain:
         return (work.batch, work.out_channels)
     return (work.batch, work.out_blocks, work.out_pixels, work.out_block)
 
@@ -115,7 +114,7 @@ def register() -> None:
 def _type(arguments: Any, attrs: Any) -> Any:
     """Return the type of a call: Relay's type relation for all of our operators."""
     work = Workload.parse(attrs["work"])
-    dtype = "float32" if work.operator in _PLAIN_OUT else work.dtype
+    dtype = "float32" if OPERATORS[work.operator].writes_plain else work.dtype
     return relay.TensorType(out_shape(work), dtype)
 
 

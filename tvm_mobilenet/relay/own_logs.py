@@ -28,9 +28,6 @@ class Logged:
 
     Attributes
     ----------
-    work : Workload
-    knobs : mapping of str to int or str
-    seconds : float
     date : str
         ISO 8601.
     """
@@ -94,7 +91,7 @@ def best_of(path: Path, target: TargetSpec) -> tuple[list[Logged], list[str]]:
 def _autotvm(content: Mapping[str, Any], target: TargetSpec) -> Logged | None:
     _, _, (work_text, target_text), _ = content["input"]
     (seconds, *_), wrong, _, stamp = content["result"]
-    if wrong or _place(TargetSpec.from_dict(json.loads(target_text))) != _place(target):
+    if wrong or _comparable(TargetSpec.from_dict(json.loads(target_text))) != _comparable(target):
         return None
     work = Workload.parse(work_text)
     knobs = knobs_of(work, target, {name: value for name, _, value in content["config"]["entity"]})
@@ -113,7 +110,7 @@ def _ansor(content: Mapping[str, Any], target: TargetSpec) -> Logged | None:
     return Logged(Workload.parse(work_text), knobs, float(seconds), _date(stamp))
 
 
-def _place(target: TargetSpec) -> tuple[Any, ...]:
+def _comparable(target: TargetSpec) -> tuple[Any, ...]:
     """Return what has to be equal for a trial to mean something, as records have it."""
     caches = (target.l1_bytes, target.l2_bytes)
     return (target.machine, target.cpu, target.features, *caches, target.cores)

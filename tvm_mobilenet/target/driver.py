@@ -46,6 +46,7 @@ class Gpu:
     units : int
         Multiprocessors.
     l2_bytes : int
+        Last cache before memory.
     clock_mhz : int
         At most.
     memory_gbs : int
@@ -127,10 +128,6 @@ def find_gpu(number: int = 0) -> Gpu:
 def spec_of(gpu: Gpu) -> tuple[str, GpuSpec]:
     """Describe a GPU of this machine for the schedules and the predictions.
 
-    Parameters
-    ----------
-    gpu : Gpu
-
     Returns
     -------
     str
@@ -166,8 +163,8 @@ def spec_of(gpu: Gpu) -> tuple[str, GpuSpec]:
 def runs(arch: str, gpu: Gpu) -> bool:
     """Return whether a GPU runs machine code of some architecture.
 
-    That of an earlier minor revision of its own major one; code for a Jetson only there,
-    and only that ("Application Compatibility" in the CUDA C++ Programming Guide).
+    It runs that of an earlier minor revision of its own major one; code for a Jetson runs only
+    there, and a Jetson runs no other (CUDA C++ Programming Guide, "Application Compatibility").
     """
     digits = arch.removeprefix("sm_")
     major, minor = int(digits[:-1]), int(digits[-1])

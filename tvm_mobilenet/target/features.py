@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tvm_mobilenet.target.spec import Isa
+from tvm_mobilenet.target.arithmetic import ARITHMETIC, Isa
 
 X86_TO_CPUINFO: dict[str, tuple[str, ...]] = {
     "sse": ("sse",),
@@ -166,17 +166,20 @@ def isa_of(machine: str, needs: Iterable[str]) -> tuple[Isa, int, int, bool]:
         no core with only AVX has it.
     """
     have = set(needs)
-    if machine == "x86_64" and have >= {"avx512f", "avx512vl", "avx512dq", "avx512bw", "fma"}:
-        return "avx512", 16, 32, True
-    if machine == "x86_64" and have >= {"avx2", "fma"}:
-        return "avx2", 8, 16, True
+    isa = _isa(machine, have)
+    facts = ARITHMETIC[isa, "float32"]
+    fma = isa != "sse" if machine != "arm" else "vfpv4" in have
+    return isa, facts.lanes, facts.registers, fma
+
+
+def _isa(machine: str, have: set[str]) -> Isa:
     if machine == "x86_64":
-        return "sse", 4, 16, False
+        if have >= {"avx512f", "avx512vl", "avx512dq", "avx512bw", "fma"}:
+            return "avx512"
+        return "avx2" if have >= {"avx2", "fma"} else "sse"
     if machine == "aarch64" and "asimd" in have:
-        return "neon", 4, 32, True
-    if machine == "arm" and "neon" in have:
-        return "neon32", 4, 16, "vfpv4" in have
-    return "scalar", 1, 32, "vfpv4" in have if machine == "arm" else True
+        return "neon"
+    return "neon32" if machine == "arm" and "neon" in have else "scalar"
 
 
 _V1 = ("sse", "sse2")

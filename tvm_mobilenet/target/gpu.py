@@ -18,9 +18,26 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from tvm_mobilenet.errors import TargetError
+from tvm_mobilenet.target.arithmetic import Dtype
 
 GpuKind = Literal["cuda", "opencl", "metal"]
-Dtype = Literal["float32", "float16"]
+STORED: tuple[Dtype, ...] = ("float32", "float16")
+"""What maps and weights can be stored as."""
+
+LANE_BYTES = 16
+"""Bytes of a block of channels: the widest load of a thread."""
+
+REGISTER_BYTES = 4
+"""Bytes of a register of one thread."""
+
+SCHEDULERS = 4
+"""Schedulers of a unit: each issues for one warp at a time."""
+
+WAVEFRONT_BYTES = 128
+"""Bytes that a unit's L1 or shared memory gives in a cycle, if they are neighbours."""
+
+UNIT_BYTES = 64
+"""Bytes a clock that one unit takes from L2 at most."""
 
 _KIB, _MIB = 1 << 10, 1 << 20
 
@@ -55,6 +72,7 @@ class GpuSpec:
     l2_bytes : int
         Last cache before memory, bytes.
     clock_mhz : int
+        At most.
     memory_gbs : int
         Memory bandwidth, 10**9 bytes a second.
     fp32_macs, fp16_macs, tensor_macs : int
@@ -93,11 +111,11 @@ class GpuSpec:
         Parameters
         ----------
         threads : int
-            Of a block.
+            Threads of a block.
         registers : int
-            Of a thread.
+            Registers of a thread.
         shared : int
-            Bytes of a block.
+            Shared memory of a block, bytes.
 
         Notes
         -----
@@ -244,8 +262,3 @@ GPUS: MappingProxyType[str, GpuSpec] = MappingProxyType(
     }
 )
 """GPUs by the name that ``--target`` takes."""
-
-LANE_BYTES = 16
-"""Bytes of a block of channels: the widest load of a thread."""
-
-ITEM_BYTES: MappingProxyType[str, int] = MappingProxyType({"float32": 4, "float16": 2})

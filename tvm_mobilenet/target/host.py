@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import os
 import platform
-import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from tvm_mobilenet.errors import TargetError
+from tvm_mobilenet.target.cpu_names import cpu_of, fields
 from tvm_mobilenet.target.features import CPU_NEEDS, HWCAP_AARCH64, HWCAP_ARM, isa_of
 from tvm_mobilenet.target.presets import describe_cpu, nearest_preset
 from tvm_mobilenet.target.quota import cpu_quota
@@ -24,15 +24,6 @@ _TRIPLES = {
     "aarch64": "aarch64-linux-gnu",
     "arm": "armv7l-linux-gnueabihf",
     "riscv64": "riscv64-linux-gnu",
-}
-_X86_LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64-v2", "x86-64")
-# Implementer and part number of the main ID register → LLVM's name (Arm TRMs).
-_ARM_PARTS = {
-    (0x41, 0xC07): "cortex-a7",
-    (0x41, 0xD03): "cortex-a53",
-    (0x41, 0xD08): "cortex-a72",
-    (0x41, 0xD0B): "cortex-a76",
-    (0x41, 0xD0C): "neoverse-n1",
 }
 
 
@@ -129,7 +120,7 @@ def describe_machine(
         A 32-bit ARM processor without NEON.
     """
     have = features_of(machine, cpuinfo, hwcaps)
-    cpu = _cpu(machine, cpuinfo, have)
+    cpu = cpu_of(machine, cpuinfo, have)
     near = nearest_preset(machine, cpu, have)
     l1, l2, l3, cores = caches_and_cores(sysfs, tuple(sorted(affinity)))
     cores = min(cores, quota or cores)
@@ -147,7 +138,7 @@ def processor_name() -> str:
 
 def named_in(cpuinfo: str) -> str:
     """Return what ``/proc/cpuinfo`` calls a processor; "" where it has no name."""
-    names = _fields(cpuinfo, "model name") or _fields(cpuinfo, "Model")
+    names = fields(cpuinfo, "model name") or fields(cpuinfo, "Model")
     return names[0] if names else ""
 
 
@@ -203,10 +194,6 @@ def host_machine() -> str:
     return machine
 
 
-def _fields(cpuinfo: str, name: str) -> list[str]:
-    return re.findall(rf"^{name}\s*:\s*(.*)$", cpuinfo, flags=re.MULTILINE)
-
-
 def features_of(machine: str, cpuinfo: str, hwcaps: tuple[int, int] | None) -> frozenset[str]:
     """Return what a processor can run, in the vocabulary of /proc/cpuinfo.
 
@@ -228,7 +215,7 @@ def features_of(machine: str, cpuinfo: str, hwcaps: tuple[int, int] | None) -> f
             if bits >> bit & 1
         )
     # Cores may differ (big.LITTLE): a thread can land on any of them.
-    lines = _fields(cpuinfo, "flags" if machine == "x86_64" else "Features")
+    lines = fields(cpuinfo, "flags" if machine == "x86_64" else "Features")
     per_core = [frozenset(line.split()) for line in lines]
     return frozenset.intersection(*per_core) if per_core else frozenset()
 
@@ -246,56 +233,3 @@ def _auxiliary_value(key: int) -> int:
     get = ctypes.CDLL(None).getauxval
     get.restype, get.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
     return int(get(key))
-
-
-def _cpu(machine: str, cpuinfo: str, have: frozenset[str]) -> str:
-    if machine == "x86_64":
-        exact = _x86_model(cpuinfo)
-        for cpu in (exact, *_X86_LEVELS):
-            if cpu and have.issuperset(CPU_NEEDS[machine, cpu]):
-                return cpu
-        return "x86-64"
-    parts = {
-        (int(i, 16), int(p, 16))
-        for i, p in zip(
-            _fields(cpuinfo, "CPU implementer"), _fields(cpuinfo, "CPU part"), strict=False
-        )
-    }
-    cpu = _ARM_PARTS.get(parts.pop(), "") if len(parts) == 1 else ""
-    return cpu if cpu and have.issuperset(CPU_NEEDS.get((machine, cpu), ("?",))) else ""
-
-
-def _x86_model(cpuinfo: str) -> str:
-    """Return LLVM's name for a vendor, family and model, or ``""`` (LLVM ``Host.cpp``)."""
-    try:
-        vendor = _fields(cpuinfo, "vendor_id")[0]
-        family, model, stepping = (
-            int(_fields(cpuinfo, name)[0]) for name in ("cpu family", "model", "stepping")
-        )
-    except (IndexError, ValueError):
-        return ""
-    if vendor == "AuthenticAMD":
-        return _amd(family, model)
-    if vendor == "GenuineIntel" and family == 6:
-        if model == 85 and stepping >= 5:
-            return "cascadelake"
-        return _INTEL.get(model, "")
-    return ""
-
-
-_INTEL = {
-    **dict.fromkeys((60, 63, 69, 70), "haswell"),
-    **dict.fromkeys((78, 94, 142, 158), "skylake"),
-    85: "skylake-avx512",
-    **dict.fromkeys((106, 108), "icelake-server"),
-    **dict.fromkeys((143, 207), "sapphirerapids"),
-}
-
-
-def _amd(family: int, model: int) -> str:
-    if family == 0x17:
-        return "znver2" if model >= 0x30 else "znver1"
-    if family == 0x19:
-        zen4 = 0x10 <= model <= 0x1F or 0x60 <= model <= 0x7F or 0xA0 <= model <= 0xAF
-        return "znver4" if zen4 else "znver3"
-    return "znver5" if family == 0x1A else ""

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tvm_mobilenet.errors import TargetError
+from tvm_mobilenet.errors import TargetError, last_line
 from tvm_mobilenet.target.features import isa_of, needs_of
-from tvm_mobilenet.target.spec import TargetSpec, machine_of
+from tvm_mobilenet.target.spec import TargetSpec
+from tvm_mobilenet.target.triples import machine_of
 
 
 def llvm_needs(triple: str, cpu: str, features: Sequence[str] = ()) -> tuple[str, ...]:
@@ -68,7 +69,7 @@ def generating(spec: TargetSpec) -> Iterator[None]:
     except RuntimeError as error:
         if "LLVM" in str(error) and "target" in str(error).lower():
             raise TargetError(
-                f"LLVM cannot generate code for {spec.name}: {str(error).splitlines()[-1]}",
+                f"LLVM cannot generate code for {spec.name}: {last_line(error)}",
                 "check the triple, --mcpu and --mattr",
             ) from error
         raise

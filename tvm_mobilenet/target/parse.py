@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import re
 import shlex
-from typing import Any
 
 from tvm_mobilenet.errors import GpuError, TargetError
 from tvm_mobilenet.limits import MOST_CORES
 from tvm_mobilenet.lists import check_one_of
+from tvm_mobilenet.target.arithmetic import Dtype
 from tvm_mobilenet.target.driver import find_gpu, spec_of
 from tvm_mobilenet.target.features import CPU_NEEDS, isa_of
-from tvm_mobilenet.target.gpu import GPUS, Dtype, GpuSpec
+from tvm_mobilenet.target.gpu import GPUS, STORED, GpuSpec
 from tvm_mobilenet.target.host import host as this_machine
 from tvm_mobilenet.target.host import host_machine
 from tvm_mobilenet.target.llvm import llvm_needs
@@ -25,18 +24,13 @@ from tvm_mobilenet.target.presets import (
     describe_cpu,
     nearest_preset,
 )
-from tvm_mobilenet.target.spec import TargetSpec, machine_of
+from tvm_mobilenet.target.spec import TargetSpec
+from tvm_mobilenet.target.triples import machine_of
+from tvm_mobilenet.target.tvm_json import HERE, OTHER_KINDS, from_json, unsupported_kind
 
 _LIST = "run `tvm-mobilenet targets` for the list"
 _TRIPLE = re.compile(r"[a-z][a-z0-9_]*(-[a-z0-9_]+){1,3}")
 _SYSTEMS = ("linux", "darwin", "macos", "windows", "android", "freebsd", "none", "wasi")
-_HERE = "cuda"
-"""Stands for the GPU of this machine."""
-# TVM's code generators for what is not a processor (tvm.target.Target.list_kinds).
-_OTHER_KINDS = (
-    *("cuda", "opencl", "metal", "vulkan", "webgpu", "rocm", "hexagon", "nvptx", "c"),
-    *("ext_dev", "hybrid", "composite", "test"),
-)
 
 
 def parse(
@@ -65,15 +59,15 @@ def parse(
     cores : int, optional
         Cores that the compiled code may use, instead of the target's own.
     host : str, optional
-        Of a GPU: the processor that its host code is for, itself a target. By default the
+        The processor that a GPU's host code is for, itself a target. By default the
         baseline of this machine's architecture, so that the file runs on others of it.
     dtype : {"float32", "float16"}, optional
-        Of a GPU: what maps and weights are stored as.
+        What a GPU's maps and weights are stored as.
 
     Returns
     -------
     TargetSpec
-        With caches of the preset that has the same processor, else the modest
+        Its caches are those of the preset that has the same processor, else the modest
         ones of its architecture.
 
     Raises
@@ -85,13 +79,13 @@ def parse(
     if not isinstance(text, str):
         raise TargetError(f"{text!r} is no target", _LIST)
     if dtype is not None:
-        check_one_of(dtype, ("float32", "float16"), "dtype", TargetError)
+        check_one_of(dtype, STORED, "dtype", TargetError)
     text = text.strip()
-    if text in GPUS or text == _HERE:
+    if text in GPUS or text == HERE:
         processor = parse(host or BASELINES[host_machine()], mcpu=mcpu, mattr=mattr, cores=cores)
         if processor.gpu is not None:
             raise TargetError(f"host {host!r} is a GPU", "name the processor beside it")
-        name, gpu = _gpu_here() if text == _HERE else (text, GPUS[text])
+        name, gpu = _gpu_here() if text == HERE else (text, GPUS[text])
         return processor.on_gpu(name, gpu, dtype or "float32")
     if host is not None or dtype not in (None, "float32"):
         raise TargetError(
@@ -99,7 +93,7 @@ def parse(
             "leave --host and --dtype out, or name a GPU such as sm_90 or opencl",
         )
     if text.startswith("{"):
-        base, options = _from_json(text)
+        base, options = from_json(text)
     else:
         base, options = _from_words(text)
     cpu = mcpu if mcpu is not None else options.get("mcpu")
@@ -114,7 +108,7 @@ def _gpu_here() -> tuple[str, GpuSpec]:
         return spec_of(find_gpu())
     except GpuError as error:
         raise TargetError(
-            f"target {_HERE!r} is the GPU of this machine: {error.what}",
+            f"target {HERE!r} is the GPU of this machine: {error.what}",
             "name an architecture: " + ", ".join(n for n in GPUS if n.startswith("sm_")),
         ) from error
 
@@ -207,8 +201,8 @@ def _known_base(word: str) -> str:
             f"{word!r} takes no options in the text of a target",
             "give --host and --dtype beside --target",
         )
-    if word in _OTHER_KINDS:
-        raise _unsupported_kind(word)
+    if word in OTHER_KINDS:
+        raise unsupported_kind(word)
     if word == "llvm":
         raise TargetError(
             "target 'llvm' does not say which processor",
@@ -218,67 +212,6 @@ def _known_base(word: str) -> str:
     near = same_cpu or difflib.get_close_matches(word, ["native", *PRESETS, *GPUS], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise TargetError(f"unknown target {word!r}", hint + _LIST)
-
-
-def _from_json(text: str) -> tuple[str, dict[str, str]]:
-    try:
-        data: dict[str, Any] = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise TargetError(
-            f"the target looks like JSON and is not: {error}",
-            'write e.g. {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72"}',
-        ) from error
-    kind = data.get("kind")
-    if not isinstance(kind, str):
-        raise TargetError('the JSON target has no "kind"', 'add "kind": "llvm"')
-    if kind != "llvm":
-        raise _unsupported_kind(kind)
-    # "keys", "tag" and "feature.…" are what TVM derives, and adds when it prints a target.
-    known = {"kind", "mtriple", "mcpu", "mattr", "mfloat-abi", "num-cores", "keys", "tag", "host"}
-    if odd := sorted(k for k in set(data) - known if not k.startswith("feature.")):
-        raise TargetError(
-            f"the JSON target has options that are not supported: {', '.join(odd)}",
-            "use mtriple, mcpu, mattr and num-cores",
-        )
-    if not _is_llvm(data.get("host", "llvm")):
-        raise TargetError("the JSON target's host is not llvm", 'leave "host" out')
-    options: dict[str, str] = {}
-    for key in ("mtriple", "mcpu"):
-        if not isinstance(data.get(key, ""), str):
-            raise TargetError(f"{key} of the JSON target is not a text", f'write "{key}": "…"')
-    if data.get("mfloat-abi", "hard") != "hard":
-        raise TargetError(
-            f"float ABI {data['mfloat-abi']!r} of the JSON target is not supported",
-            "TVM's runtime for 32-bit ARM is hard-float: leave mfloat-abi away",
-        )
-    mattr = data.get("mattr", [])
-    if not isinstance(mattr, list) or not all(isinstance(m, str) for m in mattr):
-        raise TargetError("mattr of the JSON target is not a list", 'write "mattr": ["+neon"]')
-    if mattr:
-        options["mattr"] = ",".join(mattr)
-    if data.get("mcpu"):
-        options["mcpu"] = data["mcpu"]
-    if "num-cores" in data:
-        options["cores"] = data["num-cores"]
-    triple = data.get("mtriple") or this_machine().triple
-    machine_of(triple)
-    return triple, options
-
-
-def _is_llvm(target: object) -> bool:
-    return target == "llvm" or (isinstance(target, dict) and target.get("kind") == "llvm")
-
-
-def _unsupported_kind(kind: str) -> TargetError:
-    if kind == _HERE:
-        return TargetError(
-            "TVM's JSON of a GPU is not taken", "name the architecture: sm_75, sm_80, … sm_90"
-        )
-    gpus = ", ".join(GPUS)
-    return TargetError(
-        f"target kind {kind!r} is not supported: there are schedules for processors and {gpus}",
-        f'use native, a preset, JSON with "kind": "llvm", or one of {gpus}',
-    )
 
 
 def _switches(text: str) -> tuple[str, ...]:

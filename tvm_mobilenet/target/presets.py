@@ -17,7 +17,8 @@ from collections.abc import Collection
 from types import MappingProxyType
 
 from tvm_mobilenet.target.features import CPU_NEEDS, isa_of
-from tvm_mobilenet.target.spec import TargetSpec, machine_of
+from tvm_mobilenet.target.spec import TargetSpec
+from tvm_mobilenet.target.triples import machine_of
 
 _KIB, _MIB = 1 << 10, 1 << 20
 _X86, _ARM64, _ARM32 = "x86_64-linux-gnu", "aarch64-linux-gnu", "armv7l-linux-gnueabihf"

@@ -14,7 +14,7 @@ from tvm_mobilenet.target.topology import SYSFS, read, siblings
 def usable_cores() -> int:
     """Return how many physical cores this process may keep busy, at least 1.
 
-    Those that its affinity allows, and no more than its control groups grant.
+    They are those that its affinity allows, and no more than its control groups grant.
     """
     cores = len({siblings(SYSFS, cpu) for cpu in os.sched_getaffinity(0)})
     return max(1, min(cores, cpu_quota() or cores))

@@ -6,24 +6,14 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.limits import MOST_CORES
-from tvm_mobilenet.target.gpu import ITEM_BYTES, LANE_BYTES, Dtype, GpuSpec
+from tvm_mobilenet.target.arithmetic import ITEM_BYTES, Arithmetic, Dtype, Isa, arithmetic_of
+from tvm_mobilenet.target.gpu import LANE_BYTES, STORED, GpuSpec
+from tvm_mobilenet.target.triples import machine_of
 
-Isa = Literal["avx512", "avx2", "sse", "neon", "neon32", "scalar"]
-
-# LLVM's spellings of an architecture → the machine an ELF header names.
-_MACHINES = {
-    "x86_64": "x86_64",
-    "amd64": "x86_64",
-    "aarch64": "aarch64",
-    "arm64": "aarch64",
-    "riscv64": "riscv64",
-}
-
-_TRIPLE = re.compile(r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*")
 _WORD = re.compile(r"[+-]?[A-Za-z0-9._-]*")
 
 
@@ -47,10 +37,11 @@ class TargetSpec:
     isa : {"avx512", "avx2", "sse", "neon", "neon32", "scalar"}
         The vector instruction set that schedules are chosen by.
     lanes : int
-        float32 elements in a vector register (1 for ``"scalar"``); on a GPU, elements of
-        `dtype` in the widest load of a thread. A block of channels is as large.
+        float32 elements in a vector register (1 for ``"scalar"``), as :meth:`arithmetic` says
+        too; on a GPU, elements of `dtype` in the widest load of a thread. A block of channels
+        is as large.
     registers : int
-        Architectural vector registers (for ``"scalar"``, float registers).
+        Architectural vector registers (for ``"scalar"``, float registers), as there.
     fma : bool
         Whether multiply and add are one instruction.
     l1_bytes, l2_bytes : int
@@ -112,16 +103,18 @@ class TargetSpec:
         name : str
             ``"sm_90"``, ``"opencl"``, …
         gpu : GpuSpec
+            What the kernels run on.
         dtype : {"float32", "float16"}
+            What maps and weights are stored as.
 
         Raises
         ------
         TargetError
             There is no such type.
         """
-        if dtype not in ITEM_BYTES:
+        if dtype not in STORED:
             raise TargetError(
-                f"dtype {dtype!r} is not one of a network's maps", "use float32 or float16"
+                f"dtype {dtype!r} is not one of a network's maps", f"use {' or '.join(STORED)}"
             )
         lanes = LANE_BYTES // ITEM_BYTES[dtype]
         return dataclasses.replace(self, name=name, gpu=gpu, dtype=dtype, lanes=lanes)
@@ -136,6 +129,21 @@ class TargetSpec:
     def processor(self) -> TargetSpec:
         """The processor alone, to generate code for: of a GPU, its host."""
         return dataclasses.replace(self, gpu=None, dtype="float32")
+
+    @property
+    def core(self) -> str:
+        """LLVM's name of the processor whose speed is assumed: an unknown ARM64 is a small one."""
+        return self.cpu or ("cortex-a72" if self.isa == "neon" else "")
+
+    def arithmetic(self, dtype: Dtype) -> Arithmetic:
+        """Return how the processor (of a GPU, its host) multiplies numbers of a type.
+
+        Raises
+        ------
+        TargetError
+            int32, which holds sums and is never multiplied.
+        """
+        return arithmetic_of(self.isa, self.core, self.needs, dtype)
 
     @property
     def machine(self) -> str:
@@ -255,51 +263,11 @@ class TargetSpec:
         return cls(**values)
 
 
-def machine_of(triple: str) -> str:
-    """Return the ELF machine of a GNU/Linux triple.
-
-    Parameters
-    ----------
-    triple : str
-        e.g. ``"armv7l-linux-gnueabihf"``.
-
-    Raises
-    ------
-    TargetError
-        The architecture, the system or the C library is not one that an
-        artifact can be linked and loaded for.
-    """
-    if not _TRIPLE.fullmatch(triple):  # LLVM and messages get it as it is
-        raise TargetError(
-            f"{triple[:80]!r} is no target triple", "write one such as aarch64-linux-gnu"
-        )
-    arch, _, rest = triple.partition("-")
-    machine = "arm" if arch.startswith("armv7") or arch == "arm" else _MACHINES.get(arch)
-    if machine is None:
-        raise TargetError(
-            f"architecture {arch!r} of triple {triple!r} is not supported",
-            "use one of x86_64, aarch64, armv7l or riscv64",
-        )
-    parts = rest.split("-")
-    if "linux" not in parts:
-        raise TargetError(
-            f"triple {triple!r} is not for Linux",
-            f"artifacts are ELF shared objects for Linux: use {arch}-linux-gnu",
-        )
-    wanted = "gnueabihf" if machine == "arm" else "gnu"
-    if parts[-1] != wanted:
-        raise TargetError(
-            f"triple {triple!r} does not name the {wanted!r} C library and ABI",
-            f"TVM's runtime is built for {wanted} only: use {arch}-linux-{wanted}",
-        )
-    return machine
-
-
 def _fits(value: object, kind: str) -> bool:
     if kind == "Isa":
         return value in get_args(Isa)
     if kind == "Dtype":
-        return isinstance(value, str) and value in ITEM_BYTES
+        return value in STORED
     if kind == "GpuSpec | None":
         return isinstance(value, Mapping)
     if kind == "tuple[str, ...]":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tvm_mobilenet.tuning.sections import Row, Section
+from tvm_mobilenet.tuning.tuning_report import TunedKernel, TuningReport
 
 WIDTH, NARROW, HEIGHT = 900.0, 400.0, 340.0
 """Of a drawing, in its own units: letters are 12 high. A phone shows the narrow one."""
@@ -33,7 +33,6 @@ class Mark:
 
     Attributes
     ----------
-    x, y, radius : float
     text : str
         Shown when pointed at.
     label : tuple of (float, float, str), optional
@@ -53,7 +52,6 @@ class Curve:
 
     Attributes
     ----------
-    xticks, yticks : tuple of (float, str)
     best : str
         Path of the best so far.
     tried : str
@@ -82,7 +80,6 @@ class Roofline:
 
     Attributes
     ----------
-    xticks, yticks : tuple of (float, str)
     roofs : tuple of (str, str, float, float)
         Path, name, and where the name stands.
     before, after : tuple of Mark
@@ -102,20 +99,16 @@ class Roofline:
     numbers: tuple[int, ...]
 
 
-def curve(section: Section, width: float = WIDTH) -> Curve | None:
+def curve(report: TuningReport, width: float = WIDTH) -> Curve | None:
     """Lay the tuning curve out; None where no candidate ran.
 
-    Parameters
-    ----------
-    section : Section
-    width : float
-        Of the drawing.
+    The drawing is `width` units wide.
     """
-    steps = section.steps
+    steps = report.steps
     if not any(step.with_s is not None for step in steps):
         return None
     start, best = steps[0].best_s, steps[-1].best_s
-    bound = section.bound_s if _NEAR_BOUND * best <= section.bound_s <= start else 0.0
+    bound = report.bound_s if _NEAR_BOUND * best <= report.bound_s <= start else 0.0
     low = min(best, bound or best)
     span = max(start - low, 0.02 * start)
     low, high = low - 0.08 * span, max(start, low) + 0.35 * span
@@ -161,27 +154,22 @@ def curve(section: Section, width: float = WIDTH) -> Curve | None:
     )
 
 
-def roofline(section: Section, width: float = WIDTH) -> Roofline | None:
+def roofline(report: TuningReport, width: float = WIDTH) -> Roofline | None:
     """Lay the roofline out; None where multiply-adds, bytes or the peak are not known.
 
-    Parameters
-    ----------
-    section : Section
-    width : float
-        Of the drawing.
+    The drawing is `width` units wide.
     """
     drawn = [
         (number, row)
-        for number, row in enumerate(section.rows, 1)
-        if row.macs and row.bytes and row.best_s and section.peak_gflops
+        for number, row in enumerate(report.rows, 1)
+        if row.macs and row.bytes and row.best_s and report.peak_gflops
     ]
     if not drawn:
         return None
-    bandwidth = section.roofs.bandwidth if section.roofs else {}
     speeds = [speed(row, s) for _, row in drawn for s in (row.rule_s, row.best_s) if s]
     ratios = [2 * row.macs / row.bytes for _, row in drawn]
     left, right = min(ratios) / 1.8, max(ratios) * 1.8
-    low, high = min(speeds) / 1.6, max(section.peak_gflops, *speeds) * 1.5
+    low, high = min(speeds) / 1.6, max(report.peak_gflops, *speeds) * 1.5
 
     def x(ratio: float) -> float:
         part = math.log(ratio / left) / math.log(right / left)
@@ -191,23 +179,12 @@ def roofline(section: Section, width: float = WIDTH) -> Roofline | None:
         part = math.log(gflops / low) / math.log(high / low)
         return HEIGHT - _BOTTOM - (HEIGHT - _BOTTOM - _TOP) * part
 
-    peak = section.peak_gflops
-    name = f"peak {peak:.0f} GFLOP/s"
-    line_end = width - _RIGHT
-    roofs = [(f"M{_LEFT} {y(peak):.1f}H{line_end}", name, line_end - 4, y(peak) - 22)]
-    for level, rate in bandwidth.items():
-        begin, end = max(left, low / rate), min(right, peak / rate)
-        if begin < end:
-            path = f"M{x(begin):.1f} {y(rate * begin):.1f}L{x(end):.1f} {y(rate * end):.1f}"
-            middle = math.sqrt(begin * end)
-            at = max(x(middle), _NAME)
-            roofs.append((path, f"{level} {rate:.0f} GB/s", at, y(rate * middle) - 5))
-    total = section.best_s
+    roofs = _roofs(report, (left, right), low, x, y)
     before: list[Mark] = []
     after: list[Mark] = []
     for number, row in drawn:
         ratio = 2 * row.macs / row.bytes
-        radius = max(3.0, 22 * math.sqrt(row.after_s / total))
+        radius = max(3.0, 22 * math.sqrt(row.after_s / report.best_s))
         best_s = row.best_s or 0.0
         for seconds, marks, when in (
             (row.rule_s or best_s, before, "rule"),
@@ -219,7 +196,7 @@ def roofline(section: Section, width: float = WIDTH) -> Roofline | None:
     return Roofline(
         tuple((x(v), f"{v:g}") for v in _decades(left, right, most=width / 50)),
         tuple((y(v), f"{v:g}") for v in _decades(low, high)),
-        tuple(roofs),
+        roofs,
         tuple(before),
         _labelled(after),
         tuple(row.operator for _, row in drawn),
@@ -227,7 +204,28 @@ def roofline(section: Section, width: float = WIDTH) -> Roofline | None:
     )
 
 
-def speed(row: Row, seconds: float) -> float:
+def _roofs(
+    report: TuningReport,
+    ratios: tuple[float, float],
+    low: float,
+    x: Callable[[float], float],
+    y: Callable[[float], float],
+) -> tuple[tuple[str, str, float, float], ...]:
+    """Lay out the peak, and the bandwidths that were measured, from the least speed drawn up."""
+    peak, (left, right) = report.peak_gflops, ratios
+    end = x(right)
+    roofs = [(f"M{_LEFT} {y(peak):.1f}H{end}", f"peak {peak:.0f} GFLOP/s", end - 4, y(peak) - 22)]
+    for level, rate in (report.roofs.bandwidth if report.roofs else {}).items():
+        first, last = max(left, low / rate), min(right, peak / rate)
+        if first < last:
+            path = f"M{x(first):.1f} {y(rate * first):.1f}L{x(last):.1f} {y(rate * last):.1f}"
+            middle = math.sqrt(first * last)
+            at = max(x(middle), _NAME)
+            roofs.append((path, f"{level} {rate:.0f} GB/s", at, y(rate * middle) - 5))
+    return tuple(roofs)
+
+
+def speed(row: TunedKernel, seconds: float) -> float:
     """Return the GFLOP/s of a kernel that takes so long, two operations per multiply-add."""
     return 2 * row.macs / seconds / 1e9
 

@@ -14,14 +14,13 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.tuning.crew import LostError
-from tvm_mobilenet.tuning.records import Record
-from tvm_mobilenet.tuning.report import Tuned
+from tvm_mobilenet.tuning.records import Record, rounded
 from tvm_mobilenet.tuning.space import identity
 from tvm_mobilenet.tuning.store import Writer
 from tvm_mobilenet.tuning.task import Task
 from tvm_mobilenet.tuning.trials import Final, Trial, comparable
 from tvm_mobilenet.tuning.tuner import Tuner
+from tvm_mobilenet.tuning.worker_pool import LostError
 
 LEAST_GAIN = 0.01
 """What a winner must save, a part of the rule's time: another build may move that much."""
@@ -32,7 +31,7 @@ _ROUNDS = 25
 _LIMIT_S = 60.0
 
 
-def settle(tuner: Tuner, finals: Mapping[str, Final]) -> tuple[list[Tuned], list[str]]:
+def settle(tuner: Tuner, finals: Mapping[str, Final]) -> tuple[dict[str, Final], list[str]]:
     """Decide for every workload, and keep a record of each.
 
     Parameters
@@ -44,20 +43,17 @@ def settle(tuner: Tuner, finals: Mapping[str, Final]) -> tuple[list[Tuned], list
 
     Returns
     -------
-    list of Tuned
-        By workload.
+    dict of str to Final
+        What holds now, by workload.
     list of str
         Comparisons that failed, each a sentence; the rule's knobs are kept there.
     """
     wanted = {key: _finalists(task, tuner.control) for key, task in tuner.tasks.items()}
-    missing = [
-        key
-        for key, trials in wanted.items()
-        if len(trials) > 1 and not _same(finals.get(key), trials)
-    ]
-    made, problems = dict(finals), []
+    made = {key: finals[key] for key, trials in wanted.items() if _same(finals.get(key), trials)}
+    missing = [key for key, trials in wanted.items() if len(trials) > 1 and key not in made]
+    problems = []
     if missing:
-        with tuner.shop.ready():
+        with tuner.ready():
             for key in missing:
                 found = _compared(tuner, tuner.tasks[key], wanted[key])
                 if isinstance(found, str):
@@ -65,12 +61,10 @@ def settle(tuner: Tuner, finals: Mapping[str, Final]) -> tuple[list[Tuned], list
                 else:
                     tuner.writer.append(found)
                     made[key] = found
-    rows = []
-    for key, task in tuner.tasks.items():
-        trials = wanted[key]
-        final = made.get(key) if _same(made.get(key), trials) else None
-        rows.append(_kept(task, trials, final, tuner.writer, tuner.control))
-    return rows, problems
+    for key, trials in wanted.items():
+        if trials:
+            _keep(tuner.tasks[key], trials, made.get(key), tuner.writer, tuner.control)
+    return made, problems
 
 
 def choose(samples: NDArray[np.float64]) -> int:
@@ -109,12 +103,12 @@ def _same(final: Final | None, trials: list[Trial]) -> bool:
 
 def _compared(tuner: Tuner, task: Task, trials: list[Trial]) -> Final | str:
     """Build candidates anew and time them in turns, or say why that failed."""
-    built = dict(tuner.shop.build([(task.work, trial.knobs) for trial in trials]))
+    built = dict(tuner.builder.build([(task.work, trial.knobs) for trial in trials]))
     paths = {number: path for number, path in sorted(built.items()) if isinstance(path, str)}
     if 0 not in paths:
         return f"the rule's was not built: {built[0]}"
     try:
-        samples = np.array(tuner.shop.compare(task.work, list(paths.values()), _ROUNDS, _LIMIT_S))
+        samples = np.array(tuner.compare(task.work, list(paths.values()), _ROUNDS, _LIMIT_S))
     except LostError as lost:
         return f"{lost.outcome}: {lost.note}"
     finally:
@@ -122,7 +116,7 @@ def _compared(tuner: Tuner, task: Task, trials: list[Trial]) -> Final | str:
             os.unlink(path)
     seconds = [float("inf")] * len(trials)
     for number, own in zip(paths, samples, strict=True):
-        seconds[number] = _rounded(float(np.median(own)))
+        seconds[number] = rounded(float(np.median(own)))
     return Final(
         workload=task.work.key,
         target=trials[0].target,
@@ -133,51 +127,32 @@ def _compared(tuner: Tuner, task: Task, trials: list[Trial]) -> Final | str:
     )
 
 
-def _kept(
+def _keep(
     task: Task, trials: list[Trial], final: Final | None, writer: Writer, control: float
-) -> Tuned:
+) -> None:
     """Keep the record of what was chosen."""
-    work = task.work
-    if not trials:
-        return Tuned(work.operator, work.key, task.calls, len(task.trials), None, None, {}, True)
-    rule_ran = task.rule is not None
     chosen = trials[final.chosen if final else 0]
     seconds = final.seconds[final.chosen] if final else comparable(chosen, control)
-    instead = final.seconds[0] if final else comparable(trials[0], control)
+    instead = final.seconds[0] if final else seconds
     assert seconds is not None
     assert chosen.repeats is not None
     writer.keep(
         Record(
             kind="kernel",
-            operator=work.operator,
-            workload=work.key,
+            operator=task.work.operator,
+            workload=task.work.key,
             target=chosen.target,
             threads=chosen.threads,
             knobs=chosen.knobs,
-            seconds=_rounded(seconds),
-            instead=_rounded(instead) if rule_ran and instead is not None else None,
+            seconds=rounded(seconds),
+            instead=rounded(instead) if task.rule is not None and instead is not None else None,
             repeats=_ROUNDS if final else chosen.repeats,
-            spread=_rounded(chosen.spread or 0.0),
+            spread=rounded(chosen.spread or 0.0),
             machine=f"{chosen.machine}, alone",
             date=chosen.date,
             verified=True,
-            error=_rounded(chosen.error or 0.0),
+            error=rounded(chosen.error or 0.0),
             tvm=chosen.tvm,
         ),
         instead=True,
     )
-    return Tuned(
-        work.operator,
-        work.key,
-        task.calls,
-        len(task.trials),
-        instead if rule_ran else None,
-        seconds,
-        dict(chosen.knobs),
-        rule_ran and chosen is trials[0],
-    )
-
-
-def _rounded(value: float) -> float:
-    """Keep four digits: what a person reads, and more than was measured."""
-    return float(f"{value:.4g}")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tvm_mobilenet.operators.workload import workload_key
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.host import processor_name
-from tvm_mobilenet.tuning.records import Record, target_key
+from tvm_mobilenet.tuning.records import Record, rounded, target_key
 
 _WARM_UP = 5
 _SIGMAS = 4.0
@@ -81,7 +81,6 @@ def compare(
     ----------
     unfused, fused : path-like
         Compiled with ``fusion="none"`` and ``fusion="all"``.
-    threads, rounds, passes : int
 
     Raises
     ------
@@ -113,10 +112,8 @@ def records_of(
 
     Parameters
     ----------
-    compared : iterable of Compared
     target : TargetSpec
         Of the artifacts.
-    threads : int
     error : float
         The larger of the artifacts' relative errors against the reference.
     tvm : str
@@ -137,14 +134,14 @@ def records_of(
                 target=target_key(target),
                 threads=threads,
                 fused=wins,
-                seconds=_rounded(seconds),
-                instead=_rounded(float(np.median(other))),
+                seconds=rounded(seconds),
+                instead=rounded(float(np.median(other))),
                 repeats=taken.size,
-                spread=_rounded((high - low) / seconds),
+                spread=rounded((high - low) / seconds),
                 machine=f"{processor_name()}, in the network",
                 date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 verified=True,
-                error=_rounded(error),
+                error=rounded(error),
                 tvm=tvm,
             )
         )
@@ -179,22 +176,17 @@ def _blocks(
     one_us: NDArray[np.float64],
 ) -> dict[tuple[str, str], tuple[list[float], list[float]]]:
     """Add up, for each shared kernel, the kernels that compute its layers without sharing."""
-    apart = {layer: number for number, call in enumerate(two) for layer in call["layers"]}
+    unfused = {layer: number for number, call in enumerate(two) for layer in call["layers"]}
     found: dict[tuple[str, str], list[tuple[Any, Any]]] = defaultdict(list)
     for number, call in enumerate(one):
-        parts = sorted({apart[layer] for layer in call["layers"]})
+        parts = sorted({unfused[layer] for layer in call["layers"]})
         if "fusion" in call and call["fusion"]["fused"]:
             times = one_us[:, number], two_us[:, parts].sum(axis=1)
             found[call["operator"], workload_key(call["kernel"])].append(times)
     return {
         name: (
             list(np.mean([fused for fused, _ in blocks], axis=0) / 1e6),
-            list(np.mean([unfused for _, unfused in blocks], axis=0) / 1e6),
+            list(np.mean([parts for _, parts in blocks], axis=0) / 1e6),
         )
         for name, blocks in found.items()
     }
-
-
-def _rounded(value: float) -> float:
-    """Keep four digits: what a person reads, and more than was measured."""
-    return float(f"{value:.4g}")

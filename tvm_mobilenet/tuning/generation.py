@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.stacks import installed_stack, versions_of
+from tvm_mobilenet.stacks import Stack, installed_stack, versions_of
 from tvm_mobilenet.target import TargetSpec
 
 TUNERS = {"relax": ("template", "auto"), "relay": ("template", "autotvm", "ansor")}
@@ -29,6 +29,7 @@ class Calls:
     load_module : callable
         From a path to a module with ``get_function``.
     get_global_func : callable
+        From a name to a function of TVM's runtime.
     """
 
     from_dlpack: Callable[[Any], Any]
@@ -36,67 +37,98 @@ class Calls:
     get_global_func: Callable[[str], Any]
 
 
-@functools.cache
-def calls() -> Calls:
-    """Return this environment's way; of the main stack without TVM's compiler."""
-    if installed_stack() == "relay":
+class Generation(Protocol):
+    """A TVM, as far as a tuner needs it."""
+
+    stack: Stack
+    suffix: tuple[str, ...]
+    """Of a target's key: another stack's kernels are others, whatever their knobs are called."""
+
+    def calls(self) -> Calls:
+        """Return how kernels are called here."""
+        ...
+
+    def build_kernel(self, work: Workload, target: TargetSpec, knobs: Knobs, path: str) -> None:
+        """Compile a candidate into a shared object, its function named by the workload's key."""
+        ...
+
+    def build_control(self, target: TargetSpec, steps: int, path: str) -> None:
+        """Compile chains of so many multiply-adds in registers, on all threads or units."""
+        ...
+
+
+class _Relax:
+    stack: Stack = "relax"
+    suffix: tuple[str, ...] = ()
+
+    def calls(self) -> Calls:
+        """Load TVM's runtime alone, without its compiler."""
+        from tvm_mobilenet.runtime.library import load_runtime
+
+        ffi = load_runtime()
+        return Calls(ffi.from_dlpack, ffi.load_module, ffi.get_global_func)
+
+    def build_kernel(self, work: Workload, target: TargetSpec, knobs: Knobs, path: str) -> None:
+        import tvm
+
+        from tvm_mobilenet.compute.primfunc import prim_func
+        from tvm_mobilenet.schedules.rules import schedule
+        from tvm_mobilenet.tuning.gpu_build import write_candidate
+
+        done = schedule(prim_func(work), target, knobs)
+        assert done is not None
+        func = done.func.with_attr("global_symbol", work.key)
+        if target.gpu is not None:
+            write_candidate(func, work.key, target, path)
+            return
+        self._compile(tvm.IRModule({work.key: func}), target, path)
+
+    def build_control(self, target: TargetSpec, steps: int, path: str) -> None:
+        from tvm_mobilenet.bench.peak import chains_module
+        from tvm_mobilenet.tuning.gpu_build import write_control
+
+        if target.gpu is not None:
+            write_control(target, path)
+            return
+        self._compile(chains_module(target.cores, target.lanes, steps), target, path)
+
+    @staticmethod
+    def _compile(mod: Any, spec: TargetSpec, path: str) -> None:
+        import tvm
+
+        from tvm_mobilenet.toolchain import find_linker
+
+        executable = tvm.compile(mod, target=tvm.target.Target(spec.tvm_dict()))
+        executable.export_library(path, fcompile=find_linker(spec).fcompile)
+
+
+class _Relay:
+    stack: Stack = "relay"
+    suffix: tuple[str, ...] = ("relay",)
+
+    def calls(self) -> Calls:
         import tvm
 
         return Calls(tvm.nd.from_dlpack, tvm.runtime.load_module, tvm.get_global_func)
-    from tvm_mobilenet.runtime.library import load_runtime
 
-    ffi = load_runtime()
-    return Calls(ffi.from_dlpack, ffi.load_module, ffi.get_global_func)
+    def build_kernel(self, work: Workload, target: TargetSpec, knobs: Knobs, path: str) -> None:
+        from tvm_mobilenet.relay.kernels import export, lowered
+
+        export(lowered(work, target, knobs), target, path)
+
+    def build_control(self, target: TargetSpec, steps: int, path: str) -> None:
+        from tvm_mobilenet.bench.peak import chains_module
+        from tvm_mobilenet.relay.kernels import export
+
+        export(chains_module(target.cores, target.lanes, steps), target, path)
+
+
+@functools.cache
+def generation() -> Generation:
+    """Return that of this environment; the tuner asks for the stack nowhere else."""
+    return _Relay() if installed_stack() == "relay" else _Relax()
 
 
 def tvm_version() -> str:
     """Return the version of this environment's TVM, as trials and records name it."""
-    return next(iter(versions_of(installed_stack()).values()))
-
-
-def build_kernel(work: Workload, target: TargetSpec, knobs: Knobs, path: str) -> None:
-    """Compile one candidate into a shared object, its function named by the workload's key."""
-    if installed_stack() == "relay":
-        from tvm_mobilenet.relay.kernels import export, lowered
-
-        export(lowered(work, target, knobs), target, path)
-        return
-    import tvm
-
-    from tvm_mobilenet.compute.primfunc import prim_func
-    from tvm_mobilenet.schedules.rules import schedule
-    from tvm_mobilenet.tuning.gpu_build import write_candidate
-
-    done = schedule(prim_func(work), target, knobs)
-    assert done is not None
-    func = done.func.with_attr("global_symbol", work.key)
-    if target.gpu is not None:
-        write_candidate(func, work.key, target, path)
-        return
-    _compile(tvm.IRModule({work.key: func}), target, path)
-
-
-def build_control(target: TargetSpec, steps: int, path: str) -> None:
-    """Compile the control kernel: chains of so many multiply-adds in registers, on all threads."""
-    from tvm_mobilenet.bench.peak import CHAINS, chains_module
-
-    if installed_stack() == "relay":
-        from tvm_mobilenet.relay.kernels import chains, export
-
-        export(chains(target.cores, CHAINS, target.lanes, steps), target, path)
-        return
-    if target.gpu is not None:
-        from tvm_mobilenet.tuning.gpu_build import write_control
-
-        write_control(target, path)
-        return
-    _compile(chains_module(target.cores, target.lanes, steps), target, path)
-
-
-def _compile(mod: Any, spec: TargetSpec, path: str) -> None:
-    import tvm
-
-    from tvm_mobilenet.toolchain import find_linker
-
-    executable = tvm.compile(mod, target=tvm.target.Target(spec.tvm_dict()))
-    executable.export_library(path, fcompile=find_linker(spec).fcompile)
+    return next(iter(versions_of(generation().stack).values()))

@@ -11,10 +11,13 @@ import ctypes
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from numpy.typing import NDArray
+
 from tvm_mobilenet.errors import GpuArchitectureError, GpuError, GpuMemoryError
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.driver import find_gpu, runs
-from tvm_mobilenet.tuning.gpu_timing import Array
+
+Array = NDArray[Any]
 
 _LEAST_CALLS = 32
 """Of a graph: so long that the launch of the graph itself does not count."""
@@ -74,11 +77,7 @@ def gpu_of(target: TargetSpec) -> str:
 
 
 class CudaProcessor:
-    """An NVIDIA GPU; see :class:`tvm_mobilenet.tuning.gpu_timing.Processor`.
-
-    Parameters
-    ----------
-    target : TargetSpec
+    """An NVIDIA GPU; see :class:`tvm_mobilenet.tuning.gpu_fixture.Processor`.
 
     Raises
     ------
@@ -139,7 +138,7 @@ class _Buffer:
 
 
 class _Runs:
-    """See :class:`tvm_mobilenet.tuning.gpu_timing.Runs`."""
+    """See :class:`tvm_mobilenet.tuning.gpu_fixture.Runs`."""
 
     def __init__(
         self,

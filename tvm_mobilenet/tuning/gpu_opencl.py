@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from numpy.typing import NDArray
+
 from tvm_mobilenet.runtime.opencl_device import build, check_device, find_device, named_errors
 from tvm_mobilenet.runtime.opencl_launches import Launches
 from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.tuning.gpu_timing import Array
+
+Array = NDArray[Any]
 
 _WHERE = "the candidate"
 
 
 class OpenClProcessor:
-    """An OpenCL device; see :class:`tvm_mobilenet.tuning.gpu_timing.Processor`.
-
-    Parameters
-    ----------
-    target : TargetSpec
+    """An OpenCL device; see :class:`tvm_mobilenet.tuning.gpu_fixture.Processor`.
 
     Raises
     ------
@@ -82,7 +81,7 @@ class OpenClProcessor:
 
 
 class _Runs:
-    """See :class:`tvm_mobilenet.tuning.gpu_timing.Runs`."""
+    """See :class:`tvm_mobilenet.tuning.gpu_fixture.Runs`."""
 
     def __init__(self, every: Launches, of_a_call: int, buffers: Sequence[Any]) -> None:
         self._every, self._of_a_call, self._at = every, of_a_call, 0

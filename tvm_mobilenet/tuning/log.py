@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import socket
 import sys
@@ -12,10 +11,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from tvm_mobilenet.errors import OutputError, RecordsBusyError, RecordsError
 from tvm_mobilenet.models.files import written_aside
+from tvm_mobilenet.tuning.lines import Damage, numbered
 from tvm_mobilenet.tuning.records import OtherVersionError, Record, rescue
 
 LOCK = ".lock"
@@ -35,26 +35,6 @@ os.register_at_fork(after_in_child=_give_up)
 
 
 @dataclass(frozen=True, slots=True)
-class Damage:
-    """A line that was not understood.
-
-    Attributes
-    ----------
-    path : Path
-    line : int
-        From 1.
-    why : str
-    """
-
-    path: Path
-    line: int
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.path}, line {self.line}: {self.why}; skipped"
-
-
-@dataclass(frozen=True, slots=True)
 class Log:
     """What a file of records holds.
 
@@ -63,6 +43,7 @@ class Log:
     records : tuple of Record
         In the file's order.
     damaged : tuple of Damage
+        Lines that were skipped.
     foreign : tuple of bytes
         Lines of another version, as they are.
     """
@@ -72,51 +53,8 @@ class Log:
     foreign: tuple[bytes, ...]
 
 
-def numbered(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of a file that are not empty, numbered from 1; none without a file.
-
-    Raises
-    ------
-    RecordsError
-        It is there and cannot be read.
-    """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise RecordsError(f"cannot read {path}: {error.strerror}", "name another folder") from None
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if line.strip():
-            yield number, line
-
-
-def fields_of(line: bytes, expected: int) -> tuple[Any, dict[str, Any]]:
-    """Return the kind of a line of a history, and its other fields.
-
-    Raises
-    ------
-    ValueError
-        It is no JSON object, or not of the version `expected`.
-    """
-    try:
-        content = json.loads(line)
-    except (ValueError, RecursionError):
-        raise ValueError("the line is no JSON") from None
-    if not isinstance(content, dict):
-        raise ValueError("the line is no JSON object")
-    version, kind = content.pop("version", None), content.pop("kind", None)
-    if version != expected:
-        raise ValueError(f"the line is of version {version!r}, and this reads {expected}")
-    return kind, content
-
-
 def read(path: Path) -> Log:
     """Read a file of records; none if there is no such file.
-
-    Parameters
-    ----------
-    path : Path
 
     Raises
     ------
@@ -156,7 +94,6 @@ def append(path: Path, record: Line) -> None:
     ----------
     path : Path
         Made, with its folder, if it is not there.
-    record : Record or Trial
 
     Raises
     ------
@@ -187,8 +124,6 @@ def rewrite(path: Path, records: Iterable[Record], foreign: Iterable[bytes] = ()
 
     Parameters
     ----------
-    path : Path
-    records : iterable of Record
     foreign : iterable of bytes
         Lines of another version, to be kept.
 

@@ -1,7 +1,6 @@
 """MetaSchedule proposes: the space its rules generate, its evolution, its cost model.
 
-Runs in a member of the crew, because TVM may hang or crash in it. A request says all that is
-known of a workload, so that a member which takes another's place begins where that was.
+A candidate is a trace, as TVM writes one, under the name of one knob.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any
 
 from tvm_mobilenet.errors import TvmMobilenetError
 from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.schedules.knobs import TRACE
 from tvm_mobilenet.target import TargetSpec
 
 BATCH = 16
@@ -33,19 +33,9 @@ _ENDLESS = 1 << 30
 _OTHERS = ("cuda", "rocm", "hexagon")
 """Machines whose intrinsics MetaSchedule would parse first, for 18 s: no target of ours."""
 
-Tried = tuple[str, float | None]
-"""A trace, and seconds; None where it failed."""
 
-
-class Search:
-    """MetaSchedule's view of one workload.
-
-    Parameters
-    ----------
-    work : Workload
-    target : TargetSpec
-    seed : int
-    """
+class MetaScheduleSearch:
+    """See :class:`~tvm_mobilenet.tuning.tvm_search.TvmSearch`."""
 
     def __init__(self, work: Workload, target: TargetSpec, seed: int) -> None:
         import tvm
@@ -79,13 +69,14 @@ class Search:
             _ENDLESS, BATCH, self._context.generate_design_space(), self._database, self._model
         )
 
-    def learn(self, tried: Sequence[Tried]) -> None:
+    def learn(self, tried: Sequence[tuple[Mapping[str, Any], float | None]]) -> None:
         """Pass on what became of candidates, those of earlier runs too."""
         from tvm_mobilenet.schedules.trace import taken
 
         candidates, results = [], []
-        for trace, seconds in tried:
-            if trace in self._known:
+        for knobs, seconds in tried:
+            trace = knobs.get(TRACE)
+            if trace is None or trace in self._known:
                 continue
             self._known.add(trace)
             try:
@@ -104,10 +95,10 @@ class Search:
         if candidates:
             self._model.update(self._context, candidates, results)
 
-    def propose(self) -> list[str]:
-        """Return traces to try, up to :data:`BATCH`; none where its space gives no more."""
+    def propose(self) -> list[dict[str, Any]]:
+        """Return traces to try, as knobs; none where its space gives no more."""
         found = self._context.search_strategy.generate_measure_candidates() or []
-        return [_text(one.sch.trace) for one in found]
+        return [{TRACE: _text(one.sch.trace)} for one in found]
 
 
 def _text(trace: Any) -> str:
@@ -122,35 +113,3 @@ def _model() -> Any:
     from tvm.s_tir import meta_schedule as ms
 
     return ms.cost_model.XGBModel(num_warmup_samples=_WARM_UP, num_tuning_cores=1)
-
-
-@functools.lru_cache(maxsize=64)
-def _search(about: str) -> Search:
-    from tvm_mobilenet.operators.workload import Workload
-
-    work, target, seed = json.loads(about)
-    return Search(Workload.from_dict(work), TargetSpec.from_dict(target), seed)
-
-
-def traces(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask MetaSchedule for candidates.
-
-    Parameters
-    ----------
-    request : mapping
-        ``work``, ``target``: fields of Workload and TargetSpec; ``seed``; ``tried``: traces
-        of this workload with their seconds, null where they failed.
-
-    Returns
-    -------
-    dict
-        ``traces``; or ``failed``: why MetaSchedule has none.
-    """
-    try:
-        search = _search(json.dumps([request["work"], request["target"], request["seed"]]))
-        search.learn([(trace, seconds) for trace, seconds in request["tried"]])
-        return {"traces": search.propose()}
-    # TVM raises what its C++ names: this workload has no space of MetaSchedule's.
-    except Exception as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        return {"failed": f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]}

@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from tvm_mobilenet.models.files import written_aside
-from tvm_mobilenet.tuning.crew import LostError
 from tvm_mobilenet.tuning.tuner import Tuner
+from tvm_mobilenet.tuning.worker_pool import LostError
 
 LOGS = {"autotvm": "autotvm.json", "ansor": "ansor.json"}
 """A tuner's log, a line for every trial; in the folder of the target."""
@@ -33,11 +33,11 @@ def keep_own_log(tuner: Tuner, name: str, folder: Path) -> None:
     if name not in LOGS:
         return
     lines: list[str] = []
-    with tuner.shop.ready():
+    with tuner.ready():
         for task in tuner.tasks.values():
             trials = [trial for trial in task.trials if trial.tuner == name]
             request = {
-                "do": "classic",
+                "do": "propose",
                 "tuner": name,
                 "work": dataclasses.asdict(task.work),
                 "target": tuner.target.to_dict(),
@@ -48,7 +48,7 @@ def keep_own_log(tuner: Tuner, name: str, folder: Path) -> None:
                 ],
             }
             try:
-                lines += tuner.shop.traces(request).get("lines", [])
+                lines += tuner.builder.ask(request).get("lines", [])
             except LostError as lost:
                 tuner.notes.append(f"{task.work.key}: no line in {LOGS[name]}: {lost.note}")
     if lines:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tvm_mobilenet.models.files import written_aside
 from tvm_mobilenet.tuning.charts import HEIGHT, NARROW, WIDTH, curve, roofline, speed
-from tvm_mobilenet.tuning.sections import Summary
 from tvm_mobilenet.tuning.summary import summarize
 from tvm_mobilenet.tuning.trials import Outcome
+from tvm_mobilenet.tuning.tuning_report import Summary
 
 TEMPLATE = "report.html.j2"
 
@@ -53,12 +53,7 @@ def write_page(folder: str | os.PathLike[str], path: str | os.PathLike[str]) -> 
 
 
 def render(summary: Summary) -> str:
-    """Return the page as HTML, with its drawings and its style; it loads nothing.
-
-    Parameters
-    ----------
-    summary : Summary
-    """
+    """Return the page as HTML, with its drawings and its style; it loads nothing."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     from tvm_mobilenet import __version__

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tvm_mobilenet.errors import RecordsError
-from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.tuning.generation import generation
 
 VERSION = 1
 """Of the format. A line of another version is kept, reported and not used."""
@@ -29,6 +29,7 @@ class Record:
     Attributes
     ----------
     kind : {"kernel", "fusion"}
+        What it answers.
     operator, workload : str
         :attr:`tvm_mobilenet.operators.workload.Workload.operator` and ``key``; of a fusion,
         those of the shared kernel.
@@ -132,12 +133,7 @@ class OtherVersionError(RecordsError):
 
 
 def rescue(line: bytes) -> Iterator[Record]:
-    """Find whole records in a damaged line, such as two whose line break was lost.
-
-    Parameters
-    ----------
-    line : bytes
-    """
+    """Find whole records in a damaged line, such as two whose line break was lost."""
     text = line.decode("latin-1")  # records are ASCII: one character for each byte
     for start in _START.finditer(line):
         try:
@@ -155,10 +151,6 @@ def target_key(target: TargetSpec) -> str:
     ``x86-64-v4``, which says nothing of the machine, is another. The last-level cache is
     not in it: it varies with how much of a machine one rents.
 
-    Parameters
-    ----------
-    target : TargetSpec
-
     Returns
     -------
     str
@@ -168,9 +160,13 @@ def target_key(target: TargetSpec) -> str:
     if target.gpu is not None:
         return f"{target.gpu.kind}_{target.name.removeprefix(f'{target.gpu.kind}-')}"
     caches = (f"l1-{target.l1_bytes / 1024:g}k", f"l2-{target.l2_bytes / 1024:g}k")
-    # Another stack's kernels are others, whatever their knobs are called.
-    stack = ("relay",) if installed_stack() == "relay" else ()
-    return "_".join((target.machine, target.cpu or "baseline", *target.features, *caches, *stack))
+    processor = (target.machine, target.cpu or "baseline", *target.features)
+    return "_".join((*processor, *caches, *generation().suffix))
+
+
+def rounded(value: float) -> float:
+    """Keep four digits: what a person reads, and more than was measured."""
+    return float(f"{value:.4g}")
 
 
 def threads_of(target: TargetSpec) -> int:
@@ -189,7 +185,7 @@ def _problems(record: Record) -> Iterator[str]:
         elif field in ("operator", "target") and not _NAME.fullmatch(value):
             yield f"{field} is {value!r}, which cannot be a file's name"
     # Each kind has its own answer, and no other.
-    if record.knobs is not None if record.kind == "fusion" else not _are_knobs(record.knobs):
+    if record.knobs is not None if record.kind == "fusion" else not are_knobs(record.knobs):
         yield f"knobs are {record.knobs!r}, its kind {record.kind!r}"
     if isinstance(record.fused, bool) is not (record.kind == "fusion"):
         yield f"fused is {record.fused!r}, its kind {record.kind!r}"
@@ -206,7 +202,8 @@ def _problems(record: Record) -> Iterator[str]:
         yield f"verified is {record.verified!r}, error {record.error!r}"
 
 
-def _are_knobs(value: object) -> bool:
+def are_knobs(value: object) -> bool:
+    """Whether a value of a line is knobs: numbers and words by name."""
     return isinstance(value, Mapping) and all(
         isinstance(k, str) and isinstance(v, int | str) and not isinstance(v, bool)
         for k, v in value.items()

@@ -1,6 +1,6 @@
-"""What :mod:`~tvm_mobilenet.tuning.timing` does here, done on a board, through a session there.
+"""Candidates measured on a board, and whose fault it is when the session there is lost.
 
-Runs in a member of the crew, which stays alive when a candidate takes its session down. A
+Runs in a worker process, which stays alive when a candidate takes its session down. A
 session that ends under a candidate proves nothing yet: somebody may have pulled the plug. So
 the candidate is run once more in a new session, and is to blame when that ends too while the
 board still answers.
@@ -18,22 +18,18 @@ from tvm_mobilenet.errors import (
     DeviceLostError,
     DeviceTimeoutError,
     TvmMobilenetError,
-    VerificationError,
 )
-from tvm_mobilenet.tuning import sampling
-from tvm_mobilenet.tuning.visit import Stand, Visit
+from tvm_mobilenet.tuning.board_session import BoardSession
+from tvm_mobilenet.tuning.fixture import compared, measured
 
 _TWICE, _THREE_TIMES = 2, 3
-
-_MORE = 5
-"""Samples by one call once the least are there: a round trip costs more than they do."""
 
 Answer = dict[str, Any]
 
 
 @functools.cache
-def _visit(address: str, limit: float) -> Visit:
-    return Visit(address, limit)
+def _session(address: str, limit: float) -> BoardSession:
+    return BoardSession(address, limit)
 
 
 def measure(request: Mapping[str, Any]) -> Answer:
@@ -42,7 +38,7 @@ def measure(request: Mapping[str, Any]) -> Answer:
     Parameters
     ----------
     request : mapping
-        As of :func:`tvm_mobilenet.tuning.timing.measure`, and ``device``: its address;
+        As of :func:`tvm_mobilenet.tuning.worker.measure`, and ``device``: its address;
         ``machine``: what it is; ``avoid``: boards in quarantine; ``open_limit``, ``run_limit``:
         seconds for a session to open and for what a candidate does; ``strikes``:
         sessions that the candidate has lost; ``rest``: seconds before it.
@@ -50,7 +46,7 @@ def measure(request: Mapping[str, Any]) -> Answer:
     Returns
     -------
     dict
-        As from :func:`tvm_mobilenet.tuning.timing.measure`, with ``where`` it ran, and
+        As from :func:`tvm_mobilenet.tuning.fixture.measured`, with ``where`` it ran, and
         ``failed``: (where, why, whether it is of no use to try at once again) of boards that
         are to blame themselves; without an ``outcome`` none could be used, and ``strikes``
         and ``note`` say more.
@@ -63,30 +59,32 @@ def compare(request: Mapping[str, Any]) -> Answer:
     return _tried(request, _compared)
 
 
-def _tried(request: Mapping[str, Any], do: Callable[[Visit, Mapping[str, Any]], Answer]) -> Answer:
+def _tried(
+    request: Mapping[str, Any], do: Callable[[BoardSession, Mapping[str, Any]], Answer]
+) -> Answer:
     """Do it, once more if the session is lost; tell whose fault it was."""
-    visit = _visit(request["device"], request["open_limit"])
+    session = _session(request["device"], request["open_limit"])
     strikes: int = request["strikes"]
     failed: list[tuple[str, str, bool]] = []
     blamed: Answer | None = None
     while True:
         try:
-            visit.open(request)
+            session.open(request)
         except TvmMobilenetError as error:
-            failed.append((visit.where, error.what, not isinstance(error, DeviceLostError)))
+            failed.append((session.where, error.what, not isinstance(error, DeviceLostError)))
             return {"failed": failed, "strikes": strikes, "note": error.what}
         if blamed is not None and strikes >= _TWICE:
             return blamed  # the board is well, and not to blame
-        where = visit.where
+        where = session.where
         try:
             time.sleep(request["rest"])
-            return {**do(visit, request), "where": where, "failed": failed}
-        except DeviceCallError as error:  # of the stand: no memory, no disk
-            visit.drop()
+            return {**do(session, request), "where": where, "failed": failed}
+        except DeviceCallError as error:  # of the fixture: no memory, no disk
+            session.drop()
             failed.append((where, error.what, False))
             return {"failed": failed, "strikes": strikes, "note": error.what}
         except (DeviceLostError, DeviceTimeoutError) as error:
-            visit.drop()
+            session.drop()
             strikes += 1
             silent = isinstance(error, DeviceTimeoutError)
             outcome = "hung" if silent else "crashed"
@@ -96,42 +94,11 @@ def _tried(request: Mapping[str, Any], do: Callable[[Visit, Mapping[str, Any]], 
             failed.append((where, error.what, silent))
 
 
-def _measured(visit: Visit, request: Mapping[str, Any]) -> Answer:
-    stand = visit.stand(request)
-    name = stand.upload(request["path"])
-    try:
-        stand.use(name)
-        error = stand.check()
-        timed = sampling.beside(visit.control, lambda: _repeated(stand, request["best"]))
-        stand.again()
-        stand.check()
-    except sampling.NotANumberError as found:
-        return {"outcome": "nan", "note": found.what}
-    except VerificationError as found:
-        return {"outcome": "wrong", "note": found.what}
-    except DeviceCallError as found:
-        return {"outcome": "crashed", "note": found.what}
-    return {"outcome": "ok", "error": error, **timed}
+def _measured(session: BoardSession, request: Mapping[str, Any]) -> Answer:
+    fixture, path = session.fixture(request), session.upload(request["path"])
+    return measured(fixture, path, request["best"])
 
 
-def _repeated(stand: Stand, best: float | None) -> tuple[float, int, float]:
-    stand.again()  # the control was in between
-    once, count = stand.warm()
-    return sampling.repeated(functools.partial(stand.samples, count), once, best, _MORE)
-
-
-def _compared(visit: Visit, request: Mapping[str, Any]) -> Answer:
-    stand = visit.stand(request)
-    names, counts = [], []
-    for path in request["paths"]:
-        names.append(stand.upload(path))
-        stand.use(names[-1])
-        counts.append(stand.warm()[1])
-    samples: list[list[float]] = [[] for _ in names]
-    for turn in range(request["rounds"]):
-        for i in range(len(names)):
-            at = (i + turn) % len(names)
-            stand.again(names[at])
-            # The call that the evaluator makes first, and the first sample, warm the caches.
-            samples[at].append(stand.samples(counts[at], 2)[1])
-    return {"outcome": "ok", "samples": samples}
+def _compared(session: BoardSession, request: Mapping[str, Any]) -> Answer:
+    fixture, paths = session.fixture(request), list(map(session.upload, request["paths"]))
+    return {"outcome": "ok", **compared(fixture, paths, request["rounds"])}

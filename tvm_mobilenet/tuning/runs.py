@@ -6,16 +6,20 @@ network, what the machine could do at best, and where the tuner's own time went.
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tvm_mobilenet.tuning.log import Damage, fields_of, numbered
-from tvm_mobilenet.tuning.records import VERSION
+from tvm_mobilenet.tuning.lines import (
+    Damage,
+    JsonLine,
+    check_counts,
+    check_measure,
+    check_texts,
+    read_lines,
+)
+from tvm_mobilenet.tuning.records import are_knobs
 
 RUNS = "runs.jsonl"
 """The file's name, in the folder of the history."""
@@ -49,24 +53,18 @@ class Part:
     rule: Mapping[str, int | str]
 
     def __post_init__(self) -> None:
-        for name in ("calls", "macs", "bytes"):
-            _check_count(name, getattr(self, name))
-        if not self.calls:
-            raise ValueError("a kernel is never called")
-        if not isinstance(self.rule, Mapping) or not all(
-            isinstance(value, int | str) for value in self.rule.values()
-        ):
+        check_counts(self, "macs", "bytes")
+        check_counts(self, "calls", least=1)
+        if not are_knobs(self.rule):
             raise ValueError(f"rule is {self.rule!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class Network(JsonLine):
     """What a run tunes; written when it begins.
 
     Attributes
     ----------
-    kind : str
-        Of the line.
     model : str
         Its title, such as ``"MobileNet V1 1.0/224"``.
     target, threads
@@ -85,28 +83,21 @@ class Network:
     parts: Mapping[str, Part]
 
     def __post_init__(self) -> None:
-        _check_names(self, "model", "target")
-        _check_count("threads", self.threads)
-        _check_count("operations", self.operations)
+        check_texts(self, "model", "target")
+        check_counts(self, "threads", "operations")
 
     @property
     def group(self) -> Group:
         """Target and threads."""
         return self.target, self.threads
 
-    def to_line(self) -> bytes:
-        """Return it as JSON, ASCII, without a line break."""
-        return _line(self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spent:
+class Spent(JsonLine):
     """Where the time of a run went until now; the last one of a run counts.
 
     Attributes
     ----------
-    kind : str
-        Of the line.
     run : str
         Names the run: date and process.
     model, target, threads
@@ -128,25 +119,18 @@ class Spent:
     measuring_s: float
 
     def __post_init__(self) -> None:
-        _check_names(self, "run", "model", "target")
-        _check_count("threads", self.threads)
-        _check_count("trials", self.trials)
+        check_texts(self, "run", "model", "target")
+        check_counts(self, "threads", "trials")
         for name in ("seconds", "building_s", "measuring_s"):
-            _check_measure(name, getattr(self, name))
-
-    def to_line(self) -> bytes:
-        """Return it as JSON, ASCII, without a line break."""
-        return _line(self)
+            check_measure(name, getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Roofs:
+class Roofs(JsonLine):
     """How fast the machine reads, all threads together.
 
     Attributes
     ----------
-    kind : str
-        Of the line.
     target, threads
         As of a Network.
     bandwidth : dict of str to float
@@ -159,14 +143,10 @@ class Roofs:
     bandwidth: Mapping[str, float]
 
     def __post_init__(self) -> None:
-        _check_names(self, "target")
-        _check_count("threads", self.threads)
+        check_texts(self, "target")
+        check_counts(self, "threads")
         for name, value in self.bandwidth.items():
-            _check_measure(name, value)
-
-    def to_line(self) -> bytes:
-        """Return it as JSON, ASCII, without a line break."""
-        return _line(self)
+            check_measure(name, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +174,6 @@ class Runs:
 def read_runs(path: Path) -> Runs:
     """Read the lines; none if there is no such file.
 
-    Parameters
-    ----------
-    path : Path
-
     Raises
     ------
     RecordsError
@@ -206,13 +182,8 @@ def read_runs(path: Path) -> Runs:
     networks: dict[tuple[Group, str], Network] = {}
     spent: dict[tuple[Group, str, str], Spent] = {}
     roofs: dict[Group, Roofs] = {}
-    damaged: list[Damage] = []
-    for number, line in numbered(path):
-        try:
-            found = _parsed(line)
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            damaged.append(Damage(path, number, str(error).splitlines()[0]))
-            continue
+    lines, damaged = read_lines(path, _parsed)
+    for found in lines:
         group = (found.target, found.threads)
         if isinstance(found, Network):
             networks[group, found.model] = found
@@ -223,13 +194,7 @@ def read_runs(path: Path) -> Runs:
     return Runs(networks, tuple(spent.values()), roofs, tuple(damaged))
 
 
-def _line(item: Network | Spent | Roofs) -> bytes:
-    content = {"version": VERSION, "kind": item.kind, **dataclasses.asdict(item)}
-    return json.dumps(content, allow_nan=False).encode()
-
-
-def _parsed(line: bytes) -> Network | Spent | Roofs:
-    kind, content = fields_of(line, VERSION)
+def _parsed(kind: object, content: dict[str, Any]) -> Network | Spent | Roofs:
     if kind == Network.kind:
         parts = content.pop("parts", {})
         return Network(
@@ -244,19 +209,3 @@ def _parsed(line: bytes) -> Network | Spent | Roofs:
     if kind == Roofs.kind:
         return Roofs(**content)
     raise ValueError(f"kind is {kind!r}")
-
-
-def _check_names(item: Any, *names: str) -> None:
-    for name in names:
-        if not isinstance(getattr(item, name), str):
-            raise ValueError(f"{name} is {getattr(item, name)!r}, not a text")
-
-
-def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{name} is {value!r}")
-
-
-def _check_measure(name: str, value: object) -> None:
-    if not isinstance(value, int | float) or not (0 <= value < math.inf):
-        raise ValueError(f"{name} is {value!r}")

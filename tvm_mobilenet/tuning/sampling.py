@@ -1,10 +1,10 @@
-"""What is the same wherever a candidate runs: when it is right, and when it was timed enough."""
+"""When a candidate is right, and when it was timed enough, wherever it runs."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.kernel_case import KernelCase
 
-SPREAD = 0.003
+_SPREAD = 0.003
 """Standard error of the median at which repeating ends, a part of it."""
 
-LIMIT_S = 0.35
+_LIMIT_S = 0.35
 """Time after which it ends in any case."""
 
-SAMPLE_S = 1.5e-3
+_SAMPLE_S = 1.5e-3
 _LEAST, _LEAST_OF_LOSERS = 7, 3
 _LOSER = 1.5
 """So many times the best known: not worth measuring better."""
@@ -28,7 +28,7 @@ _DRIFT, _NOISE, _ATTEMPTS = 0.05, 0.15, 3
 CONTROLS = 3
 """Calls of the control kernel, of which the least counts: it shall tell the clock, and a process
 that took a core meanwhile would make a candidate beside it look fast."""
-MOST_COPIES = 64
+_MOST_COPIES = 64
 GUARD = 1024
 _CANARY = np.float32(1.5e30)
 
@@ -55,9 +55,25 @@ def judge(case: KernelCase, space: NDArray[np.float32]) -> float:
     if not all((part == _CANARY).all() for part in (space[:GUARD], space[-GUARD:])):
         raise VerificationError("it wrote outside its output")
     out = space[GUARD:-GUARD].reshape(case.want.shape)
+    check_finite(out)
+    return case.error(out)
+
+
+def check_finite(out: NDArray[Any]) -> None:
+    """Raise NotANumberError where there is NaN or infinity."""
     if not np.isfinite(out).all():
         raise NotANumberError(f"{np.count_nonzero(~np.isfinite(out))} numbers are none")
-    return case.error(out)
+
+
+def copies_of(weights: Sequence[NDArray[Any]], cold_bytes: int) -> int:
+    """Return how many copies of weights take turns, so that `cold_bytes` pass between two uses."""
+    size = sum(array.nbytes for array in weights)
+    return min(max(math.ceil(cold_bytes / size), 1), _MOST_COPIES) if size else 1
+
+
+def calls_of_a_sample(once: float) -> int:
+    """Return how many calls of so many seconds make a sample."""
+    return max(math.ceil(_SAMPLE_S / max(once, 1e-7)), 1)
 
 
 def beside(
@@ -112,13 +128,13 @@ def repeated(
         Median, number, spread (interquartile range over median).
     """
     least = _LEAST_OF_LOSERS if best is not None and once > _LOSER * best else _LEAST
-    end = time.perf_counter() + LIMIT_S
+    end = time.perf_counter() + _LIMIT_S
     samples = take(least)
     while True:
         low, middle, high = np.quantile(samples, [0.25, 0.5, 0.75])
         spread = float((high - low) / middle)
         # 1.25 sigma / sqrt(n), the median's standard error; sigma is IQR / 1.35.
-        settled = 0.93 * spread / math.sqrt(len(samples)) < SPREAD
+        settled = 0.93 * spread / math.sqrt(len(samples)) < _SPREAD
         if settled or least < _LEAST or time.perf_counter() > end:
             return float(middle), len(samples), spread
         samples += take(more)

@@ -7,17 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs, WishedKnobs
+from tvm_mobilenet.schedules.knobs import Knobs, NearestKnobs, SeededKnobs
 from tvm_mobilenet.schedules.plans import plan, plans_for
-from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.tuning.generation import generation
 
 Answers = dict[str, int | str]
 """Knobs of one kernel, by name."""
 
+Key = frozenset[tuple[str, int | str]]
+"""What two equal sets of knobs have in common, whatever their order."""
 
-def identity(knobs: Mapping[str, int | str]) -> frozenset[tuple[str, int | str]]:
-    """Return what two equal sets of knobs have in common, whatever their order."""
+
+def identity(knobs: Mapping[str, int | str]) -> Key:
+    """Return the key of a set of knobs."""
     return frozenset(knobs.items())
 
 
@@ -26,11 +29,6 @@ class Space:
 
     There is no list of them: what a knob may be depends on the answers before it, so the
     plan is made, which takes no TVM and some 50 µs.
-
-    Parameters
-    ----------
-    work : Workload
-    target : TargetSpec
 
     Attributes
     ----------
@@ -52,11 +50,11 @@ class Space:
 
     def nearest(self, wishes: Mapping[str, int | str]) -> Answers:
         """Return the allowed set of knobs that is next to a wish."""
-        return self._asked(WishedKnobs(wishes))
+        return self._asked(NearestKnobs(wishes))
 
     def _asked(self, knobs: Knobs) -> Answers:
         listening = _Listening(knobs, self.options)
-        plan(self.work, listening, self._target, plans_for(self._target, installed_stack()))
+        plan(self.work, listening, self._target, plans_for(self._target, generation().stack))
         return listening.chosen
 
 

@@ -13,9 +13,8 @@ from typing import Literal
 from tvm_mobilenet.errors import RecordsError
 from tvm_mobilenet.prediction.fusion import Choice
 from tvm_mobilenet.schedules.knobs import TRACE
-from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.tuning.generation import tvm_version
+from tvm_mobilenet.tuning.generation import generation, tvm_version
 from tvm_mobilenet.tuning.log import Line, Log, append, read, rewrite, writing
 from tvm_mobilenet.tuning.records import Record, target_key, threads_of
 
@@ -94,10 +93,6 @@ class Store:
         threads are the target's, and which are verified. Of two kernels the faster, of
         two fusions the later.
 
-        Parameters
-        ----------
-        target : TargetSpec
-
         Raises
         ------
         RecordsError
@@ -133,12 +128,7 @@ class Store:
 
 
 class Writer:
-    """Writes to a store; from :meth:`Store.writing`.
-
-    Parameters
-    ----------
-    root : Path
-    """
+    """Writes to a store; from :meth:`Store.writing`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -197,7 +187,6 @@ def records_for(target: TargetSpec, records: RecordsLike) -> Found:
 
     Parameters
     ----------
-    target : TargetSpec
     records : path-like, False or None
         A folder; nobody's; the package's own; on the classic stack also a tuner's own log.
 
@@ -207,7 +196,7 @@ def records_for(target: TargetSpec, records: RecordsLike) -> Found:
     """
     if records is False:
         return Found()
-    if records is not None and installed_stack() == "relay" and Path(records).is_file():
+    if records is not None and generation().stack == "relay" and Path(records).is_file():
         return _of_own_log(Path(records), target)
     store = Store(records)
     found = store.find(target)

@@ -1,4 +1,4 @@
-"""What a folder of trials amounts to: the numbers of the report page.
+"""What a folder of trials amounts to: its reports.
 
 Nothing is measured here, and nothing compiled: all comes from the lines that a tuning run
 left, however it ended.
@@ -8,24 +8,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tvm_mobilenet.errors import RecordsError
-from tvm_mobilenet.schedules.knobs import readable
 from tvm_mobilenet.tuning.finals import LEAST_GAIN
-from tvm_mobilenet.tuning.runs import RUNS, Network, Part, Runs, read_runs
-from tvm_mobilenet.tuning.sections import Row, Section, State, Step, Summary
+from tvm_mobilenet.tuning.runs import RUNS, Group, Network, Part, Runs, read_runs
 from tvm_mobilenet.tuning.space import identity
 from tvm_mobilenet.tuning.store import HISTORY
 from tvm_mobilenet.tuning.trials import Final, History, Trial, comparable, control_of, read_groups
+from tvm_mobilenet.tuning.tuning_report import State, Step, Summary, TunedKernel, TuningReport
 
 
 def summarize(folder: Path) -> Summary:
     """Read a folder that a tuning run wrote to, or is writing to.
-
-    Parameters
-    ----------
-    folder : Path
 
     Raises
     ------
@@ -42,20 +38,18 @@ def summarize(folder: Path) -> Summary:
         )
     groups, damaged = read_groups(history)
     runs = read_runs(folder / RUNS)
-    sections = [
-        section
+    reports = [
+        replace(report, rows=tuple(sorted(report.rows, key=lambda r: r.before_s, reverse=True)))
         for group in sorted({*groups, *(group for group, _ in runs.networks)})
-        for section in _sections(group, groups.get(group, History((), {}, ())), runs)
+        for report in _reports(group, groups.get(group, History((), {}, ())), runs, folder)
     ]
-    return Summary(folder, tuple(sections), (*damaged, *runs.damaged))
+    return Summary(folder, tuple(reports), (*damaged, *runs.damaged))
 
 
-def _sections(group: tuple[str, int], history: History, runs: Runs) -> list[Section]:
-    """Share a group's trials out to its networks; what no network has is a section of its own."""
+def _reports(group: Group, history: History, runs: Runs, folder: Path) -> list[TuningReport]:
+    """Share a group's trials out to its networks; what no network has is a report of its own."""
     networks = [network for (of, _), network in runs.networks.items() if of == group]
-    sections = [
-        _section(group, network, dict(network.parts), history, runs) for network in networks
-    ]
+    reports = [report_of(group, history, runs, folder, network=network) for network in networks]
     known = {key for network in networks for key in network.parts}
     others = {
         trial.workload: Part(1, (), 0, 0, trial.knobs)
@@ -63,18 +57,37 @@ def _sections(group: tuple[str, int], history: History, runs: Runs) -> list[Sect
         if trial.workload not in known
     }
     if others:
-        sections.append(_section(group, None, others, history, runs))
-    return sections
+        reports.append(report_of(group, history, runs, folder, others=others))
+    return reports
 
 
-def _section(
-    group: tuple[str, int],
-    network: Network | None,
-    parts: Mapping[str, Part],
+def report_of(
+    group: Group,
     history: History,
     runs: Runs,
-) -> Section:
-    title = network.model if network else ""
+    folder: Path,
+    *,
+    network: Network | None = None,
+    others: Mapping[str, Part] | None = None,
+) -> TuningReport:
+    """Make the report of a network.
+
+    Parameters
+    ----------
+    group : (str, int)
+        Target and threads of all that follows.
+    history : History
+        Trials of the group, and the last comparisons.
+    runs : Runs
+        Where the time went, and what the machine can do.
+    folder : Path
+        Where all of this stands.
+    network : Network, optional
+        Whose kernels it is about.
+    others : mapping of str to Part, optional
+        Kernels, where there is no network.
+    """
+    title, parts = (network.model, network.parts) if network else ("", others or {})
     control = control_of(history.trials)
     peak = network.operations / control / 1e9 if network and control else 0.0
     trials = [trial for trial in history.trials if trial.workload in parts]
@@ -89,15 +102,16 @@ def _section(
         )
         for workload, part in parts.items()
     ]
-    return Section(
+    return TuningReport(
         title,
         *group,
-        tuple(sorted(rows, key=lambda row: row.before_s, reverse=True)),
+        tuple(rows),
         tuple(_steps(trials, parts, control)),
         Counter(trial.outcome for trial in trials if trial.outcome != "ok"),
         tuple(one for one in runs.spent if (one.target, one.threads, one.model) == (*group, title)),
         peak,
         runs.roofs.get(group),
+        str(folder),
     )
 
 
@@ -109,7 +123,7 @@ def _row(
     *,
     control: float,
     peak: float,
-) -> Row:
+) -> TunedKernel:
     timed = [(comparable(trial, control), trial) for trial in trials]
     ran = [(seconds, trial) for seconds, trial in timed if seconds is not None]
     wanted = identity(part.rule)
@@ -127,7 +141,7 @@ def _row(
         state = "rule" if identity(knobs) == wanted else "tuned"
     elif best_s is not None and rule_s is not None and best_s >= rule_s * (1 - LEAST_GAIN / 2):
         knobs, best_s, state = part.rule, rule_s, "rule"
-    return Row(
+    return TunedKernel(
         workload.partition("_")[0],
         workload,
         part.layers,
@@ -139,11 +153,8 @@ def _row(
         rule_s,
         best_s,
         state,
-        tuple(
-            (name, str(part.rule.get(name, "-")), readable(value))
-            for name, value in knobs.items()
-            if part.rule.get(name) != value
-        ),
+        part.rule,
+        knobs,
         2 * part.macs / peak / 1e9 if peak else 0.0,
     )
 

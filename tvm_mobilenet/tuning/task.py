@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.limits import MOST_TRIALS
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.tuning.auto import AutoExplorer
-from tvm_mobilenet.tuning.crew import PROGRAM
-from tvm_mobilenet.tuning.search import Explorer
+from tvm_mobilenet.tuning.proposer import Proposer
 from tvm_mobilenet.tuning.space import identity
 from tvm_mobilenet.tuning.trials import Trial, comparable
+from tvm_mobilenet.tuning.worker_pool import PROGRAM
 
 _BUILD_S, _MEASURE_S, _SEARCH_S = 30.0, 20.0, 300.0
 _OPEN_S, _BOARD_S, _ALONE_S = 60.0, 600.0, 300.0
@@ -85,21 +84,24 @@ class Task:
     Attributes
     ----------
     work : Workload
+        What its candidates compute.
     calls : int
         That the network makes of it.
-    explorer : Explorer or AutoExplorer
+    proposer : Proposer
+        Of its candidates.
     trials : list of Trial
+        In their order, those of earlier runs included.
     """
 
     work: Workload
     calls: int
-    explorer: Explorer | AutoExplorer
+    proposer: Proposer
     trials: list[Trial] = field(default_factory=list)
 
     @property
     def rule(self) -> Trial | None:
         """The trial of the rule's knobs, if it ran."""
-        rule = identity(self.explorer.space.rule)
+        rule = identity(self.proposer.space.rule)
         return next(
             (t for t in self.trials if t.outcome == "ok" and identity(t.knobs) == rule), None
         )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
-from tvm_mobilenet.tuning.log import Damage, fields_of, numbered
-from tvm_mobilenet.tuning.records import VERSION
+from tvm_mobilenet.tuning.lines import Damage, JsonLine, check_counts, check_texts, read_lines
+from tvm_mobilenet.tuning.records import are_knobs
 
 Outcome = Literal["ok", "unbuildable", "hung", "crashed", "wrong", "nan"]
 """``unbuildable``: no code came of it; ``hung``: no answer in time, while built or run;
@@ -22,7 +20,7 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class Trial(JsonLine):
     """One candidate, and what became of it.
 
     Attributes
@@ -32,7 +30,9 @@ class Trial:
     tuner : str
         Who proposed it: ``"template"`` or ``"auto"``.
     knobs : mapping of str to int or str
+        Its own, by name.
     outcome : {"ok", "unbuildable", "hung", "crashed", "wrong", "nan"}
+        What became of it.
     seconds : float, optional
         Median time of a call, where it ran.
     control : float, optional
@@ -43,6 +43,7 @@ class Trial:
         What went wrong.
     """
 
+    kind: ClassVar[str] = "trial"
     operator: str
     workload: str
     target: str
@@ -60,13 +61,9 @@ class Trial:
     date: str
     tvm: str
 
-    def to_line(self) -> bytes:
-        """Return the trial as JSON, ASCII, without a line break."""
-        return _line("trial", self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Final:
+class Final(JsonLine):
     """The last comparison of a workload: its fastest candidates, in turns.
 
     Attributes
@@ -81,16 +78,13 @@ class Final:
         Which of them was kept.
     """
 
+    kind: ClassVar[str] = "final"
     workload: str
     target: str
     threads: int
     candidates: list[Mapping[str, int | str]]
     seconds: list[float]
     chosen: int
-
-    def to_line(self) -> bytes:
-        """Return the comparison as JSON, ASCII, without a line break."""
-        return _line("final", self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +115,6 @@ def read_history(path: Path, target: str, threads: int) -> History:
         Need not be there.
     target : str
         :func:`~tvm_mobilenet.tuning.records.target_key`.
-    threads : int
 
     Raises
     ------
@@ -148,13 +141,8 @@ def read_groups(path: Path) -> tuple[dict[tuple[str, int], History], tuple[Damag
     """
     trials: dict[tuple[str, int], list[Trial]] = {}
     finals: dict[tuple[str, int], dict[str, Final]] = {}
-    damaged: list[Damage] = []
-    for number, line in numbered(path):
-        try:
-            found = _parsed(line)
-        except (ValueError, TypeError, RecursionError) as error:
-            damaged.append(Damage(path, number, str(error).splitlines()[0]))
-            continue
+    lines, damaged = read_lines(path, _parsed)
+    for found in lines:
         group = (found.target, found.threads)
         trials.setdefault(group, [])
         finals.setdefault(group, {})
@@ -179,7 +167,6 @@ def comparable(trial: Trial, control: float) -> float | None:
 
     Parameters
     ----------
-    trial : Trial
     control : float
         From :func:`control_of`.
     """
@@ -188,17 +175,8 @@ def comparable(trial: Trial, control: float) -> float | None:
     return trial.seconds * control / trial.control
 
 
-def _line(kind: str, item: Any) -> bytes:
-    fields = {f.name: getattr(item, f.name) for f in dataclasses.fields(item)}
-    content = {k: v for k, v in fields.items() if v is not None and v != ""}
-    return json.dumps(
-        {"version": VERSION, "kind": kind, **content}, allow_nan=False, default=dict
-    ).encode()
-
-
-def _parsed(line: bytes) -> Trial | Final:
-    kind, content = fields_of(line, VERSION)
-    if kind == "final":
+def _parsed(kind: object, content: dict[str, Any]) -> Trial | Final:
+    if kind == Final.kind:
         final = Final(**content)
         if len(final.candidates) != len(final.seconds) or not (
             0 <= final.chosen < len(final.seconds)
@@ -206,7 +184,7 @@ def _parsed(line: bytes) -> Trial | Final:
             raise ValueError("its candidates, seconds and chosen do not fit each other")
         _check(final, ("workload", "target"), final.seconds, final.candidates)
         return final
-    if kind != "trial":
+    if kind != Trial.kind:
         raise ValueError(f"kind is {kind!r}")
     trial = Trial(**content)
     if trial.outcome not in OUTCOMES:
@@ -223,16 +201,11 @@ def _check(
     item: Trial | Final, texts: Iterable[str], measures: Iterable[object], knobs: Iterable[object]
 ) -> None:
     """Refuse values that no writer of ours wrote: whoever reads a trial computes with them."""
-    for name in texts:
-        if not isinstance(getattr(item, name), str):
-            raise ValueError(f"{name} is {getattr(item, name)!r}, not a text")
-    if not isinstance(item.threads, int) or isinstance(item.threads, bool) or item.threads < 1:
-        raise ValueError(f"threads is {item.threads!r}")
+    check_texts(item, *texts)
+    check_counts(item, "threads", least=1)
     for value in measures:
         if not isinstance(value, int | float) or not 0 < value < math.inf:
             raise ValueError(f"a time is {value!r}")
     for chosen in knobs:
-        if not isinstance(chosen, Mapping) or not all(
-            isinstance(value, int | str) for value in chosen.values()
-        ):
+        if not are_knobs(chosen):
             raise ValueError(f"knobs are {chosen!r}")

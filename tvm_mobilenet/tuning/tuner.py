@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
-import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
 from tvm_mobilenet.operators.footprint import weight_bytes
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.schedules.knobs import TRACE, described
+from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.tuning.auto import AutoExplorer
-from tvm_mobilenet.tuning.boards import Place
+from tvm_mobilenet.tuning.builder import Builder
 from tvm_mobilenet.tuning.generation import tvm_version
-from tvm_mobilenet.tuning.gpu_timing import machine_of
+from tvm_mobilenet.tuning.measurer import Measurer
 from tvm_mobilenet.tuning.model import CostModel, Example
+from tvm_mobilenet.tuning.proposer import Seen
+from tvm_mobilenet.tuning.proposers import proposers
 from tvm_mobilenet.tuning.records import target_key, threads_of
-from tvm_mobilenet.tuning.report import Status
-from tvm_mobilenet.tuning.search import Explorer, Prospect, share_out
+from tvm_mobilenet.tuning.sharing import Prospect, share_out
 from tvm_mobilenet.tuning.space import Answers, Space, identity
+from tvm_mobilenet.tuning.status import Status
 from tvm_mobilenet.tuning.store import Writer
 from tvm_mobilenet.tuning.task import Settings, Task
 from tvm_mobilenet.tuning.trials import History, Outcome, Trial, comparable, control_of
-from tvm_mobilenet.tuning.workshop import Job, Workshop
 
 _log = logging.getLogger(__name__)
 
@@ -51,21 +53,24 @@ class Tuner:
     history : History
         What is known already.
     writer : Writer
+        To the folder that the history was read from.
     settings : Settings
+        How the run is done, and who proposes.
+    measurer : Measurer
+        Who measures.
     tell : callable
         Told the Status after every trial, and when it has to wait.
-    place : Place, optional
-        Where candidates are measured, if not here.
 
     Attributes
     ----------
-    target : TargetSpec
+    target, writer, measurer
+        As given.
     notes : list of str
         What else went wrong, each a sentence.
     tasks : dict of str to Task
         By key.
-    writer : Writer
-    shop : Workshop
+    builder : Builder
+        Of its candidates.
     """
 
     def __init__(  # noqa: PLR0917  what a run is made of
@@ -75,51 +80,48 @@ class Tuner:
         history: History,
         writer: Writer,
         settings: Settings,
+        measurer: Measurer,
         tell: Callable[[Status], object] = lambda _: None,
-        place: Place | None = None,
     ) -> None:
-        self.writer = writer
-        self.target, self._settings, self._tell = target, settings, tell
+        self.target, self.writer, self.measurer = target, writer, measurer
+        self.builder = Builder(target, settings, measurer.emulated)
         self.notes: list[str] = []
+        self._settings, self._tell = settings, tell
         self._trials = list(history.trials)
-        rng = random.Random(settings.seed + len(self._trials))
+        self._open, self._fresh, self._begin = False, 0, time.monotonic()
+        seed = settings.seed + len(self._trials)
+        proposer = proposers(settings.tuner, target, seed, self.builder.ask)
         self.tasks: dict[str, Task] = {}
         for key, (work, calls) in works.items():
-            space = Space(work, target)
-            explorer: Explorer | AutoExplorer
-            if settings.tuner != "template":
-                seed = settings.seed + len(self._trials)
-                explorer = AutoExplorer(space, target, seed, settings.tuner)
-            else:
-                explorer = Explorer(space, rng)
             own = [trial for trial in self._trials if trial.workload == key]
-            explorer.known.update(identity(trial.knobs) for trial in own)
-            self.tasks[key] = Task(work, calls, explorer, own)
+            self.tasks[key] = task = Task(work, calls, proposer(Space(work, target)), own)
+            task.proposer.known.update(identity(trial.knobs) for trial in own)
         weights = sum(weight_bytes(task.work) * task.calls for task in self.tasks.values())
-        here = target.l2_bytes * target.cores if target.gpu is None else target.gpu.l2_bytes
-        cache = _COLD_L2 * here or _COLD_LEAST
-        self.shop = Workshop(
-            target,
-            settings,
-            min(weights, cache),
-            place,
-            lambda why: self._tell(dataclasses.replace(self.status(), waiting=why)),
-        )
-        self._fresh = 0
-        self._begin = time.monotonic()
+        cache = target.l2_bytes * target.cores if target.gpu is None else target.gpu.l2_bytes
+        self._cold_bytes = min(weights, _COLD_L2 * cache or _COLD_LEAST)
         self._facts: dict[str, Any] = {
             "target": target_key(target),
             "threads": threads_of(target),
-            "machine": place.machine if place else machine_of(target),
+            "machine": measurer.machine,
             "tvm": tvm_version(),
         }
 
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """Have what builds and measures; within another one this does nothing."""
+        if self._open:
+            yield
+            return
+        with scratch() as folder, self.builder.open(folder), self.measurer.open(folder, self._wait):
+            self._open = True
+            try:
+                yield
+            finally:
+                self._open = False
+
     def run(self) -> None:
         """Try candidates until the budget is spent or nothing new can be tried."""
-        with self.shop.ready():
-            for task in self.tasks.values():
-                if isinstance(task.explorer, AutoExplorer):
-                    task.explorer.ask = self.shop.traces
+        with self.ready():
             while (left := self._settings.trials - self.done) > 0:
                 batch = self._proposals(min(left, ROUND))
                 if not batch:
@@ -133,22 +135,32 @@ class Tuner:
         return sum(t.tuner == own for task in self.tasks.values() for t in task.trials)
 
     @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All that is known of the target, what this run has measured included."""
+        return tuple(self._trials)
+
+    @property
     def problems(self) -> list[str]:
         """Why somebody had nothing to propose, each a sentence; and :attr:`notes`."""
-        return [
-            *self.notes,
-            *(
-                f"{key}: {problem}"
-                for key, task in self.tasks.items()
-                if isinstance(task.explorer, AutoExplorer)
-                for problem in task.explorer.problems
-            ),
-        ]
+        said = [(key, problem) for key, t in self.tasks.items() for problem in t.proposer.problems]
+        return [*self.notes, *(f"{key}: {problem}" for key, problem in said)]
 
     @property
     def control(self) -> float:
         """Usual time of the control kernel, seconds."""
         return control_of(self._trials)
+
+    def compare(
+        self, work: Workload, paths: Sequence[str], rounds: int, limit_s: float
+    ) -> list[list[float]]:
+        """Let candidates of a workload run in turns; return their seconds by round.
+
+        Raises
+        ------
+        LostError, DeviceLostError
+        """
+        request = self._request(work, do="compare", paths=list(paths), rounds=rounds)
+        return self.measurer.compare(request, limit_s)
 
     def status(self, workload: str = "") -> Status:
         """Return how far the run is."""
@@ -176,44 +188,39 @@ class Tuner:
             bound,
             dict(failures),
             time.monotonic() - self._begin,
-            self.shop.building_s,
-            self.shop.measuring_s,
+            self.builder.building_s,
+            self.measurer.measuring_s,
             workload,
-            boards=self.shop.boards,
+            boards=self.measurer.boards,
         )
 
     def _bound(self, work: Workload) -> float:
         """Return the time of a workload's multiply-adds at the measured peak."""
-        return 2 * work.macs * self.control / self.shop.operations
+        return 2 * work.macs * self.control / self.builder.operations
+
+    def _wait(self, why: str) -> None:
+        self._tell(dataclasses.replace(self.status(), waiting=why))
 
     def _proposals(self, count: int) -> list[tuple[Task, Answers]]:
+        """Return candidates of the workloads whose turn it is; none where nobody has any."""
         control = self.control
-        open_tasks = {key: task for key, task in self.tasks.items() if not task.explorer.exhausted}
-        prospects = {
-            key: Prospect(
-                task.calls,
-                self._bound(task.work),
-                tuple(comparable(trial, control) or float("inf") for trial in task.trials),
-            )
-            for key, task in open_tasks.items()
-        }
-        models: dict[str, CostModel] = {}
+        model = functools.cache(lambda operator: CostModel(self._examples(operator)))
         batch: list[tuple[Task, Answers]] = []
-        for key, share in share_out(count, prospects).items():
-            task = self.tasks[key]
-            operator = task.work.operator
-            if isinstance(task.explorer, AutoExplorer):
+        while left := [task for task in self.tasks.values() if not task.proposer.exhausted]:
+            prospects = {task.work.key: self._prospect(task) for task in left}
+            for key, share in share_out(count, prospects).items():
+                task = self.tasks[key]
                 tried = [(trial.knobs, comparable(trial, control)) for trial in task.trials]
-                found = task.explorer.propose(share, tried)
-            else:
-                if operator not in models:
-                    models[operator] = CostModel(self._examples(operator))
-                ranked = [t.knobs for _, t in task.ranked(control) if TRACE not in t.knobs]
-                found = task.explorer.propose(share, ranked, models[operator])
-            batch.extend((task, knobs) for knobs in found)
-        if not batch and len(open_tasks) > sum(t.explorer.exhausted for t in open_tasks.values()):
-            return self._proposals(count)
+                seen = Seen(tried, functools.partial(model, task.work.operator))
+                batch.extend((task, knobs) for knobs in task.proposer.propose(share, seen))
+            if batch:
+                break
         return batch
+
+    def _prospect(self, task: Task) -> Prospect:
+        control = self.control
+        times = (comparable(trial, control) or float("inf") for trial in task.trials)
+        return Prospect(task.calls, self._bound(task.work), tuple(times))
 
     def _examples(self, operator: str) -> list[Example]:
         """Return what was measured of an operator, in times of each workload's first trial."""
@@ -234,21 +241,33 @@ class Tuner:
     def _try(self, batch: Sequence[tuple[Task, Answers]]) -> None:
         """Build candidates all at once, then measure them."""
         built: list[tuple[Task, Answers, str]] = []
-        for number, answer in self.shop.build([(task.work, knobs) for task, knobs in batch]):
+        for number, answer in self.builder.build([(task.work, knobs) for task, knobs in batch]):
             task, knobs = batch[number]
             if isinstance(answer, str):
                 built.append((task, knobs, answer))
             else:
                 self._finish(task, knobs, *answer)
         built.sort(key=lambda one: one[0].work.key)
-        jobs: list[Job] = []
+        requests = []
         for task, _, path in built:
-            best = task.ranked(self.control)[:1]
-            jobs.append((task.work, path, best[0][0] if best else None))
-        for number, found in self.shop.measure(jobs):
+            best = next((seconds for seconds, _ in task.ranked(self.control)), None)
+            requests.append(self._request(task.work, do="measure", path=path, best=best))
+        for number, found in self.measurer.measure(requests):
             task, knobs, path = built[number]
             os.unlink(path)
             self._finish(task, knobs, found.pop("outcome"), found.pop("note", ""), **found)
+
+    def _request(self, work: Workload, **request: Any) -> dict[str, Any]:
+        """Return what a worker is asked about candidates of a workload."""
+        return {
+            "work": dataclasses.asdict(work),
+            "cold_bytes": self._cold_bytes,
+            "control": self.builder.control,
+            "threads": self.target.cores,
+            "lanes": self.target.lanes,
+            **({} if self.target.gpu is None else {"target": self.target.to_dict()}),
+            **request,
+        }
 
     def _finish(
         self, task: Task, knobs: Answers, outcome: Outcome, note: str = "", **found: Any

@@ -1,15 +1,15 @@
-"""A member of a :class:`~tvm_mobilenet.tuning.crew.Crew`: builds candidates, runs and times them.
+"""A process of a worker pool: builds candidates, runs and times them, and searches.
 
 Reads requests from standard input, one JSON object a line, and answers each with one on
-what was standard output; whatever else is printed goes to standard error. A builder never
-runs a candidate, and who runs one here never loads
-TVM's compiler.
+what was standard output; whatever else is printed goes to standard error. A process that builds
+never runs a candidate, and one that runs some here never loads TVM's compiler.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import resource
@@ -18,9 +18,11 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tvm_mobilenet.errors import reason
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.tuning import generation
+from tvm_mobilenet.tuning import fixture
+from tvm_mobilenet.tuning.generation import generation
 
 _PR_SET_PDEATHSIG = 1
 
@@ -59,17 +61,14 @@ def build(request: Mapping[str, Any]) -> dict[str, Any]:
     dict
         Empty, or ``failed``: why there is no code.
     """
-    from tvm_mobilenet.errors import TvmMobilenetError
     from tvm_mobilenet.schedules.knobs import Knobs
 
     work, spec = Workload.from_dict(request["work"]), TargetSpec.from_dict(request["target"])
     try:
-        generation.build_kernel(work, spec, Knobs(request["knobs"]), request["path"])
+        generation().build_kernel(work, spec, Knobs(request["knobs"]), request["path"])
     # TVM raises what its C++ names: anything here is about this candidate.
     except Exception as error:
-        text = error.what if isinstance(error, TvmMobilenetError) else str(error)
-        lines = [line for line in text.splitlines() if line.strip()]
-        return {"failed": f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]}
+        return {"failed": reason(error)[:400]}
     return {}
 
 
@@ -82,53 +81,90 @@ def build_control(request: Mapping[str, Any]) -> dict[str, Any]:
         ``target``, ``path``, ``steps``: multiply-adds of a chain.
     """
     spec = TargetSpec.from_dict(request["target"])
-    generation.build_control(spec, request["steps"], request["path"])
+    generation().build_control(spec, request["steps"], request["path"])
     return {}
 
 
 def measure(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Check and time one candidate, on the device that is named, or here.
+    """Check and time one candidate, on a board, on a GPU of this machine, or on its processor.
 
-    See :func:`tvm_mobilenet.tuning.timing.measure`.
+    Parameters
+    ----------
+    request : mapping
+        ``work``: fields of its Workload; ``cold_bytes``: weights that pass between two uses of
+        the same; ``path``: of the candidate; ``control``: path of the control kernel;
+        ``threads``, ``lanes``; ``best``: seconds of the best known, or None. ``target``:
+        fields of a TargetSpec with a GPU; ``device``, and what
+        :func:`tvm_mobilenet.tuning.remote.measure` takes besides.
+
+    Returns
+    -------
+    dict
+        As from :func:`tvm_mobilenet.tuning.fixture.measured`.
     """
-    found: dict[str, Any] = _timing(request).measure(request)
-    return found
+    if "device" in request:
+        from tvm_mobilenet.tuning import remote
+
+        return remote.measure(request)
+    return fixture.measured(_fixture_of(request), request["path"], request["best"])
 
 
 def compare(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Time candidates in turns; see :func:`tvm_mobilenet.tuning.timing.compare`."""
-    found: dict[str, Any] = _timing(request).compare(request)
-    return found
+    """Time candidates in turns.
 
+    Parameters
+    ----------
+    request : mapping
+        As of :func:`measure`, with ``paths`` for ``path``, and ``rounds`` for ``best``.
 
-def _timing(request: Mapping[str, Any]) -> Any:
-    """Return the module that times: on a board, on a GPU of this machine, or on its processor."""
-    from tvm_mobilenet.tuning import gpu_timing, remote, timing
-
+    Returns
+    -------
+    dict
+        ``samples``: seconds by candidate and round.
+    """
     if "device" in request:
-        return remote
-    return gpu_timing if "target" in request else timing
+        from tvm_mobilenet.tuning import remote
+
+        return remote.compare(request)
+    return fixture.compared(_fixture_of(request), request["paths"], request["rounds"])
 
 
-def traces(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask MetaSchedule what to try; see :func:`tvm_mobilenet.tuning.metaschedule.traces`."""
-    from tvm_mobilenet.tuning import metaschedule
-
-    return metaschedule.traces(request)
+_OF_A_CANDIDATE = {"path", "paths", "best", "rounds"}
 
 
-def classic(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask AutoTVM or Ansor what to try; see :func:`tvm_mobilenet.relay.proposing.classic`."""
-    from tvm_mobilenet.relay import proposing
+def _fixture_of(request: Mapping[str, Any]) -> fixture.Fixture:
+    """Return the fixture of a request's workload: the last one, if that was the same."""
+    about = {key: request[key] for key in sorted(request.keys() - _OF_A_CANDIDATE)}
+    return _fixture(json.dumps(about))
 
-    return proposing.classic(request, Workload.from_dict(request["work"]))
+
+@functools.lru_cache(maxsize=1)
+def _fixture(about: str) -> fixture.Fixture:
+    request = json.loads(about)
+    if "target" in request:
+        from tvm_mobilenet.tuning.gpu_fixture import GpuFixture
+
+        return GpuFixture(request)
+    from tvm_mobilenet.tuning.cpu_fixture import CpuFixture
+
+    return CpuFixture(request)
+
+
+def propose(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask one of TVM's own tuners what to try; see :mod:`tvm_mobilenet.tuning.tvm_search`."""
+    from tvm_mobilenet.tuning import tvm_search
+
+    try:
+        return tvm_search.propose(request)
+    # TVM raises what its C++ names: this workload has no space there.
+    except Exception as error:
+        return {"failed": reason(error)[:400]}
 
 
 REQUESTS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "build": build,
     "build_control": build_control,
-    "traces": traces,
-    "classic": classic,
+    "propose": propose,
     "measure": measure,
     "compare": compare,
 }

@@ -15,6 +15,7 @@ from tvm_mobilenet.schedules.plans.gpu.threads import (
 
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.gpu import SCHEDULERS
 
 _ROWS = (1, 2, 3, 4, 7, 8)
 _MOST_BLOCKS = 8
@@ -65,12 +66,12 @@ class Sizes:
     def cost(self, rows: int, blocks: int) -> float:
         """Return clocks of a unit for a warp's multiply-add: loads, arithmetic, conversions.
 
-        128 multiply-adds a clock, half as many conversions of a stored weight to float32,
-        one wavefront of L1; inputs are a stride apart, two wavefronts.
+        In a clock each scheduler has a warp multiply and add, or half a warp convert a stored
+        weight to float32, and L1 gives one wavefront; inputs are a stride apart, two of them.
         """
         taps = self.taps[1] * self.taps[2]
         loads = (2 * self.inputs(rows) + taps * blocks) / (taps * rows * blocks * self.lanes)
-        work = loads + 1 / 4 + (1 / 2 / rows if self.converted else 0)
+        work = loads + 1 / SCHEDULERS + (2 / SCHEDULERS / rows if self.converted else 0)
         return work * hanging(self.size[0], rows)
 
 
@@ -79,12 +80,6 @@ def conv_tile(sizes: Sizes, target: TargetSpec) -> tuple[int, int]:
 
     The cheapest multiply-adds, of those tiles that fit into two thirds of a thread's
     registers and leave every unit eight warps; where none does, the most threads.
-
-    Parameters
-    ----------
-    sizes : Sizes
-    target : TargetSpec
-        With a GPU.
 
     Returns
     -------
@@ -117,14 +112,15 @@ class GpuConvPlan:
     Attributes
     ----------
     sizes : Sizes
+        Sizes of the layer.
     rows, blocks : int
-        Of a strip, and output blocks of a thread.
+        Rows of a strip, and output blocks of a thread.
     staged : bool
         Whether weights go through shared memory.
     unrolled : bool
         Whether the loop of input channels is.
     threads : int
-        Of a block.
+        Threads of a block.
     """
 
     sizes: Sizes
@@ -136,7 +132,7 @@ class GpuConvPlan:
 
     @property
     def registers(self) -> int:
-        """Of a thread, as it is reckoned with."""
+        """Registers of a thread, as they are reckoned with."""
         return self.sizes.registers(self.rows, self.blocks)
 
 
@@ -145,13 +141,10 @@ def plan_gpu_conv(work: Workload, knobs: Knobs, target: TargetSpec) -> GpuConvPl
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         ``rows``: of a strip; ``blocks``: output blocks of a thread; ``weights``: through
         shared memory or read by every thread; ``channels``: their loop unrolled or not;
         ``threads`` of a block.
-    target : TargetSpec
-        With a GPU.
     """
     sizes = Sizes(
         work.batch,

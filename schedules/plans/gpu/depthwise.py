@@ -15,6 +15,7 @@ from tvm_mobilenet.schedules.plans.gpu.threads import (
 
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.gpu import LANE_BYTES, WAVEFRONT_BYTES
 
 _STRIPS = (1, 2, 3, 4, 7, 8)
 """Rows of a strip that the schedule offers: V1's and V2's maps have multiples of 7."""
@@ -23,7 +24,7 @@ _ADDRESSES = 24
 """Registers beside the tile."""
 
 _SHARE = 0.75
-"""Of a thread's registers, what a tile may take by this count."""
+"""Share of a thread's registers that a tile may take by this count."""
 
 _ENOUGH = 36
 """Wavefronts of L1 for a warp's vector of output below which memory is what is waited for."""
@@ -31,8 +32,8 @@ _ENOUGH = 36
 _NEAR = 1.25
 """How much more of them a shorter strip may take: it leaves registers to other warps."""
 
-_WAVEFRONTS = 4
-"""Of a warp's load of a vector each: 512 bytes, 128 at a time."""
+_WAVEFRONTS = 32 * LANE_BYTES // WAVEFRONT_BYTES
+"""Wavefronts of L1 in which each thread of a warp loads a vector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,6 @@ class Window:
 def strip_rows(window: Window, target: TargetSpec) -> tuple[int, bool, bool]:
     """Choose the rows of a strip, and what is held in registers.
 
-    Parameters
-    ----------
-    window : Window
-    target : TargetSpec
-        With a GPU.
-
     Returns
     -------
     rows : int
@@ -134,14 +129,15 @@ class GpuDepthwisePlan:
     Attributes
     ----------
     window : Window
+        Sizes of the layer.
     rows, columns : int
         Pixels of a thread.
     whole_window, whole_taps : bool
         Whether all of them are held in registers, or what a row of taps needs at a time.
     strips : int
-        Of a band that goes through shared memory; 0 where nothing does.
+        Strips of a band that goes through shared memory; 0 where nothing does.
     threads : int
-        Of a block, where nothing is staged.
+        Threads of a block, where nothing is staged.
     """
 
     window: Window
@@ -154,7 +150,7 @@ class GpuDepthwisePlan:
 
     @property
     def registers(self) -> int:
-        """Of a thread, as it is reckoned with."""
+        """Registers of a thread, as they are reckoned with."""
         rows, columns = self.window.kernel
         taps = rows * columns if self.whole_taps else columns
         return self.window.registers(self.rows, self.columns, taps)
@@ -167,14 +163,11 @@ def plan_gpu_depthwise(
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         ``rows``, ``columns``: pixels of a thread; ``window`` and ``taps``: whether all of
         them are held in registers, or what a row of taps needs at a time; ``stage``: whether
         a block's inputs go through shared memory; ``threads`` of a block, or, staged,
         ``strips`` of a band.
-    target : TargetSpec
-        With a GPU.
     rectangles : bool
         Whether ``columns`` and ``stage`` are asked: TE infers no rectangle from flat pixels.
     """

@@ -1,4 +1,4 @@
-"""The plans of pool, scale and softmax on a GPU; their loops are said in ``schedules/gpu``."""
+"""The plans of pool and scale on a GPU; their loops are said in ``schedules/gpu``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from tvm_mobilenet.target import TargetSpec
 
 _POOL_ADDRESSES, _SCALE_ADDRESSES = 40, 24
 
-_SOFTMAX_REGISTERS = 48
-
 
 @dataclass(frozen=True, slots=True)
 class GpuPoolPlan:
@@ -27,15 +25,15 @@ class GpuPoolPlan:
     Attributes
     ----------
     threads : int
-        Of a map.
+        Threads of a map.
     maps : int
-        Of a block.
+        Maps of a block.
     channels : int
-        Of a block, where one thread has a map; else 0.
+        Channels of a block, where one thread has a map; else 0.
     at_once : int
         Loads of a thread that are under way together.
     registers : int
-        Of a thread, as it is reckoned with.
+        Registers of a thread, as they are reckoned with.
     """
 
     threads: int
@@ -50,12 +48,9 @@ def plan_gpu_pool(work: Workload, knobs: Knobs, target: TargetSpec) -> GpuPoolPl
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         ``threads``: of a map; ``maps`` of a block; where one thread has a map,
         ``channels`` of a block.
-    target : TargetSpec
-        With a GPU.
     """
     batch, blocks, pixels = work.batch, work.out_blocks, work.in_pixels
     threads, maps = map_threads(knobs, batch, blocks, pixels, target)
@@ -75,9 +70,9 @@ class GpuScalePlan:
     Attributes
     ----------
     vectors, threads : int
-        Of a thread, and of a block.
+        Vectors of a thread, and threads of a block.
     registers : int
-        Of a thread, as it is reckoned with.
+        Registers of a thread, as they are reckoned with.
     """
 
     vectors: int
@@ -90,32 +85,11 @@ def plan_gpu_scale(work: Workload, knobs: Knobs, target: TargetSpec) -> GpuScale
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         ``vectors`` of a thread; ``threads`` of a block.
-    target : TargetSpec
-        With a GPU.
     """
     total = work.batch * work.out_blocks * work.out_pixels
     vectors = knobs.choice("vectors", [1, 2, 4], 1)
     threads = block_threads(knobs, -(-total // vectors), target)
     registers = vectors * (2 * VECTOR_REGISTERS + target.lanes) + _SCALE_ADDRESSES
     return GpuScalePlan(vectors, threads, registers)
-
-
-@dataclass(frozen=True, slots=True)
-class GpuSoftmaxPlan:
-    """What a softmax takes: its threads are the definition's.
-
-    Attributes
-    ----------
-    registers : int
-        Of a thread, as it is reckoned with.
-    """
-
-    registers: int
-
-
-def plan_gpu_softmax(_work: Workload, _knobs: Knobs, _target: TargetSpec) -> GpuSoftmaxPlan:
-    """Plan a softmax: nothing is asked."""
-    return GpuSoftmaxPlan(_SOFTMAX_REGISTERS)

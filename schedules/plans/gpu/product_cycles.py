@@ -27,25 +27,19 @@ from tvm_mobilenet.schedules.plans.gpu.product_tile import (
 )
 
 from tvm_mobilenet.target import GpuSpec
-from tvm_mobilenet.target.gpu import LANE_BYTES
+from tvm_mobilenet.target.gpu import LANE_BYTES, SCHEDULERS, UNIT_BYTES, WAVEFRONT_BYTES
 
 MEMORY_CYCLES = 600
 """From asking L2 for something to having it; NVIDIA's parts take 200 to 800."""
 
 SHARED_CYCLES = 30
-"""Likewise shared memory, and a multiply-add that waits for it."""
+"""From asking shared memory for something to a multiply-add that waited for it."""
 
-UNIT_BYTES = 48
-"""That a unit gets from L2 in a cycle: of 64, three quarters."""
-
-_LINE = 128
-"""Bytes that a unit's L1 or shared memory gives in a cycle, if they are neighbours."""
-
-_SCHEDULERS = 4
-"""Of a unit: each issues for one warp at a time."""
+FETCH_BYTES = UNIT_BYTES * 3 // 4
+"""Bytes that a unit gets from L2 in a cycle: three quarters of what it can take."""
 
 _RULE_REGISTERS = 208
-"""That the rule gives a thread at most: what it reckons may be wrong by some."""
+"""Registers that the rule gives a thread at most: what it reckons may be wrong by some."""
 
 _MOST_WINDOWS = 4
 """Vectors of a middle map that a thread computes in a step: with five, ptxas has registers in
@@ -62,9 +56,7 @@ def cycles(
     Parameters
     ----------
     tile : Tile
-        That fits.
-    sizes : Sizes
-    gpu : GpuSpec
+        One that fits.
     wave : callable
         Cycles of a unit that holds so many blocks of threads at a time.
     """
@@ -87,7 +79,7 @@ def _wave(tile: ProductTile, sizes: Sizes, gpu: GpuSpec, blocks: int) -> float:
     # One step of one block of threads: what is issued, loaded from shared memory, fetched.
     macs = tile.row_each * tile.vector_each * sizes.block * sizes.lanes * turns
     loads = (tile.row_each + sizes.block * tile.vector_each) * turns
-    each = blocks * warps / _SCHEDULERS
+    each = blocks * warps / SCHEDULERS
     # One warp of a scheduler now and then waits for shared memory; from three on one is ready.
     busy_lanes = min(each, 1.0) * min(0.6 + 0.2 * max(each - 1, 0), 1.0) * gpu.fp32_macs
     issue = (macs + 2 * loads) * warps * gpu.warp / busy_lanes
@@ -98,17 +90,16 @@ def _wave(tile: ProductTile, sizes: Sizes, gpu: GpuSpec, blocks: int) -> float:
         own = -(-tile.depth * tile.rows // tile.threads) if tile.staged else tile.row_each * turns
         vectors = own * tile.threads
         issue += vectors * sizes.taps * (sizes.block + 4) / busy_lanes
-        load += vectors * sizes.taps * LANE_BYTES / 128
+        load += vectors * sizes.taps * LANE_BYTES / WAVEFRONT_BYTES
     rows, vectors = min(tile.rows, sizes.rows), min(tile.vectors, sizes.vectors)
     fetched = 1.0 * tile.depth * sizes.block * (rows + vectors * sizes.lanes) * sizes.item
     if sizes.together > 1:  # a sector of 32 bytes is fetched for less, too
         side = min(tile.vectors, sizes.together) * sizes.lanes * sizes.item
         fetched *= max(32 / side, 1.0)
-    busy = max(issue, load, fetched / UNIT_BYTES)
+    busy = max(issue, load, fetched / FETCH_BYTES)
     # While one waits the others work, and a prefetching one itself.
     wait = MEMORY_CYCLES + (SHARED_CYCLES * 2 if tile.staged else 0)
-    alone = busy / blocks + macs / 4 * (not tile.staged)
-    hidden = busy * (blocks - 1) + (alone if tile.prefetch and tile.staged else 0)
+    hidden = busy * (blocks - 1) + (busy / blocks if tile.prefetch and tile.staged else 0)
     in_flight = 1 if tile.staged else min(steps, 4)
     exposed = max(wait / in_flight - hidden, SHARED_CYCLES)
     last = 0.0
@@ -119,14 +110,14 @@ def _wave(tile: ProductTile, sizes: Sizes, gpu: GpuSpec, blocks: int) -> float:
 
 
 def _near_lines(tile: ProductTile, sizes: Sizes, warp: int) -> tuple[float, float]:
-    """Return the lines of 128 bytes of a warp's load of data, and of weights, when staged."""
+    """Return the wavefronts of a warp's load of data, and of weights, when staged."""
     near = min(warp, tile.row_threads) * sizes.block * sizes.item
     far = max(warp // tile.row_threads, 1) * sizes.lanes * sizes.item
-    return max(near / _LINE, 1), max(far / _LINE, 1)
+    return max(near / WAVEFRONT_BYTES, 1), max(far / WAVEFRONT_BYTES, 1)
 
 
 def _far_lines(tile: ProductTile, sizes: Sizes, warp: int) -> tuple[float, float]:
-    """Likewise from memory: vectors, and slices of K, that a warp meets lie apart."""
+    """Return the same from memory, where vectors, and slices of K, that a warp meets lie apart."""
     rows = min(warp, tile.row_threads)
     if tile.order(sizes)[0] == "slice":
         slices = min(tile.slices, warp)
@@ -134,7 +125,7 @@ def _far_lines(tile: ProductTile, sizes: Sizes, warp: int) -> tuple[float, float
     else:
         vectors = min(tile.vector_threads, warp // rows)
         slices = max(warp // (rows * vectors), 1)
-    vector = LANE_BYTES / _LINE
+    vector = LANE_BYTES / WAVEFRONT_BYTES
     # Of one row, blocks of channels are neighbours; of several, a map lies between them.
     data = max(slices * vector, 1.0) if sizes.rows_apart else slices * max(rows * vector, 1.0)
     if sizes.together > 1:
@@ -170,13 +161,7 @@ def candidates(sizes: Sizes, gpu: GpuSpec) -> Iterator[ProductTile]:
 
 @functools.lru_cache(maxsize=512)
 def best_tile(sizes: Sizes, gpu: GpuSpec) -> ProductTile:
-    """Return the tile that should take the fewest cycles.
-
-    Parameters
-    ----------
-    sizes : Sizes
-    gpu : GpuSpec
-    """
+    """Return the tile that should take the fewest cycles."""
     # The loads of a window, which ptxas may all put ahead: twice what is reckoned for them.
     most = _RULE_REGISTERS - 2 * WINDOW_REGISTERS * (sizes.taps > 0)
     smallest = ProductTile(1, 1, 1, 1, staged=False)

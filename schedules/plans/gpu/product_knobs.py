@@ -31,15 +31,13 @@ def choose_tile(
         ``row_threads``, ``rows`` (of a thread), ``vector_threads``, ``vectors`` (of a
         thread), ``slices``, ``staging``, ``depth`` and ``prefetch``: see
         :class:`ProductTile`.
-    sizes : Sizes
-    gpu : GpuSpec
     most_vectors : int, optional
         Output vectors that a block of threads may have, where that is limited.
 
     Returns
     -------
     ProductTile
-        That fits.
+        One that fits.
     """
     best = best_tile(sizes, gpu)
     most = most_vectors or max(VECTOR_THREADS) * max(VECTORS)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from tvm_mobilenet.target import GpuSpec
+from tvm_mobilenet.target import ITEM_BYTES, GpuSpec
+from tvm_mobilenet.target.gpu import REGISTER_BYTES
 
 ROW_THREADS = (1, 2, 4, 8, 16, 32)
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8)
@@ -15,10 +16,10 @@ SLICES = (1, 2, 4, 8, 16, 32, 64)
 DEPTHS = (1, 2, 4, 8, 16, 32, 64)
 
 WINDOW_REGISTERS = 24
-"""That computing what is multiplied takes beside."""
+"""Registers that computing what is multiplied takes beside."""
 
 _LEAST_REGISTERS = 72
-"""That nvcc takes where there is little to hold: it fetches further ahead."""
+"""Registers that nvcc takes where there is little to hold: it fetches further ahead."""
 
 SMALL = 48 << 10
 """Shared memory of a block, bytes, that needs no asking for more."""
@@ -52,7 +53,7 @@ class Sizes:
     blocks: int
     block: int
     lanes: int
-    item: int = 4
+    item: int = ITEM_BYTES["float32"]
     rows_apart: bool = False
     together: int = 1
     taps: int = 0
@@ -147,7 +148,7 @@ class ProductTile:
             rows, vectors = self.places(sizes)
             total += self.depth * sizes.block * (rows + vectors * sizes.lanes) * sizes.item
         if self.slices > 1:
-            total += self.slices * self.rows * self.vectors * sizes.lanes * 4
+            total += self.slices * self.rows * self.vectors * sizes.lanes * ITEM_BYTES["float32"]
         return total
 
     def registers(self, sizes: Sizes) -> int:
@@ -156,7 +157,7 @@ class ProductTile:
         Sums, a block of each row, a vector of weights for each vector and what is
         prefetched; nvcc fetches half as much again ahead, and keeps addresses.
         """
-        word = 4 // sizes.item
+        word = REGISTER_BYTES // sizes.item
         held = self.row_each * self.vector_each * sizes.lanes
         held += (self.row_each * sizes.block + self.vector_each * sizes.lanes) // word
         if self.staged and self.prefetch:

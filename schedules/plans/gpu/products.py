@@ -18,8 +18,7 @@ from tvm_mobilenet.schedules.plans.gpu.tensor_tile import (
 )
 
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.gpu import ITEM_BYTES
+from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +28,7 @@ class ProductPlan:
     Attributes
     ----------
     sizes : Sizes
+        Sizes of the product.
     tile : ProductTile or TensorTile
         On the cores that every GPU has, or on tensor cores.
     resident : int
@@ -47,12 +47,9 @@ def plan_gpu_pointwise(
 
     Parameters
     ----------
-    work : Workload
     knobs : Knobs
         ``multiply``: by ``"tensor"`` cores or ``"threads"``, where there are both; and those
         of the tile.
-    target : TargetSpec
-        With a GPU.
     tensors : bool
         Whether tensor cores may: TE has no fragments.
     """
@@ -80,10 +77,9 @@ def plan_gpu_dense(
 
     Parameters
     ----------
-    work, knobs, target
-        As for :func:`plan_gpu_pointwise`.
-    tensors : bool
-        Likewise. Nor can TE tell which vectors two threads take of a block of three.
+    knobs, tensors
+        As for :func:`plan_gpu_pointwise`. Without tensor cores, in TE, a block of three vectors
+        is one thread's: TE cannot tell which of them two threads would take.
     """
     lanes = min(target.lanes, work.out_block)
     side = work.out_block // lanes

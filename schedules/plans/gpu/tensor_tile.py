@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.gpu.product_cycles import (
+    FETCH_BYTES,
     MEMORY_CYCLES,
     SHARED_CYCLES,
-    UNIT_BYTES,
     cycles,
 )
 from tvm_mobilenet.schedules.plans.gpu.product_tile import (
@@ -24,14 +24,19 @@ from tvm_mobilenet.schedules.plans.gpu.product_tile import (
     Sizes,
     resident_blocks,
 )
+from tvm_mobilenet.schedules.plans.gpu.threads import VECTOR_REGISTERS
 
-from tvm_mobilenet.target import GpuSpec
+from tvm_mobilenet.target import ITEM_BYTES, GpuSpec
+from tvm_mobilenet.target.gpu import LANE_BYTES, SCHEDULERS, WAVEFRONT_BYTES
 
 FRAGMENT = 16
 """Rows, columns and depth of a fragment."""
 
-HALVES = 8
-"""float16 elements of 16 bytes: a channel block, a vector."""
+HALVES = LANE_BYTES // ITEM_BYTES["float16"]
+"""float16 elements of a vector: a channel block."""
+
+_FLOAT = ITEM_BYTES["float32"]
+"""Bytes of a sum."""
 
 WARPS = (1, 2, 4)
 FRAGMENTS = (1, 2, 4)
@@ -39,7 +44,7 @@ SLICES = (1, 2, 4, 8)
 DEPTHS = (2, 4, 8, 16, 32)
 
 _RULE_REGISTERS = 184
-"""That the rule gives a thread at most: what it reckons may be wrong by some."""
+"""Registers that the rule gives a thread at most: what it reckons may be wrong by some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ class TensorTile:
         """Return the shared memory of a block of threads."""
         data = self.rows * (self.depth + 1)
         weights = self.depth * HALVES * (self.vectors + 1)
-        return 16 * (data + weights) + 4 * self.slices * self.rows * self.columns
+        return LANE_BYTES * (data + weights) + _FLOAT * self.slices * self.rows * self.columns
 
     def registers(self, sizes: Sizes) -> int:
         """Return the registers of a thread that are enough, by all that nvcc reported.
@@ -119,8 +124,8 @@ class TensorTile:
             self.row_fragments * self.column_fragments + self.row_fragments + self.column_fragments
         )
         if self.prefetch:
-            held += 4 * -(-self.depth * self.rows // self.threads)
-            held += 4 * -(-self.depth * HALVES * self.vectors // self.threads)
+            held += VECTOR_REGISTERS * -(-self.depth * self.rows // self.threads)
+            held += VECTOR_REGISTERS * -(-self.depth * HALVES * self.vectors // self.threads)
         return held + 80 + WINDOW_REGISTERS * (sizes.taps > 0)
 
     def fits(self, sizes: Sizes, gpu: GpuSpec) -> bool:
@@ -138,10 +143,8 @@ def takes(sizes: Sizes, dtype: str, gpu: GpuSpec) -> bool:
 
     Parameters
     ----------
-    sizes : Sizes
     dtype : str
-        Of what is multiplied.
-    gpu : GpuSpec
+        What the multiplied elements are stored as.
     """
     whole = sizes.block == sizes.lanes == HALVES
     return gpu.kind == "cuda" and gpu.tensor_macs > 0 and dtype == "float16" and whole
@@ -156,21 +159,21 @@ def _wave(tile: TensorTile, sizes: Sizes, gpu: GpuSpec, blocks: int) -> float:
     """Cycles of a unit that holds so many blocks of threads at a time."""
     steps = -(-sizes.blocks // tile.depth)
     turns = tile.depth * HALVES // (FRAGMENT * tile.slices)
-    each = blocks * tile.warps / 4
+    each = blocks * tile.warps / SCHEDULERS
     busy_lanes = min(each, 1.0) * min(0.5 + 0.25 * max(each - 1, 0), 1.0) * gpu.tensor_macs
     fragments = tile.row_fragments * tile.column_fragments
     issue = turns * tile.warps * fragments * FRAGMENT**3 / busy_lanes
     loads = tile.row_fragments + tile.column_fragments
-    load = turns * tile.warps * loads * 2 * FRAGMENT**2 / 128
-    fetched = 16 * tile.depth * (tile.rows + HALVES * tile.vectors)
-    load += fetched / 128
+    load = turns * tile.warps * loads * ITEM_BYTES["float16"] * FRAGMENT**2 / WAVEFRONT_BYTES
+    fetched = LANE_BYTES * tile.depth * (tile.rows + HALVES * tile.vectors)
+    load += fetched / WAVEFRONT_BYTES
     if sizes.taps:  # on the other cores, meanwhile
         loads = -(-tile.depth * tile.rows // tile.threads) * tile.threads * sizes.taps
-        load += loads * (HALVES + 8) / gpu.fp32_macs + loads * 16 / 128
-    busy = max(issue, load, fetched / UNIT_BYTES)
+        load += loads * (HALVES + 8) / gpu.fp32_macs + loads * LANE_BYTES / WAVEFRONT_BYTES
+    busy = max(issue, load, fetched / FETCH_BYTES)
     hidden = busy * (blocks - 1) + (busy / blocks if tile.prefetch else 0)
     exposed = max(MEMORY_CYCLES + 2 * SHARED_CYCLES - hidden, 2 * SHARED_CYCLES)
-    sums = 4 * tile.rows * tile.columns * tile.slices * blocks / 128
+    sums = _FLOAT * tile.rows * tile.columns * tile.slices * blocks / WAVEFRONT_BYTES
     return steps * (busy * blocks + exposed) + 2 * sums + 2 * MEMORY_CYCLES
 
 
@@ -209,8 +212,6 @@ def choose_tensor_tile(knobs: Knobs, sizes: Sizes, gpu: GpuSpec) -> TensorTile:
     knobs : Knobs
         ``row_warps``, ``row_fragments``, ``column_warps``, ``column_fragments``,
         ``slices``, ``depth`` and ``prefetch``: see :class:`TensorTile`.
-    sizes : Sizes
-    gpu : GpuSpec
     """
     best = best_tensor_tile(sizes, gpu)
     tile = TensorTile(1, 1, 1, 1)

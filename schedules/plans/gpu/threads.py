@@ -8,18 +8,15 @@ from collections.abc import Sequence
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.target.gpu import LANE_BYTES, REGISTER_BYTES, SCHEDULERS
 
-VECTOR_BITS = 128
-"""What a thread reads or writes at once: the widest load that there is."""
-
-VECTOR_REGISTERS = 4
-"""Registers that it fills."""
+VECTOR_REGISTERS = LANE_BYTES // REGISTER_BYTES
+"""Registers that the widest load of a thread fills."""
 
 THREADS, _MOST_THREADS = 128, 256
 
-WARPS_OF_A_UNIT = 8
-"""Warps that keep a unit busy where each has several loads under way: two for each of
-its four schedulers."""
+WARPS_OF_A_UNIT = 2 * SCHEDULERS
+"""Warps that keep a unit busy where each has several loads under way: two a scheduler."""
 
 _MOST_LOADS = 16
 """Loads of a thread that are under way at once."""
@@ -55,12 +52,10 @@ def block_threads(
         One of `name`.
     total : int
         Threads of the grid's first axis.
-    target : TargetSpec
-        With a GPU.
     groups : int
         Blocks along its second.
     name : str
-        Of the knob.
+        What the knob is called.
     """
     gpu = target.the_gpu
     options = range(gpu.warp, min(gpu.block_threads, _MOST_THREADS) + 1, gpu.warp)
@@ -80,8 +75,6 @@ def map_threads(
         ``threads`` and ``maps``.
     batch, blocks, pixels : int
         N, channel blocks, pixels of a map.
-    target : TargetSpec
-        With a GPU.
     """
     gpu = target.the_gpu
     most = min(gpu.block_threads, _MOST_THREADS)

@@ -27,14 +27,7 @@ from tvm_mobilenet.target import TargetSpec
 
 
 def schedule_conv(s: Any, made: Definition, plan: GpuConvPlan, _target: TargetSpec) -> None:
-    """Schedule a full convolution.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : GpuConvPlan
-    """
+    """Schedule a full convolution."""
     padded, accumulate = made.stage("padded"), made.stage("accumulate")
     weight = accumulate.op.input_tensors[1]
     shared = s.cache_read(weight, "shared", [accumulate]) if plan.staged else weight

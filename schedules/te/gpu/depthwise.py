@@ -32,14 +32,7 @@ from tvm_mobilenet.target import TargetSpec
 def schedule_depthwise(
     s: Any, made: Definition, plan: GpuDepthwisePlan, _target: TargetSpec
 ) -> None:
-    """Schedule a depthwise convolution.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : GpuDepthwisePlan
-    """
+    """Schedule a depthwise convolution."""
     padded, accumulate = made.stage("padded"), made.stage("accumulate")
     taps = s.cache_read(accumulate.op.input_tensors[1], "local", [accumulate])
     out, acc = s[made.out], s[accumulate]

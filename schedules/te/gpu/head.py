@@ -25,14 +25,7 @@ from tvm_mobilenet.target import TargetSpec
 
 
 def schedule_pool(s: Any, made: Definition, plan: GpuPoolPlan, _target: TargetSpec) -> None:
-    """Schedule a global average pool.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : GpuPoolPlan
-    """
+    """Schedule a global average pool."""
     accumulate = made.stage("accumulate")
     out = s[made.out]
     n, o, z, c = out.op.axis
@@ -75,16 +68,7 @@ def schedule_pool(s: Any, made: Definition, plan: GpuPoolPlan, _target: TargetSp
 
 
 def schedule_dense(s: Any, made: Definition, plan: ProductPlan, target: TargetSpec) -> None:
-    """Schedule a classifier.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : ProductPlan
-    target : TargetSpec
-        With a GPU.
-    """
+    """Schedule a classifier."""
     lanes = plan.sizes.lanes
 
     def sums(stage: Any, axes: Sequence[Any]) -> Place:

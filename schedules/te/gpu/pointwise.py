@@ -21,16 +21,7 @@ from tvm_mobilenet.target import TargetSpec
 
 
 def schedule_pointwise(s: Any, made: Definition, plan: ProductPlan, target: TargetSpec) -> None:
-    """Schedule a pointwise convolution.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : ProductPlan
-    target : TargetSpec
-        With a GPU.
-    """
+    """Schedule a pointwise convolution."""
     images, pixels = made.work.batch, made.work.out_pixels
 
     def read(stage: Any, axes: Sequence[Any]) -> Place:

@@ -7,17 +7,17 @@ Loop nest, outer to inner
 
 Slices
     ``rfactor``: K's slices are an axis of a stage of partial sums in shared memory, bound to
-    threads; those of the first slice add them up. TE binds threads to a stage's loops only, and the
-    output has none of slices: an axis of one iteration becomes one of as many that asks whether
-    it is the first. Several images of several pixels have no such axis: there the threads of
-    every slice store the same vectors.
+    threads; the threads of the first slice add them up. TE binds threads to a stage's loops only,
+    and the output has no loop over slices: an axis of one iteration is split among them, and each
+    asks whether it is the first. Several images of several pixels have no such axis, and the
+    threads of every slice then store the same vectors.
 
 Prefetch
     ``double_buffer``: a step's operands go to shared memory while those of the one before are
     multiplied, where there is room for both.
 
 Edges
-    TE asks of every row and vector whether it exists, where a tile hangs over.
+    Where a tile reaches beyond the map, TE asks for every row and vector whether it exists.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _AXES = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The axes of a stage, by what they are to a product.
+    """The axes of a stage, by their part in a product.
 
     Attributes
     ----------
     outer : list of IterVar
-        What is apart whatever the tile: images.
+        Axes that no tile combines: images.
     row, vector, lanes : IterVar
         Rows, vectors of the output, and a vector's lanes.
     unit : IterVar, optional
-        Has one iteration.
+        An axis of one iteration, to which slices of K can be bound.
     """
 
     outer: list[Axis]
@@ -66,12 +66,10 @@ Reading = Callable[[Stage, Sequence[Axis]], Place]
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What is multiplied, and how it is cut up.
+    """A product, and how it is tiled.
 
     Attributes
     ----------
-    plan : ProductPlan
-    gpu : GpuSpec
     sums, out : callable
         Read the axes of the sums, and of the output.
     """
@@ -83,12 +81,12 @@ class Product:
 
     @property
     def sizes(self) -> Sizes:
-        """Of the product."""
+        """Rows, vectors and K of the product."""
         return self.plan.sizes
 
     @property
     def tile(self) -> ProductTile:
-        """Of threads: TE has no fragments of tensor cores."""
+        """The tile of a block of threads; TE has no fragments of tensor cores."""
         assert isinstance(self.plan.tile, ProductTile)
         return self.plan.tile
 
@@ -105,13 +103,7 @@ class Product:
         return te.thread_axis((0, count), name)
 
     def schedule(self, s: Any, out: Any, accumulate: Any) -> None:
-        """Schedule the sums over K, and the output that reads them element by element.
-
-        Parameters
-        ----------
-        s : te.Schedule
-        out, accumulate : te.Tensor
-        """
+        """Schedule the sums over K, and the output that reads them element by element."""
         tile, sums = self.tile, accumulate
         if tile.slices > 1:
             block, _ = s[accumulate].split(s[accumulate].op.reduce_axis[0], self.sizes.block)

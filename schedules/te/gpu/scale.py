@@ -1,4 +1,4 @@
-"""One factor a channel on a GPU: a thread takes vectors, apart by a block's threads."""
+"""Scale on a GPU with TE: the loops of :mod:`tvm_mobilenet.schedules.gpu.scale`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,7 @@ from tvm_mobilenet.target import TargetSpec
 
 
 def schedule_scale(s: Any, made: Definition, plan: GpuScalePlan, _target: TargetSpec) -> None:
-    """Schedule a scale.
-
-    Parameters
-    ----------
-    s : te.Schedule
-    made : Definition
-    plan : GpuScalePlan
-    """
+    """Schedule a scale."""
     out = s[made.out]
     n, o, p, c = out.op.axis
     rest, thread = out.split(out.fuse(n, o, p), plan.threads)

@@ -21,10 +21,10 @@ def bind(stage: Stage, **axes: Axis) -> None:
 def copies(stage: Stage, *axes: Axis) -> None:
     """Make a thread several virtual ones.
 
-    before: ``for row: sum(row); out(row)``, each sum's place a function of a row's
-    after: the same statements, ``row`` times within each: as many sums in registers.
+    before: ``for row: sum(row); out(row)``
+    after: each statement repeated for every row, with as many sums in registers
 
-    TE's regions are ranges of flat pixels: those of two rows would hold all between them.
+    TE's regions are ranges of flat pixels: one of two rows would hold all pixels between them.
     A virtual thread has one row.
     """
     for axis in axes:
@@ -42,12 +42,7 @@ def copied(stage: Stage) -> None:
 def staged(stage: Stage, threads: Sequence[tuple[str, int]]) -> None:
     """Share a copy into shared memory among the threads of a block, a vector each.
 
-    Parameters
-    ----------
-    stage : te.Stage
-        A copy whose last axis is contiguous.
-    threads : sequence of (str, int)
-        The block's axes, the one in which neighbours differ first, and their extents.
+    `threads` are the block's axes and their extents, the one in which neighbours differ first.
     """
     *loops, lanes = stage.op.axis
     stage.vectorize(lanes)

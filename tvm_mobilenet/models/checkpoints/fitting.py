@@ -1,4 +1,4 @@
-"""Whether arrays are the weights of a model, by whose names, and what else they imply."""
+"""Fits the arrays of a file to a model: their names, shapes, and what their source implies."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _VARIANCES = (".bn.variance", ".running_var")
 
 
 class Trained(NamedTuple):
-    """Weights, the model as it was when they were trained, and what its images went through.
+    """Weights, the model that they were trained in, and the preprocessing of its images.
 
     Parameters
     ----------
     weights : dict of str to ndarray
-        By our names.
+        Arrays by our names.
     model : Model
-        The one asked for; where a checkpoint is torchvision's or timm's, with the batch-norm
-        epsilon and the padding that it needs, unless the options say others.
+        The model that was asked for. For a checkpoint of torchvision or timm it has the
+        batch-norm epsilon and the padding of its source, unless the options give others.
     preprocess : mapping
-        ``mean``, ``std``, ``interpolation``, ``crop_fraction``: those that are known.
+        Any of ``mean``, ``std``, ``interpolation`` and ``crop_fraction`` that are known.
     """
 
     weights: Weights
@@ -54,18 +54,19 @@ def fitted(
     Parameters
     ----------
     arrays : mapping of str to ndarray
-        By our names, torchvision's or timm's.
+        Arrays by our names, torchvision's or timm's.
     model : Model
-        What they must fit.
+        The model that they must fit.
     where : str
-        What messages call them; tells weights that timm took over from TensorFlow.
+        Name of the source in messages; it also shows whether timm took the weights from
+        TensorFlow.
     preprocess : mapping
-        What is known of it, see :class:`Trained`.
+        Preprocessing that the source states, see :class:`Trained`.
 
     Raises
     ------
     WeightsError
-        As from :func:`tvm_mobilenet.models.weights.load`.
+        Arrays are missing, unexpected, of another shape or not floating point.
     """
     arrays = {name: array for name, array in arrays.items() if not name.endswith(IGNORED)}
     for name, array in arrays.items():

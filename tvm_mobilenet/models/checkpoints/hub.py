@@ -28,11 +28,7 @@ def fetch(source: str) -> FromHub:
     Parameters
     ----------
     source : str
-        Such as ``"hf-hub:timm/mobilenetv3_large_100.ra_in1k"``.
-
-    Returns
-    -------
-    FromHub
+        ``"hf-hub:OWNER/NAME"`` or ``"hf-hub:OWNER/NAME@REVISION"``.
 
     Raises
     ------

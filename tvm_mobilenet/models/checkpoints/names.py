@@ -25,15 +25,15 @@ class Names:
     Parameters
     ----------
     layers : mapping
-        Layer, or what follows ``blockN.``, to a pair of prefixes, in which stand
+        Layer, or what follows ``blockN.``, to a pair of prefixes with these fields:
 
         ===========  ==========================================================
         ``{n}``      number of the block, from 1
         ``{end}``    number of blocks, plus 1
-        ``{i}``      place in the block, from 0, squeeze-and-excite as one
-        ``{j}``      the place after it
-        ``{k}``      place among the block's batch norms, from 1
-        ``{s}{b}``   stage of the block, and place in the stage, both from 0
+        ``{i}``      index in the block, from 0, squeeze-and-excite as one
+        ``{j}``      the index after it
+        ``{k}``      index among the block's batch norms, from 1
+        ``{s}{b}``   stage of the block, and index in the stage, both from 0
         ===========  ==========================================================
     plain : mapping
         The same for blocks without an expanding layer, where that differs.
@@ -42,9 +42,9 @@ class Names:
     pointwise_hidden : bool
         Whether the head's hidden layer is stored as a convolution, (O, I, 1, 1).
     epsilon : float
-        Of every batch norm.
+        Epsilon of every batch norm.
     padding : {"same", "symmetric"}
-        Of strided layers.
+        Padding of strided layers.
     """
 
     layers: Mapping[str, Pair]
@@ -190,7 +190,7 @@ IGNORED = ".num_batches_tracked"
 """How many batches batch norm has seen: of use in training only."""
 
 TF_EPSILON = 1e-3
-"""Of the weights that timm took over from TensorFlow (``tf_`` names); padding there is SAME."""
+"""Epsilon of weights that timm took from TensorFlow (``tf_`` names); their padding is SAME."""
 
 TF_PREPROCESS = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
 """What timm gives those weights to see."""

@@ -38,11 +38,11 @@ class Storage(NamedTuple):
     Parameters
     ----------
     dtype : str
-        NumPy's, without byte order, or :data:`BFLOAT16`.
+        NumPy's name of the type, without byte order, or :data:`BFLOAT16`.
     key : str
-        Its name in the file.
+        Name of the storage in the file.
     elements : int
-        How many, as claimed.
+        How many numbers the file claims it has.
     """
 
     dtype: str
@@ -85,13 +85,13 @@ def execute(data: bytes, start: int) -> tuple[Any, int]:
     Returns
     -------
     tuple
-        What it makes, of dictionaries, lists, tuples, numbers, texts and :class:`Tensor`; and
-        the offset of its end, bytes.
+        The object that it makes, of dictionaries, lists, tuples, numbers, texts and
+        :class:`Tensor`; and the offset of its end in bytes.
 
     Raises
     ------
     RefusedError
-        It holds what no state dict does.
+        It contains anything that no state dict contains.
     """
     stream = io.BytesIO(data[start : start + _LARGEST])
     machine = _Machine()

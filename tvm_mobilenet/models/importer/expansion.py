@@ -1,4 +1,4 @@
-"""One node while it is written anew in terms of others."""
+"""One node while it is rewritten in terms of other operators."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from tvm_mobilenet.models.importer.graph import Array, Graph, Node
 
 
 class Expansion:
-    """One node's graph while it is being written anew.
+    """One node's graph while it is being rewritten.
 
     Parameters
     ----------
     graph : Graph
-        Of this node alone; its inputs typed, its constants known.
-    node : Node
+        The graph of this node alone, with typed inputs and its constants.
     at : int
         Which of its outputs counts.
     """
@@ -29,7 +28,7 @@ class Expansion:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the first input."""
+        """Shape of the first input."""
         return self.graph.shape(self.node.inputs[0])
 
     def op(self, kind: str, *inputs: str | Array, **attrs: Any) -> str:

@@ -1,4 +1,4 @@
-"""Everything that is known before the image comes: constants computed, shapes inferred."""
+"""Computes everything that does not depend on the image: constants and shapes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,7 @@ def fold(model: onnx.ModelProto) -> Graph:
     """Return the graph with every constant computed and every shape known.
 
     Nodes that read constants alone, or nothing but the shape of a tensor, are computed by
-    onnx's evaluator, if what they make is not too large.
-
-    Parameters
-    ----------
-    model : onnx.ModelProto
-        Its input of fixed shape.
+    onnx's evaluator, unless the result is too large. The model's input must have a fixed shape.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What is no operator of ours: ONNX's own, as a layer that holds its node as a model."""
+"""Operators without a layer of ours: a layer that contains its ONNX node as a model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WEIGHTED = {
 }  # fmt: skip
 """Operators whose float32 constants are weights; other constants are part of the node."""
 _SHIFTING = {"Add", "Div", "Mul", "Sub"}
-"""Of these, those whose constant is a mask where it is not finite."""
+"""Those of them whose constant is a mask where it is not finite."""
 
 
 def foreign(
@@ -28,14 +28,12 @@ def foreign(
 
     Parameters
     ----------
-    graph : Graph
-    node : Node
     out : str
-        The output.
+        The output, a tensor of the node.
     name : str
-        Of the layer.
+        Name that the layer gets.
     names : mapping of str to str
-        Layer behind each tensor that a layer computes.
+        Tensor to the layer that computes it.
     """
     # What reads constants alone is given the image, for every layer reads something.
     tensors = [t for t in dict.fromkeys(node.inputs) if t and t in names] or [graph.input]

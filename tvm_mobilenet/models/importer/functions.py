@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import onnx
 
 _MOST_NODES = 1_000_000
-"""Of a network with its functions written out: hundreds of times those of the largest seen."""
+"""Most nodes after functions are inlined: hundreds of times those of the largest network seen."""
 
 
 def inlined(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
@@ -18,7 +18,6 @@ def inlined(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
 
     Parameters
     ----------
-    model : onnx.ModelProto
     where : str
         Path of the file.
 

@@ -25,13 +25,14 @@ class Node:
     Attributes
     ----------
     op : str
-        ONNX's type, or ``"Activation"``: one of ours, named by its attribute.
+        ONNX's name of the operator, or ``"Activation"`` for one of our activations, which the
+        attribute of that name says.
     name : str
-        The node's own, or its first output's.
+        The node's name, or that of its first output.
     inputs, outputs : list of str
-        Tensors; ``""`` for one that is left out.
+        Names of tensors; ``""`` for one that is left out.
     attrs : dict
-        By name, as ``onnx.helper.get_attribute_value`` gives them.
+        Attributes by name, as ``onnx.helper.get_attribute_value`` returns them.
     """
 
     op: str
@@ -56,17 +57,14 @@ class Graph:
 
     Attributes
     ----------
-    input : str
     outputs : list of str
         Tensors that the network returns.
     titles : list of str
-        What the file calls them.
+        Names that the file has for the outputs.
     nodes : list of Node
-        Each behind those that it reads.
-    constants : dict of str to ndarray
+        Nodes in topological order.
     types : dict of str to (str, tuple of int)
-        NumPy's name of the element type, and the shape, of every tensor that is known.
-    opset : int
+        NumPy's name of the type, and the shape, of every tensor for which they are known.
     """
 
     input: str
@@ -133,7 +131,7 @@ class Graph:
     ) -> onnx.ModelProto:
         """Return it, or some of its nodes, as ONNX again; types of the outputs left open.
 
-        Of constants with more numbers than `values` only the type is in it.
+        Constants with more numbers than `values` become inputs, of which only the type is known.
         """
         from onnx import helper, numpy_helper
 
@@ -160,7 +158,7 @@ class Graph:
 
 
 IR_VERSION = 10
-"""Of the models made here, which nobody but onnx and TVM reads."""
+"""IR version of the models made here, which only onnx and TVM read."""
 
 
 def to_proto(node: Node) -> onnx.NodeProto:

@@ -17,14 +17,15 @@ def in_float32(model: onnx.ModelProto) -> onnx.ModelProto:
     before: ``y: float16 = Conv(x: float16)``; ``Cast(Conv(Cast(x, float16)), float32)``
     after: ``y = Cast(Conv(Cast(x, float32)), float16)``; ``Conv(x)``, with casts to its own type
 
-    The interface stays. What is between is more exact than the file asks for, as in ONNX
-    Runtime, which computes so on processors and drops most of the casts as well; and numbers
-    beyond float16's 65504 stay numbers.
+    The model's inputs and outputs keep their types. Between them results are more exact than
+    the file asks for, as in ONNX Runtime, which also computes so on processors and drops most of
+    the casts; and numbers beyond float16's 65504 stay finite.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        Without functions and subgraphs; left as it is, and returned where it has no such tensor.
+        A model without functions and subgraphs. It is not changed, and is returned itself if it
+        has no such tensor.
     """
     from onnx import TensorProto, helper
 

@@ -49,11 +49,11 @@ class Layers:
     Attributes
     ----------
     layers : dict of str to Layer
-        In topological order, by name.
+        Layers by name, in topological order.
     weights : dict of str to ndarray
-        float32.
+        Arrays of float32 by parameter name.
     names : dict of str to str
-        Layer behind each tensor that a layer computes.
+        Tensor to the layer that computes it.
     """
 
     def __init__(self, graph: Graph) -> None:

@@ -1,4 +1,4 @@
-"""Old words become new ones: every node as opset 18 spells it, whatever the file's opset."""
+"""Rewrites nodes of older opsets as opset 18 spells them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WITHOUT_SUM = {
 
 
 def modernise(graph: Graph) -> None:
-    """Rewrite what older opsets say in other words.
+    """Rewrite nodes that older opsets spell in another way.
 
     ======================================= ==================================================
     before                                  after
@@ -45,12 +45,13 @@ def modernise(graph: Graph) -> None:
     Parameters
     ----------
     graph : Graph
-        Every shape known; changed. Its opset is at least :data:`MODERN` afterwards.
+        A graph with known shapes, which is changed; afterwards its opset is at least
+        :data:`MODERN`.
 
     Raises
     ------
     UnsupportedOperatorError
-        A node draws random numbers, or gives statistics of training.
+        A node draws random numbers, or returns statistics of training.
     """
     nodes: list[Node] = []
     for node in graph.nodes:

@@ -15,10 +15,7 @@ def own_outputs(graph: Graph) -> None:
     before: the output is the image, a ``Reshape`` of it, or a constant
     after: ``Identity`` of that, which copies
 
-    Parameters
-    ----------
-    graph : Graph
-        Simplified; changed.
+    The graph must be simplified; it is changed.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From a file to an ONNX model that is whole, known and of fixed shape."""
+"""Reads an ONNX file: weights loaded, functions inlined, operators checked, input shape fixed."""
 
 from __future__ import annotations
 
@@ -30,25 +30,24 @@ def read(path: str | os.PathLike[str], asked: Sizes) -> onnx.ModelProto:
 
     Parameters
     ----------
-    path : path-like
     asked : Sizes
-        What the file leaves open.
+        Sizes that the file leaves open.
 
     Returns
     -------
     onnx.ModelProto
-        Its functions inlined, its weights in it.
+        The model with its weights, without functions.
 
     Raises
     ------
     OnnxFileError
-        The file is not there, no ONNX model, damaged, or lacks its weights.
+        The file is missing, damaged or no ONNX model, or its weights are missing.
     OpsetError
-        It is newer than the onnx package, or older than opset 7.
+        The file is newer than the onnx package, or older than opset 7.
     UnsupportedOperatorError
-        An operator that nobody here knows, integer arithmetic, or control flow.
+        The model has an unknown operator, integer arithmetic, or control flow.
     InvalidModelError
-        Its input is not one image or batch of them, in float32, float16 or uint8.
+        The input is not one image or a batch of them, in float32, float16 or uint8.
     """
     import onnx
 

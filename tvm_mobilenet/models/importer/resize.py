@@ -24,11 +24,11 @@ class Taps:
     Attributes
     ----------
     at : ndarray
-        int64, (length, taps): the elements that each output reads.
+        int64, (length, taps): indices of the elements that each output reads.
     weights : ndarray
-        float32, of the same shape; zero for what is left out.
+        float32, (length, taps): their factors, zero for elements that do not count.
     outside : ndarray
-        bool, (length,): outputs that lie outside of the input and get another value.
+        bool, (length,): whether an output lies outside of the input and gets another value.
     """
 
     at: NDArray[np.int64]
@@ -42,14 +42,12 @@ class Attributes:
 
     Attributes
     ----------
-    mode : {"nearest", "linear", "cubic"}
     coordinates : str
         ``coordinate_transformation_mode``.
     nearest : str
         ``nearest_mode``.
     cubic : float
         ``cubic_coeff_a``.
-    exclude_outside, antialias : bool
     """
 
     mode: str = "nearest"
@@ -65,18 +63,17 @@ def taps(rule: Attributes, before: int, after: int, scale: float, roi: tuple[flo
 
     Parameters
     ----------
-    rule : Attributes
     before, after : int
         Lengths of the axis.
     scale : float
-        As the file says it, or after / before.
+        Scale that the file gives, or after / before.
     roi : tuple of float
         Start and end of the region, for ``tf_crop_and_resize``, in lengths of the axis.
 
     Raises
     ------
     ValueError
-        A mode that ONNX does not have.
+        The mode is none of ONNX's.
     """
     real = np.float32 if rule.mode == "nearest" else np.float64
     x = _coordinates(rule.coordinates, before, after, float(scale), roi, real)

@@ -37,10 +37,10 @@ def simplify(graph: Graph, *, views: bool) -> None:
     Parameters
     ----------
     graph : Graph
-        Changed.
+        The graph, which is changed.
     views : bool
         Whether a ``Transpose`` that only moves axes of one element becomes a ``Reshape``, and
-        a pool whatever it is followed by: no transposition will be moved any more.
+        pools are recognised whatever follows them: after this no transposition is moved.
     """
     rules = [_drop_nothing, _split_to_slices, _explicit_padding, _merge_pads]
     if views:

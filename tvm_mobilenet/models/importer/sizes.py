@@ -26,18 +26,18 @@ LARGEST_MAP = 2**31
 
 @dataclass(frozen=True)
 class Sizes:
-    """What to take where a file leaves sizes of its input open; None leaves it to the file.
+    """Sizes for an input whose sizes the file leaves open; None leaves them to the file.
 
     Attributes
     ----------
     batch : int or None
-        Images a run; 1 where nobody says.
+        Images in a run; 1 if neither the file nor the caller says.
     resolution : int or None
-        Height and width, pixels.
+        Height and width in pixels.
     shape : tuple of int or None
-        All four instead, in the order of the file.
+        All four sizes instead, in the order of the file.
     name : str or None
-        Of the input that has this shape.
+        Name of the input that has this shape.
     """
 
     batch: int | None = None
@@ -47,11 +47,10 @@ class Sizes:
 
 
 def asked_for(batch: Any, resolution: Any, input_shape: Any) -> Sizes:
-    """Return what a caller asked for.
+    """Return the sizes that a caller asked for.
 
     Parameters
     ----------
-    batch, resolution : int or None
     input_shape : sequence of int, mapping or str, or None
         ``(1, 3, 224, 320)``, ``{"image": (1, 3, 224, 320)}``, ``"image:1,3,224,320"``
         or ``"1,3,224,320"``.
@@ -59,7 +58,7 @@ def asked_for(batch: Any, resolution: Any, input_shape: Any) -> Sizes:
     Raises
     ------
     InvalidModelError
-        A size is no whole number above 0, there are not four of them, or they are said twice.
+        A size is not a whole number above 0, there are not four of them, or they are given twice.
     """
     if input_shape is None:
         return Sizes(_size("batch", batch), _size("resolution", resolution))
@@ -102,15 +101,14 @@ def fix_input(model: onnx.ModelProto, where: str, asked: Sizes) -> None:
     Parameters
     ----------
     model : onnx.ModelProto
-        Changed.
+        The model, which is changed.
     where : str
         Path of the file.
-    asked : Sizes
 
     Raises
     ------
     InvalidModelError
-        The input is not one image or batch of them, or not of the sizes asked for.
+        The input is not one image or a batch of them, or has other sizes than asked for.
     """
     value = _one_input(model, where)
     told = f"the input {value.name!r} of {where!r}"

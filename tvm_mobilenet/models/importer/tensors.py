@@ -24,22 +24,22 @@ def regular_file(path: str) -> os.stat_result:
 
 
 def load_tensors(model: onnx.ModelProto, where: str) -> None:
-    """Fetch what lies in other files, and see that every tensor has the numbers it claims.
+    """Load tensors that lie in other files, and check that every tensor is complete.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        Changed: no tensor of it lies elsewhere any more.
+        The model, which is changed: it then contains all of its tensors.
     where : str
-        Path of the file, beside which the others lie.
+        Path of the file; the other files lie in its folder.
 
     Raises
     ------
     OnnxFileError
-        Another file is missing, too short, no file, or not beside this one; or a tensor's
-        dimensions and its data contradict each other.
+        Another file is missing, too short, no regular file, or in another folder; or a
+        tensor's dimensions and its data contradict each other.
     UnsupportedOperatorError
-        A sparse tensor.
+        A tensor is sparse.
     """
     from onnx import TensorProto, numpy_helper
 

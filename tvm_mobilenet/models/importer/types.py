@@ -13,17 +13,13 @@ from tvm_mobilenet.models.importer.graph import Graph, Node
 def check_types(graph: Graph) -> None:
     """Refuse nodes whose operands are of types that do not go together.
 
-    ONNX's own checks see to shapes and numbers of operands, and to no types.
-
-    Parameters
-    ----------
-    graph : Graph
-        The type of every tensor known.
+    ONNX's own checks look at shapes and numbers of operands, not at types. The type of every
+    tensor must be known.
 
     Raises
     ------
     OnnxFileError
-        Names the node and the operand.
+        A type does not fit; the message names the node and the operand.
     """
     import onnx
 

@@ -1,0 +1,146 @@
+"""From a model to what will run: every decision, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from tvm_mobilenet.models.spec import INPUT, Model
+from tvm_mobilenet.network.fusion import decide
+from tvm_mobilenet.network.plan import Call, Decision, Foreign, KernelPlan, NetworkPlan, Value
+from tvm_mobilenet.network.surroundings import Surroundings
+from tvm_mobilenet.network.units import Readers, Unit, in_blocks, units_of
+from tvm_mobilenet.operators.facts import OPERATORS
+from tvm_mobilenet.operators.workload import Operator, Workload
+from tvm_mobilenet.prediction.ahead import plan_ahead
+from tvm_mobilenet.prediction.fusion import Choice, Fusion, FusionFor, join
+from tvm_mobilenet.schedules.knobs import KnobError, Knobs
+from tvm_mobilenet.schedules.plans import Plan, plan, plans_for
+from tvm_mobilenet.stacks import Stack
+from tvm_mobilenet.target import TargetSpec
+
+KnobsFor = Callable[[str], "Mapping[str, int | str] | None"]
+"""From a workload's key to the knobs recorded for it, None where there are none."""
+
+
+def plan_network(
+    model: Model,
+    target: TargetSpec,
+    *,
+    stack: Stack = "relax",
+    knobs_for: KnobsFor = lambda _: None,
+    fusion: Fusion = "auto",
+    fusion_for: FusionFor = lambda _: None,
+) -> NetworkPlan:
+    """Plan a network.
+
+    Parameters
+    ----------
+    model : Model
+    target : TargetSpec
+        Lanes make the blocks; caches and cores decide what is fused and prefetched.
+    stack : {"relax", "relay"}
+        Whose schedules there are.
+    knobs_for : callable
+        Recorded knobs of a workload's key. Those that do not fit the schedule are not used,
+        and the kernel's note says why.
+    fusion : {"auto", "all", "none"}
+        Which layers share a kernel: as measured or by rule, all that can, none.
+    fusion_for : callable
+        Measured answer for the key of a shared kernel's workload, or None.
+    """
+    plans = plans_for(target, stack)
+    units = units_of(model, target, plans.keys())
+    surroundings = Surroundings.of(model, units)
+    decisions = decide(
+        *(model, units, surroundings, target),
+        operators=plans.keys(),
+        fusion=fusion,
+        fusion_for=fusion_for,
+    )
+    steps: list[Call | Foreign] = _steps(model, units, decisions, target)
+    calls = [step for step in steps if isinstance(step, Call)]
+    if target.gpu is None:
+        ahead = iter(plan_ahead([call.work for call in calls], target))
+        steps = [
+            replace(step, ahead=tuple(next(ahead))) if isinstance(step, Call) else step
+            for step in steps
+        ]
+    works = {call.work.key: call.work for call in calls}
+    kernels = {key: plan_kernel(work, target, plans, knobs_for(key)) for key, work in works.items()}
+    return NetworkPlan(model, target, tuple(steps), kernels, tuple(decisions), surroundings)
+
+
+def unplanned(model: Model, target: TargetSpec) -> NetworkPlan:
+    """Return a plan without kernels of ours: what TVM makes of a network by itself."""
+    steps = tuple(map(Foreign, model.layers))
+    return NetworkPlan(model, target, steps, {}, (), Surroundings.of(model, ()))
+
+
+def plan_kernel(
+    work: Workload,
+    target: TargetSpec,
+    plans: Mapping[Operator, Plan],
+    recorded: Mapping[str, int | str] | None,
+) -> KernelPlan:
+    """Settle a kernel's knobs: the recorded ones if they fit, else by rule, and say why."""
+    knobs = Knobs(recorded)
+    note = ""
+    try:
+        if knobs.trace() is not None:
+            knobs.finish()
+        else:
+            plan(work, knobs, target, plans)
+    except KnobError as error:
+        if recorded is None:
+            raise
+        knobs, note = Knobs(), f"{error.what}; the rule is used instead"
+        plan(work, knobs, target, plans)
+    silent = sorted(set(knobs.chosen) - set(recorded)) if recorded is not None and not note else []
+    if silent:
+        note = f"it does not say {', '.join(silent)}: there the rule is used"
+    return KernelPlan(work, dict(knobs.chosen), knobs.source, note)
+
+
+def _steps(
+    model: Model, units: Sequence[Unit], decisions: Sequence[Decision], target: TargetSpec
+) -> list[Call | Foreign]:
+    """List the calls, each where its last layer stands, and foreign layers between them."""
+    groups: dict[str, tuple[Unit, ...]] = {unit.name: (unit,) for unit in units}
+    choices: dict[str, Choice] = {}
+    fused: dict[str, Operator] = {}
+    for decision in decisions:
+        *inside, last = decision.units
+        choices[last.name] = decision.choice
+        if decision.choice.fused:
+            fused[last.name] = decision.operator
+            groups[last.name] = decision.units
+            for unit in inside:
+                del groups[unit.name]
+    readers = Readers(model)
+    covered = {layer.name for unit in units for layer in unit.layers}
+    steps: list[Call | Foreign] = []
+    for layer in model.layers:
+        if (group := groups.get(layer.name)) is not None:
+            name = group[-1].name
+            if name in fused:
+                work = join(fused[name], [unit.work for unit in group])
+            else:
+                group = (in_blocks(group[0], readers, target),)
+                work = group[0].work
+            steps.append(_call(group, work, model, choices.get(name)))
+        elif layer.name not in covered:
+            steps.append(Foreign(layer))
+    return steps
+
+
+def _call(group: tuple[Unit, ...], work: Workload, model: Model, choice: Choice | None) -> Call:
+    def value(name: str, block: int) -> Value:
+        shape = model.input_shape if name == INPUT else model.layer(name).out_shape
+        return Value(name, shape, block, work.dtype if block else "float32")
+
+    first, last, facts = group[0], group[-1], OPERATORS[work.operator]
+    source = value(first.source, 0 if facts.reads_plain else work.in_block)
+    others = (value(name, work.out_block) for unit in group for name in unit.others)
+    out = value(last.name, 0 if facts.writes_plain else work.out_block)
+    return Call(group, work, (source, *others), out, choice=choice)

@@ -1,0 +1,142 @@
+"""Which layers one accumulator computes: an operator, and what follows it element by element."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from tvm_mobilenet.models.spec import Activate, Add, Conv2d, Dense, Layer, Model
+from tvm_mobilenet.operators.sizes import dense, workload_of_layer
+from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.target import TargetSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Layers that always share a kernel: an operator, a residual connection, an activation.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+        The first is the operator; each reads the one before it.
+    work : Workload
+        All of them, in the blocks of the target.
+    """
+
+    layers: tuple[Layer, ...]
+    work: Workload
+
+    @property
+    def anchor(self) -> Layer:
+        """The operator itself."""
+        return self.layers[0]
+
+    @property
+    def name(self) -> str:
+        """The last layer, whose value the kernel writes."""
+        return self.layers[-1].name
+
+    @property
+    def source(self) -> str:
+        """What the operator reads first."""
+        return self.anchor.inputs[0]
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """What it reads besides: the factors of a scale, what a residual connection adds."""
+        inside = {layer.name for layer in self.layers}
+        added = (name for layer in self.layers[1:] for name in layer.inputs if name not in inside)
+        return (*self.anchor.inputs[1:], *added)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of its layers."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def kind(self) -> str:
+        """What :mod:`tvm_mobilenet.network.fusion` can join it as; "" where it joins nothing."""
+        work, anchor = self.work, self.anchor
+        if work.residual:
+            return "" if self.source in self.others else "residual"
+        if isinstance(anchor, Dense):
+            return "dense" if work.activation == "none" else ""
+        # A lone channel is depthwise by its kernel, and no group that could be joined.
+        lone = isinstance(anchor, Conv2d) and work.operator == "depthwise" and anchor.groups == 1
+        return "" if lone else work.operator
+
+
+class Readers:
+    """Who reads which value of a model; its result counts as a reader."""
+
+    def __init__(self, model: Model) -> None:
+        self._outputs = set(model.outputs)
+        self._readers: dict[str, list[Layer]] = {}
+        for layer in model.layers:
+            for name in dict.fromkeys(layer.inputs):
+                self._readers.setdefault(name, []).append(layer)
+
+    def of(self, name: str) -> list[Layer]:
+        """Return the layers that read a value; none if the network returns it."""
+        return [] if name in self._outputs else self._readers.get(name, [])
+
+    def only(self, name: str) -> Layer | None:
+        """Return the layer that alone reads a value, and reads it once."""
+        readers = self.of(name)
+        alone = len(readers) == 1 and readers[0].inputs.count(name) == 1
+        return readers[0] if alone else None
+
+
+def units_of(model: Model, target: TargetSpec, operators: Collection[str]) -> list[Unit]:
+    """Group the layers that kernels of ours compute, in the order in which these can run.
+
+    Parameters
+    ----------
+    model : Model
+    target : TargetSpec
+        Its lanes are the block.
+    operators : collection of str
+        For which there are kernels; layers of others are left out.
+    """
+    readers = Readers(model)
+    taken: set[str] = set()
+    units: list[Unit] = []
+    for layer in model.layers:
+        work = workload_of_layer(layer, target)
+        if work is None or work.operator not in operators:
+            continue
+        units.append(_grown(layer, work, readers, taken))
+        taken.update(member.name for member in units[-1].layers)
+    places = {layer.name: at for at, layer in enumerate(model.layers)}
+    return sorted(units, key=lambda unit: places[unit.name])
+
+
+def _grown(layer: Layer, work: Workload, readers: Readers, taken: Collection[str]) -> Unit:
+    """Return a layer with a residual connection and an activation that are its alone."""
+    unit = Unit((layer,), work)
+    if not isinstance(layer, Conv2d | Dense) or work.activation != "none":
+        return unit
+    added = readers.only(unit.name)
+    if work.operator == "pointwise" and isinstance(added, Add) and added.name not in taken:
+        unit = Unit((*unit.layers, added), dataclasses.replace(unit.work, residual=True))
+    last = readers.only(unit.name)
+    if isinstance(last, Activate):
+        work = dataclasses.replace(unit.work, activation=last.activation)
+        unit = Unit((*unit.layers, last), work)
+    return unit
+
+
+def in_blocks(unit: Unit, readers: Readers, target: TargetSpec) -> Unit:
+    """Return a dense layer that only dense layers read as what it is: a pointwise layer.
+
+    Its output stays in blocks, as they read it.
+    """
+    first, behind = unit.anchor, readers.of(unit.name)
+    if not isinstance(first, Dense) or not behind:
+        return unit
+    if not all(isinstance(reader, Dense) for reader in behind):
+        return unit
+    activation = unit.work.activation
+    work = dense(first.in_shape, first.out_features, target, activation, blocked=True)
+    return Unit(unit.layers, work)

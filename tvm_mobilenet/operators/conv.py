@@ -1,0 +1,86 @@
+"""Full convolution from plain NCHW into blocks, and what all convolutions have in common."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from tvm_mobilenet.models.layer import Layer
+from tvm_mobilenet.models.spec import INPUT, Conv2d
+from tvm_mobilenet.operators.facts import Facts
+from tvm_mobilenet.operators.footprint import blocked_out
+from tvm_mobilenet.operators.packing import Affine, Array, panels
+from tvm_mobilenet.operators.workload import Workload, channel_block
+from tvm_mobilenet.target import TargetSpec
+
+
+class Convolution(Facts):
+    """A convolution: the three of them share :class:`~tvm_mobilenet.models.layers.Conv2d`."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def takes(self, layer: Conv2d) -> bool:
+        """Whether this operator is the kernel of a convolution."""
+
+    def in_block(self, channels: int, target: TargetSpec) -> int:
+        """Return the channels in a block of its input."""
+        return channel_block(channels, target)
+
+    def of_layer(self, layer: Layer, target: TargetSpec) -> Workload | None:
+        if not isinstance(layer, Conv2d) or not self.takes(layer):
+            return None
+        n, channels, *in_size = layer.in_shape
+        _, out_channels, *out_size = layer.out_shape
+        return Workload(
+            self.name,
+            n,
+            channels,
+            out_channels,
+            (in_size[0], in_size[1]),
+            (out_size[0], out_size[1]),
+            self.in_block(channels, target),
+            channel_block(out_channels, target),
+            layer.kernel,
+            layer.strides,
+            layer.padding,
+            layer.activation,
+            dtype=target.dtype,
+        )
+
+    def layers(self, work: Workload) -> tuple[Layer, ...]:
+        return (self._layer(work, groups=1),)
+
+    def _layer(self, work: Workload, groups: int) -> Conv2d:
+        shape = (work.batch, work.in_channels, *work.in_size)
+        return Conv2d(
+            "a", (INPUT,), shape, work.out_channels, work.kernel, work.strides, work.padding,
+            groups, True, None, work.activation,
+        )  # fmt: skip
+
+    def macs(self, work: Workload) -> int:
+        return work.out_elements * math.prod(work.kernel) * work.in_channels
+
+
+class Conv(Convolution):
+    """A full convolution, a network's first: its input is plain, a few channels."""
+
+    __slots__ = ()
+
+    name = "conv"
+    windowed = True
+    reads_plain = True
+
+    def takes(self, layer: Conv2d) -> bool:
+        return layer.kind == "full" and layer.groups == 1
+
+    def in_block(self, channels: int, target: TargetSpec) -> int:
+        return 1
+
+    def weight_elements(self, work: Workload) -> int:
+        return blocked_out(work) * (work.in_channels * math.prod(work.kernel) + 1)
+
+    def pack(self, work: Workload, layers: Sequence[Affine]) -> list[Array]:
+        (layer,) = layers
+        return panels(work, layer, work.out_block)

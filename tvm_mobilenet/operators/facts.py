@@ -1,0 +1,117 @@
+"""What there is to know of an operator, whatever its size: one object for each of ours."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.models.layer import Layer
+    from tvm_mobilenet.operators.packing import Affine, Array
+    from tvm_mobilenet.operators.workload import Workload
+    from tvm_mobilenet.target import TargetSpec
+
+T = TypeVar("T")
+
+OTHER = "other"
+"""Name of a layer's second input: what a residual connection adds, the factors of a scale."""
+
+
+class Facts(ABC):
+    """An operator.
+
+    Attributes
+    ----------
+    name : str
+        As keys, tuning records and manifests spell it.
+    windowed : bool
+        Whether kernel, strides and padding are sizes of its own.
+    reads_plain, writes_plain : bool
+        Whether its input, and its output, is NCHW or NC in float32, in no blocks.
+    prefetched : int or None
+        Which of its arguments are weights that kernels before it may prefetch.
+    hosts_prefetches : bool
+        Whether its kernel can prefetch for others.
+    element_work : int
+        Of one that goes over elements: vector operations that each takes, in multiply-adds.
+    """
+
+    __slots__ = ()
+
+    name: str
+    windowed = False
+    reads_plain = False
+    writes_plain = False
+    prefetched: int | None = None
+    hosts_prefetches = False
+    element_work = 1
+
+    @property
+    def loops(self) -> str:
+        """The loop nest that computes it, as ``schedules`` lists them.
+
+        Operators whose definitions have the same stages share one; most have their own.
+        """
+        return self.name
+
+    def of_layer(self, layer: Layer, target: TargetSpec) -> Workload | None:
+        """Return the workload of a layer whose kernel this operator is; None for others."""
+        return None
+
+    @abstractmethod
+    def layers(self, work: Workload) -> tuple[Layer, ...]:
+        """Return the layers that a workload computes, a residual connection left out.
+
+        Each reads the one before it, the first :data:`tvm_mobilenet.models.spec.INPUT`; a
+        second input is called :data:`OTHER`.
+        """
+
+    def macs(self, work: Workload) -> int:
+        """Return the multiply-adds on real channels."""
+        return 0
+
+    def weight_elements(self, work: Workload) -> int:
+        """Return how many numbers its packed weights and biases are."""
+        return 0
+
+    def prefetched_shape(self, work: Workload) -> tuple[int, ...] | None:
+        """Return the packed shape of the argument :attr:`prefetched`, None without one."""
+        return None
+
+    def pack(self, work: Workload, layers: Sequence[Affine]) -> list[Array]:
+        """Pack the parameters of its layers: see :func:`tvm_mobilenet.operators.packing.pack`."""
+        return []
+
+
+class Shared(Facts):
+    """An operator that computes several layers in one kernel.
+
+    Attributes
+    ----------
+    patterns : tuple of tuple of str
+        The operators that it can take the place of, one after the other; ``"residual"`` is
+        a pointwise layer that adds another map.
+    """
+
+    __slots__ = ()
+
+    patterns: tuple[tuple[str, ...], ...]
+
+    @abstractmethod
+    def join(self, parts: Sequence[Workload]) -> Workload:
+        """Return the workload of one kernel instead of those of one of `patterns`."""
+
+
+OPERATORS: dict[str, Facts] = {}
+"""Every operator of ours by its name: :mod:`tvm_mobilenet.operators` lists them."""
+
+
+def shared() -> dict[str, Shared]:
+    """Return the operators that compute several layers, in the order in which they are tried."""
+    return {name: facts for name, facts in OPERATORS.items() if isinstance(facts, Shared)}
+
+
+def by_loops(table: Mapping[str, T]) -> dict[str, T]:
+    """Return a table by :attr:`Facts.loops` as one by operator, without those that it lacks."""
+    return {name: table[facts.loops] for name, facts in OPERATORS.items() if facts.loops in table}

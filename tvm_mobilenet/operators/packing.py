@@ -1,0 +1,131 @@
+"""Maps, weights and biases in the order in which kernels read them.
+
+A map is ``(N, ceil(C / c), pixels, c)``: channels in blocks of c, pixels flattened so
+that a register tile may cross rows. Weights are ``(ceil(O / c), depth, c)``: one output
+block's weights lie as the reduction reads them. Zeros fill up the last block.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from tvm_mobilenet.operators.facts import OPERATORS
+from tvm_mobilenet.operators.workload import Workload
+
+if TYPE_CHECKING:  # what only asks for sizes does without NumPy
+    import numpy as np
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """The parameters of one layer, batch norm folded into them.
+
+    Attributes
+    ----------
+    weight : ndarray
+        OIHW, a depthwise layer's (C, 1, KH, KW), a dense layer's (O, I); float32.
+    bias : ndarray
+        (O,), float32.
+    """
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def pack(work: Workload, layers: Sequence[Affine]) -> list[Array]:
+    """Return a kernel's parameters as the operator's definition in ``compute/`` lists them.
+
+    Parameters
+    ----------
+    work : Workload
+    layers : sequence of Affine
+        Those of its layers that have parameters, first to last: none of a pool, a scale
+        or a softmax, two of a separable block and of a tail (a pool between them), else one.
+
+    Returns
+    -------
+    list of ndarray
+        A weight and a bias for each layer. Biases are float32, weights of the
+        workload's dtype; but a tail's classifier, which reads no map, keeps float32.
+    """
+    return OPERATORS[work.operator].pack(work, layers)
+
+
+def panels(work: Workload, layer: Affine, block: int, depth: int = 0) -> list[Array]:
+    """Return a layer's weight and bias, as :func:`pack_weight` and :func:`pack_bias` pack them."""
+    weight = pack_weight(layer.weight, block, depth).astype(work.dtype, copy=False)
+    return [weight, pack_bias(layer.bias, block)]
+
+
+def blocked(x: Array, block: int, idle: float = 0.0) -> Array:
+    """Pack (N, C, ...) into (N, ceil(C / block), pixels, block), `idle` in lanes of no channel."""
+    n, channels = x.shape[:2]
+    blocks = -(-channels // block)
+    shape = (n, blocks * block, math.prod(x.shape[2:]))
+    flat = _filled(x.reshape(n, channels, -1), shape, idle)
+    return _contiguous(flat.reshape(n, blocks, block, -1).transpose(0, 1, 3, 2))
+
+
+def pack_weight(weight: Array, block: int, depth: int = 0) -> Array:
+    """Pack (O, ...) into (ceil(O / block), depth, block).
+
+    Parameters
+    ----------
+    weight : ndarray
+    block : int
+        Output channels in a block.
+    depth : int
+        Length of the kernel's reduction, where zeros fill it up: at least an output
+        channel's elements, which is what 0 stands for.
+    """
+    flat = weight.reshape(len(weight), -1)
+    blocks, depth = -(-len(flat) // block), depth or flat.shape[1]
+    rows = _filled(flat, (blocks * block, depth)).reshape(blocks, block, depth)
+    return _contiguous(rows.transpose(0, 2, 1))
+
+
+def pack_bias(bias: Array, block: int) -> Array:
+    """Pack (O,) into (ceil(O / block), block)."""
+    blocks = -(-len(bias) // block)
+    return _filled(bias, (blocks * block,)).reshape(blocks, block)
+
+
+def pack_classifier(weight: Array, block: int, class_block: int) -> Array:
+    """Pack a classifier's weights so that a block of channels is one run of memory.
+
+    Parameters
+    ----------
+    weight : ndarray
+        (classes, channels).
+    block, class_block : int
+        Channels in a block, classes in a block.
+
+    Returns
+    -------
+    ndarray
+        (ceil(channels / block), ceil(classes / class_block), block, class_block).
+    """
+    class_blocks, blocks = -(-len(weight) // class_block), -(-weight.shape[1] // block)
+    rows = _filled(weight, (class_blocks * class_block, blocks * block))
+    rows = rows.reshape(class_blocks, class_block, blocks, block)
+    return _contiguous(rows.transpose(2, 0, 3, 1))
+
+
+def _filled(array: Array, shape: Sequence[int], idle: float = 0.0) -> Array:
+    """Return an array with `idle` at the end of each axis."""
+    import numpy as np
+
+    widths = [(0, want - have) for have, want in zip(array.shape, shape, strict=True)]
+    return np.pad(array, widths, constant_values=idle)
+
+
+def _contiguous(array: Array) -> Array:
+    import numpy as np
+
+    return np.ascontiguousarray(array)

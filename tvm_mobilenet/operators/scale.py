@@ -1,0 +1,30 @@
+"""A map times one factor a channel: the end of squeeze-and-excite."""
+
+from __future__ import annotations
+
+from tvm_mobilenet.models.layer import Layer
+from tvm_mobilenet.models.spec import INPUT
+from tvm_mobilenet.models.spec import Scale as ScaleLayer
+from tvm_mobilenet.operators.facts import OTHER
+from tvm_mobilenet.operators.over_channels import OverChannels
+from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.target import TargetSpec
+
+
+class Scale(OverChannels):
+    """A map times factors."""
+
+    __slots__ = ()
+
+    name = "scale"
+    layer = ScaleLayer
+    keeps_map = True
+
+    def of_layer(self, layer: Layer, target: TargetSpec) -> Workload | None:
+        # One pixel times itself has one input, where the kernel takes two.
+        twice = len(set(layer.inputs)) < len(layer.inputs)
+        return None if twice else OverChannels.of_layer(self, layer, target)
+
+    def layers(self, work: Workload) -> tuple[Layer, ...]:
+        shape = (work.batch, work.in_channels, *work.in_size)
+        return (ScaleLayer("a", (INPUT, OTHER), shape),)

@@ -1,0 +1,62 @@
+"""What the elements of a tensor are, and which numbers they stand for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tvm_mobilenet.errors import QuantizationError
+from tvm_mobilenet.target import ITEM_BYTES, Dtype
+
+_RANGES: dict[Dtype, tuple[int, int]] = {"int8": (-128, 127), "uint8": (0, 255)}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """The type of a tensor: how elements are stored, and what they stand for.
+
+    An element q of int8 or uint8 stands for ``scale * (q - zero_point)``.
+
+    Attributes
+    ----------
+    dtype : {"float32", "float16", "bfloat16", "int8", "uint8", "int32"}
+        What the elements are stored as.
+    scale : tuple of float
+        Of int8 and uint8: one, or one for each output channel; else none.
+    zero_point : int or None
+        Of int8 and uint8: the element that stands for 0.
+
+    Raises
+    ------
+    QuantizationError
+        A scale or a zero point is missing, cannot be, or stands where there is none.
+    """
+
+    dtype: Dtype = "float32"
+    scale: tuple[float, ...] = ()
+    zero_point: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _RANGES:
+            if self.scale or self.zero_point is not None:
+                raise QuantizationError(
+                    f"a tensor of {self.dtype} has a scale or a zero point",
+                    "only int8 and uint8 have them",
+                )
+            return
+        if not self.scale or not all(math.isfinite(s) and s > 0 for s in self.scale):
+            raise QuantizationError(
+                f"a tensor of {self.dtype} has scale {self.scale}",
+                "give one positive number, or one for each output channel",
+            )
+        low, high = _RANGES[self.dtype]
+        if self.zero_point is None or not low <= self.zero_point <= high:
+            raise QuantizationError(
+                f"a tensor of {self.dtype} has zero point {self.zero_point}",
+                f"give a whole number from {low} to {high}",
+            )
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of an element."""
+        return ITEM_BYTES[self.dtype]

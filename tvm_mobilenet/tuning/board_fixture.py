@@ -1,0 +1,114 @@
+"""Candidates on a board, through a session there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tvm_mobilenet.device import Session
+from tvm_mobilenet.errors import VerificationError
+from tvm_mobilenet.kernel_case import KernelCase, kernel_case
+from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.tuning import sampling
+
+_MOST_BYTES = 1 << 26
+"""Of weights on a board, all copies together: some have little memory."""
+
+
+class BoardFixture:
+    """See :class:`~tvm_mobilenet.tuning.fixture.Fixture`.
+
+    Parameters
+    ----------
+    session : Session
+        Where the buffers are; they go with it.
+    request : mapping
+        ``work``, ``cold_bytes``, and ``run_limit``: seconds for what a candidate does.
+    control : callable
+        What times the control kernel there.
+    """
+
+    at_a_time = 5
+    """A round trip costs more than the samples do."""
+
+    def __init__(
+        self, session: Session, request: Mapping[str, Any], control: Callable[[], float]
+    ) -> None:
+        self._session, self._limit, self._time_control = session, request["run_limit"], control
+        work = Workload.from_dict(request["work"])
+        self._key, self._in_use = work.key, ""
+        self._libraries: list[Any] = []  # TVM 0.19 unloads those that nobody holds
+        self._case: KernelCase = kernel_case(work)
+        data, *weights = self._case.inputs
+        copies = sampling.copies_of(weights, min(request["cold_bytes"], _MOST_BYTES))
+        self._blank = sampling.blank(self._case)
+        self._space = session.tensor(self._blank)
+        with session.answering("making a view"):
+            out = self._space._create_view(
+                self._case.want.shape, "float32", sampling.GUARD * self._blank.itemsize
+            )
+        first, own = session.tensor(data), [session.tensor(array) for array in weights]
+        self._tensors = [first, out, *own]  # the agent holds their addresses
+        session.agent("turns")
+        session.agent("turn", first, *own, out)
+        for _ in range(copies - 1):
+            with session.answering("copying weights"):
+                more = [session.empty(w.shape).copyfrom(w) for w in own]
+            self._tensors += more
+            session.agent("turn", first, *more, out)
+
+    def control(self) -> float:
+        """Return seconds of the control kernel."""
+        self._in_use = ""
+        return self._time_control()
+
+    def load(self, path: str) -> _Candidate:
+        """Load a candidate that was uploaded as `path`."""
+        with self._session.answering(f"loading {path}"):
+            self._libraries.append(self._session.rpc.load_module(path))
+        return _Candidate(self, path)
+
+    def check(self, name: str) -> float:
+        """Run a candidate once; return its largest relative error."""
+        session = self._session
+        self._use(name)
+        with session.answering("sending an array"):
+            self._space.copyfrom(self._blank)
+        before = session.agent("rewind")
+        session.call(session.agent_module, "step", seconds=self._limit)
+        if session.agent("rewind") != before:
+            raise VerificationError("it wrote into its inputs")
+        return sampling.judge(self._case, session.array(self._space))
+
+    def samples(self, name: str, count: int, number: int) -> list[float]:
+        """Return seconds a call, `number` times, each of `count` calls."""
+        self._use(name)
+        session = self._session
+        return session.time(
+            session.agent_module, "step", number=count, repeats=number, seconds=self._limit
+        )
+
+    def _use(self, name: str) -> None:
+        """Make a candidate what the agent calls from now on."""
+        if name != self._in_use:
+            self._session.agent("kernel", name, self._key)
+            self._in_use = name
+
+
+class _Candidate:
+    """See :class:`~tvm_mobilenet.tuning.fixture.Candidate`."""
+
+    def __init__(self, fixture: BoardFixture, name: str) -> None:
+        self._fixture, self._name = fixture, name
+
+    def check(self) -> float:
+        return self._fixture.check(self._name)
+
+    def warm(self) -> tuple[float, int]:
+        once = self.samples(1, 3)[-1]
+        once = self.samples(max(math.ceil(sampling.WARM_UP_S / 2 / max(once, 1e-7)), 1), 1)[0]
+        return once, sampling.calls_of_a_sample(once)
+
+    def samples(self, count: int, number: int) -> list[float]:
+        return self._fixture.samples(self._name, count, number)

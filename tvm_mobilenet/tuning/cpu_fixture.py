@@ -1,0 +1,149 @@
+"""Candidates on the processor of this machine."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet.errors import VerificationError
+from tvm_mobilenet.kernel_case import kernel_case
+from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.runtime.threads import use_threads
+from tvm_mobilenet.target import ITEM_BYTES, LINE_BYTES
+from tvm_mobilenet.tuning.generation import generation
+from tvm_mobilenet.tuning.sampling import (
+    CONTROLS,
+    GUARD,
+    WARM_UP_S,
+    blank,
+    calls_of_a_sample,
+    copies_of,
+    judge,
+)
+
+Call = tuple[Any, ...]
+
+
+class CpuFixture:
+    """See :class:`~tvm_mobilenet.tuning.fixture.Fixture`.
+
+    Attributes
+    ----------
+    calls : iterator of tuple
+        Arguments, the weights in turns, without end.
+    """
+
+    at_a_time = 1
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        use_threads(generation().calls(), request["threads"])
+        self.key = Workload.from_dict(request["work"]).key
+        self._case = kernel_case(Workload.from_dict(request["work"]))
+        data, *weights = self._case.inputs
+        # Guards on both sides of what a candidate may write.
+        self._guarded = _aligned(self._case.want.size + 2 * GUARD)
+        self._out = self._guarded[GUARD:-GUARD].reshape(self._case.want.shape)
+        copies = range(copies_of(weights, request["cold_bytes"]))
+        self._inputs = [[_copied(array) for array in weights] for _ in copies]
+        self._data = _copied(data)
+        tensor = generation().calls().from_dlpack
+        first, last = tensor(self._data), tensor(self._out)
+        self._calls: list[Call] = [(first, *map(tensor, arrays), last) for arrays in self._inputs]
+        self.calls: Iterator[Call] = itertools.cycle(self._calls)
+        self.control = _control(request["control"], request["threads"], request["lanes"])
+
+    def load(self, path: str) -> _Candidate:
+        """Return the candidate of a shared object."""
+        return _Candidate(self, _function(path, self.key))
+
+    def check(self, function: Any) -> float:
+        """Run a candidate once; return its largest relative error."""
+        self._guarded[...] = blank(self._case)
+        function(*self._calls[0])
+        inputs = (self._data, *self._inputs[0])
+        if not all(map(np.array_equal, inputs, self._case.inputs)):
+            raise VerificationError("it wrote into its inputs")
+        return judge(self._case, self._guarded)
+
+
+class _Candidate:
+    """See :class:`~tvm_mobilenet.tuning.fixture.Candidate`."""
+
+    def __init__(self, fixture: CpuFixture, function: Any) -> None:
+        self._fixture, self._function = fixture, function
+
+    def check(self) -> float:
+        return self._fixture.check(self._function)
+
+    def warm(self) -> tuple[float, int]:
+        begin = time.perf_counter()
+        done = 0
+        while time.perf_counter() - begin < WARM_UP_S or done < 3:
+            self._function(*next(self._fixture.calls))
+            done += 1
+        once = (time.perf_counter() - begin) / done
+        return once, calls_of_a_sample(once)
+
+    def samples(self, count: int, number: int) -> list[float]:
+        return [self._sample(count) for _ in range(number)]
+
+    def _sample(self, count: int) -> float:
+        function, every = self._function, list(itertools.islice(self._fixture.calls, count))
+        begin = time.perf_counter()
+        for arguments in every:
+            function(*arguments)
+        return (time.perf_counter() - begin) / count
+
+
+@functools.lru_cache(maxsize=1)
+def _control(path: str, threads: int, lanes: int) -> Callable[[], float]:
+    """Return what times the control kernel: the least of some calls, seconds."""
+    from tvm_mobilenet.bench.peak import CHAINS
+
+    function, tensor = _function(path, "main"), generation().calls().from_dlpack
+    x, y = _aligned(lanes), _aligned(threads * CHAINS * lanes).reshape(threads, CHAINS, lanes)
+    x.fill(0.999)
+    y.fill(0.0)
+    arguments = tensor(x), tensor(y)
+
+    def run() -> float:
+        times = []
+        for _ in range(CONTROLS):
+            begin = time.perf_counter()
+            function(*arguments)
+            times.append(time.perf_counter() - begin)
+        return min(times)
+
+    return run
+
+
+def _function(path: str, name: str) -> Any:
+    return generation().calls().load_module(path).get_function(name)
+
+
+_PAGE = 4096
+_places = itertools.count()
+
+
+def _aligned(count: int) -> NDArray[np.float32]:
+    """Return float32 at the start of a cache line, each array at another place in its page.
+
+    At one place, loads would wait for stores to addresses that differ by a multiple of a page.
+    """
+    size = ITEM_BYTES["float32"] * count
+    space = np.empty(size + 2 * _PAGE, np.uint8)
+    line = 17 * next(_places) % (_PAGE // LINE_BYTES)
+    begin = -space.ctypes.data % _PAGE + LINE_BYTES * line
+    return space[begin : begin + size].view(np.float32)
+
+
+def _copied(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    copy = _aligned(array.size).reshape(array.shape)
+    copy[...] = array
+    return copy
