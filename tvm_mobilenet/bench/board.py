@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tvm_mobilenet.bench.comparison import OURS, BenchReport, Row, peak_of
+from tvm_mobilenet.bench.kernel import build
 from tvm_mobilenet.bench.peak import CHAINS, chains_module, operations
 from tvm_mobilenet.bench.session import check_batch, check_turns
 from tvm_mobilenet.device import Device, Session
@@ -17,7 +18,6 @@ from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.lists import Numbers, numbers
 from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.scratch import scratch
-from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import find_linker
 
@@ -109,13 +109,9 @@ def bench_on(
 
 def _peak_kernel(session: Session, spec: TargetSpec, threads: int) -> tuple[Any, ...]:
     """Compile the kernel of :mod:`tvm_mobilenet.bench.peak` for the board, and put it there."""
-    import tvm
-
-    target = tvm.target.Target({**spec.tvm_dict(), "num-cores": threads})
     with scratch() as folder:
         made = Path(folder) / "peak.so"
-        build = tvm.build if installed_stack() == "relay" else tvm.compile
-        built = build(chains_module(threads, spec.lanes), target=target)
+        built = build(chains_module(threads, spec.lanes), spec, threads)
         built.export_library(str(made), fcompile=find_linker(spec).fcompile)
         library = session.load(made)
     x = session.tensor(np.full(spec.lanes, 0.999, np.float32))

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
 
 
@@ -41,7 +40,7 @@ def tensor(array: Any) -> Any:
     """Return a tensor of TVM's that holds a copy of an array."""
     import tvm
 
-    make = tvm.nd.array if installed_stack() == "relay" else tvm.runtime.tensor
+    make = tvm.nd.array if hasattr(tvm, "nd") else tvm.runtime.tensor  # 0.19 has the former
     return make(array)
 
 
@@ -98,11 +97,13 @@ def compiled(module: Any, spec: TargetSpec, threads: int) -> Callable[..., Any]:
     """
     # Read once, when TVM starts its pool.
     os.environ["TVM_NUM_THREADS"] = str(threads)
+    function: Callable[..., Any] = build(module, spec, threads)["main"]
+    return function
+
+
+def build(module: Any, spec: TargetSpec, threads: int) -> Any:
+    """Compile a module for some threads of a processor; what comes of it can be exported."""
     import tvm
 
-    target = tvm.target.Target({**spec.tvm_dict(), "num-cores": threads})
-    if installed_stack() == "relay":
-        function: Callable[..., Any] = tvm.build(module, target=target)["main"]
-    else:
-        function = tvm.compile(module, target=target)["main"]
-    return function
+    make = tvm.compile if hasattr(tvm, "compile") else tvm.build  # 0.19 has the latter
+    return make(module, target=tvm.target.Target({**spec.tvm_dict(), "num-cores": threads}))
