@@ -63,8 +63,6 @@ class Tuner:
 
     Attributes
     ----------
-    target, writer, measurer
-        As given.
     notes : list of str
         What else went wrong, each a sentence.
     tasks : dict of str to Task
