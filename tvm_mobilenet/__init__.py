@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         verify,
     )
     from tvm_mobilenet.bench.report import BenchReport
+    from tvm_mobilenet.compile_report import CompileReport
     from tvm_mobilenet.compiled import Compiled
     from tvm_mobilenet.compiling import (
         compile,  # noqa: A004  as in torch.compile and tvm.compile
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     )
     from tvm_mobilenet.models.importer import Imported, import_onnx
     from tvm_mobilenet.profile.report import ProfileReport
-    from tvm_mobilenet.report import CompileReport
     from tvm_mobilenet.runtime import Module
     from tvm_mobilenet.target import TargetSpec
     from tvm_mobilenet.tuning.tuning_report import TuningReport
@@ -81,7 +81,7 @@ __all__ = [
 _HOMES = {
     "MODELS": "models",
     "BenchReport": "bench.report",
-    "CompileReport": "report",
+    "CompileReport": "compile_report",
     "Compiled": "compiling",
     "Device": "device",
     "Imported": "models.importer",

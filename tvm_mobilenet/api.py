@@ -13,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.compile_report import CompileReport
 from tvm_mobilenet.compiled import Compiled
 from tvm_mobilenet.compiling import compile  # noqa: A004  as in torch.compile
 from tvm_mobilenet.errors import InputError, RecordsWarning, TuningError
 from tvm_mobilenet.lists import check_one_of, number
 from tvm_mobilenet.prediction.fusion import FUSIONS
-from tvm_mobilenet.report import CompileReport
 from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec, parse
 from tvm_mobilenet.using import bench, load, profile, verify

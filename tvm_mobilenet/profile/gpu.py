@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tvm_mobilenet.compile_report import LAYOUT
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.prediction.gpu_cost import L2_BYTES, MEMORY_SHARE, peak_macs
-from tvm_mobilenet.report import LAYOUT
 from tvm_mobilenet.runtime import load
 from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.tables import Column, Table, Tabular, together
