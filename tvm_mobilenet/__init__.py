@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from tvm_mobilenet.bench.comparison import BenchReport
     from tvm_mobilenet.compilation.compiled import Compiled
+    from tvm_mobilenet.compile_report import CompileReport
     from tvm_mobilenet.device import Device, open_device
     from tvm_mobilenet.errors import TvmMobilenetError
     from tvm_mobilenet.models import (
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     )
     from tvm_mobilenet.models.importer import Imported, import_onnx
     from tvm_mobilenet.profile.breakdown import ProfileReport
-    from tvm_mobilenet.report import CompileReport
     from tvm_mobilenet.runtime import Module
     from tvm_mobilenet.target import TargetSpec
     from tvm_mobilenet.tuning.tuning_report import TuningReport
@@ -76,7 +76,7 @@ __all__ = [
 _HOMES = {
     "MODELS": "models",
     "BenchReport": "bench.comparison",
-    "CompileReport": "report",
+    "CompileReport": "compile_report",
     "Compiled": "compilation.compiled",
     "Device": "device",
     "Imported": "models.importer",

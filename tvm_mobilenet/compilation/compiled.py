@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.compile_report import CompileReport, report_of
 from tvm_mobilenet.errors import ArtifactError
-from tvm_mobilenet.report import CompileReport, report_of
 from tvm_mobilenet.tables import Table, Tabular
 
 if TYPE_CHECKING:
