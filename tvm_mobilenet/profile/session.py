@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tvm_mobilenet.bench.machine import Machine, measure_machine, measure_peak
-from tvm_mobilenet.compile_report import LAYOUT
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.profile.bounds import bounds_of, moved_maps
 from tvm_mobilenet.profile.breakdown import KernelProfile, ProfileReport
@@ -15,6 +14,7 @@ from tvm_mobilenet.runtime import Loaded, load
 from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.runtime.kernels import Kernels, Split
 from tvm_mobilenet.runtime.loaded import OnDevice
+from tvm_mobilenet.tables import LAYOUT
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what comes next."""
