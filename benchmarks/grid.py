@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.bench.comparison import OURS, BenchReport, geometric_mean
 from tvm_mobilenet.bench.peers import PEERS, version_of
-from tvm_mobilenet.bench.report import OURS, BenchReport, geometric_mean
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.target.host import processor_name
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.bench.gpu import bench_on_gpu
-from tvm_mobilenet.bench.gpu_report import GpuReport
+from tvm_mobilenet.bench.gpu_comparison import GpuReport
 from tvm_mobilenet.errors import PeerError, TvmMobilenetError
 from tvm_mobilenet.models import build
 from tvm_mobilenet.models.files import written_aside

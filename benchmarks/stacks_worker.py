@@ -85,12 +85,11 @@ def bound(spec: TargetSpec, model: Any, threads: int) -> Callable[[Any], Any]:
     """Return a kernel of as many multiply-adds, in chains in registers."""
     import tvm
 
-    from tvm_mobilenet.bench.peak import CHAINS
-    from tvm_mobilenet.relay.kernels import chains
+    from tvm_mobilenet.bench.peak import CHAINS, chains_module
 
     steps = max(model.macs // (threads * CHAINS * spec.lanes), 1)
     target = tvm.target.Target(spec.tvm_dict())
-    built = tvm.build(chains(threads, CHAINS, spec.lanes, steps), target=target)
+    built = tvm.build(chains_module(threads, spec.lanes, steps), target=target)
     tvm.get_global_func("runtime.config_threadpool")(1, threads)
     x = tvm.nd.array(np.full(spec.lanes, 0.999, np.float32))
     y = tvm.nd.array(np.zeros((threads, CHAINS, spec.lanes), np.float32))

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
         explain,
         tune,
     )
-    from tvm_mobilenet.bench.report import BenchReport
+    from tvm_mobilenet.bench.comparison import BenchReport
     from tvm_mobilenet.compilation.compiled import Compiled
+    from tvm_mobilenet.compile_report import CompileReport
     from tvm_mobilenet.device import Device, open_device
     from tvm_mobilenet.errors import TvmMobilenetError
     from tvm_mobilenet.models import (
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
         mobilenet_v3_small,
     )
     from tvm_mobilenet.models.importer import Imported, import_onnx
-    from tvm_mobilenet.profile.report import ProfileReport
-    from tvm_mobilenet.report import CompileReport
+    from tvm_mobilenet.profile.breakdown import ProfileReport
     from tvm_mobilenet.runtime import Module
     from tvm_mobilenet.target import TargetSpec
     from tvm_mobilenet.tuning.tuning_report import TuningReport
@@ -75,14 +75,14 @@ __all__ = [
 
 _HOMES = {
     "MODELS": "models",
-    "BenchReport": "bench.report",
-    "CompileReport": "report",
+    "BenchReport": "bench.comparison",
+    "CompileReport": "compile_report",
     "Compiled": "compilation.compiled",
     "Device": "device",
     "Imported": "models.importer",
     "Model": "models",
     "Module": "runtime",
-    "ProfileReport": "profile.report",
+    "ProfileReport": "profile.breakdown",
     "TargetSpec": "target",
     "TuningReport": "tuning.tuning_report",
     "TvmMobilenetError": "errors",

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from tvm_mobilenet.compilation.compiled import Compiled
 from tvm_mobilenet.compilation.options import CompileOptions, PlanOptions, tell
 from tvm_mobilenet.compilation.stack import this_stack
+from tvm_mobilenet.compile_report import CompileReport
 from tvm_mobilenet.errors import InputError, TuningError
 from tvm_mobilenet.lists import number
 from tvm_mobilenet.models.network import model_from
 from tvm_mobilenet.prediction.fusion import Fusion
-from tvm_mobilenet.report import CompileReport
 from tvm_mobilenet.stacks import Stack
 from tvm_mobilenet.target import Dtype, TargetSpec, validate_with_llvm
 from tvm_mobilenet.using import bench, load, profile, verify

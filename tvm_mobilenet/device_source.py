@@ -36,6 +36,7 @@ def device_source(
     blocks : mapping of str to tuple of int
         Threads that each is launched with.
     kind : {"cuda", "opencl", "metal"}
+        Language of the source.
     generate : callable
         TVM's generator: from functions to their source.
     """

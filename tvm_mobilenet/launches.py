@@ -1,19 +1,37 @@
-"""A network as a list of launches, and the one file that holds it: no host code is needed."""
+"""A network as a list of launches that a driver can run: no host code is needed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from tvm_mobilenet.scratch import scratch
-from tvm_mobilenet.sources import SEAL, manifest_source, seal, section_source
-from tvm_mobilenet.toolchain import Linker
+import numpy as np
+
+from tvm_mobilenet.linking import Code
+from tvm_mobilenet.sources import section_source
 
 _ALIGNMENT = 64
 """Bytes; what the weights' places in the blob are multiples of."""
+
+Sizes = tuple[int, int, int]
+"""Along x, y, z."""
+
+
+def tensor_bytes(shape: Iterable[Any], dtype: str) -> int:
+    """Return the bytes of a tensor, its sizes integers or TVM's."""
+    return math.prod(map(int, shape)) * np.dtype(dtype).itemsize
+
+
+def launched_on(extents: Mapping[str, int]) -> tuple[Sizes, Sizes]:
+    """Return the grid and the block of the extents that TVM names ``blockIdx.x`` and so on."""
+    blocks, threads = (
+        (extents.get(f"{what}.x", 1), extents.get(f"{what}.y", 1), extents.get(f"{what}.z", 1))
+        for what in ("blockIdx", "threadIdx")
+    )
+    return blocks, threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +53,8 @@ class Launch:
 
     kernel: str
     arguments: tuple[int, ...]
-    grid: tuple[int, int, int]
-    block: tuple[int, int, int]
+    grid: Sizes
+    block: Sizes
     shared_bytes: int
 
     @property
@@ -64,29 +82,6 @@ class DeviceCode:
     scratch: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
-    """A network that a driver can run.
-
-    Attributes
-    ----------
-    source : str
-        Of all kernels.
-    weights : bytes
-        Packed constants, one behind the other.
-    plan : dict
-        For the manifest. ``buffers``: of each its ``kind`` (input, weights, storage, output
-        or scratch) and ``bytes``, of weights their ``offset``. ``outputs``: their numbers.
-        ``calls``, as the manifest's: ``output``, the number of the buffer, its ``shape``
-        and ``dtype``; ``launches``, of each ``kernel``, ``buffers`` (numbers), ``grid``,
-        ``block`` and ``shared`` (bytes).
-    """
-
-    source: str
-    weights: bytes
-    plan: dict[str, Any]
-
-
 class LaunchBook:
     """Buffers and calls of a network, written down in the order of execution.
 
@@ -110,10 +105,20 @@ class LaunchBook:
         self._scratch: dict[int, int] = {}
         self._calls: list[dict[str, Any]] = []
 
-    def container(self) -> Container:
-        """Return what was written down."""
+    def code(self) -> Code:
+        """Return what was written down: device source, weights, and the manifest's ``plan``.
+
+        The plan has ``buffers``, of each its ``kind`` (input, weights, storage, output or
+        scratch) and ``bytes``, of weights their ``offset``; ``outputs``, their numbers; and
+        ``calls``, as the manifest's: ``output``, the number of the buffer, its ``shape`` and
+        ``dtype``; ``launches``, of each ``kernel``, ``buffers`` (numbers), ``grid``, ``block``
+        and ``shared`` (bytes).
+        """
         plan = {"buffers": self._buffers, "outputs": self.outputs, "calls": self._calls}
-        return Container(self._code.source, bytes(self._blob), plan)
+        source, weights = self._code.source.encode(), bytes(self._blob)
+        sections = {"source": source, "weights": weights}
+        embedded = tuple((partial(section_source, n), data) for n, data in sections.items())
+        return Code("launches", embedded, plan)
 
     def add(self, kind: str, size: int, **more: int) -> int:
         """Add a buffer of so many bytes; return its number."""
@@ -172,39 +177,3 @@ class LaunchBook:
         found = self._buffers[self._scratch[number]]
         found["bytes"] = max(found["bytes"], size)
         return self._scratch[number]
-
-
-def write_container(
-    container: Container, linker: Linker, reserved_bytes: int, output: Path
-) -> None:
-    """Link a container; its manifest is still empty.
-
-    Parameters
-    ----------
-    container : Container
-    linker : Linker
-        For the host's machine, although nothing in the file is executed: what finds the
-        manifest of every other artifact finds this one's.
-    reserved_bytes : int
-        Size of the manifest's section.
-    output : Path
-        Shared object to write.
-
-    Raises
-    ------
-    ToolchainError, OutputError
-        The linker failed.
-    """
-    with scratch() as name:
-        folder = Path(name)
-        parts = {
-            "source": container.source.encode(),
-            "weights": container.weights,
-            SEAL: seal(container.plan).encode(),
-        }
-        text = manifest_source(reserved_bytes)
-        for part, content in parts.items():
-            (folder / part).write_bytes(content)
-            text += section_source(part, folder / part)
-        (folder / "container.c").write_text(text)
-        linker.link([folder / "container.c"], output)

@@ -15,8 +15,6 @@ from typing import Any
 
 SECTION = ".tvm_mobilenet"
 WEIGHTS = "tvm_mobilenet_weights"
-LAUNCHES = "launches"
-"""A manifest's ``stack`` where the file holds device source and a plan, and no host code."""
 PARAMETERS = "parameters"
 """What the classic stack calls the section of its weights, and in the manifest's graph where
 each of them begins there, bytes."""
@@ -67,15 +65,7 @@ def weights_source(blob: str | os.PathLike[str]) -> str:
         from other libraries. A kernel declares a buffer on
         ``call_extern("handle", WEIGHTS, offset)``. For any ELF target.
     """
-    quoted = _quoted(blob)
-    return f"""__asm__(
-  ".pushsection .rodata.{WEIGHTS},\\"a\\",%progbits\\n"
-  ".balign 64\\n"
-  ".hidden {WEIGHTS}_data\\n"
-  ".globl {WEIGHTS}_data\\n"
-  "{WEIGHTS}_data:\\n"
-  ".incbin \\"{quoted}\\"\\n"
-  ".popsection\\n");
+    return f"""{_embedded(f".rodata.{WEIGHTS}", f"{WEIGHTS}_data", blob, hidden=True)}
 extern const char {WEIGHTS}_data[] __attribute__((visibility("hidden")));
 __attribute__((visibility("hidden"))) const void *{WEIGHTS}(long long offset) {{
   return {WEIGHTS}_data + offset;
@@ -99,15 +89,7 @@ def section_source(name: str, blob: str | os.PathLike[str]) -> str:
         Defines the section :func:`section_name`, and a public symbol in it, as for
         :func:`manifest_source`. For any ELF target.
     """
-    symbol = f"tvm_mobilenet_section_{name}"
-    return f"""__asm__(
-  ".pushsection {section_name(name)},\\"a\\",%progbits\\n"
-  ".balign 64\\n"
-  ".globl {symbol}\\n"
-  "{symbol}:\\n"
-  ".incbin \\"{_quoted(blob)}\\"\\n"
-  ".popsection\\n");
-"""
+    return _embedded(section_name(name), f"tvm_mobilenet_section_{name}", blob)
 
 
 def seal(program: Mapping[str, Any]) -> str:
@@ -142,16 +124,7 @@ def imports_source(blob: str | os.PathLike[str]) -> str:
     str
         Defines the public symbol under which TVM's loader looks for them.
     """
-    return f"""__asm__(
-  ".pushsection .rodata.{_IMPORTS},\\"a\\",%progbits\\n"
-  ".balign 64\\n"
-  ".globl {_IMPORTS}\\n"
-  ".type {_IMPORTS},%object\\n"
-  "{_IMPORTS}:\\n"
-  ".incbin \\"{_quoted(blob)}\\"\\n"
-  ".size {_IMPORTS},.-{_IMPORTS}\\n"
-  ".popsection\\n");
-"""
+    return _embedded(f".rodata.{_IMPORTS}", _IMPORTS, blob)
 
 
 def section_name(name: str) -> str:
@@ -159,5 +132,19 @@ def section_name(name: str) -> str:
     return f"{SECTION}.{name}"
 
 
-def _quoted(path: str | os.PathLike[str]) -> str:
-    return str(Path(path).resolve()).replace("\\", r"\\\\").replace('"', r"\\\"")
+def _embedded(
+    section: str, symbol: str, blob: str | os.PathLike[str], *, hidden: bool = False
+) -> str:
+    """Return C source that puts a file into a section, under a symbol that others can link to."""
+    quoted = str(Path(blob).resolve()).replace("\\", r"\\\\").replace('"', r"\\\"")
+    scope = f".hidden {symbol}\\n.globl {symbol}" if hidden else f".globl {symbol}"
+    return f"""__asm__(
+  ".pushsection {section},\\"a\\",%progbits\\n"
+  ".balign 64\\n"
+  "{scope}\\n"
+  ".type {symbol},%object\\n"
+  "{symbol}:\\n"
+  ".incbin \\"{quoted}\\"\\n"
+  ".size {symbol},.-{symbol}\\n"
+  ".popsection\\n");
+"""

@@ -23,6 +23,9 @@ names shortened in the middle, texts on several lines."""
 NONE = "-"
 """Text of a cell without a value."""
 
+LAYOUT = "(layout)"
+"""Stands where a kernel computes no layer, only another order of the same numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -23,6 +22,7 @@ from pathlib import Path
 from tvm_mobilenet.errors import OutputError, TargetError, ToolchainError
 from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.target import TargetSpec, host_machine
+from tvm_mobilenet.toolchain_zig import zig_cache, zig_libraries
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,10 @@ class Linker:
         return f"{self.name} for {self.machine}: {shlex.join(self.command)}"
 
     def link(
-        self, objects: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
+        self,
+        objects: Sequence[str | os.PathLike[str]],
+        output: str | os.PathLike[str],
+        options: Sequence[str] = (),
     ) -> None:
         """Link a shared object; `output` appears whole or not at all.
 
@@ -77,6 +80,8 @@ class Linker:
             Object files of the linker's machine.
         output : path
             Shared object to write. One that is there is replaced.
+        options : sequence of str
+            More of the linker's.
 
         Raises
         ------
@@ -85,23 +90,6 @@ class Linker:
         OutputError
             `output` cannot be written.
         """
-        self._link(objects, output, ())
-
-    def fcompile(
-        self,
-        output: str | os.PathLike[str],
-        objects: Sequence[str],
-        options: Sequence[str] = (),
-    ) -> None:
-        """Link for ``tvm.runtime.Module.export_library(path, fcompile=linker.fcompile)``."""
-        self._link(objects, output, options)
-
-    def _link(
-        self,
-        objects: Sequence[str | os.PathLike[str]],
-        output: str | os.PathLike[str],
-        options: Sequence[str],
-    ) -> None:
         target = Path(output)
         paths = [os.fspath(o) for o in objects]
         try:
@@ -111,8 +99,8 @@ class Linker:
                 flags = ["-shared", "-fPIC", *options, "-o", str(made), *paths, *_LIBRARIES]
                 environment = {}
                 if self.name == "zig":
-                    flags += _zig_libraries(paths)
-                    environment = _zig_cache(Path(aside))
+                    flags += zig_libraries(paths)
+                    environment = zig_cache(Path(aside))
                 remedy = "the lines above are the linker's own"
                 run_tool([*self.command, *flags], "linking", remedy, environment)
                 with made.open("rb") as file:
@@ -123,6 +111,15 @@ class Linker:
                 f"cannot write {target}: {error.strerror or error}",
                 "choose a path in a folder that exists and that you may write to",
             ) from error
+
+    def fcompile(
+        self,
+        output: str | os.PathLike[str],
+        objects: Sequence[str],
+        options: Sequence[str] = (),
+    ) -> None:
+        """Link for ``tvm.runtime.Module.export_library(path, fcompile=linker.fcompile)``."""
+        self.link(objects, output, options)
 
 
 def find_linker(spec: TargetSpec) -> Linker:
@@ -218,6 +215,7 @@ def run_tool(
     Parameters
     ----------
     command : sequence of str
+        Program and arguments; no shell reads them.
     doing : str
         What fails where it does, such as ``"linking"``.
     remedy : str
@@ -257,45 +255,3 @@ def run_tool(
             remedy,
         )
     return said
-
-
-def _zig_libraries(objects: Sequence[str]) -> list[str]:
-    """Leave out zig's compiler runtime where no object uses it.
-
-    zig compiles it at the first link for a machine, 16 s of the 16.5 s that
-    this link took (2 cores, zig 0.17); where it is used, its own debug
-    information (1 MB) is dropped.
-    """
-    runtime = any(map(_uses_compiler_runtime, objects))
-    return ["-Wl,--strip-debug"] if runtime else ["-nostdlib", "-lc"]
-
-
-def _uses_compiler_runtime(path: str) -> bool:
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-
-    try:
-        with open(path, "rb") as file:
-            table = ELFFile(file).get_section_by_name(".symtab")
-            # Its functions, and no others that TVM's code calls, begin with two underscores.
-            # ARM's unwind tables name a personality that nothing calls or relocates.
-            return table is None or any(
-                re.match(r"__(?!tvm|TVM|aeabi_unwind_cpp_pr)", symbol.name)
-                for symbol in table.iter_symbols()
-                if symbol["st_shndx"] == "SHN_UNDEF"
-            )
-    except (OSError, ELFError):
-        return True  # C source, or a file that the linker will complain about better
-
-
-def _zig_cache(aside: Path) -> dict[str, str]:
-    """Give zig a cache of its own where the user's home takes none."""
-    if os.environ.get("ZIG_GLOBAL_CACHE_DIR"):
-        return {}
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    cache = Path(home) / "zig"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return {"ZIG_GLOBAL_CACHE_DIR": str(aside / "zig")}
-    return {} if os.access(cache, os.W_OK) else {"ZIG_GLOBAL_CACHE_DIR": str(aside / "zig")}

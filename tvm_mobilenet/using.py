@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tvm_mobilenet.bench import BenchReport
-    from tvm_mobilenet.bench.gpu_report import GpuReport
+    from tvm_mobilenet.bench.gpu_comparison import GpuReport
     from tvm_mobilenet.compilation.options import WeightsLike
     from tvm_mobilenet.device import RemoteModule
-    from tvm_mobilenet.profile.report import ProfileReport
+    from tvm_mobilenet.profile.breakdown import ProfileReport
     from tvm_mobilenet.runtime import Loaded
     from tvm_mobilenet.verify_report import VerifyReport
 

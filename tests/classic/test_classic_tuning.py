@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from kernels import check_kernel, workload
+from parts import patience
 from tvm import autotvm
 from tvm.auto_scheduler import load_records
 from tvm_mobilenet.schedules.knobs import TRACE, KnobError, Knobs
@@ -35,6 +36,12 @@ from tvm_mobilenet.tuning.works import workloads
 
 TARGET = dataclasses.replace(host(), cores=1)
 SMALL = workload("pointwise", (32, 32), (7, 7), TARGET.lanes, activation="relu6")
+
+
+def patient(trials: int, tuner: str) -> Settings:
+    """Limits that a busy machine keeps, too: workers load TVM first."""
+    limits = {"build_limit": patience(30.0), "measure_limit": patience(20.0)}
+    return Settings(trials, tuner=tuner, **limits)
 
 
 @contextmanager
@@ -69,7 +76,7 @@ def test_a_template_has_every_answer_of_its_schedule_and_no_other() -> None:
 
 @pytest.mark.parametrize("tuner", ["autotvm", "ansor"])
 def test_tuned_resumed_and_in_its_own_format(tuner: str, tmp_path: Path) -> None:
-    with started(tmp_path, Settings(6, tuner=tuner)) as run:
+    with started(tmp_path, patient(6, tuner)) as run:
         run.run()
         assert run.done == 6
         _, problems = settle(run, {})
@@ -104,7 +111,7 @@ def test_tuned_resumed_and_in_its_own_format(tuner: str, tmp_path: Path) -> None
     scheduled(SMALL, TARGET, Knobs(knobs))
     assert "no trial of ours" in found.problems[0]
     assert not records_for(PRESETS["x86-64-v4"], path).kernels
-    with started(tmp_path, Settings(9, tuner=tuner)) as run:
+    with started(tmp_path, patient(9, tuner)) as run:
         run.run()
         assert run.status().fresh == 3
     again = read_history(tmp_path / HISTORY, target_key(TARGET), 1).trials
@@ -168,7 +175,7 @@ def test_a_network_is_compiled_with_what_autotvm_found(tmp_path: Path) -> None:
     key = max(works, key=lambda key: works[key][0].macs * works[key][1])
     with Store(tmp_path).writing() as writer:
         history = read_history(tmp_path / HISTORY, target_key(TARGET), 1)
-        settings = Settings(3, tuner="autotvm")
+        settings = patient(3, "autotvm")
         measurer = find_measurer(TARGET, settings, None)
         run = Tuner({key: works[key]}, TARGET, history, writer, settings, measurer)
         with run.ready():

@@ -47,7 +47,8 @@ def test_verify_run_bench_and_profile_know_the_artifact(artifact: Path, tmp_path
 def test_an_artifact_of_the_main_stack_says_what_it_needs(artifact: Path, tmp_path: Path) -> None:
     other = tmp_path / "relax.so"
     other.write_bytes(artifact.read_bytes())
-    write_manifest(other, {**read_manifest(other), "stack": "relax", "tvm_ffi": "0.1.14"})
+    changes = {"stack": "relax", "container": "vm", "tvm_ffi": "0.1.14"}
+    write_manifest(other, {**read_manifest(other), **changes})
     done = run("verify", other)
     assert done.returncode == 2
     assert "needs apache-tvm" in done.stderr

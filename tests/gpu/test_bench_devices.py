@@ -11,7 +11,7 @@ from opencl import opencl_context
 from typer.testing import CliRunner
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.bench.gpu_report import GpuReport
+from tvm_mobilenet.bench.gpu_comparison import GpuReport
 from tvm_mobilenet.cli.app import app
 from tvm_mobilenet.errors import InputError, NoGpuError
 from tvm_mobilenet.profile.gpu import profile_on_gpu

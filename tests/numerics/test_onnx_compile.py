@@ -11,11 +11,11 @@ from onnx_nets import Net
 
 import tvm_mobilenet as tm
 from tvm_mobilenet import reference
+from tvm_mobilenet.compile_report import report_of
 from tvm_mobilenet.graph.pipeline import lower
 from tvm_mobilenet.models.onnx_export import export_onnx
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
-from tvm_mobilenet.report import report_of
 from tvm_mobilenet.target import host
 
 

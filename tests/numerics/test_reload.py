@@ -18,7 +18,7 @@ from parts import wait_for
 from tiny_network import WEIGHT, example, expected, manifest
 
 from tvm_mobilenet.errors import ArtifactError, InputError, TruncatedArtifactError
-from tvm_mobilenet.runtime import Module, artifact, library, load, module, private
+from tvm_mobilenet.runtime import Module, artifact, library, load, loading, private
 
 _PADDED = np.zeros((32, 3), np.float32)
 _PADDED[: len(WEIGHT)] = WEIGHT
@@ -108,13 +108,13 @@ def test_the_file_may_go(path: Path, tmp_path: Path) -> None:
 def test_what_was_checked_is_what_is_loaded(path: Path, tmp_path: Path, monkeypatch) -> None:
     file = scaled(path, tmp_path / "net.so", 1.0)
     other = scaled(path, tmp_path / "other.so", 2.0).read_bytes()
-    check = module.check_here
+    check = loading.check_here
 
     def slow_check(*arguments: object) -> None:
         check(*arguments)
         file.write_bytes(other)
 
-    monkeypatch.setattr(module, "check_here", slow_check)
+    monkeypatch.setattr(loading, "check_here", slow_check)
     assert_scaled(load(file), 1.0)
 
 

@@ -18,10 +18,10 @@ import splices
 import torch_save
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.compile_report import report_of
 from tvm_mobilenet.errors import TvmMobilenetError, WeightsError
 from tvm_mobilenet.models.checkpoints.torch_files import read_state_dict
 from tvm_mobilenet.models.weights import Weights, initialize, load
-from tvm_mobilenet.report import report_of
 from tvm_mobilenet.runtime.artifact import read_manifest
 
 MODEL = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)

@@ -25,8 +25,8 @@ from tvm_mobilenet.errors import (
     StackError,
     TruncatedArtifactError,
 )
-from tvm_mobilenet.runtime import artifact
-from tvm_mobilenet.runtime.artifact import check_here, read_manifest
+from tvm_mobilenet.runtime import artifact, check_here
+from tvm_mobilenet.runtime.artifact import read_manifest
 from tvm_mobilenet.sources import SECTION, manifest_source, weights_source
 from tvm_mobilenet.target import host_machine
 

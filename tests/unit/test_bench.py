@@ -13,9 +13,9 @@ import pytest
 
 from tvm_mobilenet import reference
 from tvm_mobilenet.bench import peak, peers
+from tvm_mobilenet.bench.comparison import OURS, PEAK, BenchReport, Row, geometric_mean
 from tvm_mobilenet.bench.ncnn_files import folded, write_ncnn
 from tvm_mobilenet.bench.pool import Worker, workers
-from tvm_mobilenet.bench.report import OURS, PEAK, BenchReport, Row, geometric_mean
 from tvm_mobilenet.bench.session import _check_numbers, _write_for_peers, check_batch
 from tvm_mobilenet.bench.worker import timed_round
 from tvm_mobilenet.errors import InputError, PeerError

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from tvm_mobilenet.bench import gpu as session
+from tvm_mobilenet.bench.comparison import OURS
 from tvm_mobilenet.bench.gpu import bench_on_gpu, describe_gpu
-from tvm_mobilenet.bench.gpu_report import TORCH, GpuReport, GpuRow
+from tvm_mobilenet.bench.gpu_comparison import TORCH, GpuReport, GpuRow
 from tvm_mobilenet.bench.gpu_worker import Opened, timed_rounds
-from tvm_mobilenet.bench.report import OURS
 from tvm_mobilenet.bench.torch_network import folded
 from tvm_mobilenet.errors import PeerError
 from tvm_mobilenet.models import mobilenet_v1

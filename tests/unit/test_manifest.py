@@ -13,9 +13,11 @@ import pytest
 import tiny_network
 from test_artifact import link
 
+from tvm_mobilenet.containers import CONTAINERS, container_of
 from tvm_mobilenet.errors import AbiError, ManifestError
-from tvm_mobilenet.runtime import artifact
+from tvm_mobilenet.runtime import artifact, check_here
 from tvm_mobilenet.runtime.artifact import read_manifest
+from tvm_mobilenet.runtime.loading import LOADERS
 from tvm_mobilenet.runtime.manifest_text import parse_manifest
 from tvm_mobilenet.sources import SEAL, manifest_source, seal, section_source
 
@@ -109,6 +111,31 @@ def read(manifest: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_right_passes_as_it_is(kind: Callable[[], dict[str, Any]]) -> None:
     assert read(kind()) == kind()
+
+
+NAMES = {processor: "vm", launches: "launches", classic: "graph", cuda: "cuda"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_kind_of_container_is_named_or_derived(kind: Callable[[], dict[str, Any]]) -> None:
+    """Files from before there was a name for it are told apart by stack and GPU."""
+    named = {**kind(), "container": NAMES[kind]}
+    assert container_of(read(kind())) == container_of(read(named))
+    assert container_of(read(named)) == CONTAINERS[NAMES[kind]]
+    assert set(CONTAINERS) == set(LOADERS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_container_of_another_kind_is_refused(kind: Callable[[], dict[str, Any]]) -> None:
+    for other in set(NAMES.values()) - {NAMES[kind]}:
+        with pytest.raises(ManifestError, match=f"the container is '{other}'"):
+            read({**kind(), "container": other})
+
+
+def test_a_container_of_a_later_version_is_read_but_not_loaded() -> None:
+    later = read({**processor(), "container": "native"})
+    with pytest.raises(AbiError, match="of the kind 'native', which is unknown here"):
+        check_here(later)
 
 
 @pytest.mark.parametrize("kind", KINDS)

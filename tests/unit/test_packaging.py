@@ -193,7 +193,7 @@ def test_functions_stay_functions_whatever_was_imported() -> None:
     """`bench` and `verify` are also modules; importing those must not hide the functions."""
     code = """
 import tvm_mobilenet as tm
-from tvm_mobilenet.bench.report import Row
+from tvm_mobilenet.bench.comparison import Row
 from tvm_mobilenet.verify import sample_input
 assert callable(tm.bench), tm.bench
 assert callable(tm.verify), tm.verify

@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.bench.gpu_report import GpuReport, GpuRow
-from tvm_mobilenet.bench.report import OURS, BenchReport, Row
+from tvm_mobilenet.bench.comparison import OURS, BenchReport, Row
+from tvm_mobilenet.bench.gpu_comparison import GpuReport, GpuRow
 from tvm_mobilenet.cli.output import Form, columns_here, show
+from tvm_mobilenet.compile_report import CompileReport, KernelRow
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.profile.board import BoardProfile, BoardRow
 from tvm_mobilenet.profile.gpu import GpuKernel, GpuProfile
-from tvm_mobilenet.report import CompileReport, KernelRow
 from tvm_mobilenet.shown import shown
 from tvm_mobilenet.tables import Column, Table, to_csv, together
 from tvm_mobilenet.tuning.status import Status
@@ -194,7 +194,7 @@ COMPILED = CompileReport(
                                 (1, 8, 4, 4), 1000, "yes, rule", 5.0, 1.0),), 1000, 6.0,
 )  # fmt: skip
 ROWS = (Row.of("ncnn", 1, [1e-3]), Row.of(OURS, 1, [5e-4]))
-ON_GPU = GpuKernel(("a",), "k", "pool", "s", 0, 8, 2.0, 0.0, 1.0, "L2")
+ON_GPU = GpuKernel(("a",), "k", "pool", "s", 0, 0.0, 1.0, "L2", bytes=8, us=2.0)
 REPORTS: list[tuple[Any, str, list[str]]] = [
     (VERIFIED, "Net: right, 1 kernels", ["a.dw+pw", "3.0e-07", "ok"]),
     (dataclasses.replace(VERIFIED, relative=1.0), "WRONG", ["a.dw+pw"]),

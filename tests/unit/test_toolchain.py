@@ -12,7 +12,8 @@ from elftools.elf.elffile import ELFFile
 
 from tvm_mobilenet.errors import OutputError, ToolchainError
 from tvm_mobilenet.target import PRESETS, TargetSpec, host_machine, parse
-from tvm_mobilenet.toolchain import Linker, _uses_compiler_runtime, find_linker
+from tvm_mobilenet.toolchain import Linker, find_linker
+from tvm_mobilenet.toolchain_zig import uses_compiler_runtime
 
 NO_ZIG = "no ziglang: pip install ziglang"
 ELF_MACHINES = {"rpi4": "EM_AARCH64", "rpi2": "EM_ARM", "riscv64": "EM_RISCV"}
@@ -104,10 +105,10 @@ def test_only_objects_that_use_it_get_zigs_compiler_runtime(tmp_path: Path) -> N
     # 64-bit division is __aeabi_ldivmod on 32-bit ARM.
     target = tvm.target.Target(PRESETS["rpi2"].tvm_dict())
     tvm.build(te.create_prim_func([a, b]), target=target).write_to_file(str(wide))
-    assert not _uses_compiler_runtime(str(plain))
-    assert _uses_compiler_runtime(str(wide))
+    assert not uses_compiler_runtime(str(plain))
+    assert uses_compiler_runtime(str(wide))
     (tmp_path / "c.c").write_text("int x;")
-    assert _uses_compiler_runtime(str(tmp_path / "c.c"))
+    assert uses_compiler_runtime(str(tmp_path / "c.c"))
 
 
 def test_object_of_another_machine_is_refused_in_the_linkers_words(tmp_path: Path) -> None:

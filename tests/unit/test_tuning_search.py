@@ -16,9 +16,9 @@ from tvm_mobilenet.schedules.rules import schedule
 
 from tvm_mobilenet import target
 from tvm_mobilenet.compute.primfunc import prim_func
+from tvm_mobilenet.tuning.cost_model import LEAST, CostModel
 from tvm_mobilenet.tuning.finals import choose
 from tvm_mobilenet.tuning.local_measurer import LocalMeasurer
-from tvm_mobilenet.tuning.model import LEAST, CostModel
 from tvm_mobilenet.tuning.proposer import Seen
 from tvm_mobilenet.tuning.records import target_key
 from tvm_mobilenet.tuning.sharing import Prospect, share_out

@@ -2,13 +2,13 @@
 
 ``session`` runs the comparison, ``pool`` and ``worker`` keep every runtime in a
 process of its own, ``peers`` and ``ncnn_files`` hand them the same network,
-``peak`` measures what the processor could do, ``report`` holds the outcome;
+``peak`` measures what the processor could do, ``comparison`` holds the outcome;
 ``bandwidth``, ``region`` and ``machine`` measure the rest of what a kernel is up against.
 """
 
 from __future__ import annotations
 
-from tvm_mobilenet.bench.report import OURS, BenchReport, Row
+from tvm_mobilenet.bench.comparison import OURS, BenchReport, Row
 from tvm_mobilenet.bench.session import bench
 
 __all__ = ["OURS", "BenchReport", "Row", "bench"]

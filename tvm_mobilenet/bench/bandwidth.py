@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tvm_mobilenet.bench.kernel import begin, compiled, keep_in_registers, tensor
+from tvm_mobilenet.bench.kernel import compiled, reducing_in_registers, tensor
 from tvm_mobilenet.target import TargetSpec
 
 VECTORS = 16
@@ -39,6 +39,7 @@ def footprints(spec: TargetSpec, threads: int) -> dict[str, int]:
     spec : TargetSpec
         With the caches of this machine.
     threads : int
+        That read at a time, each its own part.
 
     Returns
     -------
@@ -67,6 +68,7 @@ def reading_module(threads: int, lanes: int, steps: int, repeats: int) -> Any:
     steps : int
         Times VECTORS vectors in the part of one thread.
     repeats : int
+        Times that a thread reads its part.
 
     Returns
     -------
@@ -87,36 +89,13 @@ def reading_module(threads: int, lanes: int, steps: int, repeats: int) -> Any:
     y = te.compute(
         (threads, VECTORS, lanes), lambda t, v, i: te.sum(x[t, k, v, i], axis=[r, k]), name="y"
     )
-    sch, block = begin([x, y])
-    store = sch.cache_write(block, 0, "local")
-    sch.reverse_compute_at(store, sch.get_loops(block)[0], preserve_unit_loops=True)
-    t, v, i, repeat, step = sch.get_loops(block)
-    sch.reorder(repeat, step, v, i)
-    sch.parallel(t)
-
-    keep_in_registers(sch, block)
-    keep_in_registers(sch, store)
-    # Afterwards the update is no whole reduction any more, and takes no primitive.
-    keep_in_registers(sch, sch.decompose_reduction(block, repeat))
-    return sch.mod
+    return reducing_in_registers([x, y])
 
 
 def runner(spec: TargetSpec, threads: int, footprint: int) -> tuple[Callable[[], Any], int]:
-    """Compile the kernel for a target of this machine.
+    """Compile the kernel; return one call of it, and the bytes that this reads.
 
-    Parameters
-    ----------
-    spec : TargetSpec
-        Processor that the artifact was compiled for.
-    threads : int
-        Threads of TVM's pool to use; set in ``TVM_NUM_THREADS``.
-    footprint : int
-        Bytes that each thread reads again and again.
-
-    Returns
-    -------
-    callable, int
-        One measured call without arguments, and the bytes that it reads.
+    Each thread reads `footprint` bytes again and again.
     """
     import numpy as np
 

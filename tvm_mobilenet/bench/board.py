@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from tvm_mobilenet.bench.comparison import OURS, BenchReport, Row, peak_of
+from tvm_mobilenet.bench.kernel import build
 from tvm_mobilenet.bench.peak import CHAINS, chains_module, operations
-from tvm_mobilenet.bench.report import OURS, BenchReport, Row
-from tvm_mobilenet.bench.session import check_batch
+from tvm_mobilenet.bench.session import check_batch, check_turns
 from tvm_mobilenet.device import Device, Session
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.lists import Numbers, numbers
 from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.scratch import scratch
-from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import find_linker
 
@@ -41,6 +41,7 @@ def bench_on(
     Parameters
     ----------
     device : Device
+        Opened; a session of its own is begun and ended.
     artifact : path-like
         Compiled for it.
     threads : int, str or sequence of int
@@ -72,10 +73,7 @@ def bench_on(
     """
     threads = numbers(threads, "threads")
     tell = progress or (lambda done, total, text: None)
-    if not threads or rounds < 1 or not seconds > 0 or (iterations is not None and iterations < 1):
-        raise InputError(
-            "nothing to measure", "threads, rounds, seconds and iterations must be positive"
-        )
+    check_turns(threads, rounds, seconds, iterations=iterations)
     total = len(threads) * (rounds + 1)
     samples: dict[int, list[float]] = {count: [] for count in threads}
     peaks: dict[int, list[float]] = {count: [] for count in threads}
@@ -100,28 +98,20 @@ def bench_on(
                 samples[count] += module.latencies(x, repeats=calls)
                 peaks[count] += session.time(*peak[count], repeats=1)
     tell(total, total, "done")
-    rows = []
-    for count in threads:
-        version = str(module.manifest["producer"]).rpartition(" ")[2]
-        rows.append(Row.of(OURS, count, samples[count], version=version))
+    version = str(module.manifest["producer"]).rpartition(" ")[2]
+    rows = [Row.of(OURS, count, samples[count], version=version) for count in threads]
     gflops, spread = {}, {}
     for count in threads:
-        low, middle, high = np.quantile(peaks[count], [0.1, 0.5, 0.9])
-        gflops[count] = operations(count, spec.lanes) / float(middle) / 1e9
-        spread[count] = float(high / low)
+        gflops[count], spread[count] = peak_of(peaks[count], operations(count, spec.lanes))
     macs, images = module.manifest["macs"], int(module.inputs[0]["shape"][0])
     return BenchReport(module.title, macs, gflops, tuple(rows), spread, batch=images)
 
 
 def _peak_kernel(session: Session, spec: TargetSpec, threads: int) -> tuple[Any, ...]:
     """Compile the kernel of :mod:`tvm_mobilenet.bench.peak` for the board, and put it there."""
-    import tvm
-
-    target = tvm.target.Target({**spec.tvm_dict(), "num-cores": threads})
     with scratch() as folder:
         made = Path(folder) / "peak.so"
-        build = tvm.build if installed_stack() == "relay" else tvm.compile
-        built = build(chains_module(threads, spec.lanes), target=target)
+        built = build(chains_module(threads, spec.lanes), spec, threads)
         built.export_library(str(made), fcompile=find_linker(spec).fcompile)
         library = session.load(made)
     x = session.tensor(np.full(spec.lanes, 0.999, np.float32))

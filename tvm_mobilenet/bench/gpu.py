@@ -8,18 +8,18 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tvm_mobilenet.bench.gpu_report import TOLERANCE, TORCH, GpuReport, GpuRow
+from tvm_mobilenet.bench.comparison import OURS
+from tvm_mobilenet.bench.gpu_comparison import TOLERANCE, TORCH, GpuReport, GpuRow
 from tvm_mobilenet.bench.peers import version_of
-from tvm_mobilenet.bench.pool import Worker
-from tvm_mobilenet.bench.report import OURS
-from tvm_mobilenet.bench.session import ROUND_SECONDS, ROUNDS, Progress, check_batch
-from tvm_mobilenet.errors import InputError, PeerError
+from tvm_mobilenet.bench.pool import Worker, in_turn
+from tvm_mobilenet.bench.session import ROUND_SECONDS, ROUNDS, Progress, check_batch, check_turns
+from tvm_mobilenet.errors import PeerError
 from tvm_mobilenet.lists import Names, names
 from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.scratch import scratch
@@ -62,6 +62,7 @@ def bench_on_gpu(
     batch : int, optional
         Images a call that the artifact has to be compiled for.
     progress : callable, optional
+        Told of every step.
 
     Returns
     -------
@@ -78,23 +79,21 @@ def bench_on_gpu(
         The weights at hand are not the artifact's.
     """
     from tvm_mobilenet.models.network import network_of
-    from tvm_mobilenet.runtime.artifact import check_here
+    from tvm_mobilenet.runtime import check_here
 
-    if rounds < 1 or not seconds > 0:
-        raise InputError("nothing to measure", "for example rounds=10, seconds=0.3")
-    wanted = _wanted(names(against))
+    check_turns((1,), rounds, seconds)
+    runtimes = (OURS, *_wanted(names(against)))
     check_batch(manifest, os.fspath(artifact), batch)
     check_here(manifest, os.fspath(artifact))
     target = TargetSpec.from_dict(manifest["target"])
     network = network_of(manifest, weights)
     tell = progress or (lambda done, total, text: None)
-    total = (1 + len(wanted)) * (rounds + 1)
+    total = len(runtimes) * (rounds + 1)
     with scratch() as name:
         folder = Path(name)
         np.save(folder / "input.npy", noise(manifest["inputs"][0]))
-        if wanted:
-            arrays: dict[str, Any] = dict(network.weights)
-            np.savez(folder / "weights.npz", **arrays)
+        arrays: dict[str, Any] = dict(network.weights) if len(runtimes) > 1 else {}
+        np.savez(folder / "weights.npz", **arrays)
         request = {
             "gpu": True,
             "threads": 1,
@@ -104,46 +103,53 @@ def bench_on_gpu(
             "input": str(folder / "input.npy"),
             "weights": str(folder / "weights.npz"),
         }
-        times: dict[str, list[dict[str, list[float]]]] = {}
-        failed: dict[str, str] = {}
-        with contextlib.ExitStack() as stack:
-            started: list[Worker] = []
-            for number, runtime in enumerate((OURS, *wanted)):
-                tell(number, total, f"starting {runtime}")
-                own = {"runtime": runtime, "output": str(folder / f"{runtime}.npy")}
-                try:
-                    worker = Worker({**request, **own}, patience=_PATIENCE_S)
-                except PeerError as error:
-                    if runtime == OURS:
-                        raise
-                    failed[runtime] = error.what
-                    continue
-                stack.callback(worker.close)
-                started.append(worker)
-            for turn in range(rounds):
-                at = turn % len(started)
-                for place, worker in enumerate((*started[at:], *started[:at])):
-                    done = (turn + 1) * (1 + len(wanted)) + place
-                    tell(done, total, f"round {turn + 1}: {worker.runtime}")
-                    times.setdefault(worker.runtime, []).append(worker.turn(seconds))
-            described = {**describe_gpu(target), **started[0].facts}
+        opened = _opened(request, runtimes, folder, lambda n, text: tell(n, total, text))
+        with opened as (started, failed):
+            times: dict[str, list[dict[str, list[float]]]] = {name: [] for name in runtimes}
+            first = total - rounds * len(started)
+            for done, (number, at) in enumerate(in_turn(rounds, len(started)), first):
+                worker = started[at]
+                tell(done, total, f"round {number}: {worker.runtime}")
+                times[worker.runtime].append(worker.turn(seconds))
         tell(total, total, "done")
-        rows = tuple(
-            _row(runtime, times.get(runtime, []), folder, failed.get(runtime, ""))
-            for runtime in (OURS, *wanted)
+        rows = (_row(name, times[name], folder, failed.get(name, "")) for name in runtimes)
+        return GpuReport(
+            manifest["title"],
+            target.name,
+            target.dtype,
+            int(manifest["inputs"][0]["shape"][0]),
+            manifest["macs"],
+            {**describe_gpu(target), **started[0].facts},
+            tuple(rows),
+            _predicted(network.model, target),
+            TOLERANCE[target.dtype],
         )
-    predicted = _predicted(network.model, target)
-    return GpuReport(
-        manifest["title"],
-        target.name,
-        target.dtype,
-        int(manifest["inputs"][0]["shape"][0]),
-        manifest["macs"],
-        described,
-        rows,
-        predicted,
-        TOLERANCE[target.dtype],
-    )
+
+
+@contextlib.contextmanager
+def _opened(
+    request: Mapping[str, Any],
+    runtimes: Sequence[str],
+    folder: Path,
+    tell: Callable[[int, str], None],
+) -> Iterator[tuple[list[Worker], dict[str, str]]]:
+    """Start a worker for each runtime; yield them, and why peers failed, by their names."""
+    started: list[Worker] = []
+    failed: dict[str, str] = {}
+    with contextlib.ExitStack() as stack:
+        for number, runtime in enumerate(runtimes):
+            tell(number, f"starting {runtime}")
+            own = {"runtime": runtime, "output": str(folder / f"{runtime}.npy")}
+            try:
+                worker = Worker({**request, **own}, patience=_PATIENCE_S)
+            except PeerError as error:
+                if runtime == OURS:
+                    raise
+                failed[runtime] = error.what
+                continue
+            stack.callback(worker.close)
+            started.append(worker)
+        yield started, failed
 
 
 def describe_gpu(target: TargetSpec) -> dict[str, str]:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.bench.gpu_report import TORCH
-from tvm_mobilenet.bench.report import OURS
+from tvm_mobilenet.bench.comparison import OURS
+from tvm_mobilenet.bench.gpu_comparison import TORCH
 
 _SAMPLE_S = 0.02
 """Calls of which one time is taken together: waiting at the end does not count."""
@@ -95,13 +95,18 @@ def timed_rounds(opened: Opened, seconds: float) -> dict[str, list[float]]:
 
 def _ours(request: dict[str, Any], x: NDArray[Any]) -> Opened:
     from tvm_mobilenet.runtime import load
+    from tvm_mobilenet.runtime.loaded import OnDevice
 
-    module: Any = load(request["artifact"])
-    module(x)  # its input stays on the device
-    first: Callable[[Any], NDArray[Any]] = lambda y: y[0] if isinstance(y, tuple) else y  # noqa: E731
-    device = module.device
-    facts = {"device": str(getattr(device, "name", device))}
-    return Opened(module.launch, module.synchronize, lambda: first(module(x)), facts)
+    module = load(request["artifact"])
+    assert isinstance(module, OnDevice)
+
+    def call() -> NDArray[Any]:
+        y = module(x)
+        found: NDArray[Any] = y[0] if isinstance(y, tuple) else y
+        return found
+
+    call()  # its input stays on the device
+    return Opened(module.launch, module.synchronize, call, {"device": module.device_name})
 
 
 def _torch(request: dict[str, Any], x: NDArray[Any]) -> Opened:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tvm_mobilenet.stacks import installed_stack
 from tvm_mobilenet.target import TargetSpec
 
 
@@ -41,18 +40,39 @@ def tensor(array: Any) -> Any:
     """Return a tensor of TVM's that holds a copy of an array."""
     import tvm
 
-    make = tvm.nd.array if installed_stack() == "relay" else tvm.runtime.tensor
+    make = tvm.nd.array if hasattr(tvm, "nd") else tvm.runtime.tensor  # 0.19 has the former
     return make(array)
 
 
-def keep_in_registers(sch: Any, block: Any) -> None:
-    """Unroll and vectorize the two innermost loops of a block.
+def reducing_in_registers(tensors: Sequence[Any]) -> Any:
+    """Schedule a reduction whose sums stay in registers, each thread's part of them.
 
     Parameters
     ----------
-    sch : s_tir.Schedule
-    block : SBlockRV
+    tensors : sequence of te.Tensor
+        The last is ``y`` of (threads, vectors, lanes), reduced over any axes.
+
+    Returns
+    -------
+    tvm.IRModule
+        Loops from outer to inner: thread (parallel), the axes of the reduction, vector
+        (unrolled), lane (vector).
     """
+    sch, block = begin(tensors)
+    store = sch.cache_write(block, 0, "local")
+    sch.reverse_compute_at(store, sch.get_loops(block)[0], preserve_unit_loops=True)
+    thread, vector, lane, *reduced = sch.get_loops(block)
+    sch.reorder(*reduced, vector, lane)
+    sch.parallel(thread)
+    _keep_in_registers(sch, block)
+    _keep_in_registers(sch, store)
+    # Afterwards the update is no whole reduction any more, and takes no primitive.
+    _keep_in_registers(sch, sch.decompose_reduction(block, reduced[0]))
+    return sch.mod
+
+
+def _keep_in_registers(sch: Any, block: Any) -> None:
+    """Unroll and vectorize the two innermost loops of a block."""
     *_, vectors, lanes = sch.get_loops(block)
     sch.unroll(vectors)
     sch.vectorize(lanes)
@@ -66,6 +86,7 @@ def compiled(module: Any, spec: TargetSpec, threads: int) -> Callable[..., Any]:
     module : tvm.IRModule
         With ``main``.
     spec : TargetSpec
+        Processor that the artifact was compiled for.
     threads : int
         Threads of TVM's pool to use; set in ``TVM_NUM_THREADS``.
 
@@ -76,11 +97,13 @@ def compiled(module: Any, spec: TargetSpec, threads: int) -> Callable[..., Any]:
     """
     # Read once, when TVM starts its pool.
     os.environ["TVM_NUM_THREADS"] = str(threads)
+    function: Callable[..., Any] = build(module, spec, threads)["main"]
+    return function
+
+
+def build(module: Any, spec: TargetSpec, threads: int) -> Any:
+    """Compile a module for some threads of a processor; what comes of it can be exported."""
     import tvm
 
-    target = tvm.target.Target({**spec.tvm_dict(), "num-cores": threads})
-    if installed_stack() == "relay":
-        function: Callable[..., Any] = tvm.build(module, target=target)["main"]
-    else:
-        function = tvm.compile(module, target=target)["main"]
-    return function
+    make = tvm.compile if hasattr(tvm, "compile") else tvm.build  # 0.19 has the latter
+    return make(module, target=tvm.target.Target({**spec.tvm_dict(), "num-cores": threads}))

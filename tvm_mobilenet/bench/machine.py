@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tvm_mobilenet.bench.bandwidth import LEVELS, footprints
+from tvm_mobilenet.bench.comparison import BANDWIDTH, PEAK, QUIET, REGION
 from tvm_mobilenet.bench.pool import workers
-from tvm_mobilenet.bench.report import BANDWIDTH, PEAK, QUIET, REGION
 from tvm_mobilenet.target import TargetSpec, host
 
 _ROUNDS, _SECONDS = 3, 0.15
@@ -24,6 +24,7 @@ class Machine:
     Attributes
     ----------
     threads : int
+        How many measured each figure together.
     peak_gflops : float
         Multiply-adds in registers, two operations each.
     bandwidth : dict of str to float
@@ -78,6 +79,7 @@ def measure_machine(
     target : TargetSpec
         Whose instructions to use: that of the artifact.
     threads : int
+        How many measure together.
     tell : callable
         Told what comes next.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tvm_mobilenet.bench.kernel import begin, compiled, keep_in_registers, tensor
+from tvm_mobilenet.bench.kernel import compiled, reducing_in_registers, tensor
 from tvm_mobilenet.target import TargetSpec
 
 CHAINS = 12
@@ -64,35 +64,11 @@ def chains_module(threads: int, lanes: int, steps: int = STEPS) -> Any:
     )
     k = te.reduce_axis((0, steps), name="k")
     y = te.compute((threads, CHAINS, lanes), lambda t, c, i: chain(x[i], axis=k), name="y")
-    sch, block = begin([x, y])
-    store = sch.cache_write(block, 0, "local")
-    sch.reverse_compute_at(store, sch.get_loops(block)[0], preserve_unit_loops=True)
-    t, c, i, step = sch.get_loops(block)
-    sch.reorder(step, c, i)
-    sch.parallel(t)
-
-    keep_in_registers(sch, block)
-    keep_in_registers(sch, store)
-    # Afterwards the update is no whole reduction any more, and takes no primitive.
-    keep_in_registers(sch, sch.decompose_reduction(block, step))
-    return sch.mod
+    return reducing_in_registers([x, y])
 
 
 def runner(spec: TargetSpec, threads: int) -> tuple[Callable[[], Any], int]:
-    """Compile the kernel for a target of this machine.
-
-    Parameters
-    ----------
-    spec : TargetSpec
-        Processor that the artifact was compiled for.
-    threads : int
-        Threads of TVM's pool to use; set in ``TVM_NUM_THREADS``.
-
-    Returns
-    -------
-    callable, int
-        One measured call without arguments, and its floating-point operations.
-    """
+    """Compile the kernel; return one call of it, and its floating-point operations."""
     import numpy as np
 
     function = compiled(chains_module(threads, spec.lanes), spec, threads)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.bench.report import OURS
+from tvm_mobilenet.bench.comparison import OURS
 from tvm_mobilenet.errors import PeerError
 
 Call = Callable[[], NDArray[Any]]

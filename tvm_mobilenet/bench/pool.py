@@ -74,6 +74,7 @@ class Worker:
         Parameters
         ----------
         seconds : float
+            Of wall-clock time, the untimed part among them.
         **turn
             ``warmup`` and ``iterations``, as for
             :func:`tvm_mobilenet.bench.worker.timed_round`.
@@ -169,3 +170,11 @@ def workers(requests: Sequence[Mapping[str, Any]]) -> Iterator[list[Worker]]:
             stack.callback(worker.close)
             started.append(worker)
         yield started
+
+
+def in_turn(rounds: int, count: int) -> Iterator[tuple[int, int]]:
+    """Yield a round's number and whose turn it is; each round begins with another."""
+    for number in range(rounds):
+        first = number % count
+        for at in (*range(first, count), *range(first)):
+            yield number + 1, at

@@ -43,20 +43,7 @@ def regions_module(threads: int, lanes: int) -> Any:
 
 
 def runner(spec: TargetSpec, threads: int) -> tuple[Callable[[], Any], int]:
-    """Compile the kernel for a target of this machine.
-
-    Parameters
-    ----------
-    spec : TargetSpec
-        Processor that the artifact was compiled for.
-    threads : int
-        Threads of TVM's pool to use; set in ``TVM_NUM_THREADS``.
-
-    Returns
-    -------
-    callable, int
-        One measured call without arguments, and the regions that it enters.
-    """
+    """Compile the kernel; return one call of it, and the regions that this enters."""
     import numpy as np
 
     function = compiled(regions_module(threads, spec.lanes), spec, threads)

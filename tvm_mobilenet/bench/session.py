@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.bench.comparison import OURS, PEAK, BenchReport, Row, peak_of
 from tvm_mobilenet.bench.ncnn_files import write_ncnn
 from tvm_mobilenet.bench.peers import (
     NCNN_BIN,
@@ -20,8 +21,7 @@ from tvm_mobilenet.bench.peers import (
     check_peers,
     version_of,
 )
-from tvm_mobilenet.bench.pool import Worker, workers
-from tvm_mobilenet.bench.report import OURS, PEAK, BenchReport, Row
+from tvm_mobilenet.bench.pool import Worker, in_turn, workers
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.lists import Names, Numbers, names, numbers
 from tvm_mobilenet.runtime.inputs import noise
@@ -107,11 +107,11 @@ def bench(
         takes another number of images.
     """
     from tvm_mobilenet.models.network import network_of
-    from tvm_mobilenet.runtime.artifact import check_here, read_manifest
+    from tvm_mobilenet.runtime import check_here, read_manifest
 
     threads, against = numbers(threads, "threads"), names(against)
     turn: dict[str, Any] = {"warmup": warmup, "iterations": iterations}
-    _check_numbers(threads, rounds, seconds, contexts=contexts, **turn)
+    _check_numbers(threads, rounds, seconds, contexts, **turn)
     check_peers(against)
     manifest = read_manifest(artifact)
     check_batch(manifest, os.fspath(artifact), batch)
@@ -163,21 +163,19 @@ def _take_turns(
     """Return the times of each team's calls; the workers of a team run together."""
     times: list[list[float]] = [[] for _ in teams]
     done = total - rounds * len(teams)
-    for number in range(rounds):
-        first = number % len(teams)
-        for at in (*range(first, len(teams)), *range(first)):
-            team = teams[at]
-            tell(done, total, f"round {number + 1}: {team[0].runtime}, {team[0].threads} threads")
-            for worker in team:
-                worker.begin(**turn)
-            taken = [time for worker in team for time in worker.end(**turn)["times"]]
-            _log.info(
-                "round %d: %s, %d threads, %d calls, median %.3f ms",
-                *(number + 1, team[0].runtime, team[0].threads),
-                *(len(taken), 1e3 * float(np.median(taken))),
-            )
-            times[at] += taken
-            done += 1
+    for number, at in in_turn(rounds, len(teams)):
+        team = teams[at]
+        tell(done, total, f"round {number}: {team[0].runtime}, {team[0].threads} threads")
+        for worker in team:
+            worker.begin(**turn)
+        taken = [time for worker in team for time in worker.end(**turn)["times"]]
+        _log.info(
+            "round %d: %s, %d threads, %d calls, median %.3f ms",
+            *(number, team[0].runtime, team[0].threads),
+            *(len(taken), 1e3 * float(np.median(taken))),
+        )
+        times[at] += taken
+        done += 1
     tell(total, total, "done")
     return times
 
@@ -194,10 +192,8 @@ def _report(
     rows = []
     for (worker, *_), samples in zip(teams, times, strict=True):
         if worker.runtime == PEAK:
-            p10, median, p90 = np.quantile(samples, [0.1, 0.5, 0.9])
             each = worker.threads // contexts
-            peaks[each] = worker.operations / float(median) / 1e9
-            spreads[each] = float(p90 / p10)
+            peaks[each], spreads[each] = peak_of(samples, worker.operations)
             continue
         row = Row.of(
             worker.runtime,
@@ -256,23 +252,20 @@ def check_batch(manifest: Mapping[str, Any], path: str, batch: int | None) -> No
         )
 
 
-def _check_numbers(
+def check_turns(
     threads: Sequence[int],
     rounds: int,
     seconds: float,
     *,
-    contexts: int = 1,
     warmup: float | None = None,
     iterations: int | None = None,
 ) -> None:
-    here = len(os.sched_getaffinity(0))
-    for count in threads:
-        if contexts < 1 or not 1 <= count * contexts <= here:
-            asked = f"{count} threads" + f" for each of {contexts} contexts" * (contexts != 1)
-            raise InputError(
-                f"{asked} asked for; this process may run on {here} processors",
-                f"choose between 1 and {here} in all",
-            )
+    """Refuse turns that measure nothing or do not end.
+
+    Raises
+    ------
+    InputError
+    """
     if not threads or rounds < 1 or not 0 < seconds <= _LONGEST_TURN_S:
         raise InputError(
             "nothing to measure: threads, rounds and seconds must be positive, and a turn be over "
@@ -283,3 +276,17 @@ def _check_numbers(
         raise InputError(f"{iterations} iterations asked for", "give their number, 1 or more")
     if warmup is not None and not 0 <= warmup < math.inf:
         raise InputError(f"a warm-up of {warmup} seconds", "give seconds, 0 or more")
+
+
+def _check_numbers(
+    threads: Sequence[int], rounds: int, seconds: float, contexts: int = 1, **turn: Any
+) -> None:
+    check_turns(threads, rounds, seconds, **turn)
+    here = len(os.sched_getaffinity(0))
+    for count in threads:
+        if contexts < 1 or not 1 <= count * contexts <= here:
+            asked = f"{count} threads" + f" for each of {contexts} contexts" * (contexts != 1)
+            raise InputError(
+                f"{asked} asked for; this process may run on {here} processors",
+                f"choose between 1 and {here} in all",
+            )

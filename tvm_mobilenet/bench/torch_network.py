@@ -32,6 +32,7 @@ def torch_network(model: Model, weights: Weights) -> Any:
     Parameters
     ----------
     model : Model
+        Whose layers are all of this package, none an ONNX file's own operator.
     weights : mapping of str to ndarray
         Every parameter of the model.
 
@@ -69,11 +70,6 @@ def torch_network(model: Model, weights: Weights) -> Any:
 
 def folded(layer: Conv2d, weights: Weights) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return a convolution's weight and bias with its batch norm in them.
-
-    Parameters
-    ----------
-    layer : Conv2d
-    weights : mapping of str to ndarray
 
     Returns
     -------

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tvm_mobilenet.bench.report import BANDWIDTH, OURS, PEAK, REGION
+from tvm_mobilenet.bench.comparison import BANDWIDTH, OURS, PEAK, REGION
 
 WARM_SHARE = 0.2
 """Part of a round that is not timed: caches and clocks were another's before."""

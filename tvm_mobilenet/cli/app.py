@@ -177,13 +177,14 @@ def tune(
     """
     from tvm_mobilenet.cli.tuner import tune_model
 
+    plan = target.plan()
     # A device says itself what is native there.
-    there = search.device != "local" and target.is_native
+    there = search.device != "local" and plan.is_native
     tune_model(
         network.find(model),
         answer.form,
         trials=trials,
-        target="native" if there else target.plan().spec,
+        target="native" if there else plan.spec,
         cores=target.cores,
         fusion=fusion,
         **search.given(),

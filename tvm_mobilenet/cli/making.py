@@ -117,7 +117,7 @@ def _host(manifest: dict[str, Any]) -> dict[str, str]:
 
 def _memory(manifest: dict[str, Any]) -> dict[str, str]:
     """Say what a call needs beside the weights, and what of it L2 holds."""
-    from tvm_mobilenet.report import LAYOUT
+    from tvm_mobilenet.tables import LAYOUT
 
     memory, target = manifest.get("memory"), manifest["target"]
     if memory is None:
@@ -157,7 +157,7 @@ def _kib(count: int) -> str:
 
 def inspect_artifact(artifact: Path, form: Form) -> None:
     """Print the manifest."""
-    from tvm_mobilenet.report import report_of
+    from tvm_mobilenet.compile_report import report_of
     from tvm_mobilenet.runtime.artifact import read_manifest
 
     manifest = read_manifest(artifact)

@@ -168,11 +168,6 @@ class TargetOptions(Group):
     ] = None
     dtype: Stores = None
 
-    @property
-    def is_native(self) -> bool:
-        """Whether the machine that it is for has to say what it is."""
-        return self.target == "native" and not (self.mcpu or self.mattr)
-
     def plan(self) -> PlanOptions:
         """Return what the api is asked to plan for."""
         from tvm_mobilenet.compilation.options import PlanOptions

@@ -15,7 +15,7 @@ from tvm_mobilenet.errors import InputError, PlotError, TvmMobilenetError
 
 if TYPE_CHECKING:
     from tvm_mobilenet.bench import BenchReport
-    from tvm_mobilenet.bench.gpu_report import GpuReport
+    from tvm_mobilenet.bench.gpu_comparison import GpuReport
     from tvm_mobilenet.target import Dtype
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.compile_report import CompileReport, report_of
 from tvm_mobilenet.errors import ArtifactError
-from tvm_mobilenet.report import CompileReport, report_of
 from tvm_mobilenet.tables import Table, Tabular
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def artifact_in(folder: str) -> Path:
 
 def runs_here(manifest: Mapping[str, Any]) -> bool:
     """Return whether this machine can run the artifact of a manifest."""
-    from tvm_mobilenet.runtime.artifact import check_here
+    from tvm_mobilenet.runtime import check_here
 
     try:
         check_here(manifest)

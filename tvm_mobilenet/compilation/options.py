@@ -86,10 +86,14 @@ class PlanOptions:
         return found if self.cores is None else dataclasses.replace(found, cores=self.cores)
 
     @property
+    def is_native(self) -> bool:
+        """Whether only the machine that it is for knows what the target is."""
+        return self.target == "native" and not (self.mcpu or self.mattr)
+
+    @property
     def asks_device(self) -> bool:
-        """Whether only the device knows what the target is."""
-        named = self.target != "native" or self.mcpu or self.mattr
-        return self.device is not None and not named
+        """Whether that machine is a device."""
+        return self.device is not None and self.is_native
 
     @cached_property
     def found(self) -> Found:

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from tvm_mobilenet.network.plan import NetworkPlan
     from tvm_mobilenet.relay.codegen import Generated, Node
     from tvm_mobilenet.target import TargetSpec
-    from tvm_mobilenet.toolchain import Linker
-
-_ROOM = 65536
-"""Bytes of the manifest's section beyond what is known before verification."""
 
 
 class Relay(StackAdapter):
@@ -55,6 +51,7 @@ class Relay(StackAdapter):
 
     def lower(self, network: Network, plan: NetworkPlan, dump_ir: Path | None = None) -> Lowering:
         """Compile with Relay as far as kernels and a graph."""
+        from tvm_mobilenet.linking import write as write_code
         from tvm_mobilenet.models.files import dump
         from tvm_mobilenet.relay.codegen import generate
         from tvm_mobilenet.relay.emit import emit
@@ -68,7 +65,7 @@ class Relay(StackAdapter):
 
         def write(recipe: Mapping[str, Any], tools: Tools, path: Path) -> dict[str, Any]:
             manifest = _describe(network, plan.target, generated, recipe)
-            _write(manifest, generated, tools[0], path)
+            write_code(manifest, generated.code, tools[0], path)
             return manifest
 
         taken = generated.choices.taken.items()
@@ -103,20 +100,6 @@ def _describe(
         stack="relay",
         alignment=1,  # what is called is given a copy
     )
-
-
-def _write(manifest: dict[str, Any], generated: Generated, linker: Linker, path: Path) -> None:
-    """Write the artifact, and into `manifest` what only code generation knows."""
-    from tvm_mobilenet.launches import write_container
-    from tvm_mobilenet.relay.codegen import link
-    from tvm_mobilenet.sources import LAUNCHES
-
-    if generated.container is not None:
-        manifest.update(stack=LAUNCHES, plan=generated.container.plan)
-        write_container(generated.container, linker, len(str(manifest)) + _ROOM, path)
-        return
-    manifest["graph"] = generated.graph
-    link(generated, linker, len(str(manifest)) + _ROOM, path)
 
 
 def _call(node: Node, generated: Generated, layers: Mapping[str, Layer]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ FORMS = "local, HOST:PORT[/KEY], tracker://HOST:PORT/KEY or ssh://USER@HOST[:POR
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A place that kernels can run at.
+    """Where kernels can run.
 
     Attributes
     ----------

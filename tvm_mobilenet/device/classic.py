@@ -9,14 +9,14 @@ import numpy as np
 
 from tvm_mobilenet.device.module import RemoteModule
 from tvm_mobilenet.errors import DeviceError
-from tvm_mobilenet.runtime.classic import (
+from tvm_mobilenet.runtime.elf import open_binary
+from tvm_mobilenet.runtime.graph_executor import (
     CPU,
     Memory,
     bound_calls,
     executor_text,
     stored_weights,
 )
-from tvm_mobilenet.runtime.elf import open_binary
 from tvm_mobilenet.runtime.instrument import Profile, Trace, unblocked
 
 

@@ -8,7 +8,8 @@ from tvm_mobilenet.device.connection import Connection
 from tvm_mobilenet.device.description import describe
 from tvm_mobilenet.device.module import RemoteModule
 from tvm_mobilenet.errors import InputError
-from tvm_mobilenet.runtime.artifact import check_fits, read_manifest
+from tvm_mobilenet.runtime.artifact import read_manifest
+from tvm_mobilenet.runtime.checks import check_fits
 
 
 class Session(Connection):

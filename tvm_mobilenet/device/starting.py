@@ -77,16 +77,7 @@ def ssh_command(address: Address, timeout: float, stack: Stack) -> Command:
 
 
 def check_facts(facts: Mapping[str, Any], where: str, stack: Stack) -> None:
-    """Refuse a server that could not listen, or that has another TVM.
-
-    Parameters
-    ----------
-    facts : mapping
-        What :func:`tvm_mobilenet.device.serve.serve` told.
-    where : str
-        What messages call the device.
-    stack : {"relax", "relay"}
-        Whose TVM it has to have.
+    """Refuse a server that could not listen, or that has another TVM; `facts` are what it told.
 
     Raises
     ------

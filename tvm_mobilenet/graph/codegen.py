@@ -1,9 +1,7 @@
-"""From scheduled kernels to one shared object, its manifest still empty."""
+"""From scheduled kernels to the virtual machine's code, weights in ``.rodata``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import tvm
@@ -12,12 +10,11 @@ from tvm import relax
 from tvm_mobilenet.graph.embed_weights import embed_weights
 from tvm_mobilenet.graph.pipeline import Lowered
 from tvm_mobilenet.graph.plan_memory import plan_memory
+from tvm_mobilenet.linking import Code
 from tvm_mobilenet.network.memory import MemoryPlan
-from tvm_mobilenet.scratch import scratch
-from tvm_mobilenet.sources import manifest_source, weights_source
+from tvm_mobilenet.sources import weights_source
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.llvm import generating
-from tvm_mobilenet.toolchain import Linker
 
 
 def to_virtual_machine() -> Any:
@@ -37,33 +34,25 @@ def to_virtual_machine() -> Any:
     )
 
 
-def generate(
-    lowered: Lowered, target: TargetSpec, linker: Linker, reserved_bytes: int, output: Path
-) -> MemoryPlan:
-    """Generate code and link it.
+def generate(lowered: Lowered, target: TargetSpec) -> tuple[Code, MemoryPlan]:
+    """Generate code for a processor.
 
     Parameters
     ----------
     lowered : Lowered
+        Its kernels are scheduled for `target`.
     target : TargetSpec
-    linker : Linker
-        For the target's machine.
-    reserved_bytes : int
-        Size of the manifest's section.
-    output : Path
-        Shared object to write.
+        Without a GPU.
 
     Returns
     -------
-    MemoryPlan
-        Of one call's activations.
+    Code, MemoryPlan
+        The latter of one call's activations.
 
     Raises
     ------
     TargetError
         LLVM refuses the target.
-    ToolchainError, OutputError
-        The linker failed.
     """
     planned, plan = plan_memory(lowered.mod)
     embedded, weights = embed_weights(planned)
@@ -73,13 +62,4 @@ def generate(
             target=tvm.target.Target(target.tvm_dict()),
             relax_pipeline=to_virtual_machine(),
         )
-    with scratch() as folder:
-        blob, source = Path(folder) / "weights.bin", Path(folder) / "artifact.c"
-        blob.write_bytes(weights)
-        source.write_text(manifest_source(reserved_bytes) + weights_source(blob))
-
-        def link(linked: str, objects: Sequence[str], **_: object) -> None:
-            linker.link([*objects, source], linked)
-
-        executable.export_library(str(output), fcompile=link)
-    return plan
+    return Code("vm", ((weights_source, weights),), export=executable.export_library), plan

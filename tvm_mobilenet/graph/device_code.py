@@ -7,20 +7,16 @@ parameters and over scratch buffers, which needs no host code to be run.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from tvm_mobilenet.device_source import FROM_BITS, bits_of, device_source, digits_lost
 from tvm_mobilenet.errors import CodegenError
-from tvm_mobilenet.launches import DeviceCode, Launch
+from tvm_mobilenet.launches import DeviceCode, Launch, launched_on, tensor_bytes
 from tvm_mobilenet.target import TargetSpec
 
 _DYNAMIC_SHARED = "tirx.use_dyn_shared_memory"
-_AXES = ("x", "y", "z")
 
 
 def device_code(funcs: Mapping[str, Any], target: TargetSpec) -> DeviceCode:
@@ -142,7 +138,8 @@ def _launches(func: Any, name: str, shared: Mapping[str, int]) -> tuple[list[Lau
             visit(stmt.body)
         elif isinstance(stmt, tirx.AllocBuffer):
             numbers[stmt.buffer] = len(func.params) + len(scratch)
-            scratch.append(_bytes(stmt.buffer))
+            kind = stmt.buffer.ty
+            scratch.append(tensor_bytes(kind.shape, str(kind.dtype)))
         elif isinstance(stmt, tirx.DeclBuffer):
             numbers[stmt.buffer] = number_of(stmt.data)
         elif isinstance(stmt, tirx.Evaluate) and _is_call(stmt.value, "tirx.call_ffi_kernel"):
@@ -172,21 +169,14 @@ def _launch(call: Any, number_of: Any, shared: Mapping[str, int]) -> Launch:
     axes = [str(axis) for axis in call.attrs.launch_params]
     cut = len(call.args) - len(axes)
     sizes = dict(zip(axes, (int(size) for size in call.args[cut:]), strict=True))
-    grid = tuple(sizes.get(f"blockIdx.{axis}", 1) for axis in _AXES)
-    block = tuple(sizes.get(f"threadIdx.{axis}", 1) for axis in _AXES)
     dynamic = sizes.get(_DYNAMIC_SHARED, 0)
     arguments = tuple(number_of(argument) for argument in call.args[1:cut])
-    return Launch(kernel, arguments, grid, block, shared[kernel] + dynamic)  # type: ignore[arg-type]
+    return Launch(kernel, arguments, *launched_on(sizes), shared[kernel] + dynamic)
 
 
 def _is_call(value: Any, name: str) -> bool:
     operator = getattr(value, "op", None)
     return str(getattr(operator, "name", "")) == name
-
-
-def _bytes(buffer: Any) -> int:
-    count = math.prod(int(size) for size in buffer.ty.shape)
-    return int(count) * np.dtype(str(buffer.ty.dtype)).itemsize
 
 
 def _shared_bytes(func: Any) -> int:

@@ -58,7 +58,7 @@ def emit(plan: NetworkPlan, weights: Weights) -> Any:
     model, builder = plan.model, relax.BlockBuilder()
     x = relax.Var("x", relax.TensorType(model.input_shape, model.input_dtype))
     emitter = _Emitter(builder, plan, weights, foreign)
-    emitter.values[INPUT] = _Bound(x, Value(INPUT, model.input_shape, 0, model.input_dtype))
+    emitter.values[INPUT] = _Bound(x)
     with builder.function(ENTRY, [x]):
         with builder.dataflow():
             for step in plan.steps:
@@ -74,10 +74,10 @@ def emit(plan: NetworkPlan, weights: Weights) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """A variable, and how what it holds lies in memory."""
+    """A variable, and how what it holds lies in memory: NCHW or NC where nothing is said."""
 
     var: Any
-    value: Value
+    value: Value | None = None
 
 
 class _Emitter:
@@ -100,9 +100,10 @@ class _Emitter:
             waiting = self._calls[at]
             arguments.append(self._packed(waiting)[WAITING[waiting.work.operator] - 1])
         arguments = [self._builder.normalize(argument) for argument in arguments]
-        kind = relax.TensorType(call.output.laid_out, call.output.dtype)
+        kind = relax.TensorType(call.output.laid_out, call.output.type.dtype)
         value = relax.call_tir(self._kernel(call), arguments, kind)
-        self._bind(value, call.output)
+        var = self._builder.emit(value, symbol(call.output.name))
+        self.values[call.output.name] = _Bound(var, call.output)
 
     def foreign(self, step: Foreign) -> None:
         """Emit a layer that TVM computes, on plain values."""
@@ -113,27 +114,25 @@ class _Emitter:
             value = inline(self._builder, self._imported[layer.name], read, name)
         else:
             value = ours_by_tvm(self._builder, layer, read, self._weights)
-        dtype = layer.dtypes[-1] if isinstance(layer, Operator) else "float32"
-        self._bind(value, Value(layer.name, layer.out_shape, 0, dtype))
+        self.values[layer.name] = _Bound(self._builder.emit(value, name))
 
     def plain(self, name: str) -> Any:
         """Return a value in NCHW or NC."""
-        bound = self.values[name]
-        value = bound.value
-        if not value.block:
-            return bound.var
-        converted = from_blocked(bound.var, value.shape, value.block, value.dtype)
+        var, value = self.values[name].var, self.values[name].value
+        if value is None or not value.block:
+            return var
+        converted = from_blocked(var, value.shape, value.block, value.type.dtype)
         return self._builder.emit(converted)
 
     def _laid_out(self, wanted: Value) -> Any:
         """Return a value in the layout in which a kernel takes it."""
         bound = self.values[wanted.name]
-        if bound.value.block == wanted.block:
+        if bound.value is not None and bound.value.block == wanted.block:
             return bound.var
         plain = self.plain(wanted.name)
         if not wanted.block:
             return plain
-        return to_blocked(plain, wanted.shape, wanted.block, wanted.dtype)
+        return to_blocked(plain, wanted.shape, wanted.block, wanted.type.dtype)
 
     def _packed(self, call: Call) -> list[Any]:
         """Return a call's packed parameters, the same constants each time."""
@@ -152,7 +151,3 @@ class _Emitter:
             opaque = func.with_attr("op_pattern", _OPAQUE)
             self._kernels[name] = self._builder.add_func(opaque, name)
         return self._kernels[name]
-
-    def _bind(self, expr: Any, value: Value) -> None:
-        var = self._builder.emit(expr, symbol(value.name))
-        self.values[value.name] = _Bound(var, value)

@@ -6,7 +6,6 @@ every call what is the same with every call: which kernel takes which buffers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import tvm
@@ -18,7 +17,8 @@ from tvm_mobilenet.graph.emit import ENTRY
 from tvm_mobilenet.graph.pipeline import Lowered
 from tvm_mobilenet.graph.plan_memory import plan_memory
 from tvm_mobilenet.graph.reading import array_of, bytes_of, is_constant
-from tvm_mobilenet.launches import Container, DeviceCode, LaunchBook
+from tvm_mobilenet.launches import DeviceCode, LaunchBook
+from tvm_mobilenet.linking import Code
 from tvm_mobilenet.network.memory import MemoryPlan
 from tvm_mobilenet.target import TargetSpec
 
@@ -26,23 +26,7 @@ _VIEWS = ("relax.memory.alloc_tensor", "relax.memory.view", "relax.reshape")
 """What has the memory of its first argument."""
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchPlan:
-    """A network that a driver can run.
-
-    Attributes
-    ----------
-    container : Container
-        What its file holds.
-    memory : MemoryPlan
-        Of the activations.
-    """
-
-    container: Container
-    memory: MemoryPlan
-
-
-def launch_plan(lowered: Lowered, target: TargetSpec) -> LaunchPlan:
+def generate_launches(lowered: Lowered, target: TargetSpec) -> tuple[Code, MemoryPlan]:
     """Generate device code, and plan what is launched on which buffers.
 
     Parameters
@@ -54,7 +38,8 @@ def launch_plan(lowered: Lowered, target: TargetSpec) -> LaunchPlan:
 
     Returns
     -------
-    LaunchPlan
+    Code, MemoryPlan
+        The latter of one call's activations.
 
     Raises
     ------
@@ -70,7 +55,7 @@ def launch_plan(lowered: Lowered, target: TargetSpec) -> LaunchPlan:
     }
     planner = _Planner(device_code(funcs, target))
     planner.read(planned[ENTRY])
-    return LaunchPlan(planner.book.container(), memory)
+    return planner.book.code(), memory
 
 
 class _Planner:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tvm_mobilenet.graph.codegen import generate
 from tvm_mobilenet.graph.codegen_cuda import generate_cuda
-from tvm_mobilenet.graph.launch_plan import launch_plan
+from tvm_mobilenet.graph.launch_plan import generate_launches
 from tvm_mobilenet.graph.pipeline import Lowered
-from tvm_mobilenet.launches import write_container
+from tvm_mobilenet.linking import write
 from tvm_mobilenet.network.memory import MemoryPlan
-from tvm_mobilenet.sources import LAUNCHES
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.toolchain import Linker
 from tvm_mobilenet.toolchain_cuda import Nvcc
-
-_ROOM = 2
-"""The manifest's section, in sizes of the manifest before verification."""
 
 
 def write_artifact(
@@ -33,10 +28,11 @@ def write_artifact(
     Parameters
     ----------
     manifest : dict
-        What is known so far; what only code generation knows is added: ``gpu`` of a CUDA
-        artifact, ``plan`` of one for OpenCL or Metal.
+        What is known so far; what only code generation knows is added.
     lowered : Lowered
+        Its kernels are scheduled for `target`.
     target : TargetSpec
+        Its GPU decides the kind of container.
     tools : Linker, Nvcc or None
         For the host's machine; what compiles CUDA, where that is the target.
     output : Path
@@ -56,18 +52,10 @@ def write_artifact(
     """
     linker, nvcc = tools
     if nvcc is not None:
-        code = generate_cuda(lowered, target, nvcc)
-        manifest["gpu"] = code.to_dict()
-        code.export(linker, _room(manifest), output)
-        return code.plan
-    if target.gpu is None:
-        return generate(lowered, target, linker, _room(manifest), output)
-    plan = launch_plan(lowered, target)
-    manifest.update(stack=LAUNCHES, plan=plan.container.plan)
-    write_container(plan.container, linker, _room(manifest), output)
-    return plan.memory
-
-
-def _room(manifest: Mapping[str, Any]) -> int:
-    """Return the bytes to reserve for a manifest that still grows."""
-    return _ROOM * len(str(manifest)) + 4096
+        code, memory = generate_cuda(lowered, target, nvcc)
+    elif target.gpu is not None:
+        code, memory = generate_launches(lowered, target)
+    else:
+        code, memory = generate(lowered, target)
+    write(manifest, code, linker, output)
+    return memory

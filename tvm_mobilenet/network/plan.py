@@ -12,9 +12,10 @@ from tvm_mobilenet.network.surroundings import Surroundings
 from tvm_mobilenet.network.units import Unit
 from tvm_mobilenet.operators.ahead import Ahead
 from tvm_mobilenet.operators.footprint import weight_bytes
+from tvm_mobilenet.operators.tensors import TensorType
 from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.prediction.fusion import Choice
-from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
+from tvm_mobilenet.target import TargetSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,14 @@ class Value:
     block : int
         Channels in a block of ``[N, ceil(C / block), H * W, block]``; 0 where it lies as
         its shape says.
-    dtype : str
-        What it is stored as.
+    type : TensorType
+        What its numbers are.
     """
 
     name: str
     shape: Shape
     block: int
-    dtype: str
+    type: TensorType
 
     @property
     def laid_out(self) -> Shape:
@@ -50,13 +51,13 @@ class Value:
     @property
     def bytes(self) -> int:
         """What it takes in memory, bytes."""
-        return ITEM_BYTES[self.dtype] * math.prod(self.laid_out)
+        return self.type.item_bytes * math.prod(self.laid_out)
 
     def __str__(self) -> str:
         """Return name, shape and layout."""
         shape = "x".join(map(str, self.shape))
         layout = f" in blocks of {self.block}" if self.block else ""
-        return f"{self.name}: {shape} {self.dtype}{layout}"
+        return f"{self.name}: {shape} {self.type.dtype}{layout}"
 
 
 @dataclass(frozen=True, slots=True)

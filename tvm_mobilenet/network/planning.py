@@ -11,6 +11,7 @@ from tvm_mobilenet.network.plan import Call, Decision, Foreign, KernelPlan, Netw
 from tvm_mobilenet.network.surroundings import Surroundings
 from tvm_mobilenet.network.units import Readers, Unit, in_blocks, units_of
 from tvm_mobilenet.operators.facts import OPERATORS
+from tvm_mobilenet.operators.tensors import TensorType
 from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.prediction.ahead import plan_ahead
 from tvm_mobilenet.prediction.fusion import Choice, Fusion, FusionFor, join
@@ -137,7 +138,7 @@ def _steps(
 def _call(group: tuple[Unit, ...], work: Workload, model: Model, choice: Choice | None) -> Call:
     def value(name: str, block: int) -> Value:
         shape = model.input_shape if name == INPUT else model.layer(name).out_shape
-        return Value(name, shape, block, work.dtype if block else "float32")
+        return Value(name, shape, block, TensorType(work.dtype if block else "float32"))
 
     first, last, facts = group[0], group[-1], OPERATORS[work.operator]
     source = value(first.source, 0 if facts.reads_plain else work.in_block)

@@ -5,12 +5,12 @@ it has just used them. The difference is what memory costs. On several threads,
 each thread's part of the work is timed too, which tells what threads wait for:
 each other, or the pool.
 
-``session`` measures, ``report`` holds the outcome, ``roofline`` draws it.
+``session`` measures, ``breakdown`` holds the outcome, ``roofline`` draws it.
 """
 
 from __future__ import annotations
 
-from tvm_mobilenet.profile.report import KernelProfile, ProfileReport
+from tvm_mobilenet.profile.breakdown import KernelProfile, ProfileReport
 from tvm_mobilenet.profile.session import profile
 
 __all__ = ["KernelProfile", "ProfileReport", "profile"]

@@ -8,9 +8,8 @@ from typing import Any
 
 from tvm_mobilenet.device import Device
 from tvm_mobilenet.errors import InputError
-from tvm_mobilenet.report import LAYOUT
 from tvm_mobilenet.runtime.inputs import noise
-from tvm_mobilenet.tables import Column, Table, Tabular, threads_text, together
+from tvm_mobilenet.tables import LAYOUT, Column, Table, Tabular, threads_text, together
 
 _COLUMNS = (
     Column("layers", show=together, kind="name"),
@@ -97,6 +96,7 @@ def profile_on(
     Parameters
     ----------
     device : Device
+        Opened; a session of its own is begun and ended.
     artifact : path-like
         Compiled for it.
     threads : int, optional

@@ -13,55 +13,29 @@ from typing import Any
 
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.prediction.gpu_cost import L2_BYTES, MEMORY_SHARE, peak_macs
-from tvm_mobilenet.report import LAYOUT
+from tvm_mobilenet.profile.bounds import Bounded, bounds_of, moved_maps
 from tvm_mobilenet.runtime import load
 from tvm_mobilenet.runtime.inputs import noise
+from tvm_mobilenet.runtime.loaded import OnDevice
 from tvm_mobilenet.tables import Column, Table, Tabular, together
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.target.gpu import GpuSpec
 
 
 @dataclass(frozen=True, slots=True)
-class GpuKernel:
-    """One kernel of the network. Times in microseconds.
+class GpuKernel(Bounded):
+    """One kernel, timed; its bounds are of a data sheet, tensor cores for float16 among it.
 
     Attributes
     ----------
-    layers : tuple of str
-    kernel, operator, schedule : str
-    macs : int
     bytes : int
         Input, weights and output, each once.
     us : float
         On the device.
-    compute_us : float
-        Bound: its multiply-adds at the peak, of tensor cores for float16 where there are any.
-    memory_us : float
-        Bound: its bytes, at the bandwidth of where they come from.
-    level : {"L2", "memory"}
-        That place.
     """
 
-    layers: tuple[str, ...]
-    kernel: str
-    operator: str
-    schedule: str
-    macs: int
     bytes: int
     us: float
-    compute_us: float
-    memory_us: float
-    level: str
-
-    @property
-    def bound_us(self) -> float:
-        """The larger of both bounds."""
-        return max(self.compute_us, self.memory_us)
-
-    @property
-    def bound_by(self) -> str:
-        """``"compute"``, ``"L2"`` or ``"memory"``."""
-        return "compute" if self.compute_us >= self.memory_us else self.level
 
 
 _COLUMNS = (
@@ -83,9 +57,11 @@ class GpuProfile(Tabular):
     Attributes
     ----------
     model, target, dtype : str
+        Titles of both, and what maps and weights are stored as.
     device, chip : str
         What it ran on, and whose numbers the bounds are of.
     rows : tuple of GpuKernel
+        In the order of execution.
     call_us : float
         One whole call, from NumPy to NumPy.
     """
@@ -171,17 +147,22 @@ def profile_on_gpu(artifact: str | os.PathLike[str], repeats: int = 40) -> GpuPr
     """
     if repeats < 1:
         raise InputError(f"repeats is {repeats}", "give a positive number")
-    module: Any = load(artifact)
+    module = load(artifact)
     manifest = module.manifest
     target = TargetSpec.from_dict(manifest["target"])
-    if target.gpu is None:
+    if not isinstance(module, OnDevice):
         raise ArtifactError(f"{module.path} is for a processor", "profile it as that")
     timed = module.profile(noise(manifest["inputs"][0]), repeats)
     weights = sum(call["bytes"]["weights"] for call in manifest["calls"])
     rows = tuple(kernel_row(call, us, target, weights) for call, us in timed.calls)
-    device = str(getattr(module.device, "name", module.device))
     return GpuProfile(
-        manifest["title"], target.name, target.dtype, device, target.gpu.chip, rows, timed.total
+        manifest["title"],
+        target.name,
+        target.dtype,
+        module.device_name,
+        target.the_gpu.chip,
+        rows,
+        timed.total,
     )
 
 
@@ -202,23 +183,17 @@ def kernel_row(
         Bytes of the network's weights: what passes between two uses of a kernel's own.
     """
     gpu = target.the_gpu
-    moved = call["bytes"]
-    maps = moved["input"] + moved["output"]
-    near = "L2" if maps <= gpu.l2_bytes else "memory"
-    cold = "L2" if all_weights + maps <= gpu.l2_bytes else "memory"
-    memory_us = maps / _rate(near, gpu) + moved["weights"] / _rate(cold, gpu)
-    compute_us = call["macs"] / peak_macs(gpu, half=target.dtype == "float16") / gpu.clock_mhz
+    maps = moved_maps(call)
     return GpuKernel(
-        tuple(call["layers"]) or (LAYOUT,),
-        call["kernel"],
-        call["operator"],
-        call["schedule"],
-        call["macs"],
-        sum(moved.values()),
-        us,
-        compute_us,
-        memory_us,
-        near if maps >= moved["weights"] else cold,
+        **bounds_of(
+            call,
+            call["macs"] / peak_macs(gpu, half=target.dtype == "float16") / gpu.clock_mhz,
+            "L2" if maps <= gpu.l2_bytes else "memory",
+            "L2" if all_weights + maps <= gpu.l2_bytes else "memory",
+            lambda level: _rate(level, gpu),
+        ),
+        bytes=sum(call["bytes"].values()),
+        us=us,
     )
 
 

@@ -10,15 +10,16 @@ import importlib.util
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.errors import OutputError, PlotError
 from tvm_mobilenet.models.files import written_aside
+from tvm_mobilenet.profile.points import Point, points
 from tvm_mobilenet.profile.room import Disc, fit, free_place
 from tvm_mobilenet.tables import threads_text, together
 
 if TYPE_CHECKING:
-    from tvm_mobilenet.profile.report import KernelProfile, ProfileReport
+    from tvm_mobilenet.profile.breakdown import ProfileReport
 
 FORMATS = ("png", "pdf", "svg")
 """By the ending of the file's name."""
@@ -32,47 +33,6 @@ _COLOURS = {
     "dense": "#E69F00",
 }
 _OTHER, _INK, _PALE = "#6b6b6b", "#222222", "#8a8a8a"
-
-
-class Point(NamedTuple):
-    """A kernel, with all layers that share it."""
-
-    number: int
-    label: str
-    operator: str
-    intensity: float
-    """Operations per byte."""
-    gflops: float
-    """In the network, mean over its layers."""
-    share_of_peak: float
-    share_of_time: float
-    """Of all kernels' time, its layers together."""
-
-
-def points(report: ProfileReport) -> list[Point]:
-    """Return what there is to draw: kernels with multiply-adds, as they come first."""
-    groups: dict[str, list[KernelProfile]] = {}
-    for row in report.rows:
-        if row.macs:
-            groups.setdefault(row.kernel, []).append(row)
-    whole = report.totals()["network"]
-    found = []
-    for number, rows in enumerate(groups.values(), 1):
-        spent = sum(row.network_us for row in rows)
-        names = [together(row.layers) for row in rows]
-        label = ", ".join(names) if len(names) < 3 else f"{names[0]} … {names[-1]} ({len(names)})"
-        found.append(
-            Point(
-                number,
-                label,
-                rows[0].operator,
-                rows[0].intensity,
-                2 * sum(row.macs for row in rows) / spent / 1e3,
-                sum(row.compute_us for row in rows) / spent,
-                spent / whole,
-            )
-        )
-    return found
 
 
 def check_drawable(path: str | os.PathLike[str]) -> None:
@@ -107,6 +67,7 @@ def draw(report: ProfileReport, path: str | os.PathLike[str]) -> Path:
     Parameters
     ----------
     report : ProfileReport
+        Its kernels with multiply-adds are drawn, the others named.
     path : path-like
         Ending in one of :data:`FORMATS`.
 
@@ -133,12 +94,7 @@ def draw(report: ProfileReport, path: str | os.PathLike[str]) -> Path:
 
 
 def figure_of(report: ProfileReport) -> Any:
-    """Return the roofline as a figure of matplotlib's.
-
-    Parameters
-    ----------
-    report : ProfileReport
-    """
+    """Return the roofline as a figure of matplotlib's."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

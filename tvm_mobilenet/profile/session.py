@@ -8,11 +8,13 @@ from typing import Any
 
 from tvm_mobilenet.bench.machine import Machine, measure_machine, measure_peak
 from tvm_mobilenet.errors import ArtifactError, InputError
-from tvm_mobilenet.profile.report import KernelProfile, ProfileReport
-from tvm_mobilenet.report import LAYOUT
-from tvm_mobilenet.runtime import ClassicModule, Loaded, Module, load
+from tvm_mobilenet.profile.bounds import bounds_of, moved_maps
+from tvm_mobilenet.profile.breakdown import KernelProfile, ProfileReport
+from tvm_mobilenet.runtime import Loaded, load
 from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.runtime.kernels import Kernels, Split
+from tvm_mobilenet.runtime.loaded import OnDevice
+from tvm_mobilenet.tables import LAYOUT
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what comes next."""
@@ -60,7 +62,7 @@ def profile(
     from tvm_mobilenet.target import TargetSpec
 
     module = artifact if isinstance(artifact, Loaded) else load(artifact, threads)
-    if not isinstance(module, Module | ClassicModule):
+    if isinstance(module, OnDevice):
         raise InputError(
             f"{module.path} runs on a GPU, and this measures what a processor could do",
             "use tvm_mobilenet.profile.gpu.profile_on_gpu, as `tvm-mobilenet profile` does",
@@ -105,7 +107,7 @@ def profile(
     )
 
 
-def _check(module: Module | ClassicModule, repeats: int) -> None:
+def _check(module: Loaded, repeats: int) -> None:
     here = len(os.sched_getaffinity(0))
     if module.threads > here:
         raise InputError(
@@ -141,26 +143,20 @@ def _row(
     machine: Machine,
     cold: str,
 ) -> KernelProfile:
-    moved = dict(call["bytes"])
-    maps = moved["input"] + moved["output"]
-    # The kernel before has just written the input.
-    level = machine.level_of(maps)
-    memory = maps / machine.bandwidth[level] + moved["weights"] / machine.bandwidth[cold]
     alone_us, split = alone
     return KernelProfile(
-        tuple(call["layers"]) or (LAYOUT,),
-        call["kernel"],
-        call["operator"],
-        call["schedule"],
-        call["macs"],
-        moved,
-        network_us,
-        alone_us,
-        2 * call["macs"] / machine.peak_gflops / 1e3,
-        memory / 1e3,
-        level if maps >= moved["weights"] else cold,
-        split,
-        machine.threads,
+        **bounds_of(
+            call,
+            2 * call["macs"] / machine.peak_gflops / 1e3,
+            machine.level_of(moved_maps(call)),
+            cold,
+            lambda level: machine.bandwidth[level] * 1e3,
+        ),
+        moved=dict(call["bytes"]),
+        network_us=network_us,
+        alone_us=alone_us,
+        split=split,
+        threads=machine.threads,
     )
 
 

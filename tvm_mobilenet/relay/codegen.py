@@ -1,36 +1,27 @@
-"""From a lowered network to one shared object: kernels, weights, and room for the manifest."""
+"""From a lowered network to its code: kernels, weights, and which kernel computes what."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import numpy as np
 import tvm
+from numpy.typing import NDArray
 from tvm import relay
 
 from tvm_mobilenet.errors import TvmMobilenetError
-from tvm_mobilenet.launches import Container
+from tvm_mobilenet.launches import tensor_bytes
+from tvm_mobilenet.linking import Code
 from tvm_mobilenet.relay.lowered import Call, Lowered
 from tvm_mobilenet.relay.naming import FORGETTING, Fusing, Named, named
 from tvm_mobilenet.relay.operators import PREFIX, Choices, building
 from tvm_mobilenet.relay.tir_passes import lowering
-from tvm_mobilenet.scratch import scratch
-from tvm_mobilenet.sources import (
-    NO_OPERATION,
-    PARAMETERS,
-    SEAL,
-    manifest_source,
-    seal,
-    section_source,
-)
+from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS, section_source
 from tvm_mobilenet.target.llvm import generating
-from tvm_mobilenet.toolchain import Linker
 
 _ALIGNMENT = 64
 """Bytes: what TVM takes every buffer to be aligned to."""
@@ -72,27 +63,17 @@ class Generated:
 
     Attributes
     ----------
-    library : runtime.Module
-        The kernels.
-    graph : dict
-        The graph executor's description, as JSON holds it, and under "parameters" where
-        each weight begins in the section of that name, bytes.
     nodes : list of Node
         In the order of execution.
-    blob : bytes
-        The section of the weights.
     choices : Choices
         Which knobs the schedules took.
-    container : Container or None
-        Of a GPU, instead of library and graph: what its file holds.
+    code : Code
+        What its file will hold.
     """
 
-    library: Any
-    graph: dict[str, Any]
     nodes: list[Node]
-    blob: bytes
     choices: Choices = field(repr=False)
-    container: Container | None = None
+    code: Code = field(repr=False)
 
 
 def generate(lowered: Lowered) -> Generated:
@@ -103,59 +84,40 @@ def generate(lowered: Lowered) -> Generated:
     TargetError
         LLVM refuses the target.
     """
-    # Relay would download other people's schedules for its own operators.
-    os.environ.setdefault("TOPHUB_LOCATION", "NONE")
     target = lowered.plan.target
     choices = Choices(target, lowered.plan.recorded)
     fusing = Fusing()
     context = lowering(target, instruments=[fusing], disabled_pass=FORGETTING)
     with generating(target), building(choices), context:
-        factory = relay.build(
-            lowered.mod,
-            target=tvm.target.Target(target.tvm_dict()),
-            executor=relay.backend.Executor("graph"),
-        )
-    graph: dict[str, Any] = json.loads(factory.get_graph_json())
-    arrays = lowered.parameters | {k: v.numpy() for k, v in factory.get_params().items()}
+        library, graph, arrays = built(lowered)
     blob, places = bytearray(), {}
     for name, array in arrays.items():
         blob += bytes(-len(blob) % _ALIGNMENT)
         places[name] = len(blob)
         blob += array.tobytes()
-    graph[PARAMETERS] = places
     nodes = nodes_of(graph, lowered, fusing)
-    return Generated(factory.get_lib(), graph, nodes, bytes(blob), choices)
+    weights = (partial(section_source, PARAMETERS), bytes(blob))
+    described = {**graph, PARAMETERS: places}
+    return Generated(nodes, choices, Code("graph", (weights,), described, library.export_library))
 
 
-def link(generated: Generated, linker: Linker, reserved_bytes: int, output: Path) -> None:
-    """Write the shared object.
+def built(lowered: Lowered) -> tuple[Any, dict[str, Any], dict[str, NDArray[Any]]]:
+    """Let Relay build a network, in the context that says how.
 
-    Parameters
-    ----------
-    generated : Generated
-    linker : Linker
-        For the target's machine.
-    reserved_bytes : int
-        Size of the manifest's section.
-    output : Path
-
-    Raises
-    ------
-    ToolchainError, OutputError
-        The linker failed.
+    Returns
+    -------
+    runtime.Module, dict, dict of str to ndarray
+        The kernels; the graph executor's description, as JSON holds it; the weights.
     """
-    with scratch() as folder:
-        blob, source = Path(folder) / "weights.bin", Path(folder) / "artifact.c"
-        blob.write_bytes(generated.blob)
-        sealed = Path(folder) / "seal"
-        sealed.write_text(seal(generated.graph))
-        sections = section_source(PARAMETERS, blob) + section_source(SEAL, sealed)
-        source.write_text(manifest_source(reserved_bytes) + sections)
-
-        def run(linked: str, objects: Sequence[str], *_: object, **__: object) -> None:
-            linker.link([*objects, source], linked)
-
-        generated.library.export_library(str(output), fcompile=run)
+    # Relay would download other people's schedules for its own operators.
+    os.environ.setdefault("TOPHUB_LOCATION", "NONE")
+    factory = relay.build(
+        lowered.mod,
+        target=tvm.target.Target(lowered.plan.target.tvm_dict()),
+        executor=relay.backend.Executor("graph"),
+    )
+    arrays = lowered.parameters | {k: v.numpy() for k, v in factory.get_params().items()}
+    return factory.get_lib(), json.loads(factory.get_graph_json()), arrays
 
 
 def nodes_of(graph: Mapping[str, Any], lowered: Lowered, fusing: Any) -> list[Node]:
@@ -177,7 +139,7 @@ def nodes_of(graph: Mapping[str, Any], lowered: Lowered, fusing: Any) -> list[No
     known: dict[int, Any] = {}
     shapes, dtypes = graph["attrs"]["shape"][1], graph["attrs"]["dltype"][1]
     firsts = graph["node_row_ptr"]
-    sizes = [_bytes(*entry) for entry in zip(shapes, dtypes, strict=True)]
+    sizes = list(map(tensor_bytes, shapes, dtypes))
     nodes = []
     for place, node in enumerate(graph["nodes"]):
         if node["op"] == "null":
@@ -249,7 +211,3 @@ class _Waiting:
             raise TvmMobilenetError(
                 f"Relay's graph has no kernel for {', '.join(left)}", "please report the model"
             )
-
-
-def _bytes(shape: Sequence[int], dtype: str) -> int:
-    return math.prod(shape) * np.dtype(dtype).itemsize

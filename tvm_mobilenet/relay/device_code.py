@@ -13,19 +13,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
 import tvm
 from tvm import tir
 
 from tvm_mobilenet.device_source import FROM_BITS, bits_of, device_source, digits_lost
 from tvm_mobilenet.errors import CodegenError
-from tvm_mobilenet.launches import DeviceCode, Launch
+from tvm_mobilenet.launches import DeviceCode, Launch, Sizes, launched_on, tensor_bytes
 from tvm_mobilenet.relay.naming import FORGETTING
 from tvm_mobilenet.schedules.nan import GPU, keeping_nan
 
 _PARTED, _LAST = "tir.SplitHostDevice", "tir.LowerIntrin"
 _DEVICE = 2  # tir::CallingConv::kDeviceKernelLaunch
-_AXES = ("x", "y", "z")
 
 
 @dataclass(slots=True)
@@ -44,7 +42,7 @@ class Parted:
 
     hosts: dict[str, Any] = field(default_factory=dict)
     kernels: dict[str, Any] = field(default_factory=dict)
-    launched: dict[str, tuple[tuple[int, ...], tuple[int, ...], int]] = field(default_factory=dict)
+    launched: dict[str, tuple[Sizes, Sizes, int]] = field(default_factory=dict)
 
     def see(self, mod: Any, info: Any) -> None:
         """Look at a module after one of TVM's passes."""
@@ -122,8 +120,7 @@ class _Host:
                 self._visit(part)
         elif isinstance(stmt, tir.Allocate):
             self._numbers[stmt.buffer_var] = len(self._func.params) + len(self._scratch)
-            size = math.prod(int(extent) for extent in stmt.extents)
-            self._scratch.append(size * np.dtype(str(stmt.dtype)).itemsize)
+            self._scratch.append(tensor_bytes(stmt.extents, str(stmt.dtype)))
             self._visit(stmt.body)
         elif isinstance(stmt, tir.AttrStmt | tir.DeclBuffer):
             self._visit(stmt.body)
@@ -137,12 +134,11 @@ class _Host:
 
     def _launch(self, call: Any) -> Launch:
         kernel = str(call.op.name_hint)
-        grid, block, shared = self._parted.launched[kernel]
         arguments = tuple(self._numbers[argument] for argument in call.args)
-        return Launch(kernel, arguments, grid, block, shared)  # type: ignore[arg-type]
+        return Launch(kernel, arguments, *self._parted.launched[kernel])
 
 
-def _sizes(func: Any) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+def _sizes(func: Any) -> tuple[Sizes, Sizes, int]:
     """Return the grid, the block and the bytes of shared memory of a device function."""
     extents: dict[str, int] = {}
     shared = 0
@@ -156,9 +152,7 @@ def _sizes(func: Any) -> tuple[tuple[int, ...], tuple[int, ...], int]:
             shared += size * _item_bytes(str(node.dtype))
 
     tir.stmt_functor.post_order_visit(func.body, visit)
-    grid = tuple(extents.get(f"blockIdx.{axis}", 1) for axis in _AXES)
-    block = tuple(extents.get(f"threadIdx.{axis}", 1) for axis in _AXES)
-    return grid, block, shared
+    return *launched_on(extents), shared
 
 
 def _scope(allocated: Any) -> str:

@@ -77,8 +77,8 @@ class _Emitter:
 
     def __init__(self, plan: NetworkPlan, weights: Weights, x: Any) -> None:
         self._plan, self._weights = plan, weights
-        image = Value(INPUT, plan.model.input_shape, 0, plan.model.input_dtype)
-        self._values: dict[str, tuple[Any, Value]] = {INPUT: (x, image)}
+        # An expression, and how it lies in memory: NCHW or NC where nothing is said.
+        self._values: dict[str, tuple[Any, Value | None]] = {INPUT: (x, None)}
         self.parameters: dict[str, NDArray[np.float32]] = {}
         self.variables: dict[str, Any] = {}
         self.calls: list[Call] = []
@@ -102,12 +102,12 @@ class _Emitter:
         expr = by_relay(layer, [inputs[name] for name in layer.inputs], self._weights)
         if isinstance(expr, relay.Call):
             expr = marked(expr, layer.name)
-        self._values[layer.name] = (expr, Value(layer.name, layer.out_shape, 0, "float32"))
+        self._values[layer.name] = (expr, None)
 
     def plain(self, name: str) -> Any:
         """Return a value in NCHW or NC."""
         expr, value = self._values[name]
-        if not value.block:
+        if value is None or not value.block:
             return expr
         n, channels, *rest = value.shape
         blocks, pixels = -(-channels // value.block), math.prod(rest)
@@ -120,7 +120,7 @@ class _Emitter:
     def _laid_out(self, wanted: Value) -> Any:
         """Return a value in the layout in which a kernel takes it, converted only if it is not."""
         expr, value = self._values[wanted.name]
-        if value.block == wanted.block:
+        if value is not None and value.block == wanted.block:
             return expr
         expr, block = self.plain(wanted.name), wanted.block
         if not block:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tvm
 from numpy.typing import NDArray
-from tvm import relay
 
-from tvm_mobilenet.launches import Container, DeviceCode, LaunchBook
-from tvm_mobilenet.relay.codegen import Generated, nodes_of
+from tvm_mobilenet.launches import DeviceCode, LaunchBook, tensor_bytes
+from tvm_mobilenet.linking import Code
+from tvm_mobilenet.relay.codegen import Generated, built, nodes_of
 from tvm_mobilenet.relay.device_code import parting
 from tvm_mobilenet.relay.lowered import Lowered
 from tvm_mobilenet.relay.naming import Fusing
@@ -30,39 +26,26 @@ def generate_launches(lowered: Lowered) -> Generated:
     CodegenError
         A kernel is not device code.
     """
-    # Relay would download other people's schedules for its own operators.
-    os.environ.setdefault("TOPHUB_LOCATION", "NONE")
-    target = lowered.plan.target
-    choices = Choices(target, lowered.plan.recorded)
+    choices = Choices(lowered.plan.target, lowered.plan.recorded)
     fusing = Fusing()
     with building(choices), parting(fusing) as parted:
-        factory = relay.build(
-            lowered.mod,
-            target=tvm.target.Target(target.tvm_dict()),
-            executor=relay.backend.Executor("graph"),
-        )
-    graph: dict[str, Any] = json.loads(factory.get_graph_json())
-    arrays = lowered.parameters | {k: v.numpy() for k, v in factory.get_params().items()}
+        _, graph, arrays = built(lowered)
     called = dict.fromkeys(
         str(node["attrs"]["func_name"]) for node in graph["nodes"] if node["op"] != "null"
     )
     called.pop(NO_OPERATION, None)
-    container = _container(graph, arrays, parted.code(list(called)))
-    nodes = nodes_of(graph, lowered, fusing)
-    return Generated(factory.get_lib(), graph, nodes, b"", choices, container)
+    code = _launches(graph, arrays, parted.code(list(called)))
+    return Generated(nodes_of(graph, lowered, fusing), choices, code)
 
 
-def _container(
+def _launches(
     graph: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], code: DeviceCode
-) -> Container:
+) -> Code:
     """Write down the graph's calls; its buffers are the storages of Relay's memory plan."""
     book = LaunchBook(code)
     attrs, firsts = graph["attrs"], graph["node_row_ptr"]
     shapes, dtypes = attrs["shape"][1], attrs["dltype"][1]
-    sizes = [
-        math.prod(shape) * np.dtype(dtype).itemsize
-        for shape, dtype in zip(shapes, dtypes, strict=True)
-    ]
+    sizes = list(map(tensor_bytes, shapes, dtypes))
     storages: dict[int, int] = {}
     for storage, size in zip(attrs["storage_id"][1], sizes, strict=True):
         storages[storage] = max(storages.get(storage, 0), size)
@@ -93,4 +76,4 @@ def _container(
             buffers = [*reads, *(numbers[entry] for entry in entries)]
             book.call(str(node["attrs"]["func_name"]), buffers, shapes[first], dtypes[first])
     book.outputs = [numbers[firsts[source] + output] for source, output, *_ in graph["heads"]]
-    return book.container()
+    return book.code()

@@ -1,23 +1,24 @@
 """Loads and runs artifacts with TVM's runtime library alone.
 
-In the order of a file's life: `artifact` (the file and its manifest), `private` (the copy
-that runs), `library` (TVM's), `threads` and `inputs` (what a call needs), `instrument` and
-`kernels` (a look inside), `module` (the callable), `recipe` and `preprocess` (from photographs to
-tensors). OpenCL needs no TVM at all: `opencl_device`, `opencl_launches`, `opencl`. Of CUDA
-`gpu` says whether it runs here, `cuda` runs it.
+In the order of a file's life: `private` (the copy that runs), `artifact` (its manifest), `checks`
+(whether it runs here), `loading` (which loader its kind of container has), `library` (TVM's),
+`threads` and `inputs` (what a call needs), `instrument` and `kernels` (a look inside), `recipe` and
+`preprocess` (from photographs to tensors).
+
+A loader is a class of `loaded`'s: `module` for the virtual machine, `cuda` for one with a GPU
+(`gpu` says whether that is here), `classic` for TVM 0.19's graph executor, `opencl` for launches,
+which need no TVM at all (`opencl_device`, `opencl_launches`).
 """
 
-from tvm_mobilenet.runtime.artifact import check_here, read_manifest
+from tvm_mobilenet.runtime.artifact import read_manifest
 from tvm_mobilenet.runtime.classic import ClassicModule
 from tvm_mobilenet.runtime.cuda import CudaModule
 from tvm_mobilenet.runtime.instrument import Profile, Trace
-from tvm_mobilenet.runtime.module import Module, load
+from tvm_mobilenet.runtime.loading import Loaded, check_here, load
+from tvm_mobilenet.runtime.module import Module
 from tvm_mobilenet.runtime.opencl import OpenClModule
 from tvm_mobilenet.runtime.preprocess import class_names, load_image
 from tvm_mobilenet.runtime.recipe import default_preprocess, preprocess_for
-
-Loaded = Module | OpenClModule | CudaModule | ClassicModule
-"""What :func:`load` returns."""
 
 __all__ = [
     "ClassicModule",

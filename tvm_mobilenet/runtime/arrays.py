@@ -99,6 +99,7 @@ def one_call(given: str | os.PathLike[str] | NDArray[Any], expected: Expected) -
     given : path-like or ndarray
         A file as for :func:`examples`, or the array.
     expected : Expected
+        The input that it has to fit.
 
     Raises
     ------
@@ -180,6 +181,7 @@ def save_outputs(path: str | os.PathLike[str], outputs: Mapping[str, NDArray[Any
     path : path-like
         ``.npz``, by the outputs' names; or ``.npy`` for a single one.
     outputs : mapping of str to ndarray
+        By the names under which they shall stand in the file.
 
     Raises
     ------

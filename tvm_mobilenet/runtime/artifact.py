@@ -1,4 +1,4 @@
-"""The manifest inside a compiled shared object: written, read, and checked.
+"""The manifest inside a compiled shared object: written and read.
 
 The linker lays out an empty section of a fixed size; the finished manifest is
 patched into it, so that it can hold a hash over the whole file. Reading takes
@@ -13,33 +13,20 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
+from tvm_mobilenet.containers import container_of
 from tvm_mobilenet.errors import (
-    AbiError,
-    ArchitectureError,
     ArtifactError,
-    CpuFeatureError,
     ManifestError,
     NotAnArtifactError,
-    RuntimeLibraryError,
-    StackError,
     TruncatedArtifactError,
 )
 from tvm_mobilenet.runtime.elf import AGAIN, find_section, open_binary, read_section
-from tvm_mobilenet.sources import LAUNCHES, SEAL, SECTION, manifest_source, seal, section_name
-from tvm_mobilenet.stacks import PACKAGES, SIGNIFICANT, check_stack, versions_of
-
-__all__ = [
-    "SECTION",
-    "check_here",
-    "manifest_source",
-    "read_manifest",
-    "write_manifest",
-]
+from tvm_mobilenet.sources import SEAL, SECTION, seal, section_name
 
 Manifest = dict[str, Any]
 """As :class:`tvm_mobilenet.runtime.schema.Manifest` describes it."""
@@ -157,138 +144,19 @@ def manifest_in(file: BufferedIOBase, path: Path) -> Manifest:
 
 def _check_seal(file: BufferedIOBase, path: Path, manifest: Manifest) -> None:
     """Refuse launches, or a graph, that are not those that the code was made for."""
-    program = manifest.get("plan", manifest.get("graph"))
-    if program is None or manifest["stack"] not in (LAUNCHES, "relay"):
+    container = container_of(manifest)
+    if container is None or not container.sealed:
         return
     try:
         stated = read_section(file, path, section_name(SEAL))
     except NotAnArtifactError:
         return  # from before there were seals
-    if stated != seal(program).encode():
-        part = "plan" if "plan" in manifest else "graph"
+    if stated != seal(manifest[container.part]).encode():
         raise ManifestError(
-            f"the manifest of {path} contradicts its code: {part} is not the one that it was "
-            "compiled with",
+            f"the manifest of {path} contradicts its code: {container.part} is not the one that "
+            "it was compiled with",
             AGAIN,
         )
-
-
-def check_here(manifest: Mapping[str, Any], where: str = "the artifact") -> None:
-    """Refuse an artifact that this machine or this installation cannot run.
-
-    Parameters
-    ----------
-    manifest : mapping
-        Of the artifact.
-    where : str
-        What messages call it.
-
-    Raises
-    ------
-    ArchitectureError
-        Another architecture or operating system.
-    CpuFeatureError
-        Instructions that this processor lacks, by name.
-    AbiError
-        Another TVM than the one installed.
-    RuntimeLibraryError
-        No TVM installed.
-    NoGpuError, GpuArchitectureError, GpuDriverError, GpuMemoryError
-        No GPU that can run it.
-    """
-    if manifest["stack"] == LAUNCHES:
-        from tvm_mobilenet.runtime.opencl import check_plan_here
-
-        check_plan_here(manifest, where)
-        return
-    from tvm_mobilenet.target.host import host_cpu_features, host_machine
-
-    here, system = host_machine(), "linux" if sys.platform == "linux" else sys.platform
-    if (manifest["machine"], manifest["os"]) != (here, system):
-        raise ArchitectureError(
-            f"{where} is for {manifest['machine']} on {manifest['os']}, "
-            f"and this is {here} on {system}",
-            "run it there, or compile with --target native",
-        )
-    stack = check_stack(manifest["stack"], where)
-    versions = versions_of(stack)
-    for package, key in PACKAGES[stack].items():
-        if package not in versions:
-            raise RuntimeLibraryError(
-                f"{package} is not installed",
-                f"install it with `pip install {package}=={manifest[key]}`",
-            )
-    check_fits(manifest, here, host_cpu_features(), versions, where=where)
-    if is_cuda(manifest):
-        from tvm_mobilenet.runtime.gpu import check_gpu
-
-        check_gpu(manifest, where)
-
-
-def is_cuda(manifest: Mapping[str, Any]) -> bool:
-    """Whether an artifact's kernels run on a GPU of NVIDIA's."""
-    gpu = manifest["target"].get("gpu")
-    return gpu is not None and gpu["kind"] == "cuda"
-
-
-def check_fits(
-    manifest: Mapping[str, Any],
-    machine: str,
-    features: Collection[str],
-    versions: Mapping[str, str],
-    *,
-    where: str = "the artifact",
-    board: str = "this machine",
-) -> None:
-    """Refuse an artifact that some machine cannot run.
-
-    Parameters
-    ----------
-    manifest : mapping
-        Of the artifact.
-    machine : str
-        ELF machine.
-    features : collection of str
-        Of the processor, as ``/proc/cpuinfo`` spells them.
-    versions : mapping
-        Of the packages apache-tvm and apache-tvm-ffi there.
-    where, board : str
-        What messages call the artifact and the machine.
-
-    Raises
-    ------
-    ArchitectureError, CpuFeatureError, AbiError
-        As from :func:`check_here`.
-    """
-    if manifest["stack"] == LAUNCHES:
-        raise ArchitectureError(
-            f"{where} holds OpenCL or Metal kernels, which {board} cannot launch through TVM",
-            "run it there with `tvm-mobilenet run`, where OpenCL and pyopencl are installed",
-        )
-    if manifest["machine"] != machine:
-        raise ArchitectureError(
-            f"{where} is for {manifest['machine']}, and {board} is {machine}",
-            "compile it with another --target",
-        )
-    if missing := sorted(set(manifest["needs"]) - set(features)):
-        raise CpuFeatureError(
-            f"{where} needs CPU features that {board} lacks: {', '.join(missing)}",
-            "compile with --target native there, or with a lower level such as x86-64-v3",
-        )
-    packages = PACKAGES.get(manifest["stack"], {})
-    if not packages.keys() <= versions.keys():
-        raise StackError(
-            f"{where} was built for TVM's {manifest['stack']!r} stack, which {board} has not",
-            "compile it with the stack that is there",
-        )
-    for package, key in packages.items():
-        built, there = manifest[key], versions[package]
-        parts = SIGNIFICANT[package]
-        if there.split(".")[:parts] != built.split(".")[:parts]:
-            raise AbiError(
-                f"{where} was built for {package} {built}, and {board} has {there}",
-                f"compile it again, or there `pip install {package}=={built}`",
-            )
 
 
 def _hash(file: BufferedIOBase, digits_at: int) -> str:

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from tvm_mobilenet.containers import container_of, gpu_of
 from tvm_mobilenet.limits import LARGEST_RESIZE, LARGEST_TENSOR
 from tvm_mobilenet.runtime.recipe import both_sides
-from tvm_mobilenet.sources import LAUNCHES, NO_OPERATION, PARAMETERS
+from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS
 
 _ITEM_BYTES = {
     **{"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2},
@@ -55,17 +56,18 @@ def problems(manifest: Record) -> Iterator[str]:
 
 
 def _of_kind(manifest: Record) -> Iterator[str]:
-    """Compare the kind of artifact with the parts that only this kind has."""
-    kind = (manifest["target"].get("gpu") or {}).get("kind")
-    stack = manifest["stack"]
-    if (stack == LAUNCHES) != (kind in {"opencl", "metal"}):
-        yield f"target.gpu is for {kind or 'no GPU'}, and the stack is {stack!r}"
-    parts = {LAUNCHES: ("plan", _of_plan), "relay": ("graph", _of_graph)}
-    part, check = parts.get(stack, ("gpu" if kind == "cuda" else "", lambda _: iter(())))
-    if part and part not in manifest:
-        yield f"{part} is missing, and the stack is {stack!r} for {kind or 'a processor'}"
-    else:
-        yield from check(manifest)
+    """Compare the kind of container with its stack, its GPU, and the part that only it has."""
+    container, gpu = container_of(manifest), gpu_of(manifest)
+    if container is None:
+        return  # of a later version: refused where it would be loaded
+    if manifest["stack"] != container.stack:
+        yield f"stack is {manifest['stack']!r}, and the container is {container.kind!r}"
+    if (gpu not in container.gpus) if container.gpus else gpu is not None:
+        yield f"target.gpu is for {gpu or 'no GPU'}, and the container is {container.kind!r}"
+    if container.part and container.part not in manifest:
+        yield f"{container.part} is missing, and the container is {container.kind!r}"
+    elif container.part in _OF_PART:
+        yield from _OF_PART[container.part](manifest)
 
 
 def _too_large(where: str, shape: Sequence[int]) -> Iterator[str]:
@@ -163,3 +165,6 @@ def _of_nodes(graph: Record, kernels: Sequence[str]) -> Iterator[str]:
 def _is_there(node: int, output: int, firsts: Sequence[int]) -> bool:
     """Whether a node of the graph has such an output."""
     return node + 1 < len(firsts) and firsts[node] + output < firsts[node + 1]
+
+
+_OF_PART = {"plan": _of_plan, "graph": _of_graph}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -18,10 +18,15 @@ from tvm_mobilenet.errors import GpuError, NoGpuError, RuntimeLibraryError, last
 from tvm_mobilenet.runtime.gpu import check_gpu, out_of_memory
 from tvm_mobilenet.runtime.instrument import Profile, observe, output_of
 from tvm_mobilenet.runtime.kernels import Kernels, library_of
-from tvm_mobilenet.runtime.library import Code, find_runtime, loader_of, open_library
-from tvm_mobilenet.runtime.loaded import LoadedArtifact, Visit
+from tvm_mobilenet.runtime.library import (
+    Code,
+    find_runtime,
+    load_runtime,
+    loader_of,
+    open_library,
+)
+from tvm_mobilenet.runtime.loaded import Device, OnDevice, Visit
 from tvm_mobilenet.runtime.private import PrivateCopy
-from tvm_mobilenet.target.driver import find_gpu
 from tvm_mobilenet.toolchain_cuda import cuda_packages
 
 # DLPack's device types; TVM's pooled allocator; DeviceAttrKind of tvm/runtime/device_api.h.
@@ -66,54 +71,7 @@ def _loaded(path: str) -> bool:
     return True
 
 
-def load_cuda(
-    path: str,
-    manifest: dict[str, Any],
-    copy: PrivateCopy,
-    ffi: ModuleType,
-    *,
-    threads: int,
-    device: str | int | None = None,
-) -> CudaModule:
-    """Load an artifact that :func:`~tvm_mobilenet.runtime.artifact.check_here` has let pass.
-
-    Parameters
-    ----------
-    path : str
-        Absolute.
-    manifest : dict
-        Its.
-    copy : PrivateCopy
-        Its content.
-    ffi : module
-        From :func:`~tvm_mobilenet.runtime.library.load_runtime`.
-    threads : int
-        Of this machine's processor, for what little runs there.
-    device : str or int, optional
-        A part of the name of the GPU that is meant.
-
-    Raises
-    ------
-    NoGpuError
-        Another is meant than the first that ``CUDA_VISIBLE_DEVICES`` shows.
-    RuntimeLibraryError
-        CUDA's runtime or TVM's for it is not installed.
-    GpuError
-        The GPU has no room, or refused.
-    """
-    first = find_gpu().name
-    wanted = "0" if device is None else str(device).lower()
-    if wanted != "0" and wanted not in first.lower():
-        raise NoGpuError(
-            f"{path} would run on {first}, and {device!r} was asked for",
-            "let CUDA_VISIBLE_DEVICES show that GPU alone",
-        )
-    load_cuda_runtime(ffi)
-    code = open_library(path, manifest["sha256"], copy, loader_of(ffi))
-    return CudaModule(path, manifest, code, ffi, threads)
-
-
-class CudaModule(LoadedArtifact[Kernels]):
+class CudaModule(OnDevice[Kernels]):
     """A loaded artifact whose kernels run on a GPU of NVIDIA's.
 
     Threads take turns. The input may be on the GPU already.
@@ -153,19 +111,40 @@ class CudaModule(LoadedArtifact[Kernels]):
         self._main = self._vm["main"]
         self._code = code  # last, as it goes last: the machine holds it too
 
+    @classmethod
+    def check(cls, manifest: Mapping[str, Any], where: str, device: Device = None) -> None:
+        """Refuse what no GPU here can run, or another than the one that is asked for."""
+        super().check(manifest, where)
+        first = check_gpu(manifest, where).name
+        wanted = "0" if device is None else str(device).lower()
+        if wanted != "0" and wanted not in first.lower():
+            raise NoGpuError(
+                f"{where} would run on {first}, and {device!r} was asked for",
+                "let CUDA_VISIBLE_DEVICES show that GPU alone",
+            )
+
+    @classmethod
+    def open(
+        cls, path: str, manifest: dict[str, Any], copy: PrivateCopy, threads: int, device: Device
+    ) -> CudaModule:
+        """Load what :meth:`check` has let pass."""
+        ffi = load_runtime()
+        load_cuda_runtime(ffi)
+        code = open_library(path, manifest["sha256"], copy, loader_of(ffi))
+        return cls(path, manifest, code, ffi, threads)
+
+    @property
+    def device_name(self) -> str:
+        """The GPU's name."""
+        return self.device
+
     def _call(self, x: Any) -> Any:
         with self._lock:
             self._put(x)
             return self._run(self._main)
 
-    def _place(self) -> str:
-        return f"on {self.device}"
-
     def launch(self) -> None:
-        """Run the model on the input of the last call, and leave the output on the GPU.
-
-        For timing: returns before the GPU is done, see :meth:`synchronize`.
-        """
+        """Run the model on the input of the last call, and leave the output on the GPU."""
         self._main(self._x, *self._y)
 
     def synchronize(self) -> None:

@@ -59,11 +59,7 @@ class Expected:
             raise self.refuse(f"{dtype} of shape {shape}", self._shape_hint(shape))
 
     def array(self, x: Any) -> Any:
-        """View what a caller gave as an array of NumPy's, and check it.
-
-        Parameters
-        ----------
-        x : ndarray or object with ``__dlpack__``
+        """View what a caller gave, an object with ``__dlpack__``, as an array; check it.
 
         Raises
         ------

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.errors import ArtifactError, last_line
+from tvm_mobilenet.errors import ArtifactError, InputError, last_line
+from tvm_mobilenet.runtime.checks import check_machine
 from tvm_mobilenet.runtime.described import Described
 from tvm_mobilenet.runtime.inputs import Expected
 from tvm_mobilenet.runtime.instrument import Profile, Trace, unblocked
+from tvm_mobilenet.runtime.private import PrivateCopy
+
+if TYPE_CHECKING:
+    from typing import Self
 
 _FAILURES = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What calls into TVM end in where the code does something else than the manifest says."""
 
 # Runs of a profile between two turns.
 _TURN = 10
+
+Device = str | int | None
+"""Which GPU is asked for: its number, or a part of its name."""
 
 Visit = Callable[[dict[str, Any], NDArray[Any]], None]
 """Told a call's record in the manifest and its output, which the next kernel may overwrite."""
@@ -39,7 +47,11 @@ _Kernels = TypeVar("_Kernels", bound=_Replayable)
 class LoadedArtifact(Described, ABC, Generic[_Kernels]):
     """A loaded artifact; call it with the input, get the output.
 
-    Use :func:`tvm_mobilenet.load` to make one. Safe to call from several threads at once.
+    Use :func:`tvm_mobilenet.load` to make one. Safe to call from several threads at once. What
+    nobody holds any more is unloaded.
+
+    Each kind of container has a class of its own, which checks and opens it, and says how it is
+    called, visited kernel by kernel, and held for timing.
     """
 
     def __init__(self, path: str, manifest: dict[str, Any], threads: int) -> None:
@@ -187,6 +199,44 @@ class LoadedArtifact(Described, ABC, Generic[_Kernels]):
     def _place(self) -> str:
         return f"{self.threads} threads"
 
+    @classmethod
+    def check(cls, manifest: Mapping[str, Any], where: str, device: Device = None) -> None:
+        """Refuse what cannot run here, as :func:`tvm_mobilenet.runtime.check_here` says."""
+        check_machine(manifest, where)
+        if device is not None:
+            raise InputError(
+                f"{where} runs on the processor, and has no device {device!r} to choose",
+                "leave device out; a board is tvm_mobilenet.open_device's, a GPU is compiled for",
+            )
+
+    @classmethod
+    @abstractmethod
+    def open(
+        cls, path: str, manifest: dict[str, Any], copy: PrivateCopy, threads: int, device: Device
+    ) -> Self:
+        """Load what :meth:`check` has let pass.
+
+        Parameters
+        ----------
+        path : str
+            Absolute; what messages call it.
+        manifest : dict
+            Read from `copy`.
+        copy : PrivateCopy
+            The file's content, which is what is loaded.
+        threads : int
+            Threads of this machine's processor that one call uses.
+        device : str or int, optional
+            Which GPU is asked for.
+
+        Raises
+        ------
+        RuntimeLibraryError
+            What runs such code is not installed.
+        ArtifactError
+            The system's loader, or the GPU's driver, refused it.
+        """
+
     @abstractmethod
     def _call(self, x: Any) -> Any:
         """Run the model."""
@@ -198,3 +248,26 @@ class LoadedArtifact(Described, ABC, Generic[_Kernels]):
     @abstractmethod
     def _held(self, x: Any) -> _Kernels:
         """Run the model once and hold on to every kernel with its buffers."""
+
+
+class OnDevice(LoadedArtifact[_Kernels]):
+    """A loaded artifact whose kernels run on a GPU; it can be timed without its copies."""
+
+    @property
+    @abstractmethod
+    def device_name(self) -> str:
+        """What it runs on."""
+
+    @abstractmethod
+    def launch(self) -> None:
+        """Run the model on the input of this thread's last call; the output stays there.
+
+        For timing: returns before the device is done, see :meth:`synchronize`.
+        """
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until the device is done."""
+
+    def _place(self) -> str:
+        return f"on {self.device_name}"

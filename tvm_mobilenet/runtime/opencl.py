@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import GpuError, ManifestError, NoGpuError
 from tvm_mobilenet.runtime.elf import AGAIN, read_section
-from tvm_mobilenet.runtime.loaded import LoadedArtifact, Visit
+from tvm_mobilenet.runtime.loaded import Device, OnDevice, Visit
 from tvm_mobilenet.runtime.opencl_device import build, check_device, find_device, named_errors
 from tvm_mobilenet.runtime.opencl_kernels import OpenClKernels
 from tvm_mobilenet.runtime.opencl_launches import Launches
@@ -31,7 +31,7 @@ class _Session(threading.local):
     buffers: list[Any]
 
 
-class OpenClModule(LoadedArtifact[OpenClKernels]):
+class OpenClModule(OnDevice[OpenClKernels]):
     """A loaded OpenCL artifact: threads share the weights, each has its own maps and queue.
 
     Attributes
@@ -58,6 +58,23 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
         # Only now is it known what registers the kernels take.
         self._bound()
 
+    @classmethod
+    def check(cls, manifest: Mapping[str, Any], where: str, device: Device = None) -> None:
+        """Refuse what no OpenCL device here can run, or not the one that is asked for."""
+        _device_for(manifest, where, device)
+
+    @classmethod
+    def open(
+        cls, path: str, manifest: dict[str, Any], copy: PrivateCopy, threads: int, device: Device
+    ) -> OpenClModule:
+        """Load what :meth:`check` has let pass."""
+        return cls(path, manifest, copy, _device_for(manifest, path, device))
+
+    @property
+    def device_name(self) -> str:
+        """The device, as its driver calls it."""
+        return str(self.device.name)
+
     def _call(self, x: Any) -> Any:
         with named_errors(self.path):
             launches = self._bound()
@@ -66,10 +83,7 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
             return self._fetch(launches)
 
     def launch(self) -> None:
-        """Run the model on the input of this thread's last call; the output stays there.
-
-        For timing: returns before the device is done, see :meth:`synchronize`.
-        """
+        """Run the model on the input of this thread's last call; the output stays there."""
         with named_errors(self.path):
             self._bound().run()
 
@@ -77,9 +91,6 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
         """Wait until the device is done."""
         with named_errors(self.path):
             self._bound().queue.finish()
-
-    def _place(self) -> str:
-        return f"on {self.device.name}"
 
     def _visit(self, x: Any, visit: Visit) -> None:
         import pyopencl as cl
@@ -161,20 +172,7 @@ class OpenClModule(LoadedArtifact[OpenClKernels]):
         return tuple(found) if len(found) > 1 else found[0]
 
 
-def check_plan_here(manifest: Mapping[str, Any], where: str) -> None:
-    """Refuse an artifact of launches that nothing here can run.
-
-    Raises
-    ------
-    NoGpuError
-        It is for Metal, or there is no OpenCL device.
-    GpuArchitectureError, GpuMemoryError
-        The device lacks something that the kernels need.
-    """
-    _device_for(manifest, where, None)
-
-
-def _device_for(manifest: Mapping[str, Any], where: str, choice: str | int | None) -> Any:
+def _device_for(manifest: Mapping[str, Any], where: str, choice: Device) -> Any:
     kind = manifest["target"]["gpu"]["kind"]
     if kind != "opencl":
         raise NoGpuError(
@@ -185,27 +183,3 @@ def _device_for(manifest: Mapping[str, Any], where: str, choice: str | int | Non
     device = find_device(choice)
     check_device(device, manifest, where)
     return device
-
-
-def load_opencl(
-    path: str, manifest: dict[str, Any], copy: PrivateCopy, choice: str | int | None = None
-) -> OpenClModule:
-    """Load an artifact whose manifest has been read.
-
-    Parameters
-    ----------
-    path : str
-    manifest : dict
-    copy : PrivateCopy
-        Its content.
-    choice : str or int, optional
-        Of the device, as :func:`~tvm_mobilenet.runtime.opencl_device.find_device` takes it.
-
-    Raises
-    ------
-    NoGpuError, GpuArchitectureError, GpuMemoryError, GpuDriverError
-        It cannot run here.
-    NotAnArtifactError, TruncatedArtifactError, ManifestError
-        Its sections are not there, or not those that the plan means.
-    """
-    return OpenClModule(path, manifest, copy, _device_for(manifest, path, choice))

@@ -95,6 +95,7 @@ def check_device(device: Any, manifest: Mapping[str, Any], where: str) -> None:
     Parameters
     ----------
     device : pyopencl.Device
+        From :func:`find_device`.
     manifest : mapping
         With a launch plan.
     where : str
@@ -149,7 +150,9 @@ def build(context: Any, source: str, where: str) -> dict[str, Any]:
     Parameters
     ----------
     context : pyopencl.Context
+        Of the device that shall run it.
     source : str
+        OpenCL C: all kernels.
     where : str
         What messages call it.
 

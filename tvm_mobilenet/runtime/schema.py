@@ -11,8 +11,19 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from tvm_mobilenet.limits import LARGEST_TENSOR, MOST_CORES
+from tvm_mobilenet.limits import MOST_CORES
 from tvm_mobilenet.runtime.recipe import LARGEST_NUMBER, SMALLEST_DIVISOR
+from tvm_mobilenet.runtime.schema_parts import (
+    Bytes,
+    Count,
+    Cuda,
+    Dtype,
+    Graph,
+    Name,
+    Plan,
+    Shape,
+    Size,
+)
 
 FORMAT = 1
 """Of manifests: another number where one of another version could not be read."""
@@ -20,26 +31,13 @@ FORMAT = 1
 Text = Annotated[str, Meta(max_length=1 << 14)]
 Trace = Annotated[str, Meta(max_length=1 << 20)]
 """Of MetaSchedule's: a knob's answer, or all that it did."""
-Name = Annotated[str, Meta(min_length=1, max_length=1 << 12)]
 Version = Annotated[str, Meta(pattern=r"^[0-9A-Za-z.+!_-]{1,64}$")]
 """Of a package: a message may put it behind ``pip install``."""
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Bytes = Annotated[int, Meta(ge=0, le=1 << 50)]
-Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-"""Of multiply-adds, parameters: sums over a network."""
-Number = Annotated[int, Meta(ge=0, lt=1 << 20)]
-"""Of a buffer, a node, a tensor: a position in a list of the manifest."""
-Size = Annotated[int, Meta(ge=1, le=LARGEST_TENSOR)]
 Pair = Annotated[list[Size], Meta(min_length=2, max_length=2)]
 """Not a tuple: beside a number msgspec 0.23 counts references to those wrongly, and crashes."""
-Shape = Annotated[list[Size], Meta(max_length=16)]
 Finite = Annotated[float, Meta(gt=-LARGEST_NUMBER, lt=LARGEST_NUMBER)]
 Positive = Annotated[float, Meta(ge=SMALLEST_DIVISOR, lt=LARGEST_NUMBER)]
-Dtype = Literal[
-    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-    "float16", "float32", "float64",
-]  # fmt: skip
-"""NumPy's names."""
 
 
 class Network(Struct):
@@ -183,110 +181,13 @@ class Memory(Struct):
     largest: dict[Name, Bytes]
 
 
-class Buffer(Struct):
-    """A piece of the device's memory."""
-
-    kind: Literal["input", "weights", "storage", "output", "scratch"]
-    bytes: Bytes
-    offset: Bytes | UnsetType = UNSET
-    """Of weights: where they begin in their section."""
-
-
-class Launch(Struct):
-    """One kernel of the device, run once."""
-
-    kernel: Name
-    buffers: list[Number]
-    grid: tuple[Size, Size, Size]
-    block: tuple[Size, Size, Size]
-    shared: Bytes
-
-
-class LaunchedCall(Struct):
-    """What one call of the manifest launches."""
-
-    kernel: Name
-    output: Number
-    shape: Shape
-    dtype: Dtype
-    launches: Annotated[list[Launch], Meta(min_length=1)]
-
-
-class Plan(Struct):
-    """An artifact of launches: :class:`tvm_mobilenet.launches.Container`."""
-
-    buffers: Annotated[list[Buffer], Meta(min_length=1)]
-    outputs: Annotated[list[Number], Meta(min_length=1)]
-    calls: Annotated[list[LaunchedCall], Meta(min_length=1)]
-
-
-class CudaOutput(Struct):
-    """A tensor that a caller of the network gives."""
-
-    shape: Shape
-    dtype: Dtype
-
-
-class CudaKernel(Struct):
-    """What a kernel takes of a multiprocessor."""
-
-    registers: Bytes
-    shared_bytes: Bytes
-    spill_bytes: Bytes
-
-
-class Cuda(Struct):
-    """An artifact for CUDA: :meth:`tvm_mobilenet.graph.codegen_cuda.CudaCode.to_dict`."""
-
-    memory_bytes: Bytes
-    outputs: Annotated[list[CudaOutput], Meta(min_length=1)]
-    graphs: list[Count]
-    outside: Count
-    kernels: Annotated[dict[Name, CudaKernel], Meta(min_length=1)]
-
-
-class GraphAttributes(Struct):
-    """Of every tensor of the graph, each with the name of its JSON type."""
-
-    dltype: tuple[Name, list[Dtype]]
-    storage_id: tuple[Name, list[Number]]
-    shape: tuple[Name, list[Shape]]
-
-
-class FunctionAttributes(Struct):
-    """Which function a node calls."""
-
-    func_name: Name
-
-
-class Node(Struct):
-    """An input, a weight, or a call."""
-
-    op: Literal["null", "tvm_op"]
-    name: Name
-    inputs: list[Annotated[list[Number], Meta(min_length=2)]]
-    attrs: FunctionAttributes | UnsetType = UNSET
-
-
-class Graph(Struct):
-    """An artifact of the classic stack: what TVM 0.19's graph executor reads."""
-
-    nodes: Annotated[list[Node], Meta(min_length=1)]
-    arg_nodes: list[Number]
-    heads: Annotated[list[Annotated[list[Number], Meta(min_length=2)]], Meta(min_length=1)]
-    node_row_ptr: Annotated[list[Number], Meta(min_length=2)]
-    attrs: GraphAttributes
-    parameters: dict[Name, Bytes]
-    """Where each weight begins in its section."""
-
-
 class Manifest(Struct):
     """An artifact."""
 
     format: Annotated[int, Meta(ge=FORMAT, le=FORMAT)]
     producer: Text
     stack: Name
-    """``"relax"``, ``"relay"`` or ``"launches"``; another is refused where it would be loaded."""
+    """What runs it: ``"relax"`` and ``"relay"`` are TVMs, ``"launches"`` needs none."""
     tvm: Version
     tvm_ffi: Version | None
     model: Network
@@ -304,6 +205,9 @@ class Manifest(Struct):
     calls: Annotated[list[Call], Meta(min_length=1)]
     sha256: Sha256
     """Of the whole file, with these digits as zeros."""
+    container: Name | UnsetType = UNSET
+    """Of :mod:`tvm_mobilenet.containers`; another is refused where it would be loaded. Files from
+    before there was this field are told apart by `stack` and GPU."""
     verification: Verification | UnsetType | None = UNSET
     host_check: HostCheck | UnsetType = UNSET
     memory: Memory | UnsetType = UNSET

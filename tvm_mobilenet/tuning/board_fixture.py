@@ -17,17 +17,7 @@ _MOST_BYTES = 1 << 26
 
 
 class BoardFixture:
-    """See :class:`~tvm_mobilenet.tuning.fixture.Fixture`.
-
-    Parameters
-    ----------
-    session : Session
-        Where the buffers are; they go with it.
-    request : mapping
-        ``work``, ``cold_bytes``, and ``run_limit``: seconds for what a candidate does.
-    control : callable
-        What times the control kernel there.
-    """
+    """See :class:`~tvm_mobilenet.tuning.fixture.Fixture`; the buffers go with the session."""
 
     at_a_time = 5
     """A round trip costs more than the samples do."""

@@ -15,7 +15,7 @@ _LONGEST_S = 3600.0
 
 
 @dataclass(slots=True)
-class _Seen:
+class _State:
     answers: int = 0
     trials: int = 0
     failures: int = 0
@@ -44,11 +44,11 @@ class BoardHealth:
         self, pause_s: float, many: bool, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._pause_s, self._many, self._now = pause_s, many, now
-        self._boards: dict[str, _Seen] = {}
+        self._boards: dict[str, _State] = {}
 
     def answered(self, where: str, trial: bool = True) -> None:
         """Note that a board has done what was asked; count it if that was a trial."""
-        seen = self._boards.setdefault(where, _Seen())
+        seen = self._boards.setdefault(where, _State())
         seen.answers += 1
         seen.trials += trial
         seen.row, seen.until, seen.pause_s = 0, 0.0, 0.0
@@ -59,7 +59,7 @@ class BoardHealth:
         It is `grave` where it is of no use to try again at once: the board is silent, or of
         another kind.
         """
-        seen = self._boards.setdefault(where, _Seen())
+        seen = self._boards.setdefault(where, _State())
         seen.failures += 1
         seen.row += 1
         seen.why = why

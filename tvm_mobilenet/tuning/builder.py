@@ -27,16 +27,6 @@ _ROOM = 1 << 24
 class Builder:
     """Builds candidates for a target, and the control kernel that they are timed beside.
 
-    Parameters
-    ----------
-    target : TargetSpec
-        What they are compiled for.
-    settings : Settings
-        How a run is done.
-    emulated : bool
-        Whether an emulator will run them: it takes seconds for what takes a processor
-        milliseconds, so the control kernel is shorter.
-
     Attributes
     ----------
     operations : int
@@ -47,6 +37,7 @@ class Builder:
 
     def __init__(self, target: TargetSpec, settings: Settings, emulated: bool) -> None:
         self._target, self._settings = target, settings
+        # An emulator takes seconds for what takes a processor milliseconds.
         self._steps = STEPS // 100 if emulated else STEPS
         if target.gpu is None:
             self.operations = operations(target.cores, target.lanes, self._steps)

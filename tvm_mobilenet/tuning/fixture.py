@@ -75,16 +75,7 @@ _OUTCOMES = (
 
 
 def measured(fixture: Fixture, path: str, best: float | None) -> dict[str, Any]:
-    """Check one candidate, and time it.
-
-    Parameters
-    ----------
-    fixture : Fixture
-        Of the candidate's workload.
-    path : str
-        Of the candidate, as :meth:`Fixture.load` takes it.
-    best : float, optional
-        Seconds of the best known.
+    """Check one candidate, and time it; not for long where it is far behind the best known.
 
     Returns
     -------

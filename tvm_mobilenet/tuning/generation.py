@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.schedules.knobs import Knobs
@@ -37,29 +37,12 @@ class Calls:
     get_global_func: Callable[[str], Any]
 
 
-class Generation(Protocol):
-    """A TVM, as far as a tuner needs it."""
-
-    stack: Stack
-    suffix: tuple[str, ...]
-    """Of a target's key: another stack's kernels are others, whatever their knobs are called."""
-
-    def calls(self) -> Calls:
-        """Return how kernels are called here."""
-        ...
-
-    def build_kernel(self, work: Workload, target: TargetSpec, knobs: Knobs, path: str) -> None:
-        """Compile a candidate into a shared object, its function named by the workload's key."""
-        ...
-
-    def build_control(self, target: TargetSpec, steps: int, path: str) -> None:
-        """Compile chains of so many multiply-adds in registers, on all threads or units."""
-        ...
-
-
 class _Relax:
+    """apache-tvm."""
+
     stack: Stack = "relax"
     suffix: tuple[str, ...] = ()
+    """Of a target's key: the other stack's kernels are others, whatever their knobs are called."""
 
     def calls(self) -> Calls:
         """Load TVM's runtime alone, without its compiler."""
@@ -69,6 +52,7 @@ class _Relax:
         return Calls(ffi.from_dlpack, ffi.load_module, ffi.get_global_func)
 
     def build_kernel(self, work: Workload, target: TargetSpec, knobs: Knobs, path: str) -> None:
+        """Compile a candidate into a shared object, its function named by the workload's key."""
         import tvm
 
         from tvm_mobilenet.compute.primfunc import prim_func
@@ -84,6 +68,7 @@ class _Relax:
         self._compile(tvm.IRModule({work.key: func}), target, path)
 
     def build_control(self, target: TargetSpec, steps: int, path: str) -> None:
+        """Compile chains of so many multiply-adds in registers, on all threads or units."""
         from tvm_mobilenet.bench.peak import chains_module
         from tvm_mobilenet.tuning.gpu_build import write_control
 
@@ -103,6 +88,8 @@ class _Relax:
 
 
 class _Relay:
+    """TVM 0.19."""
+
     stack: Stack = "relay"
     suffix: tuple[str, ...] = ("relay",)
 
@@ -117,14 +104,14 @@ class _Relay:
         export(lowered(work, target, knobs), target, path)
 
     def build_control(self, target: TargetSpec, steps: int, path: str) -> None:
-        from tvm_mobilenet.bench.peak import CHAINS
-        from tvm_mobilenet.relay.kernels import chains, export
+        from tvm_mobilenet.bench.peak import chains_module
+        from tvm_mobilenet.relay.kernels import export
 
-        export(chains(target.cores, CHAINS, target.lanes, steps), target, path)
+        export(chains_module(target.cores, target.lanes, steps), target, path)
 
 
 @functools.cache
-def generation() -> Generation:
+def generation() -> _Relax | _Relay:
     """Return that of this environment; the tuner asks for the stack nowhere else."""
     return _Relay() if installed_stack() == "relay" else _Relax()
 

@@ -83,13 +83,8 @@ def read_lines(
 ) -> tuple[list[T], list[Damage]]:
     """Read what was written by :meth:`JsonLine.to_line`, and what could not be read.
 
-    Parameters
-    ----------
-    path : Path
-        Need not be there.
-    parse : callable
-        From the kind of a line and its fields to what it stands for; ValueError, or what
-        goes wrong by itself with fields that nobody wrote, makes a Damage.
+    `parse` makes of a line's kind and its fields what they say. ValueError, or what goes wrong by
+    itself with fields that nobody wrote, makes a Damage.
 
     Raises
     ------

@@ -15,16 +15,7 @@ from tvm_mobilenet.tuning.task import Settings
 
 
 def find_measurer(target: TargetSpec, settings: Settings, pool: BoardPool | None) -> Measurer:
-    """Return who measures for a target.
-
-    Parameters
-    ----------
-    target : TargetSpec
-        What candidates are compiled for.
-    settings : Settings
-        How a run is done.
-    pool : BoardPool, optional
-        Boards that measure instead of this machine.
+    """Return who measures what is compiled for a target: this machine, or a pool of boards.
 
     Raises
     ------

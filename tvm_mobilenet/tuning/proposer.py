@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tvm_mobilenet.tuning.model import CostModel
+from tvm_mobilenet.tuning.cost_model import CostModel
 from tvm_mobilenet.tuning.space import Answers, Key, Space
 
 Tried = tuple[Mapping[str, int | str], float | None]

@@ -13,18 +13,9 @@ from tvm_mobilenet.tuning.tvm_proposer import TvmProposer
 
 
 def proposers(tuner: str, target: TargetSpec, seed: int, ask: Ask) -> Callable[[Space], Proposer]:
-    """Return what makes a workload's proposer.
+    """Return what makes a workload's proposer; `tuner` is one of ``generation.TUNERS``.
 
-    Parameters
-    ----------
-    tuner : str
-        One of :data:`~tvm_mobilenet.tuning.generation.TUNERS`.
-    target : TargetSpec
-        What candidates are for.
-    seed : int
-        Of all that is drawn at random.
-    ask : callable
-        For tuners that run in a worker process.
+    All that is drawn at random follows `seed`; `ask` is for tuners that run in a worker process.
     """
     if tuner == "template":
         rng = random.Random(seed)

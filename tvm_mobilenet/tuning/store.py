@@ -208,7 +208,7 @@ def records_for(target: TargetSpec, records: RecordsLike) -> Found:
 
 def _of_own_log(path: Path, target: TargetSpec) -> Found:
     """Return the best of AutoTVM's or Ansor's log; compiling verifies what becomes of it."""
-    from tvm_mobilenet.relay.own_logs import best_of
+    from tvm_mobilenet.relay.log_reader import best_of
 
     logged, problems = best_of(path, target)
     kernels = {

@@ -70,22 +70,9 @@ def report_of(
     network: Network | None = None,
     others: Mapping[str, Part] | None = None,
 ) -> TuningReport:
-    """Make the report of a network.
+    """Make the report of a network, or of `others`: kernels that belong to none.
 
-    Parameters
-    ----------
-    group : (str, int)
-        Target and threads of all that follows.
-    history : History
-        Trials of the group, and the last comparisons.
-    runs : Runs
-        Where the time went, and what the machine can do.
-    folder : Path
-        Where all of this stands.
-    network : Network, optional
-        Whose kernels it is about.
-    others : mapping of str to Part, optional
-        Kernels, where there is no network.
+    The history is the group's own, its trials and its last comparisons.
     """
     title, parts = (network.model, network.parts) if network else ("", others or {})
     control = control_of(history.trials)

@@ -11,8 +11,8 @@ from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.prediction.fusion import Fusion
 from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.tuning import model as cost
 from tvm_mobilenet.tuning.board_pool import BoardPool
+from tvm_mobilenet.tuning.cost_model import check_installed
 from tvm_mobilenet.tuning.finals import settle
 from tvm_mobilenet.tuning.measurer import Measurer
 from tvm_mobilenet.tuning.measurers import find_measurer
@@ -42,7 +42,7 @@ def tune(
     pool: BoardPool | None = None,
 ) -> TuningReport:
     """Tune every kernel of a network, here or on boards; see :func:`tvm_mobilenet.tune`."""
-    cost.check_installed()
+    check_installed()
     _check_asked(target, settings, pool, log_dir)
     measurer = find_measurer(target, settings, pool)
     works, parts = workloads(model, target, fusion, found)

@@ -19,9 +19,9 @@ from tvm_mobilenet.schedules.knobs import TRACE, described
 from tvm_mobilenet.scratch import scratch
 from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.builder import Builder
+from tvm_mobilenet.tuning.cost_model import CostModel, Example
 from tvm_mobilenet.tuning.generation import tvm_version
 from tvm_mobilenet.tuning.measurer import Measurer
-from tvm_mobilenet.tuning.model import CostModel, Example
 from tvm_mobilenet.tuning.proposer import Seen
 from tvm_mobilenet.tuning.proposers import proposers
 from tvm_mobilenet.tuning.records import target_key, threads_of
@@ -63,8 +63,6 @@ class Tuner:
 
     Attributes
     ----------
-    target, writer, measurer
-        As given.
     notes : list of str
         What else went wrong, each a sentence.
     tasks : dict of str to Task

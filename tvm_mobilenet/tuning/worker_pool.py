@@ -26,13 +26,7 @@ _WORDS = 400
 
 
 class LostError(Exception):
-    """A worker gave no answer: it died, or took too long and was ended.
-
-    Parameters
-    ----------
-    note : str
-        Of what.
-    """
+    """A worker gave no answer: it died, or took too long and was ended; the note says of what."""
 
     def __init__(self, outcome: Literal["hung", "crashed"], note: str) -> None:
         super().__init__(note)

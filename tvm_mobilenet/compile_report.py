@@ -7,14 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.schedules.knobs import described
-from tvm_mobilenet.tables import Column, Table, Tabular, by_size, together
+from tvm_mobilenet.tables import LAYOUT, Column, Table, Tabular, by_size, together
 
 if TYPE_CHECKING:
     from tvm_mobilenet.runtime.instrument import Profile
-
-
-LAYOUT = "(layout)"
-"""Stands where a kernel computes no layer, only another order of the same numbers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,6 +269,14 @@ class BenchReport(Tabular):
         )
 
 
+def peak_of(seconds: Sequence[float], operations: int) -> tuple[float, float]:
+    """Return the GFLOP/s of the peak's calls, and p90 over p10 of their times."""
+    import numpy as np
+
+    p10, median, p90 = map(float, np.quantile(seconds, [0.1, 0.5, 0.9]))
+    return operations / median / 1e9, p90 / p10
+
+
 def geometric_mean(values: Sequence[float]) -> float:
     """Return the geometric mean of positive values; NaN of none."""
     if not values:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from tvm_mobilenet.bench.report import OURS
+from tvm_mobilenet.bench.comparison import OURS
 from tvm_mobilenet.tables import Column, Table, Tabular
 
 
@@ -41,6 +41,7 @@ class GpuRow:
     Attributes
     ----------
     runtime, version : str
+        :data:`~tvm_mobilenet.bench.comparison.OURS` or a key of :data:`TORCH`, and its package's.
     device_ms, p10_ms, p90_ms : float
         From an input on the device to an output on it, calls one after the other: the
         median and how it varies.
@@ -84,7 +85,9 @@ class GpuReport(Tabular):
     model : str
         Title.
     target, dtype : str
+        What ours was compiled for, and what all store maps and weights as.
     batch, macs : int
+        Images, and multiply-adds, of one call.
     gpu : dict of str to str
         What ran it: name, driver, clocks, versions.
     rows : tuple of GpuRow

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tvm_mobilenet.bench.machine import Machine
+from tvm_mobilenet.profile.bounds import Bounded
 from tvm_mobilenet.runtime.kernels import Split
 from tvm_mobilenet.tables import Column, Table, Tabular, threads_text, together
 
@@ -14,17 +15,11 @@ BUSY = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class KernelProfile:
-    """One kernel of the network. Times in microseconds of one call.
+class KernelProfile(Bounded):
+    """One kernel, timed; its bounds are of what was measured of the machine.
 
     Attributes
     ----------
-    layers : tuple of str
-        Layers that it computes.
-    kernel, operator, schedule : str
-        Its symbol, what it is, and which schedule made it.
-    macs : int
-        Multiply-adds.
     moved : dict of str to int
         Bytes of its ``"input"``, ``"weights"`` and ``"output"``, each once: the
         least that it must move.
@@ -32,41 +27,17 @@ class KernelProfile:
         Between its neighbours in the network; about 0.3 are the call from Python.
     alone_us : float
         Again and again on the same buffers.
-    compute_us : float
-        Bound: its multiply-adds at the measured peak.
-    memory_us : float
-        Bound: its bytes, at the bandwidth of where they come from.
-    level : str
-        That place, for its activations.
     split : Split
         How threads share its work.
     threads : int
         How many there are.
     """
 
-    layers: tuple[str, ...]
-    kernel: str
-    operator: str
-    schedule: str
-    macs: int
     moved: dict[str, int]
     network_us: float
     alone_us: float
-    compute_us: float
-    memory_us: float
-    level: str
     split: Split
     threads: int
-
-    @property
-    def bound_us(self) -> float:
-        """The larger of both bounds."""
-        return max(self.compute_us, self.memory_us)
-
-    @property
-    def bound_by(self) -> str:
-        """``"compute"``, or the level that its activations come from."""
-        return "compute" if self.compute_us >= self.memory_us else self.level
 
     @property
     def bytes(self) -> int:
@@ -148,7 +119,7 @@ _THREADED = (
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ProfileReport(Tabular):
-    """All kernels of an artifact, in the order of execution.
+    """All kernels of an artifact, timed.
 
     Attributes
     ----------
@@ -157,6 +128,7 @@ class ProfileReport(Tabular):
     machine : Machine
         The roofs, measured just before.
     rows : tuple of KernelProfile
+        In the order of execution.
     call_us : float
         One whole call, from NumPy to NumPy.
     busy : float

@@ -1,0 +1,106 @@
+"""Whether a machine can run an artifact with host code, found out before ``dlopen``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from tvm_mobilenet.containers import container_of
+from tvm_mobilenet.errors import (
+    AbiError,
+    ArchitectureError,
+    CpuFeatureError,
+    RuntimeLibraryError,
+    StackError,
+)
+from tvm_mobilenet.stacks import PACKAGES, SIGNIFICANT, check_stack, versions_of
+
+
+def check_machine(manifest: Mapping[str, Any], where: str) -> None:
+    """Refuse host code that this machine or this installation cannot run.
+
+    Raises
+    ------
+    ArchitectureError, CpuFeatureError, AbiError, RuntimeLibraryError
+        As from :func:`tvm_mobilenet.runtime.check_here`.
+    """
+    from tvm_mobilenet.target.host import host_cpu_features, host_machine
+
+    here, system = host_machine(), "linux" if sys.platform == "linux" else sys.platform
+    if (manifest["machine"], manifest["os"]) != (here, system):
+        raise ArchitectureError(
+            f"{where} is for {manifest['machine']} on {manifest['os']}, "
+            f"and this is {here} on {system}",
+            "run it there, or compile with --target native",
+        )
+    stack = check_stack(manifest["stack"], where)
+    versions = versions_of(stack)
+    for package, key in PACKAGES[stack].items():
+        if package not in versions:
+            raise RuntimeLibraryError(
+                f"{package} is not installed",
+                f"install it with `pip install {package}=={manifest[key]}`",
+            )
+    check_fits(manifest, here, host_cpu_features(), versions, where=where)
+
+
+def check_fits(
+    manifest: Mapping[str, Any],
+    machine: str,
+    features: Collection[str],
+    versions: Mapping[str, str],
+    *,
+    where: str = "the artifact",
+    board: str = "this machine",
+) -> None:
+    """Refuse an artifact that some machine cannot run.
+
+    Parameters
+    ----------
+    manifest : mapping
+        Of the artifact.
+    machine : str
+        Its ELF machine.
+    features : collection of str
+        Of the processor, as ``/proc/cpuinfo`` spells them.
+    versions : mapping
+        Of the packages apache-tvm and apache-tvm-ffi there.
+    where, board : str
+        What messages call the artifact and the machine.
+
+    Raises
+    ------
+    ArchitectureError, CpuFeatureError, AbiError
+        As from :func:`check_machine`.
+    """
+    container = container_of(manifest)
+    if container is not None and container.kind == "launches":
+        raise ArchitectureError(
+            f"{where} holds OpenCL or Metal kernels, which {board} cannot launch through TVM",
+            "run it there with `tvm-mobilenet run`, where OpenCL and pyopencl are installed",
+        )
+    if manifest["machine"] != machine:
+        raise ArchitectureError(
+            f"{where} is for {manifest['machine']}, and {board} is {machine}",
+            "compile it with another --target",
+        )
+    if missing := sorted(set(manifest["needs"]) - set(features)):
+        raise CpuFeatureError(
+            f"{where} needs CPU features that {board} lacks: {', '.join(missing)}",
+            "compile with --target native there, or with a lower level such as x86-64-v3",
+        )
+    packages = PACKAGES.get(manifest["stack"], {})
+    if not packages.keys() <= versions.keys():
+        raise StackError(
+            f"{where} was built for TVM's {manifest['stack']!r} stack, which {board} has not",
+            "compile it with the stack that is there",
+        )
+    for package, key in packages.items():
+        built, there = manifest[key], versions[package]
+        parts = SIGNIFICANT[package]
+        if there.split(".")[:parts] != built.split(".")[:parts]:
+            raise AbiError(
+                f"{where} was built for {package} {built}, and {board} has {there}",
+                f"compile it again, or there `pip install {package}=={built}`",
+            )
