@@ -164,7 +164,8 @@ def test_explain_and_compile_know_a_network_that_ends_in_it(tmp_path: Path) -> N
     told = [kernel.operator for step in tm.explain(path).steps for kernel in step.kernels]
     assert told == ["pool", "dense", "lp_normalization"]
     compiled_network = tm.compile(path)  # which verifies every layer
-    assert [call["operator"] for call in compiled_network.manifest["calls"]] == told
+    calls = [call["operator"] for call in compiled_network.manifest["calls"]]
+    assert calls[-3:] == told  # a change of layout before them is TVM's
 
 
 @pytest.mark.parametrize("name", ["rpi4", "rpi2", "riscv64"])
