@@ -51,7 +51,7 @@ def test_a_wrong_operator_of_tvms_is_not_written(
     target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its importer takes nearest for linear."""
-    from tvm_mobilenet.graph import build, foreign, on_host
+    from tvm_mobilenet.graph import emit, foreign, on_host
 
     right = foreign.import_operator
 
@@ -64,7 +64,7 @@ def test_a_wrong_operator_of_tvms_is_not_written(
         return right(layer, weights)
 
     monkeypatch.setattr(on_host, "import_operator", wrong)
-    monkeypatch.setattr(build, "import_operator", wrong)
+    monkeypatch.setattr(emit, "import_operator", wrong)
     with pytest.raises(VerificationError, match="TVM's Resize of"):
         tm.compile(tm.import_onnx(network(tmp_path)), target=target, verify=False)
 
