@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     )
     from tvm_mobilenet.device import Device, open_device
     from tvm_mobilenet.errors import TvmMobilenetError
+    from tvm_mobilenet.frontends.relax import from_relax
+    from tvm_mobilenet.frontends.relay import from_relay
     from tvm_mobilenet.models import (
         MODELS,
         Model,
@@ -66,6 +68,8 @@ __all__ = [
     "build",
     "compile",
     "explain",
+    "from_relax",
+    "from_relay",
     "import_onnx",
     "load",
     "mobilenet_v1",
@@ -96,6 +100,8 @@ _HOMES = {
     "build": "models",
     "compile": "compiling",
     "explain": "api",
+    "from_relax": "frontends.relax",
+    "from_relay": "frontends.relay",
     "import_onnx": "models.importer",
     "load": "api",
     "mobilenet_v1": "models",
