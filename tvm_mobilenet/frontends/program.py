@@ -200,32 +200,44 @@ def _parted(name: str) -> tuple[str, str]:
     return name, ""
 
 
-def array_of(value: Any) -> Array:
-    """Return a constant's numbers, whether they are NumPy's or TVM's."""
-    return np.asarray(value.numpy() if hasattr(value, "numpy") else value)
-
-
-def bound(parameters: Sequence[str], params: Mapping[str, Any] | None) -> dict[str, Array]:
-    """Return the arrays of the parameters that `params` has; it may have others as well.
+def bind(parameters: Sequence[Tensor], params: Mapping[str, Any] | None) -> None:
+    """Make constants of the parameters that `params` has; it may have others as well.
 
     Parameters
     ----------
-    parameters : sequence of str
-        Names of the function's parameters, in order.
+    parameters : sequence of Tensor
+        Those of the function, in order; changed.
     params : mapping, optional
         By name, or ``{"main": [array, …]}`` of the last ones, as
         ``relax.frontend.detach_params`` returns them.
+
+    Raises
+    ------
+    InvalidModelError
+        An array is not of its parameter's shape or type.
     """
     given = dict(params or {})
     listed = given.get("main")
     if isinstance(listed, Sequence):
-        if len(listed) > len(parameters):
-            raise InvalidModelError(
-                f"params has {len(listed)} arrays for a function of {len(parameters)} parameters",
-                "give those of this function",
+        names = [tensor.name for tensor in parameters]
+        given = dict(zip(names[max(len(names) - len(listed), 0) :], listed, strict=False))
+    for tensor in parameters:
+        if tensor.name not in given:
+            continue
+        array = given[tensor.name]
+        tensor.value = np.asarray(array.numpy() if hasattr(array, "numpy") else array)
+        found, wanted = (
+            f"{dtype} {'x'.join(map(str, shape))}"
+            for dtype, shape in (
+                (tensor.value.dtype, tensor.value.shape),
+                (tensor.dtype, tensor.shape),
             )
-        given = dict(zip(parameters[len(parameters) - len(listed) :], listed, strict=True))
-    return {name: array_of(given[name]) for name in parameters if name in given}
+        )
+        if found != wanted:
+            raise InvalidModelError(
+                f"the parameter {tensor.name!r} is {found} in params, and should be {wanted}",
+                "give the params of this module",
+            )
 
 
 def plain(value: Any) -> Any:
@@ -237,7 +249,7 @@ def plain(value: Any) -> Any:
     for inner in ("value", "values"):  # a constant expression, a shape
         if hasattr(value, inner) and not callable(getattr(value, inner)):
             return plain(getattr(value, inner))
-    if hasattr(value, "__iter__"):
+    if hasattr(value, "__len__"):
         return [plain(one) for one in value]
     if type(value).__name__ in ("dtype", "DataType"):
         return str(value)

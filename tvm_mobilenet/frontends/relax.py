@@ -17,11 +17,12 @@ from tvm_mobilenet.frontends.program import (
     Call,
     Program,
     Tensor,
-    bound,
+    bind,
     fixed_shape,
     hint_of_parameters,
     plain,
 )
+from tvm_mobilenet.frontends.windows import HALF_TO_EVEN
 from tvm_mobilenet.models.importer import Imported, import_module
 from tvm_mobilenet.stacks import check_stack
 
@@ -76,6 +77,12 @@ def from_relax(mod: Any, params: Mapping[str, Any] | None = None) -> Imported:
     return import_module(to_onnx(_Reader(mod).read(params)), "relax")
 
 
+def _rounding(attrs: Any) -> str:
+    """Return how a resize that says ``round``, or nothing, finds the nearest pixel."""
+    aligned = str(attrs.coordinate_transformation_mode) == "align_corners"
+    return HALF_TO_EVEN if aligned or str(attrs.rounding_method) == "round" else "floor"
+
+
 class _Reader:
     """A module on the way to a program."""
 
@@ -95,14 +102,14 @@ class _Reader:
 
     def read(self, params: Mapping[str, Any] | None) -> Program:
         func = self.mod["main"]
-        arrays = bound([str(param.name) for param in func.params], params)
+        parameters = []
         for param in func.params:
-            name = str(param.name)
-            tensor = self._tensor(param.ty, f"the parameter {name!r}")
-            tensor.name, tensor.value = name, arrays.get(name)
-            self.known[param] = tensor
-            if tensor.value is None:
-                self.program.inputs.append(tensor)
+            tensor = self._tensor(param.ty, f"the parameter {param.name!r}")
+            tensor.name = str(param.name)
+            parameters.append(tensor)
+        bind(parameters, params)
+        self.known.update(zip(func.params, parameters, strict=True))
+        self.program.inputs = [tensor for tensor in parameters if tensor.value is None]
         for block in func.body.blocks:
             for binding in block.bindings:
                 self._bind(binding)
@@ -118,11 +125,14 @@ class _Reader:
                 f"the Relax module finds out the shape of {binding.var.name!r} when it runs",
                 "fix every size first: relax.transform.BindSymbolicVars",
             )
-        value = binding.value
+        value, name = binding.value, str(binding.var.name)
         if isinstance(value, relax.Call):
-            self.known[binding.var] = self._call(value, str(binding.var.name))
-        else:
-            self.known[binding.var] = self._argument(value)
+            self.known[binding.var] = self._call(value, name)
+            return
+        self.known[binding.var] = found = self._argument(value)
+        call = found.maker if isinstance(found, Tensor) else None
+        if call is not None and found is call.out and not _AUTOMATIC.fullmatch(name):
+            call.hint = name  # of the first of several results, as a batch norm has
 
     def _tensor(self, kind: Any, told: str, maker: Call | None = None) -> Tensor:
         if not hasattr(kind, "shape") or not hasattr(kind, "dtype"):
@@ -170,6 +180,8 @@ class _Reader:
         args = [
             a for place, a in zip([*places, *[""] * len(args)], args, strict=False) if not place
         ]
+        if title == "image.resize2d" and plain(expr.attrs.rounding_method) in ("", "round"):
+            given["rounding_method"] = _rounding(expr.attrs)
         if title in _OUTPUT_SIZE:
             args = [arg for arg in args if isinstance(arg, Tensor)]
         return self._outputs(title, args, Attributes(expr.attrs, given), expr.ty, name)

@@ -12,7 +12,7 @@ from tvm_mobilenet.frontends.program import (
     Attributes,
     Program,
     Tensor,
-    bound,
+    bind,
     fixed_shape,
     hint_of_parameters,
 )
@@ -56,14 +56,10 @@ def _read(mod: Any, params: Mapping[str, Any] | None) -> Program:
     func = _main(mod)
     program = Program("relay")
     known: dict[Any, Argument] = {}
-    arrays = bound([str(param.name_hint) for param in func.params], params)
-    for param in func.params:
-        name = str(param.name_hint)
-        tensor = _tensor(param, name)
-        tensor.value = arrays.get(name)
-        known[param] = tensor
-        if tensor.value is None:
-            program.inputs.append(tensor)
+    parameters = [_tensor(param, str(param.name_hint)) for param in func.params]
+    bind(parameters, params)
+    known.update(zip(func.params, parameters, strict=True))
+    program.inputs = [tensor for tensor in parameters if tensor.value is None]
 
     def visit(expr: Any) -> None:
         if expr not in known and not expr.same_as(func):

@@ -144,6 +144,8 @@ def _resize(w: Writer, call: Call, source: str) -> str:
     if method == "nearest_neighbor":
         aligned = attrs["coordinate_transformation_mode"] == "align_corners"
         rounding = call.attrs["rounding_method"] or ("round" if aligned else "floor")
+        if rounding == HALF_TO_EVEN:
+            return _nearest(w, call, source, attrs["coordinate_transformation_mode"])
         attrs |= {"mode": "nearest", "nearest_mode": _NEAREST.get(rounding, rounding)}
     elif method == "cubic":
         attrs |= {"mode": "cubic", "cubic_coeff_a": call.attrs["cubic_alpha"]}
@@ -154,6 +156,24 @@ def _resize(w: Writer, call: Call, source: str) -> str:
 
 
 _NEAREST = {"round": "round_prefer_ceil"}
+HALF_TO_EVEN = "round_half_to_even"
+"""What ``round`` means to Relax, and ONNX does not know; to Relay halves go up."""
+
+
+def _nearest(w: Writer, call: Call, source: str, mode: str) -> str:
+    """Take the pixels that are nearest, halves to even."""
+    places = zip((2, 3), _sizes(call, call.args[0]), _sizes(call, call.out), strict=True)
+    for axis, before, after in places:
+        scale, at = np.float32(before / after), np.arange(after, dtype=np.float32)
+        if mode == "align_corners":
+            at *= np.float32((before - 1) / max(after - 1, 1))
+        elif mode == "asymmetric":
+            at *= scale
+        else:
+            at = (at + np.float32(0.5)) * scale - np.float32(0.5 * (mode != "tf_half_pixel_for_nn"))
+        found = np.rint(at).clip(0, before - 1).astype(np.int64)
+        source = w.emit("Gather", source, w.constant(found), axis=axis)
+    return source
 
 
 def _upsample(w: Writer, call: Call, source: str) -> str:
