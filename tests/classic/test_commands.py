@@ -14,8 +14,7 @@ from onnx_nets import Net
 import tvm_mobilenet as tm
 from tvm_mobilenet.models.network import network_from
 from tvm_mobilenet.runtime.artifact import read_manifest, write_manifest
-from tvm_mobilenet.target import parse
-from tvm_mobilenet.verify import sample_input, verify
+from tvm_mobilenet.verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -138,27 +137,3 @@ def test_old_spellings_and_a_network_without_weights(tmp_path: Path) -> None:
         wanted = (x.mean((1, 3), keepdims=True), norms, x.mean(), x.clip(max=0.5))
         for got, want in zip(found, wanted, strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-5)
-
-
-def test_what_relays_importer_makes_of_the_whole_file_takes_the_same_road(tmp_path: Path) -> None:
-    import tvm
-    from onnx.reference import ReferenceEvaluator
-    from tvm import relay
-    from tvm.contrib import graph_executor
-
-    from tvm_mobilenet.relay.codegen import generate
-    from tvm_mobilenet.relay.lower import lower
-
-    net = saved(tmp_path)
-    target, model = parse("native"), onnx.load(net)
-    mod, _ = relay.frontend.from_onnx(model, freeze_params=True)
-    lowered = lower(mod["main"], target)
-    assert [c.work.operator for c in lowered.calls] == ["conv", "pointwise", "pointwise", "pool"]
-
-    generated = generate(lowered, ["out"], target, lambda _: None)
-    graph = {key: value for key, value in generated.graph.items() if key != "parameters"}
-    executor = graph_executor.create(json.dumps(graph), generated.library, tvm.cpu())
-    x = sample_input((1, 3, 16, 16))
-    executor.run(**lowered.parameters, image=x)
-    (want,) = ReferenceEvaluator(model).run(None, {"image": x})
-    np.testing.assert_allclose(executor.get_output(0).numpy(), want, rtol=1e-4, atol=1e-5)

@@ -132,6 +132,11 @@ POOLS: dict[str, Callable[[Any], Any]] = {
     "max, up": lambda x: nn.max_pool2d(x, 3, 2, ceil_mode=True),
     "mean": lambda x: nn.avg_pool2d(x, 3, 2, padding=1),
     "mean with padding": lambda x: nn.avg_pool2d(x, 3, 2, padding=1, count_include_pad=True),
+    "mean, up": lambda x: nn.avg_pool2d(x, 3, 2, padding=1, ceil_mode=True),
+    "mean with padding, up": lambda x: nn.avg_pool2d(
+        x, 3, 2, padding=1, ceil_mode=True, count_include_pad=True
+    ),
+    "max with padding, up": lambda x: nn.max_pool2d(x, 2, 2, padding=1, ceil_mode=True),
     "global": nn.global_avg_pool2d,
     "largest": nn.global_max_pool2d,
     "equal windows": lambda x: nn.adaptive_max_pool2d(x, (3, 11)),
@@ -168,6 +173,7 @@ SHAPES: dict[str, Callable[[Any], Any]] = {
     "cut": lambda x: relay.strided_slice(x, [-4, 1], [6, 9], [1, 3], axes=[1, 3]),
     "cut from the front": lambda x: relay.strided_slice(x, [0, 2], [2, 5]),
     "cut by size": lambda x: relay.strided_slice(x, [0, 2], [2, -1], slice_mode="size"),
+    "cut backwards": lambda x: relay.strided_slice(x, [7, -1], [1, 2], [-2, -3], axes=[2, 3]),
     "turned": lambda x: relay.reverse(x, 3),
     "taken": lambda x: relay.take(x, relay.const(np.array([5, 0, 3])), axis=1),
     "clipped places": lambda x: relay.take(x, relay.const(np.array([9, -1])), 1, mode="clip"),
@@ -261,10 +267,12 @@ def test_relays_own_mobilenet_is_layers_of_ours(layout: str) -> None:
     mod, params = testing.create_workload(net)
     imported = check(mod, params=params, tolerance=1e-5)
     v1 = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
-    taken = kinds(imported.model)[1:] if layout == "NHWC" else kinds(imported.model)
-    assert taken == kinds(v1)
+    # In NHWC Relay's testing normalises rows, not channels, behind the first convolution.
+    first = 1 if layout == "NHWC" else 0
+    assert kinds(imported.model)[-len(v1.layers) + first :] == kinds(v1)[first:]
     assert imported.model.macs == v1.macs
-    assert "separable_conv_block_1_bn2.relu" in [layer.name for layer in imported.model.layers]
+    names = [layer.name.removesuffix(".nchw") for layer in imported.model.layers]
+    assert "separable_conv_block_1_bn2.relu" in names
 
 
 @pytest.mark.parametrize("name", frozen.NETWORKS)

@@ -54,7 +54,7 @@ def module(build: Callable[..., Any], *shapes: tuple[int, ...], dtype: str = "fl
 
 
 def tvm_says(mod: Any, x: Array) -> list[Array]:
-    target = tvm.target.Target({"kind": "llvm", "opt-level": 0})  # a minute less for a network
+    target = tvm.target.Target({"kind": "llvm", "opt-level": 0})  # in half the time
     machine = relax.VirtualMachine(tvm.compile(mod, target), tvm.cpu())
     found = machine["main"](tvm.runtime.tensor(x))
     return [y.numpy() for y in ([found] if hasattr(found, "numpy") else found)]
@@ -117,6 +117,11 @@ POOLS: dict[str, Callable[[Any], Any]] = {
     "max, up": lambda x: op.nn.max_pool2d(x, 3, 2, ceil_mode=True),
     "mean": lambda x: op.nn.avg_pool2d(x, 3, 2, 1),
     "mean with padding": lambda x: op.nn.avg_pool2d(x, 3, 2, 1, count_include_pad=True),
+    "mean, up": lambda x: op.nn.avg_pool2d(x, 3, 2, 1, ceil_mode=True),
+    "mean with padding, up": lambda x: op.nn.avg_pool2d(
+        x, 3, 2, 1, ceil_mode=True, count_include_pad=True
+    ),
+    "max with padding, up": lambda x: op.nn.max_pool2d(x, 2, 2, 1, ceil_mode=True),
     "global": lambda x: op.nn.adaptive_avg_pool2d(x, 1),
     "equal windows": lambda x: op.nn.adaptive_avg_pool2d(x, (3, 11)),
     "other windows": lambda x: op.nn.adaptive_avg_pool2d(x, (4, 7)),
@@ -156,6 +161,7 @@ SHAPES: dict[str, Callable[[Any], Any]] = {
     "halves": lambda x: op.add(op.split(x, 2, 1)[0], op.split(x, 2, 1)[1]),
     "parts": lambda x: op.split(x, [1, 3], 1)[1],
     "cut": lambda x: op.strided_slice(x, [1, -1], [-4, 1], [6, 9], [1, 3]),
+    "cut backwards": lambda x: op.strided_slice(x, [2, 3], [7, -1], [1, 2], [-2, -3]),
     "turned": lambda x: op.flip(x, 3),
     "taken": lambda x: op.take(x, relax.const(np.array([5, 0, 3])), axis=1),
     "padded": lambda x: op.nn.pad(x, [0, 0, 0, 0, 1, 2, 0, 3], pad_value=0.5),

@@ -34,7 +34,7 @@ def to_onnx(program: Program) -> onnx.ModelProto:
     """
     program.image()
     program.named()
-    writer = Writer()
+    writer = Writer(program)
     for call in program.calls:
         rule = OPERATORS.get(call.operator)
         if rule is None:
@@ -44,5 +44,5 @@ def to_onnx(program: Program) -> onnx.ModelProto:
                 "write it in other operators, or cut the module before it; a module that was an "
                 "ONNX file is taken best as that file, by import_onnx",
             )
-        writer.write(call, rule(writer, call))
-    return writer.model(program)
+        writer.write(call, rule)
+    return writer.model()

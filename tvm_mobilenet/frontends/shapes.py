@@ -86,8 +86,8 @@ def _take(w: Writer, call: Call) -> str:
         found %= size
     elif call.attrs["mode"] == "clip":
         found = found.clip(0, size - 1)
-    if ((found < -size) | (found >= size)).any():
-        raise call.refused("its places are beyond the end")
+    if ((found < 0) | (found >= size)).any():
+        raise call.refused("its places are beyond the ends")
     return str(w.emit("Gather", name, w.constant(found), axis=axis))
 
 

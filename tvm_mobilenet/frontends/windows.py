@@ -85,18 +85,38 @@ def _conv_transpose(w: Writer, call: Call, source: str) -> str:
 
 def _pool(operator: str) -> Callable[[Writer, Call, str], str]:
     def build(w: Writer, call: Call, source: str) -> str:
-        dilations = _pair(call.attrs["dilation"])
-        attrs: dict[str, Any] = {"ceil_mode": int(call.attrs["ceil_mode"])}
+        dilations, pads = _pair(call.attrs["dilation"]), _pads(call)
+        attrs: dict[str, Any] = {}
         if operator == "MaxPool":
             attrs["dilations"] = dilations
         elif dilations != [1, 1]:
             raise call.refused("ONNX has no dilated mean before opset 19")
         else:
             attrs["count_include_pad"] = int(call.attrs["count_include_pad"])
-        attrs |= {"kernel_shape": _pair(call.attrs["pool_size"]), "pads": _pads(call)}
+        if call.attrs["ceil_mode"]:
+            reached = _reached(call)
+            beyond = any(r > p for r, p in zip(reached, pads[2:], strict=True))
+            if beyond and attrs.get("count_include_pad"):
+                raise call.refused("it counts what is beyond its padding, or does not")
+            pads = [*pads[:2], *reached]
+        attrs |= {"kernel_shape": _pair(call.attrs["pool_size"]), "pads": pads}
         return str(w.emit(operator, source, strides=_pair(call.attrs["strides"]), **attrs))
 
     return build
+
+
+def _reached(call: Call) -> list[int]:
+    """Return what has to be padded at the end for all windows of the output.
+
+    ONNX's versions and TVM differ in which windows there are when sizes are rounded up.
+    """
+    before, after = _sizes(call, call.args[0]), _sizes(call, call.out)
+    names = ("pool_size", "dilation", "strides")
+    size, dilation, strides = (_pair(call.attrs[name]) for name in names)
+    return [
+        max((after[i] - 1) * strides[i] + (size[i] - 1) * dilation[i] + 1 - before[i] - pad, 0)
+        for i, pad in enumerate(_pads(call)[:2])
+    ]
 
 
 def _global_pool(operator: str) -> Callable[[Writer, Call, str], str]:

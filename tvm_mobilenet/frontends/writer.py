@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,22 +21,30 @@ OPSET, IR_VERSION = 18, 8
 class Writer:
     """A graph that grows by the calls of a program.
 
-    Every method returns the name of the tensor that it made.
+    Rules write nodes with it; what they are given by their names, they get names of.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, program: Program) -> None:
+        self._program = program
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, Array] = {}
+        self._stored: dict[Tensor, str] = {}
         self._written: set[str] = set()
-        self._count = 0
+        self._taken = {tensor.name for call in program.calls for tensor in call.outputs}
+        self._taken |= {tensor.name for tensor in program.inputs}
+        self._now = program.stack
 
-    def _fresh(self) -> str:
-        self._count += 1
-        return f"%{self._count}"  # nothing of TVM's is called so
+    def _fresh(self, title: str) -> str:
+        """Return a name for a part of what is being written."""
+        name = f"{self._now}.{title}"
+        while name in self._taken:
+            name += "'"
+        self._taken.add(name)
+        return name
 
     def constant(self, value: Any, dtype: Any = np.int64) -> str:
         """Store numbers."""
-        name = self._fresh()
+        name = self._fresh("constant")
         self._constants[name] = np.asarray(value, dtype)
         return name
 
@@ -52,16 +60,15 @@ class Writer:
             if tensor.maker is not None and tensor.name not in self._written:
                 raise tensor.maker.refused(f"its result {tensor.name!r} is read, too")
             return tensor.name
-        if not tensor.name.startswith("%"):
-            tensor.name = self._fresh()
-            self._constants[tensor.name] = tensor.value
-        return tensor.name
+        if tensor not in self._stored:
+            self._stored[tensor] = self.constant(tensor.value, tensor.dtype)
+        return self._stored[tensor]
 
     def emit(self, operator: str, *inputs: str, outputs: int = 1, **attrs: Any) -> Any:
         """Append a node; its outputs are a list where there are several."""
         from onnx import helper
 
-        names = [self._fresh() for _ in range(outputs)]
+        names = [self._fresh(operator.lower()) for _ in range(outputs)]
         self._nodes.append(helper.make_node(operator, inputs, names, **attrs))
         return names if outputs > 1 else names[0]
 
@@ -102,23 +109,23 @@ class Writer:
         shape[axis] = count
         return tuple(shape)
 
-    def write(self, call: Call, made: str | Sequence[str]) -> None:
-        """End a call: what was made of it gets the names of its outputs."""
-        from onnx import helper
-
-        names = [made] if isinstance(made, str) else list(made)
+    def write(self, call: Call, rule: Callable[[Writer, Call], str | list[str]]) -> None:
+        """Write a call by its rule; what that returns gets the names of the call's outputs."""
+        self._now, first = call.out.name, len(self._nodes)
+        made = rule(self, call)
+        names = [made] if isinstance(made, str) else made
+        makers = {name: node for node in self._nodes[first:] for name in node.output}
         for name, tensor in zip(names, call.outputs, strict=False):
-            maker = next((node for node in reversed(self._nodes) if name in node.output), None)
-            if maker is None or not name.startswith("%"):  # what was there before
-                identity = helper.make_node("Identity", [name], [tensor.name])
-                self._nodes.append(identity)
-                continue
-            maker.output[:] = [tensor.name if out == name else out for out in maker.output]
-            maker.name = tensor.name
-        self._written.update(tensor.name for tensor, _ in zip(call.outputs, names, strict=False))
+            if name not in makers:  # what was there before
+                self._nodes.append(_identity(name, tensor.name))
+            else:
+                node = makers[name]
+                node.output[:] = [tensor.name if out == name else out for out in node.output]
+                node.name = tensor.name
+            self._written.add(tensor.name)
 
-    def model(self, program: Program) -> onnx.ModelProto:
-        """Return everything that was written, as the model of a program.
+    def model(self) -> onnx.ModelProto:
+        """Return everything that was written, as a model.
 
         Raises
         ------
@@ -127,7 +134,7 @@ class Writer:
         """
         from onnx import helper, numpy_helper, shape_inference
 
-        image = program.image()
+        program, image = self._program, self._program.image()
         outputs, returned = [], set[str]()
         for tensor in program.outputs:
             name = self.read(tensor)
@@ -164,6 +171,12 @@ class Writer:
                 "cut the module before it, or write it in other operators",
             ) from None
         return model
+
+
+def _identity(source: str, name: str) -> onnx.NodeProto:
+    from onnx import helper
+
+    return helper.make_node("Identity", [source], [name], name)
 
 
 def _declared(name: str, tensor: Tensor) -> onnx.ValueInfoProto:
