@@ -65,8 +65,8 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     Parameters
     ----------
     model : Model, Imported or path-like
-        From :func:`tvm_mobilenet.mobilenet_v1` or :func:`tvm_mobilenet.import_onnx`; or a
-        model's name, or the path of an ``.onnx`` file.
+        From :func:`tvm_mobilenet.mobilenet_v1`, :func:`tvm_mobilenet.import_onnx` or
+        :func:`tvm_mobilenet.from_relax`; or a model's name, or the path of an ``.onnx`` file.
     target : str or TargetSpec
         ``"native"``, a preset, an LLVM triple with ``--mcpu`` and ``--mattr``, TVM's
         JSON, or a GPU such as ``"sm_90"`` or ``"opencl"``.

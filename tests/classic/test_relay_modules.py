@@ -136,7 +136,9 @@ POOLS: dict[str, Callable[[Any], Any]] = {
     "mean with padding, up": lambda x: nn.avg_pool2d(
         x, 3, 2, padding=1, ceil_mode=True, count_include_pad=True
     ),
-    "max with padding, up": lambda x: nn.max_pool2d(x, 2, 2, padding=1, ceil_mode=True),
+    "max with padding, up": lambda x: nn.max_pool2d(
+        x, (3, 2), (2, 2), padding=(1, 0), ceil_mode=True
+    ),
     "global": nn.global_avg_pool2d,
     "largest": nn.global_max_pool2d,
     "equal windows": lambda x: nn.adaptive_max_pool2d(x, (3, 11)),
@@ -347,6 +349,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "an unknown operator": (
         lambda: function(lambda x: relay.cumsum(x, 1)), UnsupportedOperatorError, "cumsum",
     ),
+    "windows of nothing": (
+        lambda: function(lambda x: nn.max_pool2d(x, 2, 2, padding=1, ceil_mode=True)),
+        UnsupportedOperatorError, "nothing but padding",
+    ),
     "a branch": (
         lambda: function(lambda x: relay.If(relay.const(True), x, nn.relu(x))),
         UnsupportedOperatorError, "If",
@@ -384,3 +390,13 @@ def test_what_is_not_taken_is_refused_by_name(case: str) -> None:
 def test_relax_is_in_the_other_environment() -> None:
     with pytest.raises(StackError, match="apache-tvm"):
         tm.from_relax(None)
+
+
+def test_the_example_of_the_documentation_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / "relay-relax.md").read_text()
+    example = text.split("```python\n")[2].split("```")[0]
+    exec(example.replace("batch_size=1", "batch_size=1, image_shape=(3, 32, 32)"), {})
+    assert tm.load("v1.so").outputs[0]["shape"] == [1, 1000]

@@ -410,3 +410,13 @@ def test_what_is_not_taken_is_refused_by_name(case: str) -> None:
 def test_relay_is_in_the_other_environment() -> None:
     with pytest.raises(StackError, match=r"TVM 0\.19"):
         tm.from_relay(None)
+
+
+def test_the_example_of_the_documentation_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / "relay-relax.md").read_text()
+    exec(text.split("```python\n")[1].split("```")[0], {})
+    calls = tm.load("mine.so").manifest["calls"]
+    assert [name for call in calls for name in call["layers"]] == ["conv1.clip", "mean_1"]

@@ -55,6 +55,10 @@ def _channels(call: Call, tensor: Tensor, layout: str) -> int:
     return tensor.shape[layout.index("C")]
 
 
+def _steps(call: Call) -> dict[str, Any]:
+    return {"strides": _pair(call.attrs["strides"]), "dilations": _pair(call.attrs["dilation"])}
+
+
 def _conv(w: Writer, call: Call, source: str) -> str:
     data, weight = call.args
     kernel, groups = call.attrs["kernel_layout"], int(call.attrs["groups"])
@@ -66,7 +70,7 @@ def _conv(w: Writer, call: Call, source: str) -> str:
     # A depthwise convolution may state channels and multiplier for outputs and inputs.
     if groups > 1 and weight.shape[kernel.index("I")] != inputs // groups:
         filters = w.reshaped(filters, (outputs, inputs // groups, *size))
-    attrs = {"strides": _pair(call.attrs["strides"]), "dilations": _pair(call.attrs["dilation"])}
+    attrs = _steps(call)
     attrs |= {"pads": _pads(call), "kernel_shape": size}
     return str(w.emit("Conv", source, filters, group=groups, **attrs))
 
@@ -77,7 +81,7 @@ def _conv_transpose(w: Writer, call: Call, source: str) -> str:
     wanted = "IOHW" if sorted(kernel) == sorted("IOHW") and kernel != "OIHW" else "OIHW"
     filters = w.permuted(w.read(weight), kernel, wanted, call)
     size = [weight.shape[kernel.index(axis)] for axis in "HW"]
-    attrs = {"strides": _pair(call.attrs["strides"]), "dilations": _pair(call.attrs["dilation"])}
+    attrs = _steps(call)
     attrs |= {"pads": _pads(call), "kernel_shape": size, "group": int(call.attrs["groups"])}
     attrs["output_padding"] = _pair(call.attrs["output_padding"])
     return str(w.emit("ConvTranspose", source, filters, **attrs))
@@ -113,10 +117,10 @@ def _reached(call: Call) -> list[int]:
     before, after = _sizes(call, call.args[0]), _sizes(call, call.out)
     names = ("pool_size", "dilation", "strides")
     size, dilation, strides = (_pair(call.attrs[name]) for name in names)
-    return [
-        max((after[i] - 1) * strides[i] + (size[i] - 1) * dilation[i] + 1 - before[i] - pad, 0)
-        for i, pad in enumerate(_pads(call)[:2])
-    ]
+    last = [(after[i] - 1) * strides[i] - pad for i, pad in enumerate(_pads(call)[:2])]
+    if any(first >= end for first, end in zip(last, before, strict=True)):
+        raise call.refused("its last windows hold nothing but padding")
+    return [max(last[i] + (size[i] - 1) * dilation[i] + 1 - before[i], 0) for i in range(2)]
 
 
 def _global_pool(operator: str) -> Callable[[Writer, Call, str], str]:
