@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tvm_mobilenet.compile_report import CompileReport
     from tvm_mobilenet.device import Device, open_device
     from tvm_mobilenet.errors import TvmMobilenetError
+    from tvm_mobilenet.frontends.relax import from_relax
+    from tvm_mobilenet.frontends.relay import from_relay
     from tvm_mobilenet.models import (
         MODELS,
         Model,
@@ -61,6 +63,8 @@ __all__ = [
     "build",
     "compile",
     "explain",
+    "from_relax",
+    "from_relay",
     "import_onnx",
     "load",
     "mobilenet_v1",
@@ -91,6 +95,8 @@ _HOMES = {
     "build": "models",
     "compile": "api",
     "explain": "api",
+    "from_relax": "frontends.relax",
+    "from_relay": "frontends.relay",
     "import_onnx": "models.importer",
     "load": "using",
     "mobilenet_v1": "models",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.bench.gpu_comparison import GpuReport
     from tvm_mobilenet.compilation.options import WeightsLike
     from tvm_mobilenet.device import RemoteModule
+    from tvm_mobilenet.models.importer import Imported
     from tvm_mobilenet.profile.breakdown import ProfileReport
     from tvm_mobilenet.runtime import Loaded
     from tvm_mobilenet.verify_report import VerifyReport
@@ -34,7 +35,7 @@ def verify(
     artifact: str | os.PathLike[str] | Loaded | RemoteModule,
     weights: WeightsLike | None = None,
     *,
-    model: str | os.PathLike[str] | None = None,
+    model: str | os.PathLike[str] | Imported | None = None,
     device: str | None = None,
     inputs: str | os.PathLike[str] | NDArray[Any] | None = None,
     save: str | os.PathLike[str] | None = None,
@@ -48,8 +49,9 @@ def verify(
     artifact : path-like, Loaded or RemoteModule
     weights : path-like or mapping, optional
         Those that it was compiled with; by default they are where its manifest says.
-    model : path-like, optional
-        The ONNX file that it was compiled from, if that is not there any more.
+    model : path-like or Imported, optional
+        The ONNX file that it was compiled from, if that is not there any more; or what was
+        imported. A Relay or Relax module has to be given so.
     device : str, optional
         Where to run the file at that path, see :func:`tvm_mobilenet.open_device`.
     inputs : path-like or ndarray, optional

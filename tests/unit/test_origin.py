@@ -140,7 +140,7 @@ def test_sizes_of_an_onnx_file_are_checked(size: Any, tmp_path: Path) -> None:
     options = {"path": str(path), "sha256": known, "batch": size, "resolution": None}
     for given in (None, path):
         with pytest.raises(OnnxFileError, match="says that batch of its ONNX file"):
-            network_of({"model": {"name": "onnx", "options": options}}, file=given)
+            network_of({"model": {"name": "onnx", "options": options}}, given=given)
 
 
 @pytest.mark.parametrize(
