@@ -51,7 +51,7 @@ class Imported(Tabular):
     source : onnx.ModelProto
         The network as the file has it, with fixed shapes; or a module, in ONNX's operators.
     path : str
-        Absolute path of the file; of a module of TVM's, which is in none, what it is: ``"Relay module"``.
+        Absolute path of the file; ``"Relay module"``, say, of a module of TVM's.
     """
 
     model: Model
