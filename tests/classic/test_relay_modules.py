@@ -19,12 +19,12 @@ from tvm.contrib import graph_executor
 from tvm.relay import testing
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.emit.relay.tir_passes import lowering
 from tvm_mobilenet.errors import InvalidModelError, StackError, UnsupportedOperatorError
+from tvm_mobilenet.machine import parse
 from tvm_mobilenet.models.importer import Imported
+from tvm_mobilenet.models.reference import run
 from tvm_mobilenet.models.weights import initialize
-from tvm_mobilenet.reference import run
-from tvm_mobilenet.relay.tir_passes import lowering
-from tvm_mobilenet.target import parse
 
 Array = NDArray[Any]
 nn = relay.nn

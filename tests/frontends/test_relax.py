@@ -26,8 +26,8 @@ from tvm_mobilenet.errors import (
     WeightsError,
 )
 from tvm_mobilenet.models.importer import Imported
+from tvm_mobilenet.models.reference import relative_error, run
 from tvm_mobilenet.models.weights import initialize
-from tvm_mobilenet.reference import relative_error, run
 
 Array = NDArray[Any]
 op = relax.op

@@ -22,10 +22,10 @@ from tvm_mobilenet.bench.peers import (
     version_of,
 )
 from tvm_mobilenet.bench.pool import Worker, in_turn, workers
+from tvm_mobilenet.common.lists import Names, Numbers, names, numbers
+from tvm_mobilenet.common.scratch import scratch
 from tvm_mobilenet.errors import InputError
-from tvm_mobilenet.lists import Names, Numbers, names, numbers
 from tvm_mobilenet.runtime.inputs import noise
-from tvm_mobilenet.scratch import scratch
 
 if TYPE_CHECKING:
     from tvm_mobilenet.models.importer import Imported
@@ -217,7 +217,7 @@ def _report(
 
 
 def _difference(folder: Path, worker: Worker) -> float:
-    from tvm_mobilenet.reference import relative_error
+    from tvm_mobilenet.models.reference import relative_error
 
     ours = np.load(folder / f"{OURS}-{worker.threads}.npy")
     theirs = np.load(folder / f"{worker.runtime}-{worker.threads}.npy")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tvm_mobilenet.common.stacks import check_stack
 from tvm_mobilenet.errors import InvalidModelError, UnsupportedOperatorError
 from tvm_mobilenet.frontends.kernels import extreme_of
 from tvm_mobilenet.frontends.nodes import to_onnx
@@ -24,7 +25,6 @@ from tvm_mobilenet.frontends.program import (
 )
 from tvm_mobilenet.frontends.windows import HALF_TO_EVEN
 from tvm_mobilenet.models.importer import Imported, import_module
-from tvm_mobilenet.stacks import check_stack
 
 _AUTOMATIC = re.compile(r"(lv|gv)\d*")
 """Names that TVM gives where nobody has given one."""

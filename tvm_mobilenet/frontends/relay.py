@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tvm_mobilenet.common.stacks import check_stack
 from tvm_mobilenet.errors import InvalidModelError, UnsupportedOperatorError
 from tvm_mobilenet.frontends.nodes import to_onnx
 from tvm_mobilenet.frontends.program import (
@@ -17,7 +18,6 @@ from tvm_mobilenet.frontends.program import (
     hint_of_parameters,
 )
 from tvm_mobilenet.models.importer import Imported, import_module
-from tvm_mobilenet.stacks import check_stack
 
 
 def from_relay(mod: Any, params: Mapping[str, Any] | None = None) -> Imported:

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tvm_mobilenet.common.limits import LARGEST_TENSOR
 from tvm_mobilenet.errors import InvalidModelError, OnnxFileError, WeightsError
-from tvm_mobilenet.limits import LARGEST_TENSOR
 from tvm_mobilenet.models.checkpoints import hub, pretrained
 from tvm_mobilenet.models.files import sha256_of
 

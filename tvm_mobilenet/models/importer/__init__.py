@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.tables import Table, Tabular
 from tvm_mobilenet.models.spec import Model
-from tvm_mobilenet.tables import Table, Tabular
 
 if TYPE_CHECKING:
     import onnx
