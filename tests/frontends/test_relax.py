@@ -219,6 +219,13 @@ def test_every_operator_is_what_tvm_says(case: str) -> None:
     check(module(build, shape))
 
 
+def test_pixels_are_shuffled_though_tvm_cannot_compile_that() -> None:
+    imported = tm.from_relax(module(lambda x: op.nn.pixel_shuffle(x, 2), (1, 8, 3, 5)))
+    x = RNG.standard_normal((1, 8, 3, 5)).astype(np.float32)
+    want = x.reshape(2, 2, 2, 3, 5).transpose(0, 3, 1, 4, 2).reshape(1, 2, 6, 10)
+    np.testing.assert_allclose(reference_says(imported, x)[0], want)
+
+
 MODELS = {
     "v1": lambda: tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10),
     "v2": lambda: tm.mobilenet_v2(alpha=0.35, resolution=32, classes=10),
