@@ -15,11 +15,11 @@ import numpy as np
 from tvm import tirx
 from tvm_mobilenet.schedules.plans.threads import imbalance
 
-from tvm_mobilenet.graph.pipeline import lower
-from tvm_mobilenet.graph.workspace import parallel_units
+from tvm_mobilenet.emit.relax.pipeline import lower
+from tvm_mobilenet.emit.relax.workspace import parallel_units
+from tvm_mobilenet.machine import PRESETS
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.network.planning import plan_network
-from tvm_mobilenet.target import PRESETS
 
 CORES = (2, 4, 8)
 

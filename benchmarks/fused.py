@@ -30,10 +30,10 @@ import numpy as np
 import tvm
 import tvm_ffi
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.rules import schedule
+from tvm_mobilenet.schedules.tensorir.rules import schedule
 
 import tvm_mobilenet as tm
-from tvm_mobilenet import target
+from tvm_mobilenet import machine as target
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.layers import Conv2d, Dense

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from tvm_mobilenet.machine import Dtype, TargetSpec, parse
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.network.explain import explain
 from tvm_mobilenet.network.explanation import Explanation, Step
 from tvm_mobilenet.network.planning import plan_network
-from tvm_mobilenet.target import Dtype, TargetSpec, parse
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "h200")
 REPORTED = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90")
@@ -68,7 +68,7 @@ def cell(found: Explanation, step: Step) -> str:
 
 def lowered(model: Model, target: TargetSpec) -> Any:
     """Lower a network with weights of ones: only its kernels matter."""
-    from tvm_mobilenet.graph.pipeline import lower
+    from tvm_mobilenet.emit.relax.pipeline import lower
 
     weights = {name: np.ones(shape, np.float32) for name, shape in model.parameters.items()}
     return lower(plan_network(model, target), weights)
@@ -93,10 +93,10 @@ def report(model: Model, target: TargetSpec) -> Iterator[tuple[str, str]]:
     """Yield each kernel's name, and its grid, registers, shared memory, occupancy, spills."""
     from tvm import tirx
 
-    from tvm_mobilenet.graph.device_code import device_code
+    from tvm_mobilenet.emit.relax.device_code import device_code
 
     # Not imported above: without nvcc the predictions are printed all the same.
-    find_nvcc = importlib.import_module("tvm_mobilenet.toolchain_cuda").find_nvcc
+    find_nvcc = importlib.import_module("tvm_mobilenet.artifact.toolchain_cuda").find_nvcc
     gpu = target.gpu
     assert gpu is not None
     network = lowered(model, target)

@@ -25,8 +25,8 @@ from pathlib import Path
 import tvm_mobilenet as tm
 from tvm_mobilenet.bench.comparison import OURS, BenchReport, geometric_mean
 from tvm_mobilenet.bench.peers import PEERS, version_of
+from tvm_mobilenet.machine.host import processor_name
 from tvm_mobilenet.models.spec import Model
-from tvm_mobilenet.target.host import processor_name
 
 ALPHAS = (1.0, 0.75, 0.5, 0.25)
 RESOLUTIONS = (224, 192, 160, 128)

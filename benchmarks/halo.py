@@ -15,13 +15,13 @@ import dataclasses
 import numpy as np
 import tvm
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.rules import schedule
+from tvm_mobilenet.schedules.tensorir.rules import schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
+from tvm_mobilenet.machine import TargetSpec, host
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.layers import Conv2d
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec, host
 
 _TURNS = 15
 

@@ -25,7 +25,7 @@ import tvm_mobilenet as tm
 from tvm_mobilenet.models.onnx_export import export_onnx
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.runtime.artifact import read_manifest, write_manifest
-from tvm_mobilenet.verify import sample_input
+from tvm_mobilenet.verify.artifact import sample_input
 
 NAMES = ("v1", "v2", "v3-large", "v3-small")
 WITHIN = 0.03

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.target import parse
+from tvm_mobilenet.machine import parse
 
 _NAMES = {
     "theirs": "MetaSchedule, TVM's own space",
@@ -82,7 +82,7 @@ def theirs(args: argparse.Namespace) -> None:
     from tvm.s_tir.meta_schedule.runner import LocalRunner
     from tvm.target import Target
 
-    from tvm_mobilenet.graph.emit import emit
+    from tvm_mobilenet.emit.relax.emit import emit
     from tvm_mobilenet.models.weights import initialize
     from tvm_mobilenet.network.planning import unplanned
 

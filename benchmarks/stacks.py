@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tvm_mobilenet.target import parse
+from tvm_mobilenet.machine import parse
 from tvm_mobilenet.tuning.records import target_key
 
 LOGS = Path(__file__).parent.parent.resolve() / "tuning_logs"

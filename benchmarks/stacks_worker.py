@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.machine import TargetSpec, parse
 from tvm_mobilenet.models import build
 from tvm_mobilenet.models.weights import initialize
-from tvm_mobilenet.target import TargetSpec, parse
 
 SEED = 3
 
@@ -33,8 +33,8 @@ def make(kind: str, network: str, records: str, path: str, threads: int) -> None
         import tvm
         from tvm import relay
 
+        from tvm_mobilenet.emit.relay.emit import emit
         from tvm_mobilenet.network.planning import unplanned
-        from tvm_mobilenet.relay.emit import emit
 
         mod = emit(unplanned(model, spec), initialize(model, SEED)).mod
         with tvm.transform.PassContext(opt_level=3):

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import tvm
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.rules import schedule
+from tvm_mobilenet.schedules.tensorir.rules import schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
+from tvm_mobilenet.machine import host
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import host
 
 
 class ThreadKnob(Knobs):

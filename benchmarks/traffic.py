@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.machine import TargetSpec, parse
 from tvm_mobilenet.prediction.fusion import MARGIN
 from tvm_mobilenet.prediction.speeds import speeds_of
-from tvm_mobilenet.target import TargetSpec, parse
 
 NETWORKS = ((1.0, 224), (0.75, 192), (0.5, 160), (0.25, 128))
 NOISE, OFF = 0.01, 0.15

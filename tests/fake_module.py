@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tvm_mobilenet import judging
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.spec import INPUT, Operator
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.runtime.instrument import Trace
+from tvm_mobilenet.verify import judging
 
 MODEL = mobilenet_v1(alpha=0.25, resolution=32, classes=10)
 WEIGHTS = initialize(MODEL, seed=3)

@@ -131,10 +131,10 @@ NETWORKS: dict[str, Callable[[Path], Path]] = {
 
 def observed(case: Case) -> dict[str, str]:
     """Return the text of every aspect of a case; no code is generated."""
-    from tvm_mobilenet.graph.pipeline import lower
-    from tvm_mobilenet.graph.plan_memory import plan_memory
+    from tvm_mobilenet.emit.relax.pipeline import lower
+    from tvm_mobilenet.emit.relax.plan_memory import plan_memory
+    from tvm_mobilenet.machine import parse
     from tvm_mobilenet.network.planning import plan_network
-    from tvm_mobilenet.target import parse
 
     model, weights = case.make()
     target = dataclasses.replace(parse(case.target), cores=case.threads)

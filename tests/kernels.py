@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.errors import VerificationError
-from tvm_mobilenet.kernel_case import KernelCase, kernel_case
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.spec import Conv2d, Dense, GlobalAvgPool, Softmax
 from tvm_mobilenet.operators.workload import Activation, Operator, Workload
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.verify.kernel_case import KernelCase, kernel_case
 
 Array = NDArray[Any]
 DENSE_VECTORS = 8
@@ -164,7 +164,7 @@ def compiled(
         ``.jit()[work.key]`` is a kernel, ``.mod.inspect_source("asm")`` all of them.
     """
     import tvm
-    from tvm_mobilenet.schedules.rules import schedule
+    from tvm_mobilenet.schedules.tensorir.rules import schedule
 
     from tvm_mobilenet.compute.primfunc import prim_func
 

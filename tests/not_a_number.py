@@ -10,14 +10,14 @@ import numpy as np
 from kernels import fused_pair, workload
 from schedule_cases import AROUND
 
-from tvm_mobilenet.kernel_case import kernel_case
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.layer import Layer
 from tvm_mobilenet.models.layers import LpNormalization, Softmax
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.packing import blocked
 from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Activation, Workload
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.verify.kernel_case import kernel_case
 
 ACTIVATIONS: tuple[Activation, ...] = ("none", "relu", "relu6", "hardsigmoid", "hardswish")
 ROWS: dict[str, type[Layer]] = {"softmax": Softmax, "lp_normalization": LpNormalization}
@@ -105,7 +105,7 @@ def tvms_own(name: str, target: Any) -> Any:
     """The kernel that TVM makes of one of :data:`MAXIMA`, as yet without a schedule."""
     from tvm import relax
 
-    from tvm_mobilenet.graph.legalize_rest import legalize_rest
+    from tvm_mobilenet.emit.relax.legalize_rest import legalize_rest
 
     x = relax.Var("x", relax.TensorType(_SHAPE, "float32"))
     computed = {

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from tvm_mobilenet.artifact.toolchain_cuda import Nvcc, find_nvcc
 from tvm_mobilenet.errors import ToolchainError
-from tvm_mobilenet.toolchain_cuda import Nvcc, find_nvcc
 
 ROOT = Path(__file__).parents[1]
 BOARD = ROOT / "out" / "board" / "python3"

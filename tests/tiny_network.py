@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tvm_mobilenet.artifact.sources import manifest_source
+from tvm_mobilenet.machine import host
 from tvm_mobilenet.runtime import artifact
 from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.runtime.recipe import preprocess_for
-from tvm_mobilenet.sources import manifest_source
-from tvm_mobilenet.target import host
 
 SIZE, CHANNELS, BLOCK = 12, 21, 16
 WEIGHT = np.random.default_rng(0).standard_normal((CHANNELS, 3)).astype(np.float32)

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     )
     from tvm_mobilenet.bench.comparison import BenchReport
     from tvm_mobilenet.compilation.compiled import Compiled
-    from tvm_mobilenet.compile_report import CompileReport
+    from tvm_mobilenet.compilation.report import CompileReport
+    from tvm_mobilenet.compilation.using import bench, load, profile, verify
     from tvm_mobilenet.device import Device, open_device
     from tvm_mobilenet.errors import TvmMobilenetError
+    from tvm_mobilenet.frontends.relax import from_relax
+    from tvm_mobilenet.frontends.relay import from_relay
+    from tvm_mobilenet.machine import TargetSpec
     from tvm_mobilenet.models import (
         MODELS,
         Model,
@@ -35,10 +39,8 @@ if TYPE_CHECKING:
     from tvm_mobilenet.models.importer import Imported, import_onnx
     from tvm_mobilenet.profile.breakdown import ProfileReport
     from tvm_mobilenet.runtime import Module
-    from tvm_mobilenet.target import TargetSpec
     from tvm_mobilenet.tuning.tuning_report import TuningReport
-    from tvm_mobilenet.using import bench, load, profile, verify
-    from tvm_mobilenet.verify_report import VerifyReport
+    from tvm_mobilenet.verify.report import VerifyReport
 
 __version__ = "0.1.0"
 
@@ -61,6 +63,8 @@ __all__ = [
     "build",
     "compile",
     "explain",
+    "from_relax",
+    "from_relay",
     "import_onnx",
     "load",
     "mobilenet_v1",
@@ -76,31 +80,33 @@ __all__ = [
 _HOMES = {
     "MODELS": "models",
     "BenchReport": "bench.comparison",
-    "CompileReport": "compile_report",
+    "CompileReport": "compilation.report",
     "Compiled": "compilation.compiled",
     "Device": "device",
     "Imported": "models.importer",
     "Model": "models",
     "Module": "runtime",
     "ProfileReport": "profile.breakdown",
-    "TargetSpec": "target",
+    "TargetSpec": "machine",
     "TuningReport": "tuning.tuning_report",
     "TvmMobilenetError": "errors",
-    "VerifyReport": "verify_report",
-    "bench": "using",
+    "VerifyReport": "verify.report",
+    "bench": "compilation.using",
     "build": "models",
     "compile": "api",
     "explain": "api",
+    "from_relax": "frontends.relax",
+    "from_relay": "frontends.relay",
     "import_onnx": "models.importer",
-    "load": "using",
+    "load": "compilation.using",
     "mobilenet_v1": "models",
     "mobilenet_v2": "models",
     "mobilenet_v3_large": "models",
     "mobilenet_v3_small": "models",
     "open_device": "device",
-    "profile": "using",
+    "profile": "compilation.using",
     "tune": "api",
-    "verify": "using",
+    "verify": "compilation.using",
 }
 
 

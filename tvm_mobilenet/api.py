@@ -1,7 +1,7 @@
 """The package as functions: compile, tune, explain; load, verify, bench, profile.
 
 The command line calls these. What is done with an artifact is in
-:mod:`tvm_mobilenet.using`, whose functions are also this module's.
+:mod:`tvm_mobilenet.compilation.using`, whose functions are also this module's.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.common.lists import number
+from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.compilation.compiled import Compiled
 from tvm_mobilenet.compilation.options import CompileOptions, PlanOptions, tell
+from tvm_mobilenet.compilation.report import CompileReport
 from tvm_mobilenet.compilation.stack import this_stack
-from tvm_mobilenet.compile_report import CompileReport
+from tvm_mobilenet.compilation.using import bench, load, profile, verify
 from tvm_mobilenet.errors import InputError, TuningError
-from tvm_mobilenet.lists import number
+from tvm_mobilenet.machine import Dtype, TargetSpec, validate_with_llvm
 from tvm_mobilenet.models.network import model_from
 from tvm_mobilenet.prediction.fusion import Fusion
-from tvm_mobilenet.stacks import Stack
-from tvm_mobilenet.target import Dtype, TargetSpec, validate_with_llvm
-from tvm_mobilenet.using import bench, load, profile, verify
 
 if TYPE_CHECKING:
     from tvm_mobilenet.compilation.options import ModelLike, WeightsLike

@@ -27,10 +27,10 @@ from tvm_mobilenet.schedules.plans.rows import plan_gpu_rows, plan_rows
 from tvm_mobilenet.schedules.plans.separable import plan_separable
 from tvm_mobilenet.schedules.plans.tail import plan_tail
 
+from tvm_mobilenet.common.stacks import Stack
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.facts import by_loops
 from tvm_mobilenet.operators.workload import Operator, Workload
-from tvm_mobilenet.stacks import Stack
-from tvm_mobilenet.target import TargetSpec
 
 Plan = Callable[[Workload, Knobs, TargetSpec], Any]
 

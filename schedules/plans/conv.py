@@ -1,4 +1,4 @@
-"""The plan of a full convolution; what its loops are is said in ``schedules/cpu/conv``."""
+"""The plan of a full convolution; what its loops are is said in ``schedules/tensorir/cpu/conv``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.threads import share
 from tvm_mobilenet.schedules.plans.tile import Fits, Tile, best_tile, choose_tile
 
+from tvm_mobilenet.machine import Isa, TargetSpec
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import Isa, TargetSpec
 
 _ROWS_AHEAD = (0, 1, 2, 4, 8)
 """Output rows whose input can be prefetched before its time."""

@@ -1,4 +1,4 @@
-"""The plan of a depthwise layer; what its loops are is said in ``schedules/cpu/depthwise``."""
+"""The plan of a depthwise layer; see ``tensorir/cpu/depthwise`` for its loops."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.threads import choose_pieces, divisors, share
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
 
 MOST_PIXELS = 8
 

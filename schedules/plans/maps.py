@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.threads import ELEMENT, divisors, share
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The plan of a pointwise layer; what its loops are is said in ``schedules/cpu/pointwise``."""
+"""The plan of a pointwise layer; see ``tensorir/cpu/pointwise`` for its loops."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tvm_mobilenet.schedules.plans.tile import (
     inner_steps,
 )
 
+from tvm_mobilenet.machine import ITEM_BYTES, TargetSpec
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
 
 _MANY_STREAMS = 128
 """Reduction steps from which prefetching pays: eight streams of AVX-512 blocks."""

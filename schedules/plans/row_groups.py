@@ -12,7 +12,7 @@ from tvm_mobilenet.schedules.plans.threads import (
 )
 from tvm_mobilenet.schedules.plans.tile import Tile, best_tile, fits
 
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.machine import TargetSpec
 
 _FIRST_SLOWER = 1.5
 """A depthwise multiply-add over a pointwise one, in time (165 against 235 GFLOP/s)."""

@@ -13,9 +13,9 @@ from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.maps import SharedPlan
 from tvm_mobilenet.schedules.plans.threads import share
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
 
 _GPU_REGISTERS = 48
 

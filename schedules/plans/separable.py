@@ -1,4 +1,4 @@
-"""The plan of a separable block; what its loops are is said in ``schedules/cpu/separable``."""
+"""The plan of a separable block; see ``tensorir/cpu/separable`` for its loops."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tvm_mobilenet.schedules.plans.row_groups import choose_rows, row_group_tile
 from tvm_mobilenet.schedules.plans.threads import share
 from tvm_mobilenet.schedules.plans.tile import Tile, choose_tile, inner_steps
 
+from tvm_mobilenet.machine import ITEM_BYTES, TargetSpec
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The plan of the last pointwise layer, pool and classifier: see ``schedules/cpu/tail``."""
+"""The plan of the last pointwise layer, pool and classifier: see ``tensorir/cpu/tail``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.threads import choose_pieces, divisors, share
 from tvm_mobilenet.schedules.plans.tile import Tile, best_tile, choose_tile, inner_steps
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
 
 _MOST_PARTS = 64
 

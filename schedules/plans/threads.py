@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tvm_mobilenet.schedules.knobs import Knobs
 
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.machine import TargetSpec
 
 BALANCED = 1.05
 """Imbalance that is not worth smaller pieces."""

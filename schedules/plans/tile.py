@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.threads import imbalance
 
-from tvm_mobilenet.target import Isa, TargetSpec
-from tvm_mobilenet.target.arithmetic import LATENCY
+from tvm_mobilenet.machine import Isa, TargetSpec
+from tvm_mobilenet.machine.arithmetic import LATENCY
 
 _PIPES = 2
 """Vector multiply-adds, and vector loads, that start in a cycle; the rule takes the same for

@@ -1,4 +1,4 @@
-"""Full convolution from NCHW with TE: the loops of :mod:`tvm_mobilenet.schedules.cpu.conv`.
+"""Full convolution from NCHW with TE: the loops of ``tensorir/cpu/conv``.
 
 Pattern
     Stages ``padded``, ``accumulate(n, o, p, c; i, r, q)`` and ``out(n, o, p, c)``,
@@ -22,11 +22,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.conv import later_rows
-from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.plans.conv import ConvPlan
 from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, peel_tail, share, write_back
+from tvm_mobilenet.schedules.tensorir.cpu.conv import later_rows
+from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
 
 
 def schedule_conv(s: Any, made: Definition, plan: ConvPlan) -> list[Prefetch]:

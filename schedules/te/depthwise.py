@@ -1,4 +1,4 @@
-"""Depthwise convolution with TE: the loops of :mod:`tvm_mobilenet.schedules.cpu.depthwise`.
+"""Depthwise convolution with TE: the loops of ``tensorir/cpu/depthwise``.
 
 Pattern
     Stages ``padded``, ``accumulate(n, o, p, c; r, q)`` and ``out(n, o, p, c)``,
@@ -20,10 +20,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.plans.depthwise import DepthwisePlan
 from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, share, write_back
+from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
 
 
 def schedule_depthwise(s: Any, made: Definition, plan: DepthwisePlan) -> list[Prefetch]:

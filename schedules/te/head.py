@@ -1,4 +1,4 @@
-"""Global average pool and classifier with TE: as :mod:`tvm_mobilenet.schedules.cpu.head`.
+"""Global average pool and classifier with TE: as :mod:`tvm_mobilenet.schedules.tensorir.cpu.head`.
 
 Pattern
     Stages ``accumulate`` and ``out`` of operators "pool" and "dense".
@@ -14,10 +14,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.plans.maps import DensePlan, SharedPlan
 from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, share
+from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
 
 
 def schedule_pool(s: Any, made: Definition, plan: SharedPlan) -> list[Prefetch]:

@@ -1,4 +1,4 @@
-"""Pointwise convolution with TE: the loops of :mod:`tvm_mobilenet.schedules.cpu.pointwise`.
+"""Pointwise convolution with TE: the loops of ``tensorir/cpu/pointwise``.
 
 Pattern
     Stages ``accumulate(n, o, p, c; k)`` and ``out(n, o, p, c)``, operator "pointwise".
@@ -17,8 +17,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.pointwise import prefetched
-from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.plans.pointwise import PointwisePlan
 from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.micro_kernel import (
@@ -28,6 +26,8 @@ from tvm_mobilenet.schedules.te.micro_kernel import (
     write_back,
 )
 from tvm_mobilenet.schedules.te.prefetch import for_others
+from tvm_mobilenet.schedules.tensorir.cpu.pointwise import prefetched
+from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
 
 
 def schedule_pointwise(s: Any, made: Definition, plan: PointwisePlan) -> list[Prefetch]:

@@ -1,4 +1,4 @@
-"""Software prefetch in TE: puts what :mod:`tvm_mobilenet.schedules.cpu.prefetch` says into loops.
+"""Software prefetch in TE: puts what ``tensorir/cpu/prefetch`` says into loops.
 
 TE's own ``Stage.prefetch`` fetches at once all that a loop's next iteration reads, which
 fills the miss buffers. Since a pragma may hold any expression over the loops' variables and the
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tvm import tir
-from tvm_mobilenet.schedules.cpu.prefetch import Prefetch, for_other
 from tvm_mobilenet.schedules.te.definition import Definition
+from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch, for_other
 
 _READ, _KEEP, _LATER, _DATA = 0, 3, 2, 1
 _PRAGMA = "tvm_mobilenet_prefetch"

@@ -1,4 +1,4 @@
-"""Rows of (N, C) with TE: the loops of :mod:`tvm_mobilenet.schedules.cpu.rows`.
+"""Rows of (N, C) with TE: the loops of :mod:`tvm_mobilenet.schedules.tensorir.cpu.rows`.
 
 Pattern
     Stages ``row``, ``lane_max``, ``row_max``, ``power``, ``lane_sum``, ``row_sum``,
@@ -10,17 +10,17 @@ Loop nest, outer to inner
 
 Registers
     A vector of maxima or sums, and those of the exponential: 8. The exponential's lets become
-    registers in :mod:`tvm_mobilenet.relay.tir_passes`.
+    registers in :mod:`tvm_mobilenet.emit.relay.tir_passes`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.plans.maps import SharedPlan
 from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.micro_kernel import keep_in_registers, peel_tail, share
+from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
 
 
 def schedule_rows(s: Any, made: Definition, plan: SharedPlan) -> list[Prefetch]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from tvm import te
-from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans import plan, plans_for
 from tvm_mobilenet.schedules.te.conv import schedule_conv
@@ -26,9 +25,10 @@ from tvm_mobilenet.schedules.te.rows import schedule_rows
 from tvm_mobilenet.schedules.te.scale import schedule_scale
 from tvm_mobilenet.schedules.te.separable import schedule_separable
 from tvm_mobilenet.schedules.te.steps import replay
+from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.facts import by_loops
-from tvm_mobilenet.target import TargetSpec
 
 Rule = Callable[[Any, Definition, Any], list[Prefetch]]
 

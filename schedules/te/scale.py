@@ -1,13 +1,13 @@
-"""Scale with TE: the loops of :mod:`tvm_mobilenet.schedules.cpu.scale`."""
+"""Scale with TE: the loops of :mod:`tvm_mobilenet.schedules.tensorir.cpu.scale`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.plans.maps import SharedPlan
 from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.micro_kernel import share
+from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
 
 
 def schedule_scale(s: Any, made: Definition, plan: SharedPlan) -> list[Prefetch]:

@@ -1,4 +1,4 @@
-"""Depthwise-separable block with TE: the loops of :mod:`tvm_mobilenet.schedules.cpu.separable`.
+"""Depthwise-separable block with TE: the loops of ``tensorir/cpu/separable``.
 
 Pattern
     Stages ``padded``, ``filtered(n, k, p, c; r, q)``, ``mid(n, k, p, c)``,
@@ -22,8 +22,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.schedules.cpu.prefetch import Prefetch
-from tvm_mobilenet.schedules.cpu.separable import sweep_prefetches
 from tvm_mobilenet.schedules.plans.depthwise import RowPlan
 from tvm_mobilenet.schedules.plans.separable import SeparablePlan
 from tvm_mobilenet.schedules.te.definition import Definition
@@ -34,6 +32,8 @@ from tvm_mobilenet.schedules.te.micro_kernel import (
     write_back,
 )
 from tvm_mobilenet.schedules.te.prefetch import for_others
+from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
+from tvm_mobilenet.schedules.tensorir.cpu.separable import sweep_prefetches
 
 
 def schedule_separable(s: Any, made: Definition, plan: SeparablePlan) -> list[Prefetch]:

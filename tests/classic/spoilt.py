@@ -8,7 +8,7 @@ from typing import Any
 from tvm import tir
 from tvm_mobilenet.schedules import plans
 
-from tvm_mobilenet.relay import kernels
+from tvm_mobilenet.emit.relay import kernels
 
 FAULTS = {"none": None, "beside": -3, "behind": 0, "far": 1 << 40}
 """What the knob may be, and where the kernel then writes: before its output, behind it (from its

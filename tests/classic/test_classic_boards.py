@@ -19,8 +19,8 @@ from parts import BOARD, NO_BOARD, free_port, listens, running, served, ssh_serv
 import tvm_mobilenet as tm
 from tvm_mobilenet.device import open_device
 from tvm_mobilenet.errors import DeviceError, DeviceLostError, TuningError
+from tvm_mobilenet.machine import TargetSpec, host
 from tvm_mobilenet.profile.board import profile_on
-from tvm_mobilenet.target import TargetSpec, host
 from tvm_mobilenet.tuning.board_pool import find_pool
 from tvm_mobilenet.tuning.measurers import find_measurer
 from tvm_mobilenet.tuning.records import target_key

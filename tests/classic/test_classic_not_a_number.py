@@ -17,8 +17,8 @@ from not_a_number import check, on_gpu, works
 from tvm_mobilenet.schedules.knobs import Knobs
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.machine import PRESETS, TargetSpec, parse
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import PRESETS, TargetSpec, parse
 
 X86 = ["x86-64", "x86-64-v3"]
 

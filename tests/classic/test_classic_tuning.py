@@ -18,11 +18,11 @@ from tvm.auto_scheduler import load_records
 from tvm_mobilenet.schedules.knobs import TRACE, KnobError, Knobs
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.emit.relay import ansor
+from tvm_mobilenet.emit.relay import autotvm as templates
+from tvm_mobilenet.emit.relay.kernels import scheduled
 from tvm_mobilenet.errors import TuningError
-from tvm_mobilenet.relay import ansor
-from tvm_mobilenet.relay import autotvm as templates
-from tvm_mobilenet.relay.kernels import scheduled
-from tvm_mobilenet.target import PRESETS, host
+from tvm_mobilenet.machine import PRESETS, host
 from tvm_mobilenet.tuning.finals import settle
 from tvm_mobilenet.tuning.measurers import find_measurer
 from tvm_mobilenet.tuning.own_logs import LOGS, keep_own_log

@@ -14,7 +14,7 @@ from onnx_nets import Net
 import tvm_mobilenet as tm
 from tvm_mobilenet.models.network import network_from
 from tvm_mobilenet.runtime.artifact import read_manifest, write_manifest
-from tvm_mobilenet.verify import verify
+from tvm_mobilenet.verify.artifact import verify
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_an_onnx_file_for_another_processor_is_checked_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Relay's operators run on this machine; one that is wrong is not written."""
-    from tvm_mobilenet.relay import on_host
+    from tvm_mobilenet.emit.relay import on_host
 
     net = tm.import_onnx(saved(tmp_path))
     checked = tm.compile(net, target="rpi4").manifest["host_check"]

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.emit.relay.emit import emit
 from tvm_mobilenet.errors import InputError, MissingRecordsError, StackError, VerificationError
+from tvm_mobilenet.machine import TargetSpec, parse
 from tvm_mobilenet.models.network import network_from
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.network.plan import NetworkPlan
 from tvm_mobilenet.network.planning import plan_network
-from tvm_mobilenet.relay.emit import emit
 from tvm_mobilenet.runtime.artifact import read_manifest
-from tvm_mobilenet.target import TargetSpec, parse
-from tvm_mobilenet.verify import sample_input
+from tvm_mobilenet.verify.artifact import sample_input
 
 OURS = {"nn.conv2d", "nn.dense", "nn.batch_norm", "mean", "multiply", "add", "clip", "nn.relu",
         "nn.softmax"}  # fmt: skip
@@ -162,7 +162,7 @@ def test_a_wrong_weight_is_found_and_named(v1: Path) -> None:
     model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
     weights = dict(network_from(model, None, 0).weights)
     module = tm.load(v1)
-    from tvm_mobilenet.verify import verify
+    from tvm_mobilenet.verify.artifact import verify
 
     weights["block3.pw.weight"] = weights["block3.pw.weight"] * 1.01
     with pytest.raises(VerificationError, match=r"block3\.pw"):
@@ -196,7 +196,7 @@ def test_what_this_stack_has_not_is_refused_by_name(options: dict[str, object], 
 
 
 def test_recorded_knobs_are_taken_and_bad_ones_named() -> None:
-    from tvm_mobilenet.relay.codegen import generate
+    from tvm_mobilenet.emit.relay.codegen import generate
 
     network = network_from(tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10), None, 0)
     target = parse("x86-64-v3")

@@ -16,15 +16,15 @@ from schedule_cases import OPERATORS, works
 from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.artifact.launches import DeviceCode
+from tvm_mobilenet.emit.relay.device_code import parting
+from tvm_mobilenet.emit.relay.kernels import scheduled
 from tvm_mobilenet.errors import TuningError
-from tvm_mobilenet.launches import DeviceCode
+from tvm_mobilenet.machine import TargetSpec, parse
 from tvm_mobilenet.models.layers import Softmax
 from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.relay.device_code import parting
-from tvm_mobilenet.relay.kernels import scheduled
 from tvm_mobilenet.runtime.artifact import read_manifest
-from tvm_mobilenet.target import TargetSpec, parse
 
 TARGET = parse("opencl")
 

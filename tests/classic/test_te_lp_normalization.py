@@ -8,12 +8,12 @@ import tvm
 from classic.test_te_softmax import X86, here
 from tvm_mobilenet.schedules.knobs import Knobs
 
-from tvm_mobilenet import reference
-from tvm_mobilenet.kernel_case import kernel_case
+from tvm_mobilenet.emit.relay.kernels import compiled, lowered
+from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.spec import INPUT
 from tvm_mobilenet.operators.sizes import workload_of_layer
-from tvm_mobilenet.relay.kernels import compiled, lowered
+from tvm_mobilenet.verify.kernel_case import kernel_case
 
 
 @pytest.mark.parametrize("name", X86)

@@ -14,10 +14,10 @@ from schedule_cases import OPERATORS, blocks, works
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs, SeededKnobs
 from tvm_mobilenet.schedules.te.rules import TE
 
+from tvm_mobilenet.emit.relay.kernels import compiled, lowered
+from tvm_mobilenet.machine import PRESETS, TargetSpec, host_cpu_features, host_machine
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.relay.kernels import compiled, lowered
-from tvm_mobilenet.target import PRESETS, TargetSpec, host_cpu_features, host_machine
 
 X86 = ["x86-64", "x86-64-v3", "x86-64-v4"]
 

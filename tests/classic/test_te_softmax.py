@@ -12,10 +12,10 @@ from kernels import workload
 from numpy.typing import NDArray
 from tvm_mobilenet.schedules.knobs import Knobs
 
-from tvm_mobilenet import reference
+from tvm_mobilenet.emit.relay.kernels import compiled, lowered
+from tvm_mobilenet.machine import PRESETS, TargetSpec, host_cpu_features, host_machine
+from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.spec import INPUT, Softmax
-from tvm_mobilenet.relay.kernels import compiled, lowered
-from tvm_mobilenet.target import PRESETS, TargetSpec, host_cpu_features, host_machine
 
 Floats = NDArray[np.float32]
 INF, NAN = float("inf"), float("nan")

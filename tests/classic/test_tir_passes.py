@@ -10,8 +10,8 @@ import pytest
 import tvm
 from tvm import te, tir
 
-from tvm_mobilenet.relay.tir_passes import lowering, without_lets
-from tvm_mobilenet.target import parse
+from tvm_mobilenet.emit.relay.tir_passes import lowering, without_lets
+from tvm_mobilenet.machine import parse
 
 N = 24
 NATIVE = parse("native")

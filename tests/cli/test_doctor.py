@@ -53,7 +53,7 @@ def test_what_is_missing_comes_with_its_command(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr("tvm_mobilenet.toolchain.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("tvm_mobilenet.artifact.toolchain.importlib.util.find_spec", lambda _: None)
     monkeypatch.setattr(doctor, "CHECKS", (examining._linkers, examining._nvcc))
     assert not doctor.examine(as_json=True)
     found = json.loads(capsys.readouterr().out)

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 import tvm_mobilenet.cli
-from tvm_mobilenet import scratch
 from tvm_mobilenet.cli import ending
+from tvm_mobilenet.common import scratch
+from tvm_mobilenet.common.interpreter import python_module
+from tvm_mobilenet.common.shown import LONGEST, shown
 from tvm_mobilenet.errors import OutputError, WeightsError
-from tvm_mobilenet.interpreter import python_module
 from tvm_mobilenet.models.checkpoints import hub, pretrained
 from tvm_mobilenet.runtime.artifact import read_manifest, write_manifest
-from tvm_mobilenet.shown import LONGEST, shown
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 COMMAND = f"{sys.executable} -m tvm_mobilenet"

@@ -100,7 +100,7 @@ def test_a_warning_is_one_line_and_in_full_with_its_place(told: Callable[[], str
 
 def test_quiet_keeps_errors_and_drops_warnings(told: Callable[[], str]) -> None:
     logs.be_quiet(True)
-    logging.getLogger("tvm_mobilenet.graph.pipeline").warning("no")
+    logging.getLogger("tvm_mobilenet.emit.relax.pipeline").warning("no")
     logging.getLogger("tvm_mobilenet").error("yes")
     assert told() == "error: yes\n"
     assert logs.is_quiet()
@@ -109,8 +109,8 @@ def test_quiet_keeps_errors_and_drops_warnings(told: Callable[[], str]) -> None:
 
 def test_the_library_says_nothing_by_itself(caplog: pytest.LogCaptureFixture) -> None:
     """Whoever imports the package decides about logging: it has no handler of its own."""
-    from tvm_mobilenet.target import host
-    from tvm_mobilenet.toolchain import find_linker
+    from tvm_mobilenet.artifact.toolchain import find_linker
+    from tvm_mobilenet.machine import host
 
     with caplog.at_level(logging.DEBUG, "tvm_mobilenet"):
         find_linker(host())

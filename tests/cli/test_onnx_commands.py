@@ -14,6 +14,7 @@ from onnx_nets import Net
 from typer.testing import CliRunner
 
 from tvm_mobilenet.cli.app import app
+from tvm_mobilenet.emit.relax.foreign import import_operator
 from tvm_mobilenet.errors import (
     InvalidModelError,
     OnnxError,
@@ -22,7 +23,6 @@ from tvm_mobilenet.errors import (
     TvmMobilenetError,
     UnsupportedOperatorError,
 )
-from tvm_mobilenet.graph.foreign import import_operator
 from tvm_mobilenet.models.importer import import_onnx
 from tvm_mobilenet.models.spec import Operator
 

@@ -23,8 +23,8 @@ def mischief(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Make the library of `MISCHIEF` for a machine."""
     from tvm_ffi import libinfo
 
-    from tvm_mobilenet.target import PRESETS
-    from tvm_mobilenet.toolchain import find_linker
+    from tvm_mobilenet.artifact.toolchain import find_linker
+    from tvm_mobilenet.machine import PRESETS
 
     folder = tmp_path_factory.mktemp("mischief")
     source = folder / "mischief.c"

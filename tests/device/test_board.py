@@ -13,12 +13,11 @@ import pytest
 from parts import START_S
 
 import tvm_mobilenet as tm
-from tvm_mobilenet import reference
 from tvm_mobilenet.device import open_device
 from tvm_mobilenet.errors import ArchitectureError, DeviceLostError
-from tvm_mobilenet.models import weights
-from tvm_mobilenet.target import host_machine
-from tvm_mobilenet.verify import sample_input
+from tvm_mobilenet.machine import host_machine
+from tvm_mobilenet.models import reference, weights
+from tvm_mobilenet.verify.artifact import sample_input
 
 
 def test_describes_the_board(emulated: str) -> None:

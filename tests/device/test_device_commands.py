@@ -13,7 +13,7 @@ import pytest
 from commands import run
 from parts import device_command, free_port, running
 
-from tvm_mobilenet.target import host
+from tvm_mobilenet.machine import host
 
 
 def test_check(server: str) -> None:

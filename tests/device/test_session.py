@@ -34,8 +34,8 @@ from tvm_mobilenet.errors import (
     DeviceTimeoutError,
     InputError,
 )
-from tvm_mobilenet.target import host, host_cpu_features, host_machine
-from tvm_mobilenet.verify import sample_input
+from tvm_mobilenet.machine import host, host_cpu_features, host_machine
+from tvm_mobilenet.verify.artifact import sample_input
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_a_wrong_network_is_found_there(local: Device, artifact: Path) -> None:
     manifest = tm.load(artifact).manifest
     with local.session() as session:
         there = session.artifact(artifact)
-        from tvm_mobilenet.verify import verify
+        from tvm_mobilenet.verify.artifact import verify
 
         with pytest.raises(VerificationError, match=manifest["calls"][0]["layers"][0]):
             verify(there, model, other).check()

@@ -11,7 +11,7 @@ from parts import device_command, free_port, running, wait_for
 
 from tvm_mobilenet.device import Device, Session, open_device
 from tvm_mobilenet.errors import DeviceError, DeviceLostError, DeviceTimeoutError
-from tvm_mobilenet.target import host
+from tvm_mobilenet.machine import host
 
 
 class Boards(NamedTuple):

@@ -17,7 +17,7 @@ from parts import START_S, device_command, free_port, running, served, wait_for
 import tvm_mobilenet as tm
 from tvm_mobilenet.device import open_device
 from tvm_mobilenet.errors import TuningError
-from tvm_mobilenet.target import parse
+from tvm_mobilenet.machine import parse
 from tvm_mobilenet.tuning.store import HISTORY, Store
 from tvm_mobilenet.tuning.tuning_report import TuningReport
 

@@ -12,7 +12,7 @@ from typing import Any
 import faults
 from kernels import workload
 
-from tvm_mobilenet.target import host
+from tvm_mobilenet.machine import host
 from tvm_mobilenet.tuning.board_pool import find_pool
 from tvm_mobilenet.tuning.measurers import find_measurer
 from tvm_mobilenet.tuning.records import target_key

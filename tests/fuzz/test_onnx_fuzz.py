@@ -16,8 +16,8 @@ import pytest
 from onnx_mutants import GOOD, mutant
 from onnx_random import RandomGraph
 
-from tvm_mobilenet import reference
 from tvm_mobilenet.errors import InvalidModelError, OnnxError
+from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.importer import import_onnx
 from tvm_mobilenet.models.spec import INPUT
 

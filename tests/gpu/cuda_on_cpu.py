@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from parts import host_cxx
 
-from tvm_mobilenet.graph.device_code import device_code
-from tvm_mobilenet.launches import Launch
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.artifact.launches import Launch
+from tvm_mobilenet.emit.relax.device_code import device_code
+from tvm_mobilenet.machine import TargetSpec
 
 Array = NDArray[Any]
 HEADERS = Path(__file__).parent / "cuda_headers"

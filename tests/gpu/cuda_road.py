@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from parts import nvcc
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.artifact.toolchain_cuda import Cubin, Nvcc
 from tvm_mobilenet.compilation.compiled import Compiled
+from tvm_mobilenet.machine import Dtype
 from tvm_mobilenet.models.importer import Imported
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.runtime.instrument import Trace
-from tvm_mobilenet.target import Dtype
-from tvm_mobilenet.toolchain_cuda import Cubin, Nvcc
 
 DRIVER = Path(__file__).parent / "fake_driver" / "fake_cuda.c"
 # One file is both libraries: TVM's asks for the runtime's symbols by this version.
@@ -96,7 +96,7 @@ def compiled_for_cuda(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "tvm_mobilenet.toolchain_cuda.find_nvcc",
+            "tvm_mobilenet.artifact.toolchain_cuda.find_nvcc",
             lambda: Listening(found.program, found.origin),
         )
         compiled = tm.compile(model, target=target, dtype=dtype, verify=False, **options)

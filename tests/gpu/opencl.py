@@ -18,10 +18,10 @@ import pytest
 import tvm
 from numpy.typing import NDArray
 
-from tvm_mobilenet.graph.device_code import device_code
-from tvm_mobilenet.launches import Launch
-from tvm_mobilenet.stacks import installed_stack
-from tvm_mobilenet.target import TargetSpec, host_machine
+from tvm_mobilenet.artifact.launches import Launch
+from tvm_mobilenet.common.stacks import installed_stack
+from tvm_mobilenet.emit.relax.device_code import device_code
+from tvm_mobilenet.machine import TargetSpec, host_machine
 
 # Before PoCL is loaded. Workers of one run share what they compile, without the optimizer: it
 # would take three quarters of the time of these tests.

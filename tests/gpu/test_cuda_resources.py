@@ -13,17 +13,17 @@ import pytest
 from cuda_road import nvcc
 from kernels import fused_of_model, of_model, workload
 from test_products import separable_of
-from tvm_mobilenet.schedules.gpu.stages import REGISTERS
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.rules import schedule
+from tvm_mobilenet.schedules.tensorir.gpu.stages import REGISTERS
+from tvm_mobilenet.schedules.tensorir.rules import schedule
 
 from tvm_mobilenet import mobilenet_v1
+from tvm_mobilenet.artifact.launches import DeviceCode
+from tvm_mobilenet.artifact.resources import Resources
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.graph.device_code import device_code
-from tvm_mobilenet.launches import DeviceCode
+from tvm_mobilenet.emit.relax.device_code import device_code
+from tvm_mobilenet.machine import Dtype, TargetSpec, parse
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.resources import Resources
-from tvm_mobilenet.target import Dtype, TargetSpec, parse
 
 BOTH: tuple[Dtype, ...] = ("float32", "float16")
 # A unit of sm_86 and sm_87 is as large as one of sm_89.

@@ -15,7 +15,7 @@ from tvm_mobilenet import mobilenet_v1, mobilenet_v3_small
 from tvm_mobilenet.compilation.compiled import Compiled
 from tvm_mobilenet.models.network import network_from
 from tvm_mobilenet.models.spec import Model
-from tvm_mobilenet.verify import sample_input, verify
+from tvm_mobilenet.verify.artifact import sample_input, verify
 
 V1 = mobilenet_v1(alpha=0.25, resolution=32)
 V3 = mobilenet_v3_small(alpha=0.35, resolution=32, batch=2)
@@ -34,7 +34,7 @@ def ran(v1: tuple[Compiled, str], tmp_path_factory: pytest.TempPathFactory) -> R
 
 
 def reference_of(model: Model, x: Any) -> Any:
-    from tvm_mobilenet import reference
+    from tvm_mobilenet.models import reference
 
     return reference.run(model, network_from(model, None, 0).weights, x)
 

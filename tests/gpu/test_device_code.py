@@ -9,9 +9,9 @@ import pytest
 from opencl import bound, run_on_opencl
 from tvm import te
 
+from tvm_mobilenet.emit.relax.device_code import device_code
 from tvm_mobilenet.errors import CodegenError
-from tvm_mobilenet.graph.device_code import device_code
-from tvm_mobilenet.target import TargetSpec, parse
+from tvm_mobilenet.machine import TargetSpec, parse
 
 ROWS, COLUMNS = 37, 53
 

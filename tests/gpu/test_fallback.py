@@ -10,14 +10,14 @@ import pytest
 import tvm
 from opencl import run_on_opencl
 from tvm import relax
-from tvm_mobilenet.schedules.gpu.fallback import bind_to_threads
+from tvm_mobilenet.schedules.tensorir.gpu.fallback import bind_to_threads
 
-from tvm_mobilenet.graph.device_code import device_code
-from tvm_mobilenet.graph.legalize_rest import legalize_rest
-from tvm_mobilenet.graph.schedule_kernels import schedule_kernels
+from tvm_mobilenet.emit.relax.device_code import device_code
+from tvm_mobilenet.emit.relax.legalize_rest import legalize_rest
+from tvm_mobilenet.emit.relax.schedule_kernels import schedule_kernels
+from tvm_mobilenet.machine import parse
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.network.planning import unplanned
-from tvm_mobilenet.target import parse
 
 SHAPE = (2, 6, 9, 13)
 

@@ -13,19 +13,19 @@ from cuda_on_cpu import run_cuda_on_cpu
 from cuda_on_cpu import run_source as run_as_cuda
 from not_a_number import MAXIMA, PLACE, check, not_numbers, on_gpu, tvms_own, works
 from opencl import run_on_opencl, run_source
-from tvm_mobilenet.schedules.gpu.fallback import bind_to_threads
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.rules import schedule
+from tvm_mobilenet.schedules.tensorir.gpu.fallback import bind_to_threads
+from tvm_mobilenet.schedules.tensorir.rules import schedule
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.artifact.toolchain_cuda import Cubin
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.graph.codegen_cuda import generate_cuda
-from tvm_mobilenet.graph.device_code import device_code
-from tvm_mobilenet.graph.pipeline import lower
+from tvm_mobilenet.emit.relax.codegen_cuda import generate_cuda
+from tvm_mobilenet.emit.relax.device_code import device_code
+from tvm_mobilenet.emit.relax.pipeline import lower
+from tvm_mobilenet.machine import parse
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
-from tvm_mobilenet.target import parse
-from tvm_mobilenet.toolchain_cuda import Cubin
 
 
 @pytest.mark.parametrize(

@@ -20,14 +20,14 @@ from not_a_number import ROWS
 from opencl import has_float16, run_on_opencl, run_source
 from schedule_cases import AROUND, ODD, SAME, maps, windows
 from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
-from tvm_mobilenet.schedules.rules import schedule
+from tvm_mobilenet.schedules.tensorir.rules import schedule
 
+from tvm_mobilenet.artifact.launches import DeviceCode
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.graph.device_code import device_code
-from tvm_mobilenet.kernel_case import kernel_case
-from tvm_mobilenet.launches import DeviceCode
+from tvm_mobilenet.emit.relax.device_code import device_code
+from tvm_mobilenet.machine import TargetSpec, parse
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec, parse
+from tvm_mobilenet.verify.kernel_case import kernel_case
 
 OPENCL = ["opencl", "opencl-mali", "opencl-adreno"]
 # Beside those of every stack: one channel, few threads, many, and what MobileNets have at 64 x 64.

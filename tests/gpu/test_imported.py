@@ -13,7 +13,7 @@ from onnx_nets import Net
 from opencl import opencl_context
 
 import tvm_mobilenet as tm
-from tvm_mobilenet import reference
+from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.importer import Imported
 
 RUN = """

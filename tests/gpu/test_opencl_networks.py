@@ -16,7 +16,7 @@ from onnx_nets import Net
 from opencl import opencl_context
 
 import tvm_mobilenet as tm
-from tvm_mobilenet import reference
+from tvm_mobilenet.artifact.sources import section_name
 from tvm_mobilenet.errors import (
     GpuArchitectureError,
     GpuDriverError,
@@ -26,10 +26,10 @@ from tvm_mobilenet.errors import (
     NoGpuError,
     TruncatedArtifactError,
 )
+from tvm_mobilenet.models import reference
 from tvm_mobilenet.runtime import opencl_device
 from tvm_mobilenet.runtime.elf import open_binary, read_section
 from tvm_mobilenet.runtime.opencl_device import VARIABLE, build, check_device, named_errors
-from tvm_mobilenet.sources import section_name
 
 PATH = os.environ.get("PATH", "").split(os.pathsep)
 MODEL = tm.mobilenet_v1(alpha=0.25, resolution=32)

@@ -11,10 +11,10 @@ import pytest
 from cuda_on_cpu import kernels_on_cpu
 from cuda_road import in_a_process, nvcc
 
+from tvm_mobilenet.artifact.toolchain_cuda import Cubin, Nvcc
 from tvm_mobilenet.errors import CodegenError
+from tvm_mobilenet.machine import parse
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import parse
-from tvm_mobilenet.toolchain_cuda import Cubin, Nvcc
 from tvm_mobilenet.tuning import gpu_build
 from tvm_mobilenet.tuning.worker import build, build_control
 
@@ -48,7 +48,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     paths = {"path": str(folder / "rule.json"), "control": str(folder / "control.json")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "tvm_mobilenet.toolchain_cuda.find_nvcc",
+            "tvm_mobilenet.artifact.toolchain_cuda.find_nvcc",
             lambda: Listening(found.program, found.origin),
         )
         # On the processor it would take minutes.

@@ -12,10 +12,10 @@ import pytest
 from opencl import opencl_context
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.artifact.launches import Launch
 from tvm_mobilenet.errors import CodegenError, TuningError
-from tvm_mobilenet.launches import Launch
+from tvm_mobilenet.machine import TargetSpec, parse
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec, parse
 from tvm_mobilenet.tuning.gpu_build import check_launches, control_operations
 from tvm_mobilenet.tuning.measurers import find_measurer
 from tvm_mobilenet.tuning.records import target_key

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tvm_mobilenet.target import GPUS
-from tvm_mobilenet.target.driver import Gpu, find_gpu
+from tvm_mobilenet.machine import GPUS
+from tvm_mobilenet.machine.driver import Gpu, find_gpu
 
 
 @pytest.fixture(scope="session")

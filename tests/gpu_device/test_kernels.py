@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from kernels import fused_pair, workload
 
+from tvm_mobilenet.machine import Dtype, TargetSpec, parse
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import Dtype, TargetSpec, parse
 from tvm_mobilenet.tuning.space import Space
 from tvm_mobilenet.tuning.worker import build, build_control, measure
 

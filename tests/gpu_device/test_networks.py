@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.machine import Dtype
 from tvm_mobilenet.profile.gpu import profile_on_gpu
-from tvm_mobilenet.target import Dtype
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

@@ -8,8 +8,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 import tvm_mobilenet as tm
-from tvm_mobilenet import reference
-from tvm_mobilenet.models import Model, mobilenet_v1, model_from_manifest
+from tvm_mobilenet.models import Model, mobilenet_v1, model_from_manifest, reference
 from tvm_mobilenet.models.checkpoints.names import NAMES
 from tvm_mobilenet.models.weights import initialize
 

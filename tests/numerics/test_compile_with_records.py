@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tvm_mobilenet.schedules.cpu.micro_kernel import workload_of
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.rules import schedule
+from tvm_mobilenet.schedules.tensorir.cpu.micro_kernel import workload_of
+from tvm_mobilenet.schedules.tensorir.rules import schedule
 
 from tvm_mobilenet import api
+from tvm_mobilenet.emit.relax.pipeline import lower
 from tvm_mobilenet.errors import MissingRecordsError, RecordsError, RecordsWarning
-from tvm_mobilenet.graph.pipeline import lower
+from tvm_mobilenet.machine import host
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.prediction.fusion import Fusion
-from tvm_mobilenet.target import host
 from tvm_mobilenet.tuning.fusion import compare
 from tvm_mobilenet.tuning.records import Record, target_key
 from tvm_mobilenet.tuning.store import Store
@@ -54,7 +54,7 @@ class Other(Knobs):
 
 def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[Record]:
     """Yield a record with other knobs than the rule's for every kernel of the network."""
-    from tvm_mobilenet.graph import schedule_kernels
+    from tvm_mobilenet.emit.relax import schedule_kernels
 
     seen: list[tuple[str, Any]] = []
 

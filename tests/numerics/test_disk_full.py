@@ -14,7 +14,7 @@ import pytest
 from kernels import workload
 
 from tvm_mobilenet.errors import OutputError
-from tvm_mobilenet.target import host
+from tvm_mobilenet.machine import host
 from tvm_mobilenet.tuning.builder import Builder
 from tvm_mobilenet.tuning.finals import settle
 from tvm_mobilenet.tuning.measurers import find_measurer

@@ -9,17 +9,17 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 import tvm_mobilenet as tm
-from tvm_mobilenet import reference
+from tvm_mobilenet.artifact.toolchain import find_linker
+from tvm_mobilenet.compilation.manifest import describe
+from tvm_mobilenet.emit.relax.pipeline import lower
 from tvm_mobilenet.errors import ToolchainError
-from tvm_mobilenet.graph.pipeline import lower
-from tvm_mobilenet.manifest import describe
+from tvm_mobilenet.machine import PRESETS, host, host_cpu_features, host_machine
+from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.prediction.fusion import Fusion
 from tvm_mobilenet.runtime.inputs import aligned_empty
-from tvm_mobilenet.target import PRESETS, host, host_cpu_features, host_machine
-from tvm_mobilenet.toolchain import find_linker
-from tvm_mobilenet.verify import sample_input
+from tvm_mobilenet.verify.artifact import sample_input
 
 NETWORKS = [
     # alpha, resolution, batch, padding, target

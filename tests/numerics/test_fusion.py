@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tvm_mobilenet import api, reference
-from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet import api
+from tvm_mobilenet.machine import PRESETS, parse
+from tvm_mobilenet.models import mobilenet_v1, reference
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.prediction.fusion import Fusion
-from tvm_mobilenet.target import PRESETS, parse
 
 # (alpha, resolution, batch, padding): odd maps, single pixels, channels below a vector.
 MODELS: list[tuple[float, int, int, Any]] = [

@@ -16,9 +16,9 @@ import tvm_mobilenet as tm
 from tvm_mobilenet.cli.making import _verified
 from tvm_mobilenet.compilation.relax import Relax
 from tvm_mobilenet.errors import VerificationError
-from tvm_mobilenet.host_check import check_on_host
 from tvm_mobilenet.models.network import network_from
-from tvm_mobilenet.verify import sample_input
+from tvm_mobilenet.verify.artifact import sample_input
+from tvm_mobilenet.verify.host_check import check_on_host
 
 
 def network(folder: Path) -> Path:
@@ -51,7 +51,7 @@ def test_a_wrong_operator_of_tvms_is_not_written(
     target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its importer takes nearest for linear."""
-    from tvm_mobilenet.graph import build, foreign, on_host
+    from tvm_mobilenet.emit.relax import emit, foreign, on_host
 
     right = foreign.import_operator
 
@@ -64,7 +64,7 @@ def test_a_wrong_operator_of_tvms_is_not_written(
         return right(layer, weights)
 
     monkeypatch.setattr(on_host, "import_operator", wrong)
-    monkeypatch.setattr(build, "import_operator", wrong)
+    monkeypatch.setattr(emit, "import_operator", wrong)
     with pytest.raises(VerificationError, match="TVM's Resize of"):
         tm.compile(tm.import_onnx(network(tmp_path)), target=target, verify=False)
 

@@ -9,11 +9,11 @@ import pytest
 from kernels import compiled, output_of
 
 from tvm_mobilenet.errors import VerificationError
-from tvm_mobilenet.kernel_case import kernel_case, layers_of
+from tvm_mobilenet.machine import host, parse
 from tvm_mobilenet.models import Model, build, mobilenet_v1
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import host, parse
+from tvm_mobilenet.verify.kernel_case import kernel_case, layers_of
 
 MODEL = mobilenet_v1(alpha=0.75, resolution=64, classes=30)
 

@@ -15,15 +15,15 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import tvm_mobilenet as tm
-from tvm_mobilenet import reference
 from tvm_mobilenet.errors import VerificationError
-from tvm_mobilenet.kernel_case import kernel_case
+from tvm_mobilenet.machine import PRESETS, TargetSpec, host_cpu_features, host_machine
+from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.importer import import_onnx
 from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.spec import INPUT
 from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import PRESETS, TargetSpec, host_cpu_features, host_machine
+from tvm_mobilenet.verify.kernel_case import kernel_case
 
 X86 = ["x86-64", "x86-64-v3", "x86-64-v4"]
 SHAPES = [(1, 1), (3, 2), (1, 7), (2, 16), (2, 17), (5, 100), (1, 512), (70, 513)]
@@ -180,7 +180,7 @@ def test_other_machines_call_no_library_for_it(name: str) -> None:
 def test_an_error_before_it_is_bounded_behind_it() -> None:
     """Twice the embedding, turned a little: the bound holds for what that does to the row."""
     from tvm_mobilenet.models.layers import Dense
-    from tvm_mobilenet.rounding import guaranteed_bound
+    from tvm_mobilenet.verify.rounding import guaranteed_bound
 
     rng = np.random.default_rng(0)
     dense = Dense("d", (INPUT,), (3, 8), 16, bias=False)

@@ -13,9 +13,9 @@ from kernels import compiled, workload
 from not_a_number import MAXIMA, PLACE, check, not_numbers, tvms_own, works
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.graph.schedule_kernels import schedule_kernels
+from tvm_mobilenet.emit.relax.schedule_kernels import schedule_kernels
+from tvm_mobilenet.machine import PRESETS, TargetSpec, host_cpu_features, host_machine, parse
 from tvm_mobilenet.network.planning import unplanned
-from tvm_mobilenet.target import PRESETS, TargetSpec, host_cpu_features, host_machine, parse
 
 X86 = ["x86-64", "x86-64-v3", "x86-64-v4"]
 

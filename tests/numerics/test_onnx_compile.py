@@ -10,13 +10,13 @@ import pytest
 from onnx_nets import Net
 
 import tvm_mobilenet as tm
-from tvm_mobilenet import reference
-from tvm_mobilenet.compile_report import report_of
-from tvm_mobilenet.graph.pipeline import lower
+from tvm_mobilenet.compilation.report import report_of
+from tvm_mobilenet.emit.relax.pipeline import lower
+from tvm_mobilenet.machine import host
+from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.onnx_export import export_onnx
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
-from tvm_mobilenet.target import host
 
 
 def compiled(net: Net, folder: Path, *outputs: str) -> tuple[Any, Any]:

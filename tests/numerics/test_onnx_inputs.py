@@ -19,7 +19,7 @@ from tvm_mobilenet.errors import InputError, InvalidModelError, PreprocessError
 from tvm_mobilenet.models.importer import Imported
 from tvm_mobilenet.models.spec import Operator
 from tvm_mobilenet.runtime import load_image
-from tvm_mobilenet.verify import sample_input
+from tvm_mobilenet.verify.artifact import sample_input
 
 
 def bytes_first(folder: Path, *, nhwc: bool) -> Path:

@@ -11,7 +11,7 @@ from onnx_cases import saved
 from onnx_nets import Net
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.compile_report import LAYOUT, report_of
+from tvm_mobilenet.compilation.report import LAYOUT, report_of
 
 Made = tuple[Any, Any]
 

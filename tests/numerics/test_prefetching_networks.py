@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import tvm_mobilenet as tm
-from tvm_mobilenet import reference, target
+from tvm_mobilenet import machine as target
+from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.operators.workload import workload_key
-from tvm_mobilenet.verify import sample_input
+from tvm_mobilenet.verify.artifact import sample_input
 
 
 @pytest.mark.parametrize(("cores", "batch", "resolution"), [(1, 2, 47), (2, 1, 96)])

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from tvm_mobilenet import reference
 from tvm_mobilenet.errors import (
     InputError,
     InvalidModelError,
     VerificationError,
     WeightsError,
 )
-from tvm_mobilenet.models import build, mobilenet_v1
+from tvm_mobilenet.models import build, mobilenet_v1, reference
 from tvm_mobilenet.models.onnx_export import to_onnx
 from tvm_mobilenet.models.spec import (
     Add,

@@ -13,9 +13,9 @@ import pytest
 from tiny_network import WEIGHT, assert_right, compile_network, example
 
 from tvm_mobilenet.errors import InputError, RuntimeLibraryError
+from tvm_mobilenet.machine.quota import usable_cores
 from tvm_mobilenet.runtime import Module, library, load
 from tvm_mobilenet.runtime.threads import thread_count
-from tvm_mobilenet.target.quota import usable_cores
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,8 +13,8 @@ import pytest
 from kernels import check_kernel, compiled, use_threads, workload
 from schedule_cases import OPERATORS, works
 
-from tvm_mobilenet.kernel_case import kernel_case
-from tvm_mobilenet.target import PRESETS, TargetSpec, host_cpu_features, host_machine
+from tvm_mobilenet.machine import PRESETS, TargetSpec, host_cpu_features, host_machine
+from tvm_mobilenet.verify.kernel_case import kernel_case
 
 X86 = ["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "znver5"]
 # Of rpi4, tests/unit/test_assembly.py compiles every kernel of the networks.

@@ -10,8 +10,8 @@ from kernels import check_kernel, compiled, workload
 from schedule_cases import SEPARABLE, blocks
 from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
 
+from tvm_mobilenet.machine import TargetSpec, parse
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec, parse
 
 NATIVE = parse("native")
 BLOCKS, ADDING = blocks(NATIVE.lanes), blocks(NATIVE.lanes, residual=True)

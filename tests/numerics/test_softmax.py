@@ -11,10 +11,10 @@ from kernels import compiled, use_threads, workload
 from numpy.typing import NDArray
 from tvm import te
 
-from tvm_mobilenet import reference
 from tvm_mobilenet.compute.softmax import exponential
+from tvm_mobilenet.machine import PRESETS, TargetSpec, host_cpu_features, host_machine
+from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.spec import INPUT, Softmax
-from tvm_mobilenet.target import PRESETS, TargetSpec, host_cpu_features, host_machine
 
 X86 = ["x86-64", "x86-64-v3", "x86-64-v4"]
 Floats = NDArray[np.float32]

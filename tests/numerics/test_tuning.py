@@ -22,7 +22,7 @@ from parts import patience
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.errors import DeviceError, RecordsBusyError, TuningError
-from tvm_mobilenet.target import host
+from tvm_mobilenet.machine import host
 from tvm_mobilenet.tuning.finals import settle
 from tvm_mobilenet.tuning.measurers import find_measurer
 from tvm_mobilenet.tuning.records import Record, target_key

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from kernels import workload
 from tvm_mobilenet.schedules.knobs import TRACE, KnobError, Knobs
-from tvm_mobilenet.schedules.rules import schedule
+from tvm_mobilenet.schedules.tensorir.rules import schedule
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.target import host
+from tvm_mobilenet.machine import host
 from tvm_mobilenet.tuning import metaschedule
 from tvm_mobilenet.tuning.finals import settle
 from tvm_mobilenet.tuning.measurers import find_measurer

@@ -18,7 +18,7 @@ import splices
 import torch_save
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.compile_report import report_of
+from tvm_mobilenet.compilation.report import report_of
 from tvm_mobilenet.errors import TvmMobilenetError, WeightsError
 from tvm_mobilenet.models.checkpoints.torch_files import read_state_dict
 from tvm_mobilenet.models.weights import Weights, initialize, load

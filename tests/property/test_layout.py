@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tvm_mobilenet.cli.layout import lines
-from tvm_mobilenet.tables import Column, Table, cell_width, shortened
+from tvm_mobilenet.common.tables import Column, Table, cell_width, shortened
 
 WIDTHS = st.one_of(st.none(), st.integers(40, 200))
 HEADINGS = st.text("abcdefgh /", min_size=1, max_size=16).map(lambda s: s.strip() or "x")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx_nets import SPELLINGS, Net
 
 import tvm_mobilenet as tm
-from tvm_mobilenet import reference
+from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.importer import Imported
 from tvm_mobilenet.models.spec import Operator
 

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernels import check_kernel, compiled, use_threads, workload
 from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
-from tvm_mobilenet.schedules.rules import schedule
+from tvm_mobilenet.schedules.tensorir.rules import schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
+from tvm_mobilenet.machine import PRESETS, TargetSpec, host_cpu_features, host_machine
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import PRESETS, TargetSpec, host_cpu_features, host_machine
 
 TARGETS = [
     spec

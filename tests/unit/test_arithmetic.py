@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from tvm_mobilenet.errors import TargetError
+from tvm_mobilenet.machine import LINE_BYTES, PRESETS, Dtype, parse
+from tvm_mobilenet.machine.arithmetic import ARITHMETIC, Arithmetic, line_items
+from tvm_mobilenet.machine.features import CPU_NEEDS
 from tvm_mobilenet.prediction.speeds import speeds_of
-from tvm_mobilenet.target import LINE_BYTES, PRESETS, Dtype, parse
-from tvm_mobilenet.target.arithmetic import ARITHMETIC, Arithmetic, line_items
-from tvm_mobilenet.target.features import CPU_NEEDS
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

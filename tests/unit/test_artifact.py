@@ -14,6 +14,7 @@ import pytest
 import tiny_network
 from elftools.elf.elffile import ELFFile
 
+from tvm_mobilenet.artifact.sources import SECTION, manifest_source, weights_source
 from tvm_mobilenet.errors import (
     AbiError,
     ArchitectureError,
@@ -25,10 +26,9 @@ from tvm_mobilenet.errors import (
     StackError,
     TruncatedArtifactError,
 )
+from tvm_mobilenet.machine import host_machine
 from tvm_mobilenet.runtime import artifact, check_here
 from tvm_mobilenet.runtime.artifact import read_manifest
-from tvm_mobilenet.sources import SECTION, manifest_source, weights_source
-from tvm_mobilenet.target import host_machine
 
 ZIG = [sys.executable, "-m", "ziglang", "cc"]
 TRIPLES = {

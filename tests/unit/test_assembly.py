@@ -9,13 +9,13 @@ import pytest
 from assembly import Loop, innermost_loops
 from kernels import compiled, fused_of_model, of_model
 
-from tvm_mobilenet.graph.pipeline import lower
+from tvm_mobilenet.emit.relax.pipeline import lower
+from tvm_mobilenet.machine import PRESETS, TargetSpec
 from tvm_mobilenet.models import build, mobilenet_v1
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.operators.ahead import AHEAD
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import PRESETS, TargetSpec
 
 TARGETS = ["znver5", "x86-64-v3", "x86-64", "rpi4", "rpi2"]
 MODELS = [(1.0, 224), (0.25, 128), (0.75, 192), (1.0, 160)]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tvm_mobilenet import reference
 from tvm_mobilenet.bench import peak, peers
 from tvm_mobilenet.bench.comparison import OURS, PEAK, BenchReport, Row, geometric_mean
 from tvm_mobilenet.bench.ncnn_files import folded, write_ncnn
@@ -19,12 +18,12 @@ from tvm_mobilenet.bench.pool import Worker, workers
 from tvm_mobilenet.bench.session import _check_numbers, _write_for_peers, check_batch
 from tvm_mobilenet.bench.worker import timed_round
 from tvm_mobilenet.errors import InputError, PeerError
-from tvm_mobilenet.models import build, mobilenet_v1
+from tvm_mobilenet.machine import PRESETS, host
+from tvm_mobilenet.models import build, mobilenet_v1, reference
 from tvm_mobilenet.models.initialization import initialize
 from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.spec import Conv2d, Model
-from tvm_mobilenet.target import PRESETS, host
-from tvm_mobilenet.verify import sample_input
+from tvm_mobilenet.verify.artifact import sample_input
 
 
 def report(*extra: Row) -> BenchReport:

@@ -14,7 +14,7 @@ from tvm_mobilenet.compilation.options import CompileOptions, PlanOptions
 from tvm_mobilenet.compilation.relay import Relay
 from tvm_mobilenet.compilation.stack import this_stack
 from tvm_mobilenet.errors import InputError, StackError, TargetError, TvmMobilenetError
-from tvm_mobilenet.target import PRESETS
+from tvm_mobilenet.machine import PRESETS
 
 
 @pytest.mark.parametrize(

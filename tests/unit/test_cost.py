@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tvm_mobilenet.machine import PRESETS, TargetSpec
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.network.explain import explain as explain_plan
 from tvm_mobilenet.network.explanation import Explanation
@@ -21,7 +22,6 @@ from tvm_mobilenet.prediction.cost import Caches, Phase, Stream, cost_of
 from tvm_mobilenet.prediction.fusion import MARGIN, Comparison, compare, decide
 from tvm_mobilenet.prediction.predict import predict
 from tvm_mobilenet.prediction.speeds import L3_SHARE, LEVELS, speeds_of
-from tvm_mobilenet.target import PRESETS, TargetSpec
 
 ZEN5 = dataclasses.replace(PRESETS["znver5"], cores=2)
 ONE = dataclasses.replace(ZEN5, cores=1)
@@ -225,7 +225,7 @@ def test_explaining_needs_no_tvm() -> None:
         "import sys; from tvm_mobilenet.network.explain import explain;"
         "from tvm_mobilenet.network.planning import plan_network;"
         "from tvm_mobilenet.models import mobilenet_v1;"
-        "from tvm_mobilenet.target import PRESETS;"
+        "from tvm_mobilenet.machine import PRESETS;"
         "explain(plan_network(mobilenet_v1(), PRESETS['rpi4']));"
         "assert not {'tvm', 'tvm_ffi', 'numpy'} & set(sys.modules)"
     )

@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from tvm_mobilenet.errors import NoGpuError, TargetError
-from tvm_mobilenet.target import GPUS, parse
-from tvm_mobilenet.target.driver import Gpu, runs, spec_of
+from tvm_mobilenet.machine import GPUS, parse
+from tvm_mobilenet.machine.driver import Gpu, runs, spec_of
 
-PARSE = "tvm_mobilenet.target.parse"  # the package has a function of that name
+PARSE = "tvm_mobilenet.machine.parse"  # the package has a function of that name
 H200 = Gpu(
     "NVIDIA H200",
     (9, 0),

@@ -13,20 +13,20 @@ import tvm
 from kernels import workload
 from tvm import tirx
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.rules import schedule
+from tvm_mobilenet.schedules.tensorir.rules import schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.graph.emit import ENTRY
-from tvm_mobilenet.graph.pipeline import Lowered, lower
-from tvm_mobilenet.graph.reading import array_of, is_constant
-from tvm_mobilenet.graph.traffic import traffic
+from tvm_mobilenet.emit.relax.emit import ENTRY
+from tvm_mobilenet.emit.relax.pipeline import Lowered, lower
+from tvm_mobilenet.emit.relax.reading import array_of, is_constant
+from tvm_mobilenet.emit.relax.traffic import traffic
+from tvm_mobilenet.machine import PRESETS, TargetSpec
+from tvm_mobilenet.machine.arithmetic import line_items
 from tvm_mobilenet.models import build
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.operators.ahead import AHEAD, Ahead
 from tvm_mobilenet.operators.workload import workload_key
-from tvm_mobilenet.target import PRESETS, TargetSpec
-from tvm_mobilenet.target.arithmetic import line_items
 
 LINE = line_items("float32")
 MODEL = build("v3-small", classes=100)

@@ -18,11 +18,11 @@ from tvm_mobilenet.bench.gpu_comparison import TORCH, GpuReport, GpuRow
 from tvm_mobilenet.bench.gpu_worker import Opened, timed_rounds
 from tvm_mobilenet.bench.torch_network import folded
 from tvm_mobilenet.errors import PeerError
+from tvm_mobilenet.machine import parse
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.spec import Conv2d
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.profile.gpu import GpuProfile, kernel_row
-from tvm_mobilenet.target import parse
 
 
 def report() -> GpuReport:

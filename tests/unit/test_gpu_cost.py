@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tvm_mobilenet.machine import GPUS, Dtype, parse
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.network.explain import explain as explain_plan
 from tvm_mobilenet.network.explanation import Explanation
@@ -27,7 +28,6 @@ from tvm_mobilenet.prediction.gpu_cost import (
     gpu_cost,
 )
 from tvm_mobilenet.prediction.predict import predict
-from tvm_mobilenet.target import GPUS, Dtype, parse
 
 A100 = GPUS["sm_80"]
 
@@ -140,7 +140,7 @@ def test_explaining_a_gpu_needs_no_tvm() -> None:
         "import sys; from tvm_mobilenet.network.explain import explain;"
         "from tvm_mobilenet.network.planning import plan_network;"
         "from tvm_mobilenet.models import mobilenet_v1;"
-        "from tvm_mobilenet.target import parse;"
+        "from tvm_mobilenet.machine import parse;"
         "explain(plan_network(mobilenet_v1(), parse('sm_90', dtype='float16')));"
         "assert not {'tvm', 'tvm_ffi', 'numpy'} & set(sys.modules)"
     )

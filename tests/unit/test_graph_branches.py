@@ -11,16 +11,16 @@ import tvm
 from graphs import run
 from tvm import relax
 
-from tvm_mobilenet import reference
-from tvm_mobilenet.graph.emit import emit
-from tvm_mobilenet.graph.fold_constants import fold_constants
-from tvm_mobilenet.graph.legalize_rest import legalize_rest
+from tvm_mobilenet.emit.relax.emit import emit
+from tvm_mobilenet.emit.relax.fold_constants import fold_constants
+from tvm_mobilenet.emit.relax.legalize_rest import legalize_rest
+from tvm_mobilenet.machine import host
 from tvm_mobilenet.models import build as build_model
+from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.spec import Activate, Activation, Add, Conv2d, Layer, Model, Scale
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.prediction.fusion import Fusion
-from tvm_mobilenet.target import host
 
 TARGET = dataclasses.replace(host(), cores=1)
 SHAPE = (2, 5, 6, 7)

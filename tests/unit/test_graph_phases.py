@@ -11,22 +11,21 @@ import tvm
 from graphs import operators, run
 from tvm import relax, tirx
 
-from tvm_mobilenet import reference
+from tvm_mobilenet.emit.relax.emit import emit
+from tvm_mobilenet.emit.relax.fold_constants import fold_constants
+from tvm_mobilenet.emit.relax.legalize_rest import legalize_rest
+from tvm_mobilenet.emit.relax.pipeline import Lowered
+from tvm_mobilenet.emit.relax.pipeline import lower as lower_plan
+from tvm_mobilenet.emit.relax.reading import array_of, is_constant
+from tvm_mobilenet.emit.relax.schedule_kernels import schedule_kernels
 from tvm_mobilenet.errors import InvalidModelError, OutputError
-from tvm_mobilenet.graph.emit import emit
-from tvm_mobilenet.graph.fold_constants import fold_constants
-from tvm_mobilenet.graph.legalize_rest import legalize_rest
-from tvm_mobilenet.graph.pipeline import Lowered
-from tvm_mobilenet.graph.pipeline import lower as lower_plan
-from tvm_mobilenet.graph.reading import array_of, is_constant
-from tvm_mobilenet.graph.schedule_kernels import schedule_kernels
-from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.machine import host
+from tvm_mobilenet.models import mobilenet_v1, reference
 from tvm_mobilenet.models.spec import Layer, Model, symbol
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.prediction.fusion import Choice
-from tvm_mobilenet.target import host
-from tvm_mobilenet.verify import sample_input
+from tvm_mobilenet.verify.artifact import sample_input
 
 MODEL = mobilenet_v1(alpha=0.25, resolution=32, classes=10)
 WEIGHTS = initialize(MODEL, seed=5)

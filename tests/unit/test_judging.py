@@ -17,9 +17,9 @@ from onnx_nets import Net
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.models.importer import Imported, import_onnx
 from tvm_mobilenet.models.spec import INPUT, Activate, Model, Operator
-from tvm_mobilenet.rounding import WIDEST
-from tvm_mobilenet.verify import sample_input, verify
-from tvm_mobilenet.verify_report import not_judged
+from tvm_mobilenet.verify.artifact import sample_input, verify
+from tvm_mobilenet.verify.report import not_judged
+from tvm_mobilenet.verify.rounding import WIDEST
 
 
 def network(folder: Path, shape: tuple[int, ...] = (1, 3, 12, 12)) -> Imported:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from not_a_number import works
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs, SeededKnobs
-from tvm_mobilenet.schedules.rules import CPU, schedule
+from tvm_mobilenet.schedules.tensorir.rules import CPU, schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.errors import TvmMobilenetError
+from tvm_mobilenet.machine import PRESETS
 from tvm_mobilenet.operators.workload import WORKLOAD
-from tvm_mobilenet.target import PRESETS
 
 
 def test_the_rule_answers_where_no_record_does() -> None:

@@ -11,13 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tvm_mobilenet import reference
 from tvm_mobilenet.errors import InvalidModelError
-from tvm_mobilenet.models import build, mobilenet_v2, mobilenet_v3_large, model_from_manifest
+from tvm_mobilenet.models import (
+    build,
+    mobilenet_v2,
+    mobilenet_v3_large,
+    model_from_manifest,
+    reference,
+)
 from tvm_mobilenet.models.options import divisible
 from tvm_mobilenet.models.spec import Add, Conv2d, Model, Scale, Softmax
 from tvm_mobilenet.models.weights import initialize, load, save
-from tvm_mobilenet.verify import sample_input
+from tvm_mobilenet.verify.artifact import sample_input
 
 NAMES = ["v2", "v3-large", "v3-small"]
 

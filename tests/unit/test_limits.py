@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tvm_mobilenet.common.limits import LARGEST_TENSOR, MOST_CORES, MOST_THREADS, MOST_TRIALS
 from tvm_mobilenet.errors import InputError, InvalidModelError, TargetError, TuningError
-from tvm_mobilenet.limits import LARGEST_TENSOR, MOST_CORES, MOST_THREADS, MOST_TRIALS
+from tvm_mobilenet.machine import host, parse
 from tvm_mobilenet.models import MODELS, build, model_from_manifest
 from tvm_mobilenet.runtime.threads import thread_count
-from tvm_mobilenet.target import host, parse
 from tvm_mobilenet.tuning.task import Settings
 
 FAMILIES = ["v1", "v2", "v3-large", "v3-small"]

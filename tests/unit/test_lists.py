@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import tvm_mobilenet as tm
+from tvm_mobilenet.common.lists import names, number, numbers
 from tvm_mobilenet.errors import DeviceError, InputError, TargetError, TvmMobilenetError
-from tvm_mobilenet.lists import names, number, numbers
 
 MODEL = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
 

@@ -13,13 +13,13 @@ import pytest
 import tiny_network
 from test_artifact import link
 
-from tvm_mobilenet.containers import CONTAINERS, container_of
+from tvm_mobilenet.artifact.containers import CONTAINERS, container_of
+from tvm_mobilenet.artifact.sources import SEAL, manifest_source, seal, section_source
 from tvm_mobilenet.errors import AbiError, ManifestError
 from tvm_mobilenet.runtime import artifact, check_here
 from tvm_mobilenet.runtime.artifact import read_manifest
 from tvm_mobilenet.runtime.loading import LOADERS
 from tvm_mobilenet.runtime.manifest_text import parse_manifest
-from tvm_mobilenet.sources import SEAL, manifest_source, seal, section_source
 
 GPU = {"kind": "opencl", "arch": "", "chip": "desktop", "units": 24, "l2_bytes": 1 << 20}
 SHAPE = (1, 3, tiny_network.SIZE, tiny_network.SIZE)

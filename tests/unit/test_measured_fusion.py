@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tvm_mobilenet.target import PRESETS
+from tvm_mobilenet.machine import PRESETS
 from tvm_mobilenet.tuning.fusion import Compared, _blocks, records_of
 
 ZEN5 = PRESETS["znver5"]

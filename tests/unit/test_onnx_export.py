@@ -11,9 +11,8 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from tvm_mobilenet import reference
 from tvm_mobilenet.errors import OutputError, WeightsError
-from tvm_mobilenet.models import build, mobilenet_v1
+from tvm_mobilenet.models import build, mobilenet_v1, reference
 from tvm_mobilenet.models.onnx_export import export_onnx, to_onnx
 from tvm_mobilenet.models.spec import Conv2d, Model
 from tvm_mobilenet.models.weights import initialize

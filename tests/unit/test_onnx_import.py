@@ -9,7 +9,7 @@ import pytest
 from onnx_nets import SPELLINGS, Net
 from onnxruntime import InferenceSession
 
-from tvm_mobilenet import reference
+from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.importer import Imported, import_onnx
 from tvm_mobilenet.models.spec import Conv2d, Dense, GlobalAvgPool, Operator, Scale, Softmax
 

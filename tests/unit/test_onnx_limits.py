@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_nets import Net
 
-from tvm_mobilenet import reference
 from tvm_mobilenet.errors import InvalidModelError, OnnxFileError, UnsupportedOperatorError
+from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.importer import import_onnx
 from tvm_mobilenet.models.spec import Dense, Operator
 

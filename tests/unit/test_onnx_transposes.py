@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx_nets import Net
 
-from tvm_mobilenet import reference
+from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.importer import Imported, import_onnx
 from tvm_mobilenet.models.spec import Operator
 

@@ -13,7 +13,7 @@ from not_a_number import works
 from tvm_mobilenet.schedules.plans import GPU_PLANS, PLANS, TE_GPU_PLANS, TE_PLANS
 
 import tvm_mobilenet.compute
-from tvm_mobilenet.kernel_case import layers_of
+from tvm_mobilenet.machine import PRESETS, parse
 from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, Scale, Softmax
 from tvm_mobilenet.operators.dense import dense_in_blocks
 from tvm_mobilenet.operators.facts import OPERATORS, Shared, shared
@@ -22,7 +22,7 @@ from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.predict import predict
-from tvm_mobilenet.target import PRESETS, parse
+from tvm_mobilenet.verify.kernel_case import layers_of
 
 TARGET = dataclasses.replace(PRESETS["znver5"], cores=2)
 WORKS = works(TARGET.lanes)

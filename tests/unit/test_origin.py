@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from tvm_mobilenet.errors import OnnxFileError, TargetError, WeightsError
+from tvm_mobilenet.machine import TargetSpec, host
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.models.checkpoints import hub, pretrained
 from tvm_mobilenet.models.network import network_of
 from tvm_mobilenet.models.weights import digest, from_source, initialize, save
-from tvm_mobilenet.target import TargetSpec, host
 
 MODEL = mobilenet_v1(alpha=0.125, resolution=32, classes=10)
 
@@ -140,7 +140,7 @@ def test_sizes_of_an_onnx_file_are_checked(size: Any, tmp_path: Path) -> None:
     options = {"path": str(path), "sha256": known, "batch": size, "resolution": None}
     for given in (None, path):
         with pytest.raises(OnnxFileError, match="says that batch of its ONNX file"):
-            network_of({"model": {"name": "onnx", "options": options}}, file=given)
+            network_of({"model": {"name": "onnx", "options": options}}, given=given)
 
 
 @pytest.mark.parametrize(

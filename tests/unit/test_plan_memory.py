@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tvm import relax
 from tvm.relax.op import nn
 
-from tvm_mobilenet import target
-from tvm_mobilenet.graph.emit import ENTRY
-from tvm_mobilenet.graph.pipeline import Lowered, lower
-from tvm_mobilenet.graph.plan_memory import plan_memory
-from tvm_mobilenet.graph.workspace import workspaces
+from tvm_mobilenet import machine as target
+from tvm_mobilenet.emit.relax.emit import ENTRY
+from tvm_mobilenet.emit.relax.pipeline import Lowered, lower
+from tvm_mobilenet.emit.relax.plan_memory import plan_memory
+from tvm_mobilenet.emit.relax.workspace import workspaces
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.network.memory import MemoryPlan, Tensor, place
 from tvm_mobilenet.network.planning import plan_network

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from schedule_cases import OPERATORS, works
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs, SeededKnobs
 from tvm_mobilenet.schedules.plans import PLANS, TE_PLANS, plan
-from tvm_mobilenet.schedules.rules import CPU, schedule
+from tvm_mobilenet.schedules.tensorir.rules import CPU, schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.graph.workspace import parallel_units
+from tvm_mobilenet.emit.relax.workspace import parallel_units
+from tvm_mobilenet.machine import PRESETS, TargetSpec
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.predict import predict
-from tvm_mobilenet.target import PRESETS, TargetSpec
 
 AVX512 = dataclasses.replace(PRESETS["znver5"], cores=2)
 EVERY = [work for operator in OPERATORS for work in works(AVX512.lanes)[operator]]

@@ -21,13 +21,13 @@ from tvm_mobilenet.bench import bandwidth, region
 from tvm_mobilenet.bench.machine import Machine
 from tvm_mobilenet.cli.layout import lines
 from tvm_mobilenet.errors import ArtifactError, InputError
+from tvm_mobilenet.machine import PRESETS, host
 from tvm_mobilenet.profile import KernelProfile, ProfileReport
 from tvm_mobilenet.runtime.artifact import write_manifest
 from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.runtime.kernels import Kernels, Split
 from tvm_mobilenet.runtime.library import load_runtime
 from tvm_mobilenet.runtime.module import Module
-from tvm_mobilenet.target import PRESETS, host
 
 MACHINE = Machine(
     threads=2,

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tvm_mobilenet.target import quota
-from tvm_mobilenet.target.host import describe_machine
-from tvm_mobilenet.target.quota import cpu_quota, usable_cores
-from tvm_mobilenet.target.topology import read
+from tvm_mobilenet.machine import quota
+from tvm_mobilenet.machine.host import describe_machine
+from tvm_mobilenet.machine.quota import cpu_quota, usable_cores
+from tvm_mobilenet.machine.topology import read
 
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
 V1 = (
@@ -131,8 +131,8 @@ def test_a_machine_has_no_more_cores_than_are_granted(
 
 
 def test_the_default_number_of_threads_and_native_ask_the_same(tmp_path: Path, monkeypatch) -> None:
+    from tvm_mobilenet.machine import host
     from tvm_mobilenet.runtime.threads import thread_count
-    from tvm_mobilenet.target import host
 
     for variable in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(variable, raising=False)
@@ -169,8 +169,8 @@ def limited() -> Iterator[Path]:
 def test_a_real_group(limited: Path) -> None:
     program = (
         "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid()))\n"
-        "from tvm_mobilenet.target.quota import cpu_quota, usable_cores\n"
-        "from tvm_mobilenet.target import host\n"
+        "from tvm_mobilenet.machine.quota import cpu_quota, usable_cores\n"
+        "from tvm_mobilenet.machine import host\n"
         "print(cpu_quota(), usable_cores(), host().cores)"
     )
     command = [sys.executable, "-c", program, str(limited / "cgroup.procs")]

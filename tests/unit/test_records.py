@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tvm_mobilenet.errors import OutputError, RecordsBusyError, RecordsError
-from tvm_mobilenet.target import PRESETS, TargetSpec, parse
+from tvm_mobilenet.machine import PRESETS, TargetSpec, parse
 from tvm_mobilenet.tuning.log import LOCK, append, read, writing
 from tvm_mobilenet.tuning.records import Record, target_key
 from tvm_mobilenet.tuning.store import Store, records_for

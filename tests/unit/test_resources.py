@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
+from tvm_mobilenet.artifact.resources import Resources, read_report
 from tvm_mobilenet.errors import ToolchainError
-from tvm_mobilenet.resources import Resources, read_report
-from tvm_mobilenet.target import GPUS
+from tvm_mobilenet.machine import GPUS
 
 REPORT = """\
 ptxas info    : 0 bytes gmem
@@ -75,7 +75,7 @@ def packed(kind: bytes, code: bytes) -> bytes:
 
 
 def test_machine_code_takes_the_place_of_source() -> None:
-    from tvm_mobilenet.graph.codegen_cuda import with_binary
+    from tvm_mobilenet.emit.relax.codegen_cuda import with_binary
 
     source = b"__global__ void k() {}"
     assert with_binary(packed(b"cuda", source), source, b"\x7fELF") == packed(b"cubin", b"\x7fELF")

@@ -22,15 +22,15 @@ import tvm_mobilenet as tm
 from tvm_mobilenet.bench.comparison import OURS, BenchReport, Row
 from tvm_mobilenet.bench.gpu_comparison import GpuReport, GpuRow
 from tvm_mobilenet.cli.output import Form, columns_here, show
-from tvm_mobilenet.compile_report import CompileReport, KernelRow
+from tvm_mobilenet.common.shown import shown
+from tvm_mobilenet.common.tables import Column, Table, to_csv, together
+from tvm_mobilenet.compilation.report import CompileReport, KernelRow
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.profile.board import BoardProfile, BoardRow
 from tvm_mobilenet.profile.gpu import GpuKernel, GpuProfile
-from tvm_mobilenet.shown import shown
-from tvm_mobilenet.tables import Column, Table, to_csv, together
 from tvm_mobilenet.tuning.status import Status
 from tvm_mobilenet.tuning.tuning_report import TunedKernel, TuningReport
-from tvm_mobilenet.verify_report import VerifyReport, VerifyRow
+from tvm_mobilenet.verify.report import VerifyReport, VerifyRow
 
 TABLE = Table(
     "kernels",

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from tvm_mobilenet.errors import TargetError
-from tvm_mobilenet.target import (
+from tvm_mobilenet.machine import (
     GPUS,
     PRESETS,
     TargetSpec,
     parse,
     validate_with_llvm,
 )
-from tvm_mobilenet.target.features import (
+from tvm_mobilenet.machine.features import (
     AARCH64_TO_CPUINFO,
     ARM_TO_CPUINFO,
     CPU_NEEDS,
@@ -29,7 +29,7 @@ from tvm_mobilenet.target.features import (
     X86_TO_CPUINFO,
     isa_of,
 )
-from tvm_mobilenet.target.llvm import llvm_needs
+from tvm_mobilenet.machine.llvm import llvm_needs
 
 KIB, MIB = 1 << 10, 1 << 20
 TRIPLES = {

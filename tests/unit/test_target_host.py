@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tvm_mobilenet.errors import TargetError
-from tvm_mobilenet.target import (
+from tvm_mobilenet.machine import (
     PRESETS,
     host,
     host_cpu_features,
@@ -19,8 +19,8 @@ from tvm_mobilenet.target import (
     parse,
     validate_with_llvm,
 )
-from tvm_mobilenet.target.features import CPU_NEEDS, HWCAP_ARM
-from tvm_mobilenet.target.host import _auxiliary, _auxiliary_value, features_of
+from tvm_mobilenet.machine.features import CPU_NEEDS, HWCAP_ARM
+from tvm_mobilenet.machine.host import _auxiliary, _auxiliary_value, features_of
 
 KIB, MIB = 1 << 10, 1 << 20
 

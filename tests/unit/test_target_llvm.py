@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from tvm_mobilenet.errors import TargetError
-from tvm_mobilenet.target import PRESETS
-from tvm_mobilenet.target.llvm import generating
+from tvm_mobilenet.machine import PRESETS
+from tvm_mobilenet.machine.llvm import generating
 
 TARGET = PRESETS["x86-64-v3"]
 

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from tvm_mobilenet.errors import QuantizationError
+from tvm_mobilenet.machine import ITEM_BYTES
 from tvm_mobilenet.operators.tensors import TensorType
-from tvm_mobilenet.target import ITEM_BYTES
 
 
 def test_of_every_type() -> None:

@@ -10,13 +10,13 @@ from kernels import fused_of_model, of_model, workload
 from tvm import tirx
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.threads import BALANCED, imbalance
-from tvm_mobilenet.schedules.rules import schedule
+from tvm_mobilenet.schedules.tensorir.rules import schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.graph.workspace import parallel_units
+from tvm_mobilenet.emit.relax.workspace import parallel_units
+from tvm_mobilenet.machine import PRESETS, TargetSpec
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import PRESETS, TargetSpec
 
 MODELS = [(1.0, 224), (0.75, 192), (0.5, 160), (0.25, 128)]
 

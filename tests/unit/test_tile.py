@@ -20,11 +20,11 @@ from tvm_mobilenet.schedules.plans.tile import (
     chunk_options,
     fits,
 )
-from tvm_mobilenet.schedules.rules import schedule
+from tvm_mobilenet.schedules.tensorir.rules import schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.graph.workspace import workspaces
-from tvm_mobilenet.target import PRESETS
+from tvm_mobilenet.emit.relax.workspace import workspaces
+from tvm_mobilenet.machine import PRESETS
 
 AVX512 = dataclasses.replace(PRESETS["znver5"], cores=2)
 FAMILIES = ["znver5", "x86-64-v3", "x86-64-v2", "rpi4", "rpi2", "riscv64"]

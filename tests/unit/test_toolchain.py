@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
+from tvm_mobilenet.artifact.toolchain import Linker, find_linker
+from tvm_mobilenet.artifact.toolchain_zig import uses_compiler_runtime
 from tvm_mobilenet.errors import OutputError, ToolchainError
-from tvm_mobilenet.target import PRESETS, TargetSpec, host_machine, parse
-from tvm_mobilenet.toolchain import Linker, find_linker
-from tvm_mobilenet.toolchain_zig import uses_compiler_runtime
+from tvm_mobilenet.machine import PRESETS, TargetSpec, host_machine, parse
 
 NO_ZIG = "no ziglang: pip install ziglang"
 ELF_MACHINES = {"rpi4": "EM_AARCH64", "rpi2": "EM_ARM", "riscv64": "EM_RISCV"}
@@ -224,8 +224,8 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     build(parse("native")).write_to_file(str(path))
     code = (
         "import os, sys; os.umask(0o022)\n"
-        "from tvm_mobilenet.target import parse\n"
-        "from tvm_mobilenet.toolchain import find_linker\n"
+        "from tvm_mobilenet.machine import parse\n"
+        "from tvm_mobilenet.artifact.toolchain import find_linker\n"
         "find_linker(parse('native')).link([sys.argv[1]], sys.argv[2])"
     )
     subprocess.run([sys.executable, "-c", code, str(path), str(output)], check=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tvm_mobilenet import toolchain_cuda
+from tvm_mobilenet.artifact import toolchain_cuda
+from tvm_mobilenet.artifact.toolchain_cuda import Nvcc, find_nvcc
 from tvm_mobilenet.errors import RuntimeLibraryError, ToolchainError
-from tvm_mobilenet.toolchain_cuda import Nvcc, find_nvcc
 
 
 @pytest.fixture

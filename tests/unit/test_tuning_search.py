@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from kernels import workload
 from tvm_mobilenet.schedules.knobs import Knobs, NearestKnobs
-from tvm_mobilenet.schedules.rules import schedule
+from tvm_mobilenet.schedules.tensorir.rules import schedule
 
-from tvm_mobilenet import target
+from tvm_mobilenet import machine as target
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.tuning.cost_model import LEAST, CostModel
 from tvm_mobilenet.tuning.finals import choose

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from fake_module import MODEL, NAMES, WEIGHTS, Fake
 
-from tvm_mobilenet import reference
 from tvm_mobilenet.errors import VerificationError
+from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.spec import (
     INPUT,
     Add,
@@ -22,9 +22,9 @@ from tvm_mobilenet.models.spec import (
     Softmax,
 )
 from tvm_mobilenet.models.weights import initialize
-from tvm_mobilenet.rounding import guaranteed_bound
 from tvm_mobilenet.runtime.instrument import Trace
-from tvm_mobilenet.verify import sample_input, verify
+from tvm_mobilenet.verify.artifact import sample_input, verify
+from tvm_mobilenet.verify.rounding import guaranteed_bound
 
 
 def test_a_right_module_passes() -> None:

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tvm_mobilenet import reference
 from tvm_mobilenet.errors import OutputError, WeightsError
-from tvm_mobilenet.models import mobilenet_v1
+from tvm_mobilenet.models import mobilenet_v1, reference
 from tvm_mobilenet.models.weights import FORMATS, Weights, digest, initialize, load, save, validate
 
 MODEL = mobilenet_v1(alpha=0.125, resolution=64, classes=10)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tvm_mobilenet.bench.kernel import compiled, reducing_in_registers, tensor
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.machine import TargetSpec
 
 VECTORS = 16
 """Vectors that a step adds up, each to a sum of its own: with one load and one

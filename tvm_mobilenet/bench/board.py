@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from tvm_mobilenet.artifact.toolchain import find_linker
 from tvm_mobilenet.bench.comparison import OURS, BenchReport, Row, peak_of
 from tvm_mobilenet.bench.kernel import build
 from tvm_mobilenet.bench.peak import CHAINS, chains_module, operations
 from tvm_mobilenet.bench.session import check_batch, check_turns
+from tvm_mobilenet.common.lists import Numbers, numbers
+from tvm_mobilenet.common.scratch import scratch
 from tvm_mobilenet.device import Device, Session
 from tvm_mobilenet.errors import InputError
-from tvm_mobilenet.lists import Numbers, numbers
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.runtime.inputs import noise
-from tvm_mobilenet.scratch import scratch
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.toolchain import find_linker
 
 _CALLS = (5, 1000)
 """Fewest and most calls of a turn."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tvm_mobilenet.tables import Column, Table, Tabular, threads_text
+from tvm_mobilenet.common.tables import Column, Table, Tabular, threads_text
 
 OURS = "tvm_mobilenet"
 """Name of this package's own runtime among the rows."""

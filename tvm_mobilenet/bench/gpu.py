@@ -19,11 +19,11 @@ from tvm_mobilenet.bench.gpu_comparison import TOLERANCE, TORCH, GpuReport, GpuR
 from tvm_mobilenet.bench.peers import version_of
 from tvm_mobilenet.bench.pool import Worker, in_turn
 from tvm_mobilenet.bench.session import ROUND_SECONDS, ROUNDS, Progress, check_batch, check_turns
+from tvm_mobilenet.common.lists import Names, names
+from tvm_mobilenet.common.scratch import scratch
 from tvm_mobilenet.errors import PeerError
-from tvm_mobilenet.lists import Names, names
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.runtime.inputs import noise
-from tvm_mobilenet.scratch import scratch
-from tvm_mobilenet.target import TargetSpec
 
 PEER = "torch"
 _PATIENCE_S = 900.0
@@ -188,7 +188,7 @@ def _wanted(against: Sequence[str]) -> tuple[str, ...]:
 
 
 def _row(runtime: str, turns: list[dict[str, list[float]]], folder: Path, failed: str) -> GpuRow:
-    from tvm_mobilenet.reference import relative_error
+    from tvm_mobilenet.models.reference import relative_error
 
     version = version_of(runtime if runtime == OURS else PEER)
     if failed:

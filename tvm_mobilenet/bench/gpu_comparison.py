@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tvm_mobilenet.bench.comparison import OURS
-from tvm_mobilenet.tables import Column, Table, Tabular
+from tvm_mobilenet.common.tables import Column, Table, Tabular
 
 
 class Torch(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 from tvm_mobilenet.bench.bandwidth import LEVELS, footprints
 from tvm_mobilenet.bench.comparison import BANDWIDTH, PEAK, QUIET, REGION
 from tvm_mobilenet.bench.pool import workers
-from tvm_mobilenet.target import TargetSpec, host
+from tvm_mobilenet.machine import TargetSpec, host
 
 _ROUNDS, _SECONDS = 3, 0.15
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tvm_mobilenet.bench.kernel import compiled, reducing_in_registers, tensor
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.machine import TargetSpec
 
 CHAINS = 12
 """Accumulators. Two units with a latency of 4 cycles need 8 (Zen 5, Golden

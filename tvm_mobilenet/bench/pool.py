@@ -17,9 +17,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tvm_mobilenet.common.interpreter import python_module
+from tvm_mobilenet.common.scratch import scratch_file
 from tvm_mobilenet.errors import PeerError
-from tvm_mobilenet.interpreter import python_module
-from tvm_mobilenet.scratch import scratch_file
 
 START_SECONDS = 120.0
 """Patience for a runtime to load and compile a network."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tvm_mobilenet.bench.kernel import begin, compiled, tensor
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.machine import TargetSpec
 
 REGIONS = 1000
 """Regions in one call; TVM's workers spin between them, as they do inside a network."""

@@ -22,12 +22,13 @@ from tvm_mobilenet.bench.peers import (
     version_of,
 )
 from tvm_mobilenet.bench.pool import Worker, in_turn, workers
+from tvm_mobilenet.common.lists import Names, Numbers, names, numbers
+from tvm_mobilenet.common.scratch import scratch
 from tvm_mobilenet.errors import InputError
-from tvm_mobilenet.lists import Names, Numbers, names, numbers
 from tvm_mobilenet.runtime.inputs import noise
-from tvm_mobilenet.scratch import scratch
 
 if TYPE_CHECKING:
+    from tvm_mobilenet.models.importer import Imported
     from tvm_mobilenet.models.network import Network
 
 Progress = Callable[[int, int, str], None]
@@ -47,7 +48,7 @@ def bench(
     threads: Numbers = (1,),
     against: Names = (),
     weights: str | os.PathLike[str] | Mapping[str, NDArray[Any]] | None = None,
-    model: str | os.PathLike[str] | None = None,
+    model: str | os.PathLike[str] | Imported | None = None,
     rounds: int = ROUNDS,
     seconds: float = ROUND_SECONDS,
     warmup: float | None = None,
@@ -72,8 +73,8 @@ def bench(
         Peers, from :data:`tvm_mobilenet.bench.peers.PEERS`; several in one text by commas.
     weights : path-like or mapping, optional
         Weights for the peers; default: those that the manifest names.
-    model : path-like, optional
-        Likewise the ONNX file of an imported network.
+    model : path-like or Imported, optional
+        Likewise the ONNX file of an imported network, or what was imported.
     rounds : int
         Turns that each takes.
     seconds : float
@@ -216,7 +217,7 @@ def _report(
 
 
 def _difference(folder: Path, worker: Worker) -> float:
-    from tvm_mobilenet.reference import relative_error
+    from tvm_mobilenet.models.reference import relative_error
 
     ours = np.load(folder / f"{OURS}-{worker.threads}.npy")
     theirs = np.load(folder / f"{worker.runtime}-{worker.threads}.npy")

@@ -79,7 +79,7 @@ def open_runtime(request: dict[str, Any]) -> tuple[Callable[[], Any], int]:
     runtime, threads = request["runtime"], request["threads"]
     if runtime in (PEAK, BANDWIDTH, REGION):
         from tvm_mobilenet.bench import bandwidth, peak, region
-        from tvm_mobilenet.target import TargetSpec
+        from tvm_mobilenet.machine import TargetSpec
 
         spec = TargetSpec.from_dict(request["target"])
         if runtime == BANDWIDTH:

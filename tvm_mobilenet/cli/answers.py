@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tvm_mobilenet.tables import Column, Table, by_size
+from tvm_mobilenet.common.tables import Column, Table, by_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tvm_mobilenet.cli.answers import Answer, Answers, classes_table, described, outputs_table
 from tvm_mobilenet.cli.logs import LOGGER
 from tvm_mobilenet.cli.output import Form, progress_bar, say, show
+from tvm_mobilenet.common.tables import by_size
 from tvm_mobilenet.errors import ImageError, InputError
-from tvm_mobilenet.tables import by_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.cli.logs import LOGGER
 from tvm_mobilenet.cli.output import Form, mega, show
+from tvm_mobilenet.common.tables import Column, Table
 from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.schedules.knobs import described
-from tvm_mobilenet.tables import Column, Table
 
 if TYPE_CHECKING:
+    from tvm_mobilenet.machine import TargetSpec
     from tvm_mobilenet.models import Model
-    from tvm_mobilenet.target import TargetSpec
     from tvm_mobilenet.tuning.records import Record
 
 
@@ -155,7 +155,7 @@ _GPUS = (
 
 def show_targets(form: Form) -> None:
     """Print this machine, the presets and the GPUs."""
-    from tvm_mobilenet.target import GPUS, PRESETS, host, parse
+    from tvm_mobilenet.machine import GPUS, PRESETS, host, parse
 
     specs, gpus = [host(), *PRESETS.values()], [parse(name) for name in GPUS]
     show(

@@ -143,8 +143,8 @@ def check(
       tvm-mobilenet device check ssh://pi@raspberrypi
       tvm-mobilenet device check tracker://127.0.0.1:9190/rpi4 --json
     """
+    from tvm_mobilenet.common.tables import facts_table
     from tvm_mobilenet.device import open_device
-    from tvm_mobilenet.tables import facts_table
 
     form = answer.form
     with waiting(f"asking {device}"), open_device(device, timeout) as opened:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from types import FrameType
 
 from tvm_mobilenet.cli import logs
+from tvm_mobilenet.common.shown import shown
 from tvm_mobilenet.errors import OutputError, TvmMobilenetError
-from tvm_mobilenet.shown import shown
 
 INTERRUPTED, READER_GONE, WRONG = 130, 1, 2
 """Exit statuses: of Ctrl-C; of a pipe whose reader left, which is nobody's fault; of an error."""

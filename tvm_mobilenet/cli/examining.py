@@ -25,7 +25,7 @@ _CALL = """
 import tempfile, time
 start = time.perf_counter()
 import tvm_mobilenet as tm
-from tvm_mobilenet.verify import sample_input
+from tvm_mobilenet.verify.artifact import sample_input
 with tempfile.TemporaryDirectory() as folder:
     made = tm.compile(tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10))
     module = tm.load(made.export(folder + "/small.so"))
@@ -33,7 +33,7 @@ with tempfile.TemporaryDirectory() as folder:
 print(f"a small network, compiled, verified and called in {time.perf_counter() - start:.1f} s")
 """
 _GPU = """
-from tvm_mobilenet.target.driver import find_gpu
+from tvm_mobilenet.machine.driver import find_gpu
 gpu = find_gpu()
 print(f"{gpu.name}, {gpu.arch}, {gpu.memory_bytes / 1e9:.0f} GB")
 """
@@ -153,8 +153,8 @@ def _versions() -> Iterator[Finding]:
 
 
 def _processor() -> Iterator[Finding]:
+    from tvm_mobilenet.machine.host import host, host_cpu_features, processor_name
     from tvm_mobilenet.runtime.threads import thread_count
-    from tvm_mobilenet.target.host import host, host_cpu_features, processor_name
 
     spec = host()
     facts = spec.describe()
@@ -172,9 +172,9 @@ def _processor() -> Iterator[Finding]:
 
 
 def _linkers() -> Iterator[Finding]:
-    from tvm_mobilenet.target import PRESETS
-    from tvm_mobilenet.target.host import host
-    from tvm_mobilenet.toolchain import find_linker
+    from tvm_mobilenet.artifact.toolchain import find_linker
+    from tvm_mobilenet.machine import PRESETS
+    from tvm_mobilenet.machine.host import host
 
     for title, spec in (
         ("C compiler", host()),
@@ -190,7 +190,7 @@ def _linkers() -> Iterator[Finding]:
 
 
 def _nvcc() -> Iterator[Finding]:
-    from tvm_mobilenet.toolchain_cuda import find_nvcc
+    from tvm_mobilenet.artifact.toolchain_cuda import find_nvcc
 
     try:
         found = find_nvcc()

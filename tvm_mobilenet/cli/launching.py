@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from tvm_mobilenet.cli.output import size
-from tvm_mobilenet.target.driver import JETSONS
+from tvm_mobilenet.machine.driver import JETSONS
 
 
 def launch_facts(manifest: dict[str, Any]) -> dict[str, str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tvm_mobilenet.shown import shown
-from tvm_mobilenet.tables import Column, Table, cell_width, shortened
+from tvm_mobilenet.common.shown import shown
+from tvm_mobilenet.common.tables import Column, Table, cell_width, shortened
 
 _INDENT, _GAP = 2, 2
 _LEAST = {"name": 8, "text": 16}

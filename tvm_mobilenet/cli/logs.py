@@ -12,7 +12,7 @@ import time
 import traceback
 import warnings
 
-from tvm_mobilenet.shown import shown
+from tvm_mobilenet.common.shown import shown
 
 LOGGER = logging.getLogger("tvm_mobilenet")
 

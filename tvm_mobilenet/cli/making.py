@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from tvm_mobilenet.cli import logs
 from tvm_mobilenet.cli.launching import cuda_facts, launch_facts
 from tvm_mobilenet.cli.output import Form, mega, say, show, size, waiting
+from tvm_mobilenet.common.tables import by_size, facts_table
 from tvm_mobilenet.errors import OutputError, RecordsWarning
-from tvm_mobilenet.tables import by_size, facts_table
 
 if TYPE_CHECKING:
     from tvm_mobilenet.compilation.options import CompileOptions, ModelLike
@@ -85,7 +85,7 @@ def _target_text(manifest: dict[str, Any]) -> str:
 
 
 def _verified(manifest: dict[str, Any]) -> str:
-    from tvm_mobilenet.verify_report import figure, not_judged
+    from tvm_mobilenet.verify.report import figure, not_judged
 
     found = manifest["verification"]
     if not found:
@@ -117,7 +117,7 @@ def _host(manifest: dict[str, Any]) -> dict[str, str]:
 
 def _memory(manifest: dict[str, Any]) -> dict[str, str]:
     """Say what a call needs beside the weights, and what of it L2 holds."""
-    from tvm_mobilenet.tables import LAYOUT
+    from tvm_mobilenet.common.tables import LAYOUT
 
     memory, target = manifest.get("memory"), manifest["target"]
     if memory is None:
@@ -157,7 +157,7 @@ def _kib(count: int) -> str:
 
 def inspect_artifact(artifact: Path, form: Form) -> None:
     """Print the manifest."""
-    from tvm_mobilenet.compile_report import report_of
+    from tvm_mobilenet.compilation.report import report_of
     from tvm_mobilenet.runtime.artifact import read_manifest
 
     manifest = read_manifest(artifact)

@@ -146,7 +146,7 @@ def bench(
       tvm-mobilenet bench v1 --target cuda --batch 64 --against torch
     """
     from tvm_mobilenet.cli.timing import bench_artifact, compiled_for
-    from tvm_mobilenet.lists import names, numbers
+    from tvm_mobilenet.common.lists import names, numbers
 
     given = {
         **dataclasses.asdict(turns),

@@ -32,7 +32,7 @@ def _models(incomplete: str) -> Iterator[str]:
 
 def _targets(incomplete: str) -> Iterator[str]:
     """Complete what `tvm-mobilenet targets` lists."""
-    from tvm_mobilenet.target import GPUS, PRESETS
+    from tvm_mobilenet.machine import GPUS, PRESETS
 
     names = ("native", "cuda", *PRESETS, *GPUS)
     yield from (name for name in dict.fromkeys(names) if name.startswith(incomplete))

@@ -13,12 +13,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.cli import logs
+from tvm_mobilenet.common.shown import shown
+from tvm_mobilenet.common.tables import to_csv
 from tvm_mobilenet.errors import InputError
-from tvm_mobilenet.shown import shown
-from tvm_mobilenet.tables import to_csv
 
 if TYPE_CHECKING:
-    from tvm_mobilenet.tables import Table
+    from tvm_mobilenet.common.tables import Table
 
 
 class Form(Enum):
@@ -59,7 +59,7 @@ def show(form: Form, *tables: Table, data: Any = None) -> None:
     Parameters
     ----------
     *tables : Table
-        One after another; as CSV in one file, see :func:`tvm_mobilenet.tables.to_csv`.
+        One after another; as CSV in one file, see :func:`tvm_mobilenet.common.tables.to_csv`.
     data : optional
         What ``--json`` prints; without it the tables' rows, by the tables' names.
     """

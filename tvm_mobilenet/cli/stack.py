@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from tvm_mobilenet.common.interpreter import python_module
+from tvm_mobilenet.common.stacks import REMEDY, check_stack
 from tvm_mobilenet.compilation.stack import this_stack
 from tvm_mobilenet.errors import StackError
-from tvm_mobilenet.interpreter import python_module
-from tvm_mobilenet.stacks import REMEDY, check_stack
 
 VARIABLE = "TVM_MOBILENET_RELAY"
 """Environment variable: the folder of the classic stack's environment."""

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet import using
 from tvm_mobilenet.cli.logs import LOGGER, is_quiet
 from tvm_mobilenet.cli.output import Form, progress_bar, say, show, waiting
+from tvm_mobilenet.compilation import using
 from tvm_mobilenet.errors import InputError, PlotError, TvmMobilenetError
 
 if TYPE_CHECKING:
     from tvm_mobilenet.bench import BenchReport
     from tvm_mobilenet.bench.gpu_comparison import GpuReport
-    from tvm_mobilenet.target import Dtype
+    from tvm_mobilenet.machine import Dtype
 
 
 def verify_artifact(artifact: Path, form: Form, *, save: Path | None, **options: Any) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tvm_mobilenet.cli import logs
 from tvm_mobilenet.cli.making import warnings_told
 from tvm_mobilenet.cli.output import Form, say, show
-from tvm_mobilenet.shown import shown
-from tvm_mobilenet.tables import threads_text
+from tvm_mobilenet.common.shown import shown
+from tvm_mobilenet.common.tables import threads_text
 
 if TYPE_CHECKING:
     from tvm_mobilenet.compilation.options import ModelLike

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tvm_mobilenet.stacks import PACKAGES, Stack, versions_of
+from tvm_mobilenet.common.stacks import PACKAGES, Stack, versions_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tvm_mobilenet.artifact.toolchain import Linker
+    from tvm_mobilenet.artifact.toolchain_cuda import Nvcc
     from tvm_mobilenet.compilation.options import PlanOptions
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.operator import Operator
     from tvm_mobilenet.network.plan import NetworkPlan
-    from tvm_mobilenet.toolchain import Linker
-    from tvm_mobilenet.toolchain_cuda import Nvcc
 
     Tools = tuple[Linker, Nvcc | None]
     Write = Callable[[Mapping[str, Any], Tools, Path], dict[str, Any]]

@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.artifact.toolchain import find_linker
+from tvm_mobilenet.artifact.toolchain_cuda import find_nvcc
+from tvm_mobilenet.common.scratch import scratch_folder
 from tvm_mobilenet.compilation.adapter import StackAdapter
 from tvm_mobilenet.compilation.compiled import Compiled, artifact_in, runs_here
 from tvm_mobilenet.compilation.options import CompileOptions, tell
 from tvm_mobilenet.compilation.stack import this_stack
 from tvm_mobilenet.errors import MissingRecordsError
+from tvm_mobilenet.machine import TargetSpec, validate_with_llvm
 from tvm_mobilenet.models.network import Network, network_from
 from tvm_mobilenet.runtime.artifact import write_manifest
 from tvm_mobilenet.runtime.recipe import preprocess_for
-from tvm_mobilenet.scratch import scratch_folder
-from tvm_mobilenet.target import TargetSpec, validate_with_llvm
-from tvm_mobilenet.toolchain import find_linker
-from tvm_mobilenet.toolchain_cuda import find_nvcc
 
 if TYPE_CHECKING:
     from tvm_mobilenet.compilation.adapter import Tools
     from tvm_mobilenet.compilation.options import ModelLike
-    from tvm_mobilenet.verify_report import VerifyReport
+    from tvm_mobilenet.verify.report import VerifyReport
 
 _log = logging.getLogger(__name__)
 
@@ -82,8 +82,8 @@ def _judged(
         return {"verification": report.to_dict()}
     if network.imported is None:
         return {}
-    from tvm_mobilenet.host_check import check_on_host
-    from tvm_mobilenet.verify import sample_input
+    from tvm_mobilenet.verify.artifact import sample_input
+    from tvm_mobilenet.verify.host_check import check_on_host
 
     x = sample_input(network.model.input_shape, dtype=network.model.input_dtype)
     return {"host_check": check_on_host(network, x, stack)}
@@ -92,7 +92,7 @@ def _judged(
 def _verified(compiled: Compiled, network: Network, device: str | None) -> VerifyReport:
     """Verify an artifact here, or on a board."""
     from tvm_mobilenet.device import open_device
-    from tvm_mobilenet.verify import verify
+    from tvm_mobilenet.verify.artifact import verify
 
     model, weights, expect = network.model, network.weights, network.expect
     if device is None:

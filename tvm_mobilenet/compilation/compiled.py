@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet.compile_report import CompileReport, report_of
+from tvm_mobilenet.common.tables import Table, Tabular
+from tvm_mobilenet.compilation.report import CompileReport, report_of
 from tvm_mobilenet.errors import ArtifactError
-from tvm_mobilenet.tables import Table, Tabular
 
 if TYPE_CHECKING:
     from tvm_mobilenet.runtime import Loaded

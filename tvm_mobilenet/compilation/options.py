@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.common.lists import check_one_of
+from tvm_mobilenet.common.stacks import Stack, check_stack
 from tvm_mobilenet.errors import InputError, RecordsWarning, TargetError
-from tvm_mobilenet.lists import check_one_of
+from tvm_mobilenet.machine import Dtype, TargetSpec, parse
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.prediction.fusion import FUSIONS, Fusion
-from tvm_mobilenet.stacks import Stack, check_stack
-from tvm_mobilenet.target import Dtype, TargetSpec, parse
 from tvm_mobilenet.tuning.store import Found, RecordsLike, records_for
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class PlanOptions:
     """What decides which kernels a network becomes; :func:`tvm_mobilenet.compile` tells of each.
 
     ``mcpu``, ``mattr`` and ``cores`` change a target that is named, as for
-    :func:`tvm_mobilenet.target.parse`; ``cores`` also one that is given or asked for.
+    :func:`tvm_mobilenet.machine.parse`; ``cores`` also one that is given or asked for.
 
     Raises
     ------

@@ -27,14 +27,14 @@ class Relax(StackAdapter):
         """Refuse nothing: what it has no code for is refused where the target is read."""
 
     def lower(self, network: Network, plan: NetworkPlan, dump_ir: Path | None = None) -> Lowering:
-        """Take a plan through the phases of :mod:`tvm_mobilenet.graph.pipeline`."""
-        from tvm_mobilenet.graph.pipeline import lower
+        """Take a plan through the phases of :mod:`tvm_mobilenet.emit.relax.pipeline`."""
+        from tvm_mobilenet.emit.relax.pipeline import lower
 
         lowered = lower(plan, network.weights, dump_ir)
 
         def write(recipe: Mapping[str, Any], tools: Tools, path: Path) -> dict[str, Any]:
-            from tvm_mobilenet.graph.write_artifact import write_artifact
-            from tvm_mobilenet.manifest import describe, describe_memory
+            from tvm_mobilenet.compilation.manifest import describe, describe_memory
+            from tvm_mobilenet.emit.relax.write_artifact import write_artifact
             from tvm_mobilenet.models.weights import digest
 
             manifest = describe(
@@ -59,6 +59,6 @@ class Relax(StackAdapter):
         self, operators: Sequence[Operator], weights: Mapping[str, NDArray[Any]]
     ) -> Mapping[str, Run]:
         """Compile operators by Relax's importer."""
-        from tvm_mobilenet.graph.on_host import on_host
+        from tvm_mobilenet.emit.relax.on_host import on_host
 
         return on_host(operators, weights)

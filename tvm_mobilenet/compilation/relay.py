@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.compilation.adapter import Lowering, StackAdapter
+from tvm_mobilenet.compilation.manifest import describe_network, plain_layout
 from tvm_mobilenet.errors import StackError
-from tvm_mobilenet.manifest import describe_network, plain_layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tvm_mobilenet.compilation.adapter import Run, Tools
     from tvm_mobilenet.compilation.options import PlanOptions
+    from tvm_mobilenet.emit.relay.codegen import Generated, Node
+    from tvm_mobilenet.machine import TargetSpec
     from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.operator import Operator
     from tvm_mobilenet.models.spec import Layer
     from tvm_mobilenet.network.plan import NetworkPlan
-    from tvm_mobilenet.relay.codegen import Generated, Node
-    from tvm_mobilenet.target import TargetSpec
 
 
 class Relay(StackAdapter):
@@ -51,11 +51,11 @@ class Relay(StackAdapter):
 
     def lower(self, network: Network, plan: NetworkPlan, dump_ir: Path | None = None) -> Lowering:
         """Compile with Relay as far as kernels and a graph."""
-        from tvm_mobilenet.linking import write as write_code
+        from tvm_mobilenet.artifact.linking import write as write_code
+        from tvm_mobilenet.emit.relay.codegen import generate
+        from tvm_mobilenet.emit.relay.emit import emit
+        from tvm_mobilenet.emit.relay.launch_plan import generate_launches
         from tvm_mobilenet.models.files import dump
-        from tvm_mobilenet.relay.codegen import generate
-        from tvm_mobilenet.relay.emit import emit
-        from tvm_mobilenet.relay.launch_plan import generate_launches
 
         dump(dump_ir, "00_plan.txt", lambda: plan.text)
         lowered = emit(plan, network.weights)
@@ -79,7 +79,7 @@ class Relay(StackAdapter):
         self, operators: Sequence[Operator], weights: Mapping[str, NDArray[Any]]
     ) -> Mapping[str, Run]:
         """Compile operators by Relay's importer."""
-        from tvm_mobilenet.relay.on_host import on_host
+        from tvm_mobilenet.emit.relay.on_host import on_host
 
         return on_host(operators, weights)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from tvm_mobilenet.stacks import installed_stack
+from tvm_mobilenet.common.stacks import installed_stack
 
 if TYPE_CHECKING:
     from tvm_mobilenet.compilation.adapter import StackAdapter

@@ -11,8 +11,8 @@ try:
 except ImportError:  # as TVM 0.19 calls it
     from tvm import tir as tirx
 
+from tvm_mobilenet.machine import Dtype
 from tvm_mobilenet.operators.workload import Activation
-from tvm_mobilenet.target import Dtype
 
 
 def activate(value: Any, activation: Activation) -> Any:

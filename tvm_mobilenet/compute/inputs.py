@@ -9,7 +9,7 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.target import Dtype
+from tvm_mobilenet.machine import Dtype
 
 _given: ContextVar[Iterator[Any] | None] = ContextVar("given", default=None)
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from tvm_mobilenet.common.stacks import installed_stack
 from tvm_mobilenet.device.address import Address, parse_address
 from tvm_mobilenet.device.connection import LIFETIME_S, TIMEOUT_S
 from tvm_mobilenet.device.description import Description, describe
 from tvm_mobilenet.device.endpoints import open_endpoint
 from tvm_mobilenet.device.module import RemoteModule
 from tvm_mobilenet.device.session import Session
-from tvm_mobilenet.stacks import installed_stack
 
 __all__ = ["Address", "Description", "Device", "RemoteModule", "Session", "open_device"]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.artifact.toolchain import find_linker
+from tvm_mobilenet.common.scratch import scratch
+from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.errors import DeviceError
-from tvm_mobilenet.scratch import scratch
-from tvm_mobilenet.stacks import Stack
-from tvm_mobilenet.target import PRESETS
-from tvm_mobilenet.toolchain import find_linker
+from tvm_mobilenet.machine import PRESETS
 
 OBSERVE = "tvm_mobilenet.observe"
 """What ``set_instrument`` is given, see ``agent_vm.h``."""

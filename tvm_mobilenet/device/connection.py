@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.stacks import Stack, versions_of
 from tvm_mobilenet.device.agent import agent_for, machine_of_program, unpack_files
 from tvm_mobilenet.device.serve import PROGRAM
 from tvm_mobilenet.device.wire import Line, Wire, greet
@@ -26,7 +27,6 @@ from tvm_mobilenet.errors import (
     TvmMobilenetError,
     last_line,
 )
-from tvm_mobilenet.stacks import Stack, versions_of
 
 TIMEOUT_S = 60.0
 """How long one answer may take by default, seconds."""

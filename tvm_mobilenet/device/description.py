@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tvm_mobilenet.common.scratch import scratch
+from tvm_mobilenet.common.stacks import PACKAGES, SIGNIFICANT, Stack, versions_of
 from tvm_mobilenet.device.connection import Connection
 from tvm_mobilenet.errors import AbiError
-from tvm_mobilenet.scratch import scratch
-from tvm_mobilenet.stacks import PACKAGES, SIGNIFICANT, Stack, versions_of
-from tvm_mobilenet.target.host import describe_machine, features_of, named_in
-from tvm_mobilenet.target.spec import TargetSpec
-from tvm_mobilenet.target.topology import cpu_list
+from tvm_mobilenet.machine.host import describe_machine, features_of, named_in
+from tvm_mobilenet.machine.spec import TargetSpec
+from tvm_mobilenet.machine.topology import cpu_list
 
 _CPUS = "/sys/devices/system/cpu/cpu[0-9]*"
 _PATTERNS = (

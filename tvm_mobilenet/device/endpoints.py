@@ -10,13 +10,13 @@ import time
 from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
+from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.device.address import Address
 from tvm_mobilenet.device.keys import find_key
 from tvm_mobilenet.device.owned import OwnedServer
 from tvm_mobilenet.device.starting import local_command, ssh_command
 from tvm_mobilenet.device.wire import Line, connect
 from tvm_mobilenet.errors import DeviceError, DeviceLostError, DeviceTimeoutError
-from tvm_mobilenet.stacks import Stack
 
 
 class Endpoint(Protocol):

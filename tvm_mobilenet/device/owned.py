@@ -21,13 +21,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
 
+from tvm_mobilenet.common.scratch import scratch_folder
+from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.device import serve
 from tvm_mobilenet.device.keys import new_key
 from tvm_mobilenet.device.starting import Command, check_facts, no_start
 from tvm_mobilenet.device.wire import Line, connect
 from tvm_mobilenet.errors import DeviceLostError, DeviceTimeoutError
-from tvm_mobilenet.scratch import scratch_folder
-from tvm_mobilenet.stacks import Stack
 
 # Below what Linux hands out by itself (32768 and up), above what services use.
 _PORTS = range(20000, 32000)

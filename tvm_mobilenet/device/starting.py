@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tvm_mobilenet.common.stacks import PACKAGES, Stack, versions_of
 from tvm_mobilenet.device.address import Address
 from tvm_mobilenet.errors import DeviceError
-from tvm_mobilenet.stacks import PACKAGES, Stack, versions_of
 
 Command = Callable[[str, int], Sequence[str]]
 """From a path for a socket and a port of the board to what starts Python there."""

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tvm_mobilenet.errors import InvalidModelError, WeightsError
 from tvm_mobilenet.models import Model, build, model_from_manifest
 from tvm_mobilenet.models.evaluator import Evaluation
-from tvm_mobilenet.models.importer import ONNX, Imported, import_onnx, is_onnx
-from tvm_mobilenet.models.origin import asked, changed, onnx_named
+from tvm_mobilenet.models.importer import MODULES, ONNX, Imported, import_onnx, is_onnx
+from tvm_mobilenet.models.origin import asked, changed, module_wanted, onnx_named
 from tvm_mobilenet.models.weights import (
     SEED,
     Weights,
@@ -38,9 +38,9 @@ class Network:
     Attributes
     ----------
     source : str
-        Where the weights are from: ``"seed:N"``, ``"arrays"`` or a path.
+        Where the weights are from: ``"seed:N"``, ``"arrays"``, a path or ``"Relay module"``.
     imported : Imported or None
-        The import, if the model is from an ONNX file.
+        The import, if the model is from an ONNX file or a module of TVM's.
     preprocess : mapping
         Preprocessing of images that the source of the weights states, if any.
     """
@@ -129,7 +129,7 @@ def network_from(
 def network_of(
     manifest: Mapping[str, Any],
     weights: str | os.PathLike[str] | Mapping[str, NDArray[Any]] | None = None,
-    file: str | os.PathLike[str] | None = None,
+    given: str | os.PathLike[str] | Imported | None = None,
 ) -> Network:
     """Return what an artifact was compiled from, proved by the hash of its weights.
 
@@ -140,8 +140,9 @@ def network_of(
     weights : path-like or mapping, optional
         The weights; by default those that the manifest names, within the limits of
         :mod:`tvm_mobilenet.models.origin`.
-    file : path-like, optional
-        The ONNX file of an imported model; by default the one that the manifest names.
+    given : path-like or Imported, optional
+        The ONNX file of an imported model, by default the one that the manifest names; or what
+        was imported. A module of TVM's has to be given.
 
     Raises
     ------
@@ -149,19 +150,32 @@ def network_of(
         The file or the weights that it was compiled from are missing or have changed.
     """
     described = manifest["model"]
-    if described.get("name") != ONNX:
-        if file is not None:
+    name = described.get("name")
+    if name != ONNX and name not in MODULES:
+        if given is not None:
             raise InvalidModelError(
                 f"this artifact is of {manifest['title']}, not of an ONNX file",
                 "leave --model or model= out",
             )
         model = model_from_manifest(described)
-        given = of_artifact(manifest, model, weights)
-        return Network(model, given, str(manifest["weights"]["source"]))
-    options = described["options"]
-    path, sizes = onnx_named(options) if file is None else (os.fspath(file), asked(options))
-    imported = import_onnx(path, **sizes)
-    if imported.model.options["sha256"] != options.get("sha256"):
-        raise changed(path)
+        found = of_artifact(manifest, model, weights)
+        return Network(model, found, str(manifest["weights"]["source"]))
+    imported = _imported_again(name, described["options"], given)
     found = of_artifact(manifest, imported.model, imported.weights if weights is None else weights)
     return Network(imported.model, found, imported.path, imported)
+
+
+def _imported_again(
+    name: str, options: Mapping[str, Any], given: str | os.PathLike[str] | Imported | None
+) -> Imported:
+    """Return what an artifact was imported from, proved by its hash."""
+    if isinstance(given, Imported):
+        imported = given
+    elif name in MODULES:
+        raise module_wanted(name)
+    else:
+        path, sizes = onnx_named(options) if given is None else (os.fspath(given), asked(options))
+        imported = import_onnx(path, **sizes)
+    if imported.model.options["sha256"] != options.get("sha256"):
+        raise changed(imported.path)
+    return imported

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal, SupportsIndex
 
+from tvm_mobilenet.common.limits import LARGEST_TENSOR
 from tvm_mobilenet.errors import InvalidModelError
-from tvm_mobilenet.limits import LARGEST_TENSOR
 
 Padding = Literal["same", "symmetric"]
 

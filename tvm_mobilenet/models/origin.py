@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tvm_mobilenet.errors import OnnxFileError, WeightsError
-from tvm_mobilenet.limits import LARGEST_TENSOR
+from tvm_mobilenet.common.limits import LARGEST_TENSOR
+from tvm_mobilenet.errors import InvalidModelError, OnnxFileError, WeightsError
 from tvm_mobilenet.models.checkpoints import hub, pretrained
 from tvm_mobilenet.models.files import sha256_of
 
@@ -117,8 +117,28 @@ def _numbered(shape: Any) -> list[tuple[int, Any]]:
     return list(enumerate(shape or ()))
 
 
+def module_wanted(name: str) -> InvalidModelError:
+    """Return the error for an artifact of a module, which is in no file that could be named.
+
+    Parameters
+    ----------
+    name : str
+        Of the model: ``"relay"`` or ``"relax"``.
+    """
+    title = name.capitalize()
+    return InvalidModelError(
+        f"this artifact was compiled from a {title} module, which is in no file",
+        f"give it again in Python: tm.verify(path, model=tm.from_{name}(mod, params))",
+    )
+
+
 def changed(path: str) -> OnnxFileError:
-    """Return the error for an ONNX file that is not the one compiled."""
+    """Return the error for an ONNX file, or a module, that is not the one compiled."""
+    if not os.path.isabs(path):
+        return OnnxFileError(
+            f"this {path} is not what this artifact was compiled from",
+            "give that, or compile again",
+        )
     return OnnxFileError(
         f"{path!r} is not the file that this artifact was compiled from, or was changed",
         "give that file by --model or model=, or compile again",

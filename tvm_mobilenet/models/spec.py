@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from tvm_mobilenet.common.limits import LARGEST_TENSOR, LARGEST_WEIGHTS
+from tvm_mobilenet.common.tables import Column, Table, Tabular, by_size
 from tvm_mobilenet.errors import InvalidModelError
-from tvm_mobilenet.limits import LARGEST_TENSOR, LARGEST_WEIGHTS
 from tvm_mobilenet.models.layer import Layer, Shape
 from tvm_mobilenet.models.layers import (
     Activate,
@@ -32,7 +33,6 @@ from tvm_mobilenet.models.layers import (
     same_padding,
 )
 from tvm_mobilenet.models.operator import Operator
-from tvm_mobilenet.tables import Column, Table, Tabular, by_size
 
 __all__ = [
     "INPUT",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from tvm_mobilenet.common.tables import Column, Table, Tabular, threads_text, together
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.prediction.cost import Cost, total
 from tvm_mobilenet.prediction.fusion import Choice, Comparison
 from tvm_mobilenet.schedules.knobs import described
-from tvm_mobilenet.tables import Column, Table, Tabular, threads_text, together
-from tvm_mobilenet.target import TargetSpec
 
 
 class PlannedKernel(NamedTuple):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.network.plan import Decision
 from tvm_mobilenet.network.surroundings import Surroundings
 from tvm_mobilenet.network.units import Readers, Unit
 from tvm_mobilenet.operators.facts import shared
 from tvm_mobilenet.prediction.fusion import Fusion, FusionFor, settle
-from tvm_mobilenet.target import TargetSpec
 
 
 def decide(

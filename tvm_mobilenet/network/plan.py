@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.spec import Layer, Model, Shape
 from tvm_mobilenet.network.surroundings import Surroundings
 from tvm_mobilenet.network.units import Unit
@@ -15,7 +16,6 @@ from tvm_mobilenet.operators.footprint import weight_bytes
 from tvm_mobilenet.operators.tensors import TensorType
 from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.prediction.fusion import Choice
-from tvm_mobilenet.target import TargetSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from tvm_mobilenet.common.stacks import Stack
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.spec import INPUT, Model
 from tvm_mobilenet.network.fusion import decide
 from tvm_mobilenet.network.plan import Call, Decision, Foreign, KernelPlan, NetworkPlan, Value
@@ -17,8 +19,6 @@ from tvm_mobilenet.prediction.ahead import plan_ahead
 from tvm_mobilenet.prediction.fusion import Choice, Fusion, FusionFor, join
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs
 from tvm_mobilenet.schedules.plans import Plan, plan, plans_for
-from tvm_mobilenet.stacks import Stack
-from tvm_mobilenet.target import TargetSpec
 
 KnobsFor = Callable[[str], "Mapping[str, int | str] | None"]
 """From a workload's key to the knobs recorded for it, None where there are none."""

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tvm_mobilenet.machine import ITEM_BYTES
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.network.units import Unit
 from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.prediction.around import Around
-from tvm_mobilenet.target import ITEM_BYTES
 
 
 @dataclass(frozen=True, slots=True)

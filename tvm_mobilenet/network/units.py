@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.spec import Activate, Add, Conv2d, Dense, Layer, Model
 from tvm_mobilenet.operators.dense import dense_in_blocks
 from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tvm_mobilenet.target import Dtype
-from tvm_mobilenet.target.arithmetic import line_items
+from tvm_mobilenet.machine import Dtype
+from tvm_mobilenet.machine.arithmetic import line_items
 
 AHEAD = "tvm_mobilenet.ahead"
 """Function attribute: :attr:`Ahead.numbers` of each of its last inputs, one after the other."""

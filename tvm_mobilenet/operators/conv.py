@@ -6,13 +6,13 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.layer import Layer
 from tvm_mobilenet.models.spec import INPUT, Conv2d
 from tvm_mobilenet.operators.facts import Facts
 from tvm_mobilenet.operators.footprint import blocked_out
 from tvm_mobilenet.operators.packing import Affine, Array, panels
 from tvm_mobilenet.operators.workload import Workload, channel_block
-from tvm_mobilenet.target import TargetSpec
 
 
 class Convolution(Facts):

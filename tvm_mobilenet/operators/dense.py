@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.layer import Layer
 from tvm_mobilenet.models.spec import INPUT
 from tvm_mobilenet.models.spec import Dense as DenseLayer
@@ -11,7 +12,6 @@ from tvm_mobilenet.operators.facts import Facts
 from tvm_mobilenet.operators.footprint import blocked_out
 from tvm_mobilenet.operators.packing import Affine, Array, panels
 from tvm_mobilenet.operators.workload import Workload, channel_block, class_block
-from tvm_mobilenet.target import TargetSpec
 
 
 class Dense(Facts):

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from tvm_mobilenet.machine import TargetSpec
     from tvm_mobilenet.models.layer import Layer
     from tvm_mobilenet.operators.packing import Affine, Array
     from tvm_mobilenet.operators.workload import Workload
-    from tvm_mobilenet.target import TargetSpec
 
 T = TypeVar("T")
 

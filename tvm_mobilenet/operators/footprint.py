@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tvm_mobilenet.machine import ITEM_BYTES
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import ITEM_BYTES
 
 
 def map_bytes(work: Workload) -> int:

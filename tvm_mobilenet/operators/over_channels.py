@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.layer import Layer, Shape
 from tvm_mobilenet.operators.facts import Facts
 from tvm_mobilenet.operators.workload import Workload, channel_block
-from tvm_mobilenet.target import TargetSpec
 
 
 class OverChannels(Facts):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.layer import Layer, Shape
 from tvm_mobilenet.models.spec import INPUT
 from tvm_mobilenet.operators.over_channels import OverChannels
 from tvm_mobilenet.operators.workload import Workload, channel_block
-from tvm_mobilenet.target import TargetSpec
 
 ROW_THREADS = 128
 """Threads of a GPU that share a row: 8 elements each of 1000."""

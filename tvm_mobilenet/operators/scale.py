@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.layer import Layer
 from tvm_mobilenet.models.spec import INPUT
 from tvm_mobilenet.models.spec import Scale as ScaleLayer
 from tvm_mobilenet.operators.facts import OTHER
 from tvm_mobilenet.operators.over_channels import OverChannels
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
 
 
 class Scale(OverChannels):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.layer import Layer
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
 
 
 def workload_of_layer(layer: Layer, target: TargetSpec) -> Workload | None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from tvm_mobilenet.errors import QuantizationError
-from tvm_mobilenet.target import ITEM_BYTES, Dtype
+from tvm_mobilenet.machine import ITEM_BYTES, Dtype
 
 _RANGES: dict[Dtype, tuple[int, int]] = {"int8": (-128, 127), "uint8": (0, 255)}
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tvm_mobilenet.machine import Dtype, TargetSpec
 from tvm_mobilenet.operators.facts import OPERATORS
-from tvm_mobilenet.target import Dtype, TargetSpec
 
 Operator = str
 """Name of an operator of ours: a key of :data:`tvm_mobilenet.operators.facts.OPERATORS`."""

@@ -12,6 +12,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tvm_mobilenet.machine import LINE_BYTES, TargetSpec
+from tvm_mobilenet.machine.arithmetic import line_items
 from tvm_mobilenet.operators.ahead import Ahead
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
@@ -19,8 +21,6 @@ from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.cost import Caches
 from tvm_mobilenet.prediction.speeds import speeds_of
-from tvm_mobilenet.target import LINE_BYTES, TargetSpec
-from tvm_mobilenet.target.arithmetic import line_items
 
 _USED = 0.8
 """Share of memory's bandwidth that prefetches may take, a kernel's own weights among them."""

@@ -16,8 +16,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tvm_mobilenet.machine import ITEM_BYTES, Dtype, TargetSpec
 from tvm_mobilenet.prediction.speeds import L3_SHARE, LEVELS, Speeds, speeds_of
-from tvm_mobilenet.target import ITEM_BYTES, Dtype, TargetSpec
 
 FLOAT = ITEM_BYTES["float32"]
 """Bytes of an element of the image, whatever maps in blocks are stored as."""

@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.facts import shared
 from tvm_mobilenet.operators.footprint import map_bytes
 from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.prediction.around import Around
 from tvm_mobilenet.prediction.cost import Cost, total
 from tvm_mobilenet.prediction.predict import predict
-from tvm_mobilenet.target import TargetSpec
 
 Fusion = Literal["auto", "all", "none"]
 """Which layers share a kernel: those that the model would fuse, all that can, none."""

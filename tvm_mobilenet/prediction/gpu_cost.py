@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm_mobilenet.machine.gpu import UNIT_BYTES, GpuSpec
 from tvm_mobilenet.prediction.cost import Cost
-from tvm_mobilenet.target.gpu import UNIT_BYTES, GpuSpec
 
 GPU_LEVELS = ("L2", "memory")
 """Where a unit's bytes come from."""

@@ -1,6 +1,6 @@
 """Each operator on a GPU as its schedule's rule launches it: grid, arithmetic, bytes.
 
-Follows ``schedules/gpu``; a change there is a change here. How much of a unit's peak an
+Follows ``schedules/tensorir/gpu``; a change there is a change here. How much of a unit's peak an
 innermost loop reaches is counted from its instructions, never measured: no GPU was at hand.
 """
 
@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tvm_mobilenet.machine import ITEM_BYTES, TargetSpec
+from tvm_mobilenet.machine.gpu import LANE_BYTES
 from tvm_mobilenet.operators.facts import by_loops
 from tvm_mobilenet.operators.footprint import blocked_in, blocked_out, map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Workload
@@ -30,8 +32,6 @@ from tvm_mobilenet.schedules.plans.gpu.tensor_tile import (
     takes,
     tensor_cycles,
 )
-from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
-from tvm_mobilenet.target.gpu import LANE_BYTES
 
 _THREADS = 128
 """Threads of a block where blocks have nothing in common."""

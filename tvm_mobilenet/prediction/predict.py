@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.facts import by_loops
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.around import Around
@@ -11,7 +12,6 @@ from tvm_mobilenet.prediction.cost import Cost
 from tvm_mobilenet.prediction.gpu_predict import gpu_predict
 from tvm_mobilenet.prediction.predict_products import Products
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.target import TargetSpec
 
 _COSTS = by_loops(
     {

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from tvm_mobilenet.machine import ITEM_BYTES, TargetSpec
+from tvm_mobilenet.machine.arithmetic import LATENCY
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.footprint import blocked_in, blocked_out
 from tvm_mobilenet.operators.workload import Workload
@@ -16,8 +18,6 @@ from tvm_mobilenet.prediction.cost import FLOAT, Caches, Cost, Phase, Stream, co
 from tvm_mobilenet.prediction.speeds import speeds_of
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans import PLANS, plan
-from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
-from tvm_mobilenet.target.arithmetic import LATENCY
 
 _CONV = 0.88
 """Share of the peak: benchmarks/layers.py, 112 x 112 x 32."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 
+from tvm_mobilenet.machine.arithmetic import LATENCY
 from tvm_mobilenet.operators.footprint import blocked_classes
 from tvm_mobilenet.prediction.cost import Cost, Phase, Stream
 from tvm_mobilenet.prediction.predict_maps import Maps
 from tvm_mobilenet.schedules.plans.tile import MAX_PIXELS, Tile
-from tvm_mobilenet.target.arithmetic import LATENCY
 
 _ROWS = 18.0
 """Bytes a cycle of the classifier's rows inside a tail, whose eight accumulators are stored

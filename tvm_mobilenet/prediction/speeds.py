@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_mobilenet.target import Dtype, Isa, TargetSpec
+from tvm_mobilenet.machine import Dtype, Isa, TargetSpec
 
 LEVELS = ("L1", "L2", "L3", "memory")
 """Where bytes come from, near to far."""

@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from tvm_mobilenet.common.tables import LAYOUT, Column, Table, Tabular, threads_text, together
 from tvm_mobilenet.device import Device
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.runtime.inputs import noise
-from tvm_mobilenet.tables import LAYOUT, Column, Table, Tabular, threads_text, together
 
 _COLUMNS = (
     Column("layers", show=together, kind="name"),

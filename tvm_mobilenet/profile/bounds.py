@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tvm_mobilenet.tables import LAYOUT
+from tvm_mobilenet.common.tables import LAYOUT
 
 
 @dataclass(frozen=True, slots=True)

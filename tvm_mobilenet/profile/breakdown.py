@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tvm_mobilenet.bench.machine import Machine
+from tvm_mobilenet.common.tables import Column, Table, Tabular, threads_text, together
 from tvm_mobilenet.profile.bounds import Bounded
 from tvm_mobilenet.runtime.kernels import Split
-from tvm_mobilenet.tables import Column, Table, Tabular, threads_text, together
 
 BUSY = 0.05
 """Processors that others may keep busy before the figures are doubted."""

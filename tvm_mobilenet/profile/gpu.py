@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tvm_mobilenet.common.tables import Column, Table, Tabular, together
 from tvm_mobilenet.errors import ArtifactError, InputError
+from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.machine.gpu import GpuSpec
 from tvm_mobilenet.prediction.gpu_cost import L2_BYTES, MEMORY_SHARE, peak_macs
 from tvm_mobilenet.profile.bounds import Bounded, bounds_of, moved_maps
 from tvm_mobilenet.runtime import load
 from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.runtime.loaded import OnDevice
-from tvm_mobilenet.tables import Column, Table, Tabular, together
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.gpu import GpuSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tvm_mobilenet.common.tables import together
 from tvm_mobilenet.profile.breakdown import KernelProfile, ProfileReport
-from tvm_mobilenet.tables import together
 
 
 class Point(NamedTuple):

@@ -12,11 +12,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.common.tables import threads_text, together
 from tvm_mobilenet.errors import OutputError, PlotError
 from tvm_mobilenet.models.files import written_aside
 from tvm_mobilenet.profile.points import Point, points
 from tvm_mobilenet.profile.room import Disc, fit, free_place
-from tvm_mobilenet.tables import threads_text, together
 
 if TYPE_CHECKING:
     from tvm_mobilenet.profile.breakdown import ProfileReport

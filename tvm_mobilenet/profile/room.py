@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from tvm_mobilenet.tables import cell_width, shortened
+from tvm_mobilenet.common.tables import cell_width, shortened
 
 _DIRECTIONS = 16
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tvm_mobilenet.bench.machine import Machine, measure_machine, measure_peak
+from tvm_mobilenet.common.tables import LAYOUT
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.profile.bounds import bounds_of, moved_maps
 from tvm_mobilenet.profile.breakdown import KernelProfile, ProfileReport
@@ -14,7 +15,6 @@ from tvm_mobilenet.runtime import Loaded, load
 from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.runtime.kernels import Kernels, Split
 from tvm_mobilenet.runtime.loaded import OnDevice
-from tvm_mobilenet.tables import LAYOUT
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what comes next."""
@@ -59,7 +59,7 @@ def profile(
     InputError
         More threads than processors, or no repeats; or it is for a GPU.
     """
-    from tvm_mobilenet.target import TargetSpec
+    from tvm_mobilenet.machine import TargetSpec
 
     module = artifact if isinstance(artifact, Loaded) else load(artifact, threads)
     if isinstance(module, OnDevice):

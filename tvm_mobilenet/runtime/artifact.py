@@ -18,7 +18,8 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
-from tvm_mobilenet.containers import container_of
+from tvm_mobilenet.artifact.containers import container_of
+from tvm_mobilenet.artifact.sources import SEAL, SECTION, seal, section_name
 from tvm_mobilenet.errors import (
     ArtifactError,
     ManifestError,
@@ -26,7 +27,6 @@ from tvm_mobilenet.errors import (
     TruncatedArtifactError,
 )
 from tvm_mobilenet.runtime.elf import AGAIN, find_section, open_binary, read_section
-from tvm_mobilenet.sources import SEAL, SECTION, seal, section_name
 
 Manifest = dict[str, Any]
 """As :class:`tvm_mobilenet.runtime.schema.Manifest` describes it."""

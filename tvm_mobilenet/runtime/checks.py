@@ -6,7 +6,8 @@ import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tvm_mobilenet.containers import container_of
+from tvm_mobilenet.artifact.containers import container_of
+from tvm_mobilenet.common.stacks import PACKAGES, SIGNIFICANT, check_stack, versions_of
 from tvm_mobilenet.errors import (
     AbiError,
     ArchitectureError,
@@ -14,7 +15,6 @@ from tvm_mobilenet.errors import (
     RuntimeLibraryError,
     StackError,
 )
-from tvm_mobilenet.stacks import PACKAGES, SIGNIFICANT, check_stack, versions_of
 
 
 def check_machine(manifest: Mapping[str, Any], where: str) -> None:
@@ -25,7 +25,7 @@ def check_machine(manifest: Mapping[str, Any], where: str) -> None:
     ArchitectureError, CpuFeatureError, AbiError, RuntimeLibraryError
         As from :func:`tvm_mobilenet.runtime.check_here`.
     """
-    from tvm_mobilenet.target.host import host_cpu_features, host_machine
+    from tvm_mobilenet.machine.host import host_cpu_features, host_machine
 
     here, system = host_machine(), "linux" if sys.platform == "linux" else sys.platform
     if (manifest["machine"], manifest["os"]) != (here, system):

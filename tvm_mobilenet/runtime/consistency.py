@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from tvm_mobilenet.containers import container_of, gpu_of
-from tvm_mobilenet.limits import LARGEST_RESIZE, LARGEST_TENSOR
+from tvm_mobilenet.artifact.containers import container_of, gpu_of
+from tvm_mobilenet.artifact.sources import NO_OPERATION, PARAMETERS
+from tvm_mobilenet.common.limits import LARGEST_RESIZE, LARGEST_TENSOR
 from tvm_mobilenet.runtime.recipe import both_sides
-from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS
 
 _ITEM_BYTES = {
     **{"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2},

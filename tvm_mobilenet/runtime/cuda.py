@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tvm_mobilenet.artifact.toolchain_cuda import cuda_packages
 from tvm_mobilenet.errors import GpuError, NoGpuError, RuntimeLibraryError, last_line
 from tvm_mobilenet.runtime.gpu import check_gpu, out_of_memory
 from tvm_mobilenet.runtime.instrument import Profile, observe, output_of
@@ -27,7 +28,6 @@ from tvm_mobilenet.runtime.library import (
 )
 from tvm_mobilenet.runtime.loaded import Device, OnDevice, Visit
 from tvm_mobilenet.runtime.private import PrivateCopy
-from tvm_mobilenet.toolchain_cuda import cuda_packages
 
 # DLPack's device types; TVM's pooled allocator; DeviceAttrKind of tvm/runtime/device_api.h.
 _CPU, _CUDA, _PINNED, _POOLED, _FREE_MEMORY = 1, 2, 3, 2, 15

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_mobilenet.tables import Table, Tabular, by_size, facts_table
+from tvm_mobilenet.common.tables import Table, Tabular, by_size, facts_table
 
 
 class Described(Tabular):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tvm_mobilenet.errors import GpuArchitectureError, GpuMemoryError
-from tvm_mobilenet.target.driver import Gpu, find_gpu, runs
+from tvm_mobilenet.machine.driver import Gpu, find_gpu, runs
 
 
 def check_gpu(manifest: Mapping[str, Any], where: str = "the artifact") -> Gpu:
@@ -27,7 +27,7 @@ def check_gpu(manifest: Mapping[str, Any], where: str = "the artifact") -> Gpu:
     Raises
     ------
     NoGpuError, GpuDriverError
-        As from :func:`tvm_mobilenet.target.driver.find_gpu`.
+        As from :func:`tvm_mobilenet.machine.driver.find_gpu`.
     GpuArchitectureError
         Machine code of another architecture.
     GpuMemoryError

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.artifact.sources import NO_OPERATION, PARAMETERS, section_name
 from tvm_mobilenet.errors import ManifestError
 from tvm_mobilenet.runtime.elf import AGAIN, find_section
-from tvm_mobilenet.sources import NO_OPERATION, PARAMETERS, section_name
 
 _ALIGNMENT = 64
 """Bytes: what TVM takes every weight to be aligned to."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tvm_mobilenet.containers import container_of
+from tvm_mobilenet.artifact.containers import container_of
 from tvm_mobilenet.errors import AbiError
 from tvm_mobilenet.runtime.artifact import manifest_in
 from tvm_mobilenet.runtime.classic import ClassicModule

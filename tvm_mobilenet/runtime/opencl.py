@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.artifact.sources import section_name
 from tvm_mobilenet.errors import GpuError, ManifestError, NoGpuError
 from tvm_mobilenet.runtime.elf import AGAIN, read_section
 from tvm_mobilenet.runtime.loaded import Device, OnDevice, Visit
@@ -21,7 +22,6 @@ from tvm_mobilenet.runtime.opencl_device import build, check_device, find_device
 from tvm_mobilenet.runtime.opencl_kernels import OpenClKernels
 from tvm_mobilenet.runtime.opencl_launches import Launches
 from tvm_mobilenet.runtime.private import PrivateCopy
-from tvm_mobilenet.sources import section_name
 
 
 class _Session(threading.local):

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from io import BufferedRandom
 from pathlib import Path
 
+from tvm_mobilenet.artifact.sources import SECTION
 from tvm_mobilenet.errors import ArtifactError
 from tvm_mobilenet.runtime.elf import find_section, open_binary
 from tvm_mobilenet.runtime.pages import collapse
-from tvm_mobilenet.sources import SECTION
 
 _PIECE = 1 << 20
 # Of a name, what memfd_create certainly takes: it allows 249 bytes.

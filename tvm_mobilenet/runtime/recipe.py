@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from tvm_mobilenet.common.limits import LARGEST_RESIZE
 from tvm_mobilenet.errors import PreprocessError
-from tvm_mobilenet.limits import LARGEST_RESIZE
 
 __all__ = ["INTERPOLATIONS", "RECIPES", "default_preprocess", "preprocess_for"]
 

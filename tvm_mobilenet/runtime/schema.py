@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from tvm_mobilenet.limits import MOST_CORES
+from tvm_mobilenet.common.limits import MOST_CORES
 from tvm_mobilenet.runtime.recipe import LARGEST_NUMBER, SMALLEST_DIVISOR
 from tvm_mobilenet.runtime.schema_parts import (
     Bytes,
@@ -77,7 +77,7 @@ class Preprocess(Struct):
 
 
 class Gpu(Struct):
-    """A graphics processor, as :class:`tvm_mobilenet.target.gpu.GpuSpec` describes it."""
+    """A graphics processor, as :class:`tvm_mobilenet.machine.gpu.GpuSpec` describes it."""
 
     kind: Literal["cuda", "opencl", "metal"]
     arch: Text
@@ -87,7 +87,7 @@ class Gpu(Struct):
 
 
 class Target(Struct):
-    """What was compiled for, as :class:`tvm_mobilenet.target.TargetSpec` describes it."""
+    """What was compiled for, as :class:`tvm_mobilenet.machine.TargetSpec` describes it."""
 
     name: Name
     triple: Name
@@ -206,7 +206,7 @@ class Manifest(Struct):
     sha256: Sha256
     """Of the whole file, with these digits as zeros."""
     container: Name | UnsetType = UNSET
-    """Of :mod:`tvm_mobilenet.containers`; another is refused where it would be loaded. Files from
+    """Of ``artifact/containers``; another is refused where it would be loaded. Files from
     before there was this field are told apart by `stack` and GPU."""
     verification: Verification | UnsetType | None = UNSET
     host_check: HostCheck | UnsetType = UNSET

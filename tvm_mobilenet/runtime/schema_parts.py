@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from tvm_mobilenet.limits import LARGEST_TENSOR
+from tvm_mobilenet.common.limits import LARGEST_TENSOR
 
 Name = Annotated[str, Meta(min_length=1, max_length=1 << 12)]
 Bytes = Annotated[int, Meta(ge=0, le=1 << 50)]
@@ -53,7 +53,7 @@ class LaunchedCall(Struct):
 
 
 class Plan(Struct):
-    """An artifact of launches: :meth:`tvm_mobilenet.launches.LaunchBook.code`."""
+    """An artifact of launches: :meth:`tvm_mobilenet.artifact.launches.LaunchBook.code`."""
 
     buffers: Annotated[list[Buffer], Meta(min_length=1)]
     outputs: Annotated[list[Number], Meta(min_length=1)]
@@ -76,7 +76,7 @@ class CudaKernel(Struct):
 
 
 class Cuda(Struct):
-    """An artifact for CUDA: :func:`tvm_mobilenet.graph.codegen_cuda.generate_cuda`."""
+    """An artifact for CUDA: :func:`tvm_mobilenet.emit.relax.codegen_cuda.generate_cuda`."""
 
     memory_bytes: Bytes
     outputs: Annotated[list[CudaOutput], Meta(min_length=1)]

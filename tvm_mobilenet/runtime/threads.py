@@ -17,9 +17,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.common.limits import MOST_THREADS
 from tvm_mobilenet.errors import InputError
-from tvm_mobilenet.limits import MOST_THREADS
-from tvm_mobilenet.target.quota import usable_cores
+from tvm_mobilenet.machine.quota import usable_cores
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -183,12 +183,12 @@ def thread_count(threads: int | None) -> int:
     threads : int or None
         Asked for; None takes ``TVM_NUM_THREADS``, then ``OMP_NUM_THREADS``, of whose list
         (``4,2``: one number for each level of nesting) the first counts, then
-        :func:`~tvm_mobilenet.target.quota.usable_cores`.
+        :func:`~tvm_mobilenet.machine.quota.usable_cores`.
 
     Raises
     ------
     InputError
-        No integer between 1 and :data:`~tvm_mobilenet.limits.MOST_THREADS`.
+        No integer between 1 and :data:`~tvm_mobilenet.common.limits.MOST_THREADS`.
     """
     source = "threads"
     value: object = threads

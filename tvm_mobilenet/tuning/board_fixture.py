@@ -8,9 +8,9 @@ from typing import Any
 
 from tvm_mobilenet.device import Session
 from tvm_mobilenet.errors import VerificationError
-from tvm_mobilenet.kernel_case import KernelCase, kernel_case
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.tuning import sampling
+from tvm_mobilenet.verify.kernel_case import KernelCase, kernel_case
 
 _MOST_BYTES = 1 << 26
 """Of weights on a board, all copies together: some have little memory."""

@@ -8,7 +8,7 @@ from tvm_mobilenet.device import Description, Device, open_device
 from tvm_mobilenet.device.address import parse_address
 from tvm_mobilenet.device.connection import TIMEOUT_S
 from tvm_mobilenet.errors import DeviceError, TuningError
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.machine import TargetSpec
 
 MOST_BOARDS = 32
 """That measure at a time."""

@@ -13,8 +13,8 @@ from typing import Any
 
 from tvm_mobilenet.bench.peak import STEPS, operations
 from tvm_mobilenet.errors import OutputError, TuningError
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.gpu_build import control_operations
 from tvm_mobilenet.tuning.task import Settings
 from tvm_mobilenet.tuning.trials import Outcome

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import VerificationError
-from tvm_mobilenet.kernel_case import kernel_case
+from tvm_mobilenet.machine import ITEM_BYTES, LINE_BYTES
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.runtime.threads import use_threads
-from tvm_mobilenet.target import ITEM_BYTES, LINE_BYTES
 from tvm_mobilenet.tuning.generation import generation
 from tvm_mobilenet.tuning.sampling import (
     CONTROLS,
@@ -26,6 +25,7 @@ from tvm_mobilenet.tuning.sampling import (
     copies_of,
     judge,
 )
+from tvm_mobilenet.verify.kernel_case import kernel_case
 
 Call = tuple[Any, ...]
 

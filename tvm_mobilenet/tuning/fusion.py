@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.machine.host import processor_name
 from tvm_mobilenet.operators.workload import workload_key
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.host import processor_name
 from tvm_mobilenet.tuning.records import Record, rounded, target_key
 
 _WARM_UP = 5

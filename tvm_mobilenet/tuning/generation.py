@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tvm_mobilenet.common.stacks import Stack, installed_stack, versions_of
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.stacks import Stack, installed_stack, versions_of
-from tvm_mobilenet.target import TargetSpec
 
 TUNERS = {"relax": ("template", "auto"), "relay": ("template", "autotvm", "ansor")}
 """By stack, who can propose. ``template``: evolution over the knobs of our own schedules;
@@ -56,7 +56,7 @@ class _Relax:
         import tvm
 
         from tvm_mobilenet.compute.primfunc import prim_func
-        from tvm_mobilenet.schedules.rules import schedule
+        from tvm_mobilenet.schedules.tensorir.rules import schedule
         from tvm_mobilenet.tuning.gpu_build import write_candidate
 
         done = schedule(prim_func(work), target, knobs)
@@ -81,7 +81,7 @@ class _Relax:
     def _compile(mod: Any, spec: TargetSpec, path: str) -> None:
         import tvm
 
-        from tvm_mobilenet.toolchain import find_linker
+        from tvm_mobilenet.artifact.toolchain import find_linker
 
         executable = tvm.compile(mod, target=tvm.target.Target(spec.tvm_dict()))
         executable.export_library(path, fcompile=find_linker(spec).fcompile)
@@ -99,13 +99,13 @@ class _Relay:
         return Calls(tvm.nd.from_dlpack, tvm.runtime.load_module, tvm.get_global_func)
 
     def build_kernel(self, work: Workload, target: TargetSpec, knobs: Knobs, path: str) -> None:
-        from tvm_mobilenet.relay.kernels import export, lowered
+        from tvm_mobilenet.emit.relay.kernels import export, lowered
 
         export(lowered(work, target, knobs), target, path)
 
     def build_control(self, target: TargetSpec, steps: int, path: str) -> None:
         from tvm_mobilenet.bench.peak import chains_module
-        from tvm_mobilenet.relay.kernels import export
+        from tvm_mobilenet.emit.relay.kernels import export
 
         export(chains_module(target.cores, target.lanes, steps), target, path)
 

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tvm_mobilenet.artifact.launches import Launch
+from tvm_mobilenet.emit.relax.device_code import device_code
 from tvm_mobilenet.errors import CodegenError
-from tvm_mobilenet.graph.device_code import device_code
-from tvm_mobilenet.launches import Launch
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.gpu import GpuSpec
+from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.machine.gpu import GpuSpec
 
 CONTROL_CHAINS, CONTROL_THREADS = 8, 256
 """Of the control kernel: multiply-adds of a thread that do not wait for each other."""
@@ -124,7 +124,7 @@ def _write(path: str, content: dict[str, Any], source: str, gpu: GpuSpec) -> Non
 
 
 def _cubin(source: str, launches: Sequence[dict[str, Any]], gpu: GpuSpec) -> bytes:
-    from tvm_mobilenet.toolchain_cuda import find_nvcc
+    from tvm_mobilenet.artifact.toolchain_cuda import find_nvcc
 
     made = find_nvcc().cubin(source, gpu.arch)
     for launch in launches:

@@ -14,8 +14,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import GpuArchitectureError, GpuError, GpuMemoryError
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.driver import find_gpu, runs
+from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.machine.driver import find_gpu, runs
 
 Array = NDArray[Any]
 

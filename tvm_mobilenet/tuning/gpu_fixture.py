@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import VerificationError
-from tvm_mobilenet.kernel_case import KernelCase, kernel_case
+from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.machine.host import processor_name
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.host import processor_name
 from tvm_mobilenet.tuning.sampling import CONTROLS, calls_of_a_sample, check_finite, copies_of
+from tvm_mobilenet.verify.kernel_case import KernelCase, kernel_case
 
 Array = NDArray[Any]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.runtime.opencl_device import build, check_device, find_device, named_errors
 from tvm_mobilenet.runtime.opencl_launches import Launches
-from tvm_mobilenet.target import TargetSpec
 
 Array = NDArray[Any]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.tuning.gpu_fixture import machine_of
 from tvm_mobilenet.tuning.measurer import Request
 from tvm_mobilenet.tuning.status import Board

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tvm_mobilenet.errors import TuningError
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.host import host_cpu_features, host_machine
-from tvm_mobilenet.target.quota import usable_cores
+from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.machine.host import host_cpu_features, host_machine
+from tvm_mobilenet.machine.quota import usable_cores
 from tvm_mobilenet.tuning.board_measurer import BoardMeasurer
 from tvm_mobilenet.tuning.board_pool import BoardPool
 from tvm_mobilenet.tuning.generation import generation

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tvm_mobilenet.errors import TvmMobilenetError
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.schedules.knobs import TRACE
-from tvm_mobilenet.target import TargetSpec
 
 BATCH = 16
 """Candidates that one search returns at most."""
@@ -71,7 +71,7 @@ class MetaScheduleSearch:
 
     def learn(self, tried: Sequence[tuple[Mapping[str, Any], float | None]]) -> None:
         """Pass on what became of candidates, those of earlier runs too."""
-        from tvm_mobilenet.schedules.trace import taken
+        from tvm_mobilenet.schedules.tensorir.trace import taken
 
         candidates, results = [], []
         for knobs, seconds in tried:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.tuning.proposer import Ask, Proposer
 from tvm_mobilenet.tuning.space import Space
 from tvm_mobilenet.tuning.template import TemplateProposer

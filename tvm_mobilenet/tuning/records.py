@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tvm_mobilenet.errors import RecordsError
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.tuning.generation import generation
 
 VERSION = 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tvm_mobilenet.bench.machine import measure_machine
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.tuning.log import append
 from tvm_mobilenet.tuning.records import target_key, threads_of
 from tvm_mobilenet.tuning.runs import Network, Part, Roofs, Spent, read_runs

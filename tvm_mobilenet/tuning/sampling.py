@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import VerificationError
-from tvm_mobilenet.kernel_case import KernelCase
+from tvm_mobilenet.verify.kernel_case import KernelCase
 
 _SPREAD = 0.003
 """Standard error of the median at which repeating ends, a part of it."""

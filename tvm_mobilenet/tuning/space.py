@@ -6,10 +6,10 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.schedules.knobs import Knobs, NearestKnobs, SeededKnobs
 from tvm_mobilenet.schedules.plans import plan, plans_for
-from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.generation import generation
 
 Answers = dict[str, int | str]

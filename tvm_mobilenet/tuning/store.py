@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from tvm_mobilenet.errors import RecordsError
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.prediction.fusion import Choice
 from tvm_mobilenet.schedules.knobs import TRACE
-from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.generation import generation, tvm_version
 from tvm_mobilenet.tuning.log import Line, Log, append, read, rewrite, writing
 from tvm_mobilenet.tuning.records import Record, target_key, threads_of
@@ -208,7 +208,7 @@ def records_for(target: TargetSpec, records: RecordsLike) -> Found:
 
 def _of_own_log(path: Path, target: TargetSpec) -> Found:
     """Return the best of AutoTVM's or Ansor's log; compiling verifies what becomes of it."""
-    from tvm_mobilenet.relay.log_reader import best_of
+    from tvm_mobilenet.emit.relay.log_reader import best_of
 
     logged, problems = best_of(path, target)
     kernels = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from tvm_mobilenet.common.limits import MOST_TRIALS
 from tvm_mobilenet.errors import TuningError
-from tvm_mobilenet.limits import MOST_TRIALS
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.tuning.proposer import Proposer
 from tvm_mobilenet.tuning.space import identity

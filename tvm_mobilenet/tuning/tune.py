@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tvm_mobilenet.device.description import EMULATED
 from tvm_mobilenet.errors import TuningError
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.prediction.fusion import Fusion
-from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.board_pool import BoardPool
 from tvm_mobilenet.tuning.cost_model import check_installed
 from tvm_mobilenet.tuning.finals import settle

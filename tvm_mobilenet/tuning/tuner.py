@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
+from tvm_mobilenet.common.scratch import scratch
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.footprint import weight_bytes
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.schedules.knobs import TRACE, described
-from tvm_mobilenet.scratch import scratch
-from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.builder import Builder
 from tvm_mobilenet.tuning.cost_model import CostModel, Example
 from tvm_mobilenet.tuning.generation import tvm_version

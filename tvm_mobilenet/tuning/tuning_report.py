@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tvm_mobilenet.common.tables import Column, Table, Tabular, threads_text
 from tvm_mobilenet.schedules.knobs import described, readable
-from tvm_mobilenet.tables import Column, Table, Tabular, threads_text
 from tvm_mobilenet.tuning.lines import Damage
 from tvm_mobilenet.tuning.runs import Roofs, Spent
 from tvm_mobilenet.tuning.status import Status

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.tuning.proposer import Ask, Seen, Tried
 from tvm_mobilenet.tuning.space import Answers, Key, Space, identity
 from tvm_mobilenet.tuning.worker_pool import LostError

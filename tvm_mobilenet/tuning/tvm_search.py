@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
 
 Tried = tuple[Mapping[str, int | str], float | None]
 """Knobs, and seconds; None where they failed."""
@@ -34,11 +34,11 @@ class TvmSearch(Protocol):
 def _search(tuner: str, work_text: str, target_text: str, seed: int) -> Any:
     work, target = Workload.parse(work_text), TargetSpec.from_dict(json.loads(target_text))
     if tuner == "autotvm":
-        from tvm_mobilenet.relay.autotvm import AutoTvmSearch
+        from tvm_mobilenet.emit.relay.autotvm import AutoTvmSearch
 
         return AutoTvmSearch(work, target, seed)
     if tuner == "ansor":
-        from tvm_mobilenet.relay.ansor import AnsorSearch
+        from tvm_mobilenet.emit.relay.ansor import AnsorSearch
 
         return AnsorSearch(work, target, seed)
     from tvm_mobilenet.tuning.metaschedule import MetaScheduleSearch

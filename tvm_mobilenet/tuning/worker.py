@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tvm_mobilenet.errors import reason
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning import fixture
 from tvm_mobilenet.tuning.generation import generation
 

@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from tvm_mobilenet.common.interpreter import python_module
+from tvm_mobilenet.common.scratch import scratch_file
 from tvm_mobilenet.errors import TuningError
-from tvm_mobilenet.interpreter import python_module
-from tvm_mobilenet.scratch import scratch_file
 
 PROGRAM = python_module("tvm_mobilenet.tuning.worker")
 """What a worker runs: reads requests as lines of JSON, answers each with one."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.fusion import Fusion
-from tvm_mobilenet.target import TargetSpec
 from tvm_mobilenet.tuning.generation import generation
 from tvm_mobilenet.tuning.runs import Part
 from tvm_mobilenet.tuning.store import Found

@@ -1,4 +1,4 @@
-"""The plan of a first convolution on a GPU; its loops are said in ``schedules/gpu/conv``."""
+"""The plan of a first convolution on a GPU; see ``tensorir/gpu/conv`` for its loops."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tvm_mobilenet.schedules.plans.gpu.threads import (
     up_to,
 )
 
+from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.machine.gpu import SCHEDULERS
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.gpu import SCHEDULERS
 
 _ROWS = (1, 2, 3, 4, 7, 8)
 _MOST_BLOCKS = 8

@@ -1,4 +1,4 @@
-"""The plan of a depthwise layer on a GPU; its loops are said in ``schedules/gpu/depthwise``."""
+"""The plan of a depthwise layer on a GPU; see ``tensorir/gpu/depthwise`` for its loops."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tvm_mobilenet.schedules.plans.gpu.threads import (
     up_to,
 )
 
+from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.machine.gpu import LANE_BYTES, WAVEFRONT_BYTES
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.gpu import LANE_BYTES, WAVEFRONT_BYTES
 
 _STRIPS = (1, 2, 3, 4, 7, 8)
 """Rows of a strip that the schedule offers: V1's and V2's maps have multiples of 7."""

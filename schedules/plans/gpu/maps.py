@@ -1,4 +1,4 @@
-"""The plans of pool and scale on a GPU; their loops are said in ``schedules/gpu``."""
+"""The plans of pool and scale on a GPU; their loops are said in ``schedules/tensorir/gpu``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tvm_mobilenet.schedules.plans.gpu.threads import (
     map_threads,
 )
 
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import TargetSpec
 
 _POOL_ADDRESSES, _SCALE_ADDRESSES = 40, 24
 

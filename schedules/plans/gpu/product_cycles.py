@@ -26,8 +26,8 @@ from tvm_mobilenet.schedules.plans.gpu.product_tile import (
     resident_blocks,
 )
 
-from tvm_mobilenet.target import GpuSpec
-from tvm_mobilenet.target.gpu import LANE_BYTES, SCHEDULERS, UNIT_BYTES, WAVEFRONT_BYTES
+from tvm_mobilenet.machine import GpuSpec
+from tvm_mobilenet.machine.gpu import LANE_BYTES, SCHEDULERS, UNIT_BYTES, WAVEFRONT_BYTES
 
 MEMORY_CYCLES = 600
 """From asking L2 for something to having it; NVIDIA's parts take 200 to 800."""

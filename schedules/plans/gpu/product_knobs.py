@@ -17,7 +17,7 @@ from tvm_mobilenet.schedules.plans.gpu.product_tile import (
     Sizes,
 )
 
-from tvm_mobilenet.target import GpuSpec
+from tvm_mobilenet.machine import GpuSpec
 
 
 def choose_tile(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from tvm_mobilenet.target import ITEM_BYTES, GpuSpec
-from tvm_mobilenet.target.gpu import REGISTER_BYTES
+from tvm_mobilenet.machine import ITEM_BYTES, GpuSpec
+from tvm_mobilenet.machine.gpu import REGISTER_BYTES
 
 ROW_THREADS = (1, 2, 4, 8, 16, 32)
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8)

@@ -17,8 +17,8 @@ from tvm_mobilenet.schedules.plans.gpu.tensor_tile import (
     tensor_cycles,
 )
 
+from tvm_mobilenet.machine import ITEM_BYTES, TargetSpec
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ from tvm_mobilenet.schedules.plans.gpu.product_tile import (
 )
 from tvm_mobilenet.schedules.plans.gpu.threads import VECTOR_REGISTERS
 
-from tvm_mobilenet.target import ITEM_BYTES, GpuSpec
-from tvm_mobilenet.target.gpu import LANE_BYTES, SCHEDULERS, WAVEFRONT_BYTES
+from tvm_mobilenet.machine import ITEM_BYTES, GpuSpec
+from tvm_mobilenet.machine.gpu import LANE_BYTES, SCHEDULERS, WAVEFRONT_BYTES
 
 FRAGMENT = 16
 """Rows, columns and depth of a fragment."""

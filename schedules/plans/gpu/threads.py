@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from tvm_mobilenet.schedules.knobs import Knobs
 
-from tvm_mobilenet.target import TargetSpec
-from tvm_mobilenet.target.gpu import LANE_BYTES, REGISTER_BYTES, SCHEDULERS
+from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.machine.gpu import LANE_BYTES, REGISTER_BYTES, SCHEDULERS
 
 VECTOR_REGISTERS = LANE_BYTES // REGISTER_BYTES
 """Registers that the widest load of a thread fills."""

@@ -1,4 +1,4 @@
-"""First convolution on a GPU: the loops of :mod:`tvm_mobilenet.schedules.gpu.conv`.
+"""First convolution on a GPU: the loops of :mod:`tvm_mobilenet.schedules.tensorir.gpu.conv`.
 
 Pattern
     Stages ``padded``, ``accumulate(n, o, p, c; i, r, q)`` and ``out(n, o, p, c)``,
@@ -23,7 +23,7 @@ from tvm_mobilenet.schedules.plans.gpu.conv import GpuConvPlan
 from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.gpu.threads import bind, copied, copies, staged
 
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.machine import TargetSpec
 
 
 def schedule_conv(s: Any, made: Definition, plan: GpuConvPlan, _target: TargetSpec) -> None:

@@ -1,4 +1,4 @@
-"""Depthwise convolution on a GPU: the loops of :mod:`tvm_mobilenet.schedules.gpu.depthwise`.
+"""Depthwise convolution on a GPU: the loops of ``tensorir/gpu/depthwise``.
 
 Pattern
     Stages ``padded``, ``accumulate(n, o, p, c; r, q)`` and ``out(n, o, p, c)``,
@@ -26,7 +26,7 @@ from tvm_mobilenet.schedules.plans.gpu.depthwise import GpuDepthwisePlan
 from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.gpu.threads import bind, copied, copies
 
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.machine import TargetSpec
 
 
 def schedule_depthwise(

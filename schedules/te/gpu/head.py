@@ -1,4 +1,4 @@
-"""Global average pool and classifier on a GPU: as ``pool`` and ``dense`` of :mod:`schedules.gpu`.
+"""Global average pool and classifier on a GPU: as ``pool`` and ``dense`` of :mod:`schedules.tensorir.gpu`.
 
 Pool
     (n, channel block) over blocks and the second axis of threads → every so-many-th pixel, a
@@ -21,7 +21,7 @@ from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.gpu.product import Place, Product
 from tvm_mobilenet.schedules.te.gpu.threads import bind, copied
 
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.machine import TargetSpec
 
 
 def schedule_pool(s: Any, made: Definition, plan: GpuPoolPlan, _target: TargetSpec) -> None:

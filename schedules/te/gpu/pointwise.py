@@ -1,4 +1,4 @@
-"""Pointwise (1 x 1) convolution on a GPU: the tile of :mod:`tvm_mobilenet.schedules.gpu.pointwise`.
+"""Pointwise (1 x 1) convolution on a GPU: the tile of ``tensorir/gpu/pointwise``.
 
 Pattern
     Stages ``accumulate(n, o, p, c; k)`` and ``out(n, o, p, c)``, operator "pointwise".
@@ -17,7 +17,7 @@ from tvm_mobilenet.schedules.plans.gpu.products import ProductPlan
 from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.gpu.product import Place, Product
 
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.machine import TargetSpec
 
 
 def schedule_pointwise(s: Any, made: Definition, plan: ProductPlan, target: TargetSpec) -> None:

@@ -1,4 +1,4 @@
-"""A matrix product of a block of threads, with TE: as :mod:`tvm_mobilenet.schedules.gpu.product`.
+"""A matrix product of a block of threads, with TE: as ``tensorir/gpu/product``.
 
 Loop nest, outer to inner
     (row tile, vector tile) are blocks → a thread's vectors and rows, virtual threads →
@@ -31,7 +31,7 @@ from tvm_mobilenet.schedules.plans.gpu.product_tile import SMALL, ProductTile, S
 from tvm_mobilenet.schedules.plans.gpu.products import ProductPlan
 from tvm_mobilenet.schedules.te.gpu.threads import bind, copied, copies, staged
 
-from tvm_mobilenet.target import GpuSpec
+from tvm_mobilenet.machine import GpuSpec
 
 Axis = Any
 Stage = Any

@@ -1,4 +1,4 @@
-"""Rows of (N, C) on a GPU: the loops of :mod:`tvm_mobilenet.schedules.gpu.rows`.
+"""Rows of (N, C) on a GPU: the loops of :mod:`tvm_mobilenet.schedules.tensorir.gpu.rows`.
 
 Pattern
     ``row`` into ``lane_max`` into ``row_max`` into ``power`` into ``lane_sum`` into ``row_sum``,
@@ -21,7 +21,7 @@ from tvm_mobilenet.schedules.plans.rows import GpuRowsPlan
 from tvm_mobilenet.schedules.te.definition import Definition, extents
 from tvm_mobilenet.schedules.te.gpu.threads import bind
 
-from tvm_mobilenet.target import ITEM_BYTES, TargetSpec
+from tvm_mobilenet.machine import ITEM_BYTES, TargetSpec
 
 _STAGES = ("lane_max", "row_max", "power", "lane_sum", "row_sum", "scale")
 _ITEM = ITEM_BYTES["float32"]

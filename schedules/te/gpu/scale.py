@@ -1,4 +1,4 @@
-"""Scale on a GPU with TE: the loops of :mod:`tvm_mobilenet.schedules.gpu.scale`."""
+"""Scale on a GPU with TE: the loops of :mod:`tvm_mobilenet.schedules.tensorir.gpu.scale`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tvm_mobilenet.schedules.plans.gpu.maps import GpuScalePlan
 from tvm_mobilenet.schedules.te.definition import Definition
 from tvm_mobilenet.schedules.te.gpu.threads import bind
 
-from tvm_mobilenet.target import TargetSpec
+from tvm_mobilenet.machine import TargetSpec
 
 
 def schedule_scale(s: Any, made: Definition, plan: GpuScalePlan, _target: TargetSpec) -> None:

@@ -1,5 +1,7 @@
 """ONNX files as models: read, constants folded, spellings unified, layers recognised.
 
+What :mod:`tvm_mobilenet.frontends` makes of Relay and Relax modules goes the same way.
+
 ``read`` → ``fold`` → ``modern`` → ``simplify``, ``transposes``, ``activations`` → ``outputs`` →
 ``layers``. The result is a :class:`Model` as the built-in networks are. Nodes that are none of our
 layers stay ONNX nodes (:class:`Operator`), which TVM's importer compiles; ``expand`` rewrites those
@@ -19,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.tables import Table, Tabular
 from tvm_mobilenet.models.spec import Model
-from tvm_mobilenet.tables import Table, Tabular
 
 if TYPE_CHECKING:
     import onnx
@@ -28,15 +30,17 @@ if TYPE_CHECKING:
     from tvm_mobilenet.models.evaluator import Evaluation, Judge, Rounding
     from tvm_mobilenet.models.importer.sizes import InputShape
 
-__all__ = ["ONNX", "Imported", "import_onnx", "is_onnx"]
+__all__ = ["MODULES", "ONNX", "Imported", "import_module", "import_onnx", "is_onnx"]
 
 ONNX = "onnx"
-"""What an imported model says is its name."""
+"""What a model from a file says is its name."""
+MODULES = {"relay": "Relay module", "relax": "Relax module"}
+"""What models from TVM's modules say is their name, and what people call them."""
 
 
 @dataclass(frozen=True, repr=False)
 class Imported(Tabular):
-    """A network from an ONNX file.
+    """A network from an ONNX file, or from a module of TVM's.
 
     Attributes
     ----------
@@ -45,9 +49,9 @@ class Imported(Tabular):
     weights : dict of str to ndarray
         Arrays of float32 by parameter name.
     source : onnx.ModelProto
-        The network as the file has it, with fixed shapes.
+        The network as the file has it, with fixed shapes; or a module, in ONNX's operators.
     path : str
-        Absolute path of the file.
+        Absolute path of the file; ``"Relay module"``, say, of a module of TVM's.
     """
 
     model: Model
@@ -158,20 +162,57 @@ def import_onnx(
     InvalidModelError
         Its input is not a batch of images, or not of the size asked for.
     """
+    from tvm_mobilenet.models.importer.read import read
+    from tvm_mobilenet.models.importer.sizes import asked_for
+
+    where = os.path.abspath(path)
+    asked = asked_for(batch, resolution, input_shape)
+    source = read(where, asked)
+    options = {
+        "path": where,
+        "sha256": hashlib.sha256(Path(where).read_bytes()).hexdigest(),
+        "batch": asked.batch,
+        "resolution": asked.resolution,
+        "input_shape": None if asked.shape is None else [*asked.shape],
+    }
+    return _imported(source, ONNX, Path(where).name, options, where)
+
+
+def import_module(source: onnx.ModelProto, stack: str) -> Imported:
+    """Return the model of a Relay or Relax module.
+
+    Parameters
+    ----------
+    source : onnx.ModelProto
+        The module in ONNX's operators, see :mod:`tvm_mobilenet.frontends`.
+    stack : str
+        Key of :data:`MODULES`.
+
+    Raises
+    ------
+    OnnxError, InvalidModelError
+        As :func:`import_onnx` raises them.
+    """
+    from tvm_mobilenet.models.importer.read import checked
+    from tvm_mobilenet.models.importer.sizes import Sizes
+
+    title = MODULES[stack]
+    options = {"sha256": hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()}
+    return _imported(checked(source, title, Sizes()), stack, title, options, title)
+
+
+def _imported(
+    source: onnx.ModelProto, name: str, title: str, options: dict[str, Any], where: str
+) -> Imported:
     from tvm_mobilenet.models.importer.activations import recognise_activations
     from tvm_mobilenet.models.importer.fold import fold
     from tvm_mobilenet.models.importer.halves import in_float32
     from tvm_mobilenet.models.importer.layers import Layers
     from tvm_mobilenet.models.importer.modern import modernise
     from tvm_mobilenet.models.importer.outputs import own_outputs
-    from tvm_mobilenet.models.importer.read import read
     from tvm_mobilenet.models.importer.simplify import merge_views, simplify
-    from tvm_mobilenet.models.importer.sizes import asked_for
     from tvm_mobilenet.models.importer.transposes import sink_transposes
 
-    where = os.path.abspath(path)
-    asked = asked_for(batch, resolution, input_shape)
-    source = read(where, asked)
     graph = fold(in_float32(source))
     modernise(graph)
     simplify(graph, views=False)
@@ -182,19 +223,7 @@ def import_onnx(
     own_outputs(graph)
     found = Layers(graph)
     shape = graph.shape(graph.input)
-    model = Model(
-        ONNX,
-        Path(where).name,
-        {
-            "path": where,
-            "sha256": hashlib.sha256(Path(where).read_bytes()).hexdigest(),
-            "batch": asked.batch,
-            "resolution": asked.resolution,
-            "input_shape": None if asked.shape is None else [*asked.shape],
-        },
-        shape,
-        tuple(found.layers.values()),
-        tuple(found.names[tensor] for tensor in graph.outputs),
-        graph.dtype(graph.input),
-    )
+    layers = tuple(found.layers.values())
+    outputs = tuple(found.names[tensor] for tensor in graph.outputs)
+    model = Model(name, title, options, shape, layers, outputs, graph.dtype(graph.input))
     return Imported(model, found.weights, source, where)

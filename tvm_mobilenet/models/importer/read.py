@@ -49,10 +49,14 @@ def read(path: str | os.PathLike[str], asked: Sizes) -> onnx.ModelProto:
     InvalidModelError
         The input is not one image or a batch of them, in float32, float16 or uint8.
     """
+    where = os.fspath(path)
+    return checked(_load(where), where, asked)
+
+
+def checked(model: onnx.ModelProto, where: str, asked: Sizes) -> onnx.ModelProto:
+    """Check what was read, as :func:`read` does; `where` is what messages call it."""
     import onnx
 
-    where = os.fspath(path)
-    model = _load(where)
     _check_versions(model, where)
     model = inlined(model, where)
     _check_operators(model, where)

@@ -1,0 +1,149 @@
+"""Which schedule a function gets: ordered by operator, None where nobody claims it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import IRModule
+from tvm.s_tir import Schedule
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.nan import keeping_nan
+from tvm_mobilenet.schedules.plans import plan, plans_for
+from tvm_mobilenet.schedules.tensorir.cpu.conv import schedule_conv
+from tvm_mobilenet.schedules.tensorir.cpu.depthwise import schedule_depthwise
+from tvm_mobilenet.schedules.tensorir.cpu.head import schedule_dense, schedule_pool
+from tvm_mobilenet.schedules.tensorir.cpu.micro_kernel import workload_of
+from tvm_mobilenet.schedules.tensorir.cpu.pointwise import schedule_pointwise
+from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
+from tvm_mobilenet.schedules.tensorir.cpu.prefetch_insert import with_prefetches
+from tvm_mobilenet.schedules.tensorir.cpu.rows import schedule_rows
+from tvm_mobilenet.schedules.tensorir.cpu.scale import schedule_scale
+from tvm_mobilenet.schedules.tensorir.cpu.separable import schedule_separable
+from tvm_mobilenet.schedules.tensorir.cpu.tail import schedule_tail
+from tvm_mobilenet.schedules.tensorir.gpu.conv import schedule_conv as gpu_conv
+from tvm_mobilenet.schedules.tensorir.gpu.dense import write_dense
+from tvm_mobilenet.schedules.tensorir.gpu.depthwise import schedule_depthwise as gpu_depthwise
+from tvm_mobilenet.schedules.tensorir.gpu.occupancy import with_occupancy
+from tvm_mobilenet.schedules.tensorir.gpu.pointwise import write_pointwise
+from tvm_mobilenet.schedules.tensorir.gpu.pool import schedule_pool as gpu_pool
+from tvm_mobilenet.schedules.tensorir.gpu.rows import schedule_rows as gpu_rows
+from tvm_mobilenet.schedules.tensorir.gpu.scale import schedule_scale as gpu_scale
+from tvm_mobilenet.schedules.tensorir.gpu.separable import write_separable
+from tvm_mobilenet.schedules.tensorir.gpu.stages import REGISTERS
+from tvm_mobilenet.schedules.tensorir.trace import replay
+
+from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.operators.facts import by_loops
+from tvm_mobilenet.operators.workload import Workload
+
+Rule = Callable[[Any, Workload, Any, TargetSpec], list[Prefetch]]
+GpuRule = Callable[[Any, Workload, Any, TargetSpec], None]
+
+_CPU: dict[str, Rule] = {
+    "conv": schedule_conv,
+    "dense": schedule_dense,
+    "depthwise": schedule_depthwise,
+    "pointwise": schedule_pointwise,
+    "pool": schedule_pool,
+    "rows": schedule_rows,
+    "scale": schedule_scale,
+    "separable": schedule_separable,
+    "tail": schedule_tail,
+}
+
+CPU = by_loops(_CPU)
+"""Operator to schedule, for processors."""
+
+GPU_WRITTEN: dict[str, Callable[[Any, Any, TargetSpec], Any]] = {
+    "dense": write_dense,
+    "pointwise": write_pointwise,
+    "separable": write_separable,
+}
+"""Operators whose loops are written anew for graphics processors."""
+
+_GPU: dict[str, GpuRule] = {
+    "conv": gpu_conv,
+    "depthwise": gpu_depthwise,
+    "pool": gpu_pool,
+    "rows": gpu_rows,
+    "scale": gpu_scale,
+}
+
+GPU = by_loops(_GPU)
+"""Operator to schedule, for graphics processors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A scheduled function and how it came about.
+
+    Attributes
+    ----------
+    func : tirx.PrimFunc
+    schedule : str
+        Name of the schedule, such as ``"cpu.pointwise"``; ``"metaschedule"`` for a trace.
+    """
+
+    func: Any
+    schedule: str
+
+
+def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
+    """Schedule a function, if its operator is one of ours or there is a trace for it.
+
+    Parameters
+    ----------
+    func : tirx.PrimFunc
+        Unscheduled, carrying its workload as an attribute.
+    target : TargetSpec
+    knobs : Knobs
+        Answers the schedule's choices; a record's knobs must all be used.
+
+    Returns
+    -------
+    Scheduled or None
+        None where the function is nobody's: TVM's own lowering has it then.
+
+    Raises
+    ------
+    KnobError
+        The knobs do not fit the schedule.
+    """
+    if (text := knobs.trace()) is not None:
+        knobs.finish()
+        return Scheduled(finished(replay(func, text), target), "metaschedule")
+    work = workload_of(func)
+    plans = plans_for(target, "relax")
+    if work is None or work.operator not in plans:
+        return None
+    planned = plan(work, knobs, target, plans)
+    made = (_on_cpu if target.gpu is None else _on_gpu)(func, work, planned, target)
+    return Scheduled(
+        finished(made, target), f"{'cpu' if target.gpu is None else 'gpu'}.{work.operator}"
+    )
+
+
+def finished(func: Any, target: TargetSpec) -> Any:
+    """Return a function whose loops are final, ours or not, as code generation wants it.
+
+    A GPU's is told of NaN later: TVM knows by ``max`` what threads reduce together.
+    """
+    return keeping_nan(func, target.machine) if target.gpu is None else func
+
+
+def _on_cpu(func: Any, work: Workload, planned: Any, target: TargetSpec) -> Any:
+    sch = Schedule(IRModule({"main": func}))
+    prefetches = CPU[work.operator](sch, work, planned, target)
+    return with_prefetches(sch, sch.mod["main"], prefetches)
+
+
+def _on_gpu(func: Any, work: Workload, planned: Any, target: TargetSpec) -> Any:
+    if write := GPU_WRITTEN.get(work.operator):
+        return write(func, planned, target)
+    gpu = target.the_gpu
+    sch = Schedule(IRModule({"main": func}))
+    GPU[work.operator](sch, work, planned, target)
+    made = sch.mod["main"].with_attr(REGISTERS, planned.registers)
+    return with_occupancy(made, planned.registers, gpu) if gpu.kind == "cuda" else made

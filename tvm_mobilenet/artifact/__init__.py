@@ -1,0 +1,1 @@
+"""One file: kinds of container, what is embedded, who links it."""

@@ -1,0 +1,257 @@
+"""Find something that links for a target, and link with it.
+
+TVM writes object files; the shared object around them takes a linker and the
+target's C library. Three places may have them: the system's compiler, a cross
+compiler, and the `ziglang` package, which carries both for every target.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tvm_mobilenet.artifact.toolchain_zig import zig_cache, zig_libraries
+from tvm_mobilenet.common.scratch import scratch
+from tvm_mobilenet.errors import OutputError, TargetError, ToolchainError
+from tvm_mobilenet.machine import TargetSpec, host_machine
+
+_log = logging.getLogger(__name__)
+
+_CROSS = {
+    "x86_64": ("x86_64-linux-gnu", "gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"),
+    "aarch64": ("aarch64-linux-gnu", "gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"),
+    "arm": ("arm-linux-gnueabihf", "gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"),
+    "riscv64": ("riscv64-linux-gnu", "gcc-riscv64-linux-gnu", "libc6-dev-riscv64-cross"),
+}
+"""Machine to prefix of its tools, and Debian's packages of its compiler and C library."""
+
+_GLIBC = "2.28"
+"""What zig links against (Debian 10, RHEL 8): TVM's own wheels ask for it, so no board
+that runs them has an older one."""
+
+_PIP = "pip install 'tvm-mobilenet[cross]'"
+# expf and its like come from libm, named only if something is used of it.
+_LIBRARIES = ("-Wl,--as-needed", "-lm")
+_LIMIT_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Linker:
+    """A command that turns object files into a shared object.
+
+    Attributes
+    ----------
+    name : str
+        ``"cc"``, ``"clang"``, ``"zig"``, or a cross compiler's name.
+    command : tuple of str
+        Program and the arguments that select the target.
+    machine : str
+        ELF machine that it links for.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    machine: str
+
+    def describe(self) -> str:
+        """Return one line for the compile report."""
+        return f"{self.name} for {self.machine}: {shlex.join(self.command)}"
+
+    def link(
+        self,
+        objects: Sequence[str | os.PathLike[str]],
+        output: str | os.PathLike[str],
+        options: Sequence[str] = (),
+    ) -> None:
+        """Link a shared object; `output` appears whole or not at all.
+
+        Parameters
+        ----------
+        objects : sequence of path
+            Object files of the linker's machine.
+        output : path
+            Shared object to write. One that is there is replaced.
+        options : sequence of str
+            More of the linker's.
+
+        Raises
+        ------
+        ToolchainError
+            The linker failed; its own words are in the message.
+        OutputError
+            `output` cannot be written.
+        """
+        target = Path(output)
+        paths = [os.fspath(o) for o in objects]
+        try:
+            # Beside the output: os.replace is atomic only within a file system.
+            with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as aside:
+                made = Path(aside) / "linked.so"
+                flags = ["-shared", "-fPIC", *options, "-o", str(made), *paths, *_LIBRARIES]
+                environment = {}
+                if self.name == "zig":
+                    flags += zig_libraries(paths)
+                    environment = zig_cache(Path(aside))
+                remedy = "the lines above are the linker's own"
+                run_tool([*self.command, *flags], "linking", remedy, environment)
+                with made.open("rb") as file:
+                    os.fsync(file.fileno())
+                made.replace(target)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {target}: {error.strerror or error}",
+                "choose a path in a folder that exists and that you may write to",
+            ) from error
+
+    def fcompile(
+        self,
+        output: str | os.PathLike[str],
+        objects: Sequence[str],
+        options: Sequence[str] = (),
+    ) -> None:
+        """Link for ``tvm.runtime.Module.export_library(path, fcompile=linker.fcompile)``."""
+        self.link(objects, output, options)
+
+
+def find_linker(spec: TargetSpec) -> Linker:
+    """Find what links for a target.
+
+    For this machine: ``$CC`` if it is set, else ``cc``, ``gcc``, ``clang``. For
+    another: Debian's cross compiler, else a clang that really links for it.
+    Where these are missing: the `ziglang` package.
+
+    Parameters
+    ----------
+    spec : TargetSpec
+        Only its machine matters.
+
+    Raises
+    ------
+    ToolchainError
+        There is none; the message says what to install.
+    """
+    machine = spec.machine
+    prefix, package, libraries = _CROSS[machine]
+    native = machine == _this_machine()
+    found = _native(machine) if native else _cross(machine, prefix)
+    if found is not None:
+        return found
+    if importlib.util.find_spec("ziglang") is not None:
+        command = (sys.executable, "-m", "ziglang", "cc", "-target", f"{prefix}.{_GLIBC}")
+        return Linker("zig", command, machine)
+    if native:
+        raise ToolchainError(
+            "no C compiler: linking needs cc, gcc or clang in PATH",
+            f"install one (Debian: apt install gcc libc6-dev), or {_PIP}",
+        )
+    raise ToolchainError(
+        f"nothing here links for {spec.triple}",
+        f"install the cross compiler and its C library (Debian: apt install {package} "
+        f"{libraries}), or {_PIP}",
+    )
+
+
+def _native(machine: str) -> Linker | None:
+    if chosen := shlex.split(os.environ.get("CC", "")):
+        program = shutil.which(chosen[0])
+        if program is None:
+            raise ToolchainError(
+                f"no C compiler: $CC names {chosen[0]!r}, which is not in PATH",
+                "correct CC or unset it",
+            )
+        return Linker("cc", (program, *chosen[1:]), machine)
+    for name in ("cc", "gcc", "clang"):
+        if program := shutil.which(name):
+            return Linker(name, (program,), machine)
+    return None
+
+
+def _cross(machine: str, prefix: str) -> Linker | None:
+    candidates = ((f"{prefix}-gcc", ()), ("clang", (f"--target={prefix}",)))
+    for name, options in candidates:
+        if program := shutil.which(name):
+            linker = Linker(name, (program, *options), machine)
+            if _links(linker):
+                return linker
+    return None
+
+
+def _links(linker: Linker) -> bool:
+    """Return whether a compiler has the libraries of its target.
+
+    Few clangs have them, and Debian's cross gcc only recommends the package.
+    """
+    with scratch() as folder:
+        source = Path(folder) / "empty.c"
+        source.write_text("")
+        try:
+            linker.link([source], Path(folder) / "empty.so")
+        except ToolchainError:
+            return False
+    return True
+
+
+def _this_machine() -> str | None:
+    try:
+        return host_machine()
+    except TargetError:
+        return None  # not Linux: everything is cross-compiled
+
+
+def run_tool(
+    command: Sequence[str], doing: str, remedy: str, environment: Mapping[str, str] | None = None
+) -> str:
+    """Run a compiler or a linker, and return what it says.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Program and arguments; no shell reads them.
+    doing : str
+        What fails where it does, such as ``"linking"``.
+    remedy : str
+        Below its own words.
+    environment : mapping of str to str, optional
+        Beside this process's.
+
+    Raises
+    ------
+    ToolchainError
+        It cannot be run, failed, or did not come to an end.
+    """
+    _log.debug("%s: %s", doing, shlex.join(command))
+    try:
+        done = subprocess.run(
+            command,
+            # zig is a module of Python's, which shall not be looked for where one stands.
+            env={**os.environ, "LC_ALL": "C", "PYTHONSAFEPATH": "1", **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ToolchainError(
+            f"{command[0]} did not finish in {_LIMIT_S} s", "try again on an idle machine"
+        ) from error
+    except OSError as error:
+        raise ToolchainError(
+            f"cannot run {command[0]}: {error.strerror}", "install it anew"
+        ) from error
+    said = done.stdout.decode(errors="replace")
+    if done.returncode:
+        raise ToolchainError(
+            f"{doing} failed with status {done.returncode}: {shlex.join(command)}\n{said.strip()}",
+            remedy,
+        )
+    return said

@@ -1,0 +1,188 @@
+"""What is done with an artifact: load, verify, time it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tvm_mobilenet.common.lists import Names, Numbers, names, numbers
+from tvm_mobilenet.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tvm_mobilenet.bench import BenchReport
+    from tvm_mobilenet.bench.gpu_comparison import GpuReport
+    from tvm_mobilenet.compilation.options import WeightsLike
+    from tvm_mobilenet.device import RemoteModule
+    from tvm_mobilenet.models.importer import Imported
+    from tvm_mobilenet.profile.breakdown import ProfileReport
+    from tvm_mobilenet.runtime import Loaded
+    from tvm_mobilenet.verify.report import VerifyReport
+
+
+def load(
+    path: str | os.PathLike[str], threads: int | None = None, device: str | int | None = None
+) -> Loaded:
+    """Load an artifact; see :func:`tvm_mobilenet.runtime.load`."""
+    from tvm_mobilenet.runtime import load as load_module
+
+    return load_module(path, threads, device)
+
+
+def verify(
+    artifact: str | os.PathLike[str] | Loaded | RemoteModule,
+    weights: WeightsLike | None = None,
+    *,
+    model: str | os.PathLike[str] | Imported | None = None,
+    device: str | None = None,
+    inputs: str | os.PathLike[str] | NDArray[Any] | None = None,
+    save: str | os.PathLike[str] | None = None,
+) -> VerifyReport:
+    """Check an artifact against the reference, kernel by kernel and end to end.
+
+    The reference is NumPy in float64; of a network from an ONNX file, onnx's evaluator too.
+
+    Parameters
+    ----------
+    artifact : path-like, Loaded or RemoteModule
+    weights : path-like or mapping, optional
+        Those that it was compiled with; by default they are where its manifest says.
+    model : path-like or Imported, optional
+        The ONNX file that it was compiled from, if that is not there any more; or what was
+        imported. A Relay or Relax module has to be given so.
+    device : str, optional
+        Where to run the file at that path, see :func:`tvm_mobilenet.open_device`.
+    inputs : path-like or ndarray, optional
+        What to compare on, of the artifact's shape; an ``.npy`` or ``.npz`` file. By default
+        an image that is made up.
+    save : path-like, optional
+        Where to write what the artifact makes of it: ``.npz``, or ``.npy`` of one output.
+
+    Returns
+    -------
+    VerifyReport
+        Its ``check`` raises VerificationError where something is wrong.
+
+    Raises
+    ------
+    ArtifactError, WeightsError, OnnxError
+    InputError, OutputError
+        Inputs that do not fit; a file that cannot be written.
+    DeviceError
+        The device failed.
+    """
+    from tvm_mobilenet.models.network import network_of
+    from tvm_mobilenet.runtime.arrays import check_savable, one_call, save_outputs
+    from tvm_mobilenet.runtime.inputs import Expected
+    from tvm_mobilenet.verify.artifact import verify as verify_module
+
+    if not isinstance(artifact, str | os.PathLike):
+        if device is not None:
+            raise InputError("this module is loaded already", "give the path of its file")
+        module = artifact
+    elif device is None:
+        module = load(artifact)
+    else:
+        from tvm_mobilenet.device import open_device
+
+        with open_device(device) as opened, opened.session() as session:
+            module = session.artifact(artifact)
+            return verify(module, weights, model=model, inputs=inputs, save=save)
+    if save is not None:
+        check_savable(save, [output["name"] for output in module.outputs])
+    x = None if inputs is None else one_call(inputs, Expected(module.inputs[0]))
+    network = network_of(module.manifest, weights, model)
+    report = verify_module(module, network.model, network.weights, x, expect=network.expect)
+    if save is not None:
+        from tvm_mobilenet.verify.artifact import sample_input
+
+        found = module(sample_input(network.model.input_shape) if x is None else x)
+        found = found if isinstance(found, tuple) else (found,)
+        names_of = (output["name"] for output in module.outputs)
+        save_outputs(save, dict(zip(names_of, found, strict=True)))
+    return report
+
+
+def bench(
+    artifact: str | os.PathLike[str],
+    *,
+    threads: Numbers = (1,),
+    against: Names = (),
+    device: str | None = None,
+    **options: Any,
+) -> BenchReport | GpuReport:
+    """Time an artifact against the machine's peak and other runtimes.
+
+    Parameters
+    ----------
+    artifact : path-like
+    threads : int, str or sequence of int
+        Numbers of threads, one after another: ``2``, ``"1,2"`` or ``(1, 2)``.
+    against : str or sequence of str
+        Runtimes to compare with: ``"onnxruntime,ncnn"``.
+    device : str, optional
+        Where to run it, see :func:`tvm_mobilenet.open_device`; there are no other runtimes.
+    **options
+        ``rounds``, ``seconds``, ``warmup``, ``iterations``, ``contexts``, ``batch``,
+        ``weights``, ``model``, ``progress``: see :func:`tvm_mobilenet.bench.bench`; of an
+        artifact for a GPU :func:`tvm_mobilenet.bench.gpu.bench_on_gpu`; for a `device`
+        :func:`tvm_mobilenet.bench.board.bench_on`.
+
+    Returns
+    -------
+    BenchReport or GpuReport
+
+    Raises
+    ------
+    InputError
+        An option that makes no sense, or none where it is measured.
+    ArtifactError, PeerError, WeightsError, DeviceError
+    """
+    threads, against = numbers(threads, "threads"), names(against)
+    if device is not None:
+        from tvm_mobilenet.bench.board import bench_on
+        from tvm_mobilenet.device import open_device
+
+        if against:
+            raise InputError(
+                f"{', '.join(against)} cannot be timed on a device",
+                "only ours and the peak are measured there",
+            )
+        _refuse(options, ("contexts", "warmup", "weights", "model"), "a device")
+        with open_device(device) as opened:
+            return bench_on(opened, artifact, threads=threads, **options)
+    from tvm_mobilenet.bench import bench as run
+    from tvm_mobilenet.runtime.artifact import read_manifest
+
+    manifest = read_manifest(artifact)
+    if manifest["target"].get("gpu") is not None:
+        from tvm_mobilenet.bench.gpu import bench_on_gpu
+
+        _refuse(options, ("contexts", "warmup", "iterations", "model"), "a GPU")
+        return bench_on_gpu(artifact, manifest, against=against, **options)
+    return run(artifact, threads=threads, against=against, **options)
+
+
+def _refuse(options: dict[str, Any], none: Sequence[str], where: str) -> None:
+    """Take out of `options` what `where` has not; raise if somebody asked for it."""
+    for name in none:
+        asked = options.pop(name, None)
+        if asked is not None and not (name == "contexts" and asked == 1):
+            raise InputError(f"there is no {name!r} when {where} is timed", "leave it out")
+
+
+def profile(
+    artifact: str | os.PathLike[str] | Loaded,
+    *,
+    threads: int | None = None,
+    **options: Any,
+) -> ProfileReport:
+    """Time every kernel of an artifact in the network, alone, and against its bound.
+
+    See :func:`tvm_mobilenet.profile.profile`.
+    """
+    from tvm_mobilenet.profile import profile as run
+
+    return run(artifact, threads=threads, **options)

@@ -1,0 +1,1 @@
+"""The plan of a network as code: for Relax, and for Relay."""

@@ -1,0 +1,153 @@
+"""Phase 1: the plan as a Relax module, its kernels unscheduled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import relax
+
+from tvm_mobilenet.compute.primfunc import prim_func
+from tvm_mobilenet.emit.relax.foreign import import_operator, inline
+from tvm_mobilenet.emit.relax.layouts import from_blocked, to_blocked
+from tvm_mobilenet.emit.relax.ours import ours_by_tvm
+from tvm_mobilenet.models.spec import INPUT, Operator, symbol
+from tvm_mobilenet.network.fold import folded
+from tvm_mobilenet.network.plan import Call, Foreign, NetworkPlan, Value
+from tvm_mobilenet.operators.packing import pack
+from tvm_mobilenet.prediction.ahead import WAITING
+
+ENTRY = "main"
+"""Name of the one function of the module."""
+
+_OPAQUE = 8
+"""``relax::OpPatternKind::kOpaque``: TVM's FuseOps keeps out."""
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+def emit(plan: NetworkPlan, weights: Weights) -> Any:
+    """Write a plan as Relax: calls of kernels on packed constants, TVM's operators between them.
+
+    Parameters
+    ----------
+    plan : NetworkPlan
+    weights : mapping of str to ndarray
+        Every parameter of the model by its full name.
+
+    Returns
+    -------
+    IRModule
+        ``main(x: NCHW) -> output``, or a tuple of several. What computes a layer's value is
+        bound to a variable with the layer's ``symbol``.
+
+    Raises
+    ------
+    UnsupportedOperatorError
+        An operator that TVM does not know.
+    """
+    # Before there is a builder: it complains when an error leaves it half done.
+    foreign = {
+        step.layer.name: import_operator(step.layer, weights)
+        for step in plan.steps
+        if isinstance(step, Foreign) and isinstance(step.layer, Operator)
+    }
+    model, builder = plan.model, relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType(model.input_shape, model.input_dtype))
+    emitter = _Emitter(builder, plan, weights, foreign)
+    emitter.values[INPUT] = _Bound(x)
+    with builder.function(ENTRY, [x]):
+        with builder.dataflow():
+            for step in plan.steps:
+                if isinstance(step, Call):
+                    emitter.call(step)
+                else:
+                    emitter.foreign(step)
+            outputs = [emitter.plain(name) for name in model.outputs]
+            output = builder.emit_output(outputs[0] if len(outputs) == 1 else relax.Tuple(outputs))
+        builder.emit_func_output(output)
+    return builder.get()
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A variable, and how what it holds lies in memory: NCHW or NC where nothing is said."""
+
+    var: Any
+    value: Value | None = None
+
+
+class _Emitter:
+    """Emits the steps of a plan, one after the other, into a builder."""
+
+    def __init__(
+        self, builder: Any, plan: NetworkPlan, weights: Weights, imported: Mapping[str, Any]
+    ) -> None:
+        self._builder, self._weights, self._imported = builder, weights, imported
+        self._calls = plan.calls
+        self._kernels: dict[str, Any] = {}
+        self._parameters: dict[str, list[Any]] = {}
+        self.values: dict[str, _Bound] = {}
+
+    def call(self, call: Call) -> None:
+        """Emit the call of a kernel of ours."""
+        data, *others = (self._laid_out(value) for value in call.reads)
+        arguments = [data, *self._packed(call), *others]
+        for _, at in call.ahead:
+            waiting = self._calls[at]
+            arguments.append(self._packed(waiting)[WAITING[waiting.work.operator] - 1])
+        arguments = [self._builder.normalize(argument) for argument in arguments]
+        kind = relax.TensorType(call.output.laid_out, call.output.type.dtype)
+        value = relax.call_tir(self._kernel(call), arguments, kind)
+        var = self._builder.emit(value, symbol(call.output.name))
+        self.values[call.output.name] = _Bound(var, call.output)
+
+    def foreign(self, step: Foreign) -> None:
+        """Emit a layer that TVM computes, on plain values."""
+        layer = step.layer
+        inputs = {name: self.plain(name) for name in layer.inputs}
+        read, name = [inputs[each] for each in layer.inputs], symbol(layer.name)
+        if layer.name in self._imported:
+            value = inline(self._builder, self._imported[layer.name], read, name)
+        else:
+            value = ours_by_tvm(self._builder, layer, read, self._weights)
+        self.values[layer.name] = _Bound(self._builder.emit(value, name))
+
+    def plain(self, name: str) -> Any:
+        """Return a value in NCHW or NC."""
+        var, value = self.values[name].var, self.values[name].value
+        if value is None or not value.block:
+            return var
+        converted = from_blocked(var, value.shape, value.block, value.type.dtype)
+        return self._builder.emit(converted)
+
+    def _laid_out(self, wanted: Value) -> Any:
+        """Return a value in the layout in which a kernel takes it."""
+        bound = self.values[wanted.name]
+        if bound.value is not None and bound.value.block == wanted.block:
+            return bound.var
+        plain = self.plain(wanted.name)
+        if not wanted.block:
+            return plain
+        return to_blocked(plain, wanted.shape, wanted.block, wanted.type.dtype)
+
+    def _packed(self, call: Call) -> list[Any]:
+        """Return a call's packed parameters, the same constants each time."""
+        name = call.output.name
+        if name not in self._parameters:
+            anchors = (unit.anchor for unit in call.units)
+            layers = [folded(a, self._weights) for a in anchors if a.parameters]  # type: ignore[arg-type]
+            arrays = pack(call.work, layers)
+            self._parameters[name] = [relax.const(array) for array in arrays]
+        return self._parameters[name]
+
+    def _kernel(self, call: Call) -> Any:
+        func = prim_func(call.work, [piece for piece, _ in call.ahead])
+        name = str(func.attrs["global_symbol"])
+        if name not in self._kernels:
+            opaque = func.with_attr("op_pattern", _OPAQUE)
+            self._kernels[name] = self._builder.add_func(opaque, name)
+        return self._kernels[name]

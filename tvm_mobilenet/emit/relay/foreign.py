@@ -1,0 +1,127 @@
+"""Layers that no kernel of ours computes, by Relay's operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import relay
+
+from tvm_mobilenet.emit.relay.axes import axes_as_attributes
+from tvm_mobilenet.errors import InvalidModelError, UnsupportedOperatorError, reason
+from tvm_mobilenet.models.importer.expand import expand
+from tvm_mobilenet.models.spec import (
+    Activate,
+    Activation,
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Operator,
+    Scale,
+    Softmax,
+)
+from tvm_mobilenet.network.fold import folded
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+def by_relay(layer: Layer, inputs: list[Any], weights: Weights) -> Any:  # noqa: PLR0911
+    """Return a layer's value by Relay's own operators.
+
+    Parameters
+    ----------
+    layer : Layer
+    inputs : list of relay.Expr
+        NCHW or NC.
+    weights : mapping of str to ndarray
+        By full name.
+
+    Raises
+    ------
+    InvalidModelError
+        A layer of a kind that is not known here.
+    UnsupportedOperatorError
+        An operator that Relay's importer does not know.
+    """
+    if isinstance(layer, Conv2d):
+        affine = folded(layer, weights)
+        value = relay.nn.conv2d(
+            inputs[0],
+            relay.const(affine.weight),
+            strides=layer.strides,
+            padding=layer.padding,
+            channels=layer.out_channels,
+            kernel_size=layer.kernel,
+            groups=layer.groups,
+        )
+        value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
+        return _activated(value, layer.activation)
+    if isinstance(layer, Dense):
+        affine = folded(layer, weights)
+        value = relay.nn.dense(inputs[0], relay.const(affine.weight))
+        value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
+        return _activated(value, layer.activation)
+    if isinstance(layer, GlobalAvgPool):
+        return relay.mean(inputs[0], axis=[2, 3], keepdims=layer.keep_map)
+    if isinstance(layer, Activate):
+        return _activated(inputs[0], layer.activation)
+    if isinstance(layer, Add):
+        return relay.add(*inputs)
+    if isinstance(layer, Scale):
+        return relay.multiply(*inputs)
+    if isinstance(layer, Softmax):
+        return relay.nn.softmax(inputs[0], axis=-1)
+    if isinstance(layer, Operator):
+        return imported(layer, inputs, weights)
+    raise InvalidModelError(f"the graph cannot build {type(layer).__name__} {layer.name!r}")
+
+
+def _activated(value: Any, activation: Activation) -> Any:
+    if activation == "none":
+        return value
+    if activation == "relu":
+        return relay.nn.relu(value)
+    if activation == "relu6":
+        return relay.clip(value, 0.0, 6.0)
+    raised = relay.add(value, relay.const(3.0, "float32"))
+    gate = relay.divide(relay.clip(raised, 0.0, 6.0), relay.const(6.0, "float32"))
+    return gate if activation == "hardsigmoid" else relay.multiply(value, gate)
+
+
+def imported(layer: Operator, inputs: list[Any], weights: Weights) -> Any:
+    """Return what Relay's importer makes of an ONNX node, on these inputs."""
+    import tvm
+
+    try:
+        model = axes_as_attributes(expand(layer.to_onnx(weights)))
+        mod, _ = relay.frontend.from_onnx(model, freeze_params=True)
+        mod = relay.transform.InferType()(mod)
+        func = mod["main"]
+        kind = func.ret_type
+    except UnsupportedOperatorError:
+        raise
+    # Its converters raise whatever their arithmetic does; all of it means the same.
+    except Exception as error:
+        raise _unsupported(layer, reason(error)) from error
+    shape = getattr(kind, "shape", ())
+    if not all(isinstance(size, tvm.tir.IntImm) for size in shape) or (
+        tuple(map(int, shape)) != layer.out_shape
+    ):
+        raise _unsupported(layer, f"TVM gives it the type {kind}, ONNX {layer.out_shape}")
+    kinds: set[type] = set()
+    relay.analysis.post_order_visit(func.body, lambda expr: kinds.add(type(expr)))
+    if flow := kinds & {relay.If, relay.Let, relay.Function, relay.Match}:
+        names = ", ".join(sorted(each.__name__ for each in flow))
+        raise _unsupported(layer, f"it decides when it runs what to compute ({names})")
+    return relay.bind(func.body, dict(zip(func.params, inputs, strict=True)))
+
+
+def _unsupported(layer: Operator, why: str) -> UnsupportedOperatorError:
+    return UnsupportedOperatorError(
+        f"Relay cannot compile the operator {layer.operator} of {layer.name!r}: {why}",
+        "compile it with the main stack, or cut the model before it",
+    )

@@ -1,0 +1,118 @@
+"""Processors by name.
+
+Cache sizes and cores are those of the smallest common member of a family, so
+that a rule that fits blocks into a cache stays right on larger ones. Shared
+caches are divided by the cores that share them
+(:class:`~tvm_mobilenet.machine.spec.TargetSpec`).
+
+Sources: Intel 64 and IA-32 Optimization Reference Manual (Core 2, Nehalem,
+Haswell, Skylake server), AMD Software Optimization Guides for families 19h
+and 1Ah, Arm Technical Reference Manuals, Raspberry Pi's processor pages
+(BCM2836, 2837, 2711, 2712), AWS Graviton2 documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from types import MappingProxyType
+
+from tvm_mobilenet.machine.features import CPU_NEEDS, isa_of
+from tvm_mobilenet.machine.spec import TargetSpec
+from tvm_mobilenet.machine.triples import machine_of
+
+_KIB, _MIB = 1 << 10, 1 << 20
+_X86, _ARM64, _ARM32 = "x86_64-linux-gnu", "aarch64-linux-gnu", "armv7l-linux-gnueabihf"
+
+#: Debian's and Fedora's baseline, RV64GC; without +d LLVM writes soft-float objects.
+RISCV64_BASELINE = ("+m", "+a", "+f", "+d", "+c")
+
+# Scheduling for the Cortex-A7 LLVM avoids multiply-accumulate because of its
+# latency. A register tile has a dozen independent chains that hide it, and
+# separate multiply and add would take twice the issue slots (XNNPACK's own
+# Cortex-A7 GEMM is written in VMLA for the same reason).
+_A7_SWITCHES = ("-slowfpvfmx", "-vmlx-hazards")
+
+_EMPTY_L3 = 0
+
+
+def describe_cpu(
+    name: str, triple: str, cpu: str, caches: tuple[int, int, int], cores: int
+) -> TargetSpec:
+    """Describe a processor that `CPU_NEEDS` holds; caches are L1d, L2, L3 in bytes."""
+    machine = machine_of(triple)
+    needs = CPU_NEEDS.get((machine, cpu), ())
+    isa, lanes, registers, fma = isa_of(machine, needs)
+    features: tuple[str, ...] = ()
+    if machine == "riscv64":
+        features = RISCV64_BASELINE
+    elif (machine, cpu) == ("arm", "cortex-a7"):
+        features = _A7_SWITCHES
+    l1, l2, l3 = caches
+    return TargetSpec(
+        name=name,
+        triple=triple,
+        cpu=cpu,
+        features=features,
+        isa=isa,
+        lanes=lanes,
+        registers=registers,
+        fma=fma,
+        l1_bytes=l1,
+        l2_bytes=l2,
+        l3_bytes=l3,
+        cores=cores,
+        needs=needs,
+    )
+
+
+PRESETS: MappingProxyType[str, TargetSpec] = MappingProxyType(
+    {
+        spec.name: spec
+        for spec in (
+            describe_cpu("x86-64", _X86, "x86-64", (32 * _KIB, 256 * _KIB, 4 * _MIB), 2),
+            describe_cpu("x86-64-v2", _X86, "x86-64-v2", (32 * _KIB, 256 * _KIB, 8 * _MIB), 4),
+            describe_cpu("x86-64-v3", _X86, "x86-64-v3", (32 * _KIB, 256 * _KIB, 8 * _MIB), 4),
+            describe_cpu("x86-64-v4", _X86, "x86-64-v4", (32 * _KIB, 1 * _MIB, 11 * _MIB), 8),
+            describe_cpu(
+                "skylake-avx512", _X86, "skylake-avx512", (32 * _KIB, 1 * _MIB, 11 * _MIB), 8
+            ),
+            describe_cpu("znver4", _X86, "znver4", (32 * _KIB, 1 * _MIB, 32 * _MIB), 8),
+            describe_cpu("znver5", _X86, "znver5", (48 * _KIB, 1 * _MIB, 32 * _MIB), 8),
+            describe_cpu("aarch64", _ARM64, "", (32 * _KIB, 128 * _KIB, _EMPTY_L3), 4),
+            describe_cpu("rpi3", _ARM64, "cortex-a53", (32 * _KIB, 128 * _KIB, _EMPTY_L3), 4),
+            describe_cpu("rpi4", _ARM64, "cortex-a72", (32 * _KIB, 256 * _KIB, _EMPTY_L3), 4),
+            describe_cpu("rpi5", _ARM64, "cortex-a76", (64 * _KIB, 512 * _KIB, 2 * _MIB), 4),
+            describe_cpu("graviton2", _ARM64, "neoverse-n1", (64 * _KIB, 1 * _MIB, 32 * _MIB), 64),
+            describe_cpu("rpi2", _ARM32, "cortex-a7", (32 * _KIB, 128 * _KIB, _EMPTY_L3), 4),
+            describe_cpu("rpi3-32", _ARM32, "cortex-a53", (32 * _KIB, 128 * _KIB, _EMPTY_L3), 4),
+            describe_cpu("rpi4-32", _ARM32, "cortex-a72", (32 * _KIB, 256 * _KIB, _EMPTY_L3), 4),
+            describe_cpu("riscv64", "riscv64-linux-gnu", "", (32 * _KIB, 128 * _KIB, _EMPTY_L3), 4),
+        )
+    }
+)
+
+# What to assume of a processor that only its architecture is known of.
+_FAMILY = {
+    "x86_64": ("x86-64-v4", "x86-64-v3", "x86-64-v2", "x86-64"),
+    "aarch64": ("aarch64",),
+    "arm": ("rpi2",),
+    "riscv64": ("riscv64",),
+}
+
+
+def nearest_preset(machine: str, cpu: str, needs: Collection[str]) -> TargetSpec:
+    """Return the preset of a processor, else the modest one with such features.
+
+    Only its caches and cores are meant to be used where `cpu` differs.
+    """
+    for spec in PRESETS.values():
+        if cpu and spec.cpu == cpu and spec.machine == machine:
+            return spec
+    *better, least = (PRESETS[name] for name in _FAMILY[machine])
+    return next((spec for spec in better if set(spec.needs) <= set(needs)), least)
+
+
+BASELINES: MappingProxyType[str, str] = MappingProxyType(
+    {machine: names[-1] for machine, names in _FAMILY.items()}
+)
+"""Machine to the preset that every processor of its architecture runs."""
