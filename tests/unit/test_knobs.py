@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from kernels import workload
+from not_a_number import works
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs, SeededKnobs
 from tvm_mobilenet.schedules.tensorir.rules import CPU, schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.errors import TvmMobilenetError
 from tvm_mobilenet.machine import PRESETS
-from tvm_mobilenet.operators.workload import WORKLOAD, Workload
+from tvm_mobilenet.operators.workload import WORKLOAD
 
 
 def test_the_rule_answers_where_no_record_does() -> None:
@@ -59,19 +59,7 @@ def test_every_answer_is_drawn_sometime() -> None:
     assert drawn == {"a", "b", "c"}
 
 
-WORKS = {
-    "pointwise": workload("pointwise", (32, 64), (14, 14), 16, activation="relu6"),
-    "depthwise": workload("depthwise", (32, 32), (14, 14), 16, kernel=3, padding=(1, 1, 1, 1)),
-    "conv": workload("conv", (3, 32), (28, 28), 16, kernel=3, stride=2, padding=(0, 0, 1, 1)),
-    "pool": workload("pool", (64, 64), (7, 7), 16),
-    "dense": workload("dense", (64, 100), (1, 1), 16, batch=2),
-    "softmax": workload("softmax", (100, 100), (1, 1), 16, batch=2),
-    "scale": workload("scale", (64, 64), (10, 10), 16),
-    "separable": Workload(
-        "separable", 1, 32, 64, (14, 14), (14, 14), 16, 16, (3, 3), padding=(1, 1, 1, 1)
-    ),
-    "tail": Workload("tail", 1, 64, 64, (7, 7), (7, 7), 16, 16, classes=100, class_block=128),
-}
+WORKS = {work.operator: work for work in works(PRESETS["znver5"].lanes).values()}
 
 
 @pytest.mark.parametrize("operator", list(CPU))

@@ -1,1 +1,1 @@
-"""The classic schedules for graphics processors: those of ``schedules.gpu``, said with TE."""
+"""The classic schedules for graphics processors: those of ``schedules.tensorir.gpu`` with TE."""

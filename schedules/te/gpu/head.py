@@ -1,4 +1,4 @@
-"""Global average pool and classifier on a GPU: as ``pool`` and ``dense`` of :mod:`schedules.gpu`.
+"""Global average pool and classifier on a GPU, as :mod:`schedules.tensorir.gpu` has them.
 
 Pool
     (n, channel block) over blocks and the second axis of threads → every so-many-th pixel, a
