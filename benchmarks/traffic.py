@@ -99,7 +99,7 @@ def compared(
             continue
         one = measured["all"][step.layers]
         both, gain = step.compared, 1 - one / apart
-        times = [cost.cycles / mega_cycles for cost in (both.apart, both.joined)]
+        times = [cost.cycles / mega_cycles for cost in (both.unfused, both.fused)]
         print(
             f"| {'+'.join(step.layers)} | {apart:.1f} | {one:.1f} | {gain:+.1%} | {times[0]:.1f} "
             f"| {times[1]:.1f} | {both.gain:+.1%} | {'fused' if step.choice.fused else 'unfused'} |"

@@ -12,6 +12,7 @@ from typing import Any
 
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.conv import plan_conv
+from tvm_mobilenet.schedules.plans.conv_pool_dense import plan_conv_pool_dense
 from tvm_mobilenet.schedules.plans.depthwise import plan_depthwise
 from tvm_mobilenet.schedules.plans.gpu.conv import plan_gpu_conv
 from tvm_mobilenet.schedules.plans.gpu.depthwise import plan_gpu_depthwise
@@ -25,7 +26,6 @@ from tvm_mobilenet.schedules.plans.maps import plan_dense, plan_pool, plan_scale
 from tvm_mobilenet.schedules.plans.pointwise import plan_pointwise
 from tvm_mobilenet.schedules.plans.rows import plan_gpu_rows, plan_rows
 from tvm_mobilenet.schedules.plans.separable import plan_separable
-from tvm_mobilenet.schedules.plans.tail import plan_tail
 
 from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.machine import TargetSpec
@@ -43,7 +43,7 @@ _PLANS: dict[str, Plan] = {
     "rows": plan_rows,
     "scale": plan_scale,
     "separable": plan_separable,
-    "tail": plan_tail,
+    "tail": plan_conv_pool_dense,
 }
 
 PLANS = by_loops(_PLANS)

@@ -12,6 +12,7 @@ from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.nan import keeping_nan
 from tvm_mobilenet.schedules.plans import plan, plans_for
 from tvm_mobilenet.schedules.tensorir.cpu.conv import schedule_conv
+from tvm_mobilenet.schedules.tensorir.cpu.conv_pool_dense import schedule_conv_pool_dense
 from tvm_mobilenet.schedules.tensorir.cpu.depthwise import schedule_depthwise
 from tvm_mobilenet.schedules.tensorir.cpu.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.tensorir.cpu.micro_kernel import workload_of
@@ -21,7 +22,6 @@ from tvm_mobilenet.schedules.tensorir.cpu.prefetch_insert import with_prefetches
 from tvm_mobilenet.schedules.tensorir.cpu.rows import schedule_rows
 from tvm_mobilenet.schedules.tensorir.cpu.scale import schedule_scale
 from tvm_mobilenet.schedules.tensorir.cpu.separable import schedule_separable
-from tvm_mobilenet.schedules.tensorir.cpu.tail import schedule_tail
 from tvm_mobilenet.schedules.tensorir.gpu.conv import schedule_conv as gpu_conv
 from tvm_mobilenet.schedules.tensorir.gpu.dense import write_dense
 from tvm_mobilenet.schedules.tensorir.gpu.depthwise import schedule_depthwise as gpu_depthwise
@@ -50,7 +50,7 @@ _CPU: dict[str, Rule] = {
     "rows": schedule_rows,
     "scale": schedule_scale,
     "separable": schedule_separable,
-    "tail": schedule_tail,
+    "tail": schedule_conv_pool_dense,
 }
 
 CPU = by_loops(_CPU)

@@ -22,8 +22,8 @@ def test_table_for_a_processor_that_is_not_here(run: Run, tmp_path: Path) -> Non
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 120
     assert "MobileNet V1 1.0/224 for rpi4, predicted on 4 threads" in lines[0]
-    apart = next(line for line in lines if re.match(r" +block1\.dw\+pw", line))
-    assert re.search(r"apart +29\.3 +[\d.]+ +[\d.]+ +0\.00 +[\d.]+", apart)
+    unfused = next(line for line in lines if re.match(r" +block1\.dw\+pw", line))
+    assert re.search(r"unfused +29\.3 +[\d.]+ +[\d.]+ +0\.00 +[\d.]+", unfused)
     for name in ("conv1", "block13.pw+pool+classifier", "all", "Choices"):
         assert name in done.stdout
     assert done.stdout.count("* ") >= 13

@@ -17,7 +17,7 @@ from tvm_mobilenet.network.explanation import Explanation
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.operators.footprint import weight_bytes
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around
+from tvm_mobilenet.prediction.cache_context import CacheContext
 from tvm_mobilenet.prediction.cost import Caches, Phase, Stream, cost_of
 from tvm_mobilenet.prediction.fusion import MARGIN, Comparison, compare, decide
 from tvm_mobilenet.prediction.predict import predict
@@ -84,8 +84,8 @@ IN, WEIGHTS, OUT = 4 * 32 * 784, 4 * 64 * 32, 4 * 64 * 784
 
 def test_bytes_of_a_pointwise_layer_by_hand() -> None:
     """Tiles of 7 pixels and 2 vectors: 112 tiles, 2 vector groups, one chunk."""
-    around = Around(50_000_000, (IN, IN, OUT), 1)
-    cost = predict(POINTWISE, ONE, around, 1)
+    context = CacheContext(50_000_000, (IN, IN, OUT), 1)
+    cost = predict(POINTWISE, ONE, context, 1)
     assert cost.macs == 784 * 32 * 64
     tiles, groups = 112, 2
     assert cost.moved["L1"] == tiles * groups * 4 * 32 * (7 + 32)
@@ -95,14 +95,14 @@ def test_bytes_of_a_pointwise_layer_by_hand() -> None:
     # from afar), and the weights were last used 50 MB ago.
     assert cost.moved["L3"] == WEIGHTS + OUT
     assert cost.moved["memory"] == WEIGHTS + OUT
-    near = predict(POINTWISE, ONE, Around(50_000_000, (IN, OUT, IN, OUT), 2), 1)
+    near = predict(POINTWISE, ONE, CacheContext(50_000_000, (IN, OUT, IN, OUT), 2), 1)
     assert near.moved["L3"] == near.moved["memory"] == WEIGHTS
 
 
 def test_a_small_l1_rereads_the_weight_panel_for_each_tile() -> None:
     tiny = dataclasses.replace(ONE, l1_bytes=4096)
-    around = Around(0, (IN, OUT, IN, OUT), 2)
-    large, small = (predict(POINTWISE, spec, around, 1) for spec in (ONE, tiny))
+    context = CacheContext(0, (IN, OUT, IN, OUT), 2)
+    large, small = (predict(POINTWISE, spec, context, 1) for spec in (ONE, tiny))
     assert small.moved["L2"] - large.moved["L2"] == WEIGHTS * 111
 
 
@@ -111,7 +111,7 @@ def test_where_weights_come_from() -> None:
     large = int(ONE.l3_bytes * L3_SHARE)
 
     def moved(all_weights: int) -> list[float]:
-        cost = predict(POINTWISE, ONE, Around(all_weights, maps, 2), 1)
+        cost = predict(POINTWISE, ONE, CacheContext(all_weights, maps, 2), 1)
         return [cost.moved[level] for level in LEVELS[2:]]
 
     assert moved(ONE.l2_bytes // 4) == [0, 0]
@@ -130,12 +130,12 @@ def test_a_separable_block_moves_its_middle_only_within_l2() -> None:
     size = 4 * 256 * 784
     first = Workload("depthwise", 1, 256, 256, (28, 28), (28, 28), 16, 16, (3, 3), (1, 1))
     second = Workload("pointwise", 1, 256, 256, (28, 28), (28, 28), 16, 16)
-    around = Around(17_000_000, (602112, *(4 * size,) * 4, size, size), 5)
-    both = compare("separable", [first, second], ONE, around, 1)
-    assert both.joined.macs == both.apart.macs == 256 * 784 * (9 + 256)
-    assert both.joined.moved["L3"] < both.apart.moved["L3"] - size
+    context = CacheContext(17_000_000, (602112, *(4 * size,) * 4, size, size), 5)
+    both = compare("separable", [first, second], ONE, context, 1)
+    assert both.fused.macs == both.unfused.macs == 256 * 784 * (9 + 256)
+    assert both.fused.moved["L3"] < both.unfused.moved["L3"] - size
     # Four row groups of seven rows read two border rows of each neighbour and all weights again.
-    assert both.joined.moved["L1"] == pytest.approx(both.apart.moved["L1"], rel=0.01)
+    assert both.fused.moved["L1"] == pytest.approx(both.unfused.moved["L1"], rel=0.01)
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -163,9 +163,9 @@ def test_a_larger_l2_never_moves_more_bytes() -> None:
     stream = Stream(1000, "L3", ((5000, 300_000), (7000, 900_000), (100, 5_000_000)))
     passed = [Caches(48 << 10, size << 10, 1e7).crossing(stream)[1] for size in (128, 512, 1024)]
     assert passed == [13_100, 8_100, 1_100]
-    around = Around(17_000_000, (IN, OUT, IN, OUT), 2)
+    context = CacheContext(17_000_000, (IN, OUT, IN, OUT), 2)
     counts = [
-        predict(POINTWISE, dataclasses.replace(ONE, l2_bytes=size << 10), around, 1).moved["L3"]
+        predict(POINTWISE, dataclasses.replace(ONE, l2_bytes=size << 10), context, 1).moved["L3"]
         for size in (128, 256, 512, 1024, 2048)
     ]
     assert counts == sorted(counts, reverse=True)
@@ -201,7 +201,7 @@ def test_a_pi_keeps_what_its_memory_would_see_twice() -> None:
     assert step.compared is not None
     assert step.choice is not None
     assert step.choice.fused
-    saved = step.compared.apart.moved["memory"] - step.compared.joined.moved["memory"]
+    saved = step.compared.unfused.moved["memory"] - step.compared.fused.moved["memory"]
     assert saved > 4 * 32 * 112 * 112
     assert all(s.cost.moved["L3"] == 0 for s in found.steps)
 

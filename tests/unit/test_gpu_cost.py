@@ -16,7 +16,7 @@ from tvm_mobilenet.network.explanation import Explanation
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around
+from tvm_mobilenet.prediction.cache_context import CacheContext
 from tvm_mobilenet.prediction.gpu_cost import (
     L2_BYTES,
     L2_LATENCY,
@@ -129,8 +129,8 @@ def test_a_map_beyond_l2_comes_from_memory() -> None:
     work = Workload("scale", 1, 64, 64, (112, 112), (112, 112), 4, 4)
     size = map_bytes(work)
     target = parse("sm_75")  # 4 MiB of L2
-    near = predict(work, target, Around(1000, (1000, 1000, 1000), 1), 0)
-    far = predict(work, target, Around(1000, (1000, size, size), 2), 0)
+    near = predict(work, target, CacheContext(1000, (1000, 1000, 1000), 1), 0)
+    far = predict(work, target, CacheContext(1000, (1000, size, size), 2), 0)
     assert near.moved["memory"] == 0
     assert far.moved["memory"] == size
 

@@ -20,7 +20,7 @@ from tvm_mobilenet.operators.facts import OPERATORS, Shared, shared
 from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around
+from tvm_mobilenet.prediction.cache_context import CacheContext
 from tvm_mobilenet.prediction.predict import predict
 from tvm_mobilenet.verify.kernel_case import layers_of
 
@@ -66,7 +66,7 @@ def test_its_layers_are_its_own(work: Workload) -> None:
 @pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)
 def test_it_costs_something(work: Workload) -> None:
     size = map_bytes(work)
-    cost = predict(work, TARGET, Around(1 << 20, (size, size), 1), 2)
+    cost = predict(work, TARGET, CacheContext(1 << 20, (size, size), 1), 2)
     assert cost.macs == work.macs
     assert cost.cycles > 0
 

@@ -18,7 +18,7 @@ from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.emit.relax.workspace import parallel_units
 from tvm_mobilenet.machine import PRESETS, TargetSpec
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around
+from tvm_mobilenet.prediction.cache_context import CacheContext
 from tvm_mobilenet.prediction.predict import predict
 
 AVX512 = dataclasses.replace(PRESETS["znver5"], cores=2)
@@ -73,14 +73,14 @@ def test_te_is_offered_no_tails(work: Workload, seed: int, target: TargetSpec) -
 
 def test_recorded_knobs_are_predicted() -> None:
     work = Workload("pointwise", 1, 256, 256, (14, 14), (14, 14), 16, 16, activation="relu6")
-    around = Around(1 << 20, (1 << 20, 1 << 18), 1)
-    rule = predict(work, AVX512, around, 2)
+    context = CacheContext(1 << 20, (1 << 20, 1 << 18), 1)
+    rule = predict(work, AVX512, context, 2)
     knobs = Knobs()
     plan(work, knobs, AVX512, PLANS)
-    assert predict(work, AVX512, around, 2, knobs.chosen).cycles == rule.cycles
-    narrow = predict(work, AVX512, around, 2, {"pixels": 1, "vectors": 1})
-    alone = predict(work, AVX512, around, 2, {"threads": "one"})
+    assert predict(work, AVX512, context, 2, knobs.chosen).cycles == rule.cycles
+    narrow = predict(work, AVX512, context, 2, {"pixels": 1, "vectors": 1})
+    alone = predict(work, AVX512, context, 2, {"threads": "one"})
     assert narrow.cycles > 2 * rule.cycles
     assert alone.cycles > 1.5 * rule.cycles
     with pytest.raises(KnobError, match="has no knob 'tile_q'"):
-        predict(work, AVX512, around, 2, {"tile_q": 4})
+        predict(work, AVX512, context, 2, {"tile_q": 4})

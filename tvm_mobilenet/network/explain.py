@@ -72,7 +72,7 @@ class _Explainer:
         decision = self._fused.get(call.output.name)
         if decision is None:
             return Step(names, call.work.operator, cost, (kernel,))
-        both = replace(self._both(decision), joined=cost)
+        both = replace(self._both(decision), fused=cost)
         return Step(names, decision.operator, cost, (kernel,), both, decision.choice)
 
     def declined(self, decision: Decision) -> Step:
@@ -80,15 +80,15 @@ class _Explainer:
         calls = [self._plan.by_value[unit.name] for unit in decision.units]
         both = self._both(decision)
         if any(map(self._recorded, calls)):
-            both = replace(both, apart=total(map(self._cost, calls)))
+            both = replace(both, unfused=total(map(self._cost, calls)))
         names = tuple(layer.name for call in calls for layer in call.layers)
         kernels = tuple(map(self._kernel, calls))
-        return Step(names, decision.operator, both.apart, kernels, both, decision.choice)
+        return Step(names, decision.operator, both.unfused, kernels, both, decision.choice)
 
     def _both(self, decision: Decision) -> Comparison:
-        around = self._plan.surroundings.around(decision.units[0])
+        context = self._plan.contexts.at(decision.units[0])
         parts = [unit.work for unit in decision.units]
-        return compare(decision.operator, parts, self._plan.target, around, self._threads)
+        return compare(decision.operator, parts, self._plan.target, context, self._threads)
 
     def _recorded(self, call: Call) -> Mapping[str, int | str] | None:
         """Return a kernel's recorded knobs; MetaSchedule's traces are predicted by rule."""
@@ -96,9 +96,9 @@ class _Explainer:
         return None if knobs is None or TRACE in knobs else knobs
 
     def _cost(self, call: Call) -> Cost:
-        around = self._plan.surroundings.around(call.units[0])
+        context = self._plan.contexts.at(call.units[0])
         knobs = self._recorded(call)
-        return predict(call.work, self._plan.target, around, self._threads, knobs)
+        return predict(call.work, self._plan.target, context, self._threads, knobs)
 
     def _kernel(self, call: Call) -> PlannedKernel:
         kernel = self._plan.kernels[call.work.key]

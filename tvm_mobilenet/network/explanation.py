@@ -37,7 +37,7 @@ class Step:
         Both ways, where there is a choice.
     choice : Choice, optional
     kernels : tuple of PlannedKernel
-        That would be compiled: several where layers stay apart.
+        That would be compiled: several where layers are not fused.
     """
 
     layers: tuple[str, ...]
@@ -63,8 +63,8 @@ class Step:
         }
         if both is not None and self.choice is not None:
             found |= {
-                "unfused": _cost(both.apart),
-                "fused": _cost(both.joined),
+                "unfused": _cost(both.unfused),
+                "fused": _cost(both.fused),
                 "fusion": asdict(self.choice),
             }
         return found
@@ -104,10 +104,10 @@ class Explanation(Tabular):
 
     def __repr__(self) -> str:
         """Return one line; :meth:`table` has the rest."""
-        joined = sum(step.choice is not None and step.choice.fused for step in self.steps)
+        fused = sum(step.choice is not None and step.choice.fused for step in self.steps)
         return (
             f"<{type(self).__name__} {self.model} for {self.target.name}: {len(self.steps)} steps, "
-            f"{joined} of them several layers in one kernel, {self.macs / 1e6:.1f} MMACs>"
+            f"{fused} of them several layers in one kernel, {self.macs / 1e6:.1f} MMACs>"
         )
 
     def table(self) -> Table:
@@ -154,7 +154,7 @@ class Explanation(Tabular):
         rows: list[tuple[Any, ...]] = [
             (
                 step.layers,
-                "one" if step.choice.fused else "apart",
+                "fused" if step.choice.fused else "unfused",
                 step.choice.source,
                 step.choice.why,
             )
@@ -174,9 +174,9 @@ class Explanation(Tabular):
 
     def totals(self) -> dict[str, Cost]:
         """Return the network as chosen, with nothing fused, and with everything."""
-        apart = [step.compared.apart if step.compared else step.cost for step in self.steps]
-        joined = [step.compared.joined if step.compared else step.cost for step in self.steps]
-        return {"chosen": self.total, "unfused": total(apart), "fused": total(joined)}
+        unfused = [step.compared.unfused if step.compared else step.cost for step in self.steps]
+        fused = [step.compared.fused if step.compared else step.cost for step in self.steps]
+        return {"chosen": self.total, "unfused": total(unfused), "fused": total(fused)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; bytes, multiply-adds and cycles of one thread."""
@@ -203,7 +203,10 @@ def _rows(step: Step) -> list[tuple[Any, ...]]:
     both, fused = step.compared, step.choice.fused
     return [
         (step.layers, chosen, name, *_cells(cost, step.macs), *(told if chosen else ("", "")))
-        for chosen, name, cost in ((not fused, "apart", both.apart), (fused, "one", both.joined))
+        for chosen, name, cost in (
+            (not fused, "unfused", both.unfused),
+            (fused, "fused", both.fused),
+        )
     ]
 
 

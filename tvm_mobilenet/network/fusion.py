@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.network.cache_contexts import CacheContexts
 from tvm_mobilenet.network.plan import Decision
-from tvm_mobilenet.network.surroundings import Surroundings
 from tvm_mobilenet.network.units import Readers, Unit
 from tvm_mobilenet.operators.facts import shared
 from tvm_mobilenet.prediction.fusion import Fusion, FusionFor, settle
@@ -16,7 +16,7 @@ from tvm_mobilenet.prediction.fusion import Fusion, FusionFor, settle
 def decide(
     model: Model,
     units: Sequence[Unit],
-    surroundings: Surroundings,
+    contexts: CacheContexts,
     target: TargetSpec,
     *,
     operators: Collection[str],
@@ -30,7 +30,7 @@ def decide(
     model : Model
     units : sequence of Unit
         Its units, none joined.
-    surroundings : Surroundings
+    contexts : CacheContexts
         Of these units.
     target : TargetSpec
         Its caches and cores decide.
@@ -47,8 +47,8 @@ def decide(
         names = {unit.name for unit in group}
         if operator not in operators or names & taken:
             continue
-        parts, around = [unit.work for unit in group], surroundings.around(group[0])
-        choice = settle(operator, parts, target, around, fusion, fusion_for)
+        parts, context = [unit.work for unit in group], contexts.at(group[0])
+        choice = settle(operator, parts, target, context, fusion, fusion_for)
         decisions.append(Decision(operator, group, choice))
         if choice.fused:
             taken |= names

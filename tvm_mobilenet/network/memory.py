@@ -99,8 +99,8 @@ def place(tensors: Sequence[Tensor]) -> list[int]:
         for those of at most a page and for the others.
     """
     together = _placed(tensors, lambda _: True)
-    apart = _placed(tensors, lambda tensor: tensor.bytes > _PAGE)
-    return min((together, apart), key=lambda places: sum(_sizes(tensors, places)))
+    divided = _placed(tensors, lambda tensor: tensor.bytes > _PAGE)
+    return min((together, divided), key=lambda places: sum(_sizes(tensors, places)))
 
 
 def _sizes(tensors: Sequence[Tensor], places: Sequence[int]) -> list[int]:

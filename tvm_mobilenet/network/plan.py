@@ -9,7 +9,7 @@ from functools import cached_property
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.spec import Layer, Model, Shape
-from tvm_mobilenet.network.surroundings import Surroundings
+from tvm_mobilenet.network.cache_contexts import CacheContexts
 from tvm_mobilenet.network.units import Unit
 from tvm_mobilenet.operators.ahead import Ahead
 from tvm_mobilenet.operators.footprint import weight_bytes
@@ -176,7 +176,7 @@ class NetworkPlan:
         By the key of their workload.
     decisions : tuple of Decision
         Those that were taken about shared kernels, in the order in which they were.
-    surroundings : Surroundings
+    contexts : CacheContexts
         What the cost model was told of the network.
     """
 
@@ -185,7 +185,7 @@ class NetworkPlan:
     steps: tuple[Call | Foreign, ...]
     kernels: Mapping[str, KernelPlan]
     decisions: tuple[Decision, ...] = field(repr=False)
-    surroundings: Surroundings = field(repr=False)
+    contexts: CacheContexts = field(repr=False)
 
     @cached_property
     def calls(self) -> tuple[Call, ...]:

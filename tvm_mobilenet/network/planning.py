@@ -8,9 +8,9 @@ from dataclasses import replace
 from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.spec import INPUT, Model
+from tvm_mobilenet.network.cache_contexts import CacheContexts
 from tvm_mobilenet.network.fusion import decide
 from tvm_mobilenet.network.plan import Call, Decision, Foreign, KernelPlan, NetworkPlan, Value
-from tvm_mobilenet.network.surroundings import Surroundings
 from tvm_mobilenet.network.units import Readers, Unit, in_blocks, units_of
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.tensors import TensorType
@@ -52,9 +52,9 @@ def plan_network(
     """
     plans = plans_for(target, stack)
     units = units_of(model, target, plans.keys())
-    surroundings = Surroundings.of(model, units)
+    contexts = CacheContexts.of(model, units)
     decisions = decide(
-        *(model, units, surroundings, target),
+        *(model, units, contexts, target),
         operators=plans.keys(),
         fusion=fusion,
         fusion_for=fusion_for,
@@ -69,13 +69,13 @@ def plan_network(
         ]
     works = {call.work.key: call.work for call in calls}
     kernels = {key: plan_kernel(work, target, plans, knobs_for(key)) for key, work in works.items()}
-    return NetworkPlan(model, target, tuple(steps), kernels, tuple(decisions), surroundings)
+    return NetworkPlan(model, target, tuple(steps), kernels, tuple(decisions), contexts)
 
 
 def unplanned(model: Model, target: TargetSpec) -> NetworkPlan:
     """Return a plan without kernels of ours: what TVM makes of a network by itself."""
     steps = tuple(map(Foreign, model.layers))
-    return NetworkPlan(model, target, steps, {}, (), Surroundings.of(model, ()))
+    return NetworkPlan(model, target, steps, {}, (), CacheContexts.of(model, ()))
 
 
 def plan_kernel(

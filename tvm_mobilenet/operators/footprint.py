@@ -29,5 +29,5 @@ def blocked_out(work: Workload) -> int:
 
 
 def blocked_classes(work: Workload) -> int:
-    """Return a tail's classes, those that fill up the last block among them."""
+    """Return a classifier's classes, those that fill up the last block among them."""
     return -(-work.classes // work.class_block) * work.class_block

@@ -46,13 +46,14 @@ def pack(work: Workload, layers: Sequence[Affine]) -> list[Array]:
     work : Workload
     layers : sequence of Affine
         Those of its layers that have parameters, first to last: none of a pool, a scale
-        or a softmax, two of a separable block and of a tail (a pool between them), else one.
+        or a softmax, two of a separable block and of a convolution with its classifier,
+        else one.
 
     Returns
     -------
     list of ndarray
         A weight and a bias for each layer. Biases are float32, weights of the
-        workload's dtype; but a tail's classifier, which reads no map, keeps float32.
+        workload's dtype; but a classifier behind a pool, which reads no map, keeps float32.
     """
     return OPERATORS[work.operator].pack(work, layers)
 

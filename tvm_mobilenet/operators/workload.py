@@ -82,7 +82,8 @@ class Workload:
         Whether a pointwise layer or separable block adds a tensor of its output's shape,
         after the bias.
     classes, class_block : int
-        Of a tail: the classifier's outputs, and how many of them are a block.
+        The classifier's outputs, where it shares a kernel with a convolution, and how many
+        of them are a block.
     dtype : {"float32", "float16"}
         What maps in blocks and weights are stored as. Plain maps, biases and all
         arithmetic are float32.

@@ -18,7 +18,7 @@ from tvm_mobilenet.operators.ahead import Ahead
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around
+from tvm_mobilenet.prediction.cache_context import CacheContext
 from tvm_mobilenet.prediction.cost import Caches
 from tvm_mobilenet.prediction.speeds import speeds_of
 
@@ -72,9 +72,9 @@ def plan_ahead(works: Sequence[Workload], target: TargetSpec) -> list[list[tuple
     list of list of (Ahead, int)
         For each kernel what it prefetches, and for which of the kernels.
     """
-    around = Around(sum(map(weight_bytes, works)), tuple(map(map_bytes, works)) or (0,), 0)
+    context = CacheContext(sum(map(weight_bytes, works)), tuple(map(map_bytes, works)) or (0,), 0)
     threads = target.cores
-    if not target.l3_bytes or around.cold(Caches.of(target, threads), threads) != "memory":
+    if not target.l3_bytes or context.cold(Caches.of(target, threads), threads) != "memory":
         return [[] for _ in works]
     found = [_kernel(work, target) for work in works]
     for at in range(len(found) - 1, -1, -1):

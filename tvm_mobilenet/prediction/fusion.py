@@ -18,7 +18,7 @@ from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.facts import shared
 from tvm_mobilenet.operators.footprint import map_bytes
 from tvm_mobilenet.operators.workload import Operator, Workload
-from tvm_mobilenet.prediction.around import Around
+from tvm_mobilenet.prediction.cache_context import CacheContext
 from tvm_mobilenet.prediction.cost import Cost, total
 from tvm_mobilenet.prediction.predict import predict
 
@@ -62,18 +62,18 @@ class Comparison:
     ----------
     threads : int
         0 on a GPU.
-    apart, joined : Cost
+    unfused, fused : Cost
         What they cost with kernels of their own, one after the other, and with the shared one.
     """
 
     threads: int
-    apart: Cost
-    joined: Cost
+    unfused: Cost
+    fused: Cost
 
     @property
     def gain(self) -> float:
         """Share of the time that one kernel saves; negative where it loses."""
-        return 1 - self.joined.cycles / self.apart.cycles
+        return 1 - self.fused.cycles / self.unfused.cycles
 
 
 def join(operator: Operator, parts: Sequence[Workload]) -> Workload:
@@ -93,7 +93,7 @@ def compare(
     operator: Operator,
     parts: Sequence[Workload],
     target: TargetSpec,
-    around: Around,
+    context: CacheContext,
     threads: int,
 ) -> Comparison:
     """Predict both ways.
@@ -104,24 +104,24 @@ def compare(
         What the one kernel would be.
     parts : sequence of Workload
         One after the other.
-    around : Around
+    context : CacheContext
         The network around the first of them.
     threads : int
         Threads that run the code.
     """
-    costs, at = [], around
+    costs, at = [], context
     for part in parts:
         costs.append(predict(part, target, at, threads))
         at = at.then(map_bytes(part))
-    joined = predict(join(operator, parts), target, around, threads)
-    return Comparison(threads, total(costs), joined)
+    fused = predict(join(operator, parts), target, context, threads)
+    return Comparison(threads, total(costs), fused)
 
 
 def settle(  # noqa: PLR0917  the layers, then who may decide
     operator: Operator,
     parts: Sequence[Workload],
     target: TargetSpec,
-    around: Around,
+    context: CacheContext,
     fusion: Fusion,
     fusion_for: FusionFor,
 ) -> Choice:
@@ -129,7 +129,7 @@ def settle(  # noqa: PLR0917  the layers, then who may decide
 
     Parameters
     ----------
-    operator, parts, target, around
+    operator, parts, target, context
         As for :func:`choose`.
     fusion : {"auto", "all", "none"}
         What the user asks for.
@@ -138,11 +138,11 @@ def settle(  # noqa: PLR0917  the layers, then who may decide
     """
     if fusion != "auto":
         return Choice(fusion == "all", f"asked for: fusion {fusion}", "asked")
-    return fusion_for(join(operator, parts).key) or choose(operator, parts, target, around)
+    return fusion_for(join(operator, parts).key) or choose(operator, parts, target, context)
 
 
 def choose(
-    operator: Operator, parts: Sequence[Workload], target: TargetSpec, around: Around
+    operator: Operator, parts: Sequence[Workload], target: TargetSpec, context: CacheContext
 ) -> Choice:
     """Decide whether layers share a kernel.
 
@@ -154,13 +154,13 @@ def choose(
         The layers, one after the other.
     target : TargetSpec
         Compared on one thread and on as many as it has cores; on a GPU once.
-    around : Around
+    context : CacheContext
         The network around them.
     """
     if target.gpu is not None:
-        return decide([compare(operator, parts, target, around, 0)])
+        return decide([compare(operator, parts, target, context, 0)])
     several = sorted({1, target.cores})
-    return decide([compare(operator, parts, target, around, n) for n in several])
+    return decide([compare(operator, parts, target, context, n) for n in several])
 
 
 def decide(compared: Sequence[Comparison]) -> Choice:
@@ -183,18 +183,18 @@ def decide(compared: Sequence[Comparison]) -> Choice:
 def _told(one: Comparison, how: str) -> str:
     """Say what one kernel would gain or lose."""
     threads = {0: "all units", 1: "1 thread"}.get(one.threads, f"{one.threads} threads")
-    apart, joined = (f"{cost.cycles / 1e3:.1f}" for cost in (one.apart, one.joined))
+    unfused, fused = (f"{cost.cycles / 1e3:.1f}" for cost in (one.unfused, one.fused))
     why = f"{abs(one.gain):.1%} {how} on {threads}, mostly {_reason(one)}"
-    return f"{why}: {apart} → {joined} kcycles"
+    return f"{why}: {unfused} → {fused} kcycles"
 
 
 def _reason(one: Comparison) -> str:
     """Return the part that most of the difference comes from."""
     sign = 1 if one.gain > 0 else -1
     differ = {
-        part: sign * (one.apart.parts[part] - one.joined.parts[part])
+        part: sign * (one.unfused.parts[part] - one.fused.parts[part])
         for part in _PARTS
-        if part in one.apart.parts
+        if part in one.unfused.parts
     }
     return _PARTS[max(differ, key=lambda part: differ[part])]
 

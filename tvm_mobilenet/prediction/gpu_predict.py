@@ -15,7 +15,7 @@ from tvm_mobilenet.machine.gpu import LANE_BYTES
 from tvm_mobilenet.operators.facts import by_loops
 from tvm_mobilenet.operators.footprint import blocked_in, blocked_out, map_bytes, weight_bytes
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around
+from tvm_mobilenet.prediction.cache_context import CacheContext
 from tvm_mobilenet.prediction.cost import Cost
 from tvm_mobilenet.prediction.gpu_cost import Grid, Load, gpu_cost
 from tvm_mobilenet.schedules.knobs import Knobs
@@ -41,7 +41,7 @@ _TAPS_SHARE = 0.25
 clocks of the path to L1, for every four multiply-adds."""
 
 
-def gpu_predict(work: Workload, target: TargetSpec, around: Around) -> Cost:
+def gpu_predict(work: Workload, target: TargetSpec, context: CacheContext) -> Cost:
     """Predict a kernel inside a network on a GPU.
 
     Parameters
@@ -50,7 +50,7 @@ def gpu_predict(work: Workload, target: TargetSpec, around: Around) -> Cost:
         The kernel, of any operator but ``"tail"``.
     target : TargetSpec
         The GPU's.
-    around : Around
+    context : CacheContext
         The network around it, in bytes.
 
     Returns
@@ -58,7 +58,7 @@ def gpu_predict(work: Workload, target: TargetSpec, around: Around) -> Cost:
     Cost
         In clocks of the GPU.
     """
-    options = _LAUNCHES[work.operator](_Kernel(work, target, around))
+    options = _LAUNCHES[work.operator](_Kernel(work, target, context))
     half = work.dtype == "float16"
     costs = [gpu_cost(work.macs, grid, load, target.the_gpu, half=half) for grid, load in options]
     return min(costs, key=lambda cost: cost.cycles)
@@ -87,7 +87,9 @@ def predicted_us(
     weights = sum(weight_bytes(work) for work in works if work)
     found: list[float | None] = []
     for at, work in enumerate(works):
-        cycles = gpu_predict(work, target, Around(weights, values, at)).cycles if work else None
+        cycles = (
+            gpu_predict(work, target, CacheContext(weights, values, at)).cycles if work else None
+        )
         found.append(None if cycles is None else cycles / target.the_gpu.clock_mhz)
     return found
 
@@ -95,15 +97,15 @@ def predicted_us(
 class _Kernel:
     """One kernel; each method lists what could be launched for it."""
 
-    def __init__(self, work: Workload, target: TargetSpec, around: Around) -> None:
+    def __init__(self, work: Workload, target: TargetSpec, context: CacheContext) -> None:
         self.work, self.target, self.gpu = work, target, target.the_gpu
         gpu = self.gpu
         self.item = ITEM_BYTES[work.dtype]
         self.lanes = LANE_BYTES // self.item
         # What one run touches comes back from L2 if all of it fits there.
-        self.cold = around.weights + 2 * max(around.values) > gpu.l2_bytes
-        source = sum(around.values[max(around.at - 1, 0) : around.at + 1])
-        self.far = self.cold if around.at == 0 else source > gpu.l2_bytes
+        self.cold = context.weights + 2 * max(context.values) > gpu.l2_bytes
+        source = sum(context.values[max(context.at - 1, 0) : context.at + 1])
+        self.far = self.cold if context.at == 0 else source > gpu.l2_bytes
         self.read = self.item * work.batch * blocked_in(work) * work.in_pixels
         self.written = map_bytes(work) * (2 if work.residual else 1)
         self.weights = weight_bytes(work)

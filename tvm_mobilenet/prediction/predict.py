@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.facts import by_loops
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around
+from tvm_mobilenet.prediction.cache_context import CacheContext
 from tvm_mobilenet.prediction.cost import Cost
 from tvm_mobilenet.prediction.gpu_predict import gpu_predict
 from tvm_mobilenet.prediction.predict_products import Products
@@ -23,7 +23,7 @@ _COSTS = by_loops(
         "rows": Products.rows,
         "scale": Products.scale,
         "separable": Products.separable,
-        "tail": Products.tail,
+        "tail": Products.conv_pool_dense,
     }
 )
 
@@ -31,7 +31,7 @@ _COSTS = by_loops(
 def predict(
     work: Workload,
     target: TargetSpec,
-    around: Around,
+    context: CacheContext,
     threads: int,
     knobs: Mapping[str, int | str] | None = None,
 ) -> Cost:
@@ -43,7 +43,7 @@ def predict(
         The kernel, of any operator.
     target : TargetSpec
         What it is compiled for, with as many cores.
-    around : Around
+    context : CacheContext
         What the network leaves in the caches before it.
     threads : int
         Threads that run it, at most the target's cores; a GPU does not ask.
@@ -51,5 +51,5 @@ def predict(
         Recorded ones; without them the rule's. A GPU does not ask.
     """
     if target.gpu is not None:
-        return gpu_predict(work, target, around)
-    return _COSTS[work.operator](Products(work, target, around, threads, Knobs(knobs)))
+        return gpu_predict(work, target, context)
+    return _COSTS[work.operator](Products(work, target, context, threads, Knobs(knobs)))

@@ -13,7 +13,7 @@ from tvm_mobilenet.machine.arithmetic import LATENCY
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.footprint import blocked_in, blocked_out
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.prediction.around import Around
+from tvm_mobilenet.prediction.cache_context import CacheContext
 from tvm_mobilenet.prediction.cost import FLOAT, Caches, Cost, Phase, Stream, cost_of
 from tvm_mobilenet.prediction.speeds import speeds_of
 from tvm_mobilenet.schedules.knobs import Knobs
@@ -36,15 +36,15 @@ class Maps:
     """
 
     def __init__(
-        self, work: Workload, target: TargetSpec, around: Around, threads: int, knobs: Knobs
+        self, work: Workload, target: TargetSpec, context: CacheContext, threads: int, knobs: Knobs
     ) -> None:
         self.plan = plan(work, knobs, target, PLANS)
-        self.work, self.target, self.around, self.threads = work, target, around, threads
+        self.work, self.target, self.context, self.threads = work, target, context, threads
         self.caches, self.speeds = Caches.of(target, threads), speeds_of(target, work.dtype)
         self.lanes, self.peak = target.lanes, target.arithmetic(work.dtype).macs
         self.item = ITEM_BYTES[work.dtype]
-        self.cold = around.cold(self.caches, threads)
-        self.source = around.source(self.caches, threads)
+        self.cold = context.cold(self.caches, threads)
+        self.source = context.source(self.caches, threads)
         self.inside, self.outside = blocked_in(work), blocked_out(work)
         self.in_bytes = self.item * work.batch * self.inside * work.in_pixels
         self.out_bytes = self.item * work.batch * self.outside * work.out_pixels
@@ -66,7 +66,7 @@ class Maps:
         )
 
     def _written(self, part: float) -> tuple[Stream, Stream]:
-        return self.around.written(self.out_bytes * part, self.caches, self.threads)
+        return self.context.written(self.out_bytes * part, self.caches, self.threads)
 
     def _residual(self, part: float) -> tuple[Stream, ...]:
         """Return what is added: of the output's size, written three or more kernels ago."""

@@ -15,7 +15,7 @@ from tvm_mobilenet.prediction.predict_maps import Maps
 from tvm_mobilenet.schedules.plans.tile import MAX_PIXELS, Tile
 
 _ROWS = 18.0
-"""Bytes a cycle of the classifier's rows inside a tail, whose eight accumulators are stored
+"""Bytes a cycle of the classifier's rows inside such a kernel, whose eight accumulators are stored
 after every 32 channels: 57 to 74 GB/s in V1 from 1.0/224 to 0.25/128."""
 
 
@@ -107,7 +107,7 @@ class Products(Maps):
         held = self._held(spread) if splits > 1 else 0.0
         return self._cost([filtered, Phase(cycles, loads, streams)], spread, panel, held)
 
-    def tail(self) -> Cost:
+    def conv_pool_dense(self) -> Cost:
         """Return the cost of the last pointwise layer, pool and classifier as one kernel."""
         work, tile, parts = self.work, self.plan.tile, self.plan.parts
         units, spread = self._share()

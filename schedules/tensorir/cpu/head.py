@@ -21,7 +21,7 @@ Traffic
 Bound
     Pool: the latency of the additions, 4 µs for a 7 x 7 map of 1024 channels.
     Dense: the weights, from L3 or memory. In wide networks they pass during the
-    arithmetic of the layer before (:mod:`tvm_mobilenet.schedules.tensorir.cpu.tail`).
+    arithmetic of the layer before (:mod:`tvm_mobilenet.schedules.tensorir.cpu.conv_pool_dense`).
 
 What lost
     Pool: four accumulators would hide the latency; they are not worth their code.

@@ -8,7 +8,7 @@ from tvm_mobilenet.prediction.cost import Caches, Stream
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
+class CacheContext:
     """The network around a kernel: what lies in the caches when it starts.
 
     Attributes
@@ -25,10 +25,10 @@ class Around:
     values: tuple[int, ...]
     at: int
 
-    def then(self, size: int) -> Around:
+    def then(self, size: int) -> CacheContext:
         """Return what is around a second kernel that reads `size` bytes from this one."""
         before, after = self.values[: self.at + 1], self.values[self.at + 1 :]
-        return Around(self.weights, (*before, size, *after), self.at + 1)
+        return CacheContext(self.weights, (*before, size, *after), self.at + 1)
 
     def cold(self, caches: Caches, threads: int) -> str:
         """Return where everything is that was last touched one run ago."""

@@ -10,11 +10,11 @@ from tvm_mobilenet.machine import ITEM_BYTES
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.network.units import Unit
 from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
-from tvm_mobilenet.prediction.around import Around
+from tvm_mobilenet.prediction.cache_context import CacheContext
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class CacheContexts:
     """What the cost model knows of the network before anything is joined.
 
     Attributes
@@ -32,14 +32,14 @@ class Surroundings:
     places: dict[str, int]
 
     @classmethod
-    def of(cls, model: Model, units: Sequence[Unit]) -> Surroundings:
+    def of(cls, model: Model, units: Sequence[Unit]) -> CacheContexts:
         """Read a network."""
         works = [unit.work for unit in units]
         image = ITEM_BYTES["float32"] * math.prod(model.input_shape)
         places = {unit.name: at for at, unit in enumerate(units, 1)}
         return cls(sum(map(weight_bytes, works)), (image, *map(map_bytes, works)), places)
 
-    def around(self, unit: Unit) -> Around:
+    def at(self, unit: Unit) -> CacheContext:
         """Return what is around a unit: what no kernel of ours makes stands just before it."""
         at = self.places.get(unit.source, self.places[unit.name] - 1)
-        return Around(self.weights, self.values, at)
+        return CacheContext(self.weights, self.values, at)

@@ -1,4 +1,4 @@
-"""The plan of the last pointwise layer, pool and classifier: see ``tensorir/cpu/tail``."""
+"""The plan of the last pointwise layer, pool and classifier in one kernel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_PARTS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class TailPlan:
+class ConvPoolDensePlan:
     """How the end of a classifier is cut.
 
     Attributes
@@ -47,7 +47,7 @@ class TailPlan:
     prefetch: str
 
 
-def plan_tail(work: Workload, knobs: Knobs, target: TargetSpec) -> TailPlan:
+def plan_conv_pool_dense(work: Workload, knobs: Knobs, target: TargetSpec) -> ConvPoolDensePlan:
     """Plan the end of a classifier.
 
     Parameters
@@ -67,7 +67,7 @@ def plan_tail(work: Workload, knobs: Knobs, target: TargetSpec) -> TailPlan:
     parallel = share(units, macs, knobs, target)
     prefetch = knobs.choice("prefetch", ["none", "weights", "classifier", "both"], "both")
     inner = inner_steps(depth, work.out_block, target)
-    return TailPlan(
+    return ConvPoolDensePlan(
         tile,
         parts,
         groups // parts,

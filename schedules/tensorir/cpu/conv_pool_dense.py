@@ -39,7 +39,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tvm_mobilenet.schedules.plans.tail import TailPlan
+from tvm_mobilenet.schedules.plans.conv_pool_dense import ConvPoolDensePlan
 from tvm_mobilenet.schedules.tensorir.cpu.micro_kernel import (
     keep_in_registers,
     peel_tail,
@@ -53,7 +53,9 @@ from tvm_mobilenet.machine.arithmetic import line_items
 from tvm_mobilenet.operators.workload import Workload
 
 
-def schedule_tail(sch: Any, work: Workload, plan: TailPlan, _target: TargetSpec) -> list[Prefetch]:
+def schedule_conv_pool_dense(
+    sch: Any, work: Workload, plan: ConvPoolDensePlan, _target: TargetSpec
+) -> list[Prefetch]:
     """Schedule the end of a classifier."""
     accumulate, act = sch.get_sblock("accumulate"), sch.get_sblock("act")
     total, mean = sch.get_sblock("total"), sch.get_sblock("mean")
@@ -93,7 +95,9 @@ def schedule_tail(sch: Any, work: Workload, plan: TailPlan, _target: TargetSpec)
     return _prefetches(work, plan, outer, [units, group, tile_loop, outer])
 
 
-def _prefetches(work: Workload, plan: TailPlan, at: Any, loops: Sequence[Any]) -> list[Prefetch]:
+def _prefetches(
+    work: Workload, plan: ConvPoolDensePlan, at: Any, loops: Sequence[Any]
+) -> list[Prefetch]:
     """Prefetch the next panel, and this group's rows of the classifier."""
     lanes, width = work.out_block, work.class_block
     found = []
