@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from kernels import workload
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.rules import schedule
+from tvm_mobilenet.schedules.tensorir.rules import schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
-from tvm_mobilenet.target import PRESETS, parse
+from tvm_mobilenet.machine import PRESETS, parse
 
 HERE = Path(__file__).parent
 TARGET = dataclasses.replace(PRESETS["znver5"], cores=2)
