@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tvm import tirx
-from tvm_mobilenet.schedules import plans, rules
+from tvm_mobilenet.schedules import plans
+from tvm_mobilenet.schedules.tensorir import rules
 
 FAULTS = ["none", "unbuildable", "forever", "abort", "far", "beside", "nan", "wrong"]
 """What the knob may be: exceptions while building, an endless loop, an abort, a write far

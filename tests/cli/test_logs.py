@@ -34,7 +34,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
 def test_verbose_tells_phases_and_commands(run: Run, tmp_path: Path) -> None:
     made = run("compile", "v1", *SMALL, "-o", tmp_path / "m.so", "-v")
     assert made.returncode == 0, made.stderr
-    assert re.search(r"^ +\d+\.\d\d s  phase fuse_epilogue: \d+\.\d\d s$", made.stderr, re.M)
+    assert re.search(r"^ +\d+\.\d\d s  phase legalize_rest: \d+\.\d\d s$", made.stderr, re.M)
     assert re.search(r"linking: .*-shared", made.stderr)
     assert "block13.pw: relative error" in made.stderr
     assert "MobileNet V1 0.25/32 for native" in made.stdout

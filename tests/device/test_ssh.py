@@ -103,7 +103,7 @@ def test_an_old_python_there(sshd: Sshd, tmp_path: Path) -> None:
 def test_the_connection_is_cut(sshd: Sshd) -> None:
     with open_device(address(sshd), 60) as device, device.session() as session:
         pid = int(session.files("/proc/self/stat")["/proc/self/stat"].split()[0])
-        ssh = device._place._process
+        ssh = device._endpoint._process
         ssh.send_signal(signal.SIGKILL)
         assert ssh.wait(10) == -signal.SIGKILL
         with pytest.raises(DeviceLostError):

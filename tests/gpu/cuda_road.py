@@ -96,7 +96,7 @@ def compiled_for_cuda(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "tvm_mobilenet.artifact.toolchain_cuda.find_nvcc",
+            "tvm_mobilenet.compilation.compile.find_nvcc",
             lambda: Listening(found.program, found.origin),
         )
         compiled = tm.compile(model, target=target, dtype=dtype, verify=False, **options)

@@ -327,7 +327,7 @@ def test_layers_with_several_consumers_are_kept_as_long_as_needed() -> None:
 
 def test_the_reference_never_imports_tvm() -> None:
     code = (
-        "import sys, numpy as np; from tvm_mobilenet import reference; "
+        "import sys, numpy as np; from tvm_mobilenet.models import reference; "
         "from tvm_mobilenet.models import build, weights; "
         "m = build('v1', alpha=0.125, resolution=32); "
         "reference.run(m, weights.initialize(m), np.zeros(m.input_shape)); "

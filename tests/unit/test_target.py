@@ -176,7 +176,7 @@ def test_bad_description_is_refused(change: dict[str, object], says: str) -> Non
 
 def test_describing_takes_no_tvm() -> None:
     code = (
-        "import sys; from tvm_mobilenet import target as t;"
+        "import sys; from tvm_mobilenet import machine as t;"
         "t.host(); t.host_cpu_features(); [s.describe() for s in t.PRESETS.values()];"
         "t.parse('aarch64-linux-gnu --mcpu=cortex-a72');"
         "sys.exit('tvm' in sys.modules)"

@@ -73,7 +73,7 @@ class PlanOptions:
         if isinstance(self.target, TargetSpec):
             found = self.target
         elif self.asks_device:
-            found = _native_on(str(self.device))
+            found = _native_on(self.device)
         else:
             return parse(
                 self.target,
@@ -149,7 +149,7 @@ def tell(problems: Iterable[str], level: int) -> None:
         warnings.warn(RecordsWarning(problem), stacklevel=level + 1)
 
 
-def _native_on(device: str) -> TargetSpec:
+def _native_on(device: Any) -> TargetSpec:
     """Ask a board what to compile for to use all of it."""
     from tvm_mobilenet.device import open_device
 
