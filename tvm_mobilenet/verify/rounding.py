@@ -110,7 +110,7 @@ def tolerance_behind(
     With `exact_sums` the numbers are float32, but sums are computed in float64.
     """
     terms = (0 if exact_sums else terms_of(layer)) + EPILOGUE
-    return _tolerance(layer, terms, before, inputs, stored)
+    return _own(layer, terms, stored) + _carried(layer, before, inputs)
 
 
 def _likely(terms: int, unit: float) -> float:
@@ -118,43 +118,46 @@ def _likely(terms: int, unit: float) -> float:
 
 
 @singledispatch
-def _tolerance(
-    _layer: Layer, terms: int, before: float, _inputs: Iterable[NDArray[Any]], stored: str
-) -> float:
-    return _likely(terms, UNIT_ROUNDOFF) + _likely(STORES, STORED[stored]) + before
+def _own(_layer: Layer, terms: int, stored: str) -> float:
+    """Return what the arithmetic of a layer loses."""
+    return _likely(terms, UNIT_ROUNDOFF) + _likely(STORES, STORED[stored])
 
 
-@_tolerance.register(Operator)
-def _operator_tolerance(
-    layer: Operator, terms: int, before: float, _inputs: Iterable[NDArray[Any]], stored: str
-) -> float:
+@_own.register(Operator)
+def _operator(layer: Operator, terms: int, stored: str) -> float:
     if not layer.halves:
-        return END_TO_END[stored] + before  # its arithmetic is not known here
+        return END_TO_END[stored]  # its arithmetic is not known here
     if layer.operator in MOVES:
-        return ROUNDED_ONCE + before
-    return min(_likely(terms, STORED["float16"]), HALVES_LOSE) + before
+        return ROUNDED_ONCE
+    return min(_likely(terms, STORED["float16"]), HALVES_LOSE)
 
 
-@_tolerance.register(Softmax)
-def _softmax_tolerance(
-    _layer: Softmax, terms: int, before: float, inputs: Iterable[NDArray[Any]], _stored: str
-) -> float:
+@_own.register(Softmax)
+@_own.register(LpNormalization)
+def _row(_layer: Softmax | LpNormalization, terms: int, _stored: str) -> float:
+    return _likely(terms, UNIT_ROUNDOFF)  # their input and output are float32
+
+
+@singledispatch
+def _carried(_layer: Layer, before: float, _inputs: Iterable[NDArray[Any]]) -> float:
+    """Return what becomes of an error before a layer."""
+    return before
+
+
+@_carried.register(Softmax)
+def _softmax(_layer: Softmax, before: float, inputs: Iterable[NDArray[Any]]) -> float:
     # exp turns an absolute error of its argument into a relative one of its value.
-    most = max(largest(x) for x in inputs)
-    own = _likely(terms, UNIT_ROUNDOFF)
-    return own + most * (before * _CONFIDENCE + 2 * UNIT_ROUNDOFF)
+    return max(map(largest, inputs)) * (before * _CONFIDENCE + 2 * UNIT_ROUNDOFF)
 
 
-@_tolerance.register(LpNormalization)
-def _row_tolerance(
-    _layer: LpNormalization, terms: int, before: float, inputs: Iterable[NDArray[Any]], _stored: str
-) -> float:
+@_carried.register(LpNormalization)
+def _length(_layer: LpNormalization, before: float, inputs: Iterable[NDArray[Any]]) -> float:
     # What is little of all rows may be much of a short one.
     norms = np.concatenate([row_lengths(x) for x in inputs])
     norms = norms[np.isfinite(norms) & (norms > 0)]
-    if norms.size:
-        before *= math.sqrt(float(np.mean(norms**2))) / float(norms.min())
-    return _likely(terms, UNIT_ROUNDOFF) + before
+    if not norms.size:
+        return before
+    return before * (math.sqrt(float(np.mean(norms**2))) / float(norms.min()))
 
 
 def largest(x: NDArray[Any]) -> float:
