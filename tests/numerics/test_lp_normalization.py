@@ -180,7 +180,7 @@ def test_other_machines_call_no_library_for_it(name: str) -> None:
 def test_an_error_before_it_is_bounded_behind_it() -> None:
     """Twice the embedding, turned a little: the bound holds for what that does to the row."""
     from tvm_mobilenet.models.layers import Dense
-    from tvm_mobilenet.verify.rounding import guaranteed_bound
+    from tvm_mobilenet.verify.bound import guaranteed_bound
 
     rng = np.random.default_rng(0)
     dense = Dense("d", (INPUT,), (3, 8), 16, bias=False)

@@ -23,7 +23,7 @@ from tvm_mobilenet.errors import (
     VerificationError,
     WeightsError,
 )
-from tvm_mobilenet.models import build, mobilenet_v1, reference
+from tvm_mobilenet.models import build, convolution, mobilenet_v1, reference
 from tvm_mobilenet.models.onnx_export import to_onnx
 from tvm_mobilenet.models.spec import (
     Add,
@@ -129,7 +129,7 @@ def test_depthwise_in_chunks_of_channels(
     rng = np.random.default_rng(channels)
     weights, x = random_weights(layer, rng), rng.normal(size=layer.in_shape)
     whole = reference.run_layer(layer, weights, x)
-    monkeypatch.setattr(reference, "_CACHED_ELEMENTS", 4 * whole.shape[2] * whole.shape[3])
+    monkeypatch.setattr(convolution, "_CACHED_ELEMENTS", 4 * whole.shape[2] * whole.shape[3])
     np.testing.assert_array_equal(reference.run_layer(layer, weights, x), whole)
     np.testing.assert_allclose(whole, naive_conv2d(layer, weights, x), rtol=1e-12, atol=1e-12)
 
@@ -327,8 +327,7 @@ def test_layers_with_several_consumers_are_kept_as_long_as_needed() -> None:
 
 def test_the_reference_never_imports_tvm() -> None:
     code = (
-        "import sys, numpy as np; from tvm_mobilenet.models import reference; "
-        "from tvm_mobilenet.models import build, weights; "
+        "import sys, numpy as np; from tvm_mobilenet.models import build, reference, weights; "
         "m = build('v1', alpha=0.125, resolution=32); "
         "reference.run(m, weights.initialize(m), np.zeros(m.input_shape)); "
         "print([n for n in sys.modules if n.split('.')[0] in ('tvm', 'tvm_ffi', 'onnx', 'scipy')])"

@@ -13,8 +13,19 @@ from onnx import numpy_helper
 
 from tvm_mobilenet.errors import OutputError, WeightsError
 from tvm_mobilenet.models import build, mobilenet_v1, reference
+from tvm_mobilenet.models.importer import import_onnx
+from tvm_mobilenet.models.initialization import LOGIT_DEVIATION
+from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.onnx_export import export_onnx, to_onnx
-from tvm_mobilenet.models.spec import Conv2d, Model
+from tvm_mobilenet.models.spec import (
+    Activate,
+    Activation,
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Model,
+)
 from tvm_mobilenet.models.weights import initialize
 
 MODEL = mobilenet_v1(alpha=0.25, resolution=32, classes=10)
@@ -117,3 +128,39 @@ def test_unwritable_path(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write"):
         export_onnx(MODEL, initialize(MODEL), tmp_path / "no" / "v1.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "hardswish", "hardsigmoid"])
+def test_an_activation_and_a_normalization_come_back(
+    activation: Activation, tmp_path: Path
+) -> None:
+    map_, row = (1, 4, 5, 6), (1, 4)
+    layers = (
+        Conv2d("c", ("input",), map_, 4, (1, 1)),
+        Add("sum", ("c", "input"), map_),
+        Activate("bent", ("sum",), map_, activation),
+        GlobalAvgPool("pool", ("bent",), map_),
+        LpNormalization("rows", ("pool",), row),
+        Dense("scores", ("rows",), row, 3),
+    )
+    model = Model("m", "M", {}, map_, layers)
+    weights = initialize(model)
+    export_onnx(model, weights, tmp_path / "m.onnx")
+    read = import_onnx(tmp_path / "m.onnx")
+    assert read.model.layers == layers
+    x = np.random.default_rng(0).normal(0, 2, map_)
+    want = reference.run(model, weights, x)
+    np.testing.assert_array_equal(reference.run(read.model, read.weights, x), want)
+    assert reference.relative_error(read.expected(x)["scores"], want) < 1e-6
+
+
+def test_weights_behind_a_normalization_give_the_usual_logits() -> None:
+    layers = (
+        GlobalAvgPool("pool", ("input",), (1, 4, 3, 3)),
+        LpNormalization("rows", ("pool",), (1, 4)),
+        Dense("scores", ("rows",), (1, 4), 1000),
+    )
+    model = Model("m", "M", {}, (1, 4, 3, 3), layers)
+    x = np.random.default_rng(0).normal(size=model.input_shape)
+    logits = reference.run(model, initialize(model), x)
+    assert logits.std() == pytest.approx(LOGIT_DEVIATION, rel=0.1)

@@ -24,7 +24,7 @@ from tvm_mobilenet.models.spec import (
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.runtime.instrument import Trace
 from tvm_mobilenet.verify.artifact import sample_input, verify
-from tvm_mobilenet.verify.rounding import guaranteed_bound
+from tvm_mobilenet.verify.bound import guaranteed_bound
 
 
 def test_a_right_module_passes() -> None:

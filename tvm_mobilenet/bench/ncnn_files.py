@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Mapping
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ _ACTIVATIONS = {
 _HARD_SIGMOID = "0=0.16666667 1=0.5"
 
 Arrays = Mapping[str, NDArray[Any]]
+Written = tuple[str, str, list[NDArray[Any]]]
 
 
 def write_ncnn(model: Model, weights: Arrays, param: Path, binary: Path) -> None:
@@ -89,7 +91,7 @@ def write_ncnn(model: Model, weights: Arrays, param: Path, binary: Path) -> None
     vectors: set[str] = set()  # what a pool left, and what was computed from it
     with binary.open("wb") as file:
         for layer in model.layers:
-            kind, arguments, tensors = _layer(layer, weights)
+            kind, arguments, tensors = _written(layer, weights)
             if isinstance(layer, GlobalAvgPool):
                 vectors.add(layer.name)
             elif isinstance(layer, Conv2d) and layer.inputs[0] in vectors:
@@ -126,33 +128,54 @@ def folded(layer: Conv2d, weights: Arrays) -> tuple[NDArray[Any], NDArray[Any]]:
     return weight * scale[:, None, None, None], (bias - mean) * scale + beta
 
 
-def _layer(layer: Layer, weights: Arrays) -> tuple[str, str, list[NDArray[Any]]]:
+@singledispatch
+def _written(layer: Layer, _weights: Arrays) -> Written:
     """Return ncnn's type, arguments and tensors of one layer."""
-    if isinstance(layer, Conv2d):
-        weight, bias = folded(layer, weights)
-        top, left, bottom, right = layer.padding
-        arguments = (
-            f"0={layer.out_channels} 1={layer.kernel[1]} 11={layer.kernel[0]} "
-            f"3={layer.strides[1]} 13={layer.strides[0]} "
-            f"4={left} 14={top} 15={right} 16={bottom} "
-            f"5=1 6={weight.size} {_ACTIVATIONS[layer.activation]}"
-        )
-        if layer.groups == 1:
-            return "Convolution", arguments, [weight, bias]
-        return "ConvolutionDepthWise", f"{arguments} 7={layer.groups}", [weight, bias]
-    if isinstance(layer, GlobalAvgPool):
-        return "Pooling", "0=1 4=1", []
-    if isinstance(layer, Dense):
-        tensors = [weights[name] for name in layer.parameters]
-        return "InnerProduct", _product(layer.activation, tensors), tensors
-    if isinstance(layer, Add | Scale):
-        return "BinaryOp", f"0={0 if isinstance(layer, Add) else 2}", []
-    if isinstance(layer, Softmax):
-        return "Softmax", "0=0", []
     raise PeerError(
         f"{type(layer).__name__} {layer.name!r} is not written for ncnn yet",
         "leave ncnn out of --against",
     )
+
+
+@_written.register(Conv2d)
+def _conv2d(layer: Conv2d, weights: Arrays) -> Written:
+    weight, bias = folded(layer, weights)
+    top, left, bottom, right = layer.padding
+    arguments = (
+        f"0={layer.out_channels} 1={layer.kernel[1]} 11={layer.kernel[0]} "
+        f"3={layer.strides[1]} 13={layer.strides[0]} "
+        f"4={left} 14={top} 15={right} 16={bottom} "
+        f"5=1 6={weight.size} {_ACTIVATIONS[layer.activation]}"
+    )
+    if layer.groups == 1:
+        return "Convolution", arguments, [weight, bias]
+    return "ConvolutionDepthWise", f"{arguments} 7={layer.groups}", [weight, bias]
+
+
+@_written.register(GlobalAvgPool)
+def _global_avg_pool(_layer: GlobalAvgPool, _weights: Arrays) -> Written:
+    return "Pooling", "0=1 4=1", []
+
+
+@_written.register(Dense)
+def _dense(layer: Dense, weights: Arrays) -> Written:
+    tensors = [weights[name] for name in layer.parameters]
+    return "InnerProduct", _product(layer.activation, tensors), tensors
+
+
+@_written.register(Add)
+def _add(_layer: Add, _weights: Arrays) -> Written:
+    return "BinaryOp", "0=0", []
+
+
+@_written.register(Scale)
+def _scale(_layer: Scale, _weights: Arrays) -> Written:
+    return "BinaryOp", "0=2", []
+
+
+@_written.register(Softmax)
+def _softmax(_layer: Softmax, _weights: Arrays) -> Written:
+    return "Softmax", "0=0", []
 
 
 def _product(activation: Activation, tensors: list[NDArray[Any]]) -> str:

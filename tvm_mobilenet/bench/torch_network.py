@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from tvm_mobilenet.models.spec import (
 )
 
 Weights = Mapping[str, NDArray[Any]]
+Step = tuple[Any, Callable[..., Any]]
 
 
 def torch_network(model: Model, weights: Weights) -> Any:
@@ -91,37 +94,14 @@ def folded(layer: Conv2d, weights: Weights) -> tuple[NDArray[np.float32], NDArra
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
-def _step(layer: Layer, weights: Weights) -> tuple[Any, Callable[..., Any]]:
+@singledispatch
+def _step(layer: Layer, _weights: Weights) -> Step:
     """Return the module of a layer, if it has parameters, and what computes it."""
-    import torch
-
-    found: tuple[Any, Callable[..., Any]]
-    if isinstance(layer, Conv2d):
-        found = _conv2d(layer, weights)
-    elif isinstance(layer, Dense):
-        dense = torch.nn.Linear(layer.in_shape[1], layer.out_features, layer.bias)
-        dense.weight.data = _tensor(weights[f"{layer.name}.weight"])
-        if layer.bias:
-            dense.bias.data = _tensor(weights[f"{layer.name}.bias"])
-        act = _activation(layer.activation)
-        found = dense, lambda x: act(dense(x))
-    elif isinstance(layer, GlobalAvgPool):
-        keep = layer.keep_map
-        found = None, lambda x: x.mean((2, 3), keepdim=keep)
-    elif isinstance(layer, Softmax):
-        found = None, lambda x: torch.softmax(x, 1)
-    elif isinstance(layer, Add):
-        found = None, torch.add
-    elif isinstance(layer, Scale):
-        found = None, torch.mul
-    elif isinstance(layer, Activate):
-        found = None, _activation(layer.activation)
-    else:
-        raise InvalidModelError(f"{type(layer).__name__} {layer.name!r} has no torch module here")
-    return found
+    raise InvalidModelError(f"{type(layer).__name__} {layer.name!r} has no torch module here")
 
 
-def _conv2d(layer: Conv2d, weights: Weights) -> tuple[Any, Callable[..., Any]]:
+@_step.register(Conv2d)
+def _conv2d(layer: Conv2d, weights: Weights) -> Step:
     import torch
 
     top, left, bottom, right = layer.padding
@@ -141,6 +121,43 @@ def _conv2d(layer: Conv2d, weights: Weights) -> tuple[Any, Callable[..., Any]]:
         return conv, lambda x: act(conv(x))
     pad = torch.nn.functional.pad
     return conv, lambda x: act(conv(pad(x, (left, right, top, bottom))))
+
+
+@_step.register(Dense)
+def _dense(layer: Dense, weights: Weights) -> Step:
+    import torch
+
+    dense = torch.nn.Linear(layer.in_shape[1], layer.out_features, layer.bias)
+    dense.weight.data = _tensor(weights[f"{layer.name}.weight"])
+    if layer.bias:
+        dense.bias.data = _tensor(weights[f"{layer.name}.bias"])
+    act = _activation(layer.activation)
+    return dense, lambda x: act(dense(x))
+
+
+@_step.register(GlobalAvgPool)
+def _global_avg_pool(layer: GlobalAvgPool, _weights: Weights) -> Step:
+    return None, lambda x: x.mean((2, 3), keepdim=layer.keep_map)
+
+
+@_step.register(Softmax)
+def _softmax(_layer: Softmax, _weights: Weights) -> Step:
+    return None, lambda x: x.softmax(1)
+
+
+@_step.register(Add)
+def _add(_layer: Add, _weights: Weights) -> Step:
+    return None, operator.add
+
+
+@_step.register(Scale)
+def _scale(_layer: Scale, _weights: Weights) -> Step:
+    return None, operator.mul
+
+
+@_step.register(Activate)
+def _activate(layer: Activate, _weights: Weights) -> Step:
+    return None, _activation(layer.activation)
 
 
 def _tensor(array: NDArray[Any]) -> Any:

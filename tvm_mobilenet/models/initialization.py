@@ -14,16 +14,20 @@ layers; with a ratio of 1 it is about 1.06 per layer.
 
 from __future__ import annotations
 
+from functools import singledispatch
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.models.activations import activate
+from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.spec import (
     INPUT,
+    Activate,
     Activation,
     Add,
     Conv2d,
@@ -36,6 +40,7 @@ from tvm_mobilenet.models.spec import (
 )
 
 Float64 = NDArray[np.float64]
+Drawn = dict[str, Float64]
 
 LOGIT_DEVIATION = 2.5
 """Deviation of the classifier's outputs: the best of 1000 classes then gets about a tenth.
@@ -80,37 +85,20 @@ def initialize(model: Model, seed: int = 0) -> dict[str, NDArray[Any]]:
     rng = np.random.default_rng(seed)
     channels = model.input_shape[1]
     moments = {INPUT: Moments(np.zeros(channels), np.full(channels, 1 / 3))}
-    drawn: dict[str, Float64] = {}
+    drawn: Drawn = {}
     for layer in model.layers:
-        moments[layer.name] = _draw(layer, [moments[name] for name in layer.inputs], rng, drawn)
+        moments[layer.name] = _draw(layer, rng, drawn, *(moments[name] for name in layer.inputs))
     return {name: drawn[name].astype(np.float32) for name in model.parameters}
 
 
-def _draw(
-    layer: Layer, inputs: list[Moments], rng: np.random.Generator, drawn: dict[str, Float64]
-) -> Moments:
-    """Add the parameters of one layer to `drawn`; return the moments behind it."""
-    before = inputs[0]
-    if isinstance(layer, Conv2d):
-        return _draw_conv2d(layer, before, rng, drawn)
-    if isinstance(layer, Dense):
-        return _draw_dense(layer, before, rng, drawn)
-    if isinstance(layer, Add):
-        return Moments(before.mean + inputs[1].mean, before.variance + inputs[1].variance)
-    if isinstance(layer, Scale):
-        # From pixel to pixel a factor does not vary.
-        factor = inputs[1].mean
-        return Moments(before.mean * factor, before.variance * factor**2)
-    if isinstance(layer, GlobalAvgPool) and layer.keep_map:
-        return Moments(before.mean, np.zeros_like(before.variance))
-    if isinstance(layer, (GlobalAvgPool, Softmax)):
-        return before
+@singledispatch
+def _draw(layer: Layer, _rng: Generator, _drawn: Drawn, *_inputs: Moments) -> Moments:
+    """Add the parameters of one layer to those drawn; return the moments behind it."""
     raise InvalidModelError(f"cannot initialise {type(layer).__name__} {layer.name!r}")
 
 
-def _draw_conv2d(
-    layer: Conv2d, before: Moments, rng: np.random.Generator, drawn: dict[str, Float64]
-) -> Moments:
+@_draw.register(Conv2d)
+def _conv2d(layer: Conv2d, rng: Generator, drawn: Drawn, before: Moments) -> Moments:
     shape, channels = layer.weight_shape, layer.out_channels
     fan_in = int(np.prod(shape[1:]))
     weight = rng.normal(0.0, np.sqrt(2.0 / fan_in), shape)
@@ -137,11 +125,9 @@ def _draw_conv2d(
     return _activated(layer.activation, Moments(mean, variance))
 
 
-def _draw_dense(
-    layer: Dense, before: Moments, rng: np.random.Generator, drawn: dict[str, Float64]
-) -> Moments:
-    second_moment = float(np.sum(before.mean**2 + before.variance))
-    deviation = LOGIT_DEVIATION / np.sqrt(max(second_moment, 1e-12))
+@_draw.register(Dense)
+def _dense(layer: Dense, rng: Generator, drawn: Drawn, before: Moments) -> Moments:
+    deviation = LOGIT_DEVIATION / _length(before)
     weight = rng.normal(
         0.0, _rounded(np.asarray(deviation)), (layer.out_features, before.mean.size)
     )
@@ -152,6 +138,48 @@ def _draw_dense(
         drawn[f"{layer.name}.bias"] = bias
         mean = mean + bias
     return _activated(layer.activation, Moments(mean, weight**2 @ before.variance))
+
+
+@_draw.register(Activate)
+def _activate(layer: Activate, _rng: Generator, _drawn: Drawn, before: Moments) -> Moments:
+    return _activated(layer.activation, before)
+
+
+@_draw.register(Add)
+def _add(_layer: Add, _rng: Generator, _drawn: Drawn, one: Moments, other: Moments) -> Moments:
+    return Moments(one.mean + other.mean, one.variance + other.variance)
+
+
+@_draw.register(Scale)
+def _scale(
+    _layer: Scale, _rng: Generator, _drawn: Drawn, before: Moments, factors: Moments
+) -> Moments:
+    # From pixel to pixel a factor does not vary.
+    return _scaled(before, factors.mean)
+
+
+@_draw.register(GlobalAvgPool)
+def _pool(layer: GlobalAvgPool, _rng: Generator, _drawn: Drawn, before: Moments) -> Moments:
+    return Moments(before.mean, np.zeros_like(before.variance)) if layer.keep_map else before
+
+
+@_draw.register(Softmax)
+def _softmax(_layer: Softmax, _rng: Generator, _drawn: Drawn, before: Moments) -> Moments:
+    return before
+
+
+@_draw.register(LpNormalization)
+def _rows(_layer: LpNormalization, _rng: Generator, _drawn: Drawn, before: Moments) -> Moments:
+    return _scaled(before, 1 / _length(before))
+
+
+def _scaled(before: Moments, factor: Float64 | float) -> Moments:
+    return Moments(before.mean * factor, before.variance * factor**2)
+
+
+def _length(before: Moments) -> float:
+    """Return the root of the expected square of a row's length, never 0."""
+    return float(np.sqrt(max(float(np.sum(before.mean**2 + before.variance)), 1e-12)))
 
 
 def _through(weight: Float64, values: Float64) -> Float64:

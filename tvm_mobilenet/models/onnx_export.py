@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.models.activations import LIMITS
 from tvm_mobilenet.models.files import written_aside
+from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.spec import (
     INPUT,
-    Activation,
+    Activate,
     Add,
     Conv2d,
     Dense,
@@ -37,10 +39,19 @@ if TYPE_CHECKING:
 _Stage = tuple[str, str, list[str], dict[str, Any]]
 """Operator, name of the node, inputs beside the first, attributes."""
 
+Constants = dict[str, NDArray[Any]]
+
 OPSET = 17
 
 IR_VERSION = 8
 """What ONNX released together with opset 17; newer ones shut out older runtimes."""
+
+_OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "relu": ("Relu", {}),
+    "hardswish": ("HardSwish", {}),
+    "hardsigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
+}
+"""Activations that ONNX has an operator for; the others clip."""
 
 
 def to_onnx(model: Model, weights: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
@@ -115,32 +126,14 @@ def export_onnx(
         file.write(content)
 
 
-def _nodes(layer: Layer, constants: dict[str, NDArray[Any]]) -> list[onnx.NodeProto]:
+@singledispatch
+def _nodes(layer: Layer, _constants: Constants) -> list[onnx.NodeProto]:
     """Return the nodes of one layer; constants they need beyond weights are added."""
-    from onnx import helper
-
-    if isinstance(layer, Conv2d):
-        return _conv2d_nodes(layer, constants)
-    if isinstance(layer, GlobalAvgPool) and layer.keep_map:
-        return [helper.make_node("GlobalAveragePool", layer.inputs, [layer.name], layer.name)]
-    if isinstance(layer, GlobalAvgPool):
-        pooled = f"{layer.name}.map"
-        return [
-            helper.make_node("GlobalAveragePool", layer.inputs, [pooled], layer.name),
-            helper.make_node("Flatten", [pooled], [layer.name], f"{layer.name}.flatten", axis=1),
-        ]
-    if isinstance(layer, Dense):
-        product: _Stage = ("Gemm", layer.name, list(layer.parameters), {"transB": 1})
-        return _chained(layer, [product, *_activation(layer, layer.activation, constants)])
-    if isinstance(layer, Add | Scale):
-        operator = "Add" if isinstance(layer, Add) else "Mul"
-        return [helper.make_node(operator, layer.inputs, [layer.name], layer.name)]
-    if isinstance(layer, Softmax):
-        return [helper.make_node("Softmax", layer.inputs, [layer.name], layer.name, axis=1)]
     raise InvalidModelError(f"cannot export {type(layer).__name__} {layer.name!r} to ONNX")
 
 
-def _conv2d_nodes(layer: Conv2d, constants: dict[str, NDArray[Any]]) -> list[onnx.NodeProto]:
+@_nodes.register(Conv2d)
+def _conv2d(layer: Conv2d, constants: Constants) -> list[onnx.NodeProto]:
     name = layer.name
     stages: list[_Stage] = [
         (
@@ -158,22 +151,69 @@ def _conv2d_nodes(layer: Conv2d, constants: dict[str, NDArray[Any]]) -> list[onn
     if layer.batch_norm is not None:
         parts = [f"{name}.bn.{part}" for part in ("gamma", "beta", "mean", "variance")]
         stages.append(("BatchNormalization", f"{name}.bn", parts, {"epsilon": layer.batch_norm}))
-    return _chained(layer, [*stages, *_activation(layer, layer.activation, constants)])
+    return _chained(layer, [*stages, *_activation(layer, constants)])
 
 
-def _activation(
-    layer: Layer, activation: Activation, constants: dict[str, NDArray[Any]]
-) -> list[_Stage]:
-    """Return the node of an activation, if there is one."""
-    node = f"{layer.name}.{activation}"
+@_nodes.register(Dense)
+def _dense(layer: Dense, constants: Constants) -> list[onnx.NodeProto]:
+    product: _Stage = ("Gemm", layer.name, list(layer.parameters), {"transB": 1})
+    return _chained(layer, [product, *_activation(layer, constants)])
+
+
+@_nodes.register(Activate)
+def _activate(layer: Activate, constants: Constants) -> list[onnx.NodeProto]:
+    return _chained(layer, _activation(layer, constants))
+
+
+@_nodes.register(GlobalAvgPool)
+def _global_avg_pool(layer: GlobalAvgPool, _constants: Constants) -> list[onnx.NodeProto]:
+    from onnx import helper
+
+    if layer.keep_map:
+        return [_node("GlobalAveragePool", layer)]
+    pooled = f"{layer.name}.map"
+    return [
+        helper.make_node("GlobalAveragePool", layer.inputs, [pooled], layer.name),
+        helper.make_node("Flatten", [pooled], [layer.name], f"{layer.name}.flatten", axis=1),
+    ]
+
+
+@_nodes.register(Add)
+def _add(layer: Add, _constants: Constants) -> list[onnx.NodeProto]:
+    return [_node("Add", layer)]
+
+
+@_nodes.register(Scale)
+def _scale(layer: Scale, _constants: Constants) -> list[onnx.NodeProto]:
+    return [_node("Mul", layer)]
+
+
+@_nodes.register(Softmax)
+def _softmax(layer: Softmax, _constants: Constants) -> list[onnx.NodeProto]:
+    return [_node("Softmax", layer, axis=1)]
+
+
+@_nodes.register(LpNormalization)
+def _lp_normalization(layer: LpNormalization, _constants: Constants) -> list[onnx.NodeProto]:
+    return [_node("LpNormalization", layer, axis=1, p=2)]
+
+
+def _node(operator: str, layer: Layer, **attributes: int) -> onnx.NodeProto:
+    """Return the one node that computes a layer."""
+    from onnx import helper
+
+    return helper.make_node(operator, layer.inputs, [layer.name], layer.name, **attributes)
+
+
+def _activation(layer: Conv2d | Dense | Activate, constants: Constants) -> list[_Stage]:
+    """Return the node of a layer's activation, if it has one."""
+    activation = layer.activation
     if activation == "none":
         return []
-    if activation == "relu":
-        return [("Relu", node, [], {})]
-    if activation == "hardswish":
-        return [("HardSwish", node, [], {})]
-    if activation == "hardsigmoid":
-        return [("HardSigmoid", node, [], {"alpha": 1 / 6, "beta": 0.5})]
+    node = f"{layer.name}.{activation}"
+    if activation in _OPERATORS:
+        operator, attributes = _OPERATORS[activation]
+        return [(operator, node, [], attributes)]
     low, high = f"{activation}.min", f"{activation}.max"
     limits = zip((low, high), LIMITS[activation], strict=True)
     constants.update({limit: np.array(value, np.float32) for limit, value in limits})

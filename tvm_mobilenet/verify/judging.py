@@ -21,10 +21,8 @@ from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.evaluator import ONNX, Evaluation, Judge
 from tvm_mobilenet.models.spec import INPUT, Layer, Model, Operator
-from tvm_mobilenet.verify.rounding import (
-    guaranteed_bound,
-    tolerance_behind,
-)
+from tvm_mobilenet.verify.bound import guaranteed_bound
+from tvm_mobilenet.verify.rounding import tolerance_behind
 
 REFERENCE, NOBODY = "reference", ""
 """The judge of our own layers, and of what nobody can judge."""

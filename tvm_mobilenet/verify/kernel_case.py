@@ -18,7 +18,7 @@ from tvm_mobilenet.models.spec import INPUT, Activate, Add, Layer
 from tvm_mobilenet.operators.facts import OPERATORS, OTHER, Shared
 from tvm_mobilenet.operators.packing import Affine, blocked, pack
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.verify.rounding import guaranteed_bound
+from tvm_mobilenet.verify.bound import guaranteed_bound
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -44,7 +44,7 @@ class KernelCase:
         becomes in lanes of no channel.
     bound : ndarray
         What an element may be off by, of the same shape: see
-        :func:`tvm_mobilenet.verify.rounding.guaranteed_bound`.
+        :func:`tvm_mobilenet.verify.bound.guaranteed_bound`.
 
     Notes
     -----

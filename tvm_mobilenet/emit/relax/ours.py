@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,12 @@ from tvm_mobilenet.models.spec import (
 )
 from tvm_mobilenet.network.fold import folded
 
+Weights = Mapping[str, NDArray[np.float32]]
+Bind = Callable[[Any], Any]
+"""Binds a value to a variable of the layer, which it returns."""
 
-def ours_by_tvm(  # noqa: PLR0911  one for each kind of layer
-    builder: Any, layer: Layer, inputs: list[Any], weights: Mapping[str, NDArray[np.float32]]
-) -> Any:
+
+def ours_by_tvm(builder: Any, layer: Layer, inputs: list[Any], weights: Weights) -> Any:
     """Return a layer's value, its last operator not yet bound.
 
     Parameters
@@ -47,48 +50,72 @@ def ours_by_tvm(  # noqa: PLR0911  one for each kind of layer
         It is no such layer.
     """
     part = part_of(symbol(layer.name))
-    if isinstance(layer, Conv2d):
-        affine = folded(layer, weights)
-        value = relax.op.nn.conv2d(
-            inputs[0],
-            relax.const(affine.weight),
-            strides=layer.strides,
-            padding=layer.padding,
-            groups=layer.groups,
-        )
-        if layer.bias or layer.batch_norm is not None:
-            bias = relax.const(affine.bias.reshape(1, -1, 1, 1))
-            value = relax.op.add(builder.emit(value, part), bias)
-        return _activated(builder, value, layer.activation, part)
-    if isinstance(layer, Activate):
-        return _activated(builder, inputs[0], layer.activation, part)
-    if isinstance(layer, Dense):
-        affine = folded(layer, weights)
-        product = relax.op.matmul(inputs[0], relax.const(np.ascontiguousarray(affine.weight.T)))
-        value = relax.op.add(builder.emit(product, part), relax.const(affine.bias))
-        return _activated(builder, value, layer.activation, part)
-    if isinstance(layer, GlobalAvgPool):
-        return relax.op.mean(inputs[0], axis=[2, 3], keepdims=layer.keep_map)
-    if isinstance(layer, Softmax):
-        return relax.op.nn.softmax(inputs[0], axis=-1)
-    if isinstance(layer, Add):
-        return relax.op.add(*inputs)
-    if isinstance(layer, Scale):
-        return relax.op.multiply(*inputs)
+    return _value(layer, weights, lambda value: builder.emit(value, part), *inputs)
+
+
+@singledispatch
+def _value(layer: Layer, _weights: Weights, _bind: Bind, *_inputs: Any) -> Any:
     raise InvalidModelError(f"the graph cannot build {type(layer).__name__} {layer.name!r}")
 
 
-def _activated(builder: Any, value: Any, activation: Activation, part: str) -> Any:
+@_value.register(Conv2d)
+def _conv2d(layer: Conv2d, weights: Weights, bind: Bind, x: Any) -> Any:
+    affine = folded(layer, weights)
+    value = relax.op.nn.conv2d(
+        x,
+        relax.const(affine.weight),
+        strides=layer.strides,
+        padding=layer.padding,
+        groups=layer.groups,
+    )
+    if layer.bias or layer.batch_norm is not None:
+        bias = relax.const(affine.bias.reshape(1, -1, 1, 1))
+        value = relax.op.add(bind(value), bias)
+    return _activated(value, layer.activation, bind)
+
+
+@_value.register(Dense)
+def _dense(layer: Dense, weights: Weights, bind: Bind, x: Any) -> Any:
+    affine = folded(layer, weights)
+    product = relax.op.matmul(x, relax.const(np.ascontiguousarray(affine.weight.T)))
+    value = relax.op.add(bind(product), relax.const(affine.bias))
+    return _activated(value, layer.activation, bind)
+
+
+@_value.register(Activate)
+def _activate(layer: Activate, _weights: Weights, bind: Bind, x: Any) -> Any:
+    return _activated(x, layer.activation, bind)
+
+
+@_value.register(GlobalAvgPool)
+def _global_avg_pool(layer: GlobalAvgPool, _weights: Weights, _bind: Bind, x: Any) -> Any:
+    return relax.op.mean(x, axis=[2, 3], keepdims=layer.keep_map)
+
+
+@_value.register(Softmax)
+def _softmax(_layer: Softmax, _weights: Weights, _bind: Bind, x: Any) -> Any:
+    return relax.op.nn.softmax(x, axis=-1)
+
+
+@_value.register(Add)
+def _add(_layer: Add, _weights: Weights, _bind: Bind, one: Any, other: Any) -> Any:
+    return relax.op.add(one, other)
+
+
+@_value.register(Scale)
+def _scale(_layer: Scale, _weights: Weights, _bind: Bind, x: Any, factors: Any) -> Any:
+    return relax.op.multiply(x, factors)
+
+
+def _activated(value: Any, activation: Activation, bind: Bind) -> Any:
     if activation == "none":
         return value
-    value = builder.emit(value, part)
+    value = bind(value)
     if activation == "relu":
         return relax.op.nn.relu(value)
     if activation == "relu6":
         return relax.op.clip(value, 0.0, 6.0)
-    raised = builder.emit(relax.op.add(value, relax.const(3.0, "float32")), part)
-    clipped = builder.emit(relax.op.clip(raised, 0.0, 6.0), part)
+    raised = bind(relax.op.add(value, relax.const(3.0, "float32")))
+    clipped = bind(relax.op.clip(raised, 0.0, 6.0))
     gate = relax.op.divide(clipped, relax.const(6.0, "float32"))
-    return (
-        gate if activation == "hardsigmoid" else relax.op.multiply(value, builder.emit(gate, part))
-    )
+    return gate if activation == "hardsigmoid" else relax.op.multiply(value, bind(gate))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ from tvm_mobilenet.network.fold import folded
 Weights = Mapping[str, NDArray[np.float32]]
 
 
-def by_relay(layer: Layer, inputs: list[Any], weights: Weights) -> Any:  # noqa: PLR0911
+@singledispatch
+def by_relay(layer: Layer, inputs: list[Any], weights: Weights) -> Any:
     """Return a layer's value by Relay's own operators.
 
     Parameters
@@ -47,37 +49,56 @@ def by_relay(layer: Layer, inputs: list[Any], weights: Weights) -> Any:  # noqa:
     UnsupportedOperatorError
         An operator that Relay's importer does not know.
     """
-    if isinstance(layer, Conv2d):
-        affine = folded(layer, weights)
-        value = relay.nn.conv2d(
-            inputs[0],
-            relay.const(affine.weight),
-            strides=layer.strides,
-            padding=layer.padding,
-            channels=layer.out_channels,
-            kernel_size=layer.kernel,
-            groups=layer.groups,
-        )
-        value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
-        return _activated(value, layer.activation)
-    if isinstance(layer, Dense):
-        affine = folded(layer, weights)
-        value = relay.nn.dense(inputs[0], relay.const(affine.weight))
-        value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
-        return _activated(value, layer.activation)
-    if isinstance(layer, GlobalAvgPool):
-        return relay.mean(inputs[0], axis=[2, 3], keepdims=layer.keep_map)
-    if isinstance(layer, Activate):
-        return _activated(inputs[0], layer.activation)
-    if isinstance(layer, Add):
-        return relay.add(*inputs)
-    if isinstance(layer, Scale):
-        return relay.multiply(*inputs)
-    if isinstance(layer, Softmax):
-        return relay.nn.softmax(inputs[0], axis=-1)
-    if isinstance(layer, Operator):
-        return imported(layer, inputs, weights)
     raise InvalidModelError(f"the graph cannot build {type(layer).__name__} {layer.name!r}")
+
+
+@by_relay.register(Conv2d)
+def _conv2d(layer: Conv2d, inputs: list[Any], weights: Weights) -> Any:
+    affine = folded(layer, weights)
+    value = relay.nn.conv2d(
+        inputs[0],
+        relay.const(affine.weight),
+        strides=layer.strides,
+        padding=layer.padding,
+        channels=layer.out_channels,
+        kernel_size=layer.kernel,
+        groups=layer.groups,
+    )
+    value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
+    return _activated(value, layer.activation)
+
+
+@by_relay.register(Dense)
+def _dense(layer: Dense, inputs: list[Any], weights: Weights) -> Any:
+    affine = folded(layer, weights)
+    value = relay.nn.dense(inputs[0], relay.const(affine.weight))
+    value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
+    return _activated(value, layer.activation)
+
+
+@by_relay.register(GlobalAvgPool)
+def _global_avg_pool(layer: GlobalAvgPool, inputs: list[Any], _weights: Weights) -> Any:
+    return relay.mean(inputs[0], axis=[2, 3], keepdims=layer.keep_map)
+
+
+@by_relay.register(Activate)
+def _activate(layer: Activate, inputs: list[Any], _weights: Weights) -> Any:
+    return _activated(inputs[0], layer.activation)
+
+
+@by_relay.register(Add)
+def _add(_layer: Add, inputs: list[Any], _weights: Weights) -> Any:
+    return relay.add(*inputs)
+
+
+@by_relay.register(Scale)
+def _scale(_layer: Scale, inputs: list[Any], _weights: Weights) -> Any:
+    return relay.multiply(*inputs)
+
+
+@by_relay.register(Softmax)
+def _softmax(_layer: Softmax, inputs: list[Any], _weights: Weights) -> Any:
+    return relay.nn.softmax(inputs[0], axis=-1)
 
 
 def _activated(value: Any, activation: Activation) -> Any:
@@ -92,6 +113,7 @@ def _activated(value: Any, activation: Activation) -> Any:
     return gate if activation == "hardsigmoid" else relay.multiply(value, gate)
 
 
+@by_relay.register(Operator)
 def imported(layer: Operator, inputs: list[Any], weights: Weights) -> Any:
     """Return what Relay's importer makes of an ONNX node, on these inputs."""
     import tvm

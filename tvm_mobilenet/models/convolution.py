@@ -1,0 +1,67 @@
+"""Convolution in NumPy, in float64: the sums alone, without an epilogue.
+
+There are three paths: pointwise layers are one matrix product, depthwise layers
+shifted multiply-adds, and all others a product with unfolded windows (im2col).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet.models.layers import Conv2d
+
+Float64 = NDArray[np.float64]
+
+_CACHED_ELEMENTS = 32 * 1024
+"""Elements of the three arrays of one depthwise step that together stay within
+a 1 MB second-level cache (8 bytes each)."""
+
+
+def convolve(layer: Conv2d, weight: Float64, x: Float64) -> Float64:
+    """Convolve (N, C, H, W) with OIHW into (N, O, OH, OW)."""
+    if layer.kind == "pointwise":
+        batch, channels, height, width = x.shape
+        product = weight.reshape(-1, channels) @ x.reshape(batch, channels, height * width)
+        return np.asarray(product.reshape(layer.out_shape))
+    path = _depthwise if layer.kind == "depthwise" else _unfolded
+    return path(layer, weight, _pad(layer, x))
+
+
+def _pad(layer: Conv2d, x: Float64) -> Float64:
+    top, left, bottom, right = layer.padding
+    return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+
+
+def _depthwise(layer: Conv2d, weight: Float64, padded: Float64) -> Float64:
+    """Add up the shifted maps (N, C, OH, OW), one for each tap of (C, 1, KH, KW)."""
+    batch, channels, rows, columns = layer.out_shape
+    (down, right), (kernel_rows, kernel_columns) = layer.strides, layer.kernel
+    y = np.zeros(layer.out_shape)
+    step = min(channels, max(1, _CACHED_ELEMENTS // (rows * columns)))
+    product = np.empty((step, rows, columns))
+    for image in range(batch):
+        for first in range(0, channels, step):
+            some = slice(first, min(first + step, channels))
+            total, maps, taps = y[image, some], padded[image, some], weight[some, 0]
+            scratch = product[: total.shape[0]]
+            for i in range(kernel_rows):
+                for j in range(kernel_columns):
+                    shifted = maps[:, i : i + down * rows : down, j : j + right * columns : right][
+                        :, :rows, :columns
+                    ]
+                    np.multiply(shifted, taps[:, i, j, None, None], out=scratch)
+                    total += scratch
+    return y
+
+
+def _unfolded(layer: Conv2d, weight: Float64, padded: Float64) -> Float64:
+    """Multiply unfolded windows by the weights, group by group."""
+    batch, out_channels, rows, columns = layer.out_shape
+    windows = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(2, 3))
+    down, right = layer.strides
+    windows = windows[:, :, ::down, ::right]
+    # (N, C, OH, OW, KH, KW) to (N, G, C/G * KH * KW, OH * OW): the order of OIHW.
+    unfolded = windows.transpose(0, 1, 4, 5, 2, 3).reshape(batch, layer.groups, -1, rows * columns)
+    per_group = weight.reshape(layer.groups, out_channels // layer.groups, -1)
+    return np.asarray(np.matmul(per_group, unfolded)).reshape(layer.out_shape)
