@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,12 +49,15 @@ def compile_network(model: ModelLike, options: CompileOptions) -> Compiled:
     if options.require_records:
         _check_recorded(lowered.ruled, spec)
     folder = scratch_folder()
-    path = artifact_in(folder.name)
-    manifest = lowered.write(recipe, tools, path)
-    _log.info("weights: %s", network.source)
-    compiled = Compiled(write_manifest(path, manifest), folder)
-    if judged := _judged(compiled, network, options, stack):
-        compiled.manifest = write_manifest(path, manifest | judged)
+    with contextlib.ExitStack() as undo:
+        undo.callback(folder.cleanup)
+        path = artifact_in(folder.name)
+        manifest = lowered.write(recipe, tools, path)
+        _log.info("weights: %s", network.source)
+        compiled = Compiled(write_manifest(path, manifest), folder)
+        if judged := _judged(compiled, network, options, stack):
+            compiled.manifest = write_manifest(path, manifest | judged)
+        undo.pop_all()
     return compiled
 
 

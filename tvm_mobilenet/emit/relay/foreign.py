@@ -139,7 +139,17 @@ def imported(layer: Operator, inputs: list[Any], weights: Weights) -> Any:
     if flow := kinds & {relay.If, relay.Let, relay.Function, relay.Match}:
         names = ", ".join(sorted(each.__name__ for each in flow))
         raise _unsupported(layer, f"it decides when it runs what to compute ({names})")
-    return relay.bind(func.body, dict(zip(func.params, inputs, strict=True)))
+    body = _Unmarked().visit(func.body)
+    return relay.bind(body, dict(zip(func.params, inputs, strict=True)))
+
+
+class _Unmarked(relay.ExprMutator):  # type: ignore[misc]
+    """Drops the spans of Relay's importer: a span names a layer of ours."""
+
+    def visit_call(self, call: Any) -> Any:
+        """Rebuild one call."""
+        arguments = [self.visit(argument) for argument in call.args]
+        return relay.Call(self.visit(call.op), arguments, call.attrs, call.type_args)
 
 
 def _unsupported(layer: Operator, why: str) -> UnsupportedOperatorError:
