@@ -160,3 +160,5 @@ def test_explain_is_what_compiling_does_to_built_in_networks(name: str) -> None:
         (tuple(c["layers"]), c["operator"], c["macs"], c["knobs"], c["source"])
         for c in made["calls"]
     ]
+    assert told.memory is not None
+    assert told.memory.to_dict({}) == made["memory"]

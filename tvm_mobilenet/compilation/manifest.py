@@ -143,14 +143,7 @@ def _reads_elements(plan: NetworkPlan, step: Call | Foreign) -> bool:
 
 def describe_memory(model: Model, plan: MemoryPlan) -> dict[str, Any]:
     """Describe what one call allocates, and the tensors that need it, bytes."""
-    names = {symbol(layer.name): layer.name for layer in model.layers}
-    return {
-        "activations": plan.activation_bytes,
-        "storages": plan.storages,
-        "output": plan.output_bytes,
-        "bound": plan.bound,
-        "largest": {names.get(t.name, t.name): t.bytes for t in plan.largest},
-    }
+    return plan.to_dict({symbol(layer.name): layer.name for layer in model.layers})
 
 
 def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tvm_mobilenet.network.explanation import Explanation, PlannedKernel, Step
 from tvm_mobilenet.network.plan import Call, Decision, NetworkPlan
+from tvm_mobilenet.network.storage import memory_of
 from tvm_mobilenet.prediction.cost import Cost, total
 from tvm_mobilenet.prediction.fusion import Comparison, compare
 from tvm_mobilenet.prediction.predict import predict
@@ -43,6 +44,7 @@ def explain(plan: NetworkPlan, threads: int | None = None) -> Explanation:
         tuple(by_layers[layers] for layers in ordered),
         tuple(layer.name for layer in plan.model.layers if layer.name not in known),
         plan.model.macs,
+        memory_of(plan),
     )
 
 

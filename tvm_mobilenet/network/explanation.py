@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tvm_mobilenet.common.tables import Column, Table, Tabular, threads_text, together
 from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.network.memory import MemoryPlan
 from tvm_mobilenet.prediction.cost import Cost, total
 from tvm_mobilenet.prediction.fusion import Choice, Comparison
 from tvm_mobilenet.schedules.knobs import described
@@ -93,6 +94,9 @@ class Explanation(Tabular):
         Layers that the cost model knows nothing of: TVM's own kernels compute them.
     macs : int
         Of the whole network, those layers included.
+    memory : MemoryPlan or None
+        What one call of the main stack allocates for activations; None where TVM's own kernels
+        are among those that run.
     """
 
     model: str
@@ -101,6 +105,7 @@ class Explanation(Tabular):
     steps: tuple[Step, ...]
     unpredicted: tuple[str, ...]
     macs: int
+    memory: MemoryPlan | None = None
 
     def __repr__(self) -> str:
         """Return one line; :meth:`table` has the rest."""
@@ -147,7 +152,14 @@ class Explanation(Tabular):
             f"multiply-adds at the peak over the time. Predictions and their mistakes: {more}"
         )
         title = f"{self.model} for {self.target.name}, {where}"
-        return Table("kernels", title, columns, tuple(rows), (note,))
+        notes = (note, self._memory_told) if self.memory is not None else (note,)
+        return Table("kernels", title, columns, tuple(rows), notes)
+
+    @property
+    def _memory_told(self) -> str:
+        assert self.memory is not None
+        took = f"{_megabytes(self.memory.activation_bytes)} MB"
+        return f"A call allocates {took} for activations, in {len(self.memory.storages)} storages"
 
     def choices(self) -> Table:
         """Return what is chosen and why, a row for each choice."""
@@ -187,6 +199,7 @@ class Explanation(Tabular):
             "steps": [step.to_dict() for step in self.steps],
             "unpredicted": list(self.unpredicted),
             "macs": self.macs,
+            "memory": None if self.memory is None else self.memory.to_dict({}),
             "totals": {name: _cost(cost) for name, cost in self.totals().items()},
         }
 

@@ -14,8 +14,9 @@ their own, where that takes less in all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 _PAGE = 4096
 """Bytes of what is small."""
@@ -82,6 +83,16 @@ class MemoryPlan:
     def bound(self) -> int:
         """Bytes below which no plan can go, without the output."""
         return sum(tensor.bytes for tensor in self.largest)
+
+    def to_dict(self, names: Mapping[str, str]) -> dict[str, Any]:
+        """Return what a manifest says of it, bytes; `names` are other names of tensors."""
+        return {
+            "activations": self.activation_bytes,
+            "storages": self.storages,
+            "output": self.output_bytes,
+            "bound": self.bound,
+            "largest": {names.get(t.name, t.name): t.bytes for t in self.largest},
+        }
 
 
 def place(tensors: Sequence[Tensor]) -> list[int]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.spec import Layer, Model, Shape
 from tvm_mobilenet.network.cache_contexts import CacheContexts
@@ -170,6 +171,8 @@ class NetworkPlan:
     ----------
     model : Model
     target : TargetSpec
+    stack : {"relax", "relay"}
+        Whose schedules the kernels have.
     steps : tuple of Call or Foreign
         In the order of execution.
     kernels : dict of str to KernelPlan
@@ -182,6 +185,7 @@ class NetworkPlan:
 
     model: Model
     target: TargetSpec
+    stack: Stack
     steps: tuple[Call | Foreign, ...]
     kernels: Mapping[str, KernelPlan]
     decisions: tuple[Decision, ...] = field(repr=False)

@@ -69,13 +69,13 @@ def plan_network(
         ]
     works = {call.work.key: call.work for call in calls}
     kernels = {key: plan_kernel(work, target, plans, knobs_for(key)) for key, work in works.items()}
-    return NetworkPlan(model, target, tuple(steps), kernels, tuple(decisions), contexts)
+    return NetworkPlan(model, target, stack, tuple(steps), kernels, tuple(decisions), contexts)
 
 
 def unplanned(model: Model, target: TargetSpec) -> NetworkPlan:
     """Return a plan without kernels of ours: what TVM makes of a network by itself."""
-    steps = tuple(map(Foreign, model.layers))
-    return NetworkPlan(model, target, steps, {}, (), CacheContexts.of(model, ()))
+    steps, contexts = tuple(map(Foreign, model.layers)), CacheContexts.of(model, ())
+    return NetworkPlan(model, target, "relax", steps, {}, (), contexts)
 
 
 def plan_kernel(
