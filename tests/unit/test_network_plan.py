@@ -69,7 +69,7 @@ def test_knobs_that_do_not_fit_leave_the_choice_to_the_rule_and_a_note() -> None
 def test_a_stack_plans_what_it_has_schedules_for() -> None:
     relax, relay = (plan_network(SMALL, ZEN5, stack=s, fusion="all") for s in ("relax", "relay"))
     operators = [{call.work.operator for call in plan.calls} for plan in (relax, relay)]
-    assert operators[0] - operators[1] == {"tail"}
+    assert ["tail" in some for some in operators] == [True, False]
     assert memory_of(relay) is None
 
 
