@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from tvm import te
-from tvm_mobilenet.schedules.te.definition import extents
 
 Axis = Any
 Stage = Any
@@ -50,8 +49,3 @@ def staged(stage: Stage, threads: Sequence[tuple[str, int]]) -> None:
     for name, count in threads:
         rest, own = stage.split(rest, count)
         stage.bind(own, te.thread_axis((0, count), name))
-
-
-def lanes_of(tensor: Any) -> int:
-    """Return the channels of a block of a tensor."""
-    return extents(tensor.op.axis)[-1]

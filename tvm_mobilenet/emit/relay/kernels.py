@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import tvm
@@ -61,9 +60,3 @@ def export(mod: Any, target: TargetSpec, path: str) -> None:
         Nothing here links for the target.
     """
     compiled(mod, target).export_library(path, fcompile=find_linker(target).fcompile)
-
-
-def moved_bytes(work: Workload) -> int:
-    """Return the bytes of a kernel's inputs, weights and output, each once."""
-    shapes = [tensor.shape for tensor in definition(work).tensors]
-    return 4 * sum(math.prod(int(size) for size in shape) for shape in shapes)
