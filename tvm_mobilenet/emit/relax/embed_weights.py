@@ -38,6 +38,7 @@ def embed_weights(mod: Any) -> tuple[Any, bytes]:
     Returns
     -------
     IRModule
+        The module with offsets in the place of constants.
     bytes
         The constants, each at a multiple of 64 bytes, equal ones once.
     """

@@ -22,10 +22,6 @@ def workspaces(mod: Any, threads: int) -> dict[str, int]:
         Scheduled kernels among its functions.
     threads : int
         That run a parallel loop; each has buffers of its own.
-
-    Returns
-    -------
-    dict of str to int
     """
     kernels = {
         gv.name_hint: func for gv, func in mod.functions.items() if isinstance(func, tirx.PrimFunc)
@@ -43,10 +39,6 @@ def workspaces(mod: Any, threads: int) -> dict[str, int]:
 
 def parallel_units(func: Any) -> list[int]:
     """List the units of each parallel region of a scheduled kernel.
-
-    Parameters
-    ----------
-    func : tirx.PrimFunc
 
     Returns
     -------
