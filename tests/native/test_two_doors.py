@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.artifact.linking import NATIVE
+from tvm_mobilenet.runtime.library import loaded_library
 
 GCC = shutil.which("gcc")
 pytestmark = pytest.mark.skipif(GCC is None, reason="no C compiler: apt install gcc")
@@ -62,9 +65,8 @@ def through_c(artifact: Path, threads: int, how: str, x: Any) -> tuple[list[Any]
     x.tofile(artifact.with_name("in.bin"))
     outputs = [artifact.with_name(f"out{number}.bin") for number in range(len(described))]
     files = map(str, [artifact.with_name("in.bin"), *outputs])
-    done = subprocess.run(
-        [str(program(artifact)), str(threads), how, *files], capture_output=True, text=True
-    )
+    command = [str(program(artifact)), str(threads), how, *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     arrays = [
         np.fromfile(path, tensor["dtype"]).reshape(tensor["shape"])
@@ -89,3 +91,95 @@ def test_the_same_numbers(artifact: Path, threads: int, how: str) -> None:
         assert (regions > 0) == (how == "parts" and threads > 1)
     for a, b in zip(expected, found, strict=True):
         assert a.tobytes() == b.tobytes()
+
+
+class Options(ctypes.Structure):
+    _fields_ = (
+        ("threads", ctypes.c_int32),
+        ("parallel_for", ctypes.c_void_p),
+        ("user", ctypes.c_void_p),
+    )
+
+
+class Context:
+    """A context of a library that is loaded; one input, one output."""
+
+    def __init__(self, library: ctypes.CDLL, threads: int, shape: tuple[int, ...]) -> None:
+        self.library, self.shape = library, shape
+        self.context = ctypes.c_void_p()
+        options = Options(threads)
+        assert not library.tvm_mobilenet_create(ctypes.byref(options), ctypes.byref(self.context))
+
+    def __call__(self, x: Any) -> Any:
+        y = np.zeros(self.shape, np.float32)
+        inputs, outputs = ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(y.ctypes.data)
+        assert not self.library.tvm_mobilenet_run(
+            self.context, ctypes.byref(inputs), ctypes.byref(outputs)
+        )
+        return y
+
+    def close(self) -> None:
+        self.library.tvm_mobilenet_destroy(self.context)
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two networks with the same kernels and other weights."""
+    folder = tmp_path_factory.mktemp("twins")
+    model = tm.mobilenet_v1(alpha=0.25, resolution=64)
+    return [tm.compile(model, seed=n).export(folder / f"{n}.so") for n in range(2)]
+
+
+def image(resolution: int, seed: int = 1) -> Any:
+    shape = (1, 3, resolution, resolution)
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def test_both_doors_are_open_at_the_same_time(twins: list[Path]) -> None:
+    x = image(64)
+    module = tm.load(twins[0], threads=2)
+    expected = module(x).tobytes()
+    with loaded_library(module._code.name) as library:
+        assert library is not None
+        contexts = [Context(library, threads, (1, 1000)) for threads in (1, 2, 3)]
+
+        def call(run: Callable[[Any], Any]) -> bool:
+            return all(run(x).tobytes() == expected for _ in range(100))
+
+        with ThreadPoolExecutor(5) as threads:
+            assert all(threads.map(call, [*contexts, module, module]))
+        for context in contexts:
+            context.close()
+    assert module(x).tobytes() == expected
+
+
+def test_networks_with_the_same_symbols_do_not_meet(twins: list[Path]) -> None:
+    x = image(64)
+    expected = [tm.load(path, threads=2)(x).tobytes() for path in twins]
+    assert expected[0] != expected[1]
+    for path, numbers in zip(twins, expected, strict=True):
+        context = Context(ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL), 2, (1, 1000))
+        assert context(x).tobytes() == numbers
+        context.close()
+
+
+def test_what_a_library_needs_is_the_c_library(twins: list[Path]) -> None:
+    from elftools.elf.elffile import ELFFile
+
+    with twins[0].open("rb") as file:
+        elf = ELFFile(file)
+        needed = {tag.needed for tag in elf.get_section_by_name(".dynamic").iter_tags("DT_NEEDED")}
+        assert needed <= {"libc.so.6", "libm.so.6", "libpthread.so.0", "ld-linux-x86-64.so.2"}
+        symbols = list(elf.get_section_by_name(".dynsym").iter_symbols())
+        versions = [
+            tuple(map(int, found.name.removeprefix("GLIBC_").split(".")))
+            for _, needs in elf.get_section_by_name(".gnu.version_r").iter_versions()
+            for found in needs
+        ]
+    exported = {s.name for s in symbols if s["st_shndx"] != "SHN_UNDEF"}
+    assert not {name for name in exported if "tmn" in name}
+    wanted = {s.name for s in symbols if s["st_shndx"] == "SHN_UNDEF" and "TVM" in s.name}
+    assert wanted == {"TVMFFIErrorSetRaisedFromCStrParts"}
+    assert max(versions) <= (2, 17), "boards have older systems than who compiles for them"
+    weak = {s.name for s in symbols if s["st_info"]["bind"] == "STB_WEAK"}
+    assert wanted <= weak

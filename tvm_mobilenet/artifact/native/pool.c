@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "old_glibc.h"
+
 /* How long one looks for work before one sleeps. Workers: longer than the parts of a kernel differ and
  * most kernels on one thread take, much shorter than anybody would call a busy processor. The caller:
  * the others began when it did, so if they take that long they have no processor, and may want its. */
