@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tvm_mobilenet.artifact.linking import NATIVE
+from tvm_mobilenet.artifact.native_header import NATIVE
 
 pytestmark = pytest.mark.skipif(
     shutil.which("gcc") is None, reason="no C compiler: apt install gcc"

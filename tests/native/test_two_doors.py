@@ -15,7 +15,8 @@ import onnx_nets
 import pytest
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.artifact.linking import NATIVE
+from tvm_mobilenet.artifact.native_header import NATIVE
+from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.runtime.library import loaded_library
 
 GCC = shutil.which("gcc")
@@ -161,6 +162,47 @@ def test_networks_with_the_same_symbols_do_not_meet(twins: list[Path]) -> None:
         context = Context(ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL), 2, (1, 1000))
         assert context(x).tobytes() == numbers
         context.close()
+
+
+def test_two_networks_in_one_program(twins: list[Path], tmp_path: Path) -> None:
+    """Linked, not opened; each has names of its own, and a header that says so."""
+    model, x = tm.mobilenet_v1(alpha=0.25, resolution=64), image(64)
+    source = "#include <stdio.h>\n"
+    body, libraries = "", []
+    for seed, name in enumerate(("first", "Second2")):
+        compiled = tm.compile(model, seed=seed, prefix=name, verify=False)
+        (tmp_path / f"{name}.h").write_text(compiled.header)
+        libraries.append(str(compiled.export(tmp_path / f"lib{name}.so")))
+        source += f'#include "{name}.h"\n'
+        body += f"""
+    {{ {name}_options options = {{ .threads = 2 }};
+      {name}_context* context;
+      if ({name}_create(&options, &context)) return 1;
+      if ({name}_run(context, inputs, outputs)) return 1;
+      {name}_destroy(context);
+      if ({name}_version() != {name.upper()}_VERSION) return 1;
+      fwrite(outputs[0], 4, 1000, stdout); }}"""
+    source += f"""
+int main(void) {{
+    static _Alignas(64) float x[{x.size}], y[1000];
+    const void* inputs[] = {{x}};
+    void* outputs[] = {{y}};
+    if (fread(x, 4, {x.size}, stdin) != {x.size}) return 2;{body}
+    return 0;
+}}"""
+    (tmp_path / "main.c").write_text(source)
+    options = ["-std=c11", "-Wall", "-Wextra", "-Werror", f"-Wl,-rpath,{tmp_path}"]
+    made = str(tmp_path / "main")
+    command = ["gcc", *options, str(tmp_path / "main.c"), *libraries, "-o", made]
+    subprocess.run(command, check=True)
+    done = subprocess.run([made], input=x.tobytes(), stdout=subprocess.PIPE, check=True)
+    assert done.stdout == b"".join(tm.load(path, threads=2)(x).tobytes() for path in twins)
+
+
+@pytest.mark.parametrize("prefix", ["", "1st", "a-b", "a" * 65, "tmn", "ä", "x;y"])
+def test_prefixes_that_c_cannot_have(prefix: str) -> None:
+    with pytest.raises(InputError, match="prefix"):
+        tm.compile("v1", prefix=prefix)
 
 
 def test_what_a_library_needs_is_the_c_library(twins: list[Path]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from tvm_mobilenet.artifact.calls import NetworkCalls
 from tvm_mobilenet.artifact.containers import CONTAINERS, Kind
 from tvm_mobilenet.artifact.kernel_symbols import rename_for_two_doors
+from tvm_mobilenet.artifact.native_header import NATIVE, VERSION, renaming
 from tvm_mobilenet.artifact.native_source import network_source
 from tvm_mobilenet.artifact.sources import SEAL, manifest_source, seal, section_source
 from tvm_mobilenet.artifact.toolchain import Linker
@@ -18,9 +19,6 @@ from tvm_mobilenet.common.scratch import scratch
 
 _ROOM, _LEAST = 2, 4096
 """The manifest's section, in sizes of the manifest before verification, and bytes beyond."""
-
-NATIVE = Path(__file__).parent / "native"
-"""C sources of the C interface, and its header."""
 
 # -Bsymbolic: a second network in the process may have kernels of the same names.
 _NATIVE_OPTIONS = ("-O2", "-std=gnu11", "-fvisibility=hidden", "-pthread", "-Wl,-Bsymbolic")
@@ -38,10 +36,13 @@ class Door:
     calls : NetworkCalls
     scratch_bytes : int
         That one part of a parallel region takes for itself at most.
+    prefix : str
+        What its functions' names begin with.
     """
 
     calls: NetworkCalls
     scratch_bytes: int
+    prefix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +100,11 @@ class Code:
                 text += source_of(blob)
             source = Path(folder) / "artifact.c"
             source.write_text(text)
-            sources, options = [source], ()
+            sources: list[Path] = [source]
+            options: list[str] = []
             if self.door is not None:
                 sources += _native_sources(self.door, manifest, Path(folder))
-                options = (*_NATIVE_OPTIONS, f"-I{NATIVE}")
+                options = [*_NATIVE_OPTIONS, f"-I{NATIVE}", *renaming(self.door.prefix)]
 
             def link(linked: str, objects: Sequence[str], *_: object, **__: object) -> None:
                 if self.door is not None:
@@ -146,4 +148,6 @@ def write(manifest: dict[str, Any], code: Code, linker: Linker, output: Path) ->
     manifest.update(stack=container.stack, container=container.kind)
     if container.part:
         manifest[container.part] = code.part
+    if code.door is not None:
+        manifest["c_interface"] = {"version": VERSION, "prefix": code.door.prefix}
     code.link(linker, manifest, output)

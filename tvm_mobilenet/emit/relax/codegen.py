@@ -42,7 +42,7 @@ def to_virtual_machine() -> Any:
     )
 
 
-def generate(lowered: Lowered, target: TargetSpec) -> tuple[Code, MemoryPlan]:
+def generate(lowered: Lowered, target: TargetSpec, prefix: str) -> tuple[Code, MemoryPlan]:
     """Generate code for a processor.
 
     Parameters
@@ -51,6 +51,8 @@ def generate(lowered: Lowered, target: TargetSpec) -> tuple[Code, MemoryPlan]:
         Its kernels are scheduled for `target`.
     target : TargetSpec
         Without a GPU.
+    prefix : str
+        What the names of its C functions begin with.
 
     Returns
     -------
@@ -64,7 +66,7 @@ def generate(lowered: Lowered, target: TargetSpec) -> tuple[Code, MemoryPlan]:
     """
     planned, plan = plan_memory(lowered.mod)
     embedded, weights = embed_weights(planned)
-    door = _door(embedded, weights, lowered)
+    door = _door(embedded, weights, lowered, prefix)
     with generating(target):
         executable = tvm.compile(
             embedded,
@@ -75,11 +77,11 @@ def generate(lowered: Lowered, target: TargetSpec) -> tuple[Code, MemoryPlan]:
     return Code("vm", embedding, export=executable.export_library, door=door), plan
 
 
-def _door(embedded: Any, weights: Blob, lowered: Lowered) -> Door | None:
+def _door(embedded: Any, weights: Blob, lowered: Lowered, prefix: str) -> Door | None:
     """Return what the C interface calls; None where only the virtual machine can call it."""
     try:
         calls = read_calls(embedded[ENTRY], weights.place)
     except CodegenError as error:
         _log.info("no C interface: %s", error.what)
         return None
-    return Door(calls, scratch_bytes(lowered.mod))
+    return Door(calls, scratch_bytes(lowered.mod), prefix)
