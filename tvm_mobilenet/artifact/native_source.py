@@ -193,8 +193,10 @@ def _needs(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _array(kind: str, name: str, rows: Sequence[str]) -> str:
-    """Return the definition of a table; C has none without rows, so an empty one gets one."""
-    lines = ",\n".join(f"    {row}" for row in rows or ["{0}"])
+    """Return the definition of a table; C has none without rows, so an empty one gets zeros."""
+    if not rows:
+        return f"static {kind} {name}[1];"
+    lines = ",\n".join(f"    {row}" for row in rows)
     return f"static {kind} {name}[] = {{\n{lines},\n}};"
 
 
