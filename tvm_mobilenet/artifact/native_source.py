@@ -15,18 +15,9 @@ from tvm_mobilenet.artifact.calls import KernelCall, NetworkCalls, View
 from tvm_mobilenet.artifact.sources import MANIFEST, WEIGHTS
 from tvm_mobilenet.machine.features import HWCAP_AARCH64, HWCAP_ARM
 
-# DLDataTypeCode (dlpack.h) and bits; the interface's own name of the type.
-_TYPES = {
-    "float64": (2, 64, "FLOAT64"),
-    "float32": (2, 32, "FLOAT32"),
-    "float16": (2, 16, "FLOAT16"),
-    "bfloat16": (4, 16, "BFLOAT16"),
-    "int64": (0, 64, "INT64"),
-    "int32": (0, 32, "INT32"),
-    "int8": (0, 8, "INT8"),
-    "uint8": (1, 8, "UINT8"),
-    "bool": (6, 8, "BOOL"),
-}
+# DLDataTypeCode of dlpack.h, and bits where the name has none.
+_CODES = {"int": 0, "uint": 1, "float": 2, "bfloat": 4, "bool": 6}
+_BOOL_BITS = "8"
 _HWCAPS = {"aarch64": HWCAP_AARCH64, "arm": HWCAP_ARM}
 
 Place = tuple[str, int]
@@ -136,7 +127,7 @@ class _Writer:
         """Return the views, a row each."""
         return [
             f"{{{_placed(self._places[view.buffer])}, shape{number}, {len(view.shape)}, "
-            f"{_TYPES[view.dtype][0]}, {_TYPES[view.dtype][1]}}}"
+            f"{_code_and_bits(view.dtype)}}}"
             for number, view in enumerate(self.views)
         ]
 
@@ -174,7 +165,7 @@ def _tensors(
         )
         rows.append(
             f"{{{_quoted(tensor['name'])}, {_quoted(tensor['layout'])}, {name}_shape{number}, "
-            f"{len(tensor['shape'])}, TVM_MOBILENET_{_TYPES[tensor['dtype']][2]}, {size}, "
+            f"{len(tensor['shape'])}, TVM_MOBILENET_{tensor['dtype'].upper()}, {size}, "
             f"{tensor.get('alignment', ALIGNMENT)}, 1.0f, 0}}"
         )
     table = _array("const tvm_mobilenet_tensor", name, rows)
@@ -198,6 +189,11 @@ def _array(kind: str, name: str, rows: Sequence[str]) -> str:
         return f"static {kind} {name}[1];"
     lines = ",\n".join(f"    {row}" for row in rows)
     return f"static {kind} {name}[] = {{\n{lines},\n}};"
+
+
+def _code_and_bits(dtype: str) -> str:
+    kind = dtype.rstrip(string.digits)
+    return f"{_CODES[kind]}, {dtype.removeprefix(kind) or _BOOL_BITS}"
 
 
 def _placed(place: Place) -> str:

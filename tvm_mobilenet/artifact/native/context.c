@@ -13,16 +13,23 @@ static size_t type_bytes(tvm_mobilenet_type type) {
   switch (type) {
     case TVM_MOBILENET_FLOAT64:
     case TVM_MOBILENET_INT64:
+    case TVM_MOBILENET_UINT64:
       return 8;
     case TVM_MOBILENET_FLOAT32:
     case TVM_MOBILENET_INT32:
+    case TVM_MOBILENET_UINT32:
       return 4;
     case TVM_MOBILENET_FLOAT16:
     case TVM_MOBILENET_BFLOAT16:
+    case TVM_MOBILENET_INT16:
+    case TVM_MOBILENET_UINT16:
       return 2;
-    default:
+    case TVM_MOBILENET_INT8:
+    case TVM_MOBILENET_UINT8:
+    case TVM_MOBILENET_BOOL:
       return 1;
   }
+  return 1;
 }
 
 /* Input or output `number` of both, inputs first, as they are bound. */
