@@ -21,8 +21,9 @@ class Buffer:
         Whose it is: the caller's, which a call is given; storage that tensors share in turn;
         weights.
     bytes : int
+        That the largest tensor in it takes.
     offset : int
-        Of weights, where they begin among all of them.
+        Where weights begin among all of them; 0 elsewhere.
     """
 
     place: Place
@@ -37,9 +38,7 @@ class View:
     Attributes
     ----------
     buffer : int
-        Its number.
-    shape : tuple of int
-    dtype : str
+        Its number among the network's.
     """
 
     buffer: int

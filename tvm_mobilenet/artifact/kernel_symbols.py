@@ -23,7 +23,7 @@ _RENAMED = {
     "__TVMBackendFreeWorkspace": "__tmnBackendFreeWorkspace",
     "TVMFFIErrorSetRaisedFromCStrParts": "tmnFFIErrorSetRaisedFromCStrParts",
 }
-"""Of the same length: a name is changed where it stands."""
+"""Names of the same length each, because one is changed where it stands."""
 
 
 def rename_for_two_doors(path: str | os.PathLike[str]) -> None:

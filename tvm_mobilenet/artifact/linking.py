@@ -34,6 +34,7 @@ class Door:
     Attributes
     ----------
     calls : NetworkCalls
+        By the names and in the order in which the virtual machine makes them.
     scratch_bytes : int
         That one part of a parallel region takes for itself at most.
     prefix : str
@@ -60,7 +61,7 @@ class Code:
     export : callable or None
         TVM's ``export_library`` of the host's code; None where there is none.
     door : Door or None
-        Of the C interface, where the file has one.
+        What the C interface is made from, where the file has one.
     """
 
     kind: Kind

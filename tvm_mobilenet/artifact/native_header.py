@@ -14,19 +14,14 @@ NATIVE = Path(__file__).parent / "native"
 PREFIX = "tvm_mobilenet"
 """What its names begin with where nothing else is asked for."""
 VERSION = 1
-"""Of the interface: ``TVM_MOBILENET_VERSION`` of the header."""
+"""What the header calls ``TVM_MOBILENET_VERSION``."""
 
 _HEADER = NATIVE / "tvm_mobilenet.h"
 _ALLOWED = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
 def check_prefix(prefix: str) -> None:
-    """Refuse what C names cannot begin with.
-
-    Raises
-    ------
-    InputError
-    """
+    """Raise InputError for what C names cannot begin with."""
     if not _ALLOWED.fullmatch(prefix) or prefix.startswith("tmn"):
         raise InputError(
             f"C functions cannot be called {prefix}_run",
@@ -52,7 +47,7 @@ def header(manifest: Mapping[str, Any]) -> str:
     Parameters
     ----------
     manifest : mapping
-        Of the artifact.
+        What the artifact says of itself.
 
     Raises
     ------

@@ -30,10 +30,12 @@ def network_source(calls: NetworkCalls, scratch_bytes: int, manifest: Mapping[st
     Parameters
     ----------
     calls : NetworkCalls
+        With the names that the object files have for kernels.
     scratch_bytes : int
         That one part of a parallel region takes for itself at most.
     manifest : mapping
-        Of the artifact: its inputs and outputs, in the order of the calls', and what it needs.
+        It describes inputs and outputs, in the order of the calls', and says which features of a
+        processor are needed.
     """
     writer = _Writer(calls)
     arguments, table = writer.calls()

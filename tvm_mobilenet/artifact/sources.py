@@ -44,7 +44,7 @@ def manifest_source(reserved_bytes: int) -> str:
     return (
         f'__attribute__((section("{SECTION}"), used, visibility("default"), aligned(64)))\n'
         f"const char tvm_mobilenet_manifest[{int(reserved_bytes)}] = {{'{{', '}}'}};\n"
-        f"extern const char {MANIFEST}[] "
+        f"extern const char {MANIFEST}[{int(reserved_bytes)}] "
         '__attribute__((alias("tvm_mobilenet_manifest"), visibility("hidden")));\n'
     )
 

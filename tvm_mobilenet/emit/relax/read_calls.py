@@ -22,6 +22,7 @@ def read_calls(func: Any, place: Callable[[bytes], int]) -> NetworkCalls:
     Parameters
     ----------
     func : relax.Function
+        Its kernels are called directly, output last.
     place : callable
         From the bytes of a constant to where they begin among the weights.
 
