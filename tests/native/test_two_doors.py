@@ -52,13 +52,13 @@ def artifact(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return path
 
 
-def program(artifact: Path) -> Path:
+def program(artifact: Path, compiler: str = "gcc") -> Path:
     """Compile the program for an artifact, as strictly as a user may."""
     made = artifact.with_name("program")
     if not made.exists():
         strict = ["-std=c11", "-D_ISOC11_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1"]
         link = [f"-I{NATIVE}", str(PROGRAM), str(artifact), f"-Wl,-rpath,{artifact.parent}"]
-        subprocess.run(["gcc", *strict, *link, "-o", str(made)], check=True)
+        subprocess.run([compiler, *strict, *link, "-o", str(made)], check=True)
     return made
 
 
@@ -75,6 +75,36 @@ def through_c(artifact: Path, threads: int, how: str, x: Any) -> tuple[list[Any]
         for path, tensor in zip(outputs, described, strict=True)
     ]
     return arrays, int(done.stdout)
+
+
+@pytest.mark.parametrize("linker", ["cross", "zig"])
+@pytest.mark.parametrize(
+    ("target", "triple"), [("rpi4", "aarch64-linux-gnu"), ("rpi2", "arm-linux-gnueabihf")]
+)
+def test_on_arm(
+    target: str, triple: str, linker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers of another processor are not the same to the bit."""
+    emulator = shutil.which(f"qemu-{triple.partition('-')[0]}-static")
+    compiler = shutil.which(f"{triple}-gcc")
+    if emulator is None or compiler is None:
+        pytest.skip(f"apt install qemu-user-static gcc-{triple}")
+    model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
+    here = tm.compile(model, seed=3, verify=False)
+    with monkeypatch.context() as patched:
+        if linker == "zig":
+            patched.setenv("PATH", "/nowhere")
+        board = tm.compile(model, target=target, seed=3)
+    artifact = board.export(tmp_path / "model.so")
+    x = image(32)
+    x.tofile(tmp_path / "in.bin")
+    made = str(program(artifact, compiler))
+    for threads, how in ((1, "own"), (3, "given"), (4, "parts")):
+        files = [str(tmp_path / "in.bin"), str(tmp_path / "out.bin")]
+        command = [emulator, "-L", f"/usr/{triple}", made, str(threads), how, *files]
+        subprocess.run(command, check=True, timeout=120)
+        y = np.fromfile(tmp_path / "out.bin", np.float32).reshape(1, 10)
+        np.testing.assert_allclose(y, here.module(x), rtol=1e-4)
 
 
 def through_tvm(artifact: Path, threads: int, x: Any) -> list[Any]:
