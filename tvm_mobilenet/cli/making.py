@@ -122,7 +122,16 @@ def _host(manifest: dict[str, Any]) -> dict[str, str]:
         "machine": f"{manifest['machine']}, {manifest['os']}",
         "needs CPU features": " ".join(manifest["needs"]) or "none beyond the architecture",
         **(cuda_facts(manifest) if "gpu" in manifest else {}),
+        **_c_interface(manifest),
     }
+
+
+def _c_interface(manifest: dict[str, Any]) -> dict[str, str]:
+    """Say how a program in C calls the network, where it can."""
+    found = manifest.get("c_interface")
+    if found is None:
+        return {}
+    return {"C functions": f"{found['prefix']}_run and so on, version {found['version']}"}
 
 
 def _memory(manifest: dict[str, Any]) -> dict[str, str]:
