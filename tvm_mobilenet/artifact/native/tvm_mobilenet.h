@@ -93,7 +93,7 @@ const tvm_mobilenet_tensor* tvm_mobilenet_input(int32_t number);
 const tvm_mobilenet_tensor* tvm_mobilenet_output(int32_t number);
 
 /* Calls task(data, i) once for every i from 0 to count - 1, at the same time or one after another, on
- * whatever threads, and returns when all have returned. */
+ * whatever threads, and returns when all have returned. It must not throw, nor jump out. */
 typedef void (*tvm_mobilenet_task)(void* data, int32_t number);
 typedef void (*tvm_mobilenet_parallel_for)(void* user, int32_t count, tvm_mobilenet_task task,
                                            void* data);
