@@ -70,7 +70,7 @@ def test_a_processor_without_what_is_needed(tmp_path: Path) -> None:
 def test_on_arm(triple: str, tmp_path: Path) -> None:
     emulator = shutil.which(f"qemu-{triple.partition('-')[0]}-static")
     if emulator is None or shutil.which(f"{triple}-gcc") is None:
-        pytest.skip(f"apt install qemu-user-static gcc-{triple}")
+        pytest.skip(f"no emulated ARM: apt install qemu-user-static gcc-{triple}")
     made = str(build(tmp_path, compiler=f"{triple}-gcc"))
     for name in [*TESTS, "forks"]:
         subprocess.run([emulator, "-L", f"/usr/{triple}", made, name], check=True, timeout=120)

@@ -88,7 +88,7 @@ def test_on_arm(
     emulator = shutil.which(f"qemu-{triple.partition('-')[0]}-static")
     compiler = shutil.which(f"{triple}-gcc")
     if emulator is None or compiler is None:
-        pytest.skip(f"apt install qemu-user-static gcc-{triple}")
+        pytest.skip(f"no emulated ARM: apt install qemu-user-static gcc-{triple}")
     model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
     here = tm.compile(model, seed=3, verify=False)
     with monkeypatch.context() as patched:

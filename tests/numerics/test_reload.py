@@ -211,6 +211,27 @@ def test_no_memory_is_an_error_with_a_name(path: Path, tmp_path: Path, monkeypat
         load(path)
 
 
+@pytest.mark.parametrize("refusals", [3, 1000])
+def test_sealing_is_tried_again(
+    refusals: int, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux refuses, on a busy machine, while it holds a page of the copy itself."""
+    real, left = private.fcntl.fcntl, iter(range(refusals))
+
+    def busy(file: object, command: int, argument: int) -> object:
+        if next(left, None) is not None:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        return real(file, command, argument)
+
+    monkeypatch.setattr(private.fcntl, "fcntl", busy)
+    new = scaled(path, tmp_path / "sealed.so", 5)
+    if refusals > 100:
+        with pytest.raises(ArtifactError, match="cannot be copied"):
+            load(new)
+    else:
+        assert_scaled(load(new), 5)
+
+
 def test_no_folder_for_temporary_files_is_needed(path: Path, tmp_path: Path) -> None:
     file = scaled(path, tmp_path / "net.so", 6.0)
     with temporary_folder(tmp_path / "missing"):

@@ -9,6 +9,7 @@ there, and loaded from there (docs/adr/0019-private-copy.md).
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -22,6 +23,9 @@ from tvm_mobilenet.runtime.elf import find_section, open_binary
 from tvm_mobilenet.runtime.pages import collapse
 
 _PIECE = 1 << 20
+# Linux refuses to seal while it holds a page itself, to move it or to note it in its lists. It waits
+# 0.15 s for that to end, which on a busy machine is not always enough.
+_SEALINGS = 20
 # Of a name, what memfd_create certainly takes: it allows 249 bytes.
 _NAME = 60
 
@@ -95,7 +99,13 @@ def _in_memory(title: str) -> PrivateCopy | None:
 def _seal(copy: PrivateCopy) -> None:
     """Let nobody change a copy in memory any more, this process included."""
     seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-    fcntl.fcntl(copy.file, fcntl.F_ADD_SEALS, seals)
+    for left in reversed(range(_SEALINGS)):
+        try:
+            fcntl.fcntl(copy.file, fcntl.F_ADD_SEALS, seals)
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or not left:
+                raise
 
 
 def _is_named(number: int, name: str) -> bool:
