@@ -23,7 +23,7 @@ from tvm_mobilenet.runtime.elf import find_section, open_binary
 from tvm_mobilenet.runtime.pages import collapse
 
 _PIECE = 1 << 20
-# Linux refuses to seal while it holds a page itself, to move it or to note it in its lists. It waits
+# Linux refuses to seal while it holds a page itself, to move it or to note it in a list. It waits
 # 0.15 s for that to end, which on a busy machine is not always enough.
 _SEALINGS = 20
 # Of a name, what memfd_create certainly takes: it allows 249 bytes.
