@@ -7,7 +7,7 @@
  * one process, in threads side by side, and neither knows of the other.
  */
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "context.h"
 
@@ -23,14 +23,39 @@ typedef int (*launch_function)(region_part part, void* closure, int wanted);
 typedef void* (*allocate_function)(int device, int number, uint64_t bytes, int code, int bits);
 typedef int (*free_function)(int device, int number, void* memory);
 
-/* TVM's loader looks for these by their names, and fills them as it loads the file. */
-TMN_PUBLIC launch_function __TVMBackendParallelLaunch;
-TMN_PUBLIC allocate_function __TVMBackendAllocWorkspace;
-TMN_PUBLIC free_function __TVMBackendFreeWorkspace;
+/* TVM's own, which a process without TVM has not. */
+#define WEAK __attribute__((weak))
+extern WEAK int TVMBackendParallelLaunch(region_part part, void* closure, int wanted);
+extern WEAK void* TVMBackendAllocWorkspace(int device, int number, uint64_t bytes, int code,
+                                           int bits);
+extern WEAK int TVMBackendFreeWorkspace(int device, int number, void* memory);
+extern WEAK void TVMFFIErrorSetRaisedFromCStrParts(const char* kind, const char** parts,
+                                                   int32_t count);
 
-/* In a process without TVM nobody has it. */
-extern void TVMFFIErrorSetRaisedFromCStrParts(const char* kind, const char** parts, int32_t count)
-    __attribute__((weak));
+/* TVM's loader looks for these three by their names, and fills them as it loads the file. Until then
+ * they must work: where a program is linked to this file, the dynamic linker lets other files that TVM
+ * compiled use these pointers for their own of the same names, and TVM's loader fills theirs. */
+static int launch_unfilled(region_part part, void* closure, int wanted) {
+  struct group alone = {.count = 1};
+  if (TVMBackendParallelLaunch) return TVMBackendParallelLaunch(part, closure, wanted);
+  return part(0, &alone, closure);
+}
+
+static void* allocate_unfilled(int device, int number, uint64_t bytes, int code, int bits) {
+  void* memory;
+  if (TVMBackendAllocWorkspace) return TVMBackendAllocWorkspace(device, number, bytes, code, bits);
+  return posix_memalign(&memory, TVM_MOBILENET_ALIGNMENT, bytes) ? NULL : memory;
+}
+
+static int free_unfilled(int device, int number, void* memory) {
+  if (TVMBackendFreeWorkspace) return TVMBackendFreeWorkspace(device, number, memory);
+  free(memory);
+  return 0;
+}
+
+TMN_PUBLIC launch_function __TVMBackendParallelLaunch = launch_unfilled;
+TMN_PUBLIC allocate_function __TVMBackendAllocWorkspace = allocate_unfilled;
+TMN_PUBLIC free_function __TVMBackendFreeWorkspace = free_unfilled;
 
 struct region {
   region_part part;
@@ -55,9 +80,7 @@ static void run_part(void* data, int32_t number) {
 
 static int launch(region_part part, void* closure, int wanted) {
   struct tmn_part* caller = tmn_current;
-  if (caller == NULL) {
-    return __TVMBackendParallelLaunch ? __TVMBackendParallelLaunch(part, closure, wanted) : -1;
-  }
+  if (caller == NULL) return __TVMBackendParallelLaunch(part, closure, wanted);
   struct tvm_mobilenet_context* context = caller->context;
   struct region region = {.part = part, .closure = closure, .context = context};
   int32_t count = context->threads;
@@ -79,11 +102,7 @@ static int launch(region_part part, void* closure, int wanted) {
 
 static void* allocate(int device, int number, uint64_t bytes, int code, int bits) {
   struct tmn_part* part = tmn_current;
-  if (part == NULL) {
-    return __TVMBackendAllocWorkspace
-               ? __TVMBackendAllocWorkspace(device, number, bytes, code, bits)
-               : NULL;
-  }
+  if (part == NULL) return __TVMBackendAllocWorkspace(device, number, bytes, code, bits);
   size_t size = tmn_aligned(bytes);
   if (bytes > SIZE_MAX - TVM_MOBILENET_ALIGNMENT || size > tmn_network.scratch_bytes - part->used) {
     return NULL; /* the kernel gives up, and the run fails */
@@ -95,9 +114,7 @@ static void* allocate(int device, int number, uint64_t bytes, int code, int bits
 
 static int give_back(int device, int number, void* memory) {
   struct tmn_part* part = tmn_current;
-  if (part == NULL) {
-    return __TVMBackendFreeWorkspace ? __TVMBackendFreeWorkspace(device, number, memory) : -1;
-  }
+  if (part == NULL) return __TVMBackendFreeWorkspace(device, number, memory);
   part->used = (size_t)((char*)memory - part->scratch);
   return 0;
 }
