@@ -97,12 +97,7 @@ class Knobs:
         return str(self._values[TRACE])
 
     def finish(self) -> None:
-        """Refuse a record that names knobs which the schedule never asked for.
-
-        Raises
-        ------
-        KnobError
-        """
+        """Refuse a record that names knobs which the schedule never asked for."""
         if unknown := sorted(set(self._values) - set(self.chosen)):
             raise KnobError(
                 f"the schedule has no knob {', '.join(map(repr, unknown))}",
@@ -114,12 +109,7 @@ class Knobs:
 
 
 class SeededKnobs(Knobs):
-    """Answers at random, the same for the same seed.
-
-    Parameters
-    ----------
-    seed : int
-    """
+    """Answers at random, the same for the same seed."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -135,10 +125,6 @@ class NearestKnobs(Knobs):
 
     What a knob may be depends on the answers before it, so that a wish made of two
     answered sets need not be allowed as it is.
-
-    Parameters
-    ----------
-    wishes : mapping of str to int or str
     """
 
     def __init__(self, wishes: Mapping[str, int | str]) -> None:

@@ -58,10 +58,6 @@ def keeping_nan(func: Any, machine: str) -> Any:
         threads reduce together.
     machine : str
         As targets have it, or :data:`GPU`.
-
-    Returns
-    -------
-    PrimFunc
     """
 
     def kept(extreme: Any) -> Any:

@@ -117,6 +117,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     Returns
     -------
     Compiled
+        Its file lies in a temporary folder that lives as long as this object.
 
     Raises
     ------
@@ -178,6 +179,7 @@ def tune(
     Parameters
     ----------
     model : Model, Imported or path-like
+        As for :func:`compile`.
     trials : int
         Candidates to try, those of this tuner's earlier runs included, shared out by what
         each kernel costs the network; 0 keeps the best of what was tried.
@@ -209,6 +211,7 @@ def tune(
     Returns
     -------
     TuningReport
+        What became of each kernel by all its trials, those of earlier runs included.
 
     Raises
     ------
@@ -269,6 +272,7 @@ def explain(
     Parameters
     ----------
     model : Model, Imported or path-like
+        As for :func:`compile`.
     target : str or TargetSpec
         As for :func:`compile`; need not be this machine.
     fusion : {"auto", "all", "none"}
@@ -281,6 +285,7 @@ def explain(
     Returns
     -------
     Explanation
+        Every kernel in the order of execution, and both ways where layers can share one.
 
     Raises
     ------

@@ -33,7 +33,7 @@ class GpuRowsPlan:
     Attributes
     ----------
     registers : int
-        Of a thread, as it is reckoned with.
+        What one thread is reckoned to take.
     """
 
     registers: int

@@ -81,7 +81,6 @@ class Scheduled:
 
     Attributes
     ----------
-    func : tirx.PrimFunc
     schedule : str
         Name of the schedule, such as ``"cpu.pointwise"``; ``"metaschedule"`` for a trace.
     """
@@ -97,7 +96,6 @@ def schedule(func: Any, target: TargetSpec, knobs: Knobs) -> Scheduled | None:
     ----------
     func : tirx.PrimFunc
         Unscheduled, carrying its workload as an attribute.
-    target : TargetSpec
     knobs : Knobs
         Answers the schedule's choices; a record's knobs must all be used.
 

@@ -23,10 +23,6 @@ def replay(func: Any, text: str) -> Any:
     text : str
         What TVM's ``Trace.as_json`` returns, as JSON.
 
-    Returns
-    -------
-    tirx.PrimFunc
-
     Raises
     ------
     KnobError

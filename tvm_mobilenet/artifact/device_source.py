@@ -11,7 +11,7 @@ import numpy as np
 Block = tuple[int, int, int]
 
 FROM_BITS = {"opencl": "as_float", "metal": "as_type<float>"}
-"""Of each language whose generators print float32 with seven digits: a float32 of its bits."""
+"""What makes a float32 of its bits, by language whose generators print it with seven digits."""
 
 # Metal's code generator declares it for scalar arguments, once a kernel; ours have none.
 _METAL_UNION = re.compile(r"union __TVMArgUnion \{.*?\};\n", re.DOTALL)

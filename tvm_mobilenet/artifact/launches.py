@@ -72,7 +72,7 @@ class DeviceCode:
     kernels : dict of str to list of Launch
         By the name of the function: what one call of it launches, in order.
     scratch : dict of str to tuple of int
-        Likewise: bytes of each buffer that it needs for itself.
+        By the same name: bytes of each buffer that it needs for itself.
     """
 
     source: str
@@ -86,7 +86,7 @@ class LaunchBook:
     Parameters
     ----------
     code : DeviceCode
-        Of all its kernels.
+        Holds all the network's kernels.
 
     Attributes
     ----------
@@ -139,10 +139,8 @@ class LaunchBook:
             As the code has it.
         buffers : sequence of int
             Numbers of its arguments, the output last.
-        shape : sequence of int
-            Of the output.
-        dtype : str
-            Likewise.
+        shape, dtype
+            Shape and type of the output.
         """
         slots = [self._slot(number, size) for number, size in enumerate(self._code.scratch[name])]
         given = [*buffers, *slots]

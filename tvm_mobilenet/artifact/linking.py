@@ -53,7 +53,7 @@ class Code:
     Attributes
     ----------
     kind : Kind
-        Of container that the file will be.
+        Which container the file will be.
     embedded : tuple of Embedded
         What the file holds beside the code.
     part : mapping
@@ -134,7 +134,7 @@ def write(manifest: dict[str, Any], code: Code, linker: Linker, output: Path) ->
     manifest : dict
         What is known so far. Its kind of container is added, and what only this kind says.
     code : Code
-        Of the network that the manifest describes.
+        What the network of the manifest became.
     linker : Linker
         For the host's machine.
     output : Path

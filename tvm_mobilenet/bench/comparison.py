@@ -36,17 +36,17 @@ class Row:
     threads : int
         Threads that each of its contexts was given.
     median_ms, p10_ms, p90_ms : float
-        Of one call, NumPy in to NumPy out, over the calls of all rounds.
+        Latency of one call, NumPy in to NumPy out, over the calls of all rounds.
     calls : int
         How many calls those are.
     relative_error : float
         ``||output - ours|| / ||ours||`` on the same input; 0 for ours.
     version : str
-        Of the package that ran.
+        Version of the package that ran.
     min_ms, p99_ms, max_ms : float or None
-        Of the same calls; None where nobody counted.
+        Fastest, 99th percentile and slowest of the same calls; None where nobody counted.
     calls_per_second : float or None
-        Of all contexts together, while they ran.
+        Throughput of all contexts together, while they ran.
     """
 
     runtime: str

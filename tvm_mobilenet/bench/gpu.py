@@ -58,7 +58,7 @@ def bench_on_gpu(
     rounds : int
         Turns that each takes.
     seconds : float
-        Of a turn.
+        Wall-clock time of a turn.
     batch : int, optional
         Images a call that the artifact has to be compiled for.
     progress : callable, optional
@@ -168,12 +168,7 @@ def describe_gpu(target: TargetSpec) -> dict[str, str]:
 
 
 def _wanted(against: Sequence[str]) -> tuple[str, ...]:
-    """Return the ways of PyTorch that are asked for.
-
-    Raises
-    ------
-    PeerError
-    """
+    """Return the ways of PyTorch that are asked for."""
     found: dict[str, None] = {}
     for name in against:
         if name != PEER and name not in TORCH:

@@ -20,7 +20,7 @@ def begin(tensors: Sequence[Any]) -> tuple[Any, Any]:
     Returns
     -------
     tir.Schedule, BlockRV
-        Of either TVM: 0.19 calls its modules and the block otherwise.
+        Their classes are either TVM's: 0.19 calls its modules and the block otherwise.
     """
     from tvm import te
 

@@ -74,7 +74,7 @@ class Worker:
         Parameters
         ----------
         seconds : float
-            Of wall-clock time, the untimed part among them.
+            Wall-clock time of the round, its untimed part included.
         **turn
             ``warmup`` and ``iterations``, as for
             :func:`tvm_mobilenet.bench.worker.timed_round`.
@@ -93,12 +93,7 @@ class Worker:
         return times
 
     def turn(self, seconds: float, **turn: Any) -> dict[str, Any]:
-        """Let this worker alone run for about `seconds`; return all that it says.
-
-        Raises
-        ------
-        PeerError
-        """
+        """Let this worker alone run for about `seconds`; return all that it says."""
         self.begin(seconds, **turn)
         return self.end(seconds, **turn)
 

@@ -74,7 +74,8 @@ def bench(
     weights : path-like or mapping, optional
         Weights for the peers; default: those that the manifest names.
     model : path-like or Imported, optional
-        Likewise the ONNX file of an imported network, or what was imported.
+        The ONNX file of an imported network, or what was imported; default: the file that the
+        manifest names.
     rounds : int
         Turns that each takes.
     seconds : float
@@ -94,6 +95,7 @@ def bench(
     Returns
     -------
     BenchReport
+        Latencies of each runtime on each number of threads, and the peak that bounds them.
 
     Raises
     ------
@@ -238,12 +240,7 @@ def _write_for_peers(network: Network, against: Sequence[str], folder: Path) -> 
 
 
 def check_batch(manifest: Mapping[str, Any], path: str, batch: int | None) -> None:
-    """Refuse an artifact that takes another number of images a call than is asked for.
-
-    Raises
-    ------
-    InputError
-    """
+    """Refuse an artifact that takes another number of images a call than is asked for."""
     room = int(manifest["inputs"][0]["shape"][0])
     if batch is not None and batch != room:
         raise InputError(
@@ -261,12 +258,7 @@ def check_turns(
     warmup: float | None = None,
     iterations: int | None = None,
 ) -> None:
-    """Refuse turns that measure nothing or do not end.
-
-    Raises
-    ------
-    InputError
-    """
+    """Refuse turns that measure nothing or do not end."""
     if not threads or rounds < 1 or not 0 < seconds <= _LONGEST_TURN_S:
         raise InputError(
             "nothing to measure: threads, rounds and seconds must be positive, and a turn be over "

@@ -39,7 +39,7 @@ def timed_round(
     call : callable
         One inference.
     seconds : float
-        Of wall-clock time, for the whole round.
+        Wall-clock time of the whole round.
     warmup : float, optional
         Seconds before the round that are not timed, at least one call; a fifth of the round,
         and part of it, without.

@@ -17,7 +17,6 @@ def lines(table: Table, width: int | None) -> list[str]:
 
     Parameters
     ----------
-    table : Table
     width : int or None
         Columns of the terminal; None for as wide as it is.
 

@@ -39,9 +39,6 @@ def describe(
 
     Parameters
     ----------
-    model : Model
-    spec : TargetSpec
-    lowered : Lowered
     source, digest : str
         Where the weights are from; their SHA-256.
     preprocess : mapping
@@ -74,13 +71,10 @@ def describe_network(
 
     Parameters
     ----------
-    model : Model
-    spec : TargetSpec
     calls : list of dict
         Its kernels.
     source, digest, preprocess
         As for :func:`describe`.
-    stack : {"relax", "relay"}
     alignment : int
         What the input's address must be a multiple of, bytes.
     """

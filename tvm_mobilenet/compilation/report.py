@@ -29,7 +29,7 @@ class KernelRow:
     knobs : dict
         By name.
     shape : tuple of int
-        Of the output, NCHW or NC.
+        Shape of the output, NCHW or NC.
     macs : int
         Multiply-adds.
     fusion : str
@@ -87,7 +87,6 @@ class CompileReport(Tabular):
     ----------
     title, target : str
         Model and target.
-    rows : tuple of KernelRow
     macs : int
         Multiply-adds of the model.
     microseconds : float or None

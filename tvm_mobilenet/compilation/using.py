@@ -47,6 +47,7 @@ def verify(
     Parameters
     ----------
     artifact : path-like, Loaded or RemoteModule
+        The file that ``compile`` wrote, or a module that is loaded here or on a device.
     weights : path-like or mapping, optional
         Those that it was compiled with; by default they are where its manifest says.
     model : path-like or Imported, optional
@@ -68,6 +69,7 @@ def verify(
     Raises
     ------
     ArtifactError, WeightsError, OnnxError
+        It cannot be loaded; what it was compiled from is missing or has changed.
     InputError, OutputError
         Inputs that do not fit; a file that cannot be written.
     DeviceError
@@ -118,6 +120,7 @@ def bench(
     Parameters
     ----------
     artifact : path-like
+        The file that ``compile`` wrote.
     threads : int, str or sequence of int
         Numbers of threads, one after another: ``2``, ``"1,2"`` or ``(1, 2)``.
     against : str or sequence of str
@@ -133,12 +136,14 @@ def bench(
     Returns
     -------
     BenchReport or GpuReport
+        The latter of an artifact that runs on a GPU of this machine.
 
     Raises
     ------
     InputError
         An option that makes no sense, or none where it is measured.
     ArtifactError, PeerError, WeightsError, DeviceError
+        It cannot be loaded; a peer failed; the weights are not its own; the device failed.
     """
     threads, against = numbers(threads, "threads"), names(against)
     if device is not None:

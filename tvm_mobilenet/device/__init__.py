@@ -68,6 +68,7 @@ class Device:
         Raises
         ------
         DeviceError, DeviceLostError, DeviceTimeoutError
+            The board cannot be reached, is gone, or does not answer in time.
         """
         seconds = self.timeout if timeout is None else timeout
         self.where = self.address.text
@@ -124,6 +125,7 @@ def open_device(text: str, timeout: float = TIMEOUT_S) -> Device:
     Returns
     -------
     Device
+        Close it, or use it in a ``with`` statement.
 
     Raises
     ------

@@ -34,7 +34,7 @@ class Address:
         That a board is asked for of a tracker, or that a server wants to hear; ``""`` for the
         one that :mod:`tvm_mobilenet.device.keys` finds.
     python : str
-        Of the board (ssh); ``""`` for the first that has TVM.
+        The interpreter to run on the board (ssh); ``""`` for the first that has TVM.
     """
 
     text: str

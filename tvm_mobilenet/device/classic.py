@@ -55,12 +55,7 @@ class RemoteClassic(RemoteModule):
         return self._session.time(self._machine, "run", repeats=repeats, seconds=seconds)
 
     def profile(self, x: Any, repeats: int = 20) -> Profile:
-        """Refuse: the agent watches Relax's virtual machine only.
-
-        Raises
-        ------
-        DeviceError
-        """
+        """Refuse: the agent watches Relax's virtual machine only."""
         self._no_profile()
 
     def alone(self, position: int, repeats: int = 9, least_ms: int = 4) -> float:

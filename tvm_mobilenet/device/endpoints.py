@@ -36,12 +36,7 @@ class Endpoint(Protocol):
 
 
 def open_endpoint(address: Address, timeout: float, stack: Stack) -> Endpoint:
-    """Return the endpoint of an address; for ``local`` and ssh the server is started.
-
-    Raises
-    ------
-    DeviceError, DeviceTimeoutError
-    """
+    """Return the endpoint of an address; for ``local`` and ssh the server is started."""
     if address.kind == "local":
         return OwnedServer(address.text, local_command(), timeout, stack)
     if address.kind == "ssh":

@@ -43,6 +43,7 @@ class Session(Connection):
         InputError
             It cannot run on so many threads.
         DeviceError
+            The board does not answer, or failed.
         """
         path = os.path.abspath(path)
         manifest = read_manifest(path)

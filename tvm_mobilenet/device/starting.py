@@ -77,12 +77,7 @@ def ssh_command(address: Address, timeout: float, stack: Stack) -> Command:
 
 
 def check_facts(facts: Mapping[str, Any], where: str, stack: Stack) -> None:
-    """Refuse a server that could not listen, or that has another TVM; `facts` are what it told.
-
-    Raises
-    ------
-    DeviceError
-    """
+    """Refuse a server that could not listen, or that has another TVM; `facts` are what it told."""
     python, found = BOARD_PYTHON[stack], versions_of(stack)
     install = "install there: pip install " + " ".join(f"{name}=={found[name]}" for name in found)
     error = facts.get("error")

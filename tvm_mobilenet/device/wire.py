@@ -180,12 +180,7 @@ class Wire:
 
 
 def connect(host: str, port: int, where: str, timeout: float) -> socket.socket:
-    """Open a TCP connection, or say why there is none.
-
-    Raises
-    ------
-    DeviceTimeoutError, DeviceError
-    """
+    """Open a TCP connection, or say why there is none."""
     start = time.monotonic()
     try:
         return socket.create_connection((host, port), timeout)

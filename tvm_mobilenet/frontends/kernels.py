@@ -12,10 +12,6 @@ def extreme_of(kernel: Any) -> tuple[str, float | None] | None:
 
     It is if TVM, asked for that extreme of such tensors, makes the same kernel.
 
-    Parameters
-    ----------
-    kernel : PrimFunc
-
     Returns
     -------
     str

@@ -26,9 +26,8 @@ class Tensor:
         Unique in its program, once :meth:`Program.named` has run.
     dtype : str
         NumPy's name.
-    shape : tuple of int
     value : ndarray or None
-        Of a constant.
+        What it holds, where it is a constant.
     maker : Call or None
         What computes it.
     """
@@ -80,7 +79,6 @@ class Call:
         Relay's name of it, without ``relax.``.
     args : list
         Tensors, lists of them, or None where there is none.
-    attrs : Attributes
     outputs : list of Tensor
         Several of an operator that gives a tuple.
     hint : str
@@ -121,7 +119,6 @@ class Program:
         ``"relay"`` or ``"relax"``.
     calls : list of Call
         Each behind those that it reads.
-    outputs : list of Tensor
     inputs : list of Tensor
         Parameters that nothing was given for.
     """

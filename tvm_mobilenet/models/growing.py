@@ -57,7 +57,6 @@ class Growing:
 
     Parameters
     ----------
-    asked : Options
     padding : {"same", "symmetric"}
         Padding of strided layers where no other was asked for, see
         :func:`tvm_mobilenet.models.mobilenet_v1`.

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from functools import singledispatch
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import InvalidModelError
@@ -38,6 +37,9 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 Float64 = NDArray[np.float64]
 Drawn = dict[str, Float64]

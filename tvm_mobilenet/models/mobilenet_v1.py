@@ -10,7 +10,7 @@ from tvm_mobilenet.models.options import Options, Padding
 from tvm_mobilenet.models.spec import Model
 
 BATCH_NORM_EPSILON = 1e-3
-"""Of the authors' own code (tensorflow/models, slim); the paper does not say."""
+"""As in the authors' own code (tensorflow/models, slim); the paper does not say."""
 
 FIRST_CHANNELS = 32
 
@@ -58,7 +58,7 @@ def mobilenet_v1(
         or one pixel on each side as PyTorch ports do. Shapes are the same. By
         default "same", or what the weights of a known source were trained with.
     epsilon : float, optional
-        Of every batch norm; 1e-3 by default, or as for padding.
+        What every batch norm adds to the variance; 1e-3 by default, or as for padding.
 
     Returns
     -------

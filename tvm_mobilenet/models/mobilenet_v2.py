@@ -9,7 +9,7 @@ from tvm_mobilenet.models.options import Options, Padding, divisible
 from tvm_mobilenet.models.spec import Model
 
 BATCH_NORM_EPSILON = 1e-5
-"""Of torchvision, whose weights are the ones at hand; the paper does not say."""
+"""As in torchvision, whose weights are the ones at hand; the paper does not say."""
 
 FIRST_CHANNELS, LAST_CHANNELS = 32, 1280
 

@@ -10,7 +10,7 @@ from tvm_mobilenet.models.options import Options, Padding, divisible
 from tvm_mobilenet.models.spec import Activation, Model
 
 BATCH_NORM_EPSILON = 1e-3
-"""Of torchvision and of the authors' code."""
+"""As in torchvision and in the authors' code."""
 
 FIRST_CHANNELS = 16
 

@@ -33,10 +33,8 @@ class Options:
     ----------
     alpha : Fraction
         Exactly what its decimal text means.
-    resolution, classes, batch : int
     padding : {"same", "symmetric"} or None
         None for the family's own, as epsilon.
-    epsilon : float or None
     """
 
     alpha: Fraction

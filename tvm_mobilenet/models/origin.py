@@ -123,7 +123,7 @@ def module_wanted(name: str) -> InvalidModelError:
     Parameters
     ----------
     name : str
-        Of the model: ``"relay"`` or ``"relax"``.
+        The model's name: ``"relay"`` or ``"relax"``.
     """
     title = name.capitalize()
     return InvalidModelError(

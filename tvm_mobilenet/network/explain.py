@@ -19,7 +19,6 @@ def explain(plan: NetworkPlan, threads: int | None = None) -> Explanation:
 
     Parameters
     ----------
-    plan : NetworkPlan
     threads : int, optional
         That run it; the target's cores by default, nothing to a GPU. The choices, which are
         made at compile time, do not depend on them.

@@ -30,13 +30,15 @@ class Step:
     Attributes
     ----------
     layers : tuple of str
+        Names of those that it computes.
     operator : str
         ``"separable"`` and ``"tail"`` where there is a choice.
     cost : Cost
-        Of what is chosen.
+        Prediction for what is chosen.
     compared : Comparison, optional
         Both ways, where there is a choice.
     choice : Choice, optional
+        Whether they share a kernel, and who says so.
     kernels : tuple of PlannedKernel
         That would be compiled: several where layers are not fused.
     """
@@ -88,12 +90,15 @@ class Explanation(Tabular):
     model : str
         Title.
     target : TargetSpec
+        What it is predicted for.
     threads : int
+        How many run it; 0 for a GPU.
     steps : tuple of Step
+        One for each kernel; but one for layers that could share a kernel and do not.
     unpredicted : tuple of str
         Layers that the cost model knows nothing of: TVM's own kernels compute them.
     macs : int
-        Of the whole network, those layers included.
+        Multiply-adds of the whole network, those layers included.
     memory : MemoryPlan or None
         What one call of the main stack allocates for activations; None where TVM's own kernels
         are among those that run.

@@ -23,7 +23,6 @@ def folded(layer: Conv2d | Dense, weights: Weights) -> Affine:
 
     Parameters
     ----------
-    layer : Conv2d or Dense
     weights : mapping of str to ndarray
         By full name, at least the layer's.
 

@@ -27,11 +27,10 @@ def decide(
 
     Parameters
     ----------
-    model : Model
     units : sequence of Unit
         Its units, none joined.
     contexts : CacheContexts
-        Of these units.
+        Made of these units.
     target : TargetSpec
         Its caches and cores decide.
     operators : collection of str

@@ -29,8 +29,7 @@ class Tensor:
     Attributes
     ----------
     name : str
-        Of the variable.
-    bytes : int
+        The variable's.
     born, dies : int
         Positions in the function: the first and the last that touch it.
     """
@@ -106,8 +105,8 @@ def place(tensors: Sequence[Tensor]) -> list[int]:
     Returns
     -------
     list of int
-        Of two plans the smaller: as few storages as there are tensors alive at once, or so
-        for those of at most a page and for the others.
+        The storage of each, in the smaller of two plans: as few storages as there are tensors
+        alive at once, or so for those of at most a page and for the others.
     """
     together = _placed(tensors, lambda _: True)
     divided = _placed(tensors, lambda tensor: tensor.bytes > _PAGE)

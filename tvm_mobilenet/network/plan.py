@@ -67,7 +67,6 @@ class KernelPlan:
 
     Attributes
     ----------
-    work : Workload
     knobs : dict of str to int or str
         Every choice of its schedule, by name.
     source : {"rule", "record"}
@@ -90,10 +89,8 @@ class Call:
     ----------
     units : tuple of Unit
         What it computes: several where layers share a kernel.
-    work : Workload
     reads : tuple of Value
         Maps, in the order of the operator's definition, in the layout in which it takes them.
-    output : Value
     ahead : tuple of (Ahead, int)
         Weights of later calls that it prefetches, and which calls of ours those are.
     choice : Choice or None
@@ -131,12 +128,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A layer that no kernel of ours computes: TVM's operators do.
-
-    Attributes
-    ----------
-    layer : Layer
-    """
+    """A layer that no kernel of ours computes: TVM's operators do."""
 
     layer: Layer
 
@@ -153,9 +145,7 @@ class Decision:
     Attributes
     ----------
     operator : str
-        Of the kernel that they would share.
-    units : tuple of Unit
-    choice : Choice
+        The shared kernel's.
     """
 
     operator: Operator
@@ -169,8 +159,6 @@ class NetworkPlan:
 
     Attributes
     ----------
-    model : Model
-    target : TargetSpec
     stack : {"relax", "relay"}
         Whose schedules the kernels have.
     steps : tuple of Call or Foreign

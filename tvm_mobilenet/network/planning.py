@@ -37,7 +37,6 @@ def plan_network(
 
     Parameters
     ----------
-    model : Model
     target : TargetSpec
         Lanes make the blocks; caches and cores decide what is fused and prefetched.
     stack : {"relax", "relay"}

@@ -94,7 +94,6 @@ def units_of(model: Model, target: TargetSpec, operators: Collection[str]) -> li
 
     Parameters
     ----------
-    model : Model
     target : TargetSpec
         Its lanes are the block.
     operators : collection of str

@@ -19,7 +19,7 @@ class Ahead:
     Attributes
     ----------
     shape : tuple of int
-        Of all of them, as the later kernel takes them.
+        Shape of all of them, as the later kernel takes them.
     parts : int
         Equal parts that they are cut into: threads begin with one each.
     first, lines : int

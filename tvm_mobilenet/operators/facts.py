@@ -34,7 +34,7 @@ class Facts(ABC):
     hosts_prefetches : bool
         Whether its kernel can prefetch for others.
     element_work : int
-        Of one that goes over elements: vector operations that each takes, in multiply-adds.
+        Vector operations that an element takes, in multiply-adds, where it goes over elements.
     """
 
     __slots__ = ()

@@ -43,7 +43,6 @@ def pack(work: Workload, layers: Sequence[Affine]) -> list[Array]:
 
     Parameters
     ----------
-    work : Workload
     layers : sequence of Affine
         Those of its layers that have parameters, first to last: none of a pool, a scale
         or a softmax, two of a separable block and of a convolution with its classifier,
@@ -78,7 +77,6 @@ def pack_weight(weight: Array, block: int, depth: int = 0) -> Array:
 
     Parameters
     ----------
-    weight : ndarray
     block : int
         Output channels in a block.
     depth : int

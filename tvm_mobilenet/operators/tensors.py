@@ -22,9 +22,9 @@ class TensorType:
     dtype : {"float32", "float16", "bfloat16", "int8", "uint8", "int32"}
         What the elements are stored as.
     scale : tuple of float
-        Of int8 and uint8: one, or one for each output channel; else none.
+        One for int8 and uint8, or one for each output channel; none for the other types.
     zero_point : int or None
-        Of int8 and uint8: the element that stands for 0.
+        The element of int8 or uint8 that stands for 0; None for the other types.
 
     Raises
     ------

@@ -40,11 +40,6 @@ def channel_block(channels: int, target: TargetSpec) -> int:
 
     Eight channels on a machine of sixteen lanes are a block of eight (half a
     register, a whole load), not sixteen with half of them padding.
-
-    Parameters
-    ----------
-    channels : int
-    target : TargetSpec
     """
     return min(target.lanes, 1 << (channels - 1).bit_length())
 
@@ -77,7 +72,7 @@ class Workload:
     activation : {"none", "relu", "relu6", "hardsigmoid", "hardswish"}
         The activation of the epilogue, after the bias.
     mid_activation : {"none", "relu", "relu6", "hardsigmoid", "hardswish"}
-        Of a separable block: the activation between its two convolutions.
+        The activation between the two convolutions of a separable block.
     residual : bool
         Whether a pointwise layer or separable block adds a tensor of its output's shape,
         after the bias.

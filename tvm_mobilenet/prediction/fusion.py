@@ -84,7 +84,7 @@ def join(operator: Operator, parts: Sequence[Workload]) -> Workload:
     operator : str
         One that computes several layers.
     parts : sequence of Workload
-        Of one of its :attr:`~tvm_mobilenet.operators.facts.Shared.patterns`.
+        They are one of its :attr:`~tvm_mobilenet.operators.facts.Shared.patterns`.
     """
     return shared()[operator].join(parts)
 

@@ -52,7 +52,7 @@ class BoardProfile(Tabular):
     title, device : str
         The model, and where it ran.
     threads : int
-        Of one call.
+        How many run one call.
     call_us : float
         One whole call.
     rows : tuple of BoardRow
@@ -107,6 +107,7 @@ def profile_on(
     Raises
     ------
     ArtifactError, DeviceError
+        It is not for this board; the board failed.
     InputError
         No repeats.
     """

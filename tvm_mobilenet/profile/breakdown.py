@@ -51,7 +51,7 @@ class KernelProfile(Bounded):
 
     @property
     def share(self) -> float:
-        """Of the measured peak, in the network, 0 to 1."""
+        """Part of the measured peak that it reaches in the network, 0 to 1."""
         return self.compute_us / self.network_us
 
     @property

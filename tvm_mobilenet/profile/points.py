@@ -20,7 +20,7 @@ class Point(NamedTuple):
     """In the network, mean over its layers."""
     share_of_peak: float
     share_of_time: float
-    """Of all kernels' time, its layers together."""
+    """Part of all kernels' time that its layers take together."""
 
 
 def points(report: ProfileReport) -> list[Point]:

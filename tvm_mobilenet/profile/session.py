@@ -51,6 +51,7 @@ def profile(
     Returns
     -------
     ProfileReport
+        All kernels in the order of execution, and the roofs measured just before.
 
     Raises
     ------

@@ -59,13 +59,13 @@ def check_fits(
     Parameters
     ----------
     manifest : mapping
-        Of the artifact.
+        The artifact's.
     machine : str
         Its ELF machine.
     features : collection of str
-        Of the processor, as ``/proc/cpuinfo`` spells them.
+        What the processor has, as ``/proc/cpuinfo`` spells it.
     versions : mapping
-        Of the packages apache-tvm and apache-tvm-ffi there.
+        Versions of the packages apache-tvm and apache-tvm-ffi there.
     where, board : str
         What messages call the artifact and the machine.
 

@@ -31,7 +31,7 @@ def problems(manifest: Record) -> Iterator[str]:
     Parameters
     ----------
     manifest : mapping
-        Of the schema.
+        One that fits the schema.
 
     Yields
     ------

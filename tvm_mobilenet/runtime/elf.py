@@ -58,7 +58,7 @@ def find_section(file: BufferedIOBase, path: Path, name: str) -> Section:
     path : Path
         What messages call it.
     name : str
-        Of the section.
+        The section's.
 
     Raises
     ------

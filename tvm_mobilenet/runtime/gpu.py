@@ -15,7 +15,7 @@ def check_gpu(manifest: Mapping[str, Any], where: str = "the artifact") -> Gpu:
     Parameters
     ----------
     manifest : mapping
-        Of an artifact for CUDA.
+        From an artifact for CUDA.
     where : str
         What messages call it.
 

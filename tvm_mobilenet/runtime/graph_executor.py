@@ -91,7 +91,7 @@ def stored_weights(
     path : Path
         What messages call it.
     graph : mapping
-        Of its manifest.
+        From the manifest.
     """
     if not graph[PARAMETERS]:  # then there is no section
         return {}

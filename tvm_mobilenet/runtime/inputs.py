@@ -173,7 +173,7 @@ def noise(record: Mapping[str, Any]) -> Any:
     Returns
     -------
     ndarray
-        Of that shape and type: of mean 0 and deviation 1, or whole numbers of 0 to 255.
+        Has that shape and type: numbers of mean 0 and deviation 1, or whole ones of 0 to 255.
     """
     random, dtype = np.random.default_rng(0), np.dtype(record["dtype"])
     if dtype.kind != "f":

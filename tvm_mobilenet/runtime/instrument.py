@@ -106,8 +106,8 @@ def unblocked(array: NDArray[Any], record: dict[str, Any]) -> Float32:
     Returns
     -------
     ndarray
-        Of `shape`; the zeros that fill the last block are dropped. What has another layout
-        stays as it is.
+        Its shape is `shape`; the zeros that fill the last block are dropped. What has another
+        layout stays as it is.
 
     Raises
     ------

@@ -174,10 +174,6 @@ class Kernels:
         repeats : int
             Calls to take the medians of.
 
-        Returns
-        -------
-        Split
-
         Notes
         -----
         While this runs, calls of the same artifact from other Python threads are

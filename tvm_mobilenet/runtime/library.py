@@ -118,7 +118,7 @@ def open_library(
     path : str
         What messages call it.
     digest : str
-        Of its content, checked.
+        Hash of its content, checked.
     copy : PrivateCopy
         Its content.
     load_module : callable

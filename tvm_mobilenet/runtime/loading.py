@@ -45,8 +45,8 @@ def load(path: str | os.PathLike[str], threads: int | None = None, device: Devic
         Threads for one call. Otherwise ``TVM_NUM_THREADS``, ``OMP_NUM_THREADS``,
         or the physical cores that this process may use, by its affinity and its container.
     device : str or int, optional
-        Of an artifact for a GPU, which one runs it: its number, or a part of its name;
-        the first without, or of OpenCL devices what ``TVM_MOBILENET_OPENCL`` says.
+        Which GPU runs an artifact for one: its number, or a part of its name; the first
+        without, or among OpenCL devices what ``TVM_MOBILENET_OPENCL`` says.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def check_here(
     Parameters
     ----------
     manifest : mapping
-        Of the artifact.
+        The artifact's.
     where : str
         What messages call it.
     device : str or int, optional

@@ -27,7 +27,7 @@ def parse_manifest(text: bytes, where: str) -> dict[str, Any]:
     Raises
     ------
     AbiError
-        Of a format that this version does not know.
+        This version does not know the format.
     ManifestError
         No JSON, or not of :mod:`tvm_mobilenet.runtime.schema`; the field is named.
     """

@@ -150,7 +150,7 @@ def build(context: Any, source: str, where: str) -> dict[str, Any]:
     Parameters
     ----------
     context : pyopencl.Context
-        Of the device that shall run it.
+        Made for the device that shall run it.
     source : str
         OpenCL C: all kernels.
     where : str

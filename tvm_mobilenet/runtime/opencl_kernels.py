@@ -18,7 +18,7 @@ class OpenClKernels:
     path : str
         The artifact.
     launches : Launches
-        Of the whole network.
+        Those of the whole network.
     counts : sequence of int
         Launches of each call, in the order of the manifest's.
     """

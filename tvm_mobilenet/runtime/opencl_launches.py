@@ -20,7 +20,7 @@ class Launches:
     Parameters
     ----------
     context : pyopencl.Context
-        Of one device.
+        Made for one device.
     kernels : mapping of str to pyopencl.Kernel
         Compiled; each launch gets a copy of its own with its arguments.
     launches : sequence of mapping

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 _LARGE = 2 << 20
 _MAP_FIXED, _MADV_COLLAPSE = 0x10, 25
-"""Of Linux, the second since 6.1; Python names neither."""
+"""Linux's numbers, the second since 6.1; Python names neither."""
 
 
 def collapse(file: BinaryIO) -> bool:
@@ -21,7 +21,7 @@ def collapse(file: BinaryIO) -> bool:
     Parameters
     ----------
     file : binary file
-        Of memfd_create. Its content stays as it is.
+        From memfd_create. Its content stays as it is.
 
     Returns
     -------

@@ -35,7 +35,7 @@ INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 """Pillow's."""
 
 LARGEST_NUMBER, SMALLEST_DIVISOR = 1e9, 1e-9
-"""Of scale, mean and std; what divides pixels must not become 0 in float32."""
+"""Limits of scale, mean and std; what divides pixels must not become 0 in float32."""
 
 _WHOLE = "whole"  # instead of a fraction: the image is squeezed, not cut
 
@@ -107,7 +107,7 @@ def preprocess_for(
     known : mapping, optional
         What the weights say of it, where nothing is given.
     dtype : {"float32", "float16", "uint8"}
-        Of its input. Where that is uint8, pixels stay 0 to 255.
+        What its input is; where that is uint8, pixels stay 0 to 255.
 
     Raises
     ------

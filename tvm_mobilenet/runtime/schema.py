@@ -26,13 +26,13 @@ from tvm_mobilenet.runtime.schema_parts import (
 )
 
 FORMAT = 1
-"""Of manifests: another number where one of another version could not be read."""
+"""Version of manifests: another number where one of another version could not be read."""
 
 Text = Annotated[str, Meta(max_length=1 << 14)]
 Trace = Annotated[str, Meta(max_length=1 << 20)]
-"""Of MetaSchedule's: a knob's answer, or all that it did."""
+"""MetaSchedule's trace: a knob's answer, or all that it did."""
 Version = Annotated[str, Meta(pattern=r"^[0-9A-Za-z.+!_-]{1,64}$")]
-"""Of a package: a message may put it behind ``pip install``."""
+"""Version of a package: a message may put it behind ``pip install``."""
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Pair = Annotated[list[Size], Meta(min_length=2, max_length=2)]
 """Not a tuple: beside a number msgspec 0.23 counts references to those wrongly, and crashes."""
@@ -65,7 +65,7 @@ class Preprocess(Struct):
 
     resize: Size | Pair | None
     crop: Size | Pair
-    """Of a square; else height and width."""
+    """Side of a square; else height and width."""
     channels: Literal["RGB", "BGR"]
     mean: tuple[Finite, Finite, Finite]
     std: tuple[Positive, Positive, Positive]
@@ -104,7 +104,7 @@ class Weights(Struct):
     source: Text
     """For people, and proof of nothing: ``"seed:0"``, a path, a name. See docs/weights.md."""
     sha256: Sha256
-    """Of names, shapes and values: :func:`tvm_mobilenet.models.weights.digest`."""
+    """Hash of names, shapes and values: :func:`tvm_mobilenet.models.weights.digest`."""
 
 
 class Output(Struct):
@@ -113,7 +113,7 @@ class Output(Struct):
     layout: Literal["NC", "NCHW", "NHWC", "NCHWc", "other"]
     shape: Shape
     block: Annotated[int, Meta(ge=1, le=1 << 16)] | UnsetType = UNSET
-    """Of "NCHWc": channels that lie together."""
+    """Channels that lie together, where the layout is "NCHWc"."""
 
 
 class Moved(Struct):
@@ -212,9 +212,9 @@ class Manifest(Struct):
     weights: Weights
     calls: Annotated[list[Call], Meta(min_length=1)]
     sha256: Sha256
-    """Of the whole file, with these digits as zeros."""
+    """Hash of the whole file, with these digits as zeros."""
     container: Name | UnsetType = UNSET
-    """Of ``artifact/containers``; another is refused where it would be loaded. Files from
+    """One of ``artifact/containers``; another is refused where it would be loaded. Files from
     before there was this field are told apart by `stack` and GPU."""
     verification: Verification | UnsetType | None = UNSET
     host_check: HostCheck | UnsetType = UNSET

@@ -11,9 +11,9 @@ from tvm_mobilenet.common.limits import LARGEST_TENSOR
 Name = Annotated[str, Meta(min_length=1, max_length=1 << 12)]
 Bytes = Annotated[int, Meta(ge=0, le=1 << 50)]
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-"""Of multiply-adds, parameters: sums over a network."""
+"""Number of multiply-adds, of parameters: sums over a network."""
 Number = Annotated[int, Meta(ge=0, lt=1 << 20)]
-"""Of a buffer, a node, a tensor: a position in a list of the manifest."""
+"""Position of a buffer, a node, a tensor in a list of the manifest."""
 Size = Annotated[int, Meta(ge=1, le=LARGEST_TENSOR)]
 Shape = Annotated[list[Size], Meta(max_length=16)]
 Dtype = Literal[
@@ -29,7 +29,7 @@ class Buffer(Struct):
     kind: Literal["input", "weights", "storage", "output", "scratch"]
     bytes: Bytes
     offset: Bytes | UnsetType = UNSET
-    """Of weights: where they begin in their section."""
+    """Where weights begin in their section."""
 
 
 class Launch(Struct):
@@ -86,7 +86,7 @@ class Cuda(Struct):
 
 
 class GraphAttributes(Struct):
-    """Of every tensor of the graph, each with the name of its JSON type."""
+    """Lists with an element for every tensor of the graph, each with the name of its JSON type."""
 
     dltype: tuple[Name, list[Dtype]]
     storage_id: tuple[Name, list[Number]]

@@ -50,7 +50,7 @@ class _State(threading.local):
     workers = 0
     configure: Any = None
     asked = 1
-    """Of the class, hence of all threads: the most that a module of this process uses."""
+    """The class's, hence all threads': the most that a module of this process uses."""
 
 
 _state = _State()

@@ -13,7 +13,7 @@ from tvm_mobilenet.tuning import sampling
 from tvm_mobilenet.verify.kernel_case import KernelCase, kernel_case
 
 _MOST_BYTES = 1 << 26
-"""Of weights on a board, all copies together: some have little memory."""
+"""Most bytes of weights on a board, all copies together: some have little memory."""
 
 
 class BoardFixture:

@@ -50,10 +50,6 @@ def find_pool(address: str, limit: float = TIMEOUT_S) -> tuple[BoardPool, Descri
         As :func:`tvm_mobilenet.device.open_device` takes it.
     limit : float
         How long an answer may take, seconds.
-
-    Raises
-    ------
-    DeviceError, AbiError
     """
     with open_device(address, limit) as device:
         count = device.free()  # before the one that is asked is busy
@@ -79,12 +75,7 @@ def _first(device: Device) -> Description:
 
 
 def check_board(target: TargetSpec, board: Description) -> None:
-    """Refuse a target that a board cannot run.
-
-    Raises
-    ------
-    TuningError
-    """
+    """Refuse a target that a board cannot run."""
     missing = sorted(set(target.needs) - set(board.features))
     if target.machine != board.target.machine:
         lacks = f"that is {board.target.machine}"

@@ -43,12 +43,7 @@ class BoardSession:
         self.where = address
 
     def open(self, request: Mapping[str, Any]) -> None:
-        """Have a session; a new one if there is none, or it is old or with a board to avoid.
-
-        Raises
-        ------
-        DeviceError, TvmMobilenetError
-        """
+        """Have a session; a new one if there is none, or it is old or with a board to avoid."""
         avoid: list[str] = request["avoid"]
         if self._device is not None:
             self._device.avoid(avoid)

@@ -78,12 +78,7 @@ class Builder:
         return self._control
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Let one of TVM's tuners search; see :func:`tvm_mobilenet.tuning.tvm_search.propose`.
-
-        Raises
-        ------
-        LostError
-        """
+        """Let one of TVM's tuners search; see :func:`tvm_mobilenet.tuning.tvm_search.propose`."""
         return self._workers.ask(request, self._settings.search_limit)
 
     def build(
@@ -113,12 +108,7 @@ class Builder:
         self.building_s += time.monotonic() - begin
 
     def _check_room(self) -> None:
-        """Refuse to blame candidates for a full disk.
-
-        Raises
-        ------
-        OutputError
-        """
+        """Refuse to blame candidates for a full disk."""
         if shutil.disk_usage(self._folder).free < _ROOM:
             raise OutputError(
                 f"no candidate can be built: {self._folder!r} has no room",

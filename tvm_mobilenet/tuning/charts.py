@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from tvm_mobilenet.tuning.tuning_report import TunedKernel, TuningReport
 
 WIDTH, NARROW, HEIGHT = 900.0, 400.0, 340.0
-"""Of a drawing, in its own units: letters are 12 high. A phone shows the narrow one."""
+"""Sizes of a drawing, in its own units: letters are 12 high. A phone shows the narrow one."""
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 20.0, 14.0, 46.0
 _STRIP = 26.0
@@ -85,9 +85,9 @@ class Roofline:
     before, after : tuple of Mark
         A kernel each, in the order of its rows.
     operators : tuple of str
-        Of each kernel.
+        What each kernel is.
     numbers : tuple of int
-        Of each kernel's row, from 1.
+        Row of each kernel, from 1.
     """
 
     xticks: tuple[Tick, ...]

@@ -57,7 +57,7 @@ class CostModel:
     Parameters
     ----------
     examples : sequence of Example
-        Of that operator, all its workloads.
+        Those of that operator, from all its workloads.
     """
 
     def __init__(self, examples: Sequence[Example]) -> None:

@@ -35,7 +35,7 @@ class Compared:
     Attributes
     ----------
     operator, workload : str
-        Of the shared kernel.
+        Name and key of the shared kernel.
     fused, unfused : ndarray of float64
         (rounds, passes), seconds inside the network; means over the network's blocks of
         this workload. A round is a process of its own.
@@ -113,7 +113,7 @@ def records_of(
     Parameters
     ----------
     target : TargetSpec
-        Of the artifacts.
+        What the artifacts are for.
     error : float
         The larger of the artifacts' relative errors against the reference.
     tvm : str

@@ -42,7 +42,7 @@ class _Relax:
 
     stack: Stack = "relax"
     suffix: tuple[str, ...] = ()
-    """Of a target's key: the other stack's kernels are others, whatever their knobs are called."""
+    """End of a target's key: the other stack's kernels differ, whatever their knobs are called."""
 
     def calls(self) -> Calls:
         """Load TVM's runtime alone, without its compiler."""

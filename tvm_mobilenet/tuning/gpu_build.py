@@ -20,7 +20,7 @@ from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.machine.gpu import GpuSpec
 
 CONTROL_CHAINS, CONTROL_THREADS = 8, 256
-"""Of the control kernel: multiply-adds of a thread that do not wait for each other."""
+"""The control kernel's: multiply-adds of a thread that wait for no other; threads of a block."""
 
 _CONTROL_S = 5e-5
 _BLOCKS_OF_A_UNIT = 4

@@ -20,7 +20,7 @@ from tvm_mobilenet.machine.driver import find_gpu, runs
 Array = NDArray[Any]
 
 _LEAST_CALLS = 32
-"""Of a graph: so long that the launch of the graph itself does not count."""
+"""Least calls in a graph: so many that the launch of the graph itself does not count."""
 
 # cuda.h: CUresult, CUfunction_attribute, CUstreamCaptureMode.
 _OUT_OF_MEMORY = 2
@@ -81,7 +81,6 @@ class CudaProcessor:
 
     Raises
     ------
-    NoGpuError, GpuDriverError
     GpuArchitectureError
         It does not run code for the target.
     """
@@ -115,12 +114,7 @@ class CudaProcessor:
         self._driver.cuMemcpyDtoH_v2(target, buffer.address, ctypes.c_size_t(array.nbytes))
 
     def runs(self, content: Mapping[str, Any], buffers: Sequence[Sequence[_Buffer]]) -> _Runs:
-        """Load a candidate's code, and capture some calls of it.
-
-        Raises
-        ------
-        GpuArchitectureError
-        """
+        """Load a candidate's code, and capture some calls of it."""
         return _Runs(self._driver, self._stream, content, buffers)
 
 

@@ -29,7 +29,7 @@ _GUARD = 4096
 """Bytes behind an output, which a candidate must leave alone."""
 
 _PATTERN = 0xFF
-"""Of those and of an output before it is written: NaN, as float32 and as float16."""
+"""What fills those, and an output before it is written: NaN, as float32 and as float16."""
 
 _MOST_CALLS = 1024
 

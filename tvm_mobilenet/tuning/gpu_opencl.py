@@ -17,12 +17,7 @@ _WHERE = "the candidate"
 
 
 class OpenClProcessor:
-    """An OpenCL device; see :class:`tvm_mobilenet.tuning.gpu_fixture.Processor`.
-
-    Raises
-    ------
-    NoGpuError
-    """
+    """An OpenCL device; see :class:`tvm_mobilenet.tuning.gpu_fixture.Processor`."""
 
     def __init__(self, target: TargetSpec) -> None:
         self._device = find_device()
@@ -57,12 +52,7 @@ class OpenClProcessor:
             cl.enqueue_copy(self._queue, array, buffer)
 
     def runs(self, content: Mapping[str, Any], buffers: Sequence[Sequence[Any]]) -> _Runs:
-        """Load a candidate's code.
-
-        Raises
-        ------
-        GpuArchitectureError, GpuDriverError, GpuMemoryError
-        """
+        """Load a candidate's code."""
         plan = {
             "calls": [{"launches": content["launches"]}],
             "buffers": [{"bytes": buffer.size} for buffer in buffers[0]],

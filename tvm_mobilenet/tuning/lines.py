@@ -23,7 +23,7 @@ class Damage:
     Attributes
     ----------
     path : Path
-        Of the file.
+        The file that it is in.
     line : int
         From 1.
     why : str

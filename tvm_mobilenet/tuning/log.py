@@ -126,10 +126,6 @@ def rewrite(path: Path, records: Iterable[Record], foreign: Iterable[bytes] = ()
     ----------
     foreign : iterable of bytes
         Lines of another version, to be kept.
-
-    Raises
-    ------
-    OutputError
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +154,6 @@ def writing(folder: Path) -> Iterator[None]:
     ------
     RecordsBusyError
         Somebody else is writing; says who.
-    OutputError
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -62,5 +62,6 @@ class Measurer(Protocol):
         Raises
         ------
         LostError, DeviceLostError
+            The candidates gave no answer; no board measures any more.
         """
         ...

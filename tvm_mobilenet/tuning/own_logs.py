@@ -24,11 +24,7 @@ def keep_own_log(tuner: Tuner, name: str, folder: Path) -> None:
     name : str
         Who proposed; nothing is written for one without a format of its own.
     folder : Path
-        Of the target.
-
-    Raises
-    ------
-    OutputError
+        The target's.
     """
     if name not in LOGS:
         return

@@ -40,7 +40,7 @@ class Proposer(Protocol):
     space : Space
         For the rule's knobs, which are proposed before all others.
     known : set of Key
-        Of what was tried or proposed.
+        Whatever was tried or proposed.
     exhausted : bool
         Whether nothing new was found when it was last asked.
     problems : list of str

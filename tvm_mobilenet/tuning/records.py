@@ -14,7 +14,7 @@ from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.tuning.generation import generation
 
 VERSION = 1
-"""Of the format. A line of another version is kept, reported and not used."""
+"""Version of the format. A line of another one is kept, reported and not used."""
 
 _START = re.compile(rb'\{\s*"version"\s*:')
 _NAME = re.compile(r"[A-Za-z0-9_+.-]*[A-Za-z0-9][A-Za-z0-9_+.-]*")  # of a file or a folder
@@ -38,9 +38,9 @@ class Record:
     threads : int
         Cores that the code was compiled for and ran on.
     knobs : mapping of str to int or str, optional
-        Of a kernel, by name.
+        By name, where it is about a kernel.
     fused : bool, optional
-        Of a fusion: the answer.
+        The answer, where it is about fusion.
     seconds : float
         Median time of what the record asks for.
     instead : float, optional

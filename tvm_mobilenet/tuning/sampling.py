@@ -118,7 +118,7 @@ def repeated(
     once : float
         Seconds of a call, about.
     best : float, optional
-        Of the best known: a candidate that is far behind is not worth many samples.
+        Seconds of the best known: a candidate that is far behind is not worth many samples.
     more : int
         Samples to take at a time, after the least.
 

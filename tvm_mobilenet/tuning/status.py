@@ -57,7 +57,7 @@ class Status:
     failures : dict of str to int
         By kind.
     seconds, building_s, measuring_s : float
-        Of this run: in all, building candidates, measuring them.
+        Time of this run: in all, building candidates, measuring them.
     workload : str
         What was tried last.
     waiting : str

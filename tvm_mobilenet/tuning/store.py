@@ -121,7 +121,6 @@ class Store:
         ------
         RecordsBusyError
             Somebody else is writing; says who.
-        OutputError
         """
         with writing(self.root):
             yield Writer(self.root)
@@ -134,12 +133,7 @@ class Writer:
         self._root = root
 
     def append(self, line: Line) -> None:
-        """Add a line to the history, on the disk when this returns.
-
-        Raises
-        ------
-        OutputError
-        """
+        """Add a line to the history, on the disk when this returns."""
         append(self._root / HISTORY, line)
 
     def keep(self, record: Record, instead: bool = False) -> bool:
@@ -148,7 +142,7 @@ class Writer:
         Parameters
         ----------
         record : Record
-            Of a kernel, kept if it is the fastest yet; of a fusion, always.
+            About a kernel it is kept if it is the fastest yet; about fusion always.
         instead : bool
             Whether it replaces what is there even if that claims to be faster: it was
             measured against that.
@@ -162,7 +156,6 @@ class Writer:
         ------
         RecordsError
             It is not verified.
-        OutputError
         """
         if not record.verified:
             raise RecordsError(
@@ -189,10 +182,6 @@ def records_for(target: TargetSpec, records: RecordsLike) -> Found:
     ----------
     records : path-like, False or None
         A folder; nobody's; the package's own; on the classic stack also a tuner's own log.
-
-    Raises
-    ------
-    RecordsError
     """
     if records is False:
         return Found()

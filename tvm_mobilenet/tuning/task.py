@@ -45,7 +45,7 @@ class Settings:
     quarantine : float
         Seconds for which a board that fails is left alone, while there are others.
     seed : int
-        Of the proposals.
+        What the proposals are drawn from.
     program : tuple of str
         What builds and measures.
     tuner : str
@@ -88,7 +88,7 @@ class Task:
     calls : int
         That the network makes of it.
     proposer : Proposer
-        Of its candidates.
+        Who proposes its candidates.
     trials : list of Trial
         In their order, those of earlier runs included.
     """

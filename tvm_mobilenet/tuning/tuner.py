@@ -49,7 +49,7 @@ class Tuner:
     works : mapping of str to (Workload, int)
         By key: what is called, and how often.
     target : TargetSpec
-        Of what measures.
+        What measures.
     history : History
         What is known already.
     writer : Writer
@@ -68,7 +68,7 @@ class Tuner:
     tasks : dict of str to Task
         By key.
     builder : Builder
-        Of its candidates.
+        Builds its candidates.
     """
 
     def __init__(  # noqa: PLR0917  what a run is made of
@@ -151,12 +151,7 @@ class Tuner:
     def compare(
         self, work: Workload, paths: Sequence[str], rounds: int, limit_s: float
     ) -> list[list[float]]:
-        """Let candidates of a workload run in turns; return their seconds by round.
-
-        Raises
-        ------
-        LostError, DeviceLostError
-        """
+        """Let candidates of a workload run in turns; return their seconds by round."""
         request = self._request(work, do="compare", paths=list(paths), rounds=rounds)
         return self.measurer.compare(request, limit_s)
 

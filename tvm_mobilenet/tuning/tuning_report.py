@@ -33,7 +33,7 @@ class TunedKernel:
     operator, workload : str
         What it computes, and its key.
     layers : tuple of str
-        Of each call; empty where the network is not known.
+        Those of each call; empty where the network is not known.
     calls, macs, bytes : int
         As of a :class:`~tvm_mobilenet.tuning.runs.Part`.
     trials, failed : int
@@ -45,7 +45,7 @@ class TunedKernel:
     rule, knobs : dict
         The rule's answers, and what is kept.
     bound_s : float
-        Of one call: its multiply-adds at the peak; 0 where it is not known.
+        Time of one call with its multiply-adds at the peak; 0 where it is not known.
     """
 
     operator: str
@@ -245,12 +245,12 @@ class TuningReport(Tabular):
 
     @property
     def versions(self) -> tuple[str, ...]:
-        """Of TVM."""
+        """Versions of TVM that generated the code."""
         return tuple(sorted({trial.tvm for trial in self.trials}))
 
     @property
     def dates(self) -> tuple[str, str]:
-        """Of the first and the last trial; "" without any."""
+        """Dates of the first and the last trial; "" without any."""
         dates = sorted(trial.date for trial in self.trials) or [""]
         return dates[0], dates[-1]
 

@@ -76,12 +76,7 @@ class WorkerPool:
         self._workers = kept + [_Worker(self._program, self._folder) for _ in range(added)]
 
     def ask(self, request: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
-        """Return the answer to one request.
-
-        Raises
-        ------
-        LostError
-        """
+        """Return the answer to one request; without one, raise the LostError."""
         ((_, answer),) = self.work([request], limit_s)
         if isinstance(answer, LostError):
             raise answer

@@ -24,7 +24,7 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 _DEVIATION = 3.0
-"""Of the sums, so that ReLU6 meets both of its ends."""
+"""Deviation of the sums, so that ReLU6 meets both of its ends."""
 
 _HALF, _SUBNORMAL = 2.0**-11, 2.0**-25
 """What a result loses where it is stored as float16: of its magnitude, and below 2**-14."""
@@ -89,9 +89,8 @@ def kernel_case(work: Workload, seed: int = 0, outlier: float | None = None) -> 
 
     Parameters
     ----------
-    work : Workload
     seed : int
-        Of the data.
+        What the data are drawn from.
     outlier : float, optional
         One element of the last image, and of what is added to the first, is this: NaN, say.
     """

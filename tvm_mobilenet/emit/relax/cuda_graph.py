@@ -58,11 +58,6 @@ def capture(mod: Any) -> tuple[Any, Captured]:
     mod : IRModule
         With planned memory.
 
-    Returns
-    -------
-    IRModule
-    Captured
-
     Raises
     ------
     CodegenError

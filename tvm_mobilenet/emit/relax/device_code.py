@@ -29,10 +29,6 @@ def device_code(funcs: Mapping[str, Any], target: TargetSpec) -> DeviceCode:
     target : TargetSpec
         With a GPU.
 
-    Returns
-    -------
-    DeviceCode
-
     Raises
     ------
     CodegenError

@@ -36,6 +36,7 @@ def embed_weights(mod: Any) -> tuple[Any, Blob]:
     Returns
     -------
     IRModule
+        The module with offsets in the place of constants.
     Blob
         The constants.
     """

@@ -34,7 +34,6 @@ def emit(plan: NetworkPlan, weights: Weights) -> Any:
 
     Parameters
     ----------
-    plan : NetworkPlan
     weights : mapping of str to ndarray
         Every parameter of the model by its full name.
 

@@ -20,14 +20,6 @@ def fold_constants(mod: Any) -> Any:
 
     TVM's own ``FoldConstant`` does the same by compiling and running a function for
     each: seconds for a network instead of milliseconds.
-
-    Parameters
-    ----------
-    mod : IRModule
-
-    Returns
-    -------
-    IRModule
     """
     for gv, func in mod.functions.items():
         if isinstance(func, relax.Function):

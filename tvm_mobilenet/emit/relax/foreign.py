@@ -23,7 +23,6 @@ def import_operator(layer: Operator, weights: Mapping[str, NDArray[np.float32]])
 
     Parameters
     ----------
-    layer : Operator
     weights : mapping of str to ndarray
         At least the layer's.
 
@@ -70,9 +69,8 @@ def inline(builder: Any, mod: Any, inputs: list[Any], name: str) -> Any:
         In a dataflow block; it receives the kernels that the function calls.
     mod : IRModule
         As :func:`import_operator` returns it.
-    inputs : list of Var
     name : str
-        Of the value; what leads to it is named as its parts.
+        The value's name; what leads to it is named as its parts.
     """
     func = mod["main"]
     kernels = {

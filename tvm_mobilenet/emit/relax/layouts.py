@@ -32,7 +32,7 @@ def to_blocked(value: Any, shape: tuple[int, ...], block: int, dtype: str = "flo
     Parameters
     ----------
     value : relax.Expr
-        Of `shape`.
+        Its shape is `shape`.
     shape : tuple of int
         (N, C, H, W) or (N, C).
     block : int

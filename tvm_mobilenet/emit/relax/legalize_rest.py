@@ -34,15 +34,6 @@ def legalize_rest(mod: Any, target: Any) -> Any:
     after: ``y = call_tir(leaky_relu, (x,))``; several element-wise kernels are one, bound
     to the name of the last, or to ``y`` and :data:`BLOCKED` where it puts y in blocks as
     well; a reshape is a view, no kernel
-
-    Parameters
-    ----------
-    mod : IRModule
-    target : tvm.target.Target
-
-    Returns
-    -------
-    IRModule
     """
     with target:
         legal = tvm.transform.Sequential(

@@ -38,7 +38,6 @@ def ours_by_tvm(builder: Any, layer: Layer, inputs: list[Any], weights: Weights)
     ----------
     builder : BlockBuilder
         In a dataflow block; what leads to the value is bound in it.
-    layer : Layer
     inputs : list of Var
         NCHW or NC.
     weights : mapping of str to ndarray

@@ -60,15 +60,11 @@ def lower(
     Parameters
     ----------
     plan : NetworkPlan
-        Of the main stack.
+        For the main stack.
     weights : mapping of str to ndarray
         Every parameter of the model by its full name.
     dump_ir : Path, optional
         Folder for the plan and the module after each phase, ``NN_phase.py`` in TVMScript.
-
-    Raises
-    ------
-    UnsupportedOperatorError, OutputError
     """
     tvm_target = tvm.target.Target(plan.target.tvm_dict())
     kernels: dict[str, Kernel] = {}

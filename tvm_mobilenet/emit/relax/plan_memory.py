@@ -24,15 +24,12 @@ def plan_memory(mod: Any) -> tuple[Any, MemoryPlan]:
     storage are one. The output has an allocation of its own. What has no fixed size
     stays as it is.
 
-    Parameters
-    ----------
-    mod : IRModule
-
     Returns
     -------
     IRModule
+        Kernels called on shared storage.
     MemoryPlan
-        Of the entry function.
+        Where the entry function's activations are.
     """
     mod = tvm.transform.Sequential(
         [

@@ -56,6 +56,7 @@ def schedule_kernels(mod: Any, plan: NetworkPlan) -> tuple[Any, dict[str, Kernel
     Returns
     -------
     IRModule
+        The same functions, scheduled.
     dict of str to Kernel
         One for every ``PrimFunc``, by its name. A recorded trace of MetaSchedule's that cannot
         be replayed is not used, and the kernel's note says why.
@@ -106,7 +107,7 @@ class KernelCall:
     value : str
         Name of the variable that it computes.
     shape : tuple of int
-        Of what it computes, in the layout that it is computed in.
+        Shape of what it computes, in the layout that it is computed in.
     """
 
     kernel: str

@@ -15,7 +15,6 @@ def traffic(mod: Any, entry: str) -> list[dict[str, int]]:
     ----------
     mod : IRModule
         Lowered to ``call_tir``.
-    entry : str
 
     Returns
     -------

@@ -24,10 +24,6 @@ def workspaces(mod: Any, threads: int) -> dict[str, int]:
         Scheduled kernels among its functions.
     threads : int
         That run a parallel loop; each has buffers of its own.
-
-    Returns
-    -------
-    dict of str to int
     """
     return {name: _allocated(func.body, threads) for name, func in _compacted(mod).items()}
 
@@ -60,10 +56,6 @@ def _compacted(mod: Any) -> dict[str, Any]:
 
 def parallel_units(func: Any) -> list[int]:
     """List the units of each parallel region of a scheduled kernel.
-
-    Parameters
-    ----------
-    func : tirx.PrimFunc
 
     Returns
     -------

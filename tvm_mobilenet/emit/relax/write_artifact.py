@@ -45,7 +45,7 @@ def write_artifact(
     Returns
     -------
     MemoryPlan
-        Of one call's activations.
+        Where the activations of one call are.
 
     Raises
     ------

@@ -30,7 +30,7 @@ _PLAN = 16
 """Measured candidates between two fits of the cost model, and candidates of a proposal."""
 
 _ANNEALING = {"n_iter": 60, "parallel_size": 64, "early_stop": 20}
-"""Of the search between two fits: 500 steps of 128 points by default, up to 20 s of a core."""
+"""The search between two fits; by default 500 steps of 128 points, up to 20 s of a core."""
 
 
 class _Scripted(Knobs):

@@ -42,9 +42,9 @@ class Node:
     whole : bool
         Whether what it writes is the value of the last of them.
     shape : tuple of int
-        Of what it writes, as it lies in memory.
+        Shape of what it writes, as it lies in memory.
     input_bytes, weight_bytes, output_bytes : int
-        Of the tensors that it reads and writes, each once.
+        Sizes of the tensors that it reads and writes, each once.
     """
 
     kernel: str

@@ -37,7 +37,7 @@ class Parted:
     kernels : dict of str to PrimFunc
         Ready for the code generator.
     launched : dict of str to tuple
-        Of each kernel: blocks and threads of its grid, bytes of shared memory.
+        By kernel: blocks and threads of its grid, bytes of shared memory.
     """
 
     hosts: dict[str, Any] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Parted:
         Parameters
         ----------
         names : list of str
-            Of host functions.
+            Host functions.
 
         Raises
         ------

@@ -34,7 +34,7 @@ def emit(plan: NetworkPlan, weights: Weights) -> Lowered:
     Parameters
     ----------
     plan : NetworkPlan
-        Of the classic stack.
+        For the classic stack.
     weights : mapping of str to ndarray
         Every parameter of the model by its full name.
 
@@ -43,10 +43,6 @@ def emit(plan: NetworkPlan, weights: Weights) -> Lowered:
     Lowered
         ``tvm_mobilenet.pointwise(x, weight, bias)`` on ``[N, C/c, H*W, c]``; what is not ours
         on plain maps. Packed weights are parameters, with the names of their layers.
-
-    Raises
-    ------
-    InvalidModelError, UnsupportedOperatorError
     """
     model = plan.model
     x = relay.var(ENTRY_INPUT, shape=model.input_shape, dtype=model.input_dtype)
@@ -70,9 +66,8 @@ class _Emitter:
     ----------
     parameters : dict of str to ndarray
         Packed weights, by the names of their variables.
-    variables : dict of str to relay.Var
     calls : list of Call
-        Of our operators.
+        Those of our operators.
     """
 
     def __init__(self, plan: NetworkPlan, weights: Weights, x: Any) -> None:

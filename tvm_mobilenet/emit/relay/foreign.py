@@ -36,7 +36,6 @@ def by_relay(layer: Layer, inputs: list[Any], weights: Weights) -> Any:
 
     Parameters
     ----------
-    layer : Layer
     inputs : list of relay.Expr
         NCHW or NC.
     weights : mapping of str to ndarray

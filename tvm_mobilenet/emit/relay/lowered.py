@@ -18,12 +18,10 @@ class Call:
 
     Attributes
     ----------
-    work : Workload
     layers : tuple of str
         Layers that it computes, where the function's maker named them.
-    expr : relay.Call
     shape : tuple of int
-        Of its value, NCHW or NC.
+        Shape of its value, NCHW or NC.
     """
 
     work: Workload

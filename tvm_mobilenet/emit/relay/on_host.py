@@ -27,7 +27,6 @@ def on_host(
 
     Parameters
     ----------
-    layers : sequence of Operator
     weights : mapping of str to ndarray
         At least theirs.
 

@@ -40,7 +40,6 @@ class Choices:
 
     Attributes
     ----------
-    target : TargetSpec
     knobs_for : callable
         Where recorded knobs come from.
     taken : dict of str to Knobs
@@ -76,7 +75,6 @@ def call(work: Workload, arguments: Sequence[Any], ahead: Sequence[tuple[Ahead, 
 
     Parameters
     ----------
-    work : Workload
     arguments : sequence of relay.Expr
         As the definition lists its inputs.
     ahead : sequence of (Ahead, relay.Expr)

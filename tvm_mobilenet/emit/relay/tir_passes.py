@@ -37,10 +37,6 @@ def lowering(target: TargetSpec, **options: Any) -> Any:
         A processor.
     **options
         More of PassContext's.
-
-    Returns
-    -------
-    tvm.transform.PassContext
     """
     subexpressions = tir.transform.CommonSubexprElimTIR()
     return tvm.transform.PassContext(
@@ -138,7 +134,6 @@ def _taken(
 
     Parameters
     ----------
-    root : Stmt
     hoisted : list
         Gets what has to be stored before it, in order.
     again : bool
@@ -176,10 +171,6 @@ def _taken(
 
 class _Cell:
     """A local buffer that stands for a variable.
-
-    Parameters
-    ----------
-    var : tir.Var
 
     Attributes
     ----------
