@@ -2,7 +2,7 @@
  *
  * A pool serves one caller at a time. Between two regions of a network there are microseconds, so
  * workers that wait look again and again; between two runs there may be hours, so they go to sleep
- * soon. Nothing here takes a lock: a futex is waited on only where there is nothing to do.
+ * after a while. Nothing here takes a lock: a futex is waited on only where there is nothing to do.
  */
 #ifndef TMN_POOL_H
 #define TMN_POOL_H
