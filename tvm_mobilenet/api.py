@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.artifact.native_header import PREFIX
 from tvm_mobilenet.common.lists import number
 from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.compilation.compiled import Compiled
@@ -60,6 +61,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     dump_ir: str | os.PathLike[str] | None = None,
     device: str | None = None,
     stack: Stack | None = None,
+    prefix: str = PREFIX,
 ) -> Compiled:
     """Compile a model for a target.
 
@@ -108,6 +110,9 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     stack : {"relax", "relay"}, optional
         The one of this environment by default, and no other can be had here. Relay has
         no CUDA and no float16.
+    prefix : str
+        What the names of the artifact's C functions begin with, see :attr:`Compiled.header`:
+        two networks in one program need different ones.
 
     Returns
     -------
@@ -129,7 +134,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     StackError
         This environment has the other stack.
     InputError
-        There is no such `fusion`.
+        There is no such `fusion`; C names cannot begin with `prefix`.
     """
     from tvm_mobilenet.compilation.compile import compile_network
 
@@ -147,6 +152,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         dump_ir=dump_ir,
         device=device,
         stack=stack,
+        prefix=prefix,
     )
     return compile_network(model, options)
 

@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from tvm_mobilenet.artifact.blob import Blob
 from tvm_mobilenet.artifact.linking import Code
 from tvm_mobilenet.artifact.sources import section_source
-
-_ALIGNMENT = 64
-"""Bytes; what the weights' places in the blob are multiples of."""
 
 Sizes = tuple[int, int, int]
 """Along x, y, z."""
@@ -99,9 +97,9 @@ class LaunchBook:
     def __init__(self, code: DeviceCode) -> None:
         self.outputs: list[int] = []
         self._code = code
-        self._blob = bytearray()
+        self._blob = Blob()
         self._buffers: list[dict[str, Any]] = []
-        self._weights: dict[bytes, int] = {}
+        self._weights: dict[int, int] = {}
         self._scratch: dict[int, int] = {}
         self._calls: list[dict[str, Any]] = []
 
@@ -127,12 +125,10 @@ class LaunchBook:
 
     def weights(self, data: bytes) -> int:
         """Return the number of the buffer that holds these constants."""
-        if data not in self._weights:
-            self._blob.extend(bytes(-len(self._blob) % _ALIGNMENT))
-            offset = len(self._blob)
-            self._weights[data] = self.add("weights", len(data), offset=offset)
-            self._blob.extend(data)
-        return self._weights[data]
+        offset = self._blob.place(data)
+        if offset not in self._weights:
+            self._weights[offset] = self.add("weights", len(data), offset=offset)
+        return self._weights[offset]
 
     def call(self, name: str, buffers: Sequence[int], shape: Sequence[int], dtype: str) -> None:
         """Call a function.

@@ -8,7 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tvm_mobilenet.artifact.calls import NetworkCalls
 from tvm_mobilenet.artifact.containers import CONTAINERS, Kind
+from tvm_mobilenet.artifact.kernel_symbols import rename_for_two_doors
+from tvm_mobilenet.artifact.native_header import NATIVE, VERSION, renaming
+from tvm_mobilenet.artifact.native_source import network_source
 from tvm_mobilenet.artifact.sources import SEAL, manifest_source, seal, section_source
 from tvm_mobilenet.artifact.toolchain import Linker
 from tvm_mobilenet.common.scratch import scratch
@@ -16,8 +20,30 @@ from tvm_mobilenet.common.scratch import scratch
 _ROOM, _LEAST = 2, 4096
 """The manifest's section, in sizes of the manifest before verification, and bytes beyond."""
 
+# -Bsymbolic: a second network in the process may have kernels of the same names.
+_NATIVE_OPTIONS = ("-O2", "-std=gnu11", "-fvisibility=hidden", "-pthread", "-Wl,-Bsymbolic")
+
 Embedded = tuple[Callable[[Path], str], bytes]
 """Data, and what returns the C source that embeds a file with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What the C interface has to know of a network.
+
+    Attributes
+    ----------
+    calls : NetworkCalls
+        By the names and in the order in which the virtual machine makes them.
+    scratch_bytes : int
+        That one part of a parallel region takes for itself at most.
+    prefix : str
+        What its functions' names begin with.
+    """
+
+    calls: NetworkCalls
+    scratch_bytes: int
+    prefix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +60,17 @@ class Code:
         What only this kind's manifest says, see ``containers.Container``.
     export : callable or None
         TVM's ``export_library`` of the host's code; None where there is none.
+    door : Door or None
+        What the C interface is made from, where the file has one.
     """
 
     kind: Kind
     embedded: tuple[Embedded, ...] = ()
     part: Mapping[str, Any] | None = None
     export: Callable[..., object] | None = None
+    door: Door | None = None
 
-    def link(self, linker: Linker, reserved_bytes: int, output: Path) -> None:
+    def link(self, linker: Linker, manifest: Mapping[str, Any], output: Path) -> None:
         """Link the file, its manifest still empty.
 
         Even where nothing in it is executed, the file is a shared object of the host's: then
@@ -51,8 +80,8 @@ class Code:
         ----------
         linker : Linker
             For the host's machine.
-        reserved_bytes : int
-            Size of the manifest's section.
+        manifest : mapping
+            What is known so far: as much room as it may take is reserved.
         output : Path
             Shared object to write.
 
@@ -65,21 +94,36 @@ class Code:
         if CONTAINERS[self.kind].sealed and self.part is not None:
             embedded.append((partial(section_source, SEAL), seal(self.part).encode()))
         with scratch() as folder:
-            text = manifest_source(reserved_bytes)
+            text = manifest_source(_ROOM * len(str(manifest)) + _LEAST)
             for number, (source_of, content) in enumerate(embedded):
                 blob = Path(folder) / f"{number}.bin"
                 blob.write_bytes(content)
                 text += source_of(blob)
             source = Path(folder) / "artifact.c"
             source.write_text(text)
+            sources: list[Path] = [source]
+            options: list[str] = []
+            if self.door is not None:
+                sources += _native_sources(self.door, manifest, Path(folder))
+                options = [*_NATIVE_OPTIONS, f"-I{NATIVE}", *renaming(self.door.prefix)]
 
             def link(linked: str, objects: Sequence[str], *_: object, **__: object) -> None:
-                linker.link([*objects, source], linked)
+                if self.door is not None:
+                    for path in objects:
+                        rename_for_two_doors(path)
+                linker.link([*objects, *sources], linked, options)
 
             if self.export is None:
                 linker.link([source], output)
             else:
                 self.export(str(output), fcompile=link)
+
+
+def _native_sources(door: Door, manifest: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write what is this network's, and return all sources of the C interface."""
+    network = folder / "network.c"
+    network.write_text(network_source(door.calls, door.scratch_bytes, manifest))
+    return [network, *sorted(NATIVE.glob("*.c"))]
 
 
 def write(manifest: dict[str, Any], code: Code, linker: Linker, output: Path) -> None:
@@ -105,4 +149,6 @@ def write(manifest: dict[str, Any], code: Code, linker: Linker, output: Path) ->
     manifest.update(stack=container.stack, container=container.kind)
     if container.part:
         manifest[container.part] = code.part
-    code.link(linker, _ROOM * len(str(manifest)) + _LEAST, output)
+    if code.door is not None:
+        manifest["c_interface"] = {"version": VERSION, "prefix": code.door.prefix}
+    code.link(linker, manifest, output)

@@ -15,6 +15,8 @@ from typing import Any
 
 SECTION = ".tvm_mobilenet"
 WEIGHTS = "tvm_mobilenet_weights"
+MANIFEST = "tmn_manifest"
+"""The manifest under a hidden name: another library's public one is never taken for it."""
 PARAMETERS = "parameters"
 """What the classic stack calls the section of its weights, and in the manifest's graph where
 each of them begins there, bytes."""
@@ -42,6 +44,8 @@ def manifest_source(reserved_bytes: int) -> str:
     return (
         f'__attribute__((section("{SECTION}"), used, visibility("default"), aligned(64)))\n'
         f"const char tvm_mobilenet_manifest[{int(reserved_bytes)}] = {{'{{', '}}'}};\n"
+        f"extern const char {MANIFEST}[{int(reserved_bytes)}] "
+        '__attribute__((alias("tvm_mobilenet_manifest"), visibility("hidden")));\n'
     )
 
 

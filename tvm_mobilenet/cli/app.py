@@ -72,6 +72,10 @@ def compile_command(
         Path, typer.Option("-o", "--output", help="Shared object to write.", metavar="FILE")
     ],
     *,
+    header: Annotated[
+        Path | None,
+        typer.Option(help="Write a header for programs in C and C++, too.", metavar="FILE"),
+    ] = None,
     network: NetworkOptions,
     epsilon: Annotated[
         float | None,
@@ -94,6 +98,7 @@ def compile_command(
       tvm-mobilenet compile v3-large -o v3.so \\
           --weights hf-hub:timm/mobilenetv3_large_100.ra_in1k
       tvm-mobilenet compile model.onnx --batch 4 -o mine.so
+      tvm-mobilenet compile v1 -o net.so --header net.h --prefix net
       tvm-mobilenet compile v1 --target rpi4 -o pi.so
       tvm-mobilenet compile v1 --device ssh://pi@raspberrypi -o pi.so
 
@@ -108,7 +113,7 @@ def compile_command(
     from tvm_mobilenet.cli.making import compile_model
 
     found = network.find(model, epsilon=epsilon)
-    compile_model(found, output, how.options(weights), answer.form)
+    compile_model(found, output, how.options(weights), answer.form, header)
 
 
 @dataclass(frozen=True)

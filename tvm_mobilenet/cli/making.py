@@ -21,17 +21,27 @@ if TYPE_CHECKING:
     from tvm_mobilenet.compilation.options import CompileOptions, ModelLike
 
 
-def compile_model(model: ModelLike, output: Path, options: CompileOptions, form: Form) -> None:
+def compile_model(
+    model: ModelLike,
+    output: Path,
+    options: CompileOptions,
+    form: Form,
+    header: Path | None = None,
+) -> None:
     """Compile, write, and report layer by layer."""
     from tvm_mobilenet.compilation.compile import compile_network
     from tvm_mobilenet.models.network import model_from
 
     with waiting(f"asking {options.device}") if options.asks_device else contextlib.nullcontext():
         target = options.spec
-    _check_writable(output)
+    for written in filter(None, (output, header)):
+        _check_writable(written)
     start = time.perf_counter()
     with warnings_told(), waiting(f"compiling {model_from(model).title} for {target.name}"):
         compiled = compile_network(model, options)
+        # First, as it is refused where there is no C interface.
+        if header is not None:
+            header.write_text(compiled.header)
         path = compiled.export(output)
     seconds = time.perf_counter() - start
     if logs.is_quiet():
@@ -112,7 +122,16 @@ def _host(manifest: dict[str, Any]) -> dict[str, str]:
         "machine": f"{manifest['machine']}, {manifest['os']}",
         "needs CPU features": " ".join(manifest["needs"]) or "none beyond the architecture",
         **(cuda_facts(manifest) if "gpu" in manifest else {}),
+        **_c_interface(manifest),
     }
+
+
+def _c_interface(manifest: dict[str, Any]) -> dict[str, str]:
+    """Say how a program in C calls the network, where it can."""
+    found = manifest.get("c_interface")
+    if found is None:
+        return {}
+    return {"C functions": f"{found['prefix']}_run and so on, version {found['version']}"}
 
 
 def _memory(manifest: dict[str, Any]) -> dict[str, str]:

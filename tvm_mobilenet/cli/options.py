@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from tvm_mobilenet.artifact.native_header import PREFIX
 from tvm_mobilenet.cli.groups import Group
 from tvm_mobilenet.cli.output import Form
 
@@ -234,6 +235,15 @@ class Compiling(Planning):
         Path | None,
         typer.Option(help="Write the module after every phase into a folder.", metavar="DIR"),
     ] = None
+
+    prefix: Annotated[
+        str,
+        typer.Option(
+            help="What the artifact's C functions are called by; two networks in one program need "
+            "different ones.",
+            metavar="NAME",
+        ),
+    ] = PREFIX
 
     def options(self, weights: WeightOptions) -> CompileOptions:
         """Return what the api is asked for."""

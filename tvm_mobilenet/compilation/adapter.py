@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.network.plan import NetworkPlan
 
     Tools = tuple[Linker, Nvcc | None]
-    Write = Callable[[Mapping[str, Any], Tools, Path], dict[str, Any]]
+    Write = Callable[[Mapping[str, Any], Tools, Path, str], dict[str, Any]]
     Run = Callable[..., NDArray[Any]]
 
 
@@ -36,8 +36,9 @@ class Lowering:
     ruled : list of str
         Kernels with knobs that no record has.
     write : callable
-        From the recipe for images, the linker and nvcc, and a path: generates the code,
-        writes the artifact, its manifest still empty, and returns the manifest.
+        From the recipe for images, the linker and nvcc, a path, and what names of C functions
+        begin with: generates the code, writes the artifact, its manifest still empty, and
+        returns the manifest.
     """
 
     notes: Sequence[str]

@@ -52,7 +52,7 @@ def compile_network(model: ModelLike, options: CompileOptions) -> Compiled:
     with contextlib.ExitStack() as undo:
         undo.callback(folder.cleanup)
         path = artifact_in(folder.name)
-        manifest = lowered.write(recipe, tools, path)
+        manifest = lowered.write(recipe, tools, path, options.prefix)
         _log.info("weights: %s", network.source)
         compiled = Compiled(write_manifest(path, manifest), folder)
         if judged := _judged(compiled, network, options, stack):

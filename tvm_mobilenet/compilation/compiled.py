@@ -76,6 +76,19 @@ class Compiled(Tabular):
             return report_of(self.manifest)
         return report_of(self.manifest, self.module.profile(noise(self.manifest["inputs"][0])))
 
+    @property
+    def header(self) -> str:
+        """The C interface's header, for programs in C and C++.
+
+        Raises
+        ------
+        InputError
+            There is none: the artifact is for a GPU, or of the classic stack.
+        """
+        from tvm_mobilenet.artifact.native_header import header
+
+        return header(self.manifest)
+
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write the artifact, whole or not at all.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.artifact.native_header import PREFIX, check_prefix
 from tvm_mobilenet.common.lists import check_one_of
 from tvm_mobilenet.common.stacks import Stack, check_stack
 from tvm_mobilenet.errors import InputError, RecordsWarning, TargetError
@@ -136,9 +137,11 @@ class CompileOptions(PlanOptions):
     require_records: bool = False
     dump_ir: str | os.PathLike[str] | None = None
     stack: str | None = None
+    prefix: str = PREFIX
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_prefix(self.prefix)
         if self.stack is not None:
             check_stack(self.stack, "compiling so")
 

@@ -172,6 +172,14 @@ class HostCheck(Struct):
     unjudged: list[Name]
 
 
+class CInterface(Struct):
+    """Functions that a program in C can call."""
+
+    version: Size
+    prefix: Annotated[str, Meta(pattern="^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+    """What their names begin with."""
+
+
 class Memory(Struct):
     """What one call allocates."""
 
@@ -211,6 +219,7 @@ class Manifest(Struct):
     verification: Verification | UnsetType | None = UNSET
     host_check: HostCheck | UnsetType = UNSET
     memory: Memory | UnsetType = UNSET
+    c_interface: CInterface | UnsetType = UNSET
     plan: Plan | UnsetType = UNSET
     gpu: Cuda | UnsetType = UNSET
     graph: Graph | UnsetType = UNSET

@@ -15,14 +15,12 @@ from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.s_tir.stmt import SBlock, SBlockRealize
 
+from tvm_mobilenet.artifact.blob import Blob
 from tvm_mobilenet.artifact.sources import WEIGHTS
 from tvm_mobilenet.emit.relax.reading import array_of, is_constant
 
-ALIGNMENT = 64
-"""Bytes; a cache line, and what TVM's code assumes of a buffer."""
 
-
-def embed_weights(mod: Any) -> tuple[Any, bytes]:
+def embed_weights(mod: Any) -> tuple[Any, Blob]:
     """Let kernels take the place of a constant instead of the constant.
 
     before: ``kernel(x, W, B, y)`` with constants W and B
@@ -39,8 +37,8 @@ def embed_weights(mod: Any) -> tuple[Any, bytes]:
     -------
     IRModule
         The module with offsets in the place of constants.
-    bytes
-        The constants, each at a multiple of 64 bytes, equal ones once.
+    Blob
+        The constants.
     """
     embedder = _Embedder(mod)
     functions = {
@@ -50,7 +48,7 @@ def embed_weights(mod: Any) -> tuple[Any, bytes]:
     for name, gv in embedder.kernels.items():
         del functions[mod.get_global_var(name)]
         functions[gv] = embedder.made.get()[gv]
-    return tvm.IRModule(functions, attrs=mod.attrs), bytes(embedder.blob)
+    return tvm.IRModule(functions, attrs=mod.attrs), embedder.blob
 
 
 def _constants(mod: Any) -> dict[str, set[tuple[int, ...]]]:
@@ -74,12 +72,11 @@ class _Embedder(PyExprMutator):  # type: ignore[misc]
     def __init__(self, mod: Any) -> None:
         super().__init__(mod)
         self._mod = mod
-        self._places: dict[bytes, int] = {}
         # A kernel that is called with and without a constant in some place keeps them.
         self._constants = {
             name: places.pop() for name, places in _constants(mod).items() if len(places) == 1
         }
-        self.blob = bytearray()
+        self.blob = Blob()
         self.made = relax.BlockBuilder()  # one that the old kernels' names are free in
         self.kernels: dict[str, Any] = {}
 
@@ -96,15 +93,8 @@ class _Embedder(PyExprMutator):  # type: ignore[misc]
             self.kernels[name] = self.made.add_func(kernel, name)
         arguments = list(call.args)
         for i in where:
-            arguments[i] = tirx.IntImm("int64", self._place(array_of(arguments[i]).tobytes()))
+            arguments[i] = tirx.IntImm("int64", self.blob.place(array_of(arguments[i]).tobytes()))
         return relax.Call(self.kernels[name], arguments)
-
-    def _place(self, data: bytes) -> int:
-        if data not in self._places:
-            self.blob.extend(bytes(-len(self.blob) % ALIGNMENT))
-            self._places[data] = len(self.blob)
-            self.blob.extend(data)
-        return self._places[data]
 
 
 def _in_place(func: Any, constants: tuple[int, ...]) -> Any:

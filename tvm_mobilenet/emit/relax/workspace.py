@@ -9,8 +9,10 @@ import numpy as np
 import tvm
 from tvm import s_tir, tirx
 
-_ON_STACK = 1024
-"""Bytes up to which TVM puts a buffer on the stack (kMaxStackAlloca)."""
+from tvm_mobilenet.machine import LINE_BYTES
+
+_ON_STACK = 1023
+"""Bytes up to which TVM puts a buffer on the stack (below kMaxStackAlloca)."""
 
 
 def workspaces(mod: Any, threads: int) -> dict[str, int]:
@@ -23,6 +25,21 @@ def workspaces(mod: Any, threads: int) -> dict[str, int]:
     threads : int
         That run a parallel loop; each has buffers of its own.
     """
+    return {name: _allocated(func.body, threads) for name, func in _compacted(mod).items()}
+
+
+def scratch_bytes(mod: Any) -> int:
+    """Return the most that one thread's part of a kernel takes from a workspace of its own.
+
+    Each buffer begins on a cache line. The thread that calls holds what stands outside of the
+    parallel loop, too.
+    """
+    kernels = _compacted(mod).values()
+    return max((_allocated(func.body, 1, LINE_BYTES) for func in kernels), default=0)
+
+
+def _compacted(mod: Any) -> dict[str, Any]:
+    """Return a module's kernels with their buffers as small as TVM makes them."""
     kernels = {
         gv.name_hint: func for gv, func in mod.functions.items() if isinstance(func, tirx.PrimFunc)
     }
@@ -34,7 +51,7 @@ def workspaces(mod: Any, threads: int) -> dict[str, int]:
             s_tir.transform.CompactBufferAllocation(),
         ]
     )(tvm.IRModule(kernels))
-    return {name: _allocated(compact[name].body, threads) for name in kernels}
+    return {name: compact[name] for name in kernels}
 
 
 def parallel_units(func: Any) -> list[int]:
@@ -54,15 +71,15 @@ def _regions(statement: Any) -> list[int]:
     return [units for child in _children(statement) for units in _regions(child)]
 
 
-def _allocated(statement: Any, threads: int) -> int:
-    """Add up the buffers of a statement and of those within it."""
-    within = sum(_allocated(child, threads) for child in _children(statement))
+def _allocated(statement: Any, threads: int, unit: int = 1) -> int:
+    """Add up the buffers of a statement and of those within it, each in whole units of bytes."""
+    within = sum(_allocated(child, threads, unit) for child in _children(statement))
     own = 0
     for buffer in getattr(statement, "alloc_buffers", ()):
         count = math.prod(int(size) for size in buffer.shape)
         size = int(count) * np.dtype(str(buffer.dtype)).itemsize
         if size > _ON_STACK and str(buffer.scope()) == "global":  # else registers, shared memory
-            own += size
+            own += -(-size // unit) * unit
     return own + within * (threads if _is_parallel(statement) else 1)
 
 

@@ -22,6 +22,8 @@ def write_artifact(
     target: TargetSpec,
     tools: tuple[Linker, Nvcc | None],
     output: Path,
+    *,
+    prefix: str,
 ) -> MemoryPlan:
     """Generate code and link it, with room for the manifest.
 
@@ -37,6 +39,8 @@ def write_artifact(
         For the host's machine; what compiles CUDA, where that is the target.
     output : Path
         Shared object to write.
+    prefix : str
+        What the names of its C functions begin with, where it has some.
 
     Returns
     -------
@@ -56,6 +60,6 @@ def write_artifact(
     elif target.gpu is not None:
         code, memory = generate_launches(lowered, target)
     else:
-        code, memory = generate(lowered, target)
+        code, memory = generate(lowered, target, prefix)
     write(manifest, code, linker, output)
     return memory

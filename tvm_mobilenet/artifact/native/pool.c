@@ -1,0 +1,157 @@
+#define _GNU_SOURCE
+#include "pool.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "old_glibc.h"
+
+/* How long one looks before one sleeps. For a microsecond without pause for anybody, then offering the
+ * processor to others with each look: on a busy machine what one waits for may be waiting for this very
+ * processor, and whoever sleeps there is woken late. Where nobody wants it, an offer takes 0.3 us. */
+enum { SPIN_NS = 1000, LOOKING_NS = 4000000, LOOKS_PER_CLOCK = 16 };
+
+/* Kernels keep at most a few kilobytes on the stack; musl's default of 128 KB would do as well. */
+enum { STACK_BYTES = 1 << 20 };
+
+static inline void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+  __asm__ volatile("yield");
+#elif defined(__riscv)
+  __asm__ volatile(".insn i 0x0f, 0, x0, x0, 0x010"); /* pause: elsewhere a fence of nothing */
+#endif
+}
+
+static int64_t now_ns(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+static void sleep_while(_Atomic uint32_t* word, uint32_t value) {
+  /* Returns at once if the word has another value, which the kernel looks at in one step. */
+  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+static void wake(_Atomic uint32_t* word) {
+  syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/* Looks at a word for a while; returns its value, which may still be the old one. */
+static uint32_t look_while(_Atomic uint32_t* word, uint32_t value) {
+  int64_t begun = now_ns(), passed = 0;
+  for (int looks = 1; passed < LOOKING_NS; looks++) {
+    uint32_t found = atomic_load_explicit(word, memory_order_acquire);
+    if (found != value) return found;
+    if (passed > SPIN_NS) {
+      sched_yield();
+    } else {
+      relax();
+      if (looks % LOOKS_PER_CLOCK) continue;
+    }
+    passed = now_ns() - begun;
+  }
+  return value;
+}
+
+static uint32_t next_round(struct tmn_pool* pool, uint32_t seen) {
+  uint32_t found = look_while(&pool->round, seen);
+  if (found != seen) return found;
+  /* Sequentially consistent, as in begin_round: either the caller sees that this worker sleeps, or
+   * the kernel sees the caller's new round and does not let it. */
+  atomic_fetch_add(&pool->sleeping, 1);
+  while ((found = atomic_load(&pool->round)) == seen) sleep_while(&pool->round, seen);
+  atomic_fetch_sub(&pool->sleeping, 1);
+  return found;
+}
+
+static void begin_round(struct tmn_pool* pool) {
+  atomic_fetch_add(&pool->round, 1);
+  if (atomic_load(&pool->sleeping) != 0) wake(&pool->round);
+}
+
+static void* work(void* argument) {
+  struct tmn_worker* self = argument;
+  struct tmn_pool* pool = self->pool;
+  uint32_t seen = self->seen;
+  for (;;) {
+    seen = next_round(pool, seen);
+    if (pool->stop) return NULL;
+    pool->task(pool->data, self->number);
+    /* The same bargain the other way round: the last one sees that the caller sleeps, or the caller
+     * sees that nobody is left. */
+    if (atomic_fetch_sub(&pool->pending, 1) == 1 && atomic_load(&pool->caller_sleeps)) {
+      wake(&pool->pending);
+    }
+  }
+}
+
+static int start_thread(struct tmn_worker* worker) {
+  pthread_attr_t attributes;
+  int failed = pthread_attr_init(&attributes);
+  if (failed) return failed;
+  pthread_attr_setstacksize(&attributes, STACK_BYTES);
+  failed = pthread_create(&worker->thread, &attributes, work, worker);
+  pthread_attr_destroy(&attributes);
+  return failed;
+}
+
+static void end_workers(struct tmn_pool* pool, int32_t count) {
+  pool->stop = 1;
+  begin_round(pool);
+  for (int32_t i = 0; i < count; i++) pthread_join(pool->workers[i].thread, NULL);
+}
+
+int tmn_pool_start(struct tmn_pool* pool, struct tmn_worker* workers, int32_t threads) {
+  memset(pool, 0, sizeof *pool);
+  pool->workers = workers;
+  pool->threads = threads;
+  pool->owner = getpid();
+  /* Signals are for the program's own threads: a handler of its might count on that. */
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int failed = 0;
+  for (int32_t i = 0; i < threads - 1 && !failed; i++) {
+    workers[i] = (struct tmn_worker){.pool = pool, .number = i + 1, .seen = 0};
+    failed = start_thread(&workers[i]);
+    if (failed) end_workers(pool, i);
+  }
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (failed) pool->owner = 0;
+  return failed;
+}
+
+static void wait_for_workers(struct tmn_pool* pool) {
+  uint32_t left = atomic_load_explicit(&pool->pending, memory_order_acquire);
+  while (left != 0) {
+    uint32_t found = look_while(&pool->pending, left);
+    if (found == left) {
+      atomic_store(&pool->caller_sleeps, 1);
+      while ((found = atomic_load(&pool->pending)) != 0) sleep_while(&pool->pending, found);
+      atomic_store(&pool->caller_sleeps, 0);
+    }
+    left = found;
+  }
+}
+
+void tmn_pool_run(struct tmn_pool* pool, tvm_mobilenet_task task, void* data) {
+  pool->task = task;
+  pool->data = data;
+  atomic_store_explicit(&pool->pending, (uint32_t)pool->threads - 1, memory_order_relaxed);
+  begin_round(pool);
+  task(data, 0);
+  wait_for_workers(pool);
+}
+
+void tmn_pool_stop(struct tmn_pool* pool) {
+  if (pool->owner == getpid()) end_workers(pool, pool->threads - 1);
+}

@@ -1,0 +1,48 @@
+/* Threads that share the parts of a parallel region: they spin a little, then sleep.
+ *
+ * A pool serves one caller at a time. Between two regions of a network there are microseconds, so
+ * workers that wait look again and again; between two runs there may be hours, so they go to sleep
+ * after a while. Nothing here takes a lock: a futex is waited on only where there is nothing to do.
+ */
+#ifndef TMN_POOL_H
+#define TMN_POOL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "tvm_mobilenet.h"
+
+struct tmn_worker {
+  pthread_t thread;
+  struct tmn_pool* pool;
+  int32_t number;
+  uint32_t seen; /* the round before its first: known before it is started */
+};
+
+/* What the caller writes and workers read, what workers write and the caller reads: on lines of
+ * their own, since each write takes a line away from all who look at it. */
+struct tmn_pool {
+  _Alignas(64) _Atomic uint32_t round; /* a new value: there is work, or the end */
+  tvm_mobilenet_task task;
+  void* data;
+  int32_t stop;
+  _Alignas(64) _Atomic uint32_t sleeping; /* workers that may have to be woken */
+  _Alignas(64) _Atomic uint32_t pending;  /* workers that are not done */
+  _Atomic uint32_t caller_sleeps;
+  _Alignas(64) pid_t owner; /* the process that the workers are threads of */
+  int32_t threads;
+  struct tmn_worker* workers; /* `threads - 1` of them */
+};
+
+/* Starts the workers; 0, or what pthread_create returned, and then there are none. */
+int tmn_pool_start(struct tmn_pool* pool, struct tmn_worker* workers, int32_t threads);
+
+/* task(data, i) for i from 0 to threads - 1, the first of them on the caller. */
+void tmn_pool_run(struct tmn_pool* pool, tvm_mobilenet_task task, void* data);
+
+/* Ends the workers and waits for them. In a child of the process that started them there are none. */
+void tmn_pool_stop(struct tmn_pool* pool);
+
+#endif
