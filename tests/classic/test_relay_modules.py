@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import tvm
-from numpy.typing import NDArray
+from modules import MODELS, RNG, SHAPE, Array, compare, grouped, kinds
 from relay_networks import activated, written
 from tvm import relay
 from tvm.contrib import graph_executor
@@ -23,13 +23,9 @@ from tvm_mobilenet.emit.relay.tir_passes import lowering
 from tvm_mobilenet.errors import InvalidModelError, StackError, UnsupportedOperatorError
 from tvm_mobilenet.machine import parse
 from tvm_mobilenet.models.importer import Imported
-from tvm_mobilenet.models.reference import run
 from tvm_mobilenet.models.weights import initialize
 
-Array = NDArray[Any]
 nn = relay.nn
-RNG = np.random.default_rng(0)
-SHAPE = (2, 6, 9, 11)
 
 
 def weight(*shape: int) -> Any:
@@ -58,11 +54,6 @@ def tvm_says(mod: Any, x: Array, params: dict[str, Any] | None = None) -> list[A
     return [executor.get_output(at).numpy() for at in range(executor.get_num_outputs())]
 
 
-def reference_says(imported: Imported, x: Array) -> list[Array]:
-    values: dict[str, Array] = run(imported.model, imported.weights, x, keep_layers=True)
-    return [values[name] for name in imported.model.outputs]
-
-
 def check(
     mod: Any,
     x: Array | None = None,
@@ -71,19 +62,7 @@ def check(
 ) -> Imported:
     """Import a module, and compare what we make of it with what TVM does."""
     imported = tm.from_relay(mod, params)
-    shape, dtype = imported.model.input_shape, imported.model.input_dtype
-    x = RNG.standard_normal(shape).astype(dtype) if x is None else x
-    ours, theirs = reference_says(imported, x), tvm_says(mod, x, params)
-    assert len(ours) == len(theirs)
-    for got, want in zip(ours, theirs, strict=True):
-        assert got.shape == want.shape
-        scale = np.abs(want).max() or 1.0
-        np.testing.assert_allclose(got / scale, want / scale, rtol=0, atol=tolerance)
-    return imported
-
-
-def kinds(model: tm.Model) -> list[str]:
-    return [getattr(layer, "operator", type(layer).__name__) for layer in model.layers]
+    return compare(imported, lambda given: tvm_says(mod, given, params), x, tolerance)
 
 
 CONVOLUTIONS: dict[str, Callable[[Any], Any]] = {
@@ -224,32 +203,23 @@ NORMS: dict[str, Callable[[Any], Any]] = {
     "softmax": lambda x: nn.softmax(x, 1),
     "log of softmax": lambda x: nn.log_softmax(nn.batch_flatten(x), -1),
 }
-CASES = {
-    f"{group}: {name}": (build, (2, 9, 7, 11) if group == "NHWC" else SHAPE)
-    for group, cases in (
-        ("convolution", CONVOLUTIONS),
-        ("NHWC", NHWC),
-        ("pool", POOLS),
-        ("one by one", ONE_BY_ONE),
-        ("shape", SHAPES),
-        ("resize", RESIZED),
-        ("norm", NORMS),
-    )
-    for name, build in cases.items()
-}
+CASES = grouped(
+    {
+        "convolution": CONVOLUTIONS,
+        "NHWC": NHWC,
+        "pool": POOLS,
+        "one by one": ONE_BY_ONE,
+        "shape": SHAPES,
+        "resize": RESIZED,
+        "norm": NORMS,
+    }
+)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_operator_is_what_tvm_says(case: str) -> None:
     build, shape = CASES[case]
     check(function(build, shape))
-
-
-MODELS = {
-    "v1": lambda: tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10),
-    "v2": lambda: tm.mobilenet_v2(alpha=0.35, resolution=32, classes=10),
-    "v3-small": lambda: tm.mobilenet_v3_small(alpha=0.75, resolution=64, classes=10, batch=2),
-}
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -12,7 +12,7 @@ import onnx
 import pytest
 import tvm
 from commands import run as command
-from numpy.typing import NDArray
+from modules import MODELS, RNG, SHAPE, Array, compare, grouped, kinds, reference_says
 from relax_networks import activated, written
 from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
@@ -26,13 +26,10 @@ from tvm_mobilenet.errors import (
     WeightsError,
 )
 from tvm_mobilenet.models.importer import Imported
-from tvm_mobilenet.models.reference import relative_error, run
+from tvm_mobilenet.models.reference import relative_error
 from tvm_mobilenet.models.weights import initialize
 
-Array = NDArray[Any]
 op = relax.op
-RNG = np.random.default_rng(0)
-SHAPE = (2, 6, 9, 11)
 
 
 def weight(*shape: int) -> Any:
@@ -60,31 +57,10 @@ def tvm_says(mod: Any, x: Array) -> list[Array]:
     return [y.numpy() for y in ([found] if hasattr(found, "numpy") else found)]
 
 
-def reference_says(imported: Imported, x: Array) -> list[Array]:
-    values: dict[str, Array] = run(imported.model, imported.weights, x, keep_layers=True)
-    return [values[name] for name in imported.model.outputs]
-
-
 def check(mod: Any, x: Array | None = None, tolerance: float = 2e-6) -> Imported:
     """Import a module, and compare what we make of it with what TVM does."""
     imported = tm.from_relax(mod)
-    shape, dtype = imported.model.input_shape, imported.model.input_dtype
-    x = RNG.standard_normal(shape).astype(dtype) if x is None else x
-    ours, theirs = reference_says(imported, x), tvm_says(mod, x)
-    assert len(ours) == len(theirs)
-    for got, want in zip(ours, theirs, strict=True):
-        assert got.shape == want.shape
-        scale = np.abs(want).max() or 1.0
-        np.testing.assert_allclose(got / scale, want / scale, rtol=0, atol=tolerance)
-    return imported
-
-
-def kinds(imported: Imported) -> list[str]:
-    return kinds_of(imported.model)
-
-
-def kinds_of(model: tm.Model) -> list[str]:
-    return [getattr(layer, "operator", type(layer).__name__) for layer in model.layers]
+    return compare(imported, lambda given: tvm_says(mod, given), x, tolerance)
 
 
 CONVOLUTIONS: dict[str, Callable[[Any], Any]] = {
@@ -198,19 +174,17 @@ NORMS: dict[str, Callable[[Any], Any]] = {
     "softmax": lambda x: op.nn.softmax(x, 1),
     "log of softmax": lambda x: op.nn.log_softmax(x, -1),
 }
-CASES = {
-    f"{group}: {name}": (build, (2, 9, 7, 11) if group == "NHWC" else SHAPE)
-    for group, cases in (
-        ("convolution", CONVOLUTIONS),
-        ("NHWC", NHWC),
-        ("pool", POOLS),
-        ("one by one", ONE_BY_ONE),
-        ("shape", SHAPES),
-        ("resize", RESIZED),
-        ("norm", NORMS),
-    )
-    for name, build in cases.items()
-}
+CASES = grouped(
+    {
+        "convolution": CONVOLUTIONS,
+        "NHWC": NHWC,
+        "pool": POOLS,
+        "one by one": ONE_BY_ONE,
+        "shape": SHAPES,
+        "resize": RESIZED,
+        "norm": NORMS,
+    }
+)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -226,19 +200,12 @@ def test_pixels_are_shuffled_though_tvm_cannot_compile_that() -> None:
     np.testing.assert_allclose(reference_says(imported, x)[0], want)
 
 
-MODELS = {
-    "v1": lambda: tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10),
-    "v2": lambda: tm.mobilenet_v2(alpha=0.35, resolution=32, classes=10),
-    "v3-small": lambda: tm.mobilenet_v3_small(alpha=0.75, resolution=64, classes=10, batch=2),
-}
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_a_network_written_in_relax_is_ours(name: str) -> None:
     """Layer by layer: all of them recognised, none left to TVM, names as the module has them."""
     model = MODELS[name]()
     imported = check(written(model, initialize(model, 0)), tolerance=1e-5)
-    assert kinds(imported) == kinds_of(model)
+    assert kinds(imported.model) == kinds(model)
     assert imported.model.macs == model.macs
     names = [layer.name.replace(".", "_") for layer in model.layers]
     assert [layer.name for layer in imported.model.layers] == names
@@ -260,7 +227,7 @@ def test_what_relaxs_importer_makes_of_an_onnx_file_is_what_ours_makes(
         theirs = tvm_says(relax.transform.BindParams("main", named(mod, params))(mod), x)
         for got, want in zip(reference_says(imported, x), theirs, strict=True):
             assert relative_error(got, want) < 1e-5
-    assert sorted(kinds(imported)) == sorted(kinds(tm.import_onnx(path)))
+    assert sorted(kinds(imported.model)) == sorted(kinds(tm.import_onnx(path).model))
 
 
 def named(mod: Any, params: dict[str, Any]) -> dict[str, Any]:
@@ -276,7 +243,8 @@ def test_parameters_are_given_by_name_and_name_their_layers() -> None:
     with pytest.raises(InvalidModelError, match=r"takes 3 tensors .* \(x, x1, x2\)"):
         tm.from_relax(mod)
     params = {"x1": RNG.random((4, 6, 1, 1), np.float32), "x2": np.zeros(4, np.float32)}
-    assert kinds(tm.from_relax(mod, params | {"spare": np.zeros(1)})) == ["Conv2d"]
+    found = tm.from_relax(mod, params | {"spare": np.zeros(1)})
+    assert kinds(found.model) == ["Conv2d"]
     with pytest.raises(InvalidModelError, match="4x6x3x3"):
         tm.from_relax(mod, params | {"x1": np.zeros((4, 6, 3, 3), np.float32)})
 
@@ -341,7 +309,7 @@ def test_half_precision_is_computed_in_float32() -> None:
         return op.clip(op.nn.conv2d(x, half), 0, 6)
 
     imported = check(module(build, dtype="float16"), tolerance=4e-3)
-    assert kinds(imported) == ["Cast", "Conv2d", "Cast"]
+    assert kinds(imported.model) == ["Cast", "Conv2d", "Cast"]
 
 
 def _own_function() -> Any:

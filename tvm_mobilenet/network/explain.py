@@ -33,14 +33,13 @@ def explain(plan: NetworkPlan, threads: int | None = None) -> Explanation:
     for call in plan.calls:
         if call.output.name not in steps:
             steps[call.output.name] = explainer.step(call)
-    ordered = dict.fromkeys(steps[call.output.name].layers for call in plan.calls)
-    by_layers = {step.layers: step for step in steps.values()}
+    in_order = (steps[call.output.name] for call in plan.calls)
     known = {layer.name for call in plan.calls for layer in call.layers}
     return Explanation(
         plan.model.title,
         target,
         threads,
-        tuple(by_layers[layers] for layers in ordered),
+        tuple({step.layers: step for step in in_order}.values()),
         tuple(layer.name for layer in plan.model.layers if layer.name not in known),
         plan.model.macs,
         memory_of(plan),

@@ -13,9 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.models.spec import Conv2d, Dense
-from tvm_mobilenet.operators.packing import Affine
+from tvm_mobilenet.network.plan import Call
+from tvm_mobilenet.operators.packing import Affine, Array, pack
 
 Weights = Mapping[str, NDArray[np.float32]]
+
+
+def packed(call: Call, weights: Weights) -> list[Array]:
+    """Return a call's parameters as its kernel takes them: a weight and a bias for each layer."""
+    layers = [folded(layer, weights) for layer in call.weighted]  # type: ignore[arg-type]
+    return pack(call.work, layers)
 
 
 def folded(layer: Conv2d | Dense, weights: Weights) -> Affine:

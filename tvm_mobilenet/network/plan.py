@@ -110,6 +110,11 @@ class Call:
         return tuple(layer for unit in self.units for layer in unit.layers)
 
     @property
+    def weighted(self) -> tuple[Layer, ...]:
+        """The layers among them that have parameters, in the order in which it takes those."""
+        return tuple(layer for layer in self.layers if layer.parameters)
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """The names of the values that it reads."""
         return tuple(value.name for value in self.reads)

@@ -24,7 +24,7 @@ class ConvPoolDense(Shared):
     name = "tail"
     patterns = (("pointwise", "pool", "dense"),)
     writes_plain = True
-    prefetched = 3
+    prefetched = 2
 
     def join(self, parts: Sequence[Workload]) -> Workload:
         first, _, last = parts

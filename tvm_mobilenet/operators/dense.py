@@ -21,7 +21,6 @@ class Dense(Facts):
 
     name = "dense"
     writes_plain = True
-    prefetched = 1
 
     def of_layer(self, layer: Layer, target: TargetSpec) -> Workload | None:
         if not isinstance(layer, DenseLayer):

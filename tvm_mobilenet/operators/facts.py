@@ -29,8 +29,8 @@ class Facts(ABC):
         Whether kernel, strides and padding are sizes of its own.
     reads_plain, writes_plain : bool
         Whether its input, and its output, is NCHW or NC in float32, in no blocks.
-    prefetched : int or None
-        Which of its arguments are weights that kernels before it may prefetch.
+    prefetched : int
+        Which of its packed parameters kernels before it may prefetch, if any.
     hosts_prefetches : bool
         Whether its kernel can prefetch for others.
     element_work : int
@@ -43,7 +43,7 @@ class Facts(ABC):
     windowed = False
     reads_plain = False
     writes_plain = False
-    prefetched: int | None = None
+    prefetched = 0
     hosts_prefetches = False
     element_work = 1
 
@@ -81,7 +81,7 @@ class Facts(ABC):
         return 0
 
     def prefetched_shape(self, work: Workload) -> tuple[int, ...] | None:
-        """Return the packed shape of the argument :attr:`prefetched`, None without one."""
+        """Return the shape of the parameter :attr:`prefetched`; None where none may be."""
         return None
 
     def pack(self, work: Workload, layers: Sequence[Affine]) -> list[Array]:

@@ -22,7 +22,6 @@ class Pointwise(Convolution):
     __slots__ = ()
 
     name = "pointwise"
-    prefetched = 1
     hosts_prefetches = True
 
     def takes(self, layer: Conv2d) -> bool:

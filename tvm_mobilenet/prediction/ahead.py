@@ -32,11 +32,6 @@ cost model counts on: what is lost cost nothing but bandwidth that nobody used."
 _LEAST = 1 << 14
 """Bytes that are worth a prefetch, and so a kernel of its own."""
 
-WAITING = {
-    name: facts.prefetched for name, facts in OPERATORS.items() if facts.prefetched is not None
-}
-"""Operators whose weights can be prefetched, and which of their arguments those are."""
-
 
 @dataclass(slots=True)
 class _Kernel:

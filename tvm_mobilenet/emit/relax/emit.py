@@ -15,10 +15,9 @@ from tvm_mobilenet.emit.relax.foreign import import_operator, inline
 from tvm_mobilenet.emit.relax.layouts import from_blocked, to_blocked
 from tvm_mobilenet.emit.relax.ours import ours_by_tvm
 from tvm_mobilenet.models.spec import INPUT, Operator, symbol
-from tvm_mobilenet.network.fold import folded
+from tvm_mobilenet.network.fold import packed
 from tvm_mobilenet.network.plan import Call, Foreign, NetworkPlan, Value
-from tvm_mobilenet.operators.packing import pack
-from tvm_mobilenet.prediction.ahead import WAITING
+from tvm_mobilenet.operators.facts import OPERATORS
 
 ENTRY = "main"
 """Name of the one function of the module."""
@@ -87,7 +86,7 @@ class _Emitter:
     ) -> None:
         self._builder, self._weights, self._imported = builder, weights, imported
         self._calls = plan.calls
-        self._kernels: dict[str, Any] = {}
+        self._kernels: dict[Any, Any] = {}
         self._parameters: dict[str, list[Any]] = {}
         self.values: dict[str, _Bound] = {}
 
@@ -97,7 +96,7 @@ class _Emitter:
         arguments = [data, *self._packed(call), *others]
         for _, at in call.ahead:
             waiting = self._calls[at]
-            arguments.append(self._packed(waiting)[WAITING[waiting.work.operator] - 1])
+            arguments.append(self._packed(waiting)[OPERATORS[waiting.work.operator].prefetched])
         arguments = [self._builder.normalize(argument) for argument in arguments]
         kind = relax.TensorType(call.output.laid_out, call.output.type.dtype)
         value = relax.call_tir(self._kernel(call), arguments, kind)
@@ -137,16 +136,14 @@ class _Emitter:
         """Return a call's packed parameters, the same constants each time."""
         name = call.output.name
         if name not in self._parameters:
-            anchors = (unit.anchor for unit in call.units)
-            layers = [folded(a, self._weights) for a in anchors if a.parameters]  # type: ignore[arg-type]
-            arrays = pack(call.work, layers)
-            self._parameters[name] = [relax.const(array) for array in arrays]
+            self._parameters[name] = [relax.const(array) for array in packed(call, self._weights)]
         return self._parameters[name]
 
     def _kernel(self, call: Call) -> Any:
-        func = prim_func(call.work, [piece for piece, _ in call.ahead])
-        name = str(func.attrs["global_symbol"])
-        if name not in self._kernels:
+        pieces = tuple(piece for piece, _ in call.ahead)
+        key = (call.work, pieces)
+        if key not in self._kernels:
+            func = prim_func(call.work, pieces)
             opaque = func.with_attr("op_pattern", _OPAQUE)
-            self._kernels[name] = self._builder.add_func(opaque, name)
-        return self._kernels[name]
+            self._kernels[key] = self._builder.add_func(opaque, str(func.attrs["global_symbol"]))
+        return self._kernels[key]

@@ -16,11 +16,10 @@ from tvm_mobilenet.emit.relay.foreign import by_relay
 from tvm_mobilenet.emit.relay.lowered import Call, Lowered
 from tvm_mobilenet.emit.relay.naming import marked
 from tvm_mobilenet.models.spec import INPUT, symbol
-from tvm_mobilenet.network.fold import folded
+from tvm_mobilenet.network.fold import packed
 from tvm_mobilenet.network.plan import Call as Planned
 from tvm_mobilenet.network.plan import Foreign, NetworkPlan, Value
-from tvm_mobilenet.operators.packing import pack
-from tvm_mobilenet.prediction.ahead import WAITING
+from tvm_mobilenet.operators.facts import OPERATORS
 
 ENTRY_INPUT = "x"
 """Name of the function's one parameter that is no weight."""
@@ -83,7 +82,8 @@ class _Emitter:
         data, *others = (self._laid_out(value) for value in call.reads)
         waiting = [(piece, self._plan.calls[at]) for piece, at in call.ahead]
         ahead = [
-            (piece, self._packed(late)[WAITING[late.work.operator] - 1]) for piece, late in waiting
+            (piece, self._packed(late)[OPERATORS[late.work.operator].prefetched])
+            for piece, late in waiting
         ]
         expr = operators.call(call.work, [data, *self._packed(call), *others], ahead)
         self._values[call.output.name] = (expr, call.output)
@@ -130,11 +130,10 @@ class _Emitter:
 
     def _packed(self, call: Planned) -> list[Any]:
         """Return the variables of a call's packed parameters, the same ones each time."""
-        anchors = [unit.anchor for unit in call.units if unit.anchor.parameters]
-        names = [f"{symbol(a.name)}.{part}" for a in anchors for part in ("weight", "bias")]
+        parts = [(layer, part) for layer in call.weighted for part in ("weight", "bias")]
+        names = [f"{symbol(layer.name)}.{part}" for layer, part in parts]
         if not set(names) <= self.variables.keys():
-            layers = [folded(anchor, self._weights) for anchor in anchors]  # type: ignore[arg-type]
-            for name, array in zip(names, pack(call.work, layers), strict=True):
+            for name, array in zip(names, packed(call, self._weights), strict=True):
                 self.parameters[name] = array
                 self.variables[name] = relay.var(name, shape=array.shape, dtype=str(array.dtype))
         return [self.variables[name] for name in names]
