@@ -68,7 +68,8 @@ def test_tiles_of_the_first_convolution_divide_its_rows(width: int) -> None:
     assert done is not None
     assert width % int(knobs.chosen["pixels"]) == 0
     assert int(knobs.chosen["pixels"]) * int(knobs.chosen["vectors"]) >= 8
-    assert workspaces(IRModule({"conv": done.func}), 2) == {"conv": 0}
+    # Sixteen vectors of 64 bytes are 1,024 bytes, which TVM does not put on the stack.
+    assert workspaces(IRModule({"conv": done.func}), 2)["conv"] in {0, 2 * 1024}
 
 
 SIZES = (st.integers(1, 4000), st.integers(1, 70), st.integers(1, 1024))
