@@ -43,6 +43,10 @@ def reason(error: Exception) -> str:
     return name if said == name else f"{name}: {said}"
 
 
+class NotInstalledError(TvmMobilenetError, ImportError):
+    """A part of this project, or a package that one needs, which is not installed here."""
+
+
 class UnknownModelError(TvmMobilenetError):
     """A model name that nothing here builds."""
 

@@ -20,7 +20,7 @@ from tvm_mobilenet.machine import (
     validate_with_llvm,
 )
 from tvm_mobilenet.machine.features import CPU_NEEDS, HWCAP_ARM
-from tvm_mobilenet.machine.host import _auxiliary, _auxiliary_value, features_of
+from tvm_mobilenet.machine.host import _auxiliary_value, auxiliary, features_of
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -123,8 +123,8 @@ def test_auxiliary_vector_is_the_kernels() -> None:
     assert _auxiliary_value(6) == mmap.PAGESIZE  # AT_PAGESZ
     kernels = dict(struct.iter_unpack("@LL", Path("/proc/self/auxv").read_bytes()))
     assert _auxiliary_value(26) == kernels.get(26, 0)  # AT_HWCAP2
-    assert _auxiliary("x86_64") is None
-    assert _auxiliary("aarch64") == (_auxiliary_value(16), _auxiliary_value(26))
+    assert auxiliary("x86_64") is None
+    assert auxiliary("aarch64") == (_auxiliary_value(16), _auxiliary_value(26))
 
 
 def sysfs(

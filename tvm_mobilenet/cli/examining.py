@@ -153,7 +153,8 @@ def _versions() -> Iterator[Finding]:
 
 
 def _processor() -> Iterator[Finding]:
-    from tvm_mobilenet.machine.host import host, host_cpu_features, processor_name
+    from tvm_mobilenet.machine.host import host_cpu_features, processor_name
+    from tvm_mobilenet.machine.this_machine import host
     from tvm_mobilenet.runtime.threads import thread_count
 
     spec = host()
@@ -174,7 +175,7 @@ def _processor() -> Iterator[Finding]:
 def _linkers() -> Iterator[Finding]:
     from tvm_mobilenet.artifact.toolchain import find_linker
     from tvm_mobilenet.machine import PRESETS
-    from tvm_mobilenet.machine.host import host
+    from tvm_mobilenet.machine.this_machine import host
 
     for title, spec in (
         ("C compiler", host()),

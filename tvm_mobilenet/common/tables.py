@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -187,21 +188,35 @@ def _plain(value: Any) -> Any:
 
 
 def cell_width(text: str) -> int:
-    """Return how many columns a text takes: Chinese characters take two."""
-    from rich.cells import cell_len
+    """Return how many columns a text takes: Chinese characters take two, accents none."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
 
-    return cell_len(text)
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def chopped(text: str, width: int) -> list[str]:
+    """Return a text in parts of at most `width` columns, or of one character that takes more."""
+    parts, used = [""], 0
+    for character in text:
+        used += _columns(character)
+        if used > width and parts[-1]:
+            parts.append("")
+            used = _columns(character)
+        parts[-1] += character
+    return parts
 
 
 def shortened(text: str, width: int) -> str:
     """Return a name in at most `width` columns; its middle is left out, its ends identify it."""
-    from rich.cells import chop_cells
-
     if cell_width(text) <= width:
         return text
     tail = (width - 1) // 2
-    head = chop_cells(text, max(width - 1 - tail, 1))[0]
-    end = chop_cells(text[::-1], tail)[0][::-1] if tail else ""
+    head = chopped(text, max(width - 1 - tail, 1))[0]
+    end = chopped(text[::-1], tail)[0][::-1] if tail else ""
     return head + "…" + end
 
 

@@ -107,7 +107,7 @@ class Compiled(Tabular):
         OutputError
             It cannot be written.
         """
-        from tvm_mobilenet.models.files import written_aside
+        from tvm_mobilenet.common.files import written_aside
 
         target = Path(path)
         with written_aside(target) as aside, self.path.open("rb") as source:

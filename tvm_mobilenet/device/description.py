@@ -15,8 +15,9 @@ from tvm_mobilenet.common.scratch import scratch
 from tvm_mobilenet.common.stacks import PACKAGES, SIGNIFICANT, Stack, versions_of
 from tvm_mobilenet.device.connection import Connection
 from tvm_mobilenet.errors import AbiError
-from tvm_mobilenet.machine.host import describe_machine, features_of, named_in
+from tvm_mobilenet.machine.host import features_of, named_in
 from tvm_mobilenet.machine.spec import TargetSpec
+from tvm_mobilenet.machine.this_machine import describe_machine
 from tvm_mobilenet.machine.topology import cpu_list
 
 _CPUS = "/sys/devices/system/cpu/cpu[0-9]*"

@@ -14,7 +14,6 @@ from tvm_mobilenet.machine.arithmetic import Dtype
 from tvm_mobilenet.machine.driver import find_gpu, spec_of
 from tvm_mobilenet.machine.features import CPU_NEEDS, isa_of
 from tvm_mobilenet.machine.gpu import GPUS, STORED, GpuSpec
-from tvm_mobilenet.machine.host import host as this_machine
 from tvm_mobilenet.machine.host import host_machine
 from tvm_mobilenet.machine.llvm import llvm_needs
 from tvm_mobilenet.machine.presets import (
@@ -25,6 +24,7 @@ from tvm_mobilenet.machine.presets import (
     nearest_preset,
 )
 from tvm_mobilenet.machine.spec import TargetSpec
+from tvm_mobilenet.machine.this_machine import host as this_machine
 from tvm_mobilenet.machine.triples import machine_of
 from tvm_mobilenet.machine.tvm_json import HERE, OTHER_KINDS, from_json, unsupported_kind
 

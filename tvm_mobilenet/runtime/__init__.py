@@ -10,15 +10,22 @@ A loader is a class of `loaded`'s: `module` for the virtual machine, `cuda` for 
 which need no TVM at all (`opencl_device`, `opencl_launches`).
 """
 
-from tvm_mobilenet.runtime.artifact import read_manifest
-from tvm_mobilenet.runtime.classic import ClassicModule
-from tvm_mobilenet.runtime.cuda import CudaModule
-from tvm_mobilenet.runtime.instrument import Profile, Trace
-from tvm_mobilenet.runtime.loading import Loaded, check_here, load
-from tvm_mobilenet.runtime.module import Module
-from tvm_mobilenet.runtime.opencl import OpenClModule
-from tvm_mobilenet.runtime.preprocess import class_names, load_image
-from tvm_mobilenet.runtime.recipe import default_preprocess, preprocess_for
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tvm_mobilenet.common.lazily import export
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.runtime.artifact import read_manifest
+    from tvm_mobilenet.runtime.classic import ClassicModule
+    from tvm_mobilenet.runtime.cuda import CudaModule
+    from tvm_mobilenet.runtime.instrument import Profile, Trace
+    from tvm_mobilenet.runtime.loading import Loaded, check_here, load
+    from tvm_mobilenet.runtime.module import Module
+    from tvm_mobilenet.runtime.opencl import OpenClModule
+    from tvm_mobilenet.runtime.preprocess import class_names, load_image
+    from tvm_mobilenet.runtime.recipe import default_preprocess, preprocess_for
 
 __all__ = [
     "ClassicModule",
@@ -36,3 +43,21 @@ __all__ = [
     "preprocess_for",
     "read_manifest",
 ]
+
+_HOMES = {
+    "ClassicModule": "classic",
+    "CudaModule": "cuda",
+    "Loaded": "loading",
+    "Module": "module",
+    "OpenClModule": "opencl",
+    "Profile": "instrument",
+    "Trace": "instrument",
+    "check_here": "loading",
+    "class_names": "preprocess",
+    "default_preprocess": "recipe",
+    "load": "loading",
+    "load_image": "preprocess",
+    "preprocess_for": "recipe",
+    "read_manifest": "artifact",
+}
+export(__name__, _HOMES)

@@ -65,7 +65,7 @@ def write_manifest(path: str | os.PathLike[str], manifest: Mapping[str, Any]) ->
         The operating system refuses to write there.
     """
     # Outside of the loader's way: only whoever compiles writes.
-    from tvm_mobilenet.models.files import written_aside
+    from tvm_mobilenet.common.files import written_aside
 
     path = Path(path)
     with open_binary(path) as file:
