@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tvm_mobilenet.cli import devices, looking, measuring
+from tvm_mobilenet.cli import devices, looking, measuring, words
 from tvm_mobilenet.cli.everywhere import Quiet, UseStack, Verbose, Version, with_everywhere
 from tvm_mobilenet.cli.exporting import export
 from tvm_mobilenet.cli.groups import Group, grouped
@@ -198,13 +198,13 @@ def tune(
 
 # Those above make an artifact; these use one, or need none.
 app.command()(export)
-app.command()(run)
+app.command(help=words.RUN)(run)
 app.command()(measuring.verify)
 app.command()(measuring.bench)
 app.command()(measuring.profile)
 app.command()(looking.explain)
 app.command("report")(looking.report_command)
-app.command()(looking.inspect)
+app.command(help=words.INSPECT)(looking.inspect)
 app.command()(looking.models)
 app.command()(looking.targets)
 app.command("records")(looking.records_command)

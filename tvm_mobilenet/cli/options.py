@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tvm_mobilenet.artifact.native_header import PREFIX
+from tvm_mobilenet.cli import words
 from tvm_mobilenet.cli.groups import Group
 from tvm_mobilenet.cli.output import Form
 
@@ -39,9 +40,7 @@ def _targets(incomplete: str) -> Iterator[str]:
     yield from (name for name in dict.fromkeys(names) if name.startswith(incomplete))
 
 
-Artifact = Annotated[
-    Path, typer.Argument(help="A file that `tvm-mobilenet compile` wrote.", metavar="ARTIFACT")
-]
+Artifact = Annotated[Path, typer.Argument(help=words.ARTIFACT, metavar="ARTIFACT")]
 ModelName = Annotated[
     str,
     typer.Argument(
@@ -83,7 +82,7 @@ Fusions = Annotated[
 ]
 Save = Annotated[
     Path | None,
-    typer.Option(help="Write the outputs: .npz by name, or .npy of a single one.", metavar="FILE"),
+    typer.Option(help=words.SAVE, metavar="FILE"),
 ]
 OnDevice = Annotated[
     str | None,
@@ -95,7 +94,7 @@ OnDevice = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(help="Threads to run on; TVM_NUM_THREADS, or all cores, by default."),
+    typer.Option(help=words.THREADS),
 ]
 Stores = Annotated[
     Literal["float32", "float16"] | None,
@@ -256,13 +255,9 @@ class Compiling(Planning):
 class Answer:
     """How a command with a table answers."""
 
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False
-    as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print the table as CSV instead, numbers in full.")
-    ] = False
-    wide: Annotated[
-        bool, typer.Option("--wide", help="All columns, however wide the table becomes.")
-    ] = False
+    as_json: Annotated[bool, typer.Option("--json", help=words.JSON)] = False
+    as_csv: Annotated[bool, typer.Option("--csv", help=words.CSV)] = False
+    wide: Annotated[bool, typer.Option("--wide", help=words.WIDE)] = False
 
     @property
     def form(self) -> Form:

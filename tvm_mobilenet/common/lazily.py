@@ -13,6 +13,12 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+WHOLE = (
+    "to compile, verify and tune: `pip uninstall tvm-mobilenet-runtime`, then "
+    "`pip install tvm-mobilenet`"
+)
+"""How to get what tvm-mobilenet-runtime lacks; both have files of the same names."""
+
 
 class _Package(ModuleType):
     """A package whose ``__all__`` lists names that live in its modules.
@@ -80,9 +86,21 @@ def part(module: str, name: str) -> Any:
 
         raise NotInstalledError(
             f"{name!r} is not in tvm-mobilenet-runtime, which loads and runs compiled networks",
-            "pip uninstall tvm-mobilenet-runtime, then pip install tvm-mobilenet, which also "
-            "compiles, verifies and tunes",
+            WHOLE,
         ) from missing
+
+
+def extra(whole: str, small: str) -> str:
+    """Return what pip installs to have an extra of the distribution that is here.
+
+    Parameters
+    ----------
+    whole, small : str
+        What tvm-mobilenet and tvm-mobilenet-runtime call it.
+    """
+    if _is_here("tvm_mobilenet.api"):
+        return f"'tvm-mobilenet[{whole}]'"
+    return f"'tvm-mobilenet-runtime[{small}]'"
 
 
 def _is_here(module: str) -> bool:
