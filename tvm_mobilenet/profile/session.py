@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.bench.machine import Machine, measure_machine, measure_peak
 from tvm_mobilenet.common.tables import LAYOUT
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.profile.bounds import bounds_of, moved_maps
 from tvm_mobilenet.profile.breakdown import KernelProfile, ProfileReport
-from tvm_mobilenet.runtime import Loaded, load
+from tvm_mobilenet.runtime import load
 from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.runtime.kernels import Kernels, Split
-from tvm_mobilenet.runtime.loaded import OnDevice
+from tvm_mobilenet.runtime.loaded import LoadedArtifact, OnDevice
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.runtime import Loaded
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what comes next."""
@@ -62,7 +65,7 @@ def profile(
     """
     from tvm_mobilenet.machine import TargetSpec
 
-    module = artifact if isinstance(artifact, Loaded) else load(artifact, threads)
+    module = artifact if isinstance(artifact, LoadedArtifact) else load(artifact, threads)
     if isinstance(module, OnDevice):
         raise InputError(
             f"{module.path} runs on a GPU, and this measures what a processor could do",

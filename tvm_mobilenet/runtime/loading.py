@@ -5,29 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.artifact.containers import container_of
+from tvm_mobilenet.common.lazily import part
 from tvm_mobilenet.errors import AbiError
 from tvm_mobilenet.runtime.artifact import manifest_in
-from tvm_mobilenet.runtime.classic import ClassicModule
-from tvm_mobilenet.runtime.cuda import CudaModule
 from tvm_mobilenet.runtime.loaded import Device
-from tvm_mobilenet.runtime.module import Module
-from tvm_mobilenet.runtime.opencl import OpenClModule
 from tvm_mobilenet.runtime.private import private_copy
 from tvm_mobilenet.runtime.threads import thread_count
 
-Loaded = Module | CudaModule | ClassicModule | OpenClModule
-"""What :func:`load` returns."""
+if TYPE_CHECKING:
+    from tvm_mobilenet.runtime.classic import ClassicModule
+    from tvm_mobilenet.runtime.cuda import CudaModule
+    from tvm_mobilenet.runtime.module import Module
+    from tvm_mobilenet.runtime.opencl import OpenClModule
 
-LOADERS: dict[str, type[Loaded]] = {
-    "vm": Module,
-    "cuda": CudaModule,
-    "graph": ClassicModule,
-    "launches": OpenClModule,
+    Loaded = Module | CudaModule | ClassicModule | OpenClModule
+
+LOADERS = {
+    "vm": ("module", "Module"),
+    "cuda": ("cuda", "CudaModule"),
+    "graph": ("classic", "ClassicModule"),
+    "launches": ("opencl", "OpenClModule"),
 }
-"""By the kind of container."""
+"""By the kind of container: where its loader is."""
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None, device: Device = None) -> Loaded:
@@ -115,4 +117,7 @@ def _loader(manifest: Mapping[str, Any], where: str) -> type[Loaded]:
             f"{where} is of the kind {kind!r}, which is unknown here",
             f"known: {', '.join(LOADERS)}; load it with the version that compiled it",
         )
-    return LOADERS[container.kind]
+    module, name = LOADERS[container.kind]
+    what = f"what runs {where}, of the kind {container.kind!r},"
+    found: type[Loaded] = part(f"tvm_mobilenet.runtime.{module}", name, what)
+    return found
