@@ -106,7 +106,9 @@ def project(packages: list[str]) -> str:
     """Return the distribution's pyproject.toml, which says what the project's says."""
     whole = tomllib.loads((ROOT / "pyproject.toml").read_text())
     said: dict[str, Any] = whole["project"]
-    pins = [*said["dependencies"], *sum(said["optional-dependencies"].values(), [])]
+    pins = list(said["dependencies"])
+    for several in said["optional-dependencies"].values():
+        pins += several
 
     def requirement(package: str) -> str:
         return next(pin for pin in pins if pin.split("=")[0].rstrip("<>!~") == package)

@@ -87,7 +87,7 @@ _HOMES = {
     "Model": "models",
     "Module": "runtime.module",
     "ProfileReport": "profile.breakdown",
-    "TargetSpec": "machine",
+    "TargetSpec": "machine.spec",
     "TuningReport": "tuning.tuning_report",
     "TvmMobilenetError": "errors",
     "VerifyReport": "verify.report",

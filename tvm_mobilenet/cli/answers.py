@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tvm_mobilenet.common.lazily import extra
+from tvm_mobilenet.common.distributions import extra
 from tvm_mobilenet.common.tables import Column, Table, by_size
 
 if TYPE_CHECKING:

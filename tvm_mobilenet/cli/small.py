@@ -13,10 +13,7 @@ from typing import Any
 from tvm_mobilenet import __version__
 from tvm_mobilenet.cli import logs, words
 from tvm_mobilenet.cli.output import Form, progress_bar, show
-from tvm_mobilenet.common.lazily import WHOLE
-from tvm_mobilenet.errors import NotInstalledError
-
-NAME = "tvm-mobilenet-runtime"
+from tvm_mobilenet.common.distributions import SMALL, refusal
 
 _TOP = """Run compiled networks.
 
@@ -53,9 +50,7 @@ def run_command(given: Sequence[str]) -> None:
     """
     asked = next((word for word in given if not word.startswith("-")), None)
     if asked is not None and asked not in _COMMANDS:
-        raise NotInstalledError(
-            f"there is no command {asked!r} in {NAME}, which has {', '.join(_COMMANDS)}", WHOLE
-        )
+        raise refusal(f"the command {asked!r}")
     parser = _parser()
     options = parser.parse_args(given)
     if asked is None:
@@ -116,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         "allow_abbrev": False,
     }
     parser = argparse.ArgumentParser("tvm-mobilenet", description=_TOP, **how)
-    version = f"{NAME} {__version__}"
+    version = f"{SMALL} {__version__}"
     parser.add_argument("--version", action="version", version=version, help="Print it, and leave.")
     commands = parser.add_subparsers(metavar="COMMAND")
     for name, (text, options, do) in _COMMANDS.items():

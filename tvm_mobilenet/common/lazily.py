@@ -13,12 +13,6 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-WHOLE = (
-    "to compile, verify and tune: `pip uninstall tvm-mobilenet-runtime`, then "
-    "`pip install tvm-mobilenet`"
-)
-"""How to get what tvm-mobilenet-runtime lacks; both have files of the same names."""
-
 
 class _Package(ModuleType):
     """A package whose ``__all__`` lists names that live in its modules.
@@ -62,7 +56,7 @@ def export(package: str, homes: Mapping[str, str]) -> None:
     module.__class__ = _Package
 
 
-def part(module: str, name: str) -> Any:
+def part(module: str, name: str, what: str = "") -> Any:
     """Import something from a module of this project that need not be installed.
 
     Parameters
@@ -71,6 +65,8 @@ def part(module: str, name: str) -> Any:
         Its full name.
     name : str
         What is wanted of it.
+    what : str, optional
+        What an error calls that; the name by default.
 
     Raises
     ------
@@ -80,27 +76,11 @@ def part(module: str, name: str) -> Any:
     try:
         return getattr(import_module(module), name)
     except ModuleNotFoundError as missing:
-        if missing.name is None or not module.startswith(missing.name):
+        if missing.name is None or not f"{module}.".startswith(f"{missing.name}."):
             raise
-        from tvm_mobilenet.errors import NotInstalledError
+    from tvm_mobilenet.common.distributions import refusal
 
-        raise NotInstalledError(
-            f"{name!r} is not in tvm-mobilenet-runtime, which loads and runs compiled networks",
-            WHOLE,
-        ) from missing
-
-
-def extra(whole: str, small: str) -> str:
-    """Return what pip installs to have an extra of the distribution that is here.
-
-    Parameters
-    ----------
-    whole, small : str
-        What tvm-mobilenet and tvm-mobilenet-runtime call it.
-    """
-    if _is_here("tvm_mobilenet.api"):
-        return f"'tvm-mobilenet[{whole}]'"
-    return f"'tvm-mobilenet-runtime[{small}]'"
+    raise refusal(what or repr(name))
 
 
 def _is_here(module: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tvm_mobilenet.common.lazily import extra
+from tvm_mobilenet.common.distributions import extra
 from tvm_mobilenet.errors import (
     GpuArchitectureError,
     GpuDriverError,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.common.lazily import extra
+from tvm_mobilenet.common.distributions import extra
 from tvm_mobilenet.errors import ImageError, NotInstalledError, VerificationError
 from tvm_mobilenet.runtime.recipe import both_sides
 
