@@ -206,7 +206,7 @@ def test_no_memory_is_an_error_with_a_name(path: Path, tmp_path: Path, monkeypat
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(shutil, "copyfileobj", full)
+    monkeypatch.setattr(private, "_copy", full)
     with pytest.raises(ArtifactError, match=r"No space left on device\n.*as the file has bytes"):
         load(path)
 
@@ -246,7 +246,7 @@ def test_a_file_that_is_cut_off_while_it_is_copied_is_refused(
     def half(source, target, *_: object) -> None:
         target.write(source.read(file.stat().st_size // 2))
 
-    monkeypatch.setattr(shutil, "copyfileobj", half)
+    monkeypatch.setattr(private, "_copy", half)
     with pytest.raises(TruncatedArtifactError, match="cut off"):
         load(file)
 

@@ -7,8 +7,6 @@ as CSV; notebooks show them as HTML.
 
 from __future__ import annotations
 
-import csv
-import html
 import io
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -115,19 +113,21 @@ class Table:
 
     def to_html(self) -> str:
         """Return the table for a notebook; every word of it escaped."""
+        from html import escape
+
         right = ' style="text-align: right"'
         left = ' style="text-align: left"'
         sides = [right if column.kind == "number" else left for column in self.columns]
 
         def line(tag: str, texts: Iterable[str]) -> str:
             cells = zip(sides, texts, strict=True)
-            return "".join(f"<{tag}{side}>{html.escape(text)}</{tag}>" for side, text in cells)
+            return "".join(f"<{tag}{side}>{escape(text)}</{tag}>" for side, text in cells)
 
         head = line("th", (column.title for column in self.columns))
         body = "".join(f"<tr>{line('td', row)}</tr>" for row in self.cells())
-        notes = "".join(f"<p>{html.escape(shown(note))}</p>" for note in self.notes)
+        notes = "".join(f"<p>{escape(shown(note))}</p>" for note in self.notes)
         return (
-            f"<table><caption{left}><b>{html.escape(shown(self.title))}</b></caption>"
+            f"<table><caption{left}><b>{escape(shown(self.title))}</b></caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
         )
 
@@ -166,6 +166,8 @@ def to_csv(tables: Sequence[Table]) -> str:
         Numbers have all their digits, lists are joined by ``+``, mappings are ``name=value``, and
         missing values are empty.
     """
+    import csv
+
     several = len(tables) > 1
     names = list(dict.fromkeys(column.name for table in tables for column in table.columns))
     made = io.StringIO()

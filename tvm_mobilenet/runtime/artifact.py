@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from io import BufferedIOBase
@@ -65,6 +64,8 @@ def write_manifest(path: str | os.PathLike[str], manifest: Mapping[str, Any]) ->
         The operating system refuses to write there.
     """
     # Outside of the loader's way: only whoever compiles writes.
+    import shutil
+
     from tvm_mobilenet.common.files import written_aside
 
     path = Path(path)
