@@ -12,8 +12,9 @@ import functools
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count, repeat
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -197,16 +198,21 @@ def _one_of(words: tuple[str, ...]) -> Check:
     return check
 
 
+def _walk(steps: Iterable[tuple[Any, Check, Any]], place: Callable[[Any], str]) -> None:
+    """Check values inside of another; an error's place begins with that of the value."""
+    key = None
+    try:
+        for key, check, value in steps:  # noqa: B007  told where it fails
+            check(value)
+    except SchemaError as error:
+        error.place = place(key) + error.place
+        raise
+
+
 def _array(item: Check, length: Check) -> Check:
     def check(value: list[Any]) -> None:
         length(value)
-        at = 0
-        try:
-            for at, one in enumerate(value):  # noqa: B007  told where it fails
-                item(one)
-        except SchemaError as error:
-            error.place = f"[{at}]{error.place}"
-            raise
+        _walk(((at, item, one) for at, one in enumerate(value)), "[{}]".format)
 
     return check
 
@@ -215,13 +221,7 @@ def _fixed_array(items: list[Check]) -> Check:
     def check(value: list[Any]) -> None:
         if len(value) != len(items):
             raise SchemaError(f"Expected `array` of length {len(items)}, got {len(value)}")
-        at = 0
-        try:
-            for at, one in enumerate(value):
-                items[at](one)
-        except SchemaError as error:
-            error.place = f"[{at}]{error.place}"
-            raise
+        _walk(zip(count(), items, value), "[{}]".format)
 
     return check
 
@@ -229,16 +229,14 @@ def _fixed_array(items: list[Check]) -> Check:
 def _mapping(key: Check, item: Check, length: Check) -> Check:
     def check(value: dict[Any, Any]) -> None:
         length(value)
-        name = ""
-        try:
-            for name, one in value.items():
-                key(name)
-                item(one)
-        except SchemaError as error:
-            error.place = f"[{name[:_LONGEST_KEY]!r}]{error.place}"
-            raise
+        _walk(zip(value, repeat(key), value), _keyed)
+        _walk(zip(value, repeat(item), value.values()), _keyed)
 
     return check
+
+
+def _keyed(name: str) -> str:
+    return f"[{name[:_LONGEST_KEY]!r}]"
 
 
 def _record(kind: type[Record]) -> Check:
@@ -250,13 +248,7 @@ def _record(kind: type[Record]) -> Check:
         for name in required:
             if name not in value:
                 raise SchemaError(f"Object missing required field `{name}`")
-        name = ""
-        try:
-            for name, field in checks:
-                if name in value:
-                    field(value[name])
-        except SchemaError as error:
-            error.place = f".{name}{error.place}"
-            raise
+        here = ((name, one, value[name]) for name, one in checks if name in value)
+        _walk(here, ".{}".format)
 
     return check
