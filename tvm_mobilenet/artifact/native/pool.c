@@ -30,7 +30,7 @@ static inline void relax(void) {
 #endif
 }
 
-static int64_t now_ns(void) {
+int64_t tmn_now(void) {
   struct timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
@@ -47,7 +47,7 @@ static void wake(_Atomic uint32_t* word) {
 
 /* Looks at a word for a while; returns its value, which may still be the old one. */
 static uint32_t look_while(_Atomic uint32_t* word, uint32_t value) {
-  int64_t begun = now_ns(), passed = 0;
+  int64_t begun = tmn_now(), passed = 0;
   for (int looks = 1; passed < LOOKING_NS; looks++) {
     uint32_t found = atomic_load_explicit(word, memory_order_acquire);
     if (found != value) return found;
@@ -57,7 +57,7 @@ static uint32_t look_while(_Atomic uint32_t* word, uint32_t value) {
       relax();
       if (looks % LOOKS_PER_CLOCK) continue;
     }
-    passed = now_ns() - begun;
+    passed = tmn_now() - begun;
   }
   return value;
 }

@@ -36,6 +36,9 @@ struct tmn_pool {
   struct tmn_worker* workers; /* `threads - 1` of them */
 };
 
+/* Nanoseconds since whenever. */
+int64_t tmn_now(void);
+
 /* Starts the workers; 0, or what pthread_create returned, and then there are none. */
 int tmn_pool_start(struct tmn_pool* pool, struct tmn_worker* workers, int32_t threads);
 
