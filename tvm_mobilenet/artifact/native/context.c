@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const struct tmn_network* const network = &tmn_network;
 
@@ -143,6 +142,7 @@ TMN_PUBLIC tvm_mobilenet_status tvm_mobilenet_create_in(const tvm_mobilenet_opti
   if (!wrong && (uintptr_t)memory % TVM_MOBILENET_ALIGNMENT) wrong = TVM_MOBILENET_MISALIGNED;
   if (!wrong && bytes < tvm_mobilenet_context_bytes(options)) wrong = TVM_MOBILENET_TOO_SMALL;
   if (!wrong) wrong = tvm_mobilenet_check_processor(NULL, 0);
+  if (!wrong && tmn_process() == 0) wrong = TVM_MOBILENET_NO_MEMORY;
   if (wrong) return wrong;
   struct tvm_mobilenet_context* context = memory;
   memset(context, 0, sizeof *context);

@@ -22,7 +22,7 @@ struct tmn_part {
 /* Of one block of memory, in the order in which `place_parts` of context.c divides it. */
 struct tvm_mobilenet_context {
   struct tmn_pool pool;
-  _Atomic pid_t running; /* the process in which a run is under way; a lock would outlive a fork */
+  _Atomic uint32_t running; /* the process in which a run is under way: a lock would outlive a fork */
   int32_t threads;
   tvm_mobilenet_parallel_for parallel_for;
   void* user;

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "pool.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
@@ -29,6 +30,16 @@ static inline void relax(void) {
   __asm__ volatile(".insn i 0x0f, 0, x0, x0, 0x010"); /* pause: elsewhere a fence of nothing */
 #endif
 }
+
+static uint32_t process;
+
+static void count_fork(void) { process++; }
+
+__attribute__((constructor)) static void hear_of_forks(void) {
+  if (pthread_atfork(NULL, NULL, count_fork) == 0) process = 1;
+}
+
+uint32_t tmn_process(void) { return process; }
 
 int64_t tmn_now(void) {
   struct timespec time;
@@ -112,9 +123,10 @@ static void end_workers(struct tmn_pool* pool, int32_t count) {
 
 int tmn_pool_start(struct tmn_pool* pool, struct tmn_worker* workers, int32_t threads) {
   memset(pool, 0, sizeof *pool);
+  if (process == 0) return ENOMEM;
   pool->workers = workers;
   pool->threads = threads;
-  pool->owner = getpid();
+  pool->owner = process;
   /* Signals are for the program's own threads: a handler of its might count on that. */
   sigset_t all, before;
   sigfillset(&all);
@@ -153,5 +165,5 @@ void tmn_pool_run(struct tmn_pool* pool, tvm_mobilenet_task task, void* data) {
 }
 
 void tmn_pool_stop(struct tmn_pool* pool) {
-  if (pool->owner == getpid()) end_workers(pool, pool->threads - 1);
+  if (pool->owner == process) end_workers(pool, pool->threads - 1);
 }

@@ -1,7 +1,6 @@
 /* Runs: inputs and outputs are bound, the network's calls made one after another, outputs handed out. */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "context.h"
 
@@ -134,7 +133,7 @@ static tvm_mobilenet_status run_bound(struct tvm_mobilenet_context* context,
 static tvm_mobilenet_status run(tvm_mobilenet_context* context, const void* const* inputs,
                                 void* const* outputs, const struct wanted* wanted) {
   if (context == NULL || inputs == NULL || outputs == NULL) return TVM_MOBILENET_NULL_POINTER;
-  pid_t here = getpid(), running = atomic_load(&context->running);
+  uint32_t here = tmn_process(), running = atomic_load(&context->running);
   /* A run of another process was under way when that forked, and will never end here. */
   if (running == here || !atomic_compare_exchange_strong(&context->running, &running, here)) {
     return TVM_MOBILENET_BUSY;
