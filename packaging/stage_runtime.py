@@ -29,6 +29,7 @@ ENTRIES = (
     f"{PACKAGE}.cli.small",
     # Loaders are named by the kind of a file's container; these need no TVM.
     f"{PACKAGE}.runtime.loading",
+    f"{PACKAGE}.runtime.module",
     f"{PACKAGE}.runtime.opencl",
 )
 NEEDED = {"numpy"}

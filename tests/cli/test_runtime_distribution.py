@@ -176,7 +176,6 @@ def test_inspect_answers_as_ever(on_board: Run, artifact: Path) -> None:
     assert theirs.stdout == ours.stdout
 
 
-@pytest.mark.xfail(strict=True, reason="until runtime.native loads what is for the processor")
 def test_it_loads_and_runs(board: Path, on_board: Run, artifact: Path, tmp_path: Path) -> None:
     x = np.random.default_rng(0).standard_normal(tm.load(artifact).inputs[0]["shape"], np.float32)
     np.save(tmp_path / "x.npy", x)

@@ -14,7 +14,8 @@ from tiny_network import WEIGHT, assert_right, compile_network, example
 
 from tvm_mobilenet.errors import InputError, RuntimeLibraryError
 from tvm_mobilenet.machine.quota import usable_cores
-from tvm_mobilenet.runtime import Module, library, load
+from tvm_mobilenet.runtime import load, tvm_library
+from tvm_mobilenet.runtime.module import Module
 from tvm_mobilenet.runtime.threads import thread_count
 
 ROOT = Path(__file__).parents[2]
@@ -153,7 +154,7 @@ def test_a_missing_runtime_library_is_named(monkeypatch, tmp_path: Path) -> None
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("TVM_LIBRARY_PATH", str(tmp_path))
     with pytest.raises(RuntimeLibraryError, match=r"no libtvm_runtime\.so in .*[\s\S]*pip install"):
-        library.find_runtime()
+        tvm_library.find_runtime()
 
 
 CHILD = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tvm_mobilenet.bench.machine import Machine, measure_machine, measure_peak
 from tvm_mobilenet.common.tables import LAYOUT
@@ -13,11 +13,8 @@ from tvm_mobilenet.profile.bounds import bounds_of, moved_maps
 from tvm_mobilenet.profile.breakdown import KernelProfile, ProfileReport
 from tvm_mobilenet.runtime import load
 from tvm_mobilenet.runtime.inputs import noise
-from tvm_mobilenet.runtime.kernels import Kernels, Split
-from tvm_mobilenet.runtime.loaded import LoadedArtifact, OnDevice
-
-if TYPE_CHECKING:
-    from tvm_mobilenet.runtime import Loaded
+from tvm_mobilenet.runtime.kernels import Split
+from tvm_mobilenet.runtime.loaded import Loaded, LoadedArtifact, OnDevice
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what comes next."""
@@ -38,7 +35,7 @@ def profile(
     """Time every kernel of an artifact in the network and alone, and measure its bounds.
 
     Nothing is compiled but the kernels that measure the machine, in processes of
-    their own; the artifact is run by TVM's runtime library alone.
+    their own.
 
     Parameters
     ----------
@@ -129,7 +126,7 @@ def _check(module: Loaded, repeats: int) -> None:
 
 
 def _alone(
-    kernels: Kernels, manifest: Mapping[str, Any], step: Callable[[str], None]
+    kernels: Any, manifest: Mapping[str, Any], step: Callable[[str], None]
 ) -> dict[str, tuple[float, Split]]:
     """Time each kernel once, however many layers share it."""
     found: dict[str, tuple[float, Split]] = {}

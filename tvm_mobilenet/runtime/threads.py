@@ -62,7 +62,7 @@ def use_threads(ffi: Any, count: int) -> None:
     Parameters
     ----------
     ffi : module
-        What :func:`~tvm_mobilenet.runtime.library.load_runtime` returned, or TVM 0.19.
+        What :func:`~tvm_mobilenet.runtime.tvm_library.load_runtime` returned, or TVM 0.19.
     count : int
         At least 1.
 

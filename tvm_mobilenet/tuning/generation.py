@@ -46,7 +46,7 @@ class _Relax:
 
     def calls(self) -> Calls:
         """Load TVM's runtime alone, without its compiler."""
-        from tvm_mobilenet.runtime.library import load_runtime
+        from tvm_mobilenet.runtime.tvm_library import load_runtime
 
         ffi = load_runtime()
         return Calls(ffi.from_dlpack, ffi.load_module, ffi.get_global_func)
