@@ -13,10 +13,9 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import count, repeat
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 Check = Callable[[Any], None]
 
@@ -38,8 +37,7 @@ class Absent:
     """In a union: the field may be missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Meta:
+class Meta(NamedTuple):
     """Limits of a number, of the length of a text or a list; what all of a text must match."""
 
     ge: float | None = None
