@@ -18,7 +18,7 @@ from tvm_mobilenet.artifact.sources import SEAL, manifest_source, seal, section_
 from tvm_mobilenet.errors import AbiError, ManifestError
 from tvm_mobilenet.runtime import artifact, check_here
 from tvm_mobilenet.runtime.artifact import read_manifest
-from tvm_mobilenet.runtime.loading import LOADERS
+from tvm_mobilenet.runtime.loading import LOADERS, C
 from tvm_mobilenet.runtime.manifest_text import parse_manifest
 
 GPU = {"kind": "opencl", "arch": "", "chip": "desktop", "units": 24, "l2_bytes": 1 << 20}
@@ -122,7 +122,7 @@ def test_the_kind_of_container_is_named_or_derived(kind: Callable[[], dict[str, 
     named = {**kind(), "container": NAMES[kind]}
     assert container_of(read(kind())) == container_of(read(named))
     assert container_of(read(named)) == CONTAINERS[NAMES[kind]]
-    assert set(CONTAINERS) == set(LOADERS)
+    assert {*CONTAINERS, C} == set(LOADERS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
