@@ -6,7 +6,10 @@ may call at once; contexts share one pool of threads. Calls release Python's glo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,9 +38,7 @@ class Module(LoadedArtifact[NativeKernels]):
     def __init__(self, path: str, manifest: dict[str, Any], code: Code, threads: int) -> None:
         super().__init__(path, manifest, threads)
         self._library: NativeLibrary = code.module
-        self._results = [
-            (tuple(tensor["shape"]), np.dtype(tensor["dtype"])) for tensor in manifest["outputs"]
-        ]
+        self._outputs = [_maker(tensor) for tensor in manifest["outputs"]]
         self._idle: list[Context] = []
         # More are not in use at once for long, and each has activations of its own.
         self._most_idle = usable_cores()
@@ -55,18 +56,21 @@ class Module(LoadedArtifact[NativeKernels]):
         return cls(path, manifest, code, threads)
 
     def _call(self, x: Any) -> Any:
-        outputs = self._fresh()
+        outputs = [make() for make in self._outputs]
         self._call_into(x, outputs)
-        return outputs if len(outputs) > 1 else outputs[0]
+        return tuple(outputs) if len(outputs) > 1 else outputs[0]
 
     def _call_into(self, x: Any, outputs: Sequence[NDArray[Any]]) -> None:
-        x = np.ascontiguousarray(self._input.array(x))
-        context = self._bound(x, outputs)
+        context = self._bound(self._contiguous(x), outputs)
         self._finish(context, self._library.run(*context.at))
 
+    def _contiguous(self, x: Any) -> NDArray[Any]:
+        found: NDArray[Any] = self._input.array(x)
+        return found if found.flags.c_contiguous else np.ascontiguousarray(found)
+
     def _visit(self, x: Any, visit: Visit) -> None:
-        x = np.ascontiguousarray(self._input.array(x))
-        outputs = self._fresh()
+        x = self._contiguous(x)
+        outputs = [make() for make in self._outputs]
         context = self._bound(x, outputs)
         calls = self.manifest["calls"]
         raised: list[BaseException] = []
@@ -89,7 +93,7 @@ class Module(LoadedArtifact[NativeKernels]):
 
     def _held(self, x: Any) -> NativeKernels:
         x = np.array(self._input.array(x), order="C")  # what a caller changes later is not seen
-        outputs = self._fresh()
+        outputs = [make() for make in self._outputs]
         kernels = NativeKernels(self._code, self._bound(x, outputs), (x, *outputs), self.path)
         kernels.replay()
         return kernels
@@ -99,7 +103,7 @@ class Module(LoadedArtifact[NativeKernels]):
         try:
             context = self._idle.pop()
         except IndexError:
-            context = Context(self._library, self.threads, (1, len(self._results)), self.path)
+            context = Context(self._library, self.threads, (1, len(self._outputs)), self.path)
         context.inputs[0] = _address(x)
         for number, array in enumerate(outputs):
             context.outputs[number] = _address(array)
@@ -111,14 +115,6 @@ class Module(LoadedArtifact[NativeKernels]):
         if len(self._idle) < self._most_idle:
             self._idle.append(context)
 
-    def _fresh(self) -> tuple[NDArray[Any], ...]:
-        return tuple(
-            aligned_empty(shape, dtype)
-            if np.prod(shape) * dtype.itemsize > _LARGE
-            else np.empty(shape, dtype)
-            for shape, dtype in self._results
-        )
-
     def _check_kernel(self, call: dict[str, Any], found: Observation) -> None:
         if found.kernel.decode() != call["kernel"]:
             raise ArtifactError(
@@ -128,6 +124,17 @@ class Module(LoadedArtifact[NativeKernels]):
             )
 
 
+def _maker(tensor: Mapping[str, Any]) -> Callable[[], NDArray[Any]]:
+    """Return what makes an array for an output."""
+    shape, dtype = tuple(tensor["shape"]), np.dtype(tensor["dtype"])
+    large = math.prod(shape) * dtype.itemsize > _LARGE
+    return partial(aligned_empty if large else np.empty, shape, dtype)
+
+
 def _address(array: Any) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
+    """Return where an array's memory is; by way of its buffer in half the time."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    except TypeError:  # it is read-only
+        address: int = array.__array_interface__["data"][0]
+        return address
