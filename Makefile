@@ -46,7 +46,7 @@ test-relay: $(RELAY)/test.stamp  ## the classic stack's tests
 	$(RELAY)/bin/python -m pytest tests/classic $(SPREAD) --junitxml $(OUT)/tests-relay.xml
 
 runtime-wheel: $(VENV)/test.stamp  ## tvm-mobilenet-runtime, which loads and runs beside NumPy alone
-	$(BIN)/python packaging/stage_runtime.py $(OUT)/runtime
+	$(BIN)/python wheels/stage_runtime.py $(OUT)/runtime
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(OUT) $(OUT)/runtime
 
 # schedules/ and tuning_logs/ stand at the top and install inside the package: what looks at the

@@ -38,7 +38,7 @@ def finished(*command: object, cwd: Path | None = None) -> subprocess.CompletedP
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    staged = finished(sys.executable, ROOT / "packaging/stage_runtime.py", folder / "staged")
+    staged = finished(sys.executable, ROOT / "wheels/stage_runtime.py", folder / "staged")
     assert staged.returncode == 0, staged.stderr
     code = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
     built = finished(sys.executable, "-c", code, folder, cwd=folder / "staged")
@@ -86,6 +86,18 @@ def test_it_is_small_and_says_what_it_needs(wheel: Path) -> None:
     assert set(said.get_all("Provides-Extra", [])) == {"images", "opencl"}
     assert "tvm_mobilenet/py.typed" in names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
+
+
+def test_an_import_of_what_it_lacks_ends_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "wheels")
+    import stage_runtime
+
+    found = stage_runtime.modules()
+    assert "tvm_mobilenet.runtime.module" in found
+    assert "tvm_mobilenet.runtime.vm" not in found
+    monkeypatch.setattr(stage_runtime, "ENTRIES", ("tvm_mobilenet.runtime.vm",))
+    with pytest.raises(stage_runtime.PackagingError, match=r"tvm_library imports tvm_ffi, which"):
+        stage_runtime.modules()
 
 
 def test_every_module_imports_beside_numpy_alone(wheel: Path, board: Path) -> None:

@@ -107,7 +107,7 @@ def project(packages: list[str]) -> str:
     """Return the distribution's pyproject.toml, which says what the project's says."""
     whole = tomllib.loads((ROOT / "pyproject.toml").read_text())
     said: dict[str, Any] = whole["project"]
-    pins = list(said["dependencies"])
+    pins: list[str] = list(said["dependencies"])
     for several in said["optional-dependencies"].values():
         pins += several
 
@@ -153,7 +153,7 @@ def stage(folder: Path) -> None:
         shutil.copy(path, target.with_suffix(".py"))
     shutil.copy(ROOT / PACKAGE / "py.typed", folder / PACKAGE)
     shutil.copy(ROOT / "LICENSE", folder)
-    shutil.copy(ROOT / "packaging" / "runtime.md", folder / "README.md")
+    shutil.copy(ROOT / "wheels" / "runtime.md", folder / "README.md")
     packages = sorted(name for name, path in found.items() if path.stem == "__init__")
     (folder / "pyproject.toml").write_text(project(packages))
 
