@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.machine.cpu_names import cpu_of, fields
-from tvm_mobilenet.machine.features import CPU_NEEDS, HWCAP_AARCH64, HWCAP_ARM, isa_of
+from tvm_mobilenet.machine.features import CPU_NEEDS, HWCAPS, isa_of
 from tvm_mobilenet.machine.presets import describe_cpu, nearest_preset
 from tvm_mobilenet.machine.quota import cpu_quota
 from tvm_mobilenet.machine.spec import TargetSpec
@@ -34,7 +34,7 @@ def host_cpu_features() -> frozenset[str]:
     Returns
     -------
     frozenset of str
-        Comparable with :attr:`TargetSpec.needs`. On ARM it is the kernel's
+        Comparable with :attr:`TargetSpec.needs`. But on x86 it is the kernel's
         auxiliary vector that is read: it tells the truth to a 32-bit process
         on a 64-bit kernel and under QEMU, where /proc/cpuinfo does not.
     """
@@ -101,7 +101,7 @@ def describe_machine(
     cpuinfo : str
         Text of ``/proc/cpuinfo``.
     hwcaps : (int, int), optional
-        Feature words of the auxiliary vector (ARM).
+        Feature words of the auxiliary vector (not on x86).
     sysfs : Path
         ``/sys/devices/system/cpu``, or a copy.
     affinity : iterable of int
@@ -207,10 +207,9 @@ def features_of(machine: str, cpuinfo: str, hwcaps: tuple[int, int] | None) -> f
         Feature words of the auxiliary vector, which decide where they are given.
     """
     if hwcaps is not None:
-        tables = HWCAP_AARCH64 if machine == "aarch64" else HWCAP_ARM
         return frozenset(
             name
-            for bits, table in zip(hwcaps, tables, strict=True)
+            for bits, table in zip(hwcaps, HWCAPS[machine], strict=True)
             for name, bit in table.items()
             if bits >> bit & 1
         )
@@ -221,8 +220,8 @@ def features_of(machine: str, cpuinfo: str, hwcaps: tuple[int, int] | None) -> f
 
 
 def _auxiliary(machine: str) -> tuple[int, int] | None:
-    """Return the kernel's feature bits on ARM (on x86 glibc puts its own in their place)."""
-    if machine not in {"aarch64", "arm"}:
+    """Return the kernel's feature bits (on x86 glibc puts its own in their place)."""
+    if machine not in HWCAPS:
         return None
     return _auxiliary_value(16), _auxiliary_value(26)  # AT_HWCAP, AT_HWCAP2 of <elf.h>
 

@@ -14,6 +14,11 @@ from tvm_mobilenet.machine.arithmetic import ITEM_BYTES, Arithmetic, Dtype, Isa,
 from tvm_mobilenet.machine.gpu import LANE_BYTES, STORED, GpuSpec
 from tvm_mobilenet.machine.triples import machine_of
 
+# Where TVM sees +v, it rewrites loops over vectors of four for vectors of a length that is known
+# when they run, a lane at a time where it has no such instruction. Of the same extension by its
+# parts, LLVM makes vectors of four in registers of at least 128 bits.
+_PARTS = {"+v": ("+zve64d", "+zvl128b")}
+
 _WORD = re.compile(r"[+-]?[A-Za-z0-9._-]*")
 
 
@@ -34,7 +39,7 @@ class TargetSpec:
         LLVM processor name (``mcpu``); ``""`` is the architecture's baseline.
     features : tuple of str
         LLVM feature switches (``mattr``) on top of `cpu`, e.g. ``"+dotprod"``.
-    isa : {"avx512", "avx2", "sse", "neon", "neon32", "scalar"}
+    isa : {"avx512", "avx2", "sse", "neon", "neon32", "rvv", "scalar"}
         The vector instruction set that schedules are chosen by.
     lanes : int
         float32 elements in a vector register (1 for ``"scalar"``), as :meth:`arithmetic` says
@@ -172,7 +177,7 @@ class TargetSpec:
         if self.cpu:
             options["mcpu"] = self.cpu
         if self.features:
-            options["mattr"] = list(self.features)
+            options["mattr"] = [part for f in self.features for part in _PARTS.get(f, (f,))]
         if self.machine == "arm":
             options["mfloat-abi"] = "hard"
         options["num-cores"] = self.cores
