@@ -114,12 +114,12 @@ RISCV_TO_CPUINFO: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("zve32x", "zve32f", "zve64x", "zve64f", "zve64d"), ("v",)),
 }
 
-# The baseline (Linux runs on nothing less), what is part of it, the lengths that V has at least, what plain IR brings no
-# instruction of: counters, hints, cache and fence instructions, promises about memory.
+# The baseline, which Linux wants, with its parts; the lengths that V has at least; and what plain
+# IR has no use for: counters, hints, cache and fence instructions, promises about memory.
 _RISCV_HARMLESS = frozenset(
     """i m a f d c zaamo zalrsc zca zcd zmmul zicsr zifencei zicntr zihpm zihintpause zihintntl
     zicbom zicbop zicboz zic64b ziccamoa ziccif zicclsm ziccrse za64rs za128rs zkt zvkt
-    zvl32b zvl64b zvl128b""".split()
+    zvl32b zvl64b zvl128b""".split()  # noqa: SIM905
 )
 
 # Bits of AT_HWCAP and AT_HWCAP2, for the names above (Linux uapi asm/hwcap.h).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import platform
@@ -12,10 +13,11 @@ from pathlib import Path
 from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.machine.cpu_names import cpu_of, fields
 from tvm_mobilenet.machine.features import CPU_NEEDS, HWCAPS, isa_of
-from tvm_mobilenet.machine.presets import describe_cpu, nearest_preset
+from tvm_mobilenet.machine.presets import RISCV64_BASELINE, describe_cpu, nearest_preset
 from tvm_mobilenet.machine.quota import cpu_quota
 from tvm_mobilenet.machine.spec import TargetSpec
 from tvm_mobilenet.machine.topology import SYSFS, caches_and_cores, read
+from tvm_mobilenet.machine.triples import Libc, with_libc
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -80,7 +82,8 @@ def host(
     hwcaps = _auxiliary(machine) if cpuinfo is None else None
     quota = cpu_quota() if affinity is None else None
     allowed = os.sched_getaffinity(0) if affinity is None else affinity
-    return describe_machine(machine, text, hwcaps, sysfs or SYSFS, allowed, quota=quota)
+    spec = describe_machine(machine, text, hwcaps, sysfs or SYSFS, allowed, quota=quota)
+    return dataclasses.replace(spec, triple=with_libc(spec.triple, host_libc()))
 
 
 def describe_machine(
@@ -126,9 +129,11 @@ def describe_machine(
     cores = min(cores, quota or cores)
     # Old kernels and some boards publish no caches: then the table's are better than none.
     caches = (l1, l2, l3) if l1 else (near.l1_bytes, near.l2_bytes, near.l3_bytes)
-    if (machine, cpu) in CPU_NEEDS:
+    if (machine, cpu) in CPU_NEEDS and not (machine == "riscv64" and "v" in have):
         return describe_cpu("native", _TRIPLES[machine], cpu, caches, cores)
-    return _plain_armv7(have, caches, cores)
+    if machine == "arm":
+        return _plain_armv7(have, caches, cores)
+    return _described(machine, (*RISCV64_BASELINE, "+v"), {"v"}, caches, cores)
 
 
 def processor_name() -> str:
@@ -152,11 +157,22 @@ def _plain_armv7(have: frozenset[str], caches: tuple[int, int, int], cores: int)
     features: tuple[str, ...] = ()
     if "vfpv4" in have:
         features, needs = ("+vfp4",), {*needs, "vfpv4"}
-    isa, lanes, registers, fma = isa_of("arm", needs)
+    return _described("arm", features, needs, caches, cores)
+
+
+def _described(
+    machine: str,
+    features: tuple[str, ...],
+    needs: set[str],
+    caches: tuple[int, int, int],
+    cores: int,
+) -> TargetSpec:
+    """Describe a processor of which features are known, and no name."""
+    isa, lanes, registers, fma = isa_of(machine, needs)
     l1, l2, l3 = caches
     return TargetSpec(
         name="native",
-        triple=_TRIPLES["arm"],
+        triple=_TRIPLES[machine],
         cpu="",
         features=features,
         isa=isa,
@@ -192,6 +208,15 @@ def host_machine() -> str:
             "name the machine that will run it: `tvm-mobilenet targets` lists them",
         )
     return machine
+
+
+def host_libc() -> Libc:
+    """Return the C library that this process runs on."""
+    try:
+        glibc = os.confstr("CS_GNU_LIBC_VERSION")  # its name and version; others have no such value
+    except (OSError, ValueError):
+        glibc = None
+    return "glibc" if glibc else "musl"
 
 
 def features_of(machine: str, cpuinfo: str, hwcaps: tuple[int, int] | None) -> frozenset[str]:

@@ -12,7 +12,7 @@ from tvm_mobilenet.common.limits import MOST_CORES
 from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.machine.arithmetic import ITEM_BYTES, Arithmetic, Dtype, Isa, arithmetic_of
 from tvm_mobilenet.machine.gpu import LANE_BYTES, STORED, GpuSpec
-from tvm_mobilenet.machine.triples import machine_of
+from tvm_mobilenet.machine.triples import Libc, libc_of, machine_of
 
 # Where TVM sees +v, it rewrites loops over vectors of four for vectors of a length that is known
 # when they run, a lane at a time where it has no such instruction. Of the same extension by its
@@ -154,6 +154,11 @@ class TargetSpec:
     def machine(self) -> str:
         """ELF machine: ``"x86_64"``, ``"aarch64"``, ``"arm"`` or ``"riscv64"``."""
         return machine_of(self.triple)
+
+    @property
+    def libc(self) -> Libc:
+        """C library that the artifact is linked for; musl has the C interface only."""
+        return libc_of(self.triple)
 
     @property
     def os(self) -> str:
