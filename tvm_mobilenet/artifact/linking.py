@@ -152,7 +152,7 @@ def write(manifest: dict[str, Any], code: Code, linker: Linker, output: Path) ->
     if code.door is None and libc_of(manifest["target"]["triple"]) == "musl":
         raise TargetError(
             f"{manifest['title']} would be loaded by TVM's runtime, which is built for glibc alone",
-            "for musl, compile for a processor with the main stack; else give --target a gnu triple",
+            "for musl, compile for a processor with the main stack; else name a gnu triple",
         )
     container = CONTAINERS[code.kind]
     manifest.update(stack=container.stack, container=container.kind)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.machine.cpu_names import cpu_of, fields
 from tvm_mobilenet.machine.features import CPU_NEEDS, HWCAPS, isa_of
-from tvm_mobilenet.machine.presets import RISCV64_BASELINE, describe_cpu, nearest_preset
+from tvm_mobilenet.machine.presets import describe_cpu, nearest_preset
 from tvm_mobilenet.machine.quota import cpu_quota
 from tvm_mobilenet.machine.spec import TargetSpec
 from tvm_mobilenet.machine.topology import SYSFS, caches_and_cores, read
@@ -129,11 +129,10 @@ def describe_machine(
     cores = min(cores, quota or cores)
     # Old kernels and some boards publish no caches: then the table's are better than none.
     caches = (l1, l2, l3) if l1 else (near.l1_bytes, near.l2_bytes, near.l3_bytes)
-    if (machine, cpu) in CPU_NEEDS and not (machine == "riscv64" and "v" in have):
-        return describe_cpu("native", _TRIPLES[machine], cpu, caches, cores)
-    if machine == "arm":
-        return _plain_armv7(have, caches, cores)
-    return _described(machine, (*RISCV64_BASELINE, "+v"), {"v"}, caches, cores)
+    if (machine, cpu) in CPU_NEEDS:
+        vectors = machine == "riscv64" and "v" in have
+        return describe_cpu("native", _TRIPLES[machine], cpu, caches, cores, vectors=vectors)
+    return _plain_armv7(have, caches, cores)
 
 
 def processor_name() -> str:
@@ -157,22 +156,11 @@ def _plain_armv7(have: frozenset[str], caches: tuple[int, int, int], cores: int)
     features: tuple[str, ...] = ()
     if "vfpv4" in have:
         features, needs = ("+vfp4",), {*needs, "vfpv4"}
-    return _described("arm", features, needs, caches, cores)
-
-
-def _described(
-    machine: str,
-    features: tuple[str, ...],
-    needs: set[str],
-    caches: tuple[int, int, int],
-    cores: int,
-) -> TargetSpec:
-    """Describe a processor of which features are known, and no name."""
-    isa, lanes, registers, fma = isa_of(machine, needs)
+    isa, lanes, registers, fma = isa_of("arm", needs)
     l1, l2, l3 = caches
     return TargetSpec(
         name="native",
-        triple=_TRIPLES[machine],
+        triple=_TRIPLES["arm"],
         cpu="",
         features=features,
         isa=isa,

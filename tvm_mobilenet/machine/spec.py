@@ -14,11 +14,6 @@ from tvm_mobilenet.machine.arithmetic import ITEM_BYTES, Arithmetic, Dtype, Isa,
 from tvm_mobilenet.machine.gpu import LANE_BYTES, STORED, GpuSpec
 from tvm_mobilenet.machine.triples import Libc, libc_of, machine_of
 
-# Where TVM sees +v, it rewrites loops over vectors of four for vectors of a length that is known
-# when they run, a lane at a time where it has no such instruction. Of the same extension by its
-# parts, LLVM makes vectors of four in registers of at least 128 bits.
-_PARTS = {"+v": ("+zve64d", "+zvl128b")}
-
 _WORD = re.compile(r"[+-]?[A-Za-z0-9._-]*")
 
 
@@ -182,7 +177,7 @@ class TargetSpec:
         if self.cpu:
             options["mcpu"] = self.cpu
         if self.features:
-            options["mattr"] = [part for f in self.features for part in _PARTS.get(f, (f,))]
+            options["mattr"] = list(self.features)
         if self.machine == "arm":
             options["mfloat-abi"] = "hard"
         options["num-cores"] = self.cores
