@@ -183,7 +183,7 @@ def _native(machine: str) -> Linker | None:
 
 
 def _cross(machine: str, prefix: str) -> Linker | None:
-    candidates = [(f"{prefix}-gcc", ())]
+    candidates: list[tuple[str, tuple[str, ...]]] = [(f"{prefix}-gcc", ())]
     if libc_of(prefix) == "glibc":  # for musl, a clang takes the C library of the system it is on
         candidates.append(("clang", (f"--target={prefix}",)))
     for name, options in candidates:
