@@ -36,8 +36,8 @@ def host_cpu_features() -> frozenset[str]:
     Returns
     -------
     frozenset of str
-        Comparable with :attr:`TargetSpec.needs`. But on x86 it is the kernel's
-        auxiliary vector that is read: it tells the truth to a 32-bit process
+        Comparable with :attr:`TargetSpec.needs`. Everywhere but on x86 the
+        kernel's auxiliary vector is read: it tells the truth to a 32-bit process
         on a 64-bit kernel and under QEMU, where /proc/cpuinfo does not.
     """
     machine = host_machine()

@@ -56,7 +56,7 @@ def llvm_needs(triple: str, cpu: str, features: Sequence[str] = ()) -> tuple[str
         raise TargetError(
             f"code for {cpu or triple} may use {', '.join(extensions)}, and nothing tells whether "
             "a processor has them",
-            "leave them out: of RISC-V's extensions --mattr=+v is checked before code runs",
+            "leave them out; rv64gcv has V, the one extension that is looked for before code runs",
         )
     return needs_of(machine, on)
 
