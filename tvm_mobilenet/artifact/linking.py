@@ -16,6 +16,8 @@ from tvm_mobilenet.artifact.native_source import network_source
 from tvm_mobilenet.artifact.sources import SEAL, manifest_source, seal, section_source
 from tvm_mobilenet.artifact.toolchain import Linker
 from tvm_mobilenet.common.scratch import scratch
+from tvm_mobilenet.errors import TargetError
+from tvm_mobilenet.machine.triples import libc_of
 
 _ROOM, _LEAST = 2, 4096
 """The manifest's section, in sizes of the manifest before verification, and bytes beyond."""
@@ -142,9 +144,16 @@ def write(manifest: dict[str, Any], code: Code, linker: Linker, output: Path) ->
 
     Raises
     ------
+    TargetError
+        The file is for musl, and only TVM's runtime could load it.
     ToolchainError, OutputError
         The linker failed.
     """
+    if code.door is None and libc_of(manifest["target"]["triple"]) == "musl":
+        raise TargetError(
+            f"{manifest['title']} would be loaded by TVM's runtime, which is built for glibc alone",
+            "for musl, compile for a processor with the main stack; else name a gnu triple",
+        )
     container = CONTAINERS[code.kind]
     manifest.update(stack=container.stack, container=container.kind)
     if container.part:

@@ -23,6 +23,8 @@ from tvm_mobilenet.artifact.toolchain_zig import zig_cache, zig_libraries
 from tvm_mobilenet.common.scratch import scratch
 from tvm_mobilenet.errors import OutputError, TargetError, ToolchainError
 from tvm_mobilenet.machine import TargetSpec, host_machine
+from tvm_mobilenet.machine.host import host_libc
+from tvm_mobilenet.machine.triples import libc_of, with_libc
 
 _log = logging.getLogger(__name__)
 
@@ -126,13 +128,14 @@ def find_linker(spec: TargetSpec) -> Linker:
     """Find what links for a target.
 
     For this machine: ``$CC`` if it is set, else ``cc``, ``gcc``, ``clang``. For
-    another: Debian's cross compiler, else a clang that really links for it.
-    Where these are missing: the `ziglang` package.
+    another, or for another C library: the compiler whose name begins with the
+    triple (Debian's, musl-cross-make's); for glibc, else a clang that really links
+    for it. Where these are missing: the `ziglang` package.
 
     Parameters
     ----------
     spec : TargetSpec
-        Only its machine matters.
+        Only its machine and C library matter.
 
     Raises
     ------
@@ -141,18 +144,22 @@ def find_linker(spec: TargetSpec) -> Linker:
     """
     machine = spec.machine
     prefix, package, libraries = _CROSS[machine]
-    native = machine == _this_machine()
+    prefix = with_libc(prefix, spec.libc)
+    native = machine == _this_machine() and spec.libc == host_libc()
     found = _native(machine) if native else _cross(machine, prefix)
     if found is not None:
         return found
     if importlib.util.find_spec("ziglang") is not None:
-        command = (sys.executable, "-m", "ziglang", "cc", "-target", f"{prefix}.{_GLIBC}")
+        version = f".{_GLIBC}" if spec.libc == "glibc" else ""
+        command = (sys.executable, "-m", "ziglang", "cc", "-target", prefix + version)
         return Linker("zig", command, machine)
     if native:
         raise ToolchainError(
             "no C compiler: linking needs cc, gcc or clang in PATH",
             f"install one (Debian: apt install gcc libc6-dev), or {_PIP}",
         )
+    if spec.libc == "musl":
+        raise ToolchainError(f"nothing here links for {spec.triple}", _PIP)
     raise ToolchainError(
         f"nothing here links for {spec.triple}",
         f"install the cross compiler and its C library (Debian: apt install {package} "
@@ -176,7 +183,9 @@ def _native(machine: str) -> Linker | None:
 
 
 def _cross(machine: str, prefix: str) -> Linker | None:
-    candidates = ((f"{prefix}-gcc", ()), ("clang", (f"--target={prefix}",)))
+    candidates: list[tuple[str, tuple[str, ...]]] = [(f"{prefix}-gcc", ())]
+    if libc_of(prefix) == "glibc":  # for musl, a clang takes the C library of the system it is on
+        candidates.append(("clang", (f"--target={prefix}",)))
     for name, options in candidates:
         if program := shutil.which(name):
             linker = Linker(name, (program, *options), machine)
@@ -188,11 +197,12 @@ def _cross(machine: str, prefix: str) -> Linker | None:
 def _links(linker: Linker) -> bool:
     """Return whether a compiler has the libraries of its target.
 
-    Few clangs have them, and Debian's cross gcc only recommends the package.
+    Few clangs have them, and Debian's cross gcc only recommends the package; its gcc for musl has
+    no headers of the kernel's.
     """
     with scratch() as folder:
         source = Path(folder) / "empty.c"
-        source.write_text("")
+        source.write_text("#include <linux/futex.h>\n#include <pthread.h>\n")
         try:
             linker.link([source], Path(folder) / "empty.so")
         except ToolchainError:

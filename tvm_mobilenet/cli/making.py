@@ -16,6 +16,7 @@ from tvm_mobilenet.cli.launching import cuda_facts, launch_facts
 from tvm_mobilenet.cli.output import Form, mega, say, show, size, waiting
 from tvm_mobilenet.common.tables import by_size, facts_table
 from tvm_mobilenet.errors import OutputError, RecordsWarning
+from tvm_mobilenet.machine.triples import libc_of
 
 if TYPE_CHECKING:
     from tvm_mobilenet.compilation.options import CompileOptions, ModelLike
@@ -117,9 +118,10 @@ def _verified(manifest: dict[str, Any]) -> str:
 
 def _host(manifest: dict[str, Any]) -> dict[str, str]:
     """Say what the machine needs that the file's code runs on."""
+    libc = libc_of(manifest["target"]["triple"])
     return {
         "needs TVM": _tvm(manifest),
-        "machine": f"{manifest['machine']}, {manifest['os']}",
+        "machine": f"{manifest['machine']}, {manifest['os']}, {libc}",
         "needs CPU features": " ".join(manifest["needs"]) or "none beyond the architecture",
         **(cuda_facts(manifest) if "gpu" in manifest else {}),
         **_c_interface(manifest),

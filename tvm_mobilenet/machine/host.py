@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import platform
@@ -11,11 +12,12 @@ from pathlib import Path
 
 from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.machine.cpu_names import cpu_of, fields
-from tvm_mobilenet.machine.features import CPU_NEEDS, HWCAP_AARCH64, HWCAP_ARM, isa_of
+from tvm_mobilenet.machine.features import CPU_NEEDS, HWCAPS, isa_of
 from tvm_mobilenet.machine.presets import describe_cpu, nearest_preset
 from tvm_mobilenet.machine.quota import cpu_quota
 from tvm_mobilenet.machine.spec import TargetSpec
 from tvm_mobilenet.machine.topology import SYSFS, caches_and_cores, read
+from tvm_mobilenet.machine.triples import Libc, with_libc
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -34,8 +36,8 @@ def host_cpu_features() -> frozenset[str]:
     Returns
     -------
     frozenset of str
-        Comparable with :attr:`TargetSpec.needs`. On ARM it is the kernel's
-        auxiliary vector that is read: it tells the truth to a 32-bit process
+        Comparable with :attr:`TargetSpec.needs`. Everywhere but on x86 the
+        kernel's auxiliary vector is read: it tells the truth to a 32-bit process
         on a 64-bit kernel and under QEMU, where /proc/cpuinfo does not.
     """
     machine = host_machine()
@@ -80,7 +82,8 @@ def host(
     hwcaps = _auxiliary(machine) if cpuinfo is None else None
     quota = cpu_quota() if affinity is None else None
     allowed = os.sched_getaffinity(0) if affinity is None else affinity
-    return describe_machine(machine, text, hwcaps, sysfs or SYSFS, allowed, quota=quota)
+    spec = describe_machine(machine, text, hwcaps, sysfs or SYSFS, allowed, quota=quota)
+    return dataclasses.replace(spec, triple=with_libc(spec.triple, host_libc()))
 
 
 def describe_machine(
@@ -101,7 +104,7 @@ def describe_machine(
     cpuinfo : str
         Text of ``/proc/cpuinfo``.
     hwcaps : (int, int), optional
-        Feature words of the auxiliary vector (ARM).
+        Feature words of the auxiliary vector (not on x86).
     sysfs : Path
         ``/sys/devices/system/cpu``, or a copy.
     affinity : iterable of int
@@ -127,7 +130,8 @@ def describe_machine(
     # Old kernels and some boards publish no caches: then the table's are better than none.
     caches = (l1, l2, l3) if l1 else (near.l1_bytes, near.l2_bytes, near.l3_bytes)
     if (machine, cpu) in CPU_NEEDS:
-        return describe_cpu("native", _TRIPLES[machine], cpu, caches, cores)
+        vectors = machine == "riscv64" and "v" in have
+        return describe_cpu("native", _TRIPLES[machine], cpu, caches, cores, vectors=vectors)
     return _plain_armv7(have, caches, cores)
 
 
@@ -194,6 +198,15 @@ def host_machine() -> str:
     return machine
 
 
+def host_libc() -> Libc:
+    """Return the C library that this process runs on."""
+    try:
+        glibc = os.confstr("CS_GNU_LIBC_VERSION")  # its name and version; others have no such value
+    except (OSError, ValueError):
+        glibc = None
+    return "glibc" if glibc else "musl"
+
+
 def features_of(machine: str, cpuinfo: str, hwcaps: tuple[int, int] | None) -> frozenset[str]:
     """Return what a processor can run, in the vocabulary of /proc/cpuinfo.
 
@@ -207,10 +220,9 @@ def features_of(machine: str, cpuinfo: str, hwcaps: tuple[int, int] | None) -> f
         Feature words of the auxiliary vector, which decide where they are given.
     """
     if hwcaps is not None:
-        tables = HWCAP_AARCH64 if machine == "aarch64" else HWCAP_ARM
         return frozenset(
             name
-            for bits, table in zip(hwcaps, tables, strict=True)
+            for bits, table in zip(hwcaps, HWCAPS[machine], strict=True)
             for name, bit in table.items()
             if bits >> bit & 1
         )
@@ -221,8 +233,8 @@ def features_of(machine: str, cpuinfo: str, hwcaps: tuple[int, int] | None) -> f
 
 
 def _auxiliary(machine: str) -> tuple[int, int] | None:
-    """Return the kernel's feature bits on ARM (on x86 glibc puts its own in their place)."""
-    if machine not in {"aarch64", "arm"}:
+    """Return the kernel's feature bits (on x86 glibc puts its own in their place)."""
+    if machine not in HWCAPS:
         return None
     return _auxiliary_value(16), _auxiliary_value(26)  # AT_HWCAP, AT_HWCAP2 of <elf.h>
 
