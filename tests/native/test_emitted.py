@@ -192,11 +192,24 @@ def test_names_that_say_something_else(emit: str, name: str, tmp_path: Path) -> 
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("emit", ["object", "c-header"])
-def test_a_package_is_a_library(emit: str, tmp_path: Path) -> None:
-    done = commands.run("compile", "v1", "--emit", emit, "--package", tmp_path / "net")
+@pytest.mark.parametrize(
+    ("options", "folder", "words"),
+    [
+        (["--emit", "object"], "net", "emit so or a"),
+        (["--emit", "c-header"], "net", "emit so or a"),
+        (["--prefix", "string"], "net", "would hide the system's"),
+        ([], "file/net", "cannot make the folder"),
+        (["-o", "m.so"], "net", "or else a folder by --package"),
+    ],
+)
+def test_packages_that_cannot_be(
+    options: list[str], folder: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    done = commands.run("compile", "v1", *options, "--package", tmp_path / folder)
     assert done.returncode == 2
-    assert "emit so or a" in done.stderr
+    assert words in done.stderr
+    assert os.listdir(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,16 @@ import pytest
 
 import tvm_mobilenet as tm
 
+pytestmark = pytest.mark.skipif(
+    shutil.which("gcc") is None, reason="no C compiler: apt install gcc"
+)
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TOOLS = {
-    "c": {"gcc": "gcc", "pkg-config": "pkg-config"},
+    "c": {"pkg-config": "pkg-config"},
     "cpp": {"g++": "g++", "cmake": "cmake", "make": "make"},
-    "rust": {"gcc": "gcc", "cargo": "cargo"},
-    "go": {"gcc": "gcc", "pkg-config": "pkg-config", "go": "golang-go"},
+    "rust": {"cargo": "cargo"},
+    "go": {"pkg-config": "pkg-config", "go": "golang-go"},
 }
 
 
@@ -59,6 +63,14 @@ def rust(folder: Path, package: Path, run: Callable[..., str]) -> Path:
 def go(folder: Path, package: Path, run: Callable[..., str]) -> Path:
     run("go", "build", "-o", folder / "classify")
     return folder / "classify"
+
+
+def test_the_program_of_the_documentation(package: Any, tmp_path: Path) -> None:
+    text = (EXAMPLES.parent / "docs" / "embedding.md").read_text()
+    (tmp_path / "program.c").write_text(text.split("```c\n")[1].split("```")[0])
+    strict = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"]
+    headers = f"-I{package[0] / 'include'}"
+    subprocess.run(["gcc", *strict, headers, str(tmp_path / "program.c")], check=True)
 
 
 @pytest.mark.parametrize("build", [c, cpp, rust, go])

@@ -22,8 +22,9 @@ _ROOM, _LEAST = 2, 4096
 
 # -Bsymbolic: a second network in the process may have kernels of the same names.
 _NATIVE_OPTIONS = ("-O2", "-std=gnu11", "-fvisibility=hidden", "-pthread", "-Wl,-Bsymbolic")
-# Which glibc a program asks for, if any, its own linker decides: old_glibc.h counts as included.
-_ANY_C_LIBRARY = "-DTMN_OLD_GLIBC_H"
+# Which glibc a program asks for, its own linker decides: old_glibc.h counts as included. Checked
+# versions of functions, which some systems' compilers choose by themselves, are for programs.
+_ANY_C_LIBRARY = ("-DTMN_OLD_GLIBC_H", "-U_FORTIFY_SOURCE")
 
 Embedded = tuple[Callable[[Path], str], bytes]
 """Data, and what returns the C source that embeds a file with it."""
@@ -111,7 +112,7 @@ class Code:
                 if self.door is not None and alone is not None:
                     # What only TVM's virtual machine reads is left out.
                     kernels = [path for path in objects if not defines(path, IMPORTS)]
-                    linker.merge([*kernels, *sources], alone, [*options, _ANY_C_LIBRARY])
+                    linker.merge([*kernels, *sources], alone, [*options, *_ANY_C_LIBRARY])
                     public = functions(self.door.prefix).values()
                     hide_names(alone, self.door.prefix, public)
 

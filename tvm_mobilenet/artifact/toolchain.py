@@ -123,14 +123,16 @@ class Linker:
         Parameters
         ----------
         objects : sequence of path
-            Of the linker's machine. The archive calls them by the names of their files.
+            What it is made of, called by the names of the files.
         output : path
-            Archive to write. One that is there is replaced.
+            The ``.a``; one that is there is replaced.
 
         Raises
         ------
-        ToolchainError, OutputError
-            As from :meth:`link`.
+        ToolchainError
+            The toolchain's ``ar`` is missing or failed.
+        OutputError
+            `output` cannot be written.
         """
         if self.name == "zig":
             tool = [*self.command[: self.command.index("cc")], "ar"]

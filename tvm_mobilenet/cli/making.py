@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typer import BadParameter
+
 from tvm_mobilenet.artifact.emission import HEADER, check_name
 from tvm_mobilenet.artifact.package import check_library
 from tvm_mobilenet.cli import logs
 from tvm_mobilenet.cli.launching import cuda_facts, launch_facts
 from tvm_mobilenet.cli.output import Form, mega, say, show, size, waiting
 from tvm_mobilenet.common.tables import by_size, facts_table
-from tvm_mobilenet.errors import InputError, OutputError, RecordsWarning
+from tvm_mobilenet.errors import OutputError, RecordsWarning
 
 if TYPE_CHECKING:
     from tvm_mobilenet.cli.options import Written
@@ -84,9 +86,10 @@ def warnings_told() -> Iterator[None]:
 def _check_written(written: Written) -> None:
     """Refuse, before anything is compiled, names that contradict each other or what is emitted."""
     if (written.output is None) == (written.package is None):
-        raise InputError("compiling writes one file, or one folder", "give --output or --package")
+        raise BadParameter("give a file by --output, or else a folder by --package")
     if written.package is not None:
         check_library(written.prefix, written.emit)
+        _check_folder(written.package)
     if written.output is not None:
         check_name(written.output, written.emit)
     for path in filter(None, (written.output, written.header)):
@@ -115,6 +118,16 @@ def _check_writable(output: Path) -> None:
         raise OutputError(
             f"cannot write {str(output)!r}",
             "choose a file in a folder that exists and that you may write to",
+        )
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse, before anything is compiled, a folder that cannot be made in the end."""
+    wanted = folder.absolute()
+    nearest = next(path for path in (wanted, *wanted.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise OutputError(
+            f"cannot make the folder {str(folder)!r}", "choose one that you may write to"
         )
 
 

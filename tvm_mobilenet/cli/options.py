@@ -264,8 +264,8 @@ class Written(Group):
     emit: Annotated[
         Emit,
         typer.Option(
-            help="What to write: so, a shared object; a, a static archive, or object, one .o: both "
-            "for C functions only, without TVM's interface; c-header, nothing else."
+            help="What to write: so, a shared object; a, a static archive; object, a .o; c-header, "
+            "the header alone. An archive or object has C functions only, none for TVM."
         ),
     ] = SHARED
     prefix: Annotated[
