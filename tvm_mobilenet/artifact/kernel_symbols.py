@@ -44,7 +44,8 @@ def hide_names(path: str | os.PathLike[str], prefix: str, public: Collection[str
     Parameters
     ----------
     path : path-like
-        For any ELF target; what it lacks itself keeps its name.
+        For any ELF target. What it needs of others keeps its name; what it can do without,
+        weak symbols, nobody has under the new ones.
     prefix : str
         What all other names begin with afterwards, and a dot, which no name in C has. They are
         hidden, too: a library that is made of the object does not export them.
@@ -53,9 +54,9 @@ def hide_names(path: str | os.PathLike[str], prefix: str, public: Collection[str
     """
 
     def renamed(symbol: Any) -> str | None:
-        is_shared = symbol["st_info"]["bind"] in {"STB_GLOBAL", "STB_WEAK"}
-        is_here = symbol["st_shndx"] != "SHN_UNDEF"
-        if not (is_shared and is_here) or symbol.name in public:
+        bind = symbol["st_info"]["bind"]
+        is_needed = symbol["st_shndx"] == "SHN_UNDEF" and bind != "STB_WEAK"
+        if bind == "STB_LOCAL" or is_needed or symbol.name in public:
             return None
         symbol["st_other"]["visibility"] = "STV_HIDDEN"
         return f"{prefix}.{symbol.name}"

@@ -85,7 +85,8 @@ def prefix_of(manifest: Mapping[str, Any]) -> str:
     if interface is None:
         raise CInterfaceError(
             f"{manifest['title']} has no C interface",
-            "compile it with the main stack, for a processor",
+            "the main stack makes one for a processor, where nothing but kernels runs; "
+            "-v tells what else does",
         )
     return str(interface["prefix"])
 
