@@ -174,12 +174,12 @@ def check_c_interface(spec: TargetSpec, stack: Stack, asked: Iterable[str]) -> N
     """
     why = f"{spec.name} is a GPU" if spec.gpu is not None else ""
     if stack != "relax":
-        why = f"the {stack} stack has no C interface"
+        why = f"the {stack} stack makes none"
     options = " and ".join(asked)
     if options and why:
         raise CInterfaceError(
-            f"{options} is for C functions, and the artifact will have none: {why}",
-            f"leave {options} out, or compile with the main stack for a processor",
+            f"no {options} here: they name C functions, and the artifact will have none ({why})",
+            f"leave out {options}, or compile with the main stack for a processor",
         )
 
 
