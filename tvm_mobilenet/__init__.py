@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
     from tvm_mobilenet.models.importer import Imported, import_onnx
     from tvm_mobilenet.profile.breakdown import ProfileReport
-    from tvm_mobilenet.runtime import Module
+    from tvm_mobilenet.runtime.module import Module
     from tvm_mobilenet.tuning.tuning_report import TuningReport
     from tvm_mobilenet.verify.report import VerifyReport
 
@@ -85,7 +85,7 @@ _HOMES = {
     "Device": "device",
     "Imported": "models.importer",
     "Model": "models",
-    "Module": "runtime",
+    "Module": "runtime.module",
     "ProfileReport": "profile.breakdown",
     "TargetSpec": "machine",
     "TuningReport": "tuning.tuning_report",

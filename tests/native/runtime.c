@@ -3,70 +3,7 @@
  * Every function is a test by its name: `runtime NAME`.
  */
 #define _GNU_SOURCE
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
-#include "tvm_mobilenet.h"
-
-enum { COUNT = 1000 };
-
-#define EXPECT(condition)                                                        \
-  do {                                                                           \
-    if (!(condition)) {                                                          \
-      fprintf(stderr, "line %d: %s does not hold\n", __LINE__, #condition);      \
-      exit(1);                                                                   \
-    }                                                                            \
-  } while (0)
-
-struct buffers {
-  _Alignas(64) float x[COUNT + 16];
-  _Alignas(64) float y[3][COUNT + 16];
-};
-
-static void fill(struct buffers* buffers, int seed) {
-  memset(buffers, 0xff, sizeof *buffers);
-  for (int i = 0; i < COUNT + 16; i++) buffers->x[i] = (float)(i + seed);
-}
-
-static tvm_mobilenet_status run_at(tvm_mobilenet_context* context, struct buffers* buffers, int at) {
-  const void* inputs[] = {buffers->x + at};
-  void* outputs[] = {buffers->y[0] + at, buffers->y[1] + at, buffers->y[2] + at};
-  return tvm_mobilenet_run(context, inputs, outputs);
-}
-
-static void expect_right(const struct buffers* buffers, int at) {
-  for (int i = 0; i < COUNT; i++) {
-    EXPECT(buffers->y[0][at + i] == 2.0f * buffers->x[at + i] + 1.0f);
-    EXPECT(buffers->y[1][at + i] == buffers->x[at + i]);
-    EXPECT(buffers->y[2][at + i] == (i == 0 || i == COUNT - 1 ? 1.0f : 0.0f));
-  }
-}
-
-static void run_right(tvm_mobilenet_context* context, int seed) {
-  struct buffers buffers;
-  fill(&buffers, seed);
-  EXPECT(run_at(context, &buffers, seed % 16) == TVM_MOBILENET_OK);
-  expect_right(&buffers, seed % 16);
-}
-
-static tvm_mobilenet_context* created(int32_t threads) {
-  tvm_mobilenet_options options = {.threads = threads};
-  tvm_mobilenet_context* context;
-  EXPECT(tvm_mobilenet_create(&options, &context) == TVM_MOBILENET_OK);
-  return context;
-}
-
-static void pause_ms(long ms) {
-  struct timespec time = {0, ms * 1000000};
-  nanosleep(&time, NULL);
-}
+#include "runtime.h"
 
 static void right(void) {
   for (int32_t threads = 1; threads <= 8; threads++) {
@@ -213,20 +150,6 @@ static void failures(void) {
   tvm_mobilenet_destroy(context);
 }
 
-/* Whether a child process ends well, within a while. */
-static void expect_child(pid_t child) {
-  int status;
-  for (int i = 0; i < 2000; i++) {
-    if (waitpid(child, &status, WNOHANG) == child) {
-      EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-      return;
-    }
-    pause_ms(10);
-  }
-  kill(child, SIGKILL);
-  EXPECT(!"the child came to no end");
-}
-
 static _Atomic int stop;
 
 static void* run_until_stopped(void* context) {
@@ -260,15 +183,6 @@ static void forks(void) {
   tvm_mobilenet_destroy(running);
   tvm_mobilenet_destroy(used);
   tvm_mobilenet_destroy(idle);
-}
-
-static int threads_now(void) {
-  char line[256];
-  int found = 0;
-  FILE* file = fopen("/proc/self/status", "r");
-  while (fgets(line, sizeof line, file)) sscanf(line, "Threads: %d", &found);
-  fclose(file);
-  return found;
 }
 
 static void nothing_stays(void) {
@@ -321,7 +235,8 @@ int main(int count, char** arguments) {
     void (*run)(void);
   } tests[] = {TEST(right),          TEST(side_by_side),  TEST(handed_on), TEST(callers_threads),
                TEST(callers_memory), TEST(bad_input),     TEST(failures),  TEST(forks),
-               TEST(nothing_stays),  TEST(sleep_soon),    TEST(processor)};
+               TEST(nothing_stays),  TEST(sleep_soon),    TEST(processor),
+               TEST(shared_pool),    TEST(pool_forks),    TEST(observed)};
   for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
     if (count == 2 && strcmp(arguments[1], tests[i].name) == 0) {
       tests[i].run();

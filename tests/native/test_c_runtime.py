@@ -26,8 +26,11 @@ TESTS = [
     "failures",
     "nothing_stays",
     "processor",
+    "shared_pool",
+    "observed",
 ]
-UNSANITIZED = [*TESTS, "forks", "sleep_soon"]
+UNSANITIZED = [*TESTS, "forks", "pool_forks", "sleep_soon"]
+PROGRAM = ("fake_network.c", "runtime.c", "inside.c")
 SANITIZERS = {
     "plain": [],
     "address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
@@ -37,7 +40,7 @@ SANITIZERS = {
 
 def build(folder: Path, *options: str, compiler: str = "gcc") -> Path:
     strict = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-pthread", f"-I{NATIVE}"]
-    sources = [*sorted(NATIVE.glob("*.c")), HERE / "fake_network.c", HERE / "runtime.c"]
+    sources = [*sorted(NATIVE.glob("*.c")), *(HERE / name for name in PROGRAM)]
     made = folder / "runtime"
     subprocess.run([compiler, *strict, *options, *map(str, sources), "-o", str(made)], check=True)
     return made
@@ -72,7 +75,7 @@ def test_on_arm(triple: str, tmp_path: Path) -> None:
     if emulator is None or shutil.which(f"{triple}-gcc") is None:
         pytest.skip(f"no emulated ARM: apt install qemu-user-static gcc-{triple}")
     made = str(build(tmp_path, compiler=f"{triple}-gcc"))
-    for name in [*TESTS, "forks"]:
+    for name in [*TESTS, "forks", "pool_forks"]:
         subprocess.run([emulator, "-L", f"/usr/{triple}", made, name], check=True, timeout=120)
 
 

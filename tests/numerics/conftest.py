@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tiny_network import compile_network
 
-from tvm_mobilenet.runtime import Module, load
+from tvm_mobilenet.runtime import load
+from tvm_mobilenet.runtime.module import Module
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,8 @@ from parts import wait_for
 from tiny_network import WEIGHT, example, expected, manifest
 
 from tvm_mobilenet.errors import ArtifactError, InputError, TruncatedArtifactError
-from tvm_mobilenet.runtime import Module, artifact, library, load, loading, private
+from tvm_mobilenet.runtime import artifact, library, load, loading, private
+from tvm_mobilenet.runtime.module import Module
 
 _PADDED = np.zeros((32, 3), np.float32)
 _PADDED[: len(WEIGHT)] = WEIGHT

@@ -15,9 +15,10 @@ from tiny_network import (
 )
 
 from tvm_mobilenet.errors import ArtifactError, InputError
-from tvm_mobilenet.runtime import Module, artifact, load
+from tvm_mobilenet.runtime import artifact, load
 from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.runtime.instrument import unblocked
+from tvm_mobilenet.runtime.module import Module
 
 
 def test_the_output_is_right_fresh_and_writable(module: Module) -> None:

@@ -14,7 +14,8 @@ from tiny_network import WEIGHT, assert_right, compile_network, example
 
 from tvm_mobilenet.errors import InputError, RuntimeLibraryError
 from tvm_mobilenet.machine.quota import usable_cores
-from tvm_mobilenet.runtime import Module, library, load
+from tvm_mobilenet.runtime import library, load
+from tvm_mobilenet.runtime.module import Module
 from tvm_mobilenet.runtime.threads import thread_count
 
 ROOT = Path(__file__).parents[2]

@@ -78,12 +78,8 @@ class KernelProfile(Bounded):
 
     @property
     def pool_us(self) -> float:
-        """Time alone beyond the longest thread's part.
-
-        Handing out and joining, what is serial in the kernel, and what threads
-        take from each other (caches, clock). Near 0 it may be negative: noise.
-        """
-        return self.alone_us - self.split.longest_us if self.parallel else 0.0
+        """What its parallel regions take beyond their longest parts: handing out and joining."""
+        return self.split.pool_us
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -195,7 +191,7 @@ class ProfileReport(Tabular):
             alone = f" ({', '.join(serial)})" if serial else ""
             lines.append(
                 f"lost by threads: {part('uneven')} to uneven parts, {part('serial')} to kernels "
-                f"on one thread{alone}, {part('pool')} to the pool and to each other"
+                f"on one thread{alone}, {part('pool')} to the pool"
             )
             each = self.machine.region_us
             lines.append(f"an empty parallel region takes {each:.1f} us; {regions} of them")

@@ -13,8 +13,8 @@ from tvm_mobilenet.profile.bounds import bounds_of, moved_maps
 from tvm_mobilenet.profile.breakdown import KernelProfile, ProfileReport
 from tvm_mobilenet.runtime import Loaded, load
 from tvm_mobilenet.runtime.inputs import noise
-from tvm_mobilenet.runtime.kernels import Kernels, Split
-from tvm_mobilenet.runtime.loaded import OnDevice
+from tvm_mobilenet.runtime.kernels import Split
+from tvm_mobilenet.runtime.loaded import LoadedArtifact, OnDevice
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what comes next."""
@@ -35,7 +35,7 @@ def profile(
     """Time every kernel of an artifact in the network and alone, and measure its bounds.
 
     Nothing is compiled but the kernels that measure the machine, in processes of
-    their own; the artifact is run by TVM's runtime library alone.
+    their own.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def profile(
     """
     from tvm_mobilenet.machine import TargetSpec
 
-    module = artifact if isinstance(artifact, Loaded) else load(artifact, threads)
+    module = artifact if isinstance(artifact, LoadedArtifact) else load(artifact, threads)
     if isinstance(module, OnDevice):
         raise InputError(
             f"{module.path} runs on a GPU, and this measures what a processor could do",
@@ -126,7 +126,7 @@ def _check(module: Loaded, repeats: int) -> None:
 
 
 def _alone(
-    kernels: Kernels, manifest: Mapping[str, Any], step: Callable[[str], None]
+    kernels: Any, manifest: Mapping[str, Any], step: Callable[[str], None]
 ) -> dict[str, tuple[float, Split]]:
     """Time each kernel once, however many layers share it."""
     found: dict[str, tuple[float, Split]] = {}

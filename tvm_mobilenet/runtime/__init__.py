@@ -1,31 +1,25 @@
-"""Loads and runs artifacts with TVM's runtime library alone.
+"""Loads and runs artifacts: with NumPy alone, or with TVM's runtime library where one needs it.
 
 In the order of a file's life: `private` (the copy that runs), `artifact` (its manifest), `checks`
-(whether it runs here), `loading` (which loader its kind of container has), `library` (TVM's),
-`threads` and `inputs` (what a call needs), `instrument` and `kernels` (a look inside), `recipe` and
-`preprocess` (from photographs to tensors).
+(whether it runs here), `loading` (which loader it has), `library` (what is loaded is shared, and
+unloaded), `threads` and `inputs` (what a call needs), `instrument` and `kernels` (a look inside),
+`recipe` and `preprocess` (from photographs to tensors).
 
-A loader is a class of `loaded`'s: `module` for the virtual machine, `cuda` for one with a GPU
-(`gpu` says whether that is here), `classic` for TVM 0.19's graph executor, `opencl` for launches,
-which need no TVM at all (`opencl_device`, `opencl_launches`).
+A loader is a class of `loaded`'s: `module` for the C interface (`native_library`,
+`native_kernels`), `vm` for TVM's virtual machine, `cuda` for one with a GPU
+(`gpu` says whether that is here), `classic` for TVM 0.19's graph executor, `opencl` for launches
+(`opencl_device`, `opencl_launches`).
 """
 
 from tvm_mobilenet.runtime.artifact import read_manifest
-from tvm_mobilenet.runtime.classic import ClassicModule
-from tvm_mobilenet.runtime.cuda import CudaModule
 from tvm_mobilenet.runtime.instrument import Profile, Trace
-from tvm_mobilenet.runtime.loading import Loaded, check_here, load
-from tvm_mobilenet.runtime.module import Module
-from tvm_mobilenet.runtime.opencl import OpenClModule
+from tvm_mobilenet.runtime.loaded import Loaded
+from tvm_mobilenet.runtime.loading import check_here, load
 from tvm_mobilenet.runtime.preprocess import class_names, load_image
 from tvm_mobilenet.runtime.recipe import default_preprocess, preprocess_for
 
 __all__ = [
-    "ClassicModule",
-    "CudaModule",
     "Loaded",
-    "Module",
-    "OpenClModule",
     "Profile",
     "Trace",
     "check_here",

@@ -34,6 +34,17 @@ def check_machine(manifest: Mapping[str, Any], where: str) -> None:
             f"and this is {here} on {system}",
             "run it there, or compile with --target native",
         )
+    versions = _installed(manifest, where) if needs_tvm(manifest) else None
+    check_fits(manifest, here, host_cpu_features(), versions, where=where)
+
+
+def needs_tvm(manifest: Mapping[str, Any]) -> bool:
+    """Whether an artifact of host code has TVM's door alone."""
+    return "c_interface" not in manifest
+
+
+def _installed(manifest: Mapping[str, Any], where: str) -> Mapping[str, str]:
+    """Return the versions of the packages that run an artifact."""
     stack = check_stack(manifest["stack"], where)
     versions = versions_of(stack)
     for package, key in PACKAGES[stack].items():
@@ -42,14 +53,14 @@ def check_machine(manifest: Mapping[str, Any], where: str) -> None:
                 f"{package} is not installed",
                 f"install it with `pip install {package}=={manifest[key]}`",
             )
-    check_fits(manifest, here, host_cpu_features(), versions, where=where)
+    return versions
 
 
 def check_fits(
     manifest: Mapping[str, Any],
     machine: str,
     features: Collection[str],
-    versions: Mapping[str, str],
+    versions: Mapping[str, str] | None,
     *,
     where: str = "the artifact",
     board: str = "this machine",
@@ -64,8 +75,9 @@ def check_fits(
         Its ELF machine.
     features : collection of str
         What the processor has, as ``/proc/cpuinfo`` spells it.
-    versions : mapping
-        Versions of the packages apache-tvm and apache-tvm-ffi there.
+    versions : mapping or None
+        Versions of the packages apache-tvm and apache-tvm-ffi there; None where TVM is not what
+        runs it.
     where, board : str
         What messages call the artifact and the machine.
 
@@ -90,6 +102,8 @@ def check_fits(
             f"{where} needs CPU features that {board} lacks: {', '.join(missing)}",
             "compile with --target native there, or with a lower level such as x86-64-v3",
         )
+    if versions is None:
+        return
     packages = PACKAGES.get(manifest["stack"], {})
     if not packages.keys() <= versions.keys():
         raise StackError(

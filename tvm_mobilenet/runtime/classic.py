@@ -70,7 +70,7 @@ class ClassicModule(LoadedArtifact[Kernels]):
             ) from error
         # Not `load_module`, which looks for the file that a link leads to: this one has no name.
         load = tvm.get_global_func("runtime.ModuleLoadFromFile")
-        code = open_library(path, manifest["sha256"], copy, lambda name: load(name, "so"))
+        code = open_library(path, f"tvm:{manifest['sha256']}", copy, lambda name: load(name, "so"))
         return cls(path, manifest, code, tvm, threads)
 
     def _call(self, x: Any) -> Any:

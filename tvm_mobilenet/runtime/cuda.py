@@ -130,7 +130,7 @@ class CudaModule(OnDevice[Kernels]):
         """Load what :meth:`check` has let pass."""
         ffi = load_runtime()
         load_cuda_runtime(ffi)
-        code = open_library(path, manifest["sha256"], copy, loader_of(ffi))
+        code = open_library(path, f"tvm:{manifest['sha256']}", copy, loader_of(ffi))
         return cls(path, manifest, code, ffi, threads)
 
     @property

@@ -162,6 +162,37 @@ class Staging:
         return self._tensor
 
 
+def check_output(array: Any, record: Mapping[str, Any], x: Any) -> None:
+    """Refuse what an output cannot be written into.
+
+    Parameters
+    ----------
+    array : object
+        What a caller gave.
+    record : mapping
+        ``name``, ``shape`` and ``dtype`` of the output, from the manifest.
+    x : object
+        The input of the same call, whose memory it may not be.
+
+    Raises
+    ------
+    InputError
+        No array of this shape and type, or not one in one piece that can be written to.
+    """
+    wanted = f"output {record['name']!r} is {record['dtype']} of shape {tuple(record['shape'])}"
+    if not isinstance(array, np.ndarray):
+        problem = f"a {type(array).__name__}"
+    elif array.dtype != record["dtype"] or array.shape != tuple(record["shape"]):
+        problem = f"{array.dtype} of shape {array.shape}"
+    elif not (array.flags.c_contiguous and array.flags.writeable):
+        problem = "read-only" if array.flags.c_contiguous else "not C-contiguous"
+    elif isinstance(x, np.ndarray) and np.may_share_memory(array, x):
+        problem = "in the input's memory"
+    else:
+        return
+    raise InputError(f"{wanted}, and out is {problem}", "give out=numpy.empty(shape, dtype)")
+
+
 def noise(record: Mapping[str, Any]) -> Any:
     """Return an input to time a model with: as pixels after normalisation, or as bytes.
 

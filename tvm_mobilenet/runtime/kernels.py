@@ -47,13 +47,16 @@ class Split:
     work_us : float
         All threads' parts, added up.
     longest_us : float
-        The longest part of each region, added up: what the call would take if
-        handing out and joining cost nothing and threads shared nothing.
+        The longest part of each region, added up: what the regions would take if
+        handing out and joining cost nothing.
+    pool_us : float
+        What they take beyond.
     """
 
     regions: int
     work_us: float
     longest_us: float
+    pool_us: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ def library_of(executable: Any, calls: Sequence[tuple[str, tuple[Any, ...]]]) ->
 class Kernels:
     """Every call of a network, ready to be made again.
 
-    From :meth:`tvm_mobilenet.runtime.Module.kernels`; to be used by the Python
+    From :meth:`tvm_mobilenet.runtime.loaded.LoadedArtifact.kernels`; to be used by the Python
     thread that made it. Kernels do not change their inputs, so any may be called
     any number of times.
 
@@ -186,9 +189,10 @@ class Kernels:
             with self._launching(runs[-1].append):
                 call.function(*call.arguments)
         if not runs[0]:
-            return Split(0, 0.0, 0.0)
+            return Split(0, 0.0, 0.0, 0.0)
         parts = np.median(np.array(runs), axis=0) * 1e6
-        return Split(len(parts), float(parts.sum()), float(parts.max(axis=1).sum()))
+        longest = float(parts.max(axis=1).sum())
+        return Split(len(parts), float(parts.sum()), longest, self.alone(position) - longest)
 
     @contextmanager
     def _launching(self, tell: Callable[[list[float]], object]) -> Iterator[None]:

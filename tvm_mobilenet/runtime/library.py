@@ -65,8 +65,8 @@ class Code:
     ----------
     copy : PrivateCopy
         That it was loaded from.
-    module : ffi module
-        As TVM's loader returned it.
+    module : ffi module or NativeLibrary
+        What was loaded.
     """
 
     def __init__(self, copy: PrivateCopy, module: Any) -> None:
@@ -74,7 +74,7 @@ class Code:
 
     @property
     def module(self) -> Any:
-        """As TVM's loader returned it."""
+        """What was loaded."""
         return self._owner.module
 
     @property
@@ -108,21 +108,19 @@ _unloading: set[PrivateCopy] = set()
 _codes: WeakValueDictionary[str, Code] = WeakValueDictionary()
 
 
-def open_library(
-    path: str, digest: str, copy: PrivateCopy, load_module: Callable[[str], Any]
-) -> Code:
+def open_library(path: str, key: str, copy: PrivateCopy, load_module: Callable[[str], Any]) -> Code:
     """Load an artifact's code, or share it with whoever has loaded the same content.
 
     Parameters
     ----------
     path : str
         What messages call it.
-    digest : str
-        Hash of its content, checked.
+    key : str
+        Which content, by its hash, and through which door.
     copy : PrivateCopy
         Its content.
     load_module : callable
-        From a name to a module of TVM's.
+        From a name to what runs the code.
 
     Raises
     ------
@@ -130,7 +128,7 @@ def open_library(
         The system's loader refused it.
     """
     _forget_unloaded()
-    found = _codes.get(digest)
+    found = _codes.get(key)
     if found is not None:
         return found
     try:
@@ -142,7 +140,7 @@ def open_library(
             "compile it on this machine",
         ) from error
     # Of several threads that come here with the same content, the first one's stays.
-    return _codes.setdefault(digest, code)
+    return _codes.setdefault(key, code)
 
 
 def _forget_unloaded() -> None:

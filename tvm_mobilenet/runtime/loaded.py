@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tvm_mobilenet.errors import ArtifactError, InputError, last_line
 from tvm_mobilenet.runtime.checks import check_machine
 from tvm_mobilenet.runtime.described import Described
-from tvm_mobilenet.runtime.inputs import Expected
+from tvm_mobilenet.runtime.inputs import Expected, check_output
 from tvm_mobilenet.runtime.instrument import Profile, Trace, unblocked
 from tvm_mobilenet.runtime.private import PrivateCopy
 
@@ -58,31 +58,37 @@ class LoadedArtifact(Described, ABC, Generic[_Kernels]):
         super().__init__(path, manifest, threads)
         self._input = Expected(manifest["inputs"][0])
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any, out: Any = None) -> Any:
         """Run the model.
 
         Parameters
         ----------
         x : ndarray or any object with ``__dlpack__``
             float32 on the CPU, of the shape that :attr:`inputs` states (NCHW).
+        out : ndarray or sequence of ndarray, optional
+            Where to write the output, or each of several: C-contiguous, of the shape and type
+            that :attr:`outputs` states, in no memory of the input.
 
         Returns
         -------
         ndarray
-            float32; new memory with every call. Of a network with several outputs, a tuple,
-            each of the type that :attr:`outputs` states.
+            float32; new memory with every call, or `out`. Of a network with several outputs, a
+            tuple, each of the type that :attr:`outputs` states.
 
         Raises
         ------
         InputError
-            Another shape, dtype, layout or device.
+            Another shape, dtype, layout or device; an `out` that cannot be written to.
         GpuError
             The GPU failed.
         ArtifactError
             The code failed, or is not what the manifest says.
         """
         try:
-            return self._call(x)
+            if out is None:
+                return self._call(x)
+            self._call_into(x, self._checked(x, out))
+            return out
         except _FAILURES as error:
             raise self._failed(error) from error
 
@@ -241,6 +247,27 @@ class LoadedArtifact(Described, ABC, Generic[_Kernels]):
     def _call(self, x: Any) -> Any:
         """Run the model."""
 
+    def _call_into(self, x: Any, outputs: Sequence[NDArray[Any]]) -> None:
+        """Run the model, and write its outputs into arrays that fit."""
+        found = self._call(x)
+        for into, array in zip(
+            outputs, found if isinstance(found, tuple) else (found,), strict=True
+        ):
+            np.copyto(into, array)
+
+    def _checked(self, x: Any, out: Any) -> Sequence[NDArray[Any]]:
+        """Return what the caller gave for outputs, if they can be that."""
+        given = out if isinstance(out, (tuple, list)) else (out,)
+        records = self.manifest["outputs"]
+        if len(given) != len(records):
+            raise InputError(
+                f"out is {len(given)} arrays, and there are {len(records)} outputs",
+                "give one for each",
+            )
+        for array, record in zip(given, records, strict=True):
+            check_output(array, record, x)
+        return given
+
     @abstractmethod
     def _visit(self, x: Any, visit: Visit) -> None:
         """Run the model kernel by kernel and show the output of each."""
@@ -248,6 +275,10 @@ class LoadedArtifact(Described, ABC, Generic[_Kernels]):
     @abstractmethod
     def _held(self, x: Any) -> _Kernels:
         """Run the model once and hold on to every kernel with its buffers."""
+
+
+Loaded = LoadedArtifact[Any]
+"""What :func:`tvm_mobilenet.load` returns."""
 
 
 class OnDevice(LoadedArtifact[_Kernels]):

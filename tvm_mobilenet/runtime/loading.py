@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tvm_mobilenet.artifact.containers import container_of
+from tvm_mobilenet.artifact.containers import CONTAINERS, container_of
 from tvm_mobilenet.errors import AbiError
 from tvm_mobilenet.runtime.artifact import manifest_in
-from tvm_mobilenet.runtime.classic import ClassicModule
-from tvm_mobilenet.runtime.cuda import CudaModule
-from tvm_mobilenet.runtime.loaded import Device
-from tvm_mobilenet.runtime.module import Module
-from tvm_mobilenet.runtime.opencl import OpenClModule
+from tvm_mobilenet.runtime.checks import needs_tvm
+from tvm_mobilenet.runtime.loaded import Device, Loaded
 from tvm_mobilenet.runtime.private import private_copy
 from tvm_mobilenet.runtime.threads import thread_count
 
-Loaded = Module | CudaModule | ClassicModule | OpenClModule
-"""What :func:`load` returns."""
-
-LOADERS: dict[str, type[Loaded]] = {
-    "vm": Module,
-    "cuda": CudaModule,
-    "graph": ClassicModule,
-    "launches": OpenClModule,
+C = "c"
+"""The loader for what has a C interface, whatever else it has."""
+LOADERS = {
+    C: ("module", "Module"),
+    "vm": ("vm", "VmModule"),
+    "cuda": ("cuda", "CudaModule"),
+    "graph": ("classic", "ClassicModule"),
+    "launches": ("opencl", "OpenClModule"),
 }
-"""By the kind of container."""
+"""Module of this package and class, by the kind of container: imported when it is wanted."""
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None, device: Device = None) -> Loaded:
@@ -50,8 +48,9 @@ def load(path: str | os.PathLike[str], threads: int | None = None, device: Devic
 
     Returns
     -------
-    Module, OpenClModule, CudaModule or ClassicModule
-        Ready to be called. TVM's compiler is not loaded, nor is ``tvm`` imported.
+    Module, VmModule, OpenClModule, CudaModule or ClassicModule
+        Ready to be called. Nothing of TVM is loaded for a ``Module``, which is what an artifact for
+        a processor is; its runtime library alone for a file from before there was a C interface.
 
     Raises
     ------
@@ -62,7 +61,7 @@ def load(path: str | os.PathLike[str], threads: int | None = None, device: Devic
     ArtifactError
         The system refused to load it, or has no memory for it.
     RuntimeLibraryError
-        TVM's runtime library is not installed.
+        The runtime that the file needs is not installed.
     InputError
         `threads` or the environment variable is no positive number; a `device` for a file
         that runs on the processor.
@@ -113,6 +112,8 @@ def _loader(manifest: Mapping[str, Any], where: str) -> type[Loaded]:
         kind = manifest.get("container", manifest["stack"])
         raise AbiError(
             f"{where} is of the kind {kind!r}, which is unknown here",
-            f"known: {', '.join(LOADERS)}; load it with the version that compiled it",
+            f"known: {', '.join(CONTAINERS)}; load it with the version that compiled it",
         )
-    return LOADERS[container.kind]
+    home, name = LOADERS[container.kind if needs_tvm(manifest) else C]
+    loader: type[Loaded] = getattr(import_module(f"{__package__}.{home}"), name)
+    return loader

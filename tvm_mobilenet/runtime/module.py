@@ -1,101 +1,140 @@
-"""A compiled artifact as a Python callable.
+"""An artifact as a Python callable, through its C interface: NumPy is all that it needs.
 
-Every Python thread gets a virtual machine of its own over the same weights: it
-holds a program counter and registers, so calls through one machine would have
-to wait for each other, while a second machine costs a few kilobytes and the
-activations. Calls release Python's global lock.
+A call takes a context that no other call uses and gives it back, so any number of Python threads
+may call at once; contexts share one pool of threads. Calls release Python's global lock.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from types import ModuleType
+import ctypes
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tvm_mobilenet.runtime.inputs import Staging
-from tvm_mobilenet.runtime.instrument import observe, output_of
-from tvm_mobilenet.runtime.kernels import Kernels, library_of
-from tvm_mobilenet.runtime.library import Code, load_runtime, loader_of, open_library
+from tvm_mobilenet.errors import ArtifactError
+from tvm_mobilenet.machine.quota import usable_cores
+from tvm_mobilenet.runtime.inputs import aligned_empty
+from tvm_mobilenet.runtime.library import Code, open_library
 from tvm_mobilenet.runtime.loaded import Device, LoadedArtifact, Visit
+from tvm_mobilenet.runtime.native_kernels import NativeKernels
+from tvm_mobilenet.runtime.native_library import OBSERVER, Context, NativeLibrary, Observation
 from tvm_mobilenet.runtime.private import PrivateCopy
-from tvm_mobilenet.runtime.threads import call_elsewhere, use_threads
 
-# Arguments of vm_initialization: DLPack's kDLCPU, device 0, and TVM's pooled allocator, which
-# keeps the activations between calls (tvm/runtime/vm.py).
-_CPU, _POOLED = 1, 2
+_LARGE = 1 << 16
+"""Bytes of an output that is worth an aligned array: any other is copied where it must be."""
 
 
-class _Binding(threading.local):
-    """What one thread needs for a call."""
-
-    main: Callable[[Any], Any] | None = None
-    staging: Staging
-
-
-class Module(LoadedArtifact[Kernels]):
+class Module(LoadedArtifact[NativeKernels]):
     """A loaded artifact whose kernels run on the processor.
 
     The input is read in place if it is C-contiguous and aligned as :attr:`inputs` states (a
     MobileNet's first convolution takes any address of a float32), else copied first.
     """
 
-    def __init__(
-        self, path: str, manifest: dict[str, Any], code: Code, ffi: ModuleType, threads: int
-    ) -> None:
+    def __init__(self, path: str, manifest: dict[str, Any], code: Code, threads: int) -> None:
         super().__init__(path, manifest, threads)
-        self._ffi = ffi
-        # In this order, in which they go: machines hold the code too.
-        self._binding = _Binding()
-        self._code = code
-        self._several = len(manifest["outputs"]) > 1
+        self._library: NativeLibrary = code.module
+        self._outputs = [_maker(tensor) for tensor in manifest["outputs"]]
+        self._idle: list[Context] = []
+        # More are not in use at once for long, and each has activations of its own.
+        self._most_idle = usable_cores()
+        self._code = code  # last, as it goes last: contexts hold the library too
 
     @classmethod
     def open(
         cls, path: str, manifest: dict[str, Any], copy: PrivateCopy, threads: int, device: Device
     ) -> Module:
         """Load what :meth:`check` has let pass."""
-        ffi = load_runtime()
-        code = open_library(path, manifest["sha256"], copy, loader_of(ffi))
-        return cls(path, manifest, code, ffi, threads)
+        prefix = manifest["c_interface"]["prefix"]
+        key = f"c:{manifest['sha256']}"
+        code = open_library(path, key, copy, lambda name: NativeLibrary(name, prefix))
+        code.module.check(manifest, path)
+        return cls(path, manifest, code, threads)
 
     def _call(self, x: Any) -> Any:
-        binding = self._binding
-        main = binding.main
-        if main is None:
-            found = call_elsewhere(self.threads, self._call, x)
-            if found is not None:
-                return found
-            main = self._bind()
-        # A no-op unless another module of this thread asked for another number.
-        use_threads(self._ffi, self.threads)
-        found = main(binding.staging.tensor(x))
-        return tuple(map(np.from_dlpack, found)) if self._several else np.from_dlpack(found)
+        outputs = [make() for make in self._outputs]
+        self._call_into(x, outputs)
+        return tuple(outputs) if len(outputs) > 1 else outputs[0]
+
+    def _call_into(self, x: Any, outputs: Sequence[NDArray[Any]]) -> None:
+        context = self._bound(self._contiguous(x), outputs)
+        self._finish(context, self._library.run(*context.at))
+
+    def _contiguous(self, x: Any) -> NDArray[Any]:
+        found: NDArray[Any] = self._input.array(x)
+        return found if found.flags.c_contiguous else np.ascontiguousarray(found)
 
     def _visit(self, x: Any, visit: Visit) -> None:
-        self._observe(x, lambda call, args: visit(call, np.from_dlpack(output_of(args))))
+        x = self._contiguous(x)
+        outputs = [make() for make in self._outputs]
+        context = self._bound(x, outputs)
+        calls = self.manifest["calls"]
+        raised: list[BaseException] = []
 
-    def _held(self, x: Any) -> Kernels:
-        calls: list[tuple[str, tuple[Any, ...]]] = []
-        self._observe(x, lambda call, arguments: calls.append((call["kernel"], arguments)))
-        library = library_of(self._code.module, calls)
-        return Kernels(self._code, library, self._ffi, calls, self.threads)
+        def observe(_user: Any, number: int, found: Any) -> None:
+            # What leaves a callback is printed by ctypes, and lost.
+            try:
+                if not raised:
+                    self._check_kernel(calls[number], found.contents)
+                    visit(calls[number], found.contents.array())
+            except BaseException as error:
+                raised.append(error)
 
-    def _bind(self) -> Callable[[Any], Any]:
-        use_threads(self._ffi, self.threads)
-        self._binding.staging = Staging(self._input, self._ffi)
-        main: Callable[[Any], Any] = self._machine()["main"]
-        self._binding.main = main
-        return main
+        found = (Observation * self._library.calls)()
+        observer = OBSERVER(observe)
+        status = self._library.run_observed(*context.at, found, observer, None)
+        self._finish(context, status)
+        if raised:
+            raise raised[0]
 
-    def _machine(self) -> Any:
-        machine = self._code.module["vm_load_executable"]()
-        machine["vm_initialization"](_CPU, 0, _POOLED)
-        return machine
+    def _held(self, x: Any) -> NativeKernels:
+        x = np.array(self._input.array(x), order="C")  # what a caller changes later is not seen
+        outputs = [make() for make in self._outputs]
+        kernels = NativeKernels(self._code, self._bound(x, outputs), (x, *outputs), self.path)
+        kernels.replay()
+        return kernels
 
-    def _observe(self, x: Any, after: Callable[[dict[str, Any], tuple[Any, ...]], None]) -> None:
-        use_threads(self._ffi, self.threads)
-        tensor = Staging(self._input, self._ffi).tensor(x)
-        observe(self._machine(), self._ffi, (tensor,), self.manifest["calls"], after)
+    def _bound(self, x: Any, outputs: Sequence[NDArray[Any]]) -> Context:
+        """Take a context that is not in use, and tell it where a call's arrays are."""
+        try:
+            context = self._idle.pop()
+        except IndexError:
+            context = Context(self._library, self.threads, (1, len(self._outputs)), self.path)
+        context.inputs[0] = _address(x)
+        for number, array in enumerate(outputs):
+            context.outputs[number] = _address(array)
+        return context
+
+    def _finish(self, context: Context, status: int) -> None:
+        if status:
+            raise self._library.failed(status, self.path, context.at[0])
+        if len(self._idle) < self._most_idle:
+            self._idle.append(context)
+
+    def _check_kernel(self, call: dict[str, Any], found: Observation) -> None:
+        if found.kernel.decode() != call["kernel"]:
+            raise ArtifactError(
+                f"{self.path} ran {found.kernel.decode()!r} where its manifest lists "
+                f"{call['kernel']!r}",
+                "compile the model again",
+            )
+
+
+def _maker(tensor: Mapping[str, Any]) -> Callable[[], NDArray[Any]]:
+    """Return what makes an array for an output."""
+    shape, dtype = tuple(tensor["shape"]), np.dtype(tensor["dtype"])
+    large = math.prod(shape) * dtype.itemsize > _LARGE
+    return partial(aligned_empty if large else np.empty, shape, dtype)
+
+
+def _address(array: Any) -> int:
+    """Return where an array's memory is; by way of its buffer in half the time."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    except TypeError:  # it is read-only
+        address: int = array.__array_interface__["data"][0]
+        return address

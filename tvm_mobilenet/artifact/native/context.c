@@ -1,15 +1,13 @@
-/* Contexts: one block of memory each, divided once, and the loop over the network's calls. */
+/* Contexts: one block of memory each, divided once. */
 #define _GNU_SOURCE
 #include "context.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const struct tmn_network* const network = &tmn_network;
 
-static size_t type_bytes(tvm_mobilenet_type type) {
+size_t tmn_type_bytes(tvm_mobilenet_type type) {
   switch (type) {
     case TVM_MOBILENET_FLOAT64:
     case TVM_MOBILENET_INT64:
@@ -32,18 +30,17 @@ static size_t type_bytes(tvm_mobilenet_type type) {
   return 1;
 }
 
-/* Input or output `number` of both, inputs first, as they are bound. */
-static const tvm_mobilenet_tensor* tensor_of(int32_t number) {
+const tvm_mobilenet_tensor* tmn_bound_tensor(int32_t number) {
   int32_t inputs = network->input_count;
   return number < inputs ? &network->inputs[number] : &network->outputs[number - inputs];
 }
 
-static int32_t tensor_count(void) { return network->input_count + network->output_count; }
+int32_t tmn_bound_count(void) { return network->input_count + network->output_count; }
 
 /* A kernel loads whole vectors from where it takes an aligned address for granted. */
 static size_t staging_bytes(int32_t number) {
-  const tvm_mobilenet_tensor* tensor = tensor_of(number);
-  return tensor->alignment > type_bytes(tensor->type) ? tmn_aligned(tensor->bytes) : 0;
+  const tvm_mobilenet_tensor* tensor = tmn_bound_tensor(number);
+  return tensor->alignment > tmn_type_bytes(tensor->type) ? tmn_aligned(tensor->bytes) : 0;
 }
 
 static void* take(uintptr_t* at, size_t bytes) {
@@ -55,7 +52,7 @@ static void* take(uintptr_t* at, size_t bytes) {
 /* Divides memory from an address on among the parts of a context, and returns where it ends. Without a
  * context and from 0 on, that is how much it takes. */
 static uintptr_t place_parts(struct tvm_mobilenet_context* context, uintptr_t at, int32_t threads) {
-  size_t count = (size_t)threads, tensors = (size_t)tensor_count();
+  size_t count = (size_t)threads, tensors = (size_t)tmn_bound_count();
   struct tvm_mobilenet_context unused, *into = context ? context : &unused;
   take(&at, sizeof *context);
   into->pool.workers = take(&at, count * sizeof(struct tmn_worker));
@@ -64,7 +61,7 @@ static uintptr_t place_parts(struct tvm_mobilenet_context* context, uintptr_t at
   into->arguments = take(&at, (size_t)network->argument_count * sizeof(struct tmn_any));
   into->bound = take(&at, tensors * sizeof(void*));
   into->staging = take(&at, tensors * sizeof(char*));
-  for (int32_t i = 0; i < tensor_count(); i++) {
+  for (int32_t i = 0; i < tmn_bound_count(); i++) {
     size_t bytes = staging_bytes(i);
     char* staging = take(&at, bytes);
     if (context) context->staging[i] = bytes ? staging : NULL;
@@ -77,7 +74,7 @@ static uintptr_t place_parts(struct tvm_mobilenet_context* context, uintptr_t at
   return at;
 }
 
-static void* address_of(const struct tvm_mobilenet_context* context, struct tmn_buffer buffer) {
+void* tmn_address(const struct tvm_mobilenet_context* context, struct tmn_buffer buffer) {
   switch (buffer.place) {
     case TMN_INPUT:
       return context->bound[buffer.at];
@@ -95,7 +92,7 @@ static void fill_arguments(struct tvm_mobilenet_context* context) {
   for (int32_t i = 0; i < network->view_count; i++) {
     const struct tmn_view* view = &network->views[i];
     context->tensors[i] = (struct tmn_dltensor){
-        .data = i < network->bound_count ? NULL : address_of(context, view->buffer),
+        .data = i < network->bound_count ? NULL : tmn_address(context, view->buffer),
         .device_type = TMN_CPU,
         .rank = view->rank,
         .code = view->code,
@@ -126,7 +123,7 @@ static tvm_mobilenet_status check_options(const tvm_mobilenet_options* options) 
   return TVM_MOBILENET_OK;
 }
 
-static int has_workers(const struct tvm_mobilenet_context* context) {
+int tmn_has_workers(const struct tvm_mobilenet_context* context) {
   return context->threads > 1 && context->parallel_for == NULL;
 }
 
@@ -145,6 +142,7 @@ TMN_PUBLIC tvm_mobilenet_status tvm_mobilenet_create_in(const tvm_mobilenet_opti
   if (!wrong && (uintptr_t)memory % TVM_MOBILENET_ALIGNMENT) wrong = TVM_MOBILENET_MISALIGNED;
   if (!wrong && bytes < tvm_mobilenet_context_bytes(options)) wrong = TVM_MOBILENET_TOO_SMALL;
   if (!wrong) wrong = tvm_mobilenet_check_processor(NULL, 0);
+  if (!wrong && tmn_process() == 0) wrong = TVM_MOBILENET_NO_MEMORY;
   if (wrong) return wrong;
   struct tvm_mobilenet_context* context = memory;
   memset(context, 0, sizeof *context);
@@ -153,7 +151,7 @@ TMN_PUBLIC tvm_mobilenet_status tvm_mobilenet_create_in(const tvm_mobilenet_opti
   context->user = options->user;
   place_parts(context, (uintptr_t)memory, options->threads);
   fill_arguments(context);
-  if (has_workers(context) &&
+  if (tmn_has_workers(context) &&
       tmn_pool_start(&context->pool, context->pool.workers, context->threads)) {
     return TVM_MOBILENET_NO_THREAD;
   }
@@ -179,87 +177,9 @@ TMN_PUBLIC tvm_mobilenet_status tvm_mobilenet_create(const tvm_mobilenet_options
   return wrong;
 }
 
-/* Lets kernels find inputs and outputs: in place, or in copies that are aligned. */
-static tvm_mobilenet_status bind(struct tvm_mobilenet_context* context, const void* const* inputs,
-                                 void* const* outputs) {
-  for (int32_t i = 0; i < tensor_count(); i++) {
-    const tvm_mobilenet_tensor* tensor = tensor_of(i);
-    int is_input = i < network->input_count;
-    void* given = is_input ? (void*)inputs[i] : outputs[i - network->input_count];
-    if (given == NULL) return TVM_MOBILENET_NULL_POINTER;
-    if ((uintptr_t)given % type_bytes(tensor->type)) return TVM_MOBILENET_MISALIGNED;
-    int in_place = (uintptr_t)given % tensor->alignment == 0;
-    context->bound[i] = in_place ? given : context->staging[i];
-    if (is_input && !in_place) memcpy(context->staging[i], given, tensor->bytes);
-  }
-  for (int32_t i = 0; i < network->bound_count; i++) {
-    context->tensors[i].data = address_of(context, network->views[i].buffer);
-  }
-  return TVM_MOBILENET_OK;
-}
-
-static tvm_mobilenet_status run_calls(struct tvm_mobilenet_context* context) {
-  struct tmn_part* before = tmn_current; /* of another context, whose parallel_for runs this one */
-  tvm_mobilenet_status status = TVM_MOBILENET_OK;
-  context->parts[0].used = 0; /* a kernel that failed, or a fork, may have left something */
-  context->parts[0].in_region = 0;
-  tmn_current = &context->parts[0];
-  for (int32_t i = 0; i < network->call_count; i++) {
-    const struct tmn_call* call = &network->calls[i];
-    struct tmn_any result = {0};
-    if (call->kernel(NULL, &context->arguments[call->first], call->count, &result)) {
-      if (!atomic_load(&context->has_error)) {
-        snprintf(context->error, TMN_ERROR_BYTES, "kernel %s failed", call->name);
-      }
-      status = TVM_MOBILENET_FAILED;
-      break;
-    }
-  }
-  tmn_current = before;
-  return status;
-}
-
-static void hand_out(struct tvm_mobilenet_context* context, void* const* outputs) {
-  for (int32_t i = 0; i < network->copy_count; i++) {
-    const struct tmn_copy* copy = &network->copies[i];
-    struct tmn_buffer to = {TMN_OUTPUT, (uint64_t)copy->output};
-    memcpy(address_of(context, to), address_of(context, copy->source),
-           network->outputs[copy->output].bytes);
-  }
-  for (int32_t i = 0; i < network->output_count; i++) {
-    void* made = context->bound[network->input_count + i];
-    if (made != outputs[i]) memcpy(outputs[i], made, network->outputs[i].bytes);
-  }
-}
-
-TMN_PUBLIC tvm_mobilenet_status tvm_mobilenet_run(tvm_mobilenet_context* context,
-                                                  const void* const* inputs,
-                                                  void* const* outputs) {
-  if (context == NULL || inputs == NULL || outputs == NULL) return TVM_MOBILENET_NULL_POINTER;
-  pid_t here = getpid(), running = atomic_load(&context->running);
-  /* A run of another process was under way when that forked, and will never end here. */
-  if (running == here || !atomic_compare_exchange_strong(&context->running, &running, here)) {
-    return TVM_MOBILENET_BUSY;
-  }
-  tvm_mobilenet_status status = TVM_MOBILENET_OK;
-  if (has_workers(context) && context->pool.owner != here &&
-      tmn_pool_start(&context->pool, context->pool.workers, context->threads)) {
-    status = TVM_MOBILENET_NO_THREAD;
-  }
-  if (!status) status = bind(context, inputs, outputs);
-  if (!status) {
-    atomic_store(&context->has_error, 0);
-    context->error[0] = '\0';
-    status = run_calls(context);
-  }
-  if (!status) hand_out(context, outputs);
-  atomic_store(&context->running, 0);
-  return status;
-}
-
 TMN_PUBLIC void tvm_mobilenet_destroy(tvm_mobilenet_context* context) {
   if (context == NULL) return;
-  if (has_workers(context)) tmn_pool_stop(&context->pool);
+  if (tmn_has_workers(context)) tmn_pool_stop(&context->pool);
   free(context->to_free);
 }
 

@@ -31,6 +31,8 @@ TMN_PUBLIC const char* tvm_mobilenet_text(tvm_mobilenet_status status) {
       return "the context runs in another thread; each thread needs a context of its own";
     case TVM_MOBILENET_FAILED:
       return "a kernel failed; tvm_mobilenet_error says more";
+    case TVM_MOBILENET_NO_CALL:
+      return "the network has no call of this number, or the call is to be made less than once";
   }
   return "unknown status";
 }
@@ -38,6 +40,8 @@ TMN_PUBLIC const char* tvm_mobilenet_text(tvm_mobilenet_status status) {
 TMN_PUBLIC int32_t tvm_mobilenet_version(void) { return TVM_MOBILENET_VERSION; }
 
 TMN_PUBLIC const char* tvm_mobilenet_manifest_json(void) { return tmn_network.manifest; }
+
+TMN_PUBLIC int32_t tvm_mobilenet_calls(void) { return tmn_network.call_count; }
 
 TMN_PUBLIC int32_t tvm_mobilenet_inputs(void) { return tmn_network.input_count; }
 

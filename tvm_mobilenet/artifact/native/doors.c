@@ -73,9 +73,24 @@ static void run_part(void* data, int32_t number) {
   if (number != 0) part->used = 0; /* part 0 is the caller's, who may hold some */
   part->in_region = 1;
   tmn_current = part;
+  int64_t begun = region->context->observed ? tmn_now() : 0;
   if (region->part(number, &region->group, region->closure)) atomic_store(&region->failed, 1);
+  if (region->context->observed) part->ns = tmn_now() - begun;
   tmn_current = before;
   part->in_region = 0;
+}
+
+static void observe(struct tvm_mobilenet_context* context, int32_t count, int64_t ns) {
+  tvm_mobilenet_observation* found = context->observed;
+  int64_t longest = 0;
+  for (int32_t i = 0; i < count; i++) {
+    int64_t part = context->parts[i].ns;
+    if (part > longest) longest = part;
+    found->work_ns += part;
+  }
+  found->longest_ns += longest;
+  found->regions_ns += ns;
+  found->regions++;
 }
 
 static int launch(region_part part, void* closure, int wanted) {
@@ -85,18 +100,22 @@ static int launch(region_part part, void* closure, int wanted) {
   struct region region = {.part = part, .closure = closure, .context = context};
   int32_t count = context->threads;
   if (wanted > 0 && wanted < count) count = wanted;
-  region.group.count = count;
-  if (count == 1 || caller->in_region) {
+  if (caller->in_region) {
     region.group.count = 1;
     return part(0, &region.group, closure);
   }
-  if (context->parallel_for) {
+  region.group.count = count;
+  int64_t begun = context->observed ? tmn_now() : 0;
+  if (count == 1) {
+    run_part(&region, 0);
+  } else if (context->parallel_for) {
     tmn_current = NULL; /* what it does beside our parts is not ours */
     context->parallel_for(context->user, count, run_part, &region);
     tmn_current = caller;
   } else {
     tmn_pool_run(&context->pool, run_part, &region);
   }
+  if (context->observed) observe(context, count, tmn_now() - begun);
   return atomic_load(&region.failed) ? -1 : 0;
 }
 

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "pool.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
@@ -30,7 +31,17 @@ static inline void relax(void) {
 #endif
 }
 
-static int64_t now_ns(void) {
+static uint32_t process;
+
+static void count_fork(void) { process++; }
+
+__attribute__((constructor)) static void hear_of_forks(void) {
+  if (pthread_atfork(NULL, NULL, count_fork) == 0) process = 1;
+}
+
+uint32_t tmn_process(void) { return process; }
+
+int64_t tmn_now(void) {
   struct timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
@@ -47,7 +58,7 @@ static void wake(_Atomic uint32_t* word) {
 
 /* Looks at a word for a while; returns its value, which may still be the old one. */
 static uint32_t look_while(_Atomic uint32_t* word, uint32_t value) {
-  int64_t begun = now_ns(), passed = 0;
+  int64_t begun = tmn_now(), passed = 0;
   for (int looks = 1; passed < LOOKING_NS; looks++) {
     uint32_t found = atomic_load_explicit(word, memory_order_acquire);
     if (found != value) return found;
@@ -57,7 +68,7 @@ static uint32_t look_while(_Atomic uint32_t* word, uint32_t value) {
       relax();
       if (looks % LOOKS_PER_CLOCK) continue;
     }
-    passed = now_ns() - begun;
+    passed = tmn_now() - begun;
   }
   return value;
 }
@@ -112,9 +123,10 @@ static void end_workers(struct tmn_pool* pool, int32_t count) {
 
 int tmn_pool_start(struct tmn_pool* pool, struct tmn_worker* workers, int32_t threads) {
   memset(pool, 0, sizeof *pool);
+  if (process == 0) return ENOMEM;
   pool->workers = workers;
   pool->threads = threads;
-  pool->owner = getpid();
+  pool->owner = process;
   /* Signals are for the program's own threads: a handler of its might count on that. */
   sigset_t all, before;
   sigfillset(&all);
@@ -153,5 +165,5 @@ void tmn_pool_run(struct tmn_pool* pool, tvm_mobilenet_task task, void* data) {
 }
 
 void tmn_pool_stop(struct tmn_pool* pool) {
-  if (pool->owner == getpid()) end_workers(pool, pool->threads - 1);
+  if (pool->owner == process) end_workers(pool, pool->threads - 1);
 }

@@ -10,7 +10,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "tvm_mobilenet.h"
 
@@ -31,10 +30,17 @@ struct tmn_pool {
   _Alignas(64) _Atomic uint32_t sleeping; /* workers that may have to be woken */
   _Alignas(64) _Atomic uint32_t pending;  /* workers that are not done */
   _Atomic uint32_t caller_sleeps;
-  _Alignas(64) pid_t owner; /* the process that the workers are threads of */
+  _Alignas(64) uint32_t owner; /* the process that the workers are threads of; 0 if there are none */
   int32_t threads;
   struct tmn_worker* workers; /* `threads - 1` of them */
 };
+
+/* Which process this is: 1 where the library was loaded, and one more in every child of a fork, so that
+ * no two in a line have the same number. 0 if the system could not promise to tell of forks. */
+uint32_t tmn_process(void);
+
+/* Nanoseconds since whenever. */
+int64_t tmn_now(void);
 
 /* Starts the workers; 0, or what pthread_create returned, and then there are none. */
 int tmn_pool_start(struct tmn_pool* pool, struct tmn_worker* workers, int32_t threads);

@@ -40,7 +40,8 @@ typedef enum {
   TVM_MOBILENET_NO_THREAD = 6,
   TVM_MOBILENET_WRONG_PROCESSOR = 7,
   TVM_MOBILENET_BUSY = 8,
-  TVM_MOBILENET_FAILED = 9
+  TVM_MOBILENET_FAILED = 9,
+  TVM_MOBILENET_NO_CALL = 10
 } tvm_mobilenet_status;
 
 /* What a status means, in a sentence; never NULL. */
@@ -106,6 +107,20 @@ typedef struct {
   void* user;                              /* for parallel_for */
 } tvm_mobilenet_options;
 
+/* Threads that contexts share, of this network and of others: a pool of n has n - 1 of its own, which
+ * sleep while there is nothing to do. It must outlive the contexts that it serves. */
+typedef struct tvm_mobilenet_pool tvm_mobilenet_pool;
+
+tvm_mobilenet_status tvm_mobilenet_pool_create(int32_t threads, tvm_mobilenet_pool** pool);
+
+/* A parallel_for: options have this function, and the pool as `user`. It serves one context at a time.
+ * Where it serves another one, a thread that comes does its parts itself, one after another: nobody
+ * waits, and no more threads work than there are callers and threads of the pool. */
+void tvm_mobilenet_pool_share(void* pool, int32_t count, tvm_mobilenet_task task, void* data);
+
+/* Ends a pool that serves nobody, and its threads. NULL is ignored. */
+void tvm_mobilenet_pool_destroy(tvm_mobilenet_pool* pool);
+
 typedef struct tvm_mobilenet_context tvm_mobilenet_context;
 
 /* Memory that a context takes, bytes: everything but the stacks of its threads; 0 for options that
@@ -131,6 +146,40 @@ const char* tvm_mobilenet_error(const tvm_mobilenet_context* context);
 
 /* Ends a context that does not run, and its threads. NULL is ignored. */
 void tvm_mobilenet_destroy(tvm_mobilenet_context* context);
+
+/* For tests and profiles: the network is a number of calls of kernels. */
+int32_t tvm_mobilenet_calls(void);
+
+/* What one call of a kernel did. */
+typedef struct {
+  const char* kernel;
+  const void* data; /* what it wrote: a tensor, which a later call may overwrite */
+  const int64_t* shape;
+  int32_t rank;
+  tvm_mobilenet_type type;
+  int32_t regions;    /* parallel regions that it entered; 0 where one thread does everything */
+  int64_t ns;         /* that it took */
+  int64_t regions_ns; /* of these, those in regions */
+  int64_t longest_ns; /* of the longest part of each region: what a region takes beyond is the pool's */
+  int64_t work_ns;    /* of all parts, added up */
+} tvm_mobilenet_observation;
+
+typedef void (*tvm_mobilenet_observer)(void* user, int32_t call,
+                                       const tvm_mobilenet_observation* observation);
+
+/* Runs the network and writes down each of its calls, in `found`, which has as many elements as
+ * there are calls. The observer, if it is not NULL, is called after each. */
+tvm_mobilenet_status tvm_mobilenet_run_observed(tvm_mobilenet_context* context,
+                                                const void* const* inputs, void* const* outputs,
+                                                tvm_mobilenet_observation* found,
+                                                tvm_mobilenet_observer observer, void* user);
+
+/* Makes one call so many times, on the buffers that it has in the network and what is in them, and
+ * writes down their sums. Outputs of the network are undefined then. */
+tvm_mobilenet_status tvm_mobilenet_repeat(tvm_mobilenet_context* context,
+                                          const void* const* inputs, void* const* outputs,
+                                          int32_t call, int32_t times,
+                                          tvm_mobilenet_observation* found);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,222 @@
+"""An artifact's C interface (``artifact/native/tvm_mobilenet.h``), called through ctypes."""
+
+from __future__ import annotations
+
+import _ctypes
+import ctypes
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from ctypes import c_char_p, c_int32, c_int64, c_size_t, c_void_p
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from tvm_mobilenet.errors import AbiError, ArtifactError, CpuFeatureError, ManifestError
+
+VERSION = 1
+"""Of the interface, the one that is spoken here: ``TVM_MOBILENET_VERSION``."""
+
+_WRONG_PROCESSOR = 7
+
+TYPES = {
+    1: "float32", 2: "float16", 3: "bfloat16", 4: "int8", 5: "uint8", 6: "int32", 7: "int64",
+    8: "bool", 9: "float64", 10: "int16", 11: "uint16", 12: "uint32", 13: "uint64",
+}  # fmt: skip
+"""By ``tvm_mobilenet_type`` and one."""
+
+
+class _Options(ctypes.Structure):
+    _fields_ = (("threads", c_int32), ("parallel_for", c_void_p), ("user", c_void_p))
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = (
+        ("name", c_char_p),
+        ("layout", c_char_p),
+        ("shape", ctypes.POINTER(c_int64)),
+        ("rank", c_int32),
+        ("type", c_int32),
+        ("bytes", c_size_t),
+        ("alignment", c_size_t),
+        ("scale", ctypes.c_float),
+        ("zero_point", c_int32),
+    )
+
+
+class Observation(ctypes.Structure):
+    """``tvm_mobilenet_observation``."""
+
+    _fields_ = (
+        ("kernel", c_char_p),
+        ("data", c_void_p),
+        ("shape", ctypes.POINTER(c_int64)),
+        ("rank", c_int32),
+        ("type", c_int32),
+        ("regions", c_int32),
+        ("ns", c_int64),
+        ("regions_ns", c_int64),
+        ("longest_ns", c_int64),
+        ("work_ns", c_int64),
+    )
+
+    def array(self) -> Any:
+        """View what the kernel wrote; a later kernel may write there too."""
+        shape = self.shape[: self.rank]
+        dtype = np.dtype(TYPES[self.type + 1])
+        memory = (ctypes.c_char * (math.prod(shape) * dtype.itemsize)).from_address(self.data)
+        return np.frombuffer(memory, dtype).reshape(shape)
+
+
+OBSERVER = ctypes.CFUNCTYPE(None, c_void_p, c_int32, ctypes.POINTER(Observation))
+
+
+class NativeLibrary:
+    """The functions of an artifact that is loaded; unloaded when nobody holds this.
+
+    Parameters
+    ----------
+    name : str
+        Under which the system's loader finds the file.
+    prefix : str
+        What the functions' names begin with.
+    """
+
+    def __init__(self, name: str, prefix: str) -> None:
+        self._library = ctypes.CDLL(name, os.RTLD_NOW | os.RTLD_LOCAL)
+        self._prefix = prefix
+        pointer, number = c_void_p, c_int32
+        self.run = self._function("run", number, pointer, pointer, pointer)
+        self.run_observed = self._function(
+            "run_observed", number, *[pointer] * 4, OBSERVER, pointer
+        )
+        self.repeat = self._function("repeat", number, *[pointer] * 3, number, number, pointer)
+        self.create = self._function("create", number, pointer, pointer)
+        self.destroy = self._function("destroy", None, pointer)
+        self.error = self._function("error", c_char_p, pointer)
+        self.pool_create = self._function("pool_create", number, number, pointer)
+        self.pool_destroy = self._function("pool_destroy", None, pointer)
+        self.pool_share = _address(self._function("pool_share", None))
+        self.calls: int = self._function("calls", number)()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_library") and not sys.is_finalizing():
+            _ctypes.dlclose(self._library._handle)
+
+    def check(self, manifest: Mapping[str, Any], where: str) -> None:
+        """Compare what the code says of itself with what its manifest says.
+
+        Raises
+        ------
+        AbiError
+            The interface is of another version.
+        ManifestError
+            Inputs, outputs or kernels differ.
+        """
+        version = self._function("version", c_int32)()
+        if version != VERSION:
+            raise AbiError(
+                f"{where} has version {version} of the C interface, and {VERSION} is known here",
+                "compile it again, or load it with the version that compiled it",
+            )
+        said = [[_told(tensor) for tensor in manifest[role]] for role in ("inputs", "outputs")]
+        is_so = said == [self._tensors("input"), self._tensors("output")]
+        if not is_so or len(manifest["calls"]) != self.calls:
+            raise ManifestError(
+                f"the manifest of {where} contradicts its code: inputs, outputs or kernels differ",
+                "compile the model again",
+            )
+
+    def failed(self, status: int, where: str, context: int | None = None) -> ArtifactError:
+        """Return the error for a status other than 0."""
+        text = self._function("text", c_char_p, c_int32)(status).decode()
+        if status == _WRONG_PROCESSOR:
+            return CpuFeatureError(f"{where}: {text}", "compile it with --target native there")
+        detail = self.error(context).decode(errors="replace") if context else ""
+        return ArtifactError(
+            f"{where} failed: {detail or text}",
+            "compile the model again; if that fails too, please report the artifact",
+        )
+
+    def _function(self, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+        try:
+            function = self._library[f"{self._prefix}_{name}"]
+        except AttributeError as error:
+            raise OSError(f"it has no function {self._prefix}_{name}") from error
+        function.restype, function.argtypes = result, arguments
+        return function
+
+    def _tensors(self, role: str) -> list[tuple[list[int], str]]:
+        count = self._function(f"{role}s", c_int32)()
+        describe = self._function(role, ctypes.POINTER(_Tensor), c_int32)
+        found = (describe(number).contents for number in range(count))
+        return [(t.shape[: t.rank], TYPES[t.type + 1]) for t in found]
+
+
+def _address(function: Any) -> int | None:
+    return ctypes.cast(function, c_void_p).value
+
+
+def _told(tensor: Mapping[str, Any]) -> tuple[list[int], str]:
+    return list(tensor["shape"]), tensor["dtype"]
+
+
+class Pool:
+    """Threads that contexts of all libraries share; ended when nobody holds this."""
+
+    def __init__(self, library: NativeLibrary, threads: int, where: str) -> None:
+        self._library = library  # whose code the threads run
+        made = c_void_p()
+        status = library.pool_create(threads, ctypes.byref(made))
+        if status:
+            raise library.failed(status, where)
+        self._end = library.pool_destroy
+        self.address = made.value
+        self.share = library.pool_share
+
+    def __del__(self) -> None:
+        if hasattr(self, "address"):
+            self._end(self.address)
+
+
+_pools: WeakValueDictionary[int, Pool] = WeakValueDictionary()
+
+
+def pool_of(library: NativeLibrary, threads: int, where: str) -> Pool:
+    """Return the pool of so many threads, one for all modules of this process."""
+    pool = _pools.get(threads)
+    # Of several threads that come here at once, the first one's pool stays.
+    return pool or _pools.setdefault(threads, Pool(library, threads, where))
+
+
+class Context:
+    """What one call at a time needs: activations, and where its inputs and outputs are.
+
+    Attributes
+    ----------
+    inputs, outputs : ctypes arrays
+        Addresses, set before each run.
+    at : tuple of int
+        Addresses of the context and of these two, as ``run`` takes them.
+    """
+
+    def __init__(
+        self, library: NativeLibrary, threads: int, counts: Sequence[int], where: str
+    ) -> None:
+        self._library = library
+        self._pool = pool_of(library, threads, where) if threads > 1 else None
+        options = _Options(threads)
+        if self._pool is not None:
+            options.parallel_for, options.user = self._pool.share, self._pool.address
+        made = c_void_p()
+        status = library.create(ctypes.byref(options), ctypes.byref(made))
+        if status:
+            raise library.failed(status, where)
+        self.inputs, self.outputs = ((c_void_p * count)() for count in counts)
+        self.at = (made.value, ctypes.addressof(self.inputs), ctypes.addressof(self.outputs))
+
+    def __del__(self) -> None:
+        if hasattr(self, "at"):
+            self._library.destroy(self.at[0])
