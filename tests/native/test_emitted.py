@@ -32,7 +32,7 @@ TWO = """
 #include "first.h"
 #include "Second2.h"
 #define RUN(name) { \\
-    name##_options options = { .threads = 2 }; \\
+    name##_options options = {2, first_pool_share, pool}; \\
     name##_context* context; \\
     if (name##_create(&options, &context) || name##_run(context, inputs, outputs)) return 1; \\
     name##_destroy(context); \\
@@ -41,8 +41,10 @@ int main(void) {
     static float x[3 * 32 * 32], y[10];
     const void* inputs[] = {x};
     void* outputs[] = {y};
-    if (fread(x, sizeof x, 1, stdin) != 1) return 2;
+    first_pool* pool;
+    if (fread(x, sizeof x, 1, stdin) != 1 || first_pool_create(2, &pool)) return 2;
     RUN(first) RUN(Second2)
+    first_pool_destroy(pool);
     fputs(first_manifest_json(), stdout);
     return 0;
 }
