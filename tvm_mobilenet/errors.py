@@ -107,6 +107,10 @@ class InputError(TvmMobilenetError):
     """A run-time input of the wrong shape, dtype, layout or device."""
 
 
+class CInterfaceError(InputError):
+    """C functions asked of an artifact that cannot have them: for a GPU, of the classic stack."""
+
+
 class ImageError(TvmMobilenetError):
     """A file that is not an image, or one that cannot be read."""
 

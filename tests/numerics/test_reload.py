@@ -18,8 +18,7 @@ from parts import wait_for
 from tiny_network import WEIGHT, example, expected, manifest
 
 from tvm_mobilenet.errors import ArtifactError, InputError, TruncatedArtifactError
-from tvm_mobilenet.runtime import artifact, library, load, loading, private
-from tvm_mobilenet.runtime.module import Module
+from tvm_mobilenet.runtime import Loaded, artifact, library, load, loading, private
 
 _PADDED = np.zeros((32, 3), np.float32)
 _PADDED[: len(WEIGHT)] = WEIGHT
@@ -36,7 +35,7 @@ def scaled(path: Path, to: Path, factor: float) -> Path:
     return to
 
 
-def assert_scaled(loaded: Module, factor: float) -> None:
+def assert_scaled(loaded: Loaded, factor: float) -> None:
     x = example()
     assert loaded.title == f"times {factor}"
     np.testing.assert_allclose(loaded(x), factor * expected(x), atol=1e-3)
@@ -271,24 +270,24 @@ def resident_kb() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
 
 
-def _call(loaded: Module) -> None:
+def _call(loaded: Loaded) -> None:
     loaded(example())
 
 
-def _look(loaded: Module) -> None:
+def _look(loaded: Loaded) -> None:
     loaded.trace(example())
     kernels = loaded.kernels(example())
     kernels.split(0, repeats=1)
     kernels.replay()
 
 
-def _call_elsewhere(loaded: Module) -> None:
+def _call_elsewhere(loaded: Loaded) -> None:
     thread = threading.Thread(target=loaded, args=(example(),))
     thread.start()
     thread.join()
 
 
-def _refuse(loaded: Module) -> None:
+def _refuse(loaded: Loaded) -> None:
     with pytest.raises(ArtifactError, match="expected"):
         raise ArtifactError("expected")
     with contextlib.suppress(Exception):

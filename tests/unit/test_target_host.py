@@ -20,7 +20,8 @@ from tvm_mobilenet.machine import (
     validate_with_llvm,
 )
 from tvm_mobilenet.machine.features import CPU_NEEDS, HWCAP_ARM
-from tvm_mobilenet.machine.host import _auxiliary_value, auxiliary, features_of
+from tvm_mobilenet.machine.host import _auxiliary_value, auxiliary, features_of, host_libc
+from tvm_mobilenet.machine.this_machine import describe_machine
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -103,6 +104,22 @@ def test_arm_machines(machine: str, cpuinfo: str, cpu: str, isa: str, tmp_path: 
     assert set(spec.needs) <= set(cpuinfo.split())
     assert spec.l1_bytes >= 32 * KIB  # no sysfs: from the table
     validate_with_llvm(spec)
+
+
+@pytest.mark.parametrize(("bits", "isa"), [(0b1000000101101, "scalar"), (1 << 21, "rvv")])
+def test_risc_v_machines(bits: int, isa: str, tmp_path: Path) -> None:
+    spec = describe_machine("riscv64", "", (bits, 0), tmp_path, [0])
+    assert (spec.isa, spec.needs) == (isa, ("v",) if isa == "rvv" else ())
+    validate_with_llvm(spec)
+
+
+@pytest.mark.parametrize(("answer", "libc"), [("glibc 2.36", "glibc"), (None, "musl")])
+def test_the_c_library_is_the_process_s(
+    answer: str | None, libc: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.confstr", lambda name: answer)
+    assert host_libc() == libc
+    assert host().libc == libc
 
 
 def test_old_arm_without_neon_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from tvm_mobilenet.cli.launching import cuda_facts, launch_facts
 from tvm_mobilenet.cli.output import Form, mega, show
 from tvm_mobilenet.common.judged import figure, not_judged
 from tvm_mobilenet.common.tables import LAYOUT, by_size, facts_table
+from tvm_mobilenet.machine.triples import libc_of
 
 
 def target_text(manifest: dict[str, Any]) -> str:
@@ -40,9 +41,10 @@ def verified(manifest: dict[str, Any]) -> str:
 
 def _host(manifest: dict[str, Any]) -> dict[str, str]:
     """Say what the machine needs that the file's code runs on."""
+    libc = libc_of(manifest["target"]["triple"])
     return {
         "needs TVM": _tvm(manifest),
-        "machine": f"{manifest['machine']}, {manifest['os']}",
+        "machine": f"{manifest['machine']}, {manifest['os']}, {libc}",
         "needs CPU features": " ".join(manifest["needs"]) or "none beyond the architecture",
         **(cuda_facts(manifest) if "gpu" in manifest else {}),
         **_c_interface(manifest),

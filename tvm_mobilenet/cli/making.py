@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typer import BadParameter
+
+from tvm_mobilenet.artifact.emission import HEADER, check_name
+from tvm_mobilenet.artifact.package import check_library
 from tvm_mobilenet.cli import logs
 from tvm_mobilenet.cli.inspecting import target_text, verified
 from tvm_mobilenet.cli.launching import cuda_facts
@@ -18,40 +22,40 @@ from tvm_mobilenet.cli.output import Form, say, show, size, waiting
 from tvm_mobilenet.errors import OutputError, RecordsWarning
 
 if TYPE_CHECKING:
+    from tvm_mobilenet.cli.options import Written
     from tvm_mobilenet.compilation.options import CompileOptions, ModelLike
 
 
-def compile_model(
-    model: ModelLike,
-    output: Path,
-    options: CompileOptions,
-    form: Form,
-    header: Path | None = None,
-) -> None:
+def compile_model(model: ModelLike, written: Written, options: CompileOptions, form: Form) -> None:
     """Compile, write, and report layer by layer."""
     from tvm_mobilenet.compilation.compile import compile_network
     from tvm_mobilenet.models.network import model_from
 
+    _check_written(written)
     with waiting(f"asking {options.device}") if options.asks_device else contextlib.nullcontext():
         target = options.spec
-    for written in filter(None, (output, header)):
-        _check_writable(written)
+    _check_c_interface(written, options)
     start = time.perf_counter()
     with warnings_told(), waiting(f"compiling {model_from(model).title} for {target.name}"):
         compiled = compile_network(model, options)
         # First, as it is refused where there is no C interface.
-        if header is not None:
-            header.write_text(compiled.header)
-        path = compiled.export(output)
+        if written.header is not None:
+            written.header.write_text(compiled.header)
+        if written.package is not None:
+            path = compiled.package(written.package)
+        elif written.output is not None:
+            path = compiled.export(written.output)
     seconds = time.perf_counter() - start
     if logs.is_quiet():
         say(str(path))
         return
     with waiting("timing every layer"):
         report = compiled.report
-    table, manifest, count = report.table(), compiled.manifest, path.stat().st_size
+    table, manifest, count = report.table(), compiled.manifest, _bytes(path)
     lines = [": ".join(fact) for fact in cuda_facts(manifest).items()] if "gpu" in manifest else []
-    lines += [verified(manifest), f"{path}: {size(count)}, {seconds:.1f} s to compile"]
+    if compiled.emit != HEADER:
+        lines.append(verified(manifest))
+    lines += [f"{path}: {size(count)}, {seconds:.1f} s to compile"]
     title = f"{report.title} for {target_text(manifest)}"
     show(
         form,
@@ -79,6 +83,34 @@ def warnings_told() -> Iterator[None]:
                 logs.tell_warning(warning)
 
 
+def _check_written(written: Written) -> None:
+    """Refuse, before anything is compiled, names that contradict each other or what is emitted."""
+    if (written.output is None) == (written.package is None):
+        raise BadParameter("give a file by --output, or else a folder by --package")
+    if written.package is not None:
+        check_library(written.prefix, written.emit)
+        _check_folder(written.package)
+    if written.output is not None:
+        check_name(written.output, written.emit)
+    for path in filter(None, (written.output, written.header)):
+        _check_writable(path)
+
+
+def _check_c_interface(written: Written, options: CompileOptions) -> None:
+    from tvm_mobilenet.compilation.options import check_c_interface
+    from tvm_mobilenet.compilation.stack import this_stack
+
+    asked = {"header": written.header, "package": written.package}
+    names = [*options.of_c_interface, *(name for name, path in asked.items() if path is not None)]
+    check_c_interface(options.spec, this_stack().name, names)
+
+
+def _bytes(path: Path) -> int:
+    """Return the size of a file, or of all files of a folder."""
+    files = [path] if path.is_file() else filter(Path.is_file, path.rglob("*"))
+    return sum(file.stat().st_size for file in files)
+
+
 def _check_writable(output: Path) -> None:
     """Refuse, before anything is compiled, a path that cannot be written in the end."""
     folder = output.absolute().parent
@@ -86,4 +118,14 @@ def _check_writable(output: Path) -> None:
         raise OutputError(
             f"cannot write {str(output)!r}",
             "choose a file in a folder that exists and that you may write to",
+        )
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse, before anything is compiled, a folder that cannot be made in the end."""
+    wanted = folder.absolute()
+    nearest = next(path for path in (wanted, *wanted.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise OutputError(
+            f"cannot make the folder {str(folder)!r}", "choose one that you may write to"
         )

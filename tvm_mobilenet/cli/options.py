@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from tvm_mobilenet.artifact.emission import SHARED, Emit
 from tvm_mobilenet.artifact.native_header import PREFIX
 from tvm_mobilenet.cli import words
 from tvm_mobilenet.cli.groups import Group
@@ -235,20 +236,49 @@ class Compiling(Planning):
         typer.Option(help="Write the module after every phase into a folder.", metavar="DIR"),
     ] = None
 
+    def options(self, weights: WeightOptions, written: Written) -> CompileOptions:
+        """Return what the api is asked for."""
+        from tvm_mobilenet.compilation.options import CompileOptions
+
+        return CompileOptions(
+            **self.given(), **weights.given(), prefix=written.prefix, emit=written.emit
+        )
+
+
+@dataclass(frozen=True)
+class Written(Group):
+    """What compiling writes, and what C calls it."""
+
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write.", metavar="FILE")
+    ] = None
+    package: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a folder instead: the library, its header, and what CMake and pkg-config "
+            "find them by.",
+            metavar="DIR",
+        ),
+    ] = None
+    emit: Annotated[
+        Emit,
+        typer.Option(
+            help="What to write: so, a shared object; a, a static archive; object, a .o; c-header, "
+            "the header alone. An archive or object has C functions only, none for TVM."
+        ),
+    ] = SHARED
     prefix: Annotated[
         str,
         typer.Option(
-            help="What the artifact's C functions are called by; two networks in one program need "
+            help="What the names of C functions begin with; two networks in one program need "
             "different ones.",
             metavar="NAME",
         ),
     ] = PREFIX
-
-    def options(self, weights: WeightOptions) -> CompileOptions:
-        """Return what the api is asked for."""
-        from tvm_mobilenet.compilation.options import CompileOptions
-
-        return CompileOptions(**self.given(), **weights.given())
+    header: Annotated[
+        Path | None,
+        typer.Option(help="Write a header for programs in C and C++, too.", metavar="FILE"),
+    ] = None
 
 
 @dataclass(frozen=True)

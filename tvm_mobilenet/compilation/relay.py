@@ -63,7 +63,9 @@ class Relay(StackAdapter):
         make = generate if plan.target.gpu is None else generate_launches
         generated = make(lowered)
 
-        def write(recipe: Mapping[str, Any], tools: Tools, path: Path, _: str) -> dict[str, Any]:
+        def write(
+            recipe: Mapping[str, Any], tools: Tools, path: Path, *_c_interface: object
+        ) -> dict[str, Any]:
             manifest = _describe(network, plan.target, generated, recipe)
             write_code(manifest, generated.code, tools[0], path)
             return manifest

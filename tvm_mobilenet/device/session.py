@@ -9,7 +9,7 @@ from tvm_mobilenet.device.description import describe
 from tvm_mobilenet.device.module import RemoteModule
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.runtime.artifact import read_manifest
-from tvm_mobilenet.runtime.checks import check_fits
+from tvm_mobilenet.runtime.checks import check_fits, check_libc
 
 
 class Session(Connection):
@@ -51,6 +51,8 @@ class Session(Connection):
         board.check_versions()
         machine, there = board.target.machine, self.where
         check_fits(manifest, machine, board.features, board.versions, where=path, board=there)
+        # TVM's server, which answered, is built for glibc.
+        check_libc(manifest, "glibc", where=path, board=there)
         if threads is not None and threads < 1:
             raise InputError(f"threads is {threads!r}", "give a number of threads, 1 or more")
         kind = RemoteModule

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import sys
 from pathlib import Path
 
 from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.machine.cpu_names import fields
-from tvm_mobilenet.machine.features import HWCAP_AARCH64, HWCAP_ARM
+from tvm_mobilenet.machine.features import HWCAPS
 from tvm_mobilenet.machine.topology import read
+from tvm_mobilenet.machine.triples import Libc
 
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -29,8 +31,8 @@ def host_cpu_features() -> frozenset[str]:
     Returns
     -------
     frozenset of str
-        Comparable with :attr:`TargetSpec.needs`. On ARM it is the kernel's
-        auxiliary vector that is read: it tells the truth to a 32-bit process
+        Comparable with :attr:`TargetSpec.needs`. Everywhere but on x86 the
+        kernel's auxiliary vector is read: it tells the truth to a 32-bit process
         on a 64-bit kernel and under QEMU, where /proc/cpuinfo does not.
     """
     machine = host_machine()
@@ -71,6 +73,15 @@ def host_machine() -> str:
     return machine
 
 
+def host_libc() -> Libc:
+    """Return the C library that this process runs on."""
+    try:
+        glibc = os.confstr("CS_GNU_LIBC_VERSION")  # its name and version; others have no such value
+    except (OSError, ValueError):
+        glibc = None
+    return "glibc" if glibc else "musl"
+
+
 def features_of(machine: str, cpuinfo: str, hwcaps: tuple[int, int] | None) -> frozenset[str]:
     """Return what a processor can run, in the vocabulary of /proc/cpuinfo.
 
@@ -84,10 +95,9 @@ def features_of(machine: str, cpuinfo: str, hwcaps: tuple[int, int] | None) -> f
         Feature words of the auxiliary vector, which decide where they are given.
     """
     if hwcaps is not None:
-        tables = HWCAP_AARCH64 if machine == "aarch64" else HWCAP_ARM
         return frozenset(
             name
-            for bits, table in zip(hwcaps, tables, strict=True)
+            for bits, table in zip(hwcaps, HWCAPS[machine], strict=True)
             for name, bit in table.items()
             if bits >> bit & 1
         )
@@ -98,8 +108,8 @@ def features_of(machine: str, cpuinfo: str, hwcaps: tuple[int, int] | None) -> f
 
 
 def auxiliary(machine: str) -> tuple[int, int] | None:
-    """Return the kernel's feature bits on ARM (on x86 glibc puts its own in their place)."""
-    if machine not in {"aarch64", "arm"}:
+    """Return the kernel's feature bits (on x86 glibc puts its own in their place)."""
+    if machine not in HWCAPS:
         return None
     return _auxiliary_value(16), _auxiliary_value(26)  # AT_HWCAP, AT_HWCAP2 of <elf.h>
 

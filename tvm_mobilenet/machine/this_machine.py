@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,11 +10,19 @@ from pathlib import Path
 from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.machine.cpu_names import cpu_of
 from tvm_mobilenet.machine.features import CPU_NEEDS, isa_of
-from tvm_mobilenet.machine.host import CPUINFO, TRIPLES, auxiliary, features_of, host_machine
+from tvm_mobilenet.machine.host import (
+    CPUINFO,
+    TRIPLES,
+    auxiliary,
+    features_of,
+    host_libc,
+    host_machine,
+)
 from tvm_mobilenet.machine.presets import describe_cpu, nearest_preset
 from tvm_mobilenet.machine.quota import cpu_quota
 from tvm_mobilenet.machine.spec import TargetSpec
 from tvm_mobilenet.machine.topology import SYSFS, caches_and_cores, read
+from tvm_mobilenet.machine.triples import with_libc
 
 
 def host(
@@ -54,7 +63,8 @@ def host(
     hwcaps = auxiliary(machine) if cpuinfo is None else None
     quota = cpu_quota() if affinity is None else None
     allowed = os.sched_getaffinity(0) if affinity is None else affinity
-    return describe_machine(machine, text, hwcaps, sysfs or SYSFS, allowed, quota=quota)
+    spec = describe_machine(machine, text, hwcaps, sysfs or SYSFS, allowed, quota=quota)
+    return dataclasses.replace(spec, triple=with_libc(spec.triple, host_libc()))
 
 
 def describe_machine(
@@ -75,7 +85,7 @@ def describe_machine(
     cpuinfo : str
         Text of ``/proc/cpuinfo``.
     hwcaps : (int, int), optional
-        Feature words of the auxiliary vector (ARM).
+        Feature words of the auxiliary vector (not on x86).
     sysfs : Path
         ``/sys/devices/system/cpu``, or a copy.
     affinity : iterable of int
@@ -101,7 +111,8 @@ def describe_machine(
     # Old kernels and some boards publish no caches: then the table's are better than none.
     caches = (l1, l2, l3) if l1 else (near.l1_bytes, near.l2_bytes, near.l3_bytes)
     if (machine, cpu) in CPU_NEEDS:
-        return describe_cpu("native", TRIPLES[machine], cpu, caches, cores)
+        vectors = machine == "riscv64" and "v" in have
+        return describe_cpu("native", TRIPLES[machine], cpu, caches, cores, vectors=vectors)
     return _plain_armv7(have, caches, cores)
 
 

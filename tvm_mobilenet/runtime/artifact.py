@@ -25,7 +25,14 @@ from tvm_mobilenet.errors import (
     NotAnArtifactError,
     TruncatedArtifactError,
 )
-from tvm_mobilenet.runtime.elf import AGAIN, find_section, open_binary, read_section
+from tvm_mobilenet.runtime.elf import (
+    AGAIN,
+    RELOCATABLE,
+    SHARED_OBJECT,
+    find_section,
+    open_binary,
+    read_section,
+)
 
 Manifest = dict[str, Any]
 """As :class:`tvm_mobilenet.runtime.schema.Manifest` describes it."""
@@ -43,8 +50,8 @@ def write_manifest(path: str | os.PathLike[str], manifest: Mapping[str, Any]) ->
     Parameters
     ----------
     path : path-like
-        A linked shared object. It is replaced as a whole once the new content
-        is on the disk; its permissions stay.
+        A linked shared object, or an object to link into a program. It is replaced as a whole
+        once the new content is on the disk; its permissions stay.
     manifest : mapping
         JSON-able; a ``sha256`` in it is ignored.
 
@@ -57,7 +64,7 @@ def write_manifest(path: str | os.PathLike[str], manifest: Mapping[str, Any]) ->
     Raises
     ------
     NotAnArtifactError, TruncatedArtifactError
-        No shared object with such a section.
+        Neither with such a section.
     ArtifactError
         The manifest is larger than the room reserved.
     OutputError
@@ -70,7 +77,7 @@ def write_manifest(path: str | os.PathLike[str], manifest: Mapping[str, Any]) ->
 
     path = Path(path)
     with open_binary(path) as file:
-        section = find_section(file, path, SECTION)
+        section = find_section(file, path, SECTION, (SHARED_OBJECT, RELOCATABLE))
     content = {k: v for k, v in manifest.items() if k != "sha256"}
     # Last, so that the last match in the text is the file's own hash.
     content["sha256"] = _UNHASHED.decode()

@@ -17,7 +17,7 @@ import numpy as np
 from tvm_mobilenet.errors import AbiError, ArtifactError, CpuFeatureError, ManifestError
 
 VERSION = 1
-"""Of the interface, the one that is spoken here: ``TVM_MOBILENET_VERSION``."""
+"""Version of the interface that is spoken here: ``TVM_MOBILENET_VERSION`` in C."""
 
 _WRONG_PROCESSOR = 7
 
