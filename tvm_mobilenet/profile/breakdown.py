@@ -183,7 +183,7 @@ class ProfileReport(Tabular):
             f"one call {totals['call'] / 1e3:.3f} ms, {totals['compute'] / totals['call']:.1%} of "
             f"the peak; its kernels {totals['network'] / 1e3:.3f} ms in the network, "
             f"{totals['alone'] / 1e3:.3f} ms alone; their bounds {totals['bound'] / 1e3:.3f} ms",
-            f"between kernels (virtual machine, input and output): {part('between')}",
+            f"between kernels (Python, input and output): {part('between')}",
         ]
         if self.threads > 1:
             regions = sum(row.split.regions for row in self.rows)
@@ -220,7 +220,7 @@ class ProfileReport(Tabular):
         dict of str to float
             Microseconds of one call: ``network`` and ``alone`` over the kernels,
             their ``compute`` bounds and the larger ones (``bound``), the whole
-            ``call`` and what it takes ``between`` kernels (virtual machine, input
+            ``call`` and what it takes ``between`` kernels (Python, input
             and output). On several threads: ``uneven``, lost in parallel kernels
             to parts that are not equal; ``serial``, lost in kernels that run on
             one thread; ``pool``, in parallel kernels beyond their longest parts.
