@@ -7,6 +7,7 @@ compiler, and the `ziglang` package, which carries both for every target.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import os
@@ -15,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +43,13 @@ _PIP = "pip install 'tvm-mobilenet[cross]'"
 # expf and its like come from libm, named only if something is used of it.
 _LIBRARIES = ("-Wl,--as-needed", "-lm")
 _LIMIT_S = 600
+_WORDS = "the lines above are the tool's own"
+_ANEW = "install it anew"
 
 
 @dataclass(frozen=True, slots=True)
 class Linker:
-    """A command that turns object files into a shared object.
+    """A command that turns object files into a shared object, one object, or an archive.
 
     Attributes
     ----------
@@ -90,27 +93,59 @@ class Linker:
         OutputError
             `output` cannot be written.
         """
-        target = Path(output)
         paths = [os.fspath(o) for o in objects]
-        try:
-            # Beside the output: os.replace is atomic only within a file system.
-            with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as aside:
-                made = Path(aside) / "linked.so"
-                flags = ["-shared", "-fPIC", *options, "-o", str(made), *paths, *_LIBRARIES]
-                environment = {}
-                if self.name == "zig":
-                    flags += zig_libraries(paths)
-                    environment = zig_cache(Path(aside))
-                remedy = "the lines above are the linker's own"
-                run_tool([*self.command, *flags], "linking", remedy, environment)
-                with made.open("rb") as file:
-                    os.fsync(file.fileno())
-                made.replace(target)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {target}: {error.strerror or error}",
-                "choose a path in a folder that exists and that you may write to",
-            ) from error
+        libraries = [*_LIBRARIES, *(zig_libraries(paths) if self.name == "zig" else ())]
+        with _written_aside(Path(output)) as made:
+            flags = ["-shared", "-fPIC", *options, "-o", str(made), *paths, *libraries]
+            self._run(flags, "linking", made.parent)
+
+    def merge(
+        self,
+        objects: Sequence[str | os.PathLike[str]],
+        output: str | os.PathLike[str],
+        options: Sequence[str] = (),
+    ) -> None:
+        """Make one relocatable object of many, which can be linked into whatever kind of program.
+
+        Parameters and errors are those of :meth:`link`.
+        """
+        # zig takes -lc for leave to use the C library's headers, and adds nothing of it.
+        without = ["-nostdlib", *(["-lc"] if self.name == "zig" else ())]
+        with _written_aside(Path(output)) as made:
+            flags = ["-r", "-fPIC", *without, *options, "-o", str(made)]
+            self._run([*flags, *(os.fspath(o) for o in objects)], "linking", made.parent)
+
+    def archive(
+        self, objects: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
+    ) -> None:
+        """Put objects into a static archive, which is the same bytes each time.
+
+        Parameters
+        ----------
+        objects : sequence of path
+            What it is made of, called by the names of the files.
+        output : path
+            The ``.a``; one that is there is replaced.
+
+        Raises
+        ------
+        ToolchainError
+            The toolchain's ``ar`` is missing or failed.
+        OutputError
+            `output` cannot be written.
+        """
+        if self.name == "zig":
+            tool = [*self.command[: self.command.index("cc")], "ar"]
+        else:
+            asked = [*self.command, "-print-prog-name=ar"]
+            tool = [run_tool(asked, "looking for ar", _ANEW).strip()]
+        with _written_aside(Path(output)) as made:
+            paths = [os.fspath(o) for o in objects]
+            run_tool([*tool, "rcsD", str(made), *paths], "archiving", _WORDS)
+
+    def _run(self, flags: Sequence[str], doing: str, aside: Path) -> None:
+        environment = zig_cache(aside) if self.name == "zig" else {}
+        run_tool([*self.command, *flags], doing, _WORDS, environment)
 
     def fcompile(
         self,
@@ -120,6 +155,24 @@ class Linker:
     ) -> None:
         """Link for ``tvm.runtime.Module.export_library(path, fcompile=linker.fcompile)``."""
         self.link(objects, output, options)
+
+
+@contextlib.contextmanager
+def _written_aside(target: Path) -> Iterator[Path]:
+    """Give a path to write to; what is there in the end becomes `target`, whole or not at all."""
+    try:
+        # Beside the output: os.replace is atomic only within a file system.
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as aside:
+            made = Path(aside) / f"made{target.suffix}"
+            yield made
+            with made.open("rb") as file:
+                os.fsync(file.fileno())
+            made.replace(target)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {target}: {error.strerror or error}",
+            "choose a path in a folder that exists and that you may write to",
+        ) from error
 
 
 def find_linker(spec: TargetSpec) -> Linker:
@@ -245,9 +298,7 @@ def run_tool(
             f"{command[0]} did not finish in {_LIMIT_S} s", "try again on an idle machine"
         ) from error
     except OSError as error:
-        raise ToolchainError(
-            f"cannot run {command[0]}: {error.strerror}", "install it anew"
-        ) from error
+        raise ToolchainError(f"cannot run {command[0]}: {error.strerror}", _ANEW) from error
     said = done.stdout.decode(errors="replace")
     if done.returncode:
         raise ToolchainError(
