@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tvm_mobilenet.bench.kernel import begin, compiled, tensor
+from tvm_mobilenet.bench.kernel import begin, calling
 from tvm_mobilenet.machine import TargetSpec
 
 REGIONS = 1000
@@ -46,7 +46,6 @@ def runner(spec: TargetSpec, threads: int) -> tuple[Callable[[], Any], int]:
     """Compile the kernel; return one call of it, and the regions that this enters."""
     import numpy as np
 
-    function = compiled(regions_module(threads, spec.lanes), spec, threads)
-    x = tensor(np.zeros(spec.lanes, np.float32))
-    y = tensor(np.zeros((REGIONS, threads, spec.lanes), np.float32))
-    return (lambda: function(x, y)), REGIONS
+    x = np.zeros(spec.lanes, np.float32)
+    y = np.zeros((REGIONS, threads, spec.lanes), np.float32)
+    return calling(regions_module(threads, spec.lanes), spec, threads, x, y), REGIONS
