@@ -131,6 +131,6 @@ def _built(module: Any, spec: TargetSpec, threads: int) -> Any:
 
 
 def _aligned(array: NDArray[Any]) -> NDArray[Any]:
-    copy = aligned_empty(array.shape, array.dtype)
+    copy: NDArray[Any] = aligned_empty(array.shape, array.dtype)
     copy[...] = array
     return copy
