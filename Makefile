@@ -10,7 +10,7 @@ TESTS  ?= tests
 SPREAD := -n $$(( $$(nproc) < 8 ? $$(nproc) + 1 : 8 )) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test frozen test-gpu relay compare-stacks test-relay lint types bench clean tree
+.PHONY: help demo test frozen test-gpu relay compare-stacks test-relay runtime-wheel lint types bench clean tree
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,6 +44,10 @@ compare-stacks: $(RELAY)/made.stamp $(VENV)/bench.stamp  ## both stacks in one t
 test-relay: $(RELAY)/test.stamp  ## the classic stack's tests
 	@mkdir -p $(OUT)
 	$(RELAY)/bin/python -m pytest tests/classic $(SPREAD) --junitxml $(OUT)/tests-relay.xml
+
+runtime-wheel: $(VENV)/test.stamp  ## tvm-mobilenet-runtime, which loads and runs beside NumPy alone
+	$(BIN)/python wheels/stage_runtime.py $(OUT)/runtime
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(OUT) $(OUT)/runtime
 
 # schedules/ and tuning_logs/ stand at the top and install inside the package: what looks at the
 # package as a whole looks at this copy.

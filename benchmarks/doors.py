@@ -3,17 +3,20 @@
 In turns in one process, each for some calls; medians over all turns, µs:
 
     python benchmarks/doors.py --threads 1 2
-    python benchmarks/doors.py --memory        # a C program with V1 1.0/224 in it, and its start
+    python benchmarks/doors.py --memory    # a C program with V1 1.0/224 in it, and its start
+    python benchmarks/doors.py --growth    # 10,000 loads, 1,000 threads, 1,000 contexts
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -173,6 +176,51 @@ def memory() -> None:
         print(f"Python, without NumPy's import: loaded and run once in {min(times):.1f} ms")
 
 
+def state() -> tuple[float, int, int]:
+    """Return MB of this process in memory, its threads, its open files."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    tasks, files = (len(os.listdir(f"/proc/self/{what}")) for what in ("task", "fd"))
+    return pages * os.sysconf("SC_PAGESIZE") / 1e6, tasks, files
+
+
+def growth() -> None:
+    """Print what loads, threads and contexts leave behind."""
+    with tempfile.TemporaryDirectory() as name:
+        model = tm.mobilenet_v1(alpha=0.25, resolution=32)
+        path = tm.compile(model, verify=False).export(Path(name) / "net.so")
+        x = np.zeros((1, 3, 32, 32), np.float32)
+
+        def load() -> None:
+            tm.load(path, threads=2)(x)
+
+        def thread() -> None:
+            one = threading.Thread(target=module, args=(x,))
+            one.start()
+            one.join()
+
+        def context() -> None:
+            Context(module._library, 3, (1, 1), str(path))
+
+        load()
+        for what, count, once in (
+            ("loads", 10_000, load),
+            ("threads", 1_000, thread),
+            ("contexts", 1_000, context),
+        ):
+            module = tm.load(path, threads=2)
+            for _ in range(100):
+                once()
+            before = state()
+            for _ in range(count):
+                once()
+            after = state()
+            told = ", ".join(
+                f"{a:.1f} -> {b:.1f} {unit}"
+                for a, b, unit in zip(before, after, ("MB", "threads", "files"), strict=True)
+            )
+            print(f"{count} {what}: {told}", flush=True)
+
+
 def main() -> None:
     """Print what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -180,9 +228,12 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=31)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--growth", action="store_true")
     given = parser.parse_args()
     if given.memory:
         memory()
+    elif given.growth:
+        growth()
     else:
         speed(given.threads, given.turns, given.networks)
 

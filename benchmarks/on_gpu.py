@@ -23,11 +23,11 @@ from typing import Any
 import tvm_mobilenet as tm
 from tvm_mobilenet.bench.gpu import bench_on_gpu
 from tvm_mobilenet.bench.gpu_comparison import GpuReport
+from tvm_mobilenet.common.files import written_aside
 from tvm_mobilenet.errors import PeerError, TvmMobilenetError
 from tvm_mobilenet.machine import GPUS, parse
 from tvm_mobilenet.machine.driver import Gpu, find_gpu
 from tvm_mobilenet.models import build
-from tvm_mobilenet.models.files import written_aside
 from tvm_mobilenet.profile.gpu import profile_on_gpu
 from tvm_mobilenet.runtime.artifact import read_manifest
 

@@ -26,7 +26,8 @@ _VECTOR = {
     "x86_64": re.compile(r"%[xyz]mm\d+"),
     "aarch64": re.compile(r"\b[qvds]\d+\b"),
     "arm": re.compile(r"\b[qds]\d+\b"),
-    "riscv64": re.compile(r"\bf[tsa]\d+\b"),
+    # A vector that is spilled goes whole, however long it is.
+    "riscv64": re.compile(r"\bf[tsa]\d+\b|^v[ls]\dr"),
 }
 _STACK = {
     "x86_64": re.compile(r"\(%rsp[,)]"),
@@ -41,19 +42,19 @@ _INTO_STACK = {
     "x86_64": re.compile(r"^(?:movq\s+%rsp,|leaq\s+[^(]*\(%rsp\),)\s*(%\w+)$"),
     "aarch64": re.compile(r"^(?:mov|add|sub)\s+(x\d+), sp\b"),
     "arm": re.compile(r"^(?:mov|add|sub)\s+([rl]\w+), sp\b"),
-    "riscv64": re.compile(r"^(?:mv|addi)\s+(\w+), sp\b"),
+    "riscv64": re.compile(r"^(?:mv|addi?)\s+(\w+), sp\b"),
 }
 _FUSED = {
     "x86_64": re.compile(r"^vfn?m(add|sub)\d+[ps]s$"),
     "aarch64": re.compile(r"^(fml[as]|fn?m(add|sub))$"),
     "arm": re.compile(r"^(vfm[as]|vml[as])(\.f32)?$"),
-    "riscv64": re.compile(r"^fn?m(add|sub)\.s$"),
+    "riscv64": re.compile(r"^(fn?m(add|sub)\.s|vfn?m(acc|add|sac|sub)\.v[vf])$"),
 }
 _MULTIPLY = {
     "x86_64": re.compile(r"^v?mulps$"),
     "aarch64": re.compile(r"^fmul$"),
     "arm": re.compile(r"^vmul\.f32$"),
-    "riscv64": re.compile(r"^fmul\.s$"),
+    "riscv64": re.compile(r"^(fmul\.s|vfmul\.v[vf])$"),
 }
 
 
@@ -106,7 +107,7 @@ class Loop:
     def _stores(self, instruction: str) -> bool:
         if self.machine == "x86_64":
             return instruction.endswith(")")  # AT&T: the destination is last
-        return instruction.startswith(("st", "vst", "fs"))
+        return instruction.startswith(("st", "vst", "fs", "vs"))
 
     def _on_stack(self, instruction: str) -> bool:
         if _STACK[self.machine].search(instruction):

@@ -178,7 +178,7 @@ def compiled(
 
 def use_threads(count: int) -> None:
     """Let kernels use `count` threads."""
-    from tvm_mobilenet.runtime.library import load_runtime
     from tvm_mobilenet.runtime.threads import use_threads as use
+    from tvm_mobilenet.runtime.tvm_library import load_runtime
 
     use(load_runtime(), count)

@@ -11,8 +11,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from tvm_mobilenet.common.files import written_aside
 from tvm_mobilenet.models.checkpoints.pretrained import cache_folder, download_wheel
-from tvm_mobilenet.models.files import written_aside
 
 WHEEL = "foolbox==3.3.4"
 SHA256 = "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb"

@@ -1,9 +1,10 @@
-"""Two kernels through TVM's own pipeline, for tests of what loads and runs artifacts."""
+"""Two kernels that TVM schedules itself, for tests of what loads and runs artifacts."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -17,12 +18,40 @@ SIZE, CHANNELS, BLOCK = 12, 21, 16
 WEIGHT = np.random.default_rng(0).standard_normal((CHANNELS, 3)).astype(np.float32)
 
 
-def compile_network(path: Path, weight_bytes: int = 0) -> None:
+def compile_network(path: Path, weight_bytes: int = 0, door: str = "tvm") -> None:
     """A pointwise layer in the blocked layout, then the sum over pixels, NCHW to NC.
 
     The loop over pixels is parallel. With `weight_bytes`, a constant of that size is summed up
-    and added, so that the file weighs what a real one does.
+    and added, so that the file weighs what a real one does. The `door` "c" adds the C interface
+    as `compile` does; without, TVM's own pipeline makes the file.
     """
+    network = _network(weight_bytes)
+    if door == "c":
+        from tvm_mobilenet.artifact.linking import write
+        from tvm_mobilenet.artifact.toolchain import find_linker
+        from tvm_mobilenet.emit.relax.codegen import generate
+
+        code, _ = generate(SimpleNamespace(mod=network), host(), "tiny")
+        made = manifest(weight_bytes > 0)
+        write(made, code, find_linker(host()), path)
+        artifact.write_manifest(path, made)
+        return
+    import tvm
+    from tvm import relax
+
+    executable = relax.build(network, tvm.target.Target(host().tvm_dict()))
+    source = path.with_suffix(".c")
+    source.write_text(manifest_source(8192))
+
+    def link(output, objects, **_):
+        command = ["cc", "-shared", "-fPIC", "-o", output, *objects, str(source), "-lm"]
+        subprocess.run(command, check=True)
+
+    executable.export_library(str(path), fcompile=link)
+    artifact.write_manifest(path, manifest(weight_bytes > 0))
+
+
+def _network(weight_bytes: int):
     import tvm
     from tvm import relax, te
 
@@ -70,23 +99,13 @@ def compile_network(path: Path, weight_bytes: int = 0) -> None:
     network.update_func(
         variable, schedule.mod["main"].with_attr("global_symbol", "pointwise_kernel")
     )
-    executable = relax.build(network, tvm.target.Target(host().tvm_dict()))
-
-    source = path.with_suffix(".c")
-    source.write_text(manifest_source(8192))
-
-    def link(output, objects, **_):
-        command = ["cc", "-shared", "-fPIC", "-o", output, *objects, str(source), "-lm"]
-        subprocess.run(command, check=True)
-
-    executable.export_library(str(path), fcompile=link)
-    artifact.write_manifest(path, manifest())
+    return network
 
 
 _PLAIN = {"operator": "test", "schedule": "tvm", "source": "fallback", "knobs": {}, "macs": 0}
 
 
-def manifest() -> dict[str, object]:
+def manifest(heavy: bool = False) -> dict[str, object]:
     spec = host()
     return {
         "format": 1,
@@ -121,6 +140,15 @@ def manifest() -> dict[str, object]:
                 **_PLAIN,
                 "output": {"layout": "NC", "shape": [1, CHANNELS]},
             },
+            *[
+                {
+                    "kernel": "add_kernel",
+                    "layers": ["add"],
+                    **_PLAIN,
+                    "output": {"layout": "NC", "shape": [1, CHANNELS]},
+                }
+            ]
+            * heavy,
         ],
     }
 

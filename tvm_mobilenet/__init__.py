@@ -7,10 +7,9 @@
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tvm_mobilenet.common.lazily import export
 
 if TYPE_CHECKING:
     from tvm_mobilenet.api import (
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.bench.comparison import BenchReport
     from tvm_mobilenet.compilation.compiled import Compiled
     from tvm_mobilenet.compilation.report import CompileReport
-    from tvm_mobilenet.compilation.using import bench, load, profile, verify
+    from tvm_mobilenet.compilation.using import bench, profile, verify
     from tvm_mobilenet.device import Device, open_device
     from tvm_mobilenet.errors import TvmMobilenetError
     from tvm_mobilenet.frontends.relax import from_relax
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     )
     from tvm_mobilenet.models.importer import Imported, import_onnx
     from tvm_mobilenet.profile.breakdown import ProfileReport
+    from tvm_mobilenet.runtime.loading import load
     from tvm_mobilenet.runtime.module import Module
     from tvm_mobilenet.tuning.tuning_report import TuningReport
     from tvm_mobilenet.verify.report import VerifyReport
@@ -87,7 +87,7 @@ _HOMES = {
     "Model": "models",
     "Module": "runtime.module",
     "ProfileReport": "profile.breakdown",
-    "TargetSpec": "machine",
+    "TargetSpec": "machine.spec",
     "TuningReport": "tuning.tuning_report",
     "TvmMobilenetError": "errors",
     "VerifyReport": "verify.report",
@@ -98,7 +98,7 @@ _HOMES = {
     "from_relax": "frontends.relax",
     "from_relay": "frontends.relay",
     "import_onnx": "models.importer",
-    "load": "compilation.using",
+    "load": "runtime.loading",
     "mobilenet_v1": "models",
     "mobilenet_v2": "models",
     "mobilenet_v3_large": "models",
@@ -109,30 +109,4 @@ _HOMES = {
     "verify": "compilation.using",
 }
 
-
-class _Package(ModuleType):
-    """The package, where ``bench``, ``profile`` and ``verify`` are functions.
-
-    The import system binds a submodule to its name in the package, which would
-    hide the function of that name from the first import of the submodule on.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+export(__name__, _HOMES)

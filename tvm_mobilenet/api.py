@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.artifact.emission import SHARED, Emit
 from tvm_mobilenet.artifact.native_header import PREFIX
 from tvm_mobilenet.common.lists import number
 from tvm_mobilenet.common.stacks import Stack
@@ -62,6 +63,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     device: str | None = None,
     stack: Stack | None = None,
     prefix: str = PREFIX,
+    emit: Emit = SHARED,
 ) -> Compiled:
     """Compile a model for a target.
 
@@ -113,6 +115,11 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     prefix : str
         What the names of the artifact's C functions begin with, see :attr:`Compiled.header`:
         two networks in one program need different ones.
+    emit : {"so", "a", "object", "c-header"}
+        What :meth:`Compiled.export` writes: a shared object, with TVM's interface and C's; a
+        static archive or one relocatable object, which have C's only and show a program no
+        other names; or the header alone, for which nothing is linked and verified. An archive
+        or object is verified as a shared object of the same code.
 
     Returns
     -------
@@ -134,7 +141,9 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     StackError
         This environment has the other stack.
     InputError
-        There is no such `fusion`; C names cannot begin with `prefix`.
+        There is no such `fusion` or `emit`; C names cannot begin with `prefix`.
+    CInterfaceError
+        `prefix` or `emit` asks for C functions that the artifact cannot have.
     """
     from tvm_mobilenet.compilation.compile import compile_network
 
@@ -153,6 +162,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         device=device,
         stack=stack,
         prefix=prefix,
+        emit=emit,
     )
     return compile_network(model, options)
 

@@ -43,6 +43,10 @@ def reason(error: Exception) -> str:
     return name if said == name else f"{name}: {said}"
 
 
+class NotInstalledError(TvmMobilenetError, ImportError):
+    """A part of this project, or a package that one needs, which is not installed here."""
+
+
 class UnknownModelError(TvmMobilenetError):
     """A model name that nothing here builds."""
 
@@ -101,6 +105,10 @@ class CodegenError(TvmMobilenetError):
 
 class InputError(TvmMobilenetError):
     """A run-time input of the wrong shape, dtype, layout or device."""
+
+
+class CInterfaceError(InputError):
+    """C functions asked of an artifact that cannot have them: for a GPU, of the classic stack."""
 
 
 class ImageError(TvmMobilenetError):

@@ -21,6 +21,7 @@ _SPARE: dict[Isa, int] = {
     "sse": 6,
     "neon": 13,
     "neon32": 6,
+    "rvv": 6,
     "scalar": 13,
 }
 """As in ``tile``, beside a register for each pixel's input, which may be border."""

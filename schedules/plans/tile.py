@@ -47,6 +47,7 @@ _SPARE: dict[Isa, int] = {
     "sse": 5,
     "neon": 9,
     "neon32": 5,
+    "rvv": 3,
     "scalar": 9,
 }
 """Registers beside accumulators and weights that a micro-kernel wants.

@@ -13,7 +13,13 @@ import pytest
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.emit.relay.emit import emit
-from tvm_mobilenet.errors import InputError, MissingRecordsError, StackError, VerificationError
+from tvm_mobilenet.errors import (
+    CInterfaceError,
+    InputError,
+    MissingRecordsError,
+    StackError,
+    VerificationError,
+)
 from tvm_mobilenet.machine import TargetSpec, parse
 from tvm_mobilenet.models.network import network_from
 from tvm_mobilenet.models.spec import Model
@@ -193,6 +199,12 @@ def test_profile_replays_the_network(v1: Path) -> None:
 def test_what_this_stack_has_not_is_refused_by_name(options: dict[str, object], words: str) -> None:
     with pytest.raises(StackError, match=words):
         tm.compile("v1", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "value"), [("prefix", "net"), ("emit", "a")])
+def test_c_functions_are_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(CInterfaceError, match=f"no {name} here.*relay stack"):
+        tm.compile("v1", **{name: value})  # type: ignore[arg-type]
 
 
 def test_recorded_knobs_are_taken_and_bad_ones_named() -> None:

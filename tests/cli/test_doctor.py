@@ -150,3 +150,10 @@ def test_a_cache_is_weighed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     found = {finding.name: finding.found for finding in examining._caches()}
     assert found["trained weights"] == f"{tmp_path}, 1.5 MB"
     assert found["Hugging Face"] == f"{tmp_path / 'none'}, not there yet"
+
+
+def test_two_distributions_of_the_same_files_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examining, "both_installed", lambda: True)
+    (found,) = (one for one in examining._versions() if one.name == "tvm-mobilenet-runtime")
+    assert not found.ok
+    assert "pip install --force-reinstall --no-deps tvm-mobilenet" in found.get

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -38,11 +40,11 @@ SANITIZERS = {
 }
 
 
-def build(folder: Path, *options: str, compiler: str = "gcc") -> Path:
+def build(folder: Path, *options: str, compiler: Sequence[str] = ("gcc",)) -> Path:
     strict = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-pthread", f"-I{NATIVE}"]
     sources = [*sorted(NATIVE.glob("*.c")), *(HERE / name for name in PROGRAM)]
     made = folder / "runtime"
-    subprocess.run([compiler, *strict, *options, *map(str, sources), "-o", str(made)], check=True)
+    subprocess.run([*compiler, *strict, *options, *map(str, sources), "-o", str(made)], check=True)
     return made
 
 
@@ -74,9 +76,30 @@ def test_on_arm(triple: str, tmp_path: Path) -> None:
     emulator = shutil.which(f"qemu-{triple.partition('-')[0]}-static")
     if emulator is None or shutil.which(f"{triple}-gcc") is None:
         pytest.skip(f"no emulated ARM: apt install qemu-user-static gcc-{triple}")
-    made = str(build(tmp_path, compiler=f"{triple}-gcc"))
+    made = str(build(tmp_path, compiler=[f"{triple}-gcc"]))
     for name in [*TESTS, "forks", "pool_forks"]:
         subprocess.run([emulator, "-L", f"/usr/{triple}", made, name], check=True, timeout=120)
+
+
+RISCV = ("qemu-riscv64-static", "-cpu", "rv64,v=false", "-L", "/usr/riscv64-linux-gnu")
+LACKING = "no emulated RISC-V: apt install qemu-user-static libc6-riscv64-cross"
+ELSEWHERE = {
+    # The version that artifacts are linked for: zig has it at hand.
+    "riscv64-linux-gnu.2.28": (RISCV, LACKING),
+    "x86_64-linux-musl": (("/lib/ld-musl-x86_64.so.1",), "no musl for x86-64: apt install musl"),
+}
+
+
+@pytest.mark.parametrize("triple", ELSEWHERE)
+def test_linked_by_zig(triple: str, tmp_path: Path) -> None:
+    pytest.importorskip("ziglang", reason="no ziglang: pip install ziglang")
+    command, lacking = ELSEWHERE[triple]
+    if shutil.which(command[0]) is None or not Path(command[-1]).exists():
+        pytest.skip(lacking)
+    zig = [sys.executable, "-m", "ziglang", "cc", "-target", triple]
+    made = str(build(tmp_path, "-dynamic", compiler=zig))
+    for name in [*TESTS, "forks"]:
+        subprocess.run([*command, made, name], check=True, timeout=120)
 
 
 @pytest.mark.parametrize(("compiler", "standard"), [("gcc", "c99"), ("g++", "c++98")])

@@ -261,7 +261,7 @@ int main(void) {{
     assert done.stdout == b"".join(tm.load(path, threads=2)(x).tobytes() for path in twins)
 
 
-@pytest.mark.parametrize("prefix", ["", "1st", "a-b", "a" * 65, "tmn", "ä", "x;y"])
+@pytest.mark.parametrize("prefix", ["", "1st", "a-b", "a" * 65, "tmn", "ä", "x;y", "sem"])
 def test_prefixes_that_c_cannot_have(prefix: str) -> None:
     with pytest.raises(InputError, match="prefix"):
         tm.compile("v1", prefix=prefix)

@@ -13,7 +13,7 @@ import pytest
 from onnx_nets import Net
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.cli.making import _verified
+from tvm_mobilenet.cli.inspecting import verified
 from tvm_mobilenet.compilation.relax import Relax
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.models.network import network_from
@@ -39,7 +39,7 @@ def test_for_another_processor_and_unverified_it_is_checked_and_says_so(tmp_path
     made = tm.compile(tm.import_onnx(path), target="rpi4")
     assert made.manifest["verification"] is None
     assert made.manifest["host_check"] == {"layers": 7, "operators": 4, "unjudged": []}
-    assert "checked here against the ONNX file: 7 layers, 4 of them TVM's" in _verified(
+    assert "checked here against the ONNX file: 7 layers, 4 of them TVM's" in verified(
         made.manifest
     )
     # Verification does all of it, and once is enough.

@@ -13,7 +13,7 @@ from onnx_nets import Net
 from PIL import Image
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.cli.classifying import run_images
+from tvm_mobilenet.cli.classifying import classify
 from tvm_mobilenet.cli.output import Form
 from tvm_mobilenet.errors import InputError, InvalidModelError, PreprocessError
 from tvm_mobilenet.models.importer import Imported
@@ -98,10 +98,7 @@ def test_a_photograph_goes_in_as_bytes(tmp_path: Path, capsys: pytest.CaptureFix
     assert (x.shape, x.dtype) == ((1, 3, 12, 20), np.uint8)
     assert x.max() > 100
     np.testing.assert_allclose(module(x), by_onnxruntime(path, x), rtol=1e-4, atol=1e-5)
-    assert run_images(
-        artifact, [str(photograph)], 3, batch=None, threads=None, device=None, save=None,
-        form=Form.csv,
-    )  # fmt: skip
+    assert classify(module, [str(photograph)], 3, batch=None, save=None, form=Form.csv)
     assert len(capsys.readouterr().out.splitlines()) == 4
     with pytest.raises(PreprocessError, match="takes bytes"):
         tm.compile(path, preprocess="tf")

@@ -18,8 +18,7 @@ from parts import wait_for
 from tiny_network import WEIGHT, example, expected, manifest
 
 from tvm_mobilenet.errors import ArtifactError, InputError, TruncatedArtifactError
-from tvm_mobilenet.runtime import artifact, library, load, loading, private
-from tvm_mobilenet.runtime.module import Module
+from tvm_mobilenet.runtime import Loaded, artifact, library, load, loading, private
 
 _PADDED = np.zeros((32, 3), np.float32)
 _PADDED[: len(WEIGHT)] = WEIGHT
@@ -36,7 +35,7 @@ def scaled(path: Path, to: Path, factor: float) -> Path:
     return to
 
 
-def assert_scaled(loaded: Module, factor: float) -> None:
+def assert_scaled(loaded: Loaded, factor: float) -> None:
     x = example()
     assert loaded.title == f"times {factor}"
     np.testing.assert_allclose(loaded(x), factor * expected(x), atol=1e-3)
@@ -207,7 +206,7 @@ def test_no_memory_is_an_error_with_a_name(path: Path, tmp_path: Path, monkeypat
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(shutil, "copyfileobj", full)
+    monkeypatch.setattr(private, "_copy", full)
     with pytest.raises(ArtifactError, match=r"No space left on device\n.*as the file has bytes"):
         load(path)
 
@@ -247,7 +246,7 @@ def test_a_file_that_is_cut_off_while_it_is_copied_is_refused(
     def half(source, target, *_: object) -> None:
         target.write(source.read(file.stat().st_size // 2))
 
-    monkeypatch.setattr(shutil, "copyfileobj", half)
+    monkeypatch.setattr(private, "_copy", half)
     with pytest.raises(TruncatedArtifactError, match="cut off"):
         load(file)
 
@@ -271,24 +270,24 @@ def resident_kb() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
 
 
-def _call(loaded: Module) -> None:
+def _call(loaded: Loaded) -> None:
     loaded(example())
 
 
-def _look(loaded: Module) -> None:
+def _look(loaded: Loaded) -> None:
     loaded.trace(example())
     kernels = loaded.kernels(example())
     kernels.split(0, repeats=1)
     kernels.replay()
 
 
-def _call_elsewhere(loaded: Module) -> None:
+def _call_elsewhere(loaded: Loaded) -> None:
     thread = threading.Thread(target=loaded, args=(example(),))
     thread.start()
     thread.join()
 
 
-def _refuse(loaded: Module) -> None:
+def _refuse(loaded: Loaded) -> None:
     with pytest.raises(ArtifactError, match="expected"):
         raise ArtifactError("expected")
     with contextlib.suppress(Exception):

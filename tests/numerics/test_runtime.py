@@ -1,12 +1,14 @@
-"""A small network through TVM's runtime library: what goes in, what comes out, what it tells."""
+"""A small network through either door: what goes in, what comes out, what it tells."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tiny_network import (
+    CHANNELS,
     SIZE,
     WEIGHT,
     assert_right,
@@ -15,13 +17,13 @@ from tiny_network import (
 )
 
 from tvm_mobilenet.errors import ArtifactError, InputError
-from tvm_mobilenet.runtime import artifact, load
+from tvm_mobilenet.runtime import Loaded, artifact, load
 from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.runtime.instrument import unblocked
 from tvm_mobilenet.runtime.module import Module
 
 
-def test_the_output_is_right_fresh_and_writable(module: Module) -> None:
+def test_the_output_is_right_fresh_and_writable(module: Loaded) -> None:
     x = example()
     first = module(x)
     kept = first.copy()
@@ -34,7 +36,7 @@ def test_the_output_is_right_fresh_and_writable(module: Module) -> None:
     assert_right(module(x), x)
 
 
-def test_what_the_module_says_of_itself(module: Module, path: Path) -> None:
+def test_what_the_module_says_of_itself(module: Loaded, path: Path) -> None:
     assert module.manifest == artifact.read_manifest(path)
     assert module.title == "Tiny"
     assert module.inputs[0]["shape"] == [1, 3, SIZE, SIZE]
@@ -43,7 +45,7 @@ def test_what_the_module_says_of_itself(module: Module, path: Path) -> None:
 
 
 @pytest.mark.parametrize("offset", range(0, 64, 4))
-def test_any_alignment_is_right(module: Module, offset: int) -> None:
+def test_any_alignment_is_right(module: Loaded, offset: int) -> None:
     """An address that vector loads cannot take would end the process."""
     x = example()
     raw = aligned_empty((x.nbytes + 64,), np.uint8)
@@ -52,26 +54,67 @@ def test_any_alignment_is_right(module: Module, offset: int) -> None:
     assert_right(module(shifted), x)
 
 
-def test_aligned_input_is_read_in_place(module: Module) -> None:
-    module(example())
+def read_at(module: Loaded, x: Any) -> int:
+    """The address that a call reads this input from."""
+    module(x)
+    if isinstance(module, Module):
+        return int(module._idle[-1].inputs[0])
+    return int(module._binding.staging.tensor(x).data_ptr())
+
+
+def test_aligned_input_is_read_in_place(module: Loaded) -> None:
     x = example()
     read_only = x.view()
     read_only.flags.writeable = False
-    staging = module._binding.staging
-    assert staging.tensor(x).data_ptr() == x.ctypes.data
-    if np.lib.NumpyVersion(np.__version__) >= "2.1.0":
-        assert staging.tensor(read_only).data_ptr() == x.ctypes.data
+    assert read_at(module, x) == x.ctypes.data
+    if np.lib.NumpyVersion(np.__version__) >= "2.1.0" or isinstance(module, Module):
+        assert read_at(module, read_only) == x.ctypes.data
     assert_right(module(read_only), x)
 
 
-def test_other_strides_are_copied(module: Module) -> None:
+def test_other_strides_are_copied(module: Loaded) -> None:
     x = example()
-    module(x)
-    staging = module._binding.staging
     nhwc_in_memory = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     for other in (nhwc_in_memory, x[:, :, ::-1], np.broadcast_to(x[:, :1], x.shape)):
-        assert staging.tensor(other).data_ptr() != other.ctypes.data
+        assert read_at(module, other) != other.ctypes.data
         assert_right(module(other), other)
+
+
+def test_output_goes_into_a_callers_array(module: Loaded) -> None:
+    x = example(7)
+    y = np.full((1, CHANNELS), np.nan, np.float32)
+    assert module(x, out=y) is y
+    assert_right(y, x)
+    for out in ((y,), [y]):
+        y[...] = np.nan
+        assert module(x, out=out) is out
+        assert_right(y, x)
+    odd = np.empty(x.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(x.shape)
+    odd[...] = x
+    assert_right(module(odd), x)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda _: np.empty((1, CHANNELS + 1), np.float32), "float32 of shape"),
+        (lambda _: np.empty((1, CHANNELS), np.float64), "float64 of shape"),
+        (lambda _: np.empty((1, 2 * CHANNELS), np.float32)[:, ::2], "not C-contiguous"),
+        (lambda _: np.broadcast_to(np.float32(0), (1, CHANNELS)), "not C-contiguous"),
+        (lambda _: np.frombuffer(bytes(4 * CHANNELS), np.float32)[None], "read-only"),
+        (
+            lambda _: np.empty(4 * CHANNELS + 1, np.uint8)[1:].view(np.float32)[None],
+            "at an address that is none",
+        ),
+        (lambda x: x.reshape(-1)[:CHANNELS][None], "in the input's memory"),
+        (lambda _: [0.0] * CHANNELS, f"{CHANNELS} arrays"),
+        (lambda _: "y", "a str"),
+    ],
+)
+def test_what_no_output_fits_into_is_refused(module: Loaded, make, words: str) -> None:
+    x = example()
+    with pytest.raises(InputError, match=words):
+        module(x, out=make(x))
 
 
 class Foreign:
@@ -89,14 +132,12 @@ class Foreign:
         return self.device
 
 
-def test_dlpack_is_read_in_place(module: Module) -> None:
+def test_dlpack_is_read_in_place(module: Loaded) -> None:
     import tvm_ffi
 
     x = example()
-    module(x)
-    staging = module._binding.staging
     for foreign in (Foreign(x), tvm_ffi.from_dlpack(x)):
-        assert staging.tensor(foreign).data_ptr() == x.ctypes.data
+        assert read_at(module, foreign) == x.ctypes.data
         assert_right(module(foreign), x)
 
 
@@ -120,7 +161,7 @@ def test_dlpack_is_read_in_place(module: Module) -> None:
         (lambda x: Foreign(x.astype(np.float64)), "is float64"),
     ],
 )
-def test_what_does_not_fit_is_refused(module: Module, make, words: str) -> None:
+def test_what_does_not_fit_is_refused(module: Loaded, make, words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         module(make(example()))
     assert "input 'x'" in caught.value.what
@@ -135,7 +176,7 @@ def test_a_batch_model_says_so_to_one_image(path: Path, tmp_path: Path) -> None:
         Expected(record).check((1, 3, 4, 4), np.dtype(np.float32))
 
 
-def test_the_trace_is_in_plain_layout(module: Module) -> None:
+def test_the_trace_is_in_plain_layout(module: Loaded) -> None:
     x = example()
     pointwise, pool = module.trace(x)
     assert pointwise.call["layers"] == ["pointwise"]
@@ -153,7 +194,7 @@ def test_unblocking_equals_its_definition() -> None:
         assert plain[n, c, h, w] == blocked[n, c // 4, h * 3 + w, c % 4]
 
 
-def test_the_profile_has_every_kernel(module: Module) -> None:
+def test_the_profile_has_every_kernel(module: Loaded) -> None:
     profile = module.profile(example(), repeats=5)
     assert [call["kernel"] for call, _ in profile.calls] == ["pointwise_kernel", "pool_kernel"]
     assert all(0 < span < 1e5 for _, span in profile.calls)

@@ -101,8 +101,10 @@ assert all((answer == want).all() for answer in grown[-3:])
 """
 
 
-def test_passing_threads_share_pools_and_those_that_stay_have_their_own(path: Path) -> None:
-    passing, staying, together = run(POOLS, path).splitlines()
+def test_passing_threads_share_tvms_pools_and_those_that_stay_have_their_own(
+    paths: dict[str, Path],
+) -> None:
+    passing, staying, together = run(POOLS, paths["tvm"]).splitlines()
     # One thread makes their calls, and has a pool of one worker.
     assert passing.split() == ["201", "2"]
     grown, left = map(int, staying.split())
@@ -110,6 +112,15 @@ def test_passing_threads_share_pools_and_those_that_stay_have_their_own(path: Pa
     assert grown == 2 + 1 + 2
     assert left == 2, "its pool ends with it"
     assert 2 <= int(together) <= 6
+
+
+def test_threads_that_come_and_go_share_our_pool(paths: dict[str, Path]) -> None:
+    """Nothing for whoever calls; threads that Python has joined may still be about to end."""
+    passing, staying, together = run(POOLS, paths["c"]).splitlines()
+    assert passing.split()[0] == "201"
+    assert int(passing.split()[1]) <= 2
+    assert int(staying.split()[0]) <= 1 + 2, "the caller alone"
+    assert int(together) <= 3
 
 
 def test_a_call_that_another_thread_makes_ends_with_the_interpreter(path: Path) -> None:

@@ -260,6 +260,17 @@ def test_what_cannot_run_here_is_refused(changes, error, words: str) -> None:
         check_here(manifest(**changes))
 
 
+@pytest.mark.parametrize(("there", "here"), [("gnu", "musl"), ("musl", "gnu")])
+def test_another_c_library_is_refused(there: str, here: str, monkeypatch) -> None:
+    names = {"gnu": "glibc", "musl": "musl"}
+    monkeypatch.setattr("os.confstr", lambda _: "glibc 2.36" if here == "gnu" else None)
+    target = manifest()["target"] | {"triple": f"{host_machine()}-linux-{there}"}
+    words = f"linked for {names[there]}, and the C library of this machine is {names[here]}"
+    with pytest.raises(ArchitectureError, match=words) as caught:
+        check_here(manifest(target=target))
+    assert caught.value.remedy == f"compile it with --target {host_machine()}-linux-{here}"
+
+
 def test_what_can_run_here_is_not() -> None:
     check_here(manifest())
     check_here(manifest(tvm="0.27.0", tvm_ffi="0.1.11"))

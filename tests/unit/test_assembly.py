@@ -67,6 +67,17 @@ def test_the_loops_of_a_network(target: str, alpha: float, resolution: int) -> N
         multiply_adds_are_fused(found, spec)
 
 
+def test_risc_v_multiplies_vectors() -> None:
+    """Fixed vectors of four in registers, where TVM would make loops over lanes of +v."""
+    spec = PRESETS["rv64gcv"]
+    found = _loops(of_model(mobilenet_v1(0.25, 128), spec.lanes), spec)
+    nothing_spills(found, "rv64gcv")
+    multiply_adds_are_fused(found, spec)
+    for key, loops in found.items():
+        for loop in loops:
+            assert sum(i.startswith("vf") for i in loop.body) >= loop.fused, key
+
+
 @pytest.mark.parametrize(("alpha", "resolution"), MODELS)
 @pytest.mark.parametrize("target", FUSED)
 def test_nothing_spills_in_fused_kernels(target: str, alpha: float, resolution: int) -> None:

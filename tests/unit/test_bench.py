@@ -15,8 +15,8 @@ from tvm_mobilenet.bench import peak, peers
 from tvm_mobilenet.bench.comparison import OURS, PEAK, BenchReport, Row, geometric_mean
 from tvm_mobilenet.bench.ncnn_files import folded, write_ncnn
 from tvm_mobilenet.bench.pool import Worker, workers
-from tvm_mobilenet.bench.session import _check_numbers, _write_for_peers, check_batch
-from tvm_mobilenet.bench.worker import timed_round
+from tvm_mobilenet.bench.rounds import check_batch, check_numbers, timed_round
+from tvm_mobilenet.bench.session import _write_for_peers
 from tvm_mobilenet.errors import InputError, PeerError
 from tvm_mobilenet.machine import PRESETS, host
 from tvm_mobilenet.models import build, mobilenet_v1, reference
@@ -110,7 +110,7 @@ def test_unknown_and_missing_peers(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_numbers_that_make_no_sense(threads: tuple[int, ...], rounds: int, seconds: float) -> None:
     with pytest.raises(InputError):
-        _check_numbers(threads, rounds, seconds)
+        check_numbers(threads, rounds, seconds)
 
 
 @pytest.fixture(scope="module")
@@ -318,7 +318,7 @@ def test_rows_beyond_the_peak_are_told() -> None:
 )
 def test_turns_that_make_no_sense(options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        _check_numbers((1,), 1, 1.0, **options)
+        check_numbers((1,), 1, 1.0, **options)
 
 
 def test_another_batch_is_refused() -> None:

@@ -18,7 +18,7 @@ from tvm_mobilenet.artifact.sources import SEAL, manifest_source, seal, section_
 from tvm_mobilenet.errors import AbiError, ManifestError
 from tvm_mobilenet.runtime import artifact, check_here
 from tvm_mobilenet.runtime.artifact import read_manifest
-from tvm_mobilenet.runtime.loading import LOADERS
+from tvm_mobilenet.runtime.loading import LOADERS, C
 from tvm_mobilenet.runtime.manifest_text import parse_manifest
 
 GPU = {"kind": "opencl", "arch": "", "chip": "desktop", "units": 24, "l2_bytes": 1 << 20}
@@ -122,7 +122,7 @@ def test_the_kind_of_container_is_named_or_derived(kind: Callable[[], dict[str, 
     named = {**kind(), "container": NAMES[kind]}
     assert container_of(read(kind())) == container_of(read(named))
     assert container_of(read(named)) == CONTAINERS[NAMES[kind]]
-    assert set(CONTAINERS) == set(LOADERS)
+    assert {*CONTAINERS, C} == set(LOADERS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -182,7 +182,8 @@ WRONG: list[tuple[Callable[[], dict[str, Any]], Change, str]] = [
     (processor, _put("outputs", 0, value=None), r"outputs\[0\]: "),
     (processor, _put("calls", value=None), "calls: "),
     (processor, _put("calls", 1, "output", "shape", value=[1.5]), r"calls\[1\]\.output\.shape"),
-    (processor, _put("calls", 0, "knobs", value={"a": [1]}), r"calls\[0\]\.knobs"),
+    (processor, _put("calls", 0, "knobs", value={"a": [1]}), r"calls\[0\]\.knobs\[.a.\]: "),
+    (processor, _put("preprocess", "scale", value=10**400), "scale: Number out of range"),
     (processor, _without("calls", 0, "output", "block"), r"calls\[0\]\.output is blocked"),
     (processor, _without("calls", 0, "kernel"), r"calls\[0\]: .*`kernel`"),
     (processor, _without("weights"), "`weights`"),

@@ -26,8 +26,8 @@ from tvm_mobilenet.profile import KernelProfile, ProfileReport
 from tvm_mobilenet.runtime.artifact import write_manifest
 from tvm_mobilenet.runtime.inputs import aligned_empty
 from tvm_mobilenet.runtime.kernels import Kernels, Split
-from tvm_mobilenet.runtime.library import load_runtime
 from tvm_mobilenet.runtime.module import Module
+from tvm_mobilenet.runtime.tvm_library import load_runtime
 
 MACHINE = Machine(
     threads=2,

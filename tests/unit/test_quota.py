@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tvm_mobilenet.machine import quota
-from tvm_mobilenet.machine.host import describe_machine
 from tvm_mobilenet.machine.quota import cpu_quota, usable_cores
+from tvm_mobilenet.machine.this_machine import describe_machine
 from tvm_mobilenet.machine.topology import read
 
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"

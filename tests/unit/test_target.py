@@ -26,6 +26,8 @@ from tvm_mobilenet.machine.features import (
     CPU_NEEDS,
     HWCAP_AARCH64,
     HWCAP_ARM,
+    HWCAP_RISCV,
+    RISCV_TO_CPUINFO,
     X86_TO_CPUINFO,
     isa_of,
 )
@@ -122,6 +124,22 @@ def test_hwcap_bits_are_the_kernels(folder, prefix, hwcaps, table) -> None:
     # Every name that a target may need can be answered for.
     known = hwcaps[0].keys() | hwcaps[1].keys()
     assert {n for names in table.values() for n in names} <= known
+
+
+def test_risc_v_has_a_bit_for_a_letter() -> None:
+    ziglang = pytest.importorskip("ziglang", reason="no ziglang: pip install ziglang")
+    header = Path(ziglang.__file__).parent / "lib/libc/include/riscv-linux-any/asm/hwcap.h"
+    assert "COMPAT_HWCAP_ISA_V\t(1 << ('V' - 'A'))" in header.read_text()
+    assert HWCAP_RISCV == ({"v": 21}, {})
+    assert {n for names in RISCV_TO_CPUINFO.values() for n in names} == {"v"}
+
+
+@pytest.mark.parametrize("text", ["riscv64 --mattr=+v", "riscv64-linux-gnu --mattr=+v", "rv64gcv"])
+def test_risc_v_with_vectors(text: str) -> None:
+    spec = parse(text)
+    assert (spec.needs, spec.isa, spec.lanes) == (("v",), "rvv", 4)
+    assert "+v" not in spec.features
+    assert parse("rv64gcv --mattr=-c").isa == "rvv"
 
 
 def test_cortex_a7_fuses_multiply_and_add() -> None:
@@ -266,8 +284,12 @@ def test_cores() -> None:
         ('{"kind": "llvm", "host": {"kind": "c"}}', "host"),
         ("wasm32-none", "wasm32"),
         ("aarch64-apple-darwin", "not for Linux"),
-        ("aarch64-linux-android", "'gnu'"),
-        ("x86_64-linux-musl", "'gnu'"),
+        ("aarch64-linux-android", "neither 'gnu' nor 'musl'"),
+        ("x86_64-linux-musleabihf", "neither 'gnu' nor 'musl'"),
+        ("arm-linux-musleabi", "neither 'gnueabihf' nor 'musleabihf'"),
+        ("riscv64 --mattr=+v,+zba", "may use zba, and nothing tells"),
+        ("riscv64 --mattr=+v,+zvl256b", "may use zvl256b, and nothing tells"),
+        ("riscv64-linux-gnu --mcpu=spacemit-x60", "may use .*zvfh"),
         ("arm-linux-gnueabi", "gnueabihf"),
         ("aarch64-linux-gnu --mcpu=cortex-a7", "knows no processor.*\n.*cortex-a76"),
         ("aarch64-linux-gnu --mattr=dotprod", "malformed"),

@@ -20,7 +20,8 @@ from tvm_mobilenet.machine import (
     validate_with_llvm,
 )
 from tvm_mobilenet.machine.features import CPU_NEEDS, HWCAP_ARM
-from tvm_mobilenet.machine.host import _auxiliary, _auxiliary_value, features_of
+from tvm_mobilenet.machine.host import _auxiliary_value, auxiliary, features_of, host_libc
+from tvm_mobilenet.machine.this_machine import describe_machine
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -105,6 +106,22 @@ def test_arm_machines(machine: str, cpuinfo: str, cpu: str, isa: str, tmp_path: 
     validate_with_llvm(spec)
 
 
+@pytest.mark.parametrize(("bits", "isa"), [(0b1000000101101, "scalar"), (1 << 21, "rvv")])
+def test_risc_v_machines(bits: int, isa: str, tmp_path: Path) -> None:
+    spec = describe_machine("riscv64", "", (bits, 0), tmp_path, [0])
+    assert (spec.isa, spec.needs) == (isa, ("v",) if isa == "rvv" else ())
+    validate_with_llvm(spec)
+
+
+@pytest.mark.parametrize(("answer", "libc"), [("glibc 2.36", "glibc"), (None, "musl")])
+def test_the_c_library_is_the_process_s(
+    answer: str | None, libc: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.confstr", lambda name: answer)
+    assert host_libc() == libc
+    assert host().libc == libc
+
+
 def test_old_arm_without_neon_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="NEON"):
         host(cpuinfo=arm("half vfp vfpv3d16", 0xC09), sysfs=tmp_path, machine="arm", affinity=[0])
@@ -123,8 +140,8 @@ def test_auxiliary_vector_is_the_kernels() -> None:
     assert _auxiliary_value(6) == mmap.PAGESIZE  # AT_PAGESZ
     kernels = dict(struct.iter_unpack("@LL", Path("/proc/self/auxv").read_bytes()))
     assert _auxiliary_value(26) == kernels.get(26, 0)  # AT_HWCAP2
-    assert _auxiliary("x86_64") is None
-    assert _auxiliary("aarch64") == (_auxiliary_value(16), _auxiliary_value(26))
+    assert auxiliary("x86_64") is None
+    assert auxiliary("aarch64") == (_auxiliary_value(16), _auxiliary_value(26))
 
 
 def sysfs(

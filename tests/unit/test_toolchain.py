@@ -94,6 +94,33 @@ def test_zig_links_for_another_machine(name: str, no_compilers: Path, tmp_path: 
         assert elf.get_section_by_name(".dynsym").get_symbol_by_name("__tvm_ffi_plus_one")
 
 
+@pytest.mark.parametrize(
+    "triple",
+    ["x86_64-linux-musl", "aarch64-linux-musl", "arm-linux-musleabihf", "riscv64-linux-musl"],
+)
+def test_zig_links_for_musl(triple: str, no_compilers: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ziglang", reason=NO_ZIG)
+    # Debian's has no headers of the kernel's; a clang would take this system's C library.
+    program(no_compilers, f"{triple}-gcc", "echo linux/futex.h: No such file >&2; exit 1")
+    program(no_compilers, "clang", "exit 0")
+    spec = parse(triple)
+    linker = find_linker(spec)
+    assert linker.command[-1] == triple
+    path = tmp_path / "one.so"
+    build(spec).export_library(str(path), fcompile=linker.fcompile)
+    with path.open("rb") as file:
+        elf = ELFFile(file)
+        tags = elf.get_section_by_name(".dynamic").iter_tags("DT_NEEDED")
+        assert [tag.needed for tag in tags] == ["libc.so"]
+        assert elf.get_section_by_name(".gnu.version_r") is None
+
+
+def test_a_musl_compiler_goes_before_zig(no_compilers: Path) -> None:
+    working = 'while [ "$1" != -o ]; do shift; done; : > "$2"'
+    gcc = program(no_compilers, "x86_64-linux-musl-gcc", working)
+    assert find_linker(parse("x86_64-linux-musl")) == Linker(gcc.name, (str(gcc),), "x86_64")
+
+
 def test_only_objects_that_use_it_get_zigs_compiler_runtime(tmp_path: Path) -> None:
     plain, wide = tmp_path / "plain.o", tmp_path / "wide.o"
     build(PRESETS["rpi2"]).write_to_file(str(plain))
@@ -164,6 +191,8 @@ def test_nothing_to_link_with_says_what_to_install(monkeypatch: pytest.MonkeyPat
             continue
         with pytest.raises(ToolchainError, match=rf"{package}.*tvm-mobilenet\[cross\]"):
             find_linker(PRESETS[name])
+    with pytest.raises(ToolchainError, match=r"for x86_64-linux-musl\n.*tvm-mobilenet\[cross\]"):
+        find_linker(parse("x86_64-linux-musl"))
 
 
 @pytest.mark.usefixtures("no_compilers")

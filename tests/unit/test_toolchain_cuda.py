@@ -67,7 +67,7 @@ def test_an_nvcc_that_cannot_run(tmp_path: Path) -> None:
 
 def test_without_cudas_runtime_pips_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from tvm_mobilenet.runtime import cuda
-    from tvm_mobilenet.runtime.library import load_runtime
+    from tvm_mobilenet.runtime.tvm_library import load_runtime
 
     def refuse(path: str, mode: int = 0) -> None:
         raise OSError(f"{path}: not found")

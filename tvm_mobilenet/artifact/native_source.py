@@ -13,12 +13,11 @@ from typing import Any
 from tvm_mobilenet.artifact.blob import ALIGNMENT
 from tvm_mobilenet.artifact.calls import KernelCall, NetworkCalls, View
 from tvm_mobilenet.artifact.sources import MANIFEST, WEIGHTS
-from tvm_mobilenet.machine.features import HWCAP_AARCH64, HWCAP_ARM
+from tvm_mobilenet.machine.features import HWCAPS
 
 # DLDataTypeCode of dlpack.h, and bits where the name has none.
 _CODES = {"int": 0, "uint": 1, "float": 2, "bfloat": 4, "bool": 6}
 _BOOL_BITS = "8"
-_HWCAPS = {"aarch64": HWCAP_AARCH64, "arm": HWCAP_ARM}
 
 Place = tuple[str, int]
 """A member of ``enum tmn_place``, and where in that."""
@@ -175,8 +174,8 @@ def _tensors(
 
 
 def _needs(manifest: Mapping[str, Any]) -> list[str]:
-    """Return how each feature is recognised: by its name, on ARM by a bit."""
-    tables = _HWCAPS.get(manifest["machine"], ())
+    """Return how each feature is recognised: by its name on x86, elsewhere by a bit."""
+    tables = HWCAPS.get(manifest["machine"], ())
     rows = []
     for need in manifest["needs"]:
         found = ((w, table[need]) for w, table in enumerate(tables, 1) if need in table)

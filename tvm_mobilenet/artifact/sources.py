@@ -24,7 +24,8 @@ NO_OPERATION = "__nop"
 """What TVM's graph executor calls a change of shape that moves nothing."""
 SEAL = "seal"
 """Name of the section of :func:`seal`."""
-_IMPORTS = "__tvm_ffi__library_bin"
+IMPORTS = "__tvm_ffi__library_bin"
+"""Where TVM's loader finds what code imports: its virtual machine's part, a GPU's modules."""
 
 
 def manifest_source(reserved_bytes: int) -> str:
@@ -128,7 +129,7 @@ def imports_source(blob: str | os.PathLike[str]) -> str:
     str
         Defines the public symbol under which TVM's loader looks for them.
     """
-    return _embedded(f".rodata.{_IMPORTS}", _IMPORTS, blob)
+    return _embedded(f".rodata.{IMPORTS}", IMPORTS, blob)
 
 
 def section_name(name: str) -> str:

@@ -7,25 +7,22 @@ compiler, and the `ziglang` package, which carries both for every target.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import logging
 import os
 import shlex
 import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tvm_mobilenet.artifact.toolchain_zig import zig_cache, zig_libraries
+from tvm_mobilenet.artifact.tools import ANEW, run_tool, written_aside
 from tvm_mobilenet.common.scratch import scratch
-from tvm_mobilenet.errors import OutputError, TargetError, ToolchainError
+from tvm_mobilenet.errors import TargetError, ToolchainError
 from tvm_mobilenet.machine import TargetSpec, host_machine
-
-_log = logging.getLogger(__name__)
+from tvm_mobilenet.machine.host import host_libc
+from tvm_mobilenet.machine.triples import libc_of, with_libc
 
 _CROSS = {
     "x86_64": ("x86_64-linux-gnu", "gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"),
@@ -42,9 +39,7 @@ that runs them has an older one."""
 _PIP = "pip install 'tvm-mobilenet[cross]'"
 # expf and its like come from libm, named only if something is used of it.
 _LIBRARIES = ("-Wl,--as-needed", "-lm")
-_LIMIT_S = 600
 _WORDS = "the lines above are the tool's own"
-_ANEW = "install it anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +90,7 @@ class Linker:
         """
         paths = [os.fspath(o) for o in objects]
         libraries = [*_LIBRARIES, *(zig_libraries(paths) if self.name == "zig" else ())]
-        with _written_aside(Path(output)) as made:
+        with written_aside(Path(output)) as made:
             flags = ["-shared", "-fPIC", *options, "-o", str(made), *paths, *libraries]
             self._run(flags, "linking", made.parent)
 
@@ -111,7 +106,7 @@ class Linker:
         """
         # zig takes -lc for leave to use the C library's headers, and adds nothing of it.
         without = ["-nostdlib", *(["-lc"] if self.name == "zig" else ())]
-        with _written_aside(Path(output)) as made:
+        with written_aside(Path(output)) as made:
             flags = ["-r", "-fPIC", *without, *options, "-o", str(made)]
             self._run([*flags, *(os.fspath(o) for o in objects)], "linking", made.parent)
 
@@ -138,8 +133,8 @@ class Linker:
             tool = [*self.command[: self.command.index("cc")], "ar"]
         else:
             asked = [*self.command, "-print-prog-name=ar"]
-            tool = [run_tool(asked, "looking for ar", _ANEW).strip()]
-        with _written_aside(Path(output)) as made:
+            tool = [run_tool(asked, "looking for ar", ANEW).strip()]
+        with written_aside(Path(output)) as made:
             paths = [os.fspath(o) for o in objects]
             run_tool([*tool, "rcsD", str(made), *paths], "archiving", _WORDS)
 
@@ -157,35 +152,18 @@ class Linker:
         self.link(objects, output, options)
 
 
-@contextlib.contextmanager
-def _written_aside(target: Path) -> Iterator[Path]:
-    """Give a path to write to; what is there in the end becomes `target`, whole or not at all."""
-    try:
-        # Beside the output: os.replace is atomic only within a file system.
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as aside:
-            made = Path(aside) / f"made{target.suffix}"
-            yield made
-            with made.open("rb") as file:
-                os.fsync(file.fileno())
-            made.replace(target)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {target}: {error.strerror or error}",
-            "choose a path in a folder that exists and that you may write to",
-        ) from error
-
-
 def find_linker(spec: TargetSpec) -> Linker:
     """Find what links for a target.
 
     For this machine: ``$CC`` if it is set, else ``cc``, ``gcc``, ``clang``. For
-    another: Debian's cross compiler, else a clang that really links for it.
-    Where these are missing: the `ziglang` package.
+    another, or for another C library: the compiler whose name begins with the
+    triple (Debian's, musl-cross-make's); for glibc, else a clang that really links
+    for it. Where these are missing: the `ziglang` package.
 
     Parameters
     ----------
     spec : TargetSpec
-        Only its machine matters.
+        Only its machine and C library matter.
 
     Raises
     ------
@@ -194,18 +172,22 @@ def find_linker(spec: TargetSpec) -> Linker:
     """
     machine = spec.machine
     prefix, package, libraries = _CROSS[machine]
-    native = machine == _this_machine()
+    prefix = with_libc(prefix, spec.libc)
+    native = machine == _this_machine() and spec.libc == host_libc()
     found = _native(machine) if native else _cross(machine, prefix)
     if found is not None:
         return found
     if importlib.util.find_spec("ziglang") is not None:
-        command = (sys.executable, "-m", "ziglang", "cc", "-target", f"{prefix}.{_GLIBC}")
+        version = f".{_GLIBC}" if spec.libc == "glibc" else ""
+        command = (sys.executable, "-m", "ziglang", "cc", "-target", prefix + version)
         return Linker("zig", command, machine)
     if native:
         raise ToolchainError(
             "no C compiler: linking needs cc, gcc or clang in PATH",
             f"install one (Debian: apt install gcc libc6-dev), or {_PIP}",
         )
+    if spec.libc == "musl":
+        raise ToolchainError(f"nothing here links for {spec.triple}", _PIP)
     raise ToolchainError(
         f"nothing here links for {spec.triple}",
         f"install the cross compiler and its C library (Debian: apt install {package} "
@@ -229,7 +211,9 @@ def _native(machine: str) -> Linker | None:
 
 
 def _cross(machine: str, prefix: str) -> Linker | None:
-    candidates = ((f"{prefix}-gcc", ()), ("clang", (f"--target={prefix}",)))
+    candidates: list[tuple[str, tuple[str, ...]]] = [(f"{prefix}-gcc", ())]
+    if libc_of(prefix) == "glibc":  # for musl, a clang takes the C library of the system it is on
+        candidates.append(("clang", (f"--target={prefix}",)))
     for name, options in candidates:
         if program := shutil.which(name):
             linker = Linker(name, (program, *options), machine)
@@ -241,11 +225,12 @@ def _cross(machine: str, prefix: str) -> Linker | None:
 def _links(linker: Linker) -> bool:
     """Return whether a compiler has the libraries of its target.
 
-    Few clangs have them, and Debian's cross gcc only recommends the package.
+    Few clangs have them, and Debian's cross gcc only recommends the package; its gcc for musl has
+    no headers of the kernel's.
     """
     with scratch() as folder:
         source = Path(folder) / "empty.c"
-        source.write_text("")
+        source.write_text("#include <linux/futex.h>\n#include <pthread.h>\n")
         try:
             linker.link([source], Path(folder) / "empty.so")
         except ToolchainError:
@@ -258,51 +243,3 @@ def _this_machine() -> str | None:
         return host_machine()
     except TargetError:
         return None  # not Linux: everything is cross-compiled
-
-
-def run_tool(
-    command: Sequence[str], doing: str, remedy: str, environment: Mapping[str, str] | None = None
-) -> str:
-    """Run a compiler or a linker, and return what it says.
-
-    Parameters
-    ----------
-    command : sequence of str
-        Program and arguments; no shell reads them.
-    doing : str
-        What fails where it does, such as ``"linking"``.
-    remedy : str
-        Below its own words.
-    environment : mapping of str to str, optional
-        Beside this process's.
-
-    Raises
-    ------
-    ToolchainError
-        It cannot be run, failed, or did not come to an end.
-    """
-    _log.debug("%s: %s", doing, shlex.join(command))
-    try:
-        done = subprocess.run(
-            command,
-            # zig is a module of Python's, which shall not be looked for where one stands.
-            env={**os.environ, "LC_ALL": "C", "PYTHONSAFEPATH": "1", **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_LIMIT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ToolchainError(
-            f"{command[0]} did not finish in {_LIMIT_S} s", "try again on an idle machine"
-        ) from error
-    except OSError as error:
-        raise ToolchainError(f"cannot run {command[0]}: {error.strerror}", _ANEW) from error
-    said = done.stdout.decode(errors="replace")
-    if done.returncode:
-        raise ToolchainError(
-            f"{doing} failed with status {done.returncode}: {shlex.join(command)}\n{said.strip()}",
-            remedy,
-        )
-    return said

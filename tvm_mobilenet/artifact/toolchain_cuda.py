@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tvm_mobilenet.artifact.resources import Resources, read_report
-from tvm_mobilenet.artifact.toolchain import run_tool
+from tvm_mobilenet.artifact.tools import run_tool
 from tvm_mobilenet.common.scratch import scratch
 from tvm_mobilenet.errors import ToolchainError
 

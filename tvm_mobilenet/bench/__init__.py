@@ -8,7 +8,20 @@ process of its own, ``peers`` and ``ncnn_files`` hand them the same network,
 
 from __future__ import annotations
 
-from tvm_mobilenet.bench.comparison import OURS, BenchReport, Row
-from tvm_mobilenet.bench.session import bench
+from typing import TYPE_CHECKING
+
+from tvm_mobilenet.common.lazily import export
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.bench.comparison import OURS, BenchReport, Row
+    from tvm_mobilenet.bench.session import bench
 
 __all__ = ["OURS", "BenchReport", "Row", "bench"]
+
+_HOMES = {
+    "OURS": "comparison",
+    "BenchReport": "comparison",
+    "Row": "comparison",
+    "bench": "session",
+}
+export(__name__, _HOMES)

@@ -11,7 +11,7 @@ import numpy as np
 from tvm_mobilenet.bench.comparison import OURS, BenchReport, Row, peak_of
 from tvm_mobilenet.bench.kernel import write
 from tvm_mobilenet.bench.peak import CHAINS, chains_module, operations
-from tvm_mobilenet.bench.session import check_batch, check_turns
+from tvm_mobilenet.bench.rounds import check_batch, check_turns
 from tvm_mobilenet.common.lists import Numbers, numbers
 from tvm_mobilenet.common.scratch import scratch
 from tvm_mobilenet.device import Device, Session

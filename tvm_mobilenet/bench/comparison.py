@@ -136,7 +136,7 @@ class BenchReport(Tabular):
         Multiply-adds of one call; 2 floating-point operations each.
     peak_gflops : dict of int to float
         Threads → fused multiply-adds this machine was measured to do, GFLOP/s; on as many
-        threads as all contexts together have.
+        threads as all contexts together have. Empty where nobody measured it.
     rows : tuple of Row
         In the order asked for, ours first among each number of threads.
     peak_spread : dict of int to float
@@ -198,6 +198,8 @@ class BenchReport(Tabular):
         """
         if any(spread > QUIET for spread in self.peak_spread.values()):
             return True
+        if not self.peak_gflops:
+            return False
         few, many = min(self.peak_gflops), max(self.peak_gflops)
         fair = self.peak_gflops[few] * many / few
         return self.peak_gflops[many] < SCALING * fair
@@ -210,9 +212,10 @@ class BenchReport(Tabular):
         """Return the throughput of a row, of all its contexts together."""
         return self.batch * (row.calls_per_second or 1e3 * self.contexts / row.median_ms)
 
-    def share(self, row: Row) -> float:
-        """Return the share of the measured peak that a row reaches, 0 to 1."""
-        return self.gflops(row) / self.peak_gflops[row.threads]
+    def share(self, row: Row) -> float | None:
+        """Return the share of the measured peak that a row reaches, 0 to 1; None without one."""
+        peak = self.peak_gflops.get(row.threads)
+        return None if peak is None else self.gflops(row) / peak
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; threads become text, as JSON keys are."""
@@ -239,7 +242,9 @@ class BenchReport(Tabular):
             cells |= {"gflops": self.gflops(row), "share_of_peak": self.share(row)}
             cells |= {"ratio": ratio, "relative_error": row.relative_error if ratio else None}
             rows.append(cells)
-        columns = _ROW + _PEERS * peers
+        bound = bool(self.peak_gflops)
+        columns = tuple(one for one in _ROW if bound or one.name != "share_of_peak")
+        columns += _PEERS * peers
         if self.batch * self.contexts > 1:
             # Then throughput is what is asked for.
             columns = tuple(
@@ -252,10 +257,10 @@ class BenchReport(Tabular):
         told += f", {self.contexts} contexts at a time" * (self.contexts > 1)
         bounds = tuple(
             f"{threads_text(threads)}: peak {self.peak_gflops[threads]:.0f} GFLOP/s, "
-            f"bound {bound:.3f} ms"
-            for threads, bound in self.bound_ms.items()
+            f"bound {least:.3f} ms"
+            for threads, least in self.bound_ms.items()
         )
-        beyond = [row for row in self.rows if self.share(row) > 1]
+        beyond = [row for row in self.rows if (self.share(row) or 0) > 1]
         bounds += (
             "faster than the peak that was measured, which is not possible: it was measured low, "
             "because others had the processors, and the shares of it are too large",

@@ -18,7 +18,7 @@ from tvm_mobilenet.bench.comparison import OURS
 from tvm_mobilenet.bench.gpu_comparison import TOLERANCE, TORCH, GpuReport, GpuRow
 from tvm_mobilenet.bench.peers import version_of
 from tvm_mobilenet.bench.pool import Worker, in_turn
-from tvm_mobilenet.bench.session import ROUND_SECONDS, ROUNDS, Progress, check_batch, check_turns
+from tvm_mobilenet.bench.rounds import ROUND_SECONDS, ROUNDS, Progress, check_batch, check_turns
 from tvm_mobilenet.common.lists import Names, names
 from tvm_mobilenet.common.scratch import scratch
 from tvm_mobilenet.errors import PeerError

@@ -77,7 +77,7 @@ class Worker:
             Wall-clock time of the round, its untimed part included.
         **turn
             ``warmup`` and ``iterations``, as for
-            :func:`tvm_mobilenet.bench.worker.timed_round`.
+            :func:`tvm_mobilenet.bench.rounds.timed_round`.
 
         Returns
         -------

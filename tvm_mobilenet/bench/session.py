@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,22 +21,20 @@ from tvm_mobilenet.bench.peers import (
     version_of,
 )
 from tvm_mobilenet.bench.pool import Worker, in_turn, workers
+from tvm_mobilenet.bench.rounds import (
+    ROUND_SECONDS,
+    ROUNDS,
+    Progress,
+    check_batch,
+    check_numbers,
+)
 from tvm_mobilenet.common.lists import Names, Numbers, names, numbers
 from tvm_mobilenet.common.scratch import scratch
-from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.runtime.inputs import noise
 
 if TYPE_CHECKING:
     from tvm_mobilenet.models.importer import Imported
     from tvm_mobilenet.models.network import Network
-
-Progress = Callable[[int, int, str], None]
-"""Called with steps done, steps in all, and what comes next."""
-
-ROUNDS = 10
-ROUND_SECONDS = 0.3
-"""Long enough for tens of calls, short enough that all meet the same machine."""
-
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +111,7 @@ def bench(
 
     threads, against = numbers(threads, "threads"), names(against)
     turn: dict[str, Any] = {"warmup": warmup, "iterations": iterations}
-    _check_numbers(threads, rounds, seconds, contexts, **turn)
+    check_numbers(threads, rounds, seconds, contexts, **turn)
     check_peers(against)
     manifest = read_manifest(artifact)
     check_batch(manifest, os.fspath(artifact), batch)
@@ -151,9 +148,6 @@ def bench(
             ]
             times = _take_turns(teams, rounds, {"seconds": seconds, **turn}, tell, total)
         return _report(manifest, teams, times, folder, contexts)
-
-
-_LONGEST_TURN_S = 3600
 
 
 def _take_turns(
@@ -237,49 +231,3 @@ def _write_for_peers(network: Network, against: Sequence[str], folder: Path) -> 
         from tvm_mobilenet.models.onnx_export import export_onnx
 
         export_onnx(model, weights, folder / ONNX_FILE)
-
-
-def check_batch(manifest: Mapping[str, Any], path: str, batch: int | None) -> None:
-    """Refuse an artifact that takes another number of images a call than is asked for."""
-    room = int(manifest["inputs"][0]["shape"][0])
-    if batch is not None and batch != room:
-        raise InputError(
-            f"{path} takes {room} image{'s' * (room > 1)} a call, not {batch}",
-            f"compile it with --batch {batch}; `bench MODEL --target native --batch {batch}` "
-            "compiles first",
-        )
-
-
-def check_turns(
-    threads: Sequence[int],
-    rounds: int,
-    seconds: float,
-    *,
-    warmup: float | None = None,
-    iterations: int | None = None,
-) -> None:
-    """Refuse turns that measure nothing or do not end."""
-    if not threads or rounds < 1 or not 0 < seconds <= _LONGEST_TURN_S:
-        raise InputError(
-            "nothing to measure: threads, rounds and seconds must be positive, and a turn be over "
-            f"in {_LONGEST_TURN_S} s",
-            "for example threads=(1, 2), rounds=10, seconds=0.3",
-        )
-    if iterations is not None and iterations < 1:
-        raise InputError(f"{iterations} iterations asked for", "give their number, 1 or more")
-    if warmup is not None and not 0 <= warmup < math.inf:
-        raise InputError(f"a warm-up of {warmup} seconds", "give seconds, 0 or more")
-
-
-def _check_numbers(
-    threads: Sequence[int], rounds: int, seconds: float, contexts: int = 1, **turn: Any
-) -> None:
-    check_turns(threads, rounds, seconds, **turn)
-    here = len(os.sched_getaffinity(0))
-    for count in threads:
-        if contexts < 1 or not 1 <= count * contexts <= here:
-            asked = f"{count} threads" + f" for each of {contexts} contexts" * (contexts != 1)
-            raise InputError(
-                f"{asked} asked for; this process may run on {here} processors",
-                f"choose between 1 and {here} in all",
-            )

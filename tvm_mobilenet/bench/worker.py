@@ -12,59 +12,15 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tvm_mobilenet.bench.comparison import BANDWIDTH, OURS, PEAK, REGION
-
-WARM_SHARE = 0.2
-"""Part of a round that is not timed: caches and clocks were another's before."""
+from tvm_mobilenet.bench.rounds import timed_round
 
 _PR_SET_PDEATHSIG = 1
 _LONGEST = 800
-
-
-def timed_round(
-    call: Callable[[], Any],
-    seconds: float,
-    warmup: float | None = None,
-    iterations: int | None = None,
-) -> list[float]:
-    """Call for about `seconds`, first untimed, then timed one by one.
-
-    Parameters
-    ----------
-    call : callable
-        One inference.
-    seconds : float
-        Wall-clock time of the whole round.
-    warmup : float, optional
-        Seconds before the round that are not timed, at least one call; a fifth of the round,
-        and part of it, without.
-    iterations : int, optional
-        Calls to time, however long they take, instead of `seconds`.
-
-    Returns
-    -------
-    list of float
-        Seconds of each timed call, at least one.
-    """
-    clock = time.perf_counter
-    start = clock()
-    warm = start + (WARM_SHARE * seconds if warmup is None else warmup)
-    call()
-    while clock() < warm:
-        call()
-    if warmup is not None:
-        start = clock()
-    times: list[float] = []
-    while len(times) < iterations if iterations else not times or clock() - start < seconds:
-        before = clock()
-        call()
-        times.append(clock() - before)
-    return times
 
 
 def open_runtime(request: dict[str, Any]) -> tuple[Callable[[], Any], int]:

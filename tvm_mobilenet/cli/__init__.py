@@ -1,7 +1,8 @@
 """The command line: parses, calls the api, prints.
 
 ``app``, ``run``, ``measuring`` and ``looking`` hold options and help texts, the modules that their
-commands import what each does, ``output`` tables and progress, ``ending`` errors and statuses.
+commands import what each does, ``output`` tables and progress, ``ending`` errors and statuses;
+``small`` is all of tvm-mobilenet-runtime's.
 Nothing beyond Typer is imported
 before a command runs, so that ``--help`` answers at once.
 """
@@ -33,8 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
 
     def command() -> None:
-        from tvm_mobilenet.cli.app import command_line
+        try:
+            from tvm_mobilenet.cli.app import command_line
+        except ModuleNotFoundError as missing:
+            if missing.name != "tvm_mobilenet.cli.app":
+                raise
+            # Of tvm-mobilenet-runtime.
+            from tvm_mobilenet.cli.small import run_command
 
+            run_command(given)
+            return
         # `--stack` runs them again, elsewhere.
         command_line()(args=given, prog_name="tvm-mobilenet", obj=given)
 

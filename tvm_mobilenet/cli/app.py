@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tvm_mobilenet.cli import devices, looking, measuring
+from tvm_mobilenet.cli import devices, looking, measuring, words
 from tvm_mobilenet.cli.everywhere import Quiet, UseStack, Verbose, Version, with_everywhere
 from tvm_mobilenet.cli.exporting import export
 from tvm_mobilenet.cli.groups import Group, grouped
@@ -20,6 +20,7 @@ from tvm_mobilenet.cli.options import (
     NetworkOptions,
     TargetOptions,
     WeightOptions,
+    Written,
 )
 from tvm_mobilenet.cli.run import run
 
@@ -68,14 +69,8 @@ def top(
 @grouped
 def compile_command(
     model: ModelName,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="Shared object to write.", metavar="FILE")
-    ],
     *,
-    header: Annotated[
-        Path | None,
-        typer.Option(help="Write a header for programs in C and C++, too.", metavar="FILE"),
-    ] = None,
+    written: Written,
     network: NetworkOptions,
     epsilon: Annotated[
         float | None,
@@ -98,9 +93,14 @@ def compile_command(
       tvm-mobilenet compile v3-large -o v3.so \\
           --weights hf-hub:timm/mobilenetv3_large_100.ra_in1k
       tvm-mobilenet compile model.onnx --batch 4 -o mine.so
-      tvm-mobilenet compile v1 -o net.so --header net.h --prefix net
       tvm-mobilenet compile v1 --target rpi4 -o pi.so
       tvm-mobilenet compile v1 --device ssh://pi@raspberrypi -o pi.so
+
+    \b
+    For a program in C, C++, Rust or Go, which needs no TVM:
+      tvm-mobilenet compile v1 --prefix net -o libnet.so --header net.h
+      tvm-mobilenet compile v1 --prefix net --emit a -o libnet.a --header net.h
+      tvm-mobilenet compile v1 --prefix net --package net
 
     \b
     For another processor, or a GPU; neither has to be here:
@@ -113,7 +113,7 @@ def compile_command(
     from tvm_mobilenet.cli.making import compile_model
 
     found = network.find(model, epsilon=epsilon)
-    compile_model(found, output, how.options(weights), answer.form, header)
+    compile_model(found, written, how.options(weights, written), answer.form)
 
 
 @dataclass(frozen=True)
@@ -198,13 +198,13 @@ def tune(
 
 # Those above make an artifact; these use one, or need none.
 app.command()(export)
-app.command()(run)
+app.command(help=words.RUN)(run)
 app.command()(measuring.verify)
 app.command()(measuring.bench)
 app.command()(measuring.profile)
 app.command()(looking.explain)
 app.command("report")(looking.report_command)
-app.command()(looking.inspect)
+app.command(help=words.INSPECT)(looking.inspect)
 app.command()(looking.models)
 app.command()(looking.targets)
 app.command("records")(looking.records_command)

@@ -30,18 +30,25 @@ Example = tuple[str, "NDArray[Any]"]
 """What to call it, and the network's input of it, without the batch axis."""
 
 
-def run_images(
-    artifact: Path,
-    images: Sequence[str],
+def loaded(artifact: Path, threads: int | None) -> Loaded:
+    """Load an artifact here."""
+    from tvm_mobilenet.runtime.loading import load
+
+    module = load(artifact, threads=threads)
+    LOGGER.info("%r", module)
+    return module
+
+
+def classify(
+    module: Loaded | RemoteModule,
+    given: Sequence[str],
     count: int,
     *,
     batch: int | None,
-    threads: int | None,
-    device: str | None,
     save: Path | None,
     form: Form,
 ) -> bool:
-    """Run images or arrays, here or on a device; return whether all could be read.
+    """Run images or arrays and print what became of them; return whether all could be read.
 
     Raises
     ------
@@ -52,28 +59,6 @@ def run_images(
     OutputError
         The outputs cannot be written.
     """
-    if device is None:
-        from tvm_mobilenet.runtime import load
-
-        loaded = load(artifact, threads=threads)
-        LOGGER.info("%r", loaded)
-        return _run(loaded, images, count, batch=batch, save=save, form=form)
-    from tvm_mobilenet.device import open_device
-
-    with open_device(device) as opened, opened.session() as session:
-        module = session.artifact(artifact, threads)
-        return _run(module, images, count, batch=batch, save=save, form=form)
-
-
-def _run(
-    module: Loaded | RemoteModule,
-    given: Sequence[str],
-    count: int,
-    *,
-    batch: int | None,
-    save: Path | None,
-    form: Form,
-) -> bool:
     from tvm_mobilenet.runtime.arrays import check_savable, save_outputs
 
     room = int(module.inputs[0]["shape"][0])

@@ -165,7 +165,8 @@ def show_targets(form: Form) -> None:
             "Targets",
             _TARGETS,
             specs,
-            "Others: an LLVM triple with --mcpu and --mattr, or TVM's JSON, after --target.",
+            "Others: an LLVM triple with --mcpu and --mattr, such as aarch64-linux-musl, or "
+            "TVM's JSON, after --target.",
         ),
         _target_table(
             "gpus",

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tvm_mobilenet.cli import logs
+from tvm_mobilenet.cli import logs, words
 
 
 def _print_version(wanted: bool) -> None:
@@ -58,7 +58,7 @@ Verbose = Annotated[
         callback=logs.be_verbose,
         is_eager=True,
         expose_value=False,
-        help="Tell what is done and how long it takes, and of every error what caused it.",
+        help=words.VERBOSE,
     ),
 ]
 Quiet = Annotated[
@@ -69,7 +69,7 @@ Quiet = Annotated[
         callback=logs.be_quiet,
         is_eager=True,
         expose_value=False,
-        help="Print the result and errors, nothing else.",
+        help=words.QUIET,
     ),
 ]
 

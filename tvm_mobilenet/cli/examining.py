@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tvm_mobilenet.cli.output import size
+from tvm_mobilenet.common.distributions import MEND, SMALL, both_installed
 from tvm_mobilenet.errors import TvmMobilenetError
 
 _LIMIT_S = 300.0
@@ -138,6 +139,8 @@ def _versions() -> Iterator[Finding]:
     from tvm_mobilenet.compilation.stack import this_stack
 
     yield Finding("tvm-mobilenet", f"{__version__}, {Path(__file__).parents[1]}")
+    if both_installed():
+        yield Finding(SMALL, "installed too, and has the same files", False, MEND)
     stack = this_stack()
     found = stack.versions()
     lacks = [package for package in stack.packages if package not in found]
@@ -153,7 +156,8 @@ def _versions() -> Iterator[Finding]:
 
 
 def _processor() -> Iterator[Finding]:
-    from tvm_mobilenet.machine.host import host, host_cpu_features, processor_name
+    from tvm_mobilenet.machine.host import host_cpu_features, processor_name
+    from tvm_mobilenet.machine.this_machine import host
     from tvm_mobilenet.runtime.threads import thread_count
 
     spec = host()
@@ -174,7 +178,7 @@ def _processor() -> Iterator[Finding]:
 def _linkers() -> Iterator[Finding]:
     from tvm_mobilenet.artifact.toolchain import find_linker
     from tvm_mobilenet.machine import PRESETS
-    from tvm_mobilenet.machine.host import host
+    from tvm_mobilenet.machine.this_machine import host
 
     for title, spec in (
         ("C compiler", host()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tvm_mobilenet.common.shown import shown
-from tvm_mobilenet.common.tables import Column, Table, cell_width, shortened
+from tvm_mobilenet.common.tables import Column, Table, cell_width, chopped, shortened
 
 _INDENT, _GAP = 2, 2
 _LEAST = {"name": 8, "text": 16}
@@ -47,11 +47,15 @@ def wrapped(text: str, width: int | None) -> list[str]:
     text = shown(text).rstrip()
     if width is None or cell_width(text) <= width:
         return [text]
-    from rich.console import Console
-    from rich.text import Text
-
-    folded = Text(text).wrap(Console(), max(width, 2), overflow="fold")
-    return [line.plain.rstrip() for line in folded]
+    made = [""]
+    for word in text.split(" "):
+        together = f"{made[-1]} {word}" if made[-1] else word
+        if cell_width(together) <= width:
+            made[-1] = together
+        else:
+            first, *more = chopped(word, max(width, 2))
+            made += [first, *more]
+    return [line.rstrip() for line in made if line]
 
 
 def _fit(

@@ -13,6 +13,7 @@ import traceback
 import warnings
 
 from tvm_mobilenet.common.shown import shown
+from tvm_mobilenet.errors import InputError
 
 LOGGER = logging.getLogger("tvm_mobilenet")
 
@@ -61,9 +62,7 @@ def be_quiet(wanted: bool) -> None:
 
 def _choose(level: int) -> None:
     if LOGGER.level not in (logging.WARNING, level):
-        from typer import BadParameter
-
-        raise BadParameter("--verbose and --quiet exclude each other")
+        raise InputError("--verbose and --quiet exclude each other", "choose one")
     LOGGER.setLevel(level)
 
 

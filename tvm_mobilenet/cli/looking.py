@@ -74,16 +74,8 @@ def explain(
 
 @grouped
 def inspect(artifact: Artifact, *, answer: Answer) -> None:
-    """Print what an artifact says about itself.
-
-    Nothing in it is executed.
-
-    \b
-    Examples:
-      tvm-mobilenet inspect mobilenet.so
-      tvm-mobilenet inspect mobilenet.so --json | jq .needs
-    """
-    from tvm_mobilenet.cli.making import inspect_artifact
+    """Print a manifest; the help is :data:`tvm_mobilenet.cli.words.INSPECT`."""
+    from tvm_mobilenet.cli.inspecting import inspect_artifact
 
     inspect_artifact(artifact, answer.form)
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tvm_mobilenet.cli import words
 from tvm_mobilenet.cli.groups import grouped
 from tvm_mobilenet.cli.options import (
     Answer,
@@ -76,18 +77,18 @@ Runtimes = Annotated[
 class Turns:
     """How long and how often to measure; the names are those of :func:`tvm_mobilenet.bench`."""
 
-    rounds: Annotated[int, typer.Option(help="Turns that every runtime takes.", min=1)] = 10
-    seconds: Annotated[float, typer.Option(help="Length of a turn.", min=0.001)] = 0.3
+    rounds: Annotated[int, typer.Option(help=words.ROUNDS, min=1)] = 10
+    seconds: Annotated[float, typer.Option(help=words.SECONDS, min=0.001)] = 0.3
     warmup: Annotated[
         float | None,
         typer.Option(
-            help="Seconds before each turn that are not timed; a fifth of the turn by default.",
+            help=words.WARMUP,
             min=0,
         ),
     ] = None
     iterations: Annotated[
         int | None,
-        typer.Option(help="Calls to time in a turn, instead of its --seconds.", min=1),
+        typer.Option(help=words.ITERATIONS, min=1),
     ] = None
     contexts: Annotated[
         int,
@@ -108,9 +109,7 @@ def bench(
     ],
     *,
     against: Runtimes = "",
-    threads: Annotated[
-        str, typer.Option(help="Numbers of threads, by commas: 1,2.", metavar="NUMBERS")
-    ] = "1",
+    threads: Annotated[str, typer.Option(help=words.COUNTS, metavar="NUMBERS")] = "1",
     weights: ArtifactWeights = None,
     model: OnnxFile = None,
     target: Annotated[

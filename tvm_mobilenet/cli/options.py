@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from tvm_mobilenet.artifact.emission import SHARED, Emit
 from tvm_mobilenet.artifact.native_header import PREFIX
+from tvm_mobilenet.cli import words
 from tvm_mobilenet.cli.groups import Group
 from tvm_mobilenet.cli.output import Form
 
@@ -39,9 +41,7 @@ def _targets(incomplete: str) -> Iterator[str]:
     yield from (name for name in dict.fromkeys(names) if name.startswith(incomplete))
 
 
-Artifact = Annotated[
-    Path, typer.Argument(help="A file that `tvm-mobilenet compile` wrote.", metavar="ARTIFACT")
-]
+Artifact = Annotated[Path, typer.Argument(help=words.ARTIFACT, metavar="ARTIFACT")]
 ModelName = Annotated[
     str,
     typer.Argument(
@@ -83,7 +83,7 @@ Fusions = Annotated[
 ]
 Save = Annotated[
     Path | None,
-    typer.Option(help="Write the outputs: .npz by name, or .npy of a single one.", metavar="FILE"),
+    typer.Option(help=words.SAVE, metavar="FILE"),
 ]
 OnDevice = Annotated[
     str | None,
@@ -95,7 +95,7 @@ OnDevice = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(help="Threads to run on; TVM_NUM_THREADS, or all cores, by default."),
+    typer.Option(help=words.THREADS),
 ]
 Stores = Annotated[
     Literal["float32", "float16"] | None,
@@ -236,33 +236,58 @@ class Compiling(Planning):
         typer.Option(help="Write the module after every phase into a folder.", metavar="DIR"),
     ] = None
 
+    def options(self, weights: WeightOptions, written: Written) -> CompileOptions:
+        """Return what the api is asked for."""
+        from tvm_mobilenet.compilation.options import CompileOptions
+
+        return CompileOptions(
+            **self.given(), **weights.given(), prefix=written.prefix, emit=written.emit
+        )
+
+
+@dataclass(frozen=True)
+class Written(Group):
+    """What compiling writes, and what C calls it."""
+
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write.", metavar="FILE")
+    ] = None
+    package: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a folder instead: the library, its header, and what CMake and pkg-config "
+            "find them by.",
+            metavar="DIR",
+        ),
+    ] = None
+    emit: Annotated[
+        Emit,
+        typer.Option(
+            help="What to write: so, a shared object; a, a static archive; object, a .o; c-header, "
+            "the header alone. An archive or object has C functions only, none for TVM."
+        ),
+    ] = SHARED
     prefix: Annotated[
         str,
         typer.Option(
-            help="What the artifact's C functions are called by; two networks in one program need "
+            help="What the names of C functions begin with; two networks in one program need "
             "different ones.",
             metavar="NAME",
         ),
     ] = PREFIX
-
-    def options(self, weights: WeightOptions) -> CompileOptions:
-        """Return what the api is asked for."""
-        from tvm_mobilenet.compilation.options import CompileOptions
-
-        return CompileOptions(**self.given(), **weights.given())
+    header: Annotated[
+        Path | None,
+        typer.Option(help="Write a header for programs in C and C++, too.", metavar="FILE"),
+    ] = None
 
 
 @dataclass(frozen=True)
 class Answer:
     """How a command with a table answers."""
 
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False
-    as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print the table as CSV instead, numbers in full.")
-    ] = False
-    wide: Annotated[
-        bool, typer.Option("--wide", help="All columns, however wide the table becomes.")
-    ] = False
+    as_json: Annotated[bool, typer.Option("--json", help=words.JSON)] = False
+    as_csv: Annotated[bool, typer.Option("--csv", help=words.CSV)] = False
+    wide: Annotated[bool, typer.Option("--wide", help=words.WIDE)] = False
 
     @property
     def form(self) -> Form:

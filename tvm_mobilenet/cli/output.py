@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from enum import Enum
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.cli import logs
@@ -149,7 +150,9 @@ def progress_bar(after_s: float = 0.0) -> Iterator[Callable[[int, int, str], Non
 
 def _is_animated() -> bool:
     """Whether something may move on the screen: not among the lines of ``-v``."""
-    return sys.stderr.isatty() and not logs.is_quiet() and not logs.is_verbose()
+    if not sys.stderr.isatty() or logs.is_quiet() or logs.is_verbose():
+        return False
+    return find_spec("rich") is not None  # which tvm-mobilenet-runtime does without
 
 
 def _lines(every_seconds: float = 10.0) -> Callable[[int, int, str], None]:

@@ -6,7 +6,6 @@ environment has one or the other (docs/adr/0018-classic-stack.md).
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import Literal
 
 from tvm_mobilenet.errors import StackError
@@ -68,7 +67,8 @@ def check_stack(stack: str, what: str) -> Stack:
 
 def versions_of(stack: Stack) -> dict[str, str]:
     """Return the versions of a stack's packages by name; those that are missing left out."""
-    return {package: metadata.version(package) for package in PACKAGES[stack] if _is_there(package)}
+    found = {package: _version(package) for package in PACKAGES[stack]}
+    return {package: version for package, version in found.items() if version is not None}
 
 
 def _tvm(stack: Stack) -> str:
@@ -76,12 +76,13 @@ def _tvm(stack: Stack) -> str:
 
 
 def _has(stack: Stack) -> bool:
-    return all(map(_is_there, PACKAGES[stack]))
+    return len(versions_of(stack)) == len(PACKAGES[stack])
 
 
-def _is_there(package: str) -> bool:
+def _version(package: str) -> str | None:
+    from importlib import metadata  # which takes as long to import as all the rest of a start
+
     try:
-        metadata.version(package)
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return False
-    return True
+        return None

@@ -7,9 +7,8 @@ as CSV; notebooks show them as HTML.
 
 from __future__ import annotations
 
-import csv
-import html
 import io
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -114,19 +113,21 @@ class Table:
 
     def to_html(self) -> str:
         """Return the table for a notebook; every word of it escaped."""
+        from html import escape
+
         right = ' style="text-align: right"'
         left = ' style="text-align: left"'
         sides = [right if column.kind == "number" else left for column in self.columns]
 
         def line(tag: str, texts: Iterable[str]) -> str:
             cells = zip(sides, texts, strict=True)
-            return "".join(f"<{tag}{side}>{html.escape(text)}</{tag}>" for side, text in cells)
+            return "".join(f"<{tag}{side}>{escape(text)}</{tag}>" for side, text in cells)
 
         head = line("th", (column.title for column in self.columns))
         body = "".join(f"<tr>{line('td', row)}</tr>" for row in self.cells())
-        notes = "".join(f"<p>{html.escape(shown(note))}</p>" for note in self.notes)
+        notes = "".join(f"<p>{escape(shown(note))}</p>" for note in self.notes)
         return (
-            f"<table><caption{left}><b>{html.escape(shown(self.title))}</b></caption>"
+            f"<table><caption{left}><b>{escape(shown(self.title))}</b></caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
         )
 
@@ -165,6 +166,8 @@ def to_csv(tables: Sequence[Table]) -> str:
         Numbers have all their digits, lists are joined by ``+``, mappings are ``name=value``, and
         missing values are empty.
     """
+    import csv
+
     several = len(tables) > 1
     names = list(dict.fromkeys(column.name for table in tables for column in table.columns))
     made = io.StringIO()
@@ -187,21 +190,35 @@ def _plain(value: Any) -> Any:
 
 
 def cell_width(text: str) -> int:
-    """Return how many columns a text takes: Chinese characters take two."""
-    from rich.cells import cell_len
+    """Return how many columns a text takes: Chinese characters take two, accents none."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
 
-    return cell_len(text)
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def chopped(text: str, width: int) -> list[str]:
+    """Return a text in parts of at most `width` columns, or of one character that takes more."""
+    parts, used = [""], 0
+    for character in text:
+        used += _columns(character)
+        if used > width and parts[-1]:
+            parts.append("")
+            used = _columns(character)
+        parts[-1] += character
+    return parts
 
 
 def shortened(text: str, width: int) -> str:
     """Return a name in at most `width` columns; its middle is left out, its ends identify it."""
-    from rich.cells import chop_cells
-
     if cell_width(text) <= width:
         return text
     tail = (width - 1) // 2
-    head = chop_cells(text, max(width - 1 - tail, 1))[0]
-    end = chop_cells(text[::-1], tail)[0][::-1] if tail else ""
+    head = chopped(text, max(width - 1 - tail, 1))[0]
+    end = chopped(text[::-1], tail)[0][::-1] if tail else ""
     return head + "…" + end
 
 

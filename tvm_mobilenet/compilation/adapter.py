@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tvm_mobilenet.models.operator import Operator
     from tvm_mobilenet.network.plan import NetworkPlan
 
-    Tools = tuple[Linker, Nvcc | None]
-    Write = Callable[[Mapping[str, Any], Tools, Path, str], dict[str, Any]]
+    Tools = tuple[Linker | None, Nvcc | None]
+    Write = Callable[[Mapping[str, Any], Tools, Path, str, Path | None], dict[str, Any]]
     Run = Callable[..., NDArray[Any]]
 
 
@@ -36,9 +36,10 @@ class Lowering:
     ruled : list of str
         Kernels with knobs that no record has.
     write : callable
-        From the recipe for images, the linker and nvcc, a path, and what names of C functions
-        begin with: generates the code, writes the artifact, its manifest still empty, and
-        returns the manifest.
+        From the recipe for images, the linker and nvcc, a path, what names of C functions
+        begin with, and a path for what is linked into programs, or None: generates the code,
+        writes the artifact, its manifest still empty, and returns the manifest. Without a
+        linker nothing is written.
     """
 
     notes: Sequence[str]

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.artifact.emission import HEADER, STATIC, Emit
+from tvm_mobilenet.artifact.native_header import prefix_of
 from tvm_mobilenet.artifact.toolchain import find_linker
 from tvm_mobilenet.artifact.toolchain_cuda import find_nvcc
 from tvm_mobilenet.common.scratch import scratch_folder
 from tvm_mobilenet.compilation.adapter import StackAdapter
 from tvm_mobilenet.compilation.compiled import Compiled, artifact_in, runs_here
-from tvm_mobilenet.compilation.options import CompileOptions, tell
+from tvm_mobilenet.compilation.options import CompileOptions, check_c_interface, tell
 from tvm_mobilenet.compilation.stack import this_stack
 from tvm_mobilenet.errors import MissingRecordsError
 from tvm_mobilenet.machine import TargetSpec, validate_with_llvm
@@ -32,10 +34,11 @@ _log = logging.getLogger(__name__)
 def compile_network(model: ModelLike, options: CompileOptions) -> Compiled:
     """Compile a model; see :func:`tvm_mobilenet.compile`."""
     stack = this_stack()
-    network = network_from(model, options.weights, options.seed)
     spec = options.spec
+    check_c_interface(spec, stack.name, options.of_c_interface)
+    network = network_from(model, options.weights, options.seed)
     stack.check(options)
-    tools = _tools(spec)
+    tools = _tools(spec, options.emit)
     validate_with_llvm(spec)
     recipe = preprocess_for(
         network.model.image_size,
@@ -52,17 +55,28 @@ def compile_network(model: ModelLike, options: CompileOptions) -> Compiled:
     with contextlib.ExitStack() as undo:
         undo.callback(folder.cleanup)
         path = artifact_in(folder.name)
-        manifest = lowered.write(recipe, tools, path, options.prefix)
+        alone = artifact_in(folder.name, "object") if options.emit in STATIC else None
+        manifest = lowered.write(recipe, tools, path, options.prefix, alone)
         _log.info("weights: %s", network.source)
-        compiled = Compiled(write_manifest(path, manifest), folder)
-        if judged := _judged(compiled, network, options, stack):
-            compiled.manifest = write_manifest(path, manifest | judged)
+        if options.of_c_interface:
+            prefix_of(manifest)
+        compiled = Compiled(manifest, folder, options.emit)
+        linker, _ = tools
+        if linker is None:
+            artifact_in(folder.name, HEADER).write_text(compiled.header)
+        else:
+            compiled.manifest = write_manifest(path, manifest)
+            if judged := _judged(compiled, network, options, stack):
+                compiled.manifest = write_manifest(path, manifest | judged)
+            if alone is not None:
+                write_manifest(alone, compiled.manifest)
+                linker.archive([alone], artifact_in(folder.name, "a"))
         undo.pop_all()
     return compiled
 
 
-def _tools(spec: TargetSpec) -> Tools:
-    linker = find_linker(spec)
+def _tools(spec: TargetSpec, emit: Emit) -> Tools:
+    linker = None if emit == HEADER else find_linker(spec)
     return linker, find_nvcc() if spec.gpu is not None and spec.gpu.kind == "cuda" else None
 
 

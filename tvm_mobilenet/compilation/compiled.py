@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.artifact.emission import HEADER, SHARED, Emit, check_name, suffix_of
 from tvm_mobilenet.common.tables import Table, Tabular
 from tvm_mobilenet.compilation.report import CompileReport, report_of
-from tvm_mobilenet.errors import ArtifactError
+from tvm_mobilenet.errors import ArtifactError, InputError, OutputError
 
 if TYPE_CHECKING:
     from tvm_mobilenet.runtime import Loaded
@@ -25,10 +26,18 @@ class Compiled(Tabular):
     ----------
     manifest : dict
         What the artifact says of itself.
+    emit : {"so", "a", "object", "c-header"}
+        What :meth:`export` writes.
     """
 
-    def __init__(self, manifest: dict[str, Any], folder: tempfile.TemporaryDirectory[str]) -> None:
+    def __init__(
+        self,
+        manifest: dict[str, Any],
+        folder: tempfile.TemporaryDirectory[str],
+        emit: Emit = SHARED,
+    ) -> None:
         self.manifest = manifest
+        self.emit = emit
         self._folder = folder
         # Left to itself, the folder would warn that nobody cleaned it up.
         weakref.finalize(self, folder.cleanup)
@@ -49,7 +58,20 @@ class Compiled(Tabular):
 
     @property
     def path(self) -> Path:
-        """The artifact, in a temporary folder that lives as long as this object."""
+        """The artifact, in a temporary folder that lives as long as this object.
+
+        A shared object whatever is emitted: it is what was verified, of the same code.
+
+        Raises
+        ------
+        InputError
+            Only the header was asked for.
+        """
+        if self.emit == HEADER:
+            raise InputError(
+                f"of {self.manifest['title']} only the header was asked for",
+                "compile it with another emit",
+            )
         return artifact_in(self._folder.name)
 
     @property
@@ -72,7 +94,7 @@ class Compiled(Tabular):
         """Layer by layer; timed, if the artifact runs here."""
         from tvm_mobilenet.runtime.inputs import noise
 
-        if not runs_here(self.manifest):
+        if self.emit == HEADER or not runs_here(self.manifest):
             return report_of(self.manifest)
         return report_of(self.manifest, self.module.profile(noise(self.manifest["inputs"][0])))
 
@@ -82,7 +104,7 @@ class Compiled(Tabular):
 
         Raises
         ------
-        InputError
+        CInterfaceError
             There is none: the artifact is for a GPU, or of the classic stack.
         """
         from tvm_mobilenet.artifact.native_header import header
@@ -90,12 +112,12 @@ class Compiled(Tabular):
         return header(self.manifest)
 
     def export(self, path: str | os.PathLike[str]) -> Path:
-        """Write the artifact, whole or not at all.
+        """Write what was asked for, whole or not at all.
 
         Parameters
         ----------
         path : path-like
-            The ``.so``; one that is there is replaced.
+            The ``.so``, ``.a``, ``.o`` or ``.h``; one that is there is replaced.
 
         Returns
         -------
@@ -104,21 +126,65 @@ class Compiled(Tabular):
 
         Raises
         ------
+        InputError
+            The file's name is another kind's.
         OutputError
             It cannot be written.
         """
-        from tvm_mobilenet.models.files import written_aside
+        from tvm_mobilenet.common.files import written_aside
 
+        check_name(path, self.emit)
         target = Path(path)
-        with written_aside(target) as aside, self.path.open("rb") as source:
+        found = artifact_in(self._folder.name, self.emit)
+        with written_aside(target) as aside, found.open("rb") as source:
             shutil.copyfileobj(source, aside)
-        target.chmod(0o755)
+        if self.emit == SHARED:
+            target.chmod(0o755)
+        return target
+
+    def package(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the library, its header, and what CMake and pkg-config find them by.
+
+        Parameters
+        ----------
+        folder : path-like
+            Made if it is not there. It can be moved as a whole.
+
+        Returns
+        -------
+        Path
+            Where it is.
+
+        Raises
+        ------
+        CInterfaceError, InputError
+            There is no C interface; what was asked for is no library.
+        OutputError
+            It cannot be written.
+        """
+        from tvm_mobilenet.artifact.package import texts
+        from tvm_mobilenet.common.files import written_aside
+
+        library, files = texts(self.manifest, self.emit)
+        target = Path(folder)
+        try:
+            for name in (library, *files):
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot make the folder {os.fspath(folder)!r}: {error.strerror}",
+                "choose one where you may write",
+            ) from error
+        self.export(target / library)
+        for name, text in files.items():
+            with written_aside(target / name) as aside:
+                aside.write(text.encode())
         return target
 
 
-def artifact_in(folder: str) -> Path:
-    """Return where the artifact lies in the folder of a compilation."""
-    return Path(folder) / "artifact.so"
+def artifact_in(folder: str, emit: Emit = SHARED) -> Path:
+    """Return where what is emitted lies in the folder of a compilation."""
+    return Path(folder) / f"artifact{suffix_of(emit)}"
 
 
 def runs_here(manifest: Mapping[str, Any]) -> bool:

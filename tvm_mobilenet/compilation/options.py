@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.artifact.emission import SHARED, Emit, check_emit
 from tvm_mobilenet.artifact.native_header import PREFIX, check_prefix
 from tvm_mobilenet.common.lists import check_one_of
 from tvm_mobilenet.common.stacks import Stack, check_stack
-from tvm_mobilenet.errors import InputError, RecordsWarning, TargetError
+from tvm_mobilenet.errors import CInterfaceError, InputError, RecordsWarning, TargetError
 from tvm_mobilenet.machine import Dtype, TargetSpec, parse
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.prediction.fusion import FUSIONS, Fusion
@@ -138,12 +139,48 @@ class CompileOptions(PlanOptions):
     dump_ir: str | os.PathLike[str] | None = None
     stack: str | None = None
     prefix: str = PREFIX
+    emit: Emit = SHARED
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_prefix(self.prefix)
+        check_emit(self.emit)
         if self.stack is not None:
             check_stack(self.stack, "compiling so")
+
+    @property
+    def of_c_interface(self) -> list[str]:
+        """Those that were given and make no sense without a C interface."""
+        given = {"prefix": self.prefix != PREFIX, "emit": self.emit != SHARED}
+        return [name for name, is_given in given.items() if is_given]
+
+
+def check_c_interface(spec: TargetSpec, stack: Stack, asked: Iterable[str]) -> None:
+    """Refuse, before anything is compiled, what an artifact without C functions cannot have.
+
+    Parameters
+    ----------
+    spec : TargetSpec
+        What the artifact is for.
+    stack : {"relax", "relay"}
+        What compiles it.
+    asked : iterable of str
+        Options that were given: ``"prefix"``, ``"emit"``, ``"header"``, ``"package"``.
+
+    Raises
+    ------
+    CInterfaceError
+        There are some.
+    """
+    why = f"{spec.name} is a GPU" if spec.gpu is not None else ""
+    if stack != "relax":
+        why = f"the {stack} stack makes none"
+    options = " and ".join(asked)
+    if options and why:
+        raise CInterfaceError(
+            f"no {options} here: they name C functions, and the artifact will have none ({why})",
+            f"leave out {options}, or compile with the main stack for a processor",
+        )
 
 
 def tell(problems: Iterable[str], level: int) -> None:

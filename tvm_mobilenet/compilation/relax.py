@@ -33,7 +33,7 @@ class Relax(StackAdapter):
         lowered = lower(plan, network.weights, dump_ir)
 
         def write(
-            recipe: Mapping[str, Any], tools: Tools, path: Path, prefix: str
+            recipe: Mapping[str, Any], tools: Tools, path: Path, prefix: str, alone: Path | None
         ) -> dict[str, Any]:
             from tvm_mobilenet.compilation.manifest import describe, describe_memory
             from tvm_mobilenet.emit.relax.write_artifact import write_artifact
@@ -47,7 +47,9 @@ class Relax(StackAdapter):
                 digest=digest(network.weights),
                 preprocess=recipe,
             )
-            memory = write_artifact(manifest, lowered, plan.target, tools, path, prefix=prefix)
+            memory = write_artifact(
+                manifest, lowered, plan.target, tools, path, prefix=prefix, alone=alone
+            )
             return {**manifest, "memory": describe_memory(network.model, memory)}
 
         kernels = lowered.kernels.values()

@@ -52,10 +52,10 @@ class Relay(StackAdapter):
     def lower(self, network: Network, plan: NetworkPlan, dump_ir: Path | None = None) -> Lowering:
         """Compile with Relay as far as kernels and a graph."""
         from tvm_mobilenet.artifact.linking import write as write_code
+        from tvm_mobilenet.common.files import dump
         from tvm_mobilenet.emit.relay.codegen import generate
         from tvm_mobilenet.emit.relay.emit import emit
         from tvm_mobilenet.emit.relay.launch_plan import generate_launches
-        from tvm_mobilenet.models.files import dump
 
         dump(dump_ir, "00_plan.txt", lambda: plan.text)
         lowered = emit(plan, network.weights)
@@ -63,7 +63,9 @@ class Relay(StackAdapter):
         make = generate if plan.target.gpu is None else generate_launches
         generated = make(lowered)
 
-        def write(recipe: Mapping[str, Any], tools: Tools, path: Path, _: str) -> dict[str, Any]:
+        def write(
+            recipe: Mapping[str, Any], tools: Tools, path: Path, *_c_interface: object
+        ) -> dict[str, Any]:
             manifest = _describe(network, plan.target, generated, recipe)
             write_code(manifest, generated.code, tools[0], path)
             return manifest

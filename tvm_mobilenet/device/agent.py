@@ -107,4 +107,4 @@ def unpack_output(data: bytes) -> NDArray[Any]:
     """Make an array of what the agent's ``output`` returns: type, rank, sizes, elements."""
     kind, rank = struct.unpack_from("<2q", data)
     shape = struct.unpack_from(f"<{rank}q", data, 16)
-    return np.frombuffer(data, TYPES[kind + 1], offset=8 * (2 + rank)).reshape(shape)
+    return np.frombuffer(data, TYPES[kind], offset=8 * (2 + rank)).reshape(shape)

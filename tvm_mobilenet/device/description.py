@@ -15,8 +15,10 @@ from tvm_mobilenet.common.scratch import scratch
 from tvm_mobilenet.common.stacks import PACKAGES, SIGNIFICANT, Stack, versions_of
 from tvm_mobilenet.device.connection import Connection
 from tvm_mobilenet.errors import AbiError
-from tvm_mobilenet.machine.host import describe_machine, features_of, named_in
+from tvm_mobilenet.machine.features import HWCAPS
+from tvm_mobilenet.machine.host import features_of, named_in
 from tvm_mobilenet.machine.spec import TargetSpec
+from tvm_mobilenet.machine.this_machine import describe_machine
 from tvm_mobilenet.machine.topology import cpu_list
 
 _CPUS = "/sys/devices/system/cpu/cpu[0-9]*"
@@ -122,7 +124,7 @@ def describe(session: Connection) -> Description:
 
     machine = session.machine
     cpuinfo = one("/proc/cpuinfo").decode(errors="replace")
-    hwcaps = _auxiliary(one("/proc/self/auxv")) if machine in {"aarch64", "arm"} else None
+    hwcaps = _auxiliary(one("/proc/self/auxv")) if machine in HWCAPS else None
     status = one("/proc/self/status").decode(errors="replace")
     allowed = re.search(r"^Cpus_allowed_list:\s*(\S+)", status, re.MULTILINE)
     files = {path: text for p in _PATTERNS for path, text in session.files(p).items()}

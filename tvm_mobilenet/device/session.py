@@ -9,7 +9,7 @@ from tvm_mobilenet.device.description import describe
 from tvm_mobilenet.device.module import RemoteModule
 from tvm_mobilenet.errors import AbiError, InputError
 from tvm_mobilenet.runtime.artifact import read_manifest
-from tvm_mobilenet.runtime.checks import check_fits, needs_tvm
+from tvm_mobilenet.runtime.checks import check_fits, check_libc, needs_tvm
 
 
 class Session(Connection):
@@ -59,6 +59,8 @@ class Session(Connection):
                 f"{path} has no C interface, by which boards run artifacts of the main stack",
                 "compile it again, for a processor",
             )
+        # TVM's server, which answered, is built for glibc.
+        check_libc(manifest, "glibc", where=path, board=there)
         if threads is not None and threads < 1:
             raise InputError(f"threads is {threads!r}", "give a number of threads, 1 or more")
         kind = RemoteModule

@@ -26,7 +26,7 @@ from typing import Literal
 
 from tvm_mobilenet.errors import TargetError
 
-Isa = Literal["avx512", "avx2", "sse", "neon", "neon32", "scalar"]
+Isa = Literal["avx512", "avx2", "sse", "neon", "neon32", "rvv", "scalar"]
 Dtype = Literal["float32", "float16", "bfloat16", "int8", "uint8", "int32"]
 """What the elements of a tensor are."""
 
@@ -102,6 +102,9 @@ ARITHMETIC: MappingProxyType[tuple[str, Dtype], Arithmetic] = MappingProxyType(
         ("bf16", "bfloat16"): Arithmetic(4, 4, 32, 2, rows=2),
         ("neon32", "float32"): Arithmetic(4, 1, 16, 0.25),  # Cortex-A7: VMLA by 32-bit halves
         ("neon32", "int8"): Arithmetic(4, 1, 16, 0.5),
+        # Registers have 128 bits or more, of which 128 are used.
+        ("rvv", "float32"): Arithmetic(4, 1, 32, 1),
+        ("rvv", "int8"): Arithmetic(4, 1, 32, 0.5),
         ("scalar", "float32"): Arithmetic(1, 1, 32, 1),
         ("scalar", "int8"): Arithmetic(1, 1, 32, 1),
     }
@@ -134,7 +137,7 @@ def arithmetic_of(isa: Isa, core: str, needs: tuple[str, ...], dtype: Dtype) -> 
 
     Parameters
     ----------
-    isa : {"avx512", "avx2", "sse", "neon", "neon32", "scalar"}
+    isa : {"avx512", "avx2", "sse", "neon", "neon32", "rvv", "scalar"}
         Its vector instructions.
     core : str
         LLVM's name of it, or of what it is taken for.

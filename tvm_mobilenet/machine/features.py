@@ -11,6 +11,7 @@ Names: LLVM 22 ``X86.td``, ``AArch64Features.td``, ``ARMFeatures.td``; Linux
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from tvm_mobilenet.machine.arithmetic import ARITHMETIC, Isa
@@ -107,6 +108,20 @@ ARM_TO_CPUINFO: dict[str, tuple[str, ...]] = {
     "i8mm": ("i8mm",),
 }
 
+RISCV_TO_CPUINFO: dict[str, tuple[str, ...]] = {
+    "v": ("v",),
+    # Its parts, which Linux does not tell of one by one.
+    **dict.fromkeys(("zve32x", "zve32f", "zve64x", "zve64f", "zve64d"), ("v",)),
+}
+
+# The baseline, which Linux wants, with its parts; the lengths that V has at least; and what plain
+# IR has no use for: counters, hints, cache and fence instructions, promises about memory.
+_RISCV_HARMLESS = frozenset(
+    """i m a f d c zaamo zalrsc zca zcd zmmul zicsr zifencei zicntr zihpm zihintpause zihintntl
+    zicbom zicbop zicboz zic64b ziccamoa ziccif zicclsm ziccrse za64rs za128rs zkt zvkt
+    zvl32b zvl64b zvl128b""".split()  # noqa: SIM905
+)
+
 # Bits of AT_HWCAP and AT_HWCAP2, for the names above (Linux uapi asm/hwcap.h).
 HWCAP_AARCH64 = (
     {"fp": 0, "asimd": 1, "atomics": 8, "fphp": 9, "asimdhp": 10, "asimdrdm": 12, "jscvt": 13}
@@ -121,11 +136,17 @@ HWCAP_ARM = (
     | {"asimdbf16": 26, "i8mm": 27},
     {"crc32": 4},
 )
+# A letter each; longer names of extensions have no bit.
+HWCAP_RISCV: tuple[dict[str, int], dict[str, int]] = ({"v": ord("v") - ord("a")}, {})
+
+HWCAPS = {"aarch64": HWCAP_AARCH64, "arm": HWCAP_ARM, "riscv64": HWCAP_RISCV}
+"""By ELF machine, where the auxiliary vector tells of features."""
 
 _TO_CPUINFO: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": X86_TO_CPUINFO,
     "aarch64": AARCH64_TO_CPUINFO,
     "arm": ARM_TO_CPUINFO,
+    "riscv64": RISCV_TO_CPUINFO,
 }
 
 
@@ -142,10 +163,24 @@ def needs_of(machine: str, llvm_features: Iterable[str]) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Sorted; empty where Linux reports no features (riscv64).
+        Sorted.
     """
-    table = _TO_CPUINFO.get(machine, {})
+    table = _TO_CPUINFO[machine]
     return tuple(sorted({name for f in llvm_features for name in table.get(f, ())}))
+
+
+def unchecked(machine: str, llvm_features: Iterable[str]) -> list[str]:
+    """Return RISC-V extensions whose instructions code may use, and that nothing here looks for.
+
+    The arguments are those of :func:`needs_of`. LLVM has hundreds of extensions and takes most of
+    them into use by itself; AT_HWCAP tells of single letters only.
+    """
+    if machine != "riscv64":
+        return []
+    judged = _RISCV_HARMLESS | RISCV_TO_CPUINFO.keys()
+    # Supervisor's extensions begin with s; what has a hyphen is how to optimise.
+    extensions = (f for f in llvm_features if re.fullmatch(r"[a-z]|[xz][a-z0-9]+", f))
+    return sorted(set(extensions) - judged)
 
 
 def isa_of(machine: str, needs: Iterable[str]) -> tuple[Isa, int, int, bool]:
@@ -179,6 +214,8 @@ def _isa(machine: str, have: set[str]) -> Isa:
         return "avx2" if have >= {"avx2", "fma"} else "sse"
     if machine == "aarch64" and "asimd" in have:
         return "neon"
+    if machine == "riscv64" and "v" in have:
+        return "rvv"
     return "neon32" if machine == "arm" and "neon" in have else "scalar"
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tvm_mobilenet.errors import TargetError, last_line
-from tvm_mobilenet.machine.features import isa_of, needs_of
+from tvm_mobilenet.machine.features import isa_of, needs_of, unchecked
 from tvm_mobilenet.machine.spec import TargetSpec
 from tvm_mobilenet.machine.triples import machine_of
 
@@ -34,7 +34,7 @@ def llvm_needs(triple: str, cpu: str, features: Sequence[str] = ()) -> tuple[str
     ------
     TargetError
         LLVM does not build for the architecture, or knows no such processor
-        or feature.
+        or feature; no processor could be checked for a feature.
     """
     codegen = _codegen()
     machine = machine_of(triple)
@@ -51,7 +51,14 @@ def llvm_needs(triple: str, cpu: str, features: Sequence[str] = ()) -> tuple[str
                 f"LLVM knows no feature {switch[1:]!r} for {triple}",
                 "spell it as LLVM does, e.g. +dotprod, +avx512vnni, -avx512f",
             )
-    return needs_of(machine, _on(codegen, triple, cpu, features))
+    on = _on(codegen, triple, cpu, features)
+    if extensions := unchecked(machine, on):
+        raise TargetError(
+            f"code for {cpu or triple} may use {', '.join(extensions)}, and nothing tells whether "
+            "a processor has them",
+            "leave them out; rv64gcv has V, the one extension that is looked for before code runs",
+        )
+    return needs_of(machine, on)
 
 
 @contextmanager

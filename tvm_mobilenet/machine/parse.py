@@ -14,17 +14,18 @@ from tvm_mobilenet.machine.arithmetic import Dtype
 from tvm_mobilenet.machine.driver import find_gpu, spec_of
 from tvm_mobilenet.machine.features import CPU_NEEDS, isa_of
 from tvm_mobilenet.machine.gpu import GPUS, STORED, GpuSpec
-from tvm_mobilenet.machine.host import host as this_machine
 from tvm_mobilenet.machine.host import host_machine
 from tvm_mobilenet.machine.llvm import llvm_needs
 from tvm_mobilenet.machine.presets import (
     BASELINES,
     PRESETS,
     RISCV64_BASELINE,
+    RISCV64_VECTORS,
     describe_cpu,
     nearest_preset,
 )
 from tvm_mobilenet.machine.spec import TargetSpec
+from tvm_mobilenet.machine.this_machine import host as this_machine
 from tvm_mobilenet.machine.triples import machine_of
 from tvm_mobilenet.machine.tvm_json import HERE, OTHER_KINDS, from_json, unsupported_kind
 
@@ -119,6 +120,8 @@ def _resolve(base: str, cpu: str | None, switches: tuple[str, ...]) -> TargetSpe
         if not switches and cpu in (None, spec.cpu):
             return spec
         # The machine keeps its name and caches, whatever code it is given.
+        if cpu in (None, spec.cpu):
+            switches = (*spec.features, *switches)
         chosen = _describe(base, spec.triple, spec.cpu if cpu is None else cpu, switches)
         return dataclasses.replace(
             chosen,
@@ -132,6 +135,8 @@ def _resolve(base: str, cpu: str | None, switches: tuple[str, ...]) -> TargetSpe
 
 def _describe(name: str, triple: str, cpu: str, switches: tuple[str, ...]) -> TargetSpec:
     machine = machine_of(triple)
+    if machine == "riscv64" and "+v" in switches:
+        switches = (*(s for s in switches if s != "+v"), *RISCV64_VECTORS)
     if machine == "x86_64" and not cpu:
         cpu = "x86-64"  # a name for LLVM's baseline, so that reports can show it
     if triple.startswith("arm-"):

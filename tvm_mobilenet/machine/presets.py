@@ -22,9 +22,15 @@ from tvm_mobilenet.machine.triples import machine_of
 
 _KIB, _MIB = 1 << 10, 1 << 20
 _X86, _ARM64, _ARM32 = "x86_64-linux-gnu", "aarch64-linux-gnu", "armv7l-linux-gnueabihf"
+_RISCV64 = "riscv64-linux-gnu"
 
 #: Debian's and Fedora's baseline, RV64GC; without +d LLVM writes soft-float objects.
 RISCV64_BASELINE = ("+m", "+a", "+f", "+d", "+c")
+
+#: RISC-V's V extension by its parts. Where TVM sees +v itself, it makes loops over vectors of four
+#: lanes into loops over vectors of a length that is known when they run, most of them a lane at a
+#: time. Without it, LLVM takes vectors of four in registers of 128 bits or more.
+RISCV64_VECTORS = ("+zve64d", "+zvl128b")
 
 # Scheduling for the Cortex-A7 LLVM avoids multiply-accumulate because of its
 # latency. A register tile has a dozen independent chains that hide it, and
@@ -36,15 +42,24 @@ _EMPTY_L3 = 0
 
 
 def describe_cpu(
-    name: str, triple: str, cpu: str, caches: tuple[int, int, int], cores: int
+    name: str,
+    triple: str,
+    cpu: str,
+    caches: tuple[int, int, int],
+    cores: int,
+    *,
+    vectors: bool = False,
 ) -> TargetSpec:
-    """Describe a processor that `CPU_NEEDS` holds; caches are L1d, L2, L3 in bytes."""
+    """Describe a processor that `CPU_NEEDS` holds; caches are L1d, L2, L3 in bytes.
+
+    With `vectors` it is a RISC-V processor that has the V extension.
+    """
     machine = machine_of(triple)
-    needs = CPU_NEEDS.get((machine, cpu), ())
+    needs = ("v",) if vectors else CPU_NEEDS.get((machine, cpu), ())
     isa, lanes, registers, fma = isa_of(machine, needs)
     features: tuple[str, ...] = ()
     if machine == "riscv64":
-        features = RISCV64_BASELINE
+        features = (*RISCV64_BASELINE, *RISCV64_VECTORS) if vectors else RISCV64_BASELINE
     elif (machine, cpu) == ("arm", "cortex-a7"):
         features = _A7_SWITCHES
     l1, l2, l3 = caches
@@ -86,7 +101,10 @@ PRESETS: MappingProxyType[str, TargetSpec] = MappingProxyType(
             describe_cpu("rpi2", _ARM32, "cortex-a7", (32 * _KIB, 128 * _KIB, _EMPTY_L3), 4),
             describe_cpu("rpi3-32", _ARM32, "cortex-a53", (32 * _KIB, 128 * _KIB, _EMPTY_L3), 4),
             describe_cpu("rpi4-32", _ARM32, "cortex-a72", (32 * _KIB, 256 * _KIB, _EMPTY_L3), 4),
-            describe_cpu("riscv64", "riscv64-linux-gnu", "", (32 * _KIB, 128 * _KIB, _EMPTY_L3), 4),
+            describe_cpu("riscv64", _RISCV64, "", (32 * _KIB, 128 * _KIB, _EMPTY_L3), 4),
+            describe_cpu(
+                "rv64gcv", _RISCV64, "", (32 * _KIB, 128 * _KIB, _EMPTY_L3), 4, vectors=True
+            ),
         )
     }
 )
@@ -96,7 +114,7 @@ _FAMILY = {
     "x86_64": ("x86-64-v4", "x86-64-v3", "x86-64-v2", "x86-64"),
     "aarch64": ("aarch64",),
     "arm": ("rpi2",),
-    "riscv64": ("riscv64",),
+    "riscv64": ("rv64gcv", "riscv64"),
 }
 
 

@@ -12,7 +12,7 @@ from tvm_mobilenet.common.limits import MOST_CORES
 from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.machine.arithmetic import ITEM_BYTES, Arithmetic, Dtype, Isa, arithmetic_of
 from tvm_mobilenet.machine.gpu import LANE_BYTES, STORED, GpuSpec
-from tvm_mobilenet.machine.triples import machine_of
+from tvm_mobilenet.machine.triples import Libc, libc_of, machine_of
 
 _WORD = re.compile(r"[+-]?[A-Za-z0-9._-]*")
 
@@ -34,7 +34,7 @@ class TargetSpec:
         LLVM processor name (``mcpu``); ``""`` is the architecture's baseline.
     features : tuple of str
         LLVM feature switches (``mattr``) on top of `cpu`, e.g. ``"+dotprod"``.
-    isa : {"avx512", "avx2", "sse", "neon", "neon32", "scalar"}
+    isa : {"avx512", "avx2", "sse", "neon", "neon32", "rvv", "scalar"}
         The vector instruction set that schedules are chosen by.
     lanes : int
         float32 elements in a vector register (1 for ``"scalar"``), as :meth:`arithmetic` says
@@ -149,6 +149,11 @@ class TargetSpec:
     def machine(self) -> str:
         """ELF machine: ``"x86_64"``, ``"aarch64"``, ``"arm"`` or ``"riscv64"``."""
         return machine_of(self.triple)
+
+    @property
+    def libc(self) -> Libc:
+        """C library that the artifact is linked for; musl has the C interface only."""
+        return libc_of(self.triple)
 
     @property
     def os(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from tvm_mobilenet.errors import TargetError
 
@@ -15,11 +16,14 @@ _MACHINES = {
     "riscv64": "riscv64",
 }
 
+Libc = Literal["glibc", "musl"]
+"""The C library, and with it the dynamic linker, that a file is linked for."""
+
 _TRIPLE = re.compile(r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*")
 
 
 def machine_of(triple: str) -> str:
-    """Return the ELF machine of a GNU/Linux triple.
+    """Return the ELF machine of a triple for Linux with glibc or musl.
 
     Parameters
     ----------
@@ -49,10 +53,21 @@ def machine_of(triple: str) -> str:
             f"triple {triple!r} is not for Linux",
             f"artifacts are ELF shared objects for Linux: use {arch}-linux-gnu",
         )
-    wanted = "gnueabihf" if machine == "arm" else "gnu"
-    if parts[-1] != wanted:
+    abi = "eabihf" if machine == "arm" else ""
+    if parts[-1] not in (f"gnu{abi}", f"musl{abi}"):
         raise TargetError(
-            f"triple {triple!r} does not name the {wanted!r} C library and ABI",
-            f"TVM's runtime is built for {wanted} only: use {arch}-linux-{wanted}",
+            f"triple {triple!r} names neither 'gnu{abi}' nor 'musl{abi}' as C library and ABI",
+            f"use {arch}-linux-gnu{abi}, or {arch}-linux-musl{abi} where musl is",
         )
     return machine
+
+
+def libc_of(triple: str) -> Libc:
+    """Return the C library of a triple that :func:`machine_of` accepts."""
+    return "musl" if "-musl" in triple else "glibc"
+
+
+def with_libc(triple: str, libc: Libc) -> str:
+    """Return a triple as it is with another C library."""
+    name = {"glibc": "gnu", "musl": "musl"}
+    return triple.replace(f"-{name[libc_of(triple)]}", f"-{name[libc]}")

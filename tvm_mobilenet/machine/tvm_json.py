@@ -7,7 +7,7 @@ from typing import Any
 
 from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.machine.gpu import GPUS
-from tvm_mobilenet.machine.host import host
+from tvm_mobilenet.machine.this_machine import host
 from tvm_mobilenet.machine.triples import machine_of
 
 HERE = "cuda"

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.files import written_aside
 from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.models.activations import LIMITS
-from tvm_mobilenet.models.files import written_aside
 from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.spec import (
     INPUT,

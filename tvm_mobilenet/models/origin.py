@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tvm_mobilenet.common.files import sha256_of
 from tvm_mobilenet.common.limits import LARGEST_TENSOR
 from tvm_mobilenet.errors import InvalidModelError, OnnxFileError, WeightsError
 from tvm_mobilenet.models.checkpoints import hub, pretrained
-from tvm_mobilenet.models.files import sha256_of
 
 _SEED = re.compile(r"seed:[0-9]{1,18}")
 

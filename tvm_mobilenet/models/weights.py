@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.files import written_aside
 from tvm_mobilenet.errors import OutputError, WeightsError
 from tvm_mobilenet.models.checkpoints import hub, pretrained
 from tvm_mobilenet.models.checkpoints.fitting import Trained, Weights, check, fitted
 from tvm_mobilenet.models.checkpoints.reading import read_arrays
-from tvm_mobilenet.models.files import written_aside
 from tvm_mobilenet.models.initialization import initialize
 from tvm_mobilenet.models.origin import weights_named
 from tvm_mobilenet.models.spec import Model

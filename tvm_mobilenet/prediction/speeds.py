@@ -61,6 +61,8 @@ _BY_ISA: dict[Isa, _Row] = {
     # Arm Neoverse N1 Software Optimization Guide: two loads.
     "neon": (2, 18, 10, 5, 12),
     "neon32": (0.5, 4, 4, 1.2, 2),
+    # Assumed: as the small ARM cores of boards, of which RISC-V's are the like.
+    "rvv": (1, 8, 4, 1.5, 3),
     "scalar": (1, 8, 4, 1.5, 3),
 }
 

@@ -12,9 +12,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_mobilenet.common.files import written_aside
 from tvm_mobilenet.common.tables import threads_text, together
 from tvm_mobilenet.errors import OutputError, PlotError
-from tvm_mobilenet.models.files import written_aside
 from tvm_mobilenet.profile.points import Point, points
 from tvm_mobilenet.profile.room import Disc, fit, free_place
 

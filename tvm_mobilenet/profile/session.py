@@ -11,10 +11,10 @@ from tvm_mobilenet.common.tables import LAYOUT
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.profile.bounds import bounds_of, moved_maps
 from tvm_mobilenet.profile.breakdown import KernelProfile, ProfileReport
-from tvm_mobilenet.runtime import Loaded, load
+from tvm_mobilenet.runtime import load
 from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.runtime.kernels import Split
-from tvm_mobilenet.runtime.loaded import LoadedArtifact, OnDevice
+from tvm_mobilenet.runtime.loaded import Loaded, LoadedArtifact, OnDevice
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what comes next."""

@@ -15,8 +15,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.files import written_aside
 from tvm_mobilenet.errors import InputError, OutputError
-from tvm_mobilenet.models.files import written_aside
 from tvm_mobilenet.runtime.inputs import Expected
 
 SUFFIXES = (".npy", ".npz")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from io import BufferedIOBase
@@ -26,7 +25,14 @@ from tvm_mobilenet.errors import (
     NotAnArtifactError,
     TruncatedArtifactError,
 )
-from tvm_mobilenet.runtime.elf import AGAIN, find_section, open_binary, read_section
+from tvm_mobilenet.runtime.elf import (
+    AGAIN,
+    RELOCATABLE,
+    SHARED_OBJECT,
+    find_section,
+    open_binary,
+    read_section,
+)
 
 Manifest = dict[str, Any]
 """As :class:`tvm_mobilenet.runtime.schema.Manifest` describes it."""
@@ -44,8 +50,8 @@ def write_manifest(path: str | os.PathLike[str], manifest: Mapping[str, Any]) ->
     Parameters
     ----------
     path : path-like
-        A linked shared object. It is replaced as a whole once the new content
-        is on the disk; its permissions stay.
+        A linked shared object, or an object to link into a program. It is replaced as a whole
+        once the new content is on the disk; its permissions stay.
     manifest : mapping
         JSON-able; a ``sha256`` in it is ignored.
 
@@ -58,18 +64,20 @@ def write_manifest(path: str | os.PathLike[str], manifest: Mapping[str, Any]) ->
     Raises
     ------
     NotAnArtifactError, TruncatedArtifactError
-        No shared object with such a section.
+        Neither with such a section.
     ArtifactError
         The manifest is larger than the room reserved.
     OutputError
         The operating system refuses to write there.
     """
     # Outside of the loader's way: only whoever compiles writes.
-    from tvm_mobilenet.models.files import written_aside
+    import shutil
+
+    from tvm_mobilenet.common.files import written_aside
 
     path = Path(path)
     with open_binary(path) as file:
-        section = find_section(file, path, SECTION)
+        section = find_section(file, path, SECTION, (SHARED_OBJECT, RELOCATABLE))
     content = {k: v for k, v in manifest.items() if k != "sha256"}
     # Last, so that the last match in the text is the file's own hash.
     content["sha256"] = _UNHASHED.decode()

@@ -15,6 +15,7 @@ from tvm_mobilenet.errors import (
     RuntimeLibraryError,
     StackError,
 )
+from tvm_mobilenet.machine.triples import Libc, libc_of, with_libc
 
 
 def check_machine(manifest: Mapping[str, Any], where: str) -> None:
@@ -25,7 +26,7 @@ def check_machine(manifest: Mapping[str, Any], where: str) -> None:
     ArchitectureError, CpuFeatureError, AbiError, RuntimeLibraryError
         As from :func:`tvm_mobilenet.runtime.check_here`.
     """
-    from tvm_mobilenet.machine.host import host_cpu_features, host_machine
+    from tvm_mobilenet.machine.host import host_cpu_features, host_libc, host_machine
 
     here, system = host_machine(), "linux" if sys.platform == "linux" else sys.platform
     if (manifest["machine"], manifest["os"]) != (here, system):
@@ -34,6 +35,7 @@ def check_machine(manifest: Mapping[str, Any], where: str) -> None:
             f"and this is {here} on {system}",
             "run it there, or compile with --target native",
         )
+    check_libc(manifest, host_libc(), where=where)
     versions = _installed(manifest, where) if needs_tvm(manifest) else None
     check_fits(manifest, here, host_cpu_features(), versions, where=where)
 
@@ -54,6 +56,37 @@ def _installed(manifest: Mapping[str, Any], where: str) -> Mapping[str, str]:
                 f"install it with `pip install {package}=={manifest[key]}`",
             )
     return versions
+
+
+def check_libc(
+    manifest: Mapping[str, Any],
+    libc: Libc,
+    *,
+    where: str = "the artifact",
+    board: str = "this machine",
+) -> None:
+    """Refuse an artifact that is linked for another C library, before the system's loader does.
+
+    Parameters
+    ----------
+    manifest : mapping
+        The artifact's.
+    libc : {"glibc", "musl"}
+        What is there.
+    where, board : str
+        What messages call the artifact and the machine.
+
+    Raises
+    ------
+    ArchitectureError
+        It is.
+    """
+    triple = manifest["target"]["triple"]
+    if libc_of(triple) != libc:
+        raise ArchitectureError(
+            f"{where} is linked for {libc_of(triple)}, and the C library of {board} is {libc}",
+            f"compile it with --target {with_libc(triple, libc)}",
+        )
 
 
 def check_fits(

@@ -29,7 +29,7 @@ from tvm_mobilenet.runtime.kernels import Kernels
 from tvm_mobilenet.runtime.library import Code, open_library
 from tvm_mobilenet.runtime.loaded import Device, LoadedArtifact, Visit
 from tvm_mobilenet.runtime.private import PrivateCopy
-from tvm_mobilenet.runtime.threads import call_elsewhere, use_threads
+from tvm_mobilenet.runtime.threads import call_elsewhere, expect_threads, use_threads
 
 _TENSOR = 7
 """kTVMDLTensorHandle of include/tvm/runtime/c_runtime_api.h."""
@@ -50,6 +50,7 @@ class ClassicModule(LoadedArtifact[Kernels]):
         self, path: str, manifest: dict[str, Any], code: Code, tvm: Any, threads: int
     ) -> None:
         super().__init__(path, manifest, threads)
+        expect_threads(threads)
         self._tvm = tvm
         self._binding = _Binding()
         self._graph = manifest["graph"]

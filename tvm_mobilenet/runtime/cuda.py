@@ -19,15 +19,10 @@ from tvm_mobilenet.errors import GpuError, NoGpuError, RuntimeLibraryError, last
 from tvm_mobilenet.runtime.gpu import check_gpu, out_of_memory
 from tvm_mobilenet.runtime.instrument import Profile, observe, output_of
 from tvm_mobilenet.runtime.kernels import Kernels, library_of
-from tvm_mobilenet.runtime.library import (
-    Code,
-    find_runtime,
-    load_runtime,
-    loader_of,
-    open_library,
-)
+from tvm_mobilenet.runtime.library import Code, open_library
 from tvm_mobilenet.runtime.loaded import Device, OnDevice, Visit
 from tvm_mobilenet.runtime.private import PrivateCopy
+from tvm_mobilenet.runtime.tvm_library import find_runtime, load_runtime, loader_of
 
 # DLPack's device types; TVM's pooled allocator; DeviceAttrKind of tvm/runtime/device_api.h.
 _CPU, _CUDA, _PINNED, _POOLED, _FREE_MEMORY = 1, 2, 3, 2, 15

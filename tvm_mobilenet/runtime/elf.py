@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+from collections.abc import Collection
 from io import BufferedIOBase
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,8 @@ from tvm_mobilenet.errors import NotAnArtifactError, TruncatedArtifactError
 
 COMPILE = "compile it with `tvm-mobilenet compile`"
 AGAIN = "copy or compile the file again"
-_SHARED_OBJECT = 3  # e_type ET_DYN
+RELOCATABLE, SHARED_OBJECT = 1, 3
+"""ET_REL and ET_DYN: kinds of ELF file, what its ``e_type`` says."""
 _NO_BITS = 8  # sh_type SHT_NOBITS: takes no room in the file
 
 
@@ -48,7 +50,9 @@ def open_binary(path: Path) -> BufferedIOBase:
         raise NotAnArtifactError(f"{path} cannot be read: {reason}", COMPILE) from error
 
 
-def find_section(file: BufferedIOBase, path: Path, name: str) -> Section:
+def find_section(
+    file: BufferedIOBase, path: Path, name: str, kinds: Collection[int] = (SHARED_OBJECT,)
+) -> Section:
     """Walk the section headers of an ELF file (System V ABI, chapter 4).
 
     Parameters
@@ -59,11 +63,13 @@ def find_section(file: BufferedIOBase, path: Path, name: str) -> Section:
         What messages call it.
     name : str
         The section's.
+    kinds : collection of int
+        Kinds of file to look into.
 
     Raises
     ------
     NotAnArtifactError
-        No shared object, or one without such a section.
+        No shared object, or whatever the kinds are, or one without such a section.
     TruncatedArtifactError
         Cut off or damaged.
     """
@@ -77,7 +83,7 @@ def find_section(file: BufferedIOBase, path: Path, name: str) -> Section:
         fields = "HHIQQQIHHHHHH" if wide else "HHIIIIIHHHHHH"
         header = struct.unpack_from(order + fields, ident, 16)
         kind, table, (each, count, names_at) = header[0], header[5], header[10:13]
-        if kind != _SHARED_OBJECT:
+        if kind not in kinds:
             raise NotAnArtifactError(f"{path} is ELF, but no shared object", COMPILE)
         form = order + ("IIQQQQIIQQ" if wide else "IIIIIIIIII")
         if table == 0 or each < struct.calcsize(form):

@@ -186,6 +186,8 @@ def check_output(array: Any, record: Mapping[str, Any], x: Any) -> None:
         problem = f"{array.dtype} of shape {array.shape}"
     elif not (array.flags.c_contiguous and array.flags.writeable):
         problem = "read-only" if array.flags.c_contiguous else "not C-contiguous"
+    elif not array.flags.aligned:
+        problem = "at an address that is none of its type"
     elif isinstance(x, np.ndarray) and np.may_share_memory(array, x):
         problem = "in the input's memory"
     else:

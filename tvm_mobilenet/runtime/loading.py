@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from tvm_mobilenet.artifact.containers import CONTAINERS, container_of
+from tvm_mobilenet.common.lazily import part
 from tvm_mobilenet.errors import AbiError
 from tvm_mobilenet.runtime.artifact import manifest_in
 from tvm_mobilenet.runtime.checks import needs_tvm
@@ -115,5 +115,6 @@ def _loader(manifest: Mapping[str, Any], where: str) -> type[Loaded]:
             f"known: {', '.join(CONTAINERS)}; load it with the version that compiled it",
         )
     home, name = LOADERS[container.kind if needs_tvm(manifest) else C]
-    loader: type[Loaded] = getattr(import_module(f"{__package__}.{home}"), name)
+    what = f"what runs {where}, of the kind {container.kind!r},"
+    loader: type[Loaded] = part(f"{__package__}.{home}", name, what)
     return loader

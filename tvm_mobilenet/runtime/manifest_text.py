@@ -6,12 +6,11 @@ import json
 import math
 from typing import Any
 
-from msgspec import ValidationError, convert
-
 from tvm_mobilenet.errors import AbiError, ManifestError
 from tvm_mobilenet.runtime import schema
 from tvm_mobilenet.runtime.consistency import problems
 from tvm_mobilenet.runtime.elf import AGAIN
+from tvm_mobilenet.runtime.schema_check import SchemaError, checker
 
 
 def parse_manifest(text: bytes, where: str) -> dict[str, Any]:
@@ -44,11 +43,10 @@ def parse_manifest(text: bytes, where: str) -> dict[str, Any]:
             "compile the model again with this version of tvm_mobilenet",
         )
     try:
-        convert(manifest, schema.Manifest)
-    except (ValidationError, RecursionError) as error:
-        # "Expected `int`, got `str` - at `$.calls[0].macs`"
-        what, _, path = str(error).rpartition(" - at `$.")
-        problem = f"{path.rstrip('`')}: {what}" if what else str(error)
+        checker(schema.Manifest)(manifest)
+    except SchemaError as error:
+        place = error.place.removeprefix(".")
+        problem = f"{place}: {error.what}" if place else error.what
         raise ManifestError(f"the manifest of {where} is not one: {problem}", AGAIN) from error
     if problem := next(problems(manifest), ""):
         raise ManifestError(f"the manifest of {where} contradicts itself: {problem}", AGAIN)

@@ -61,12 +61,14 @@ class Module(LoadedArtifact[NativeKernels]):
         return tuple(outputs) if len(outputs) > 1 else outputs[0]
 
     def _call_into(self, x: Any, outputs: Sequence[NDArray[Any]]) -> None:
-        context = self._bound(self._contiguous(x), outputs)
+        x = self._contiguous(x)  # held until the run is over
+        context = self._bound(x, outputs)
         self._finish(context, self._library.run(*context.at))
 
     def _contiguous(self, x: Any) -> NDArray[Any]:
         found: NDArray[Any] = self._input.array(x)
-        return found if found.flags.c_contiguous else np.ascontiguousarray(found)
+        flags = found.flags
+        return found if flags.c_contiguous and flags.aligned else found.copy()
 
     def _visit(self, x: Any, visit: Visit) -> None:
         x = self._contiguous(x)

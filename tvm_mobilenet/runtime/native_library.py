@@ -17,15 +17,15 @@ import numpy as np
 from tvm_mobilenet.errors import AbiError, ArtifactError, CpuFeatureError, ManifestError
 
 VERSION = 1
-"""Of the interface, the one that is spoken here: ``TVM_MOBILENET_VERSION``."""
+"""The version of the interface that is spoken here: ``TVM_MOBILENET_VERSION``."""
 
 _WRONG_PROCESSOR = 7
 
-TYPES = {
-    1: "float32", 2: "float16", 3: "bfloat16", 4: "int8", 5: "uint8", 6: "int32", 7: "int64",
-    8: "bool", 9: "float64", 10: "int16", 11: "uint16", 12: "uint32", 13: "uint64",
-}  # fmt: skip
-"""By ``tvm_mobilenet_type`` and one."""
+TYPES = (
+    *("float32", "float16", "bfloat16", "int8", "uint8", "int32", "int64"),
+    *("bool", "float64", "int16", "uint16", "uint32", "uint64"),
+)
+"""``tvm_mobilenet_type``, by number."""
 
 
 class _Options(ctypes.Structure):
@@ -65,7 +65,7 @@ class Observation(ctypes.Structure):
     def array(self) -> Any:
         """View what the kernel wrote; a later kernel may write there too."""
         shape = self.shape[: self.rank]
-        dtype = np.dtype(TYPES[self.type + 1])
+        dtype = np.dtype(TYPES[self.type])
         memory = (ctypes.c_char * (math.prod(shape) * dtype.itemsize)).from_address(self.data)
         return np.frombuffer(memory, dtype).reshape(shape)
 
@@ -151,7 +151,7 @@ class NativeLibrary:
         count = self.function(f"{role}s", c_int32)()
         describe = self.function(role, ctypes.POINTER(_Tensor), c_int32)
         found = (describe(number).contents for number in range(count))
-        return [(t.shape[: t.rank], TYPES[t.type + 1]) for t in found]
+        return [(t.shape[: t.rank], TYPES[t.type]) for t in found]
 
 
 def _address(function: Any) -> int | None:

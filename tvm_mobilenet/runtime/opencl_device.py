@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from tvm_mobilenet.common.distributions import extra
 from tvm_mobilenet.errors import (
     GpuArchitectureError,
     GpuDriverError,
@@ -39,7 +40,7 @@ def devices() -> list[Any]:
     except (ImportError, OSError) as error:
         raise NoGpuError(
             f"OpenCL artifacts need the Python package pyopencl: {error}",
-            "pip install 'tvm-mobilenet[opencl]'",
+            f"pip install {extra('opencl', 'opencl')}",
         ) from error
     try:
         platforms = cl.get_platforms()

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.errors import ImageError, VerificationError
+from tvm_mobilenet.common.distributions import extra
+from tvm_mobilenet.errors import ImageError, NotInstalledError, VerificationError
 from tvm_mobilenet.runtime.recipe import both_sides
 
 if TYPE_CHECKING:
@@ -54,9 +55,16 @@ def load_image(
     ImageError
         Not an image, damaged, too large to be one in earnest, unreadable, or of pixels that
         are not all finite numbers, which only formats of floats hold.
+    NotInstalledError
+        There is no Pillow: tvm-mobilenet-runtime has it as ``[images]``.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ModuleNotFoundError as missing:
+        raise NotInstalledError(
+            "images are read with Pillow, which is not installed",
+            f"pip install {extra('images', 'images')}",
+        ) from missing
     name = "the image" if isinstance(source, bytes) else os.fspath(source)
     try:
         content = source if isinstance(source, bytes) else Path(source).read_bytes()

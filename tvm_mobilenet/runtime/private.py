@@ -12,9 +12,8 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
-from io import BufferedRandom
+from io import BufferedIOBase, BufferedRandom
 from pathlib import Path
 
 from tvm_mobilenet.artifact.sources import SECTION
@@ -72,7 +71,7 @@ def private_copy(path: Path) -> Iterator[PrivateCopy]:
         try:
             in_memory = _in_memory(path.name)
             copy = in_memory or named.enter_context(_on_disk())
-            shutil.copyfileobj(source, copy.file, _PIECE)
+            _copy(source, copy.file)
             copy.file.flush()
             if in_memory:
                 _seal(copy)
@@ -83,6 +82,11 @@ def private_copy(path: Path) -> Iterator[PrivateCopy]:
                 "it takes as much memory as the file has bytes: see `free` and `ulimit -a`",
             ) from error
         yield copy
+
+
+def _copy(source: BufferedIOBase, target: BufferedRandom) -> None:
+    while piece := source.read(_PIECE):
+        target.write(piece)
 
 
 def _in_memory(title: str) -> PrivateCopy | None:

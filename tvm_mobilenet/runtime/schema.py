@@ -5,14 +5,11 @@ manifest pass that is not of it; fields that are not named here are kept and mea
 one field says of another is checked by :mod:`tvm_mobilenet.runtime.consistency`.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
-
-from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tvm_mobilenet.common.limits import MOST_CORES
 from tvm_mobilenet.runtime.recipe import LARGEST_NUMBER, SMALLEST_DIVISOR
+from tvm_mobilenet.runtime.schema_check import Absent, Meta, Record
 from tvm_mobilenet.runtime.schema_parts import (
     Bytes,
     Count,
@@ -34,13 +31,12 @@ Trace = Annotated[str, Meta(max_length=1 << 20)]
 Version = Annotated[str, Meta(pattern=r"^[0-9A-Za-z.+!_-]{1,64}$")]
 """Version of a package: a message may put it behind ``pip install``."""
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Pair = Annotated[list[Size], Meta(min_length=2, max_length=2)]
-"""Not a tuple: beside a number msgspec 0.23 counts references to those wrongly, and crashes."""
+Pair = tuple[Size, Size]
 Finite = Annotated[float, Meta(gt=-LARGEST_NUMBER, lt=LARGEST_NUMBER)]
 Positive = Annotated[float, Meta(ge=SMALLEST_DIVISOR, lt=LARGEST_NUMBER)]
 
 
-class Network(Struct):
+class Network(Record):
     """Which network: what :func:`tvm_mobilenet.models.build` takes, or an ONNX file."""
 
     name: Name
@@ -48,7 +44,7 @@ class Network(Struct):
     """Checked by whoever builds the network again."""
 
 
-class Tensor(Struct):
+class Tensor(Record):
     """An input or output of the network."""
 
     name: Name
@@ -56,11 +52,11 @@ class Tensor(Struct):
     dtype: Dtype
     layout: Name
     """``"NCHW"``, ``"NHWC"``, ``"NC"``."""
-    alignment: Annotated[int, Meta(ge=1, le=4096)] | UnsetType = UNSET
+    alignment: Annotated[int, Meta(ge=1, le=4096)] | Absent
     """What an input's address must be a multiple of, bytes; 64 if absent."""
 
 
-class Preprocess(Struct):
+class Preprocess(Record):
     """What images go through, see :mod:`tvm_mobilenet.runtime.recipe`."""
 
     resize: Size | Pair | None
@@ -69,14 +65,12 @@ class Preprocess(Struct):
     channels: Literal["RGB", "BGR"]
     mean: tuple[Finite, Finite, Finite]
     std: tuple[Positive, Positive, Positive]
-    interpolation: (
-        Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] | UnsetType
-    ) = UNSET
-    scale: Positive | UnsetType = UNSET
-    dtype: Literal["float32", "float16", "uint8"] | UnsetType = UNSET
+    interpolation: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] | Absent
+    scale: Positive | Absent
+    dtype: Literal["float32", "float16", "uint8"] | Absent
 
 
-class Gpu(Struct):
+class Gpu(Record):
     """A graphics processor, as :class:`tvm_mobilenet.machine.gpu.GpuSpec` describes it."""
 
     kind: Literal["cuda", "opencl", "metal"]
@@ -86,7 +80,7 @@ class Gpu(Struct):
     l2_bytes: Bytes
 
 
-class Target(Struct):
+class Target(Record):
     """What was compiled for, as :class:`tvm_mobilenet.machine.TargetSpec` describes it."""
 
     name: Name
@@ -94,11 +88,11 @@ class Target(Struct):
     cpu: Text
     cores: Annotated[int, Meta(ge=1, le=MOST_CORES)]
     l2_bytes: Bytes
-    gpu: Gpu | UnsetType | None = UNSET
-    dtype: Literal["float32", "float16"] | UnsetType = UNSET
+    gpu: Gpu | Absent | None
+    dtype: Literal["float32", "float16"] | Absent
 
 
-class Weights(Struct):
+class Weights(Record):
     """What the network computes with."""
 
     source: Text
@@ -107,16 +101,16 @@ class Weights(Struct):
     """Hash of names, shapes and values: :func:`tvm_mobilenet.models.weights.digest`."""
 
 
-class Output(Struct):
+class Output(Record):
     """What a kernel leaves behind."""
 
     layout: Literal["NC", "NCHW", "NHWC", "NCHWc", "other"]
     shape: Shape
-    block: Annotated[int, Meta(ge=1, le=1 << 16)] | UnsetType = UNSET
+    block: Annotated[int, Meta(ge=1, le=1 << 16)] | Absent
     """Channels that lie together, where the layout is "NCHWc"."""
 
 
-class Moved(Struct):
+class Moved(Record):
     """What a kernel moves, each tensor once."""
 
     input: Bytes
@@ -124,15 +118,15 @@ class Moved(Struct):
     output: Bytes
 
 
-class Choice(Struct):
+class Choice(Record):
     """Whether layers share a kernel, and why."""
 
     fused: bool
     why: Text
-    source: Name | UnsetType = UNSET
+    source: Name | Absent
 
 
-class Call(Struct):
+class Call(Record):
     """One kernel of the network, in the order of execution."""
 
     kernel: Name
@@ -145,26 +139,26 @@ class Call(Struct):
     knobs: dict[Name, Annotated[int, Meta(ge=-(1 << 53), le=1 << 53)] | Trace]
     macs: Count
     output: Output
-    bytes: Moved | UnsetType = UNSET
-    workspace: Bytes | UnsetType = UNSET
-    predicted_us: Annotated[float, Meta(ge=0, lt=1e15)] | UnsetType = UNSET
-    stored: Literal["float32", "float16"] | UnsetType = UNSET
-    fusion: Choice | UnsetType = UNSET
+    bytes: Moved | Absent
+    workspace: Bytes | Absent
+    predicted_us: Annotated[float, Meta(ge=0, lt=1e15)] | Absent
+    stored: Literal["float32", "float16"] | Absent
+    fusion: Choice | Absent
 
 
-class Verification(Struct):
+class Verification(Record):
     """How far the output was from the reference's when it was compiled."""
 
     max_abs: float | None
     """None for what is not a number, as the next."""
     relative: float | None
     tolerance: float
-    unjudged: list[Name] | UnsetType = UNSET
+    unjudged: list[Name] | Absent
     """Layers that nobody could judge."""
-    why_not: Text | UnsetType = UNSET
+    why_not: Text | Absent
 
 
-class HostCheck(Struct):
+class HostCheck(Record):
     """What of an ONNX file was held against it on the machine that compiled."""
 
     layers: Count
@@ -172,7 +166,7 @@ class HostCheck(Struct):
     unjudged: list[Name]
 
 
-class CInterface(Struct):
+class CInterface(Record):
     """Functions that a program in C can call."""
 
     version: Size
@@ -180,7 +174,7 @@ class CInterface(Struct):
     """What their names begin with."""
 
 
-class Memory(Struct):
+class Memory(Record):
     """What one call allocates."""
 
     storages: list[Bytes]
@@ -189,7 +183,7 @@ class Memory(Struct):
     largest: dict[Name, Bytes]
 
 
-class Manifest(Struct):
+class Manifest(Record):
     """An artifact."""
 
     format: Annotated[int, Meta(ge=FORMAT, le=FORMAT)]
@@ -213,13 +207,13 @@ class Manifest(Struct):
     calls: Annotated[list[Call], Meta(min_length=1)]
     sha256: Sha256
     """Hash of the whole file, with these digits as zeros."""
-    container: Name | UnsetType = UNSET
+    container: Name | Absent
     """One of ``artifact/containers``; another is refused where it would be loaded. Files from
     before there was this field are told apart by `stack` and GPU."""
-    verification: Verification | UnsetType | None = UNSET
-    host_check: HostCheck | UnsetType = UNSET
-    memory: Memory | UnsetType = UNSET
-    c_interface: CInterface | UnsetType = UNSET
-    plan: Plan | UnsetType = UNSET
-    gpu: Cuda | UnsetType = UNSET
-    graph: Graph | UnsetType = UNSET
+    verification: Verification | Absent | None
+    host_check: HostCheck | Absent
+    memory: Memory | Absent
+    c_interface: CInterface | Absent
+    plan: Plan | Absent
+    gpu: Cuda | Absent
+    graph: Graph | Absent

@@ -1,12 +1,9 @@
 """What only one kind of container says in its manifest, and the types that all manifests share."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
-
 from tvm_mobilenet.common.limits import LARGEST_TENSOR
+from tvm_mobilenet.runtime.schema_check import Absent, Meta, Record
 
 Name = Annotated[str, Meta(min_length=1, max_length=1 << 12)]
 Bytes = Annotated[int, Meta(ge=0, le=1 << 50)]
@@ -23,16 +20,16 @@ Dtype = Literal[
 """NumPy's names."""
 
 
-class Buffer(Struct):
+class Buffer(Record):
     """A piece of the device's memory."""
 
     kind: Literal["input", "weights", "storage", "output", "scratch"]
     bytes: Bytes
-    offset: Bytes | UnsetType = UNSET
+    offset: Bytes | Absent
     """Where weights begin in their section."""
 
 
-class Launch(Struct):
+class Launch(Record):
     """One kernel of the device, run once."""
 
     kernel: Name
@@ -42,7 +39,7 @@ class Launch(Struct):
     shared: Bytes
 
 
-class LaunchedCall(Struct):
+class LaunchedCall(Record):
     """What one call of the manifest launches."""
 
     kernel: Name
@@ -52,7 +49,7 @@ class LaunchedCall(Struct):
     launches: Annotated[list[Launch], Meta(min_length=1)]
 
 
-class Plan(Struct):
+class Plan(Record):
     """An artifact of launches: :meth:`tvm_mobilenet.artifact.launches.LaunchBook.code`."""
 
     buffers: Annotated[list[Buffer], Meta(min_length=1)]
@@ -60,14 +57,14 @@ class Plan(Struct):
     calls: Annotated[list[LaunchedCall], Meta(min_length=1)]
 
 
-class CudaOutput(Struct):
+class CudaOutput(Record):
     """A tensor that a caller of the network gives."""
 
     shape: Shape
     dtype: Dtype
 
 
-class CudaKernel(Struct):
+class CudaKernel(Record):
     """What a kernel takes of a multiprocessor."""
 
     registers: Bytes
@@ -75,7 +72,7 @@ class CudaKernel(Struct):
     spill_bytes: Bytes
 
 
-class Cuda(Struct):
+class Cuda(Record):
     """An artifact for CUDA: :func:`tvm_mobilenet.emit.relax.codegen_cuda.generate_cuda`."""
 
     memory_bytes: Bytes
@@ -85,7 +82,7 @@ class Cuda(Struct):
     kernels: Annotated[dict[Name, CudaKernel], Meta(min_length=1)]
 
 
-class GraphAttributes(Struct):
+class GraphAttributes(Record):
     """Lists with an element for every tensor of the graph, each with the name of its JSON type."""
 
     dltype: tuple[Name, list[Dtype]]
@@ -93,22 +90,22 @@ class GraphAttributes(Struct):
     shape: tuple[Name, list[Shape]]
 
 
-class FunctionAttributes(Struct):
+class FunctionAttributes(Record):
     """Which function a node calls."""
 
     func_name: Name
 
 
-class Node(Struct):
+class Node(Record):
     """An input, a weight, or a call."""
 
     op: Literal["null", "tvm_op"]
     name: Name
     inputs: list[Annotated[list[Number], Meta(min_length=2)]]
-    attrs: FunctionAttributes | UnsetType = UNSET
+    attrs: FunctionAttributes | Absent
 
 
-class Graph(Struct):
+class Graph(Record):
     """An artifact of the classic stack: what TVM 0.19's graph executor reads."""
 
     nodes: Annotated[list[Node], Meta(min_length=1)]

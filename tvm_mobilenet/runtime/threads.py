@@ -50,10 +50,15 @@ class _State(threading.local):
     workers = 0
     configure: Any = None
     asked = 1
-    """The class's, hence all threads': the most that a module of this process uses."""
+    """The class's, hence all threads': the most that a module of this process will use."""
 
 
 _state = _State()
+
+
+def expect_threads(count: int) -> None:
+    """Note that a module will call with so many: pools that are made from now on have room."""
+    _State.asked = max(_State.asked, count)
 
 
 def use_threads(ffi: Any, count: int) -> None:
@@ -62,7 +67,7 @@ def use_threads(ffi: Any, count: int) -> None:
     Parameters
     ----------
     ffi : module
-        What :func:`~tvm_mobilenet.runtime.library.load_runtime` returned, or TVM 0.19.
+        What :func:`~tvm_mobilenet.runtime.tvm_library.load_runtime` returned, or TVM 0.19.
     count : int
         At least 1.
 
@@ -198,7 +203,6 @@ def thread_count(threads: int | None) -> int:
     count = usable_cores() if value is None else _first(value)
     if not 1 <= count <= MOST_THREADS:
         raise InputError(f"{source} is {value!r}", f"give a number of threads, 1 to {MOST_THREADS}")
-    _State.asked = max(_State.asked, count)
     return count
 
 

@@ -20,10 +20,11 @@ import numpy as np
 from tvm_mobilenet.runtime.inputs import Staging
 from tvm_mobilenet.runtime.instrument import observe, output_of
 from tvm_mobilenet.runtime.kernels import Kernels, library_of
-from tvm_mobilenet.runtime.library import Code, load_runtime, loader_of, open_library
+from tvm_mobilenet.runtime.library import Code, open_library
 from tvm_mobilenet.runtime.loaded import Device, LoadedArtifact, Visit
 from tvm_mobilenet.runtime.private import PrivateCopy
-from tvm_mobilenet.runtime.threads import call_elsewhere, use_threads
+from tvm_mobilenet.runtime.threads import call_elsewhere, expect_threads, use_threads
+from tvm_mobilenet.runtime.tvm_library import load_runtime, loader_of
 
 # Arguments of vm_initialization: DLPack's kDLCPU, device 0, and TVM's pooled allocator, which
 # keeps the activations between calls (tvm/runtime/vm.py).
@@ -48,6 +49,7 @@ class VmModule(LoadedArtifact[Kernels]):
         self, path: str, manifest: dict[str, Any], code: Code, ffi: ModuleType, threads: int
     ) -> None:
         super().__init__(path, manifest, threads)
+        expect_threads(threads)
         self._ffi = ffi
         # In this order, in which they go: machines hold the code too.
         self._binding = _Binding()

@@ -13,8 +13,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol
 
+from tvm_mobilenet.common.files import written_aside
 from tvm_mobilenet.errors import OutputError, RecordsBusyError, RecordsError
-from tvm_mobilenet.models.files import written_aside
 from tvm_mobilenet.tuning.lines import Damage, numbered
 from tvm_mobilenet.tuning.records import OtherVersionError, Record, rescue
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.machine import TargetSpec
-from tvm_mobilenet.machine.host import host_cpu_features, host_machine
+from tvm_mobilenet.machine.host import host_cpu_features, host_libc, host_machine
 from tvm_mobilenet.machine.quota import usable_cores
 from tvm_mobilenet.tuning.board_measurer import BoardMeasurer
 from tvm_mobilenet.tuning.board_pool import BoardPool
@@ -49,7 +49,7 @@ def _check_gpu(target: TargetSpec, pool: BoardPool | None) -> None:
 def _check_here(target: TargetSpec) -> None:
     """Refuse a target that this machine cannot run."""
     missing = sorted(set(target.needs) - host_cpu_features())
-    if target.machine != host_machine() or missing:
+    if (target.machine, target.libc) != (host_machine(), host_libc()) or missing:
         lacks = f"this processor lacks {', '.join(missing)}" if missing else "this is another"
         raise TuningError(
             f"{target.name} cannot be measured here: {lacks}", "tune on a machine of that kind"

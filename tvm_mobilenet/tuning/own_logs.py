@@ -6,7 +6,7 @@ import dataclasses
 from datetime import datetime
 from pathlib import Path
 
-from tvm_mobilenet.models.files import written_aside
+from tvm_mobilenet.common.files import written_aside
 from tvm_mobilenet.tuning.tuner import Tuner
 from tvm_mobilenet.tuning.worker_pool import LostError
 

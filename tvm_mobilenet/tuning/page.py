@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tvm_mobilenet.models.files import written_aside
+from tvm_mobilenet.common.files import written_aside
 from tvm_mobilenet.tuning.charts import HEIGHT, NARROW, WIDTH, curve, roofline, speed
 from tvm_mobilenet.tuning.summary import summarize
 from tvm_mobilenet.tuning.trials import Outcome

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tvm_mobilenet.common.judged import figure, not_judged
 from tvm_mobilenet.common.tables import Column, Table, Tabular, together
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.verify.rounding import END_TO_END_TOLERANCE
-
-
-def figure(value: float | None) -> str:
-    """Return an error as a table shows it; a dash for None and NaN."""
-    return "-" if value is None or math.isnan(value) else f"{value:.1e}"
-
 
 _COLUMNS = (
     Column("layers", show=together, kind="name"),
@@ -170,16 +164,6 @@ class VerifyReport(Tabular):
                 f"tolerance {self.tolerance:.2e}, though each layer alone is right{first}",
                 "do not use this artifact; check the order and the connections of its layers",
             )
-
-
-def not_judged(found: Mapping[str, Any]) -> str:
-    """Return text about what was not judged, from :meth:`VerifyReport.to_dict`; may be empty."""
-    parts = []
-    if why := found.get("why_not"):
-        parts.append(f"not judged as a whole: {why}")
-    if layers := found.get("unjudged"):
-        parts.append(f"{len(layers)} layers not judged: {', '.join(layers)}")
-    return "".join(f"; {part}" for part in parts)
 
 
 def _number(value: float) -> float | None:

@@ -13,10 +13,12 @@
 
 #include "old_glibc.h"
 
-/* How long one looks before one sleeps. For a microsecond without pause for anybody, then offering the
- * processor to others with each look: on a busy machine what one waits for may be waiting for this very
- * processor, and whoever sleeps there is woken late. Where nobody wants it, an offer takes 0.3 us. */
-enum { SPIN_NS = 1000, LOOKING_NS = 4000000, LOOKS_PER_CLOCK = 16 };
+/* How long one looks before one sleeps, and how often one offers the processor to others meanwhile: what
+ * one waits for may be waiting for this very processor. An offer that nobody takes costs 0.3 us, in which
+ * one does not look; so the next one is 20 us away, or follows at once where somebody did take it. */
+enum { SPIN_NS = 1000, QUIET_NS = 20000, TAKEN_NS = 2000, LOOKING_NS = 4000000 };
+
+enum { LOOKS_PER_CLOCK = 16 };
 
 /* Kernels keep at most a few kilobytes on the stack; musl's default of 128 KB would do as well. */
 enum { STACK_BYTES = 1 << 20 };
@@ -58,17 +60,19 @@ static void wake(_Atomic uint32_t* word) {
 
 /* Looks at a word for a while; returns its value, which may still be the old one. */
 static uint32_t look_while(_Atomic uint32_t* word, uint32_t value) {
-  int64_t begun = tmn_now(), passed = 0;
-  for (int looks = 1; passed < LOOKING_NS; looks++) {
+  int64_t begun = tmn_now(), now = begun, offer = begun + SPIN_NS;
+  for (int looks = 1; now - begun < LOOKING_NS; looks++) {
     uint32_t found = atomic_load_explicit(word, memory_order_acquire);
     if (found != value) return found;
-    if (passed > SPIN_NS) {
-      sched_yield();
-    } else {
+    if (now < offer) {
       relax();
-      if (looks % LOOKS_PER_CLOCK) continue;
+      if (looks % LOOKS_PER_CLOCK == 0) now = tmn_now();
+    } else {
+      sched_yield();
+      int64_t then = now;
+      now = tmn_now();
+      offer = now - then > TAKEN_NS ? now : now + QUIET_NS;
     }
-    passed = tmn_now() - begun;
   }
   return value;
 }

@@ -14,6 +14,7 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.files import dump
 from tvm_mobilenet.emit.relax.emit import ENTRY, emit
 from tvm_mobilenet.emit.relax.fold_constants import fold_constants
 from tvm_mobilenet.emit.relax.legalize_rest import legalize_rest
@@ -23,7 +24,6 @@ from tvm_mobilenet.emit.relax.schedule_kernels import (
     calls_in_order,
     schedule_kernels,
 )
-from tvm_mobilenet.models.files import dump
 from tvm_mobilenet.models.spec import symbol
 from tvm_mobilenet.network.plan import NetworkPlan
 

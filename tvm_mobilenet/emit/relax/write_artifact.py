@@ -20,10 +20,11 @@ def write_artifact(
     manifest: dict[str, Any],
     lowered: Lowered,
     target: TargetSpec,
-    tools: tuple[Linker, Nvcc | None],
+    tools: tuple[Linker | None, Nvcc | None],
     output: Path,
     *,
     prefix: str,
+    alone: Path | None = None,
 ) -> MemoryPlan:
     """Generate code and link it, with room for the manifest.
 
@@ -35,12 +36,15 @@ def write_artifact(
         Its kernels are scheduled for `target`.
     target : TargetSpec
         Its GPU decides the kind of container.
-    tools : Linker, Nvcc or None
-        For the host's machine; what compiles CUDA, where that is the target.
+    tools : Linker or None, Nvcc or None
+        For the host's machine, None where only the manifest is wanted; what compiles CUDA,
+        where that is the target.
     output : Path
         Shared object to write.
     prefix : str
         What the names of its C functions begin with, where it has some.
+    alone : Path, optional
+        Where to write what is linked into programs, see :meth:`artifact.linking.Code.link`.
 
     Returns
     -------
@@ -61,5 +65,5 @@ def write_artifact(
         code, memory = generate_launches(lowered, target)
     else:
         code, memory = generate(lowered, target, prefix)
-    write(manifest, code, linker, output)
+    write(manifest, code, linker, output, alone)
     return memory

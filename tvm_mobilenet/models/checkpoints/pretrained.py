@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tvm_mobilenet.common.files import sha256_of, written_aside
 from tvm_mobilenet.common.interpreter import python_module
 from tvm_mobilenet.common.scratch import scratch
 from tvm_mobilenet.errors import OutputError, WeightsError
-from tvm_mobilenet.models.files import sha256_of, written_aside
 from tvm_mobilenet.models.spec import Model
 
 SOURCE = "pretrained"
