@@ -128,9 +128,9 @@ def test_without_a_c_interface_nothing_runs_there(
 def test_the_code_itself_refuses_a_processor(
     local: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = dataclasses.replace(host(), needs=("no_processor_has_this",))
+    target = dataclasses.replace(host(), needs=(*host().needs, "no_processor_has_this"))
     model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=7)
-    made = tm.compile(model, target, seed=3, verify=False).export(tmp_path / "strange.so")
+    made = tm.compile(model, target=target, seed=3, verify=False).export(tmp_path / "strange.so")
     monkeypatch.setattr(device_session, "check_fits", lambda *_, **__: None)
     with local.session() as session, pytest.raises(CpuFeatureError, match="lacks"):
         session.artifact(made)
