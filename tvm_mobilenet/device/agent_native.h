@@ -78,19 +78,23 @@ static tvm_mobilenet_status create(Network* network) {
   return network->create(&options, &network->context);
 }
 
-/* A network, on as many threads as are wanted now; NULL if this processor lacks what it uses. */
+/* A network, on as many threads as are wanted now; NULL if this processor lacks what it uses. What is
+ * loaded stays: a pool's threads may run its code. */
 static int open_kernel(const char* path, const char* prefix, void** made) {
+  void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   Network* network = calloc(1, sizeof *network);
-  void* library = network ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
-  tvm_mobilenet_status status;
+  int failed = -1;
   *made = NULL;
   if (network == NULL) return fail("out of memory");
-  if (library == NULL) return fail(dlerror());
-  if (find_functions(library, prefix, network)) return -1;
-  status = create(network);
-  if (status == TVM_MOBILENET_WRONG_PROCESSOR) return 0;
-  *made = network;
-  return told(network, status);
+  if (library == NULL) {
+    fail(dlerror());
+  } else if (find_functions(library, prefix, network) == 0) {
+    tvm_mobilenet_status status = create(network);
+    if (status == TVM_MOBILENET_OK) *made = network;
+    failed = status == TVM_MOBILENET_WRONG_PROCESSOR ? 0 : told(network, status);
+  }
+  if (*made == NULL) free(network);
+  return failed;
 }
 
 static void* const* outputs_of(const Network* network, const Turn* turn) {

@@ -210,7 +210,7 @@ class Connection:
         self.agent("deadline", 0)
 
     def threads(self, number: int) -> None:
-        """Let kernels that are opened from now on use `number` threads."""
+        """Let kernels use `number` threads: those opened from now on, on the classic stack all."""
         self.agent("threads", number)
 
     def kernel(self, there: str, name: str = "main", prefix: str = PREFIX) -> int:
