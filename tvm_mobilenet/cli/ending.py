@@ -66,6 +66,10 @@ def run(command: Callable[[], object]) -> int:
         if not interrupts.seen:
             raise
         status = INTERRUPTED
+    if interrupts.seen:
+        # An interrupt that met a string being executed, as dataclasses do, Python takes for
+        # unhandled: it would end by a signal, whatever the status. The next string clears that.
+        exec("")
     return INTERRUPTED if interrupts.seen and status else status
 
 

@@ -88,9 +88,17 @@ static uint32_t next_round(struct tmn_pool* pool, uint32_t seen) {
   return found;
 }
 
-static void begin_round(struct tmn_pool* pool) {
-  atomic_fetch_add(&pool->round, 1);
+static uint32_t begin_round(struct tmn_pool* pool) {
+  uint32_t round = atomic_fetch_add(&pool->round, 1) + 1;
   if (atomic_load(&pool->sleeping) != 0) wake(&pool->round);
+  return round;
+}
+
+/* Each part is claimed once in each round. Who has claimed one may read the task: no other can begin
+ * before that part is done. A worker that comes late finds its own claimed, and reads nothing. */
+static int claim(struct tmn_worker* worker, uint32_t round) {
+  uint32_t before = round - 1;
+  return atomic_compare_exchange_strong(&worker->claimed, &before, round);
 }
 
 static void* work(void* argument) {
@@ -99,10 +107,11 @@ static void* work(void* argument) {
   uint32_t seen = self->seen;
   for (;;) {
     seen = next_round(pool, seen);
-    if (pool->stop) return NULL;
+    if (atomic_load(&pool->stop)) return NULL;
+    if (!claim(self, seen)) continue;
     pool->task(pool->data, self->number);
     /* The same bargain the other way round: the last one sees that the caller sleeps, or the caller
-     * sees that nobody is left. */
+     * sees that nothing is left. */
     if (atomic_fetch_sub(&pool->pending, 1) == 1 && atomic_load(&pool->caller_sleeps)) {
       wake(&pool->pending);
     }
@@ -120,7 +129,7 @@ static int start_thread(struct tmn_worker* worker) {
 }
 
 static void end_workers(struct tmn_pool* pool, int32_t count) {
-  pool->stop = 1;
+  atomic_store(&pool->stop, 1);
   begin_round(pool);
   for (int32_t i = 0; i < count; i++) pthread_join(pool->workers[i].thread, NULL);
 }
@@ -166,8 +175,13 @@ void tmn_pool_run(struct tmn_pool* pool, tvm_mobilenet_task task, void* data) {
   pool->task = task;
   pool->data = data;
   atomic_store_explicit(&pool->pending, (uint32_t)pool->threads - 1, memory_order_relaxed);
-  begin_round(pool);
+  uint32_t round = begin_round(pool);
   task(data, 0);
+  for (int32_t i = 0; i < pool->threads - 1; i++) {
+    if (!claim(&pool->workers[i], round)) continue;
+    task(data, i + 1);
+    atomic_fetch_sub(&pool->pending, 1);
+  }
   wait_for_workers(pool);
 }
 

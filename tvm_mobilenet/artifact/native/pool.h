@@ -14,6 +14,7 @@
 #include "tvm_mobilenet.h"
 
 struct tmn_worker {
+  _Alignas(64) _Atomic uint32_t claimed; /* the round in which somebody took its part */
   pthread_t thread;
   struct tmn_pool* pool;
   int32_t number;
@@ -26,9 +27,9 @@ struct tmn_pool {
   _Alignas(64) _Atomic uint32_t round; /* a new value: there is work, or the end */
   tvm_mobilenet_task task;
   void* data;
-  int32_t stop;
+  _Atomic int32_t stop;
   _Alignas(64) _Atomic uint32_t sleeping; /* workers that may have to be woken */
-  _Alignas(64) _Atomic uint32_t pending;  /* workers that are not done */
+  _Alignas(64) _Atomic uint32_t pending;  /* parts that are not done */
   _Atomic uint32_t caller_sleeps;
   _Alignas(64) uint32_t owner; /* the process that the workers are threads of; 0 if there are none */
   int32_t threads;
@@ -45,7 +46,8 @@ int64_t tmn_now(void);
 /* Starts the workers; 0, or what pthread_create returned, and then there are none. */
 int tmn_pool_start(struct tmn_pool* pool, struct tmn_worker* workers, int32_t threads);
 
-/* task(data, i) for i from 0 to threads - 1, the first of them on the caller. */
+/* task(data, i) for i from 0 to threads - 1, the first of them on the caller, as are those of workers
+ * that have not come when it is done: they may not have been woken yet, or have no processor. */
 void tmn_pool_run(struct tmn_pool* pool, tvm_mobilenet_task task, void* data);
 
 /* Ends the workers and waits for them. In a child of the process that started them there are none. */
