@@ -1,4 +1,8 @@
-"""What handing work to TVM's thread pool costs: parallel regions with next to nothing in them."""
+"""What a parallel region costs at least: regions with next to nothing in them.
+
+The caller does the parts of threads that have not come, so on the pool that artifacts have this holds
+no wait for anybody; what the pool takes in a network's own regions, `profile` times in them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from tvm_mobilenet.bench.kernel import begin, calling
 from tvm_mobilenet.machine import TargetSpec
 
 REGIONS = 1000
-"""Regions in one call; TVM's workers spin between them, as they do inside a network."""
+"""Regions in one call; a pool's threads look for work between them, as they do inside a network."""
 
 
 def regions_module(threads: int, lanes: int) -> Any:
