@@ -1,7 +1,7 @@
 """What a parallel region costs at least: regions with next to nothing in them.
 
-The caller does the parts of threads that have not come, so on the pool that artifacts have this holds
-no wait for anybody; what the pool takes in a network's own regions, `profile` times in them.
+The caller does the parts of threads that have not come, so on the pool that artifacts have this
+holds no wait for anybody; what the pool takes in a network's own regions, `profile` times in them.
 """
 
 from __future__ import annotations
