@@ -23,11 +23,13 @@ from parts import device_command, free_port, listens, patience, running, wait_fo
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.device import Device, open_device
+from tvm_mobilenet.device import session as device_session
 from tvm_mobilenet.device.relay import MAGIC, Answers
 from tvm_mobilenet.errors import (
     AbiError,
     ArchitectureError,
     ArtifactError,
+    CpuFeatureError,
     DeviceCallError,
     DeviceError,
     DeviceLostError,
@@ -35,6 +37,7 @@ from tvm_mobilenet.errors import (
     InputError,
 )
 from tvm_mobilenet.machine import host, host_cpu_features, host_machine
+from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.verify.artifact import sample_input
 
 
@@ -92,7 +95,8 @@ def test_kernels_that_write_no_float32_are_seen_there(
     y = net.op("Transpose", "image", perm=[0, 1, 3, 2])
     y = net.op("Neg", net.op("Cast", y, to=TensorProto.FLOAT))
     places = net.op("ArgMax", y, axis=3)
-    compiled = tm.compile(net.save(tmp_path / "net.onnx", y, places), verify=False)
+    positive = net.op("Greater", y, net.const(0.5))
+    compiled = tm.compile(net.save(tmp_path / "net.onnx", y, places, positive), verify=False)
     x = sample_input((1, 3, 6, 6), dtype=compiled.manifest["inputs"][0]["dtype"])
     with local.session() as session:
         there = session.artifact(compiled.path)
@@ -101,6 +105,35 @@ def test_kernels_that_write_no_float32_are_seen_there(
         for mine, theirs in zip(compiled.module.trace(x), there.trace(x), strict=True):
             np.testing.assert_array_equal(mine.output, theirs.output)
         tm.verify(there).check()
+
+
+def test_what_runs_there_needs_no_version_of_tvm(
+    local: Device, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = tm.load(artifact).manifest
+    monkeypatch.setattr(device_session, "read_manifest", lambda _: {**manifest, "tvm": "0.1.0"})
+    with local.session() as session:
+        assert np.isfinite(session.artifact(artifact)(noise(manifest["inputs"][0]))).all()
+
+
+def test_without_a_c_interface_nothing_runs_there(
+    local: Device, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = {k: v for k, v in tm.load(artifact).manifest.items() if k != "c_interface"}
+    monkeypatch.setattr(device_session, "read_manifest", lambda _: manifest)
+    with local.session() as session, pytest.raises(AbiError, match="no C interface"):
+        session.artifact(artifact)
+
+
+def test_the_code_itself_refuses_a_processor(
+    local: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = dataclasses.replace(host(), needs=(*host().needs, "no_processor_has_this"))
+    model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=7)
+    made = tm.compile(model, target=target, seed=3, verify=False).export(tmp_path / "strange.so")
+    monkeypatch.setattr(device_session, "check_fits", lambda *_, **__: None)
+    with local.session() as session, pytest.raises(CpuFeatureError, match="lacks"):
+        session.artifact(made)
 
 
 def test_a_wrong_network_is_found_there(local: Device, artifact: Path) -> None:

@@ -227,6 +227,25 @@ static void processor(void) {
 #endif
 }
 
+static void leave_well(int number) {
+  (void)number;
+  _exit(0);
+}
+
+static void fault_beside(void* data, int32_t number) {
+  if (number == 0) sleep(30); /* or the caller would do the other part too */
+  *(volatile int*)data = 1;
+}
+
+/* What goes wrong in a thread of the pool comes to the program's handler. */
+static void faults(void) {
+  tvm_mobilenet_pool* pool;
+  signal(SIGSEGV, leave_well);
+  EXPECT(tvm_mobilenet_pool_create(2, &pool) == TVM_MOBILENET_OK);
+  tvm_mobilenet_pool_share(pool, 2, fault_beside, NULL);
+  EXPECT(!"nothing went wrong");
+}
+
 #define TEST(name) {#name, name}
 
 int main(int count, char** arguments) {
@@ -236,7 +255,8 @@ int main(int count, char** arguments) {
   } tests[] = {TEST(right),          TEST(side_by_side),  TEST(handed_on), TEST(callers_threads),
                TEST(callers_memory), TEST(bad_input),     TEST(failures),  TEST(forks),
                TEST(nothing_stays),  TEST(sleep_soon),    TEST(processor),
-               TEST(shared_pool),    TEST(pool_forks),    TEST(observed)};
+               TEST(shared_pool),    TEST(pool_forks),    TEST(observed),
+               TEST(faults)};
   for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
     if (count == 2 && strcmp(arguments[1], tests[i].name) == 0) {
       tests[i].run();

@@ -31,7 +31,7 @@ TESTS = [
     "shared_pool",
     "observed",
 ]
-UNSANITIZED = [*TESTS, "forks", "pool_forks", "sleep_soon"]
+UNSANITIZED = [*TESTS, "forks", "pool_forks", "sleep_soon", "faults"]
 PROGRAM = ("fake_network.c", "runtime.c", "inside.c")
 SANITIZERS = {
     "plain": [],

@@ -26,7 +26,7 @@ def compared(gains: list[float], unfused: float = 100e-6) -> Compared:
         ([0.001, 0.05, 0.002, 0.001], 100e-6, False),  # they agree by luck
         ([0.018, 0.018, 0.018, 0.018], 100e-6, False),  # too little to matter
         ([0.03, 0.03], 100e-6, False),  # too few rounds to know
-        ([0.03, 0.031, 0.029, 0.03], 5e-6, False),  # less than the clock costs
+        ([0.03, 0.031, 0.029, 0.03], 2e-6, False),  # less than the clock costs
     ],
 )
 def test_only_what_is_beyond_noise_is_recorded(

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tvm_mobilenet.bench.kernel import compiled, reducing_in_registers, tensor
+from tvm_mobilenet.bench.kernel import calling, reducing_in_registers
 from tvm_mobilenet.machine import TargetSpec
 
 VECTORS = 16
@@ -103,8 +103,7 @@ def runner(spec: TargetSpec, threads: int, footprint: int) -> tuple[Callable[[],
     steps = max(1, footprint // step)
     repeats = max(1, _READ_BYTES // (threads * steps * step))
     module = reading_module(threads, spec.lanes, steps, repeats)
-    function = compiled(module, spec, threads)
     # Ones, not zeros: untouched zero pages would all be the same page of memory.
-    x = tensor(np.ones((threads, steps, VECTORS, spec.lanes), np.float32))
-    y = tensor(np.zeros((threads, VECTORS, spec.lanes), np.float32))
-    return (lambda: function(x, y)), threads * repeats * steps * step
+    x = np.ones((threads, steps, VECTORS, spec.lanes), np.float32)
+    y = np.zeros((threads, VECTORS, spec.lanes), np.float32)
+    return calling(module, spec, threads, x, y), threads * repeats * steps * step

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tvm_mobilenet.artifact.toolchain import find_linker
 from tvm_mobilenet.bench.comparison import OURS, BenchReport, Row, peak_of
-from tvm_mobilenet.bench.kernel import build
+from tvm_mobilenet.bench.kernel import write
 from tvm_mobilenet.bench.peak import CHAINS, chains_module, operations
 from tvm_mobilenet.bench.rounds import check_batch, check_turns
 from tvm_mobilenet.common.lists import Numbers, numbers
 from tvm_mobilenet.common.scratch import scratch
 from tvm_mobilenet.device import Device, Session
+from tvm_mobilenet.device.connection import Turns
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.runtime.inputs import noise
@@ -92,11 +91,12 @@ def bench_on(
         for number in range(rounds):
             for place, count in enumerate(threads):
                 tell(number * len(threads) + place, total, f"round {number + 1}: {count} threads")
-                session.threads(count)
+                module.use_threads(count)
                 first = min(module.latencies(x, repeats=2))
                 calls = iterations or int(np.clip(seconds / first, *_CALLS))
                 samples[count] += module.latencies(x, repeats=calls)
-                peaks[count] += session.time(*peak[count], repeats=1)
+                session.use(*peak[count])
+                peaks[count] += session.time_steps(repeats=1)
     tell(total, total, "done")
     version = str(module.manifest["producer"]).rpartition(" ")[2]
     rows = [Row.of(OURS, count, samples[count], version=version) for count in threads]
@@ -107,13 +107,13 @@ def bench_on(
     return BenchReport(module.title, macs, gflops, tuple(rows), spread, batch=images)
 
 
-def _peak_kernel(session: Session, spec: TargetSpec, threads: int) -> tuple[Any, ...]:
+def _peak_kernel(session: Session, spec: TargetSpec, threads: int) -> tuple[int, Turns]:
     """Compile the kernel of :mod:`tvm_mobilenet.bench.peak` for the board, and put it there."""
+    session.threads(threads)
     with scratch() as folder:
         made = Path(folder) / "peak.so"
-        built = build(chains_module(threads, spec.lanes), spec, threads)
-        built.export_library(str(made), fcompile=find_linker(spec).fcompile)
-        library = session.load(made)
+        write(chains_module(threads, spec.lanes), spec, threads, made)
+        kernel = session.kernel(session.upload(made))
     x = session.tensor(np.full(spec.lanes, 0.999, np.float32))
     y = session.tensor(np.zeros((threads, CHAINS, spec.lanes), np.float32))
-    return library, "main", x, y
+    return kernel, session.turns([[x, y]])

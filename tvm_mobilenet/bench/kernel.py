@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+from numpy.typing import NDArray
+
+from tvm_mobilenet.artifact.toolchain import find_linker
+from tvm_mobilenet.common.scratch import scratch
+from tvm_mobilenet.common.stacks import installed_stack
 from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.runtime.inputs import aligned_empty
 
 
 def begin(tensors: Sequence[Any]) -> tuple[Any, Any]:
@@ -34,14 +42,6 @@ def begin(tensors: Sequence[Any]) -> tuple[Any, Any]:
         return sch, sch.get_block("y")
     sch = Schedule(func)
     return sch, sch.get_sblock("y")
-
-
-def tensor(array: Any) -> Any:
-    """Return a tensor of TVM's that holds a copy of an array."""
-    import tvm
-
-    make = tvm.nd.array if hasattr(tvm, "nd") else tvm.runtime.tensor  # 0.19 has the former
-    return make(array)
 
 
 def reducing_in_registers(tensors: Sequence[Any]) -> Any:
@@ -78,32 +78,59 @@ def _keep_in_registers(sch: Any, block: Any) -> None:
     sch.vectorize(lanes)
 
 
-def compiled(module: Any, spec: TargetSpec, threads: int) -> Callable[..., Any]:
+def calling(
+    module: Any, spec: TargetSpec, threads: int, x: NDArray[Any], y: NDArray[Any]
+) -> Callable[[], object]:
     """Compile the one function of a module for some threads of this machine.
 
     Parameters
     ----------
     module : tvm.IRModule
-        With ``main``.
+        With ``main(x, y)``.
     spec : TargetSpec
         Processor that the artifact was compiled for.
     threads : int
-        Threads of TVM's pool to use; set in ``TVM_NUM_THREADS``.
+        That calls use: those of the pool that artifacts have, of TVM's on the classic stack.
+    x, y : ndarray
+        Input and output, which are copied.
 
     Returns
     -------
     callable
-        ``main``, on TVM tensors.
+        ``main``, on the copies.
     """
-    # Read once, when TVM starts its pool.
-    os.environ["TVM_NUM_THREADS"] = str(threads)
-    function: Callable[..., Any] = build(module, spec, threads)["main"]
-    return function
+    if installed_stack() == "relay":
+        import tvm
+
+        os.environ["TVM_NUM_THREADS"] = str(threads)  # read once, when TVM starts its pool
+        return partial(_built(module, spec, threads)["main"], tvm.nd.array(x), tvm.nd.array(y))
+    from tvm_mobilenet.runtime.kernel_library import LoadedKernel, Turns
+
+    with scratch() as folder:
+        path = os.path.join(folder, "kernel.so")
+        write(module, spec, threads, path)
+        kernel = LoadedKernel(path, threads)
+    return partial(kernel, Turns([[_aligned(x), _aligned(y)]]))
 
 
-def build(module: Any, spec: TargetSpec, threads: int) -> Any:
-    """Compile a module for some threads of a processor; what comes of it can be exported."""
+def write(module: Any, spec: TargetSpec, threads: int, path: str | os.PathLike[str]) -> None:
+    """Compile the one function of a module into a file, for some threads of a processor."""
+    if installed_stack() == "relay":
+        linker = find_linker(spec)
+        _built(module, spec, threads).export_library(os.fspath(path), fcompile=linker.fcompile)
+        return
+    from tvm_mobilenet.emit.relax.kernel_library import write_kernel
+
+    write_kernel(module, dataclasses.replace(spec, cores=threads), path)
+
+
+def _built(module: Any, spec: TargetSpec, threads: int) -> Any:
     import tvm
 
-    make = tvm.compile if hasattr(tvm, "compile") else tvm.build  # 0.19 has the latter
-    return make(module, target=tvm.target.Target({**spec.tvm_dict(), "num-cores": threads}))
+    return tvm.build(module, target=tvm.target.Target({**spec.tvm_dict(), "num-cores": threads}))
+
+
+def _aligned(array: NDArray[Any]) -> NDArray[Any]:
+    copy: NDArray[Any] = aligned_empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy

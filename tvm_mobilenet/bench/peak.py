@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tvm_mobilenet.bench.kernel import compiled, reducing_in_registers, tensor
+from tvm_mobilenet.bench.kernel import calling, reducing_in_registers
 from tvm_mobilenet.machine import TargetSpec
 
 CHAINS = 12
@@ -71,7 +71,8 @@ def runner(spec: TargetSpec, threads: int) -> tuple[Callable[[], Any], int]:
     """Compile the kernel; return one call of it, and its floating-point operations."""
     import numpy as np
 
-    function = compiled(chains_module(threads, spec.lanes), spec, threads)
-    x = tensor(np.full(spec.lanes, 0.999, np.float32))
-    y = tensor(np.zeros((threads, CHAINS, spec.lanes), np.float32))
-    return (lambda: function(x, y)), operations(threads, spec.lanes)
+    x = np.full(spec.lanes, 0.999, np.float32)
+    y = np.zeros((threads, CHAINS, spec.lanes), np.float32)
+    return calling(chains_module(threads, spec.lanes), spec, threads, x, y), operations(
+        threads, spec.lanes
+    )

@@ -1,15 +1,19 @@
-"""What handing work to TVM's thread pool costs: parallel regions with next to nothing in them."""
+"""What a parallel region costs at least: regions with next to nothing in them.
+
+The caller does the parts of threads that have not come, so on the pool that artifacts have this
+holds no wait for anybody; what the pool takes in a network's own regions, `profile` times in them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from tvm_mobilenet.bench.kernel import begin, compiled, tensor
+from tvm_mobilenet.bench.kernel import begin, calling
 from tvm_mobilenet.machine import TargetSpec
 
 REGIONS = 1000
-"""Regions in one call; TVM's workers spin between them, as they do inside a network."""
+"""Regions in one call; a pool's threads look for work between them, as they do inside a network."""
 
 
 def regions_module(threads: int, lanes: int) -> Any:
@@ -46,7 +50,6 @@ def runner(spec: TargetSpec, threads: int) -> tuple[Callable[[], Any], int]:
     """Compile the kernel; return one call of it, and the regions that this enters."""
     import numpy as np
 
-    function = compiled(regions_module(threads, spec.lanes), spec, threads)
-    x = tensor(np.zeros(spec.lanes, np.float32))
-    y = tensor(np.zeros((REGIONS, threads, spec.lanes), np.float32))
-    return (lambda: function(x, y)), REGIONS
+    x = np.zeros(spec.lanes, np.float32)
+    y = np.zeros((REGIONS, threads, spec.lanes), np.float32)
+    return calling(regions_module(threads, spec.lanes), spec, threads, x, y), REGIONS

@@ -3,8 +3,8 @@
  * A server knows the functions of TVM's runtime and those of the modules it loads, nothing
  * else. This module adds what checking and timing a network on another machine takes: reading
  * files of /proc and /sys, stating the number of threads, ending a session that hangs or crashes,
- * a kernel's call with arguments that take turns, and for Relax what agent_vm.h does. It is used
- * by one thread, the one that serves the session.
+ * calls of a kernel or a network with arguments that take turns, and what agent_native.h does. It is
+ * used by one thread, the one that serves the session.
  *
  * agent_relax.h and agent_relay.h say how the two generations of TVM pass arguments: as Values.
  */
@@ -115,114 +115,142 @@ FUNCTION(deadline) {
   return 0;
 }
 
-/* threads(number): how many threads kernels use from now on. */
+/* Arguments stay where they are: who sent them keeps the tensors. */
+enum { AXES = 8 };
+typedef struct {
+  DLTensor tensor;
+  int64_t shape[AXES];
+} Argument;
+
+typedef struct Turn {
+  struct Turn* next;
+  int32_t count;
+  void** addresses; /* of the arguments' elements */
+  Argument arguments[];
+} Turn;
+
+/* Sets of arguments, in a ring: calls take them in turns. */
+typedef struct {
+  Turn *first, *last;
+} Turns;
+
+static struct {
+  void* kernel;
+  Turns* turns;
+} in_use;
+
+static int nothing_to_do(void) {
+  if (in_use.kernel && in_use.turns && in_use.turns->last) return 0;
+  return fail("there is no kernel, or no turn");
+}
+
+#ifdef RELAY
+#include "agent_function.h"
+#else
+#include "agent_native.h"
+#endif
+
+/* threads(number): how many threads kernels that are opened from now on use. */
 FUNCTION(threads) {
-  static int64_t workers;
   int64_t number;
   UNUSED;
   if (integer(arguments, count, 0, &number)) return -1;
   if (number < 1 || number > 4096) return fail("a number of threads is 1 or more");
-  if (workers == 0) {
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    setenv("TVM_BIND_THREADS", "0", 1);
-    workers = cpus > number ? cpus : number;
-    if (configure(workers)) return -1;
-  }
-  if (number > workers) return fail("more threads than this session's pool was made for");
-  return configure(number);
+  return use_threads(number);
 }
 
-/* A kernel by itself. Its arguments stay where they are: who sent them keeps the tensors. */
-enum { ARGUMENTS = 8, AXES = 8 };
-typedef struct Turn {
-  struct Turn* next;
-  int32_t count;
-  Value values[ARGUMENTS];
-  DLTensor tensors[ARGUMENTS];
-  int64_t shapes[ARGUMENTS][AXES];
-} Turn;
-
-static Turn *first_turn, *last_turn;
-static void* kernel_function;
-
-/* kernel(file, name): what step() calls from now on, of a library that is loaded. */
+/* kernel(file, name) -> its number; 0 if the processor lacks instructions for it. */
 FUNCTION(kernel) {
   size_t size;
-  char path[512], symbol[512];
+  char path[512];
   const char* file = count == 2 ? text(&arguments[0], &size) : NULL;
   const char* name = count == 2 ? text(&arguments[1], &size) : NULL;
-  void* library;
-  UNUSED;
+  void* made;
+  (void)self;
   if (file == NULL || name == NULL) return fail("kernel expects a file and a name");
-  if (snprintf(path, sizeof path, "./%s", file) >= (int)sizeof path ||
-      snprintf(symbol, sizeof symbol, SYMBOL, name) >= (int)sizeof symbol)
+  /* Of this session's folder, where TVM's server keeps uploads. */
+  if (snprintf(path, sizeof path, "./%s", file) >= (int)sizeof path)
     return fail("the name is too long");
-  /* Of this session's folder, where TVM's server keeps uploads; it is in memory already. */
-  library = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
-  if (library == NULL) return fail("the library is not loaded");
-  kernel_function = dlsym(library, symbol);
-  return kernel_function ? 0 : fail("the library has no such function");
-}
-
-/* turns(): forget all sets of arguments. */
-FUNCTION(turns) {
-  UNUSED;
-  while (first_turn != NULL) {
-    Turn* next = first_turn->next;
-    int end = first_turn == last_turn;
-    free(first_turn);
-    first_turn = end ? NULL : next;
-  }
-  last_turn = NULL;
+  if (open_kernel(path, name, &made)) return -1;
+  give((int64_t)(intptr_t)made, result);
   return 0;
 }
 
-/* turn(tensors...): one more set of arguments. */
+/* turns() -> the number of sets of arguments to be. */
+FUNCTION(turns) {
+  Turns* made = calloc(1, sizeof *made);
+  (void)self, (void)arguments, (void)count;
+  if (made == NULL) return fail("out of memory");
+  give((int64_t)(intptr_t)made, result);
+  return 0;
+}
+
+static int fill(Argument* into, const DLTensor* from) {
+  if (from == NULL || from->ndim > AXES) return fail("turn expects tensors");
+  into->tensor = *from;
+  memcpy(into->shape, from->shape, (size_t)from->ndim * sizeof(int64_t));
+  into->tensor.shape = into->shape;
+  into->tensor.strides = NULL;
+  /* Kernels take no offset. */
+  into->tensor.data = (char*)from->data + from->byte_offset;
+  into->tensor.byte_offset = 0;
+  return 0;
+}
+
+/* turn(turns, tensors...): one more set of arguments, outputs last. */
 FUNCTION(turn) {
+  int64_t number;
+  Turns* turns;
   Turn* made;
   UNUSED;
-  if (count > ARGUMENTS) return fail("more arguments than a kernel has");
-  made = calloc(1, sizeof *made);
+  if (integer(arguments, count, 0, &number)) return -1;
+  turns = (Turns*)(intptr_t)number;
+  made = calloc(1, sizeof *made + (size_t)count * (sizeof *made->arguments + sizeof(void*)));
   if (made == NULL) return fail("out of memory");
-  made->count = count;
-  for (int32_t i = 0; i < count; ++i) {
-    const DLTensor* from = tensor(&arguments[i]);
-    if (from == NULL || from->ndim > AXES) {
+  made->count = count - 1;
+  made->addresses = (void**)&made->arguments[made->count];
+  for (int32_t i = 0; i < made->count; ++i) {
+    if (fill(&made->arguments[i], tensor(&arguments[i + 1]))) {
       free(made);
-      return fail("turn expects tensors");
+      return -1;
     }
-    made->tensors[i] = *from;
-    memcpy(made->shapes[i], from->shape, (size_t)from->ndim * sizeof(int64_t));
-    made->tensors[i].shape = made->shapes[i];
-    made->tensors[i].strides = NULL;
-    /* Kernels take no offset. */
-    made->tensors[i].data = (char*)from->data + from->byte_offset;
-    made->tensors[i].byte_offset = 0;
-    made->values[i] = argument(&made->tensors[i]);
+    made->addresses[i] = made->arguments[i].tensor.data;
   }
-  if (last_turn == NULL) first_turn = made;
-  else last_turn->next = made;
-  made->next = first_turn;
-  last_turn = made;
+  if (turns->last == NULL) turns->first = made;
+  else turns->last->next = made;
+  made->next = turns->first;
+  turns->last = made;
+  return 0;
+}
+
+/* use(kernel, turns): what is called from now on, with what. */
+FUNCTION(use) {
+  int64_t kernel, turns;
+  UNUSED;
+  if (integer(arguments, count, 0, &kernel) || integer(arguments, count, 1, &turns)) return -1;
+  in_use.kernel = (void*)(intptr_t)kernel;
+  in_use.turns = (Turns*)(intptr_t)turns;
   return 0;
 }
 
 /* step(): call the kernel with the next set of arguments; after turn() with the first. */
 FUNCTION(step) {
   UNUSED;
-  if (kernel_function == NULL || last_turn == NULL) return fail("there is no kernel, or no turn");
-  last_turn = last_turn->next;
-  return invoke(kernel_function, last_turn->values, last_turn->count);
+  if (nothing_to_do()) return -1;
+  in_use.turns->last = in_use.turns->last->next;
+  return invoke(in_use.kernel, in_use.turns->last);
 }
 
 /* rewind(): the next step takes the first set; returns a hash (FNV-1a) of its inputs. */
 FUNCTION(rewind) {
   uint64_t hash = 14695981039346656037u;
+  const Turn* first;
   (void)self, (void)arguments, (void)count;
-  if (first_turn == NULL) return fail("there is no turn");
-  while (last_turn->next != first_turn) last_turn = last_turn->next;
-  for (int32_t i = 0; i + 1 < first_turn->count; ++i) {
-    const DLTensor* from = &first_turn->tensors[i];
+  if (nothing_to_do()) return -1;
+  first = in_use.turns->first;
+  while (in_use.turns->last->next != first) in_use.turns->last = in_use.turns->last->next;
+  for (int32_t i = 0; i + 1 < first->count; ++i) {
+    const DLTensor* from = &first->arguments[i].tensor;
     size_t words = (size_t)(from->dtype.bits / 8);
     for (int32_t axis = 0; axis < from->ndim; ++axis) words *= (size_t)from->shape[axis];
     words /= sizeof(uint32_t);
@@ -232,7 +260,3 @@ FUNCTION(rewind) {
   give((int64_t)hash, result);
   return 0;
 }
-
-#ifndef RELAY
-#include "agent_vm.h"
-#endif

@@ -7,18 +7,18 @@ import importlib.util
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.artifact.native_header import NATIVE
 from tvm_mobilenet.artifact.toolchain import find_linker
 from tvm_mobilenet.common.scratch import scratch
 from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.errors import DeviceError
 from tvm_mobilenet.machine import PRESETS
-
-OBSERVE = "tvm_mobilenet.observe"
-"""What ``set_instrument`` is given, see ``agent_vm.h``."""
+from tvm_mobilenet.runtime.native_library import TYPES
 
 # e_machine of ELF headers (System V ABI and its supplements).
 _MACHINES = {62: "x86_64", 183: "aarch64", 40: "arm", 243: "riscv64"}
@@ -62,7 +62,7 @@ def _headers(stack: Stack) -> list[str]:
     if stack == "relax":
         from tvm_ffi import libinfo
 
-        return [f"-I{path}" for path in libinfo.include_paths()]
+        return [f"-I{path}" for path in (*libinfo.include_paths(), NATIVE)]
     found = importlib.util.find_spec("tvm")
     assert found is not None  # or no session would have come about
     assert found.origin is not None
@@ -103,13 +103,8 @@ def unpack_files(data: bytes) -> Iterator[tuple[str, bytes]]:
         yield parts[0].decode(errors="replace"), parts[1]
 
 
-def unpack_output(data: bytes) -> NDArray[np.float32]:
-    """Make an array of what the agent's ``output`` returns: type, bits, rank, sizes, elements."""
-    code, bits, rank = struct.unpack_from("<3q", data)
-    shape = struct.unpack_from(f"<{rank}q", data, 24)
-    elements = np.frombuffer(data, f"<{_DLPACK[code]}{-(-bits // 8)}", offset=8 * (3 + rank))
-    return elements.reshape(shape).astype(np.float32, copy=False)
-
-
-_DLPACK = {0: "i", 1: "u", 2: "f", 6: "u"}
-"""NumPy's letters of DLPack's types: int, uint, float, bool."""
+def unpack_output(data: bytes) -> NDArray[Any]:
+    """Make an array of what the agent's ``output`` returns: type, rank, sizes, elements."""
+    kind, rank = struct.unpack_from("<2q", data)
+    shape = struct.unpack_from(f"<{rank}q", data, 16)
+    return np.frombuffer(data, TYPES[kind], offset=8 * (2 + rank)).reshape(shape)

@@ -10,7 +10,6 @@ typedef int Body(void* self, const Value* arguments, int32_t count, Value* resul
 
 enum { MOST = 16 };
 
-#define SYMBOL "%s"
 /* The label keeps names apart that C's own library has too. */
 #define FUNCTION(name)                                                                           \
   static Body name##_body;                                                                       \
@@ -78,61 +77,4 @@ static void give(int64_t value, Value* result) {
 static const DLTensor* tensor(const Value* value) {
   int is_tensor = value->code == kTVMDLTensorHandle || value->code == kTVMNDArrayHandle;
   return is_tensor ? value->value.v_handle : NULL;
-}
-
-static Value argument(DLTensor* from) {
-  Value made;
-  made.value.v_handle = from;
-  made.code = kTVMDLTensorHandle;
-  return made;
-}
-
-/* Call a function of a library by its address. */
-static int invoke(void* address, const Value* arguments, int32_t count) {
-  int (*function)(TVMValue*, int*, int, TVMValue*, int*, void*);
-  TVMValue values[MOST], nothing;
-  int codes[MOST], code = kTVMNullptr;
-  if (count > MOST) return fail("the agent takes no more arguments");
-  for (int32_t i = 0; i < count; ++i) {
-    values[i] = arguments[i].value;
-    codes[i] = arguments[i].code;
-  }
-  *(void**)&function = address;
-  return function(values, codes, count, &nothing, &code, NULL);
-}
-
-/* Call one of the runtime's functions by name. */
-static int runtime(const char* name, TVMValue* values, int* codes, int count, TVMValue* result) {
-  TVMFunctionHandle function;
-  int code = kTVMNullptr;
-  if (TVMFuncGetGlobal(name, &function) || function == NULL)
-    return fail("this TVM has no thread pool to configure");
-  return TVMFuncCall(function, values, codes, count, result, &code);
-}
-
-/* TVM's pool of this thread: sized once, as large as it may ever be wanted, then lowered. */
-static int configure(int64_t number) {
-  TVMValue name, word, arguments[3], nothing, *cpus = calloc((size_t)number, sizeof *cpus);
-  int *codes = calloc((size_t)number, sizeof *codes), string = kTVMStr;
-  int kinds[3] = {kTVMArgInt, kTVMArgInt, kTVMObjectHandle}, status = -1;
-  name.v_str = "0"; /* named, but never pinned to: TVM_BIND_THREADS is 0 */
-  arguments[0].v_int64 = -3; /* AffinityMode::kSpecifyThreadShareAllCore */
-  arguments[1].v_int64 = 0;
-  if (cpus == NULL || codes == NULL) {
-    fail("out of memory");
-  } else if ((status = runtime("runtime.String", &name, &string, 1, &word)) == 0) {
-    for (int64_t i = 0; i < number; ++i) {
-      cpus[i] = word;
-      codes[i] = kTVMObjectHandle;
-    }
-    status = runtime("runtime.Array", cpus, codes, (int)number, &arguments[2]);
-    if (status == 0) {
-      status = runtime("runtime.config_threadpool", arguments, kinds, 3, &nothing);
-      TVMObjectFree(arguments[2].v_handle);
-    }
-    TVMObjectFree(word.v_handle);
-  }
-  free(cpus);
-  free(codes);
-  return status;
 }

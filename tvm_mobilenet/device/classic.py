@@ -51,14 +51,14 @@ class RemoteClassic(RemoteModule):
 
     def latencies(self, x: Any, repeats: int = 20, seconds: float | None = None) -> list[float]:
         """Time whole calls there, without the way to it and back."""
-        self._give(self._machine, x)
+        self._bind(x)
         return self._session.time(self._machine, "run", repeats=repeats, seconds=seconds)
 
     def profile(self, x: Any, repeats: int = 20) -> Profile:
-        """Refuse: the agent watches Relax's virtual machine only."""
+        """Refuse: the agent watches artifacts of the main stack only."""
         self._no_profile()
 
-    def alone(self, position: int, repeats: int = 9, least_ms: int = 4) -> float:
+    def alone(self, position: int, repeats: int = 9, milliseconds: int = 4) -> float:
         """Refuse, as :meth:`profile`."""
         self._no_profile()
 
@@ -68,28 +68,33 @@ class RemoteClassic(RemoteModule):
             "`bench --device` times the network there; profile it on that machine itself",
         )
 
-    def _started(self) -> Any:
+    def use_threads(self, threads: int) -> None:
+        """Let calls use so many threads from now on."""
+        self.threads = threads
+        self._session.threads(threads)
+
+    def _open(self) -> None:
         session, graph = self._session, self.manifest["graph"]
+        self._executable = session.load(self.path)
         path = Path(self.path)
         with open_binary(path) as file:
             stored = stored_weights(file, path, graph)
         self._weights = {name: session.tensor(array) for name, array in stored.items()}
         with session.answering(f"starting {self.title}"):
             create = session.rpc.get_function("tvm.graph_executor.create")
-            executor = create(executor_text(graph), self._executable, *CPU)
+            self._machine = create(executor_text(graph), self._executable, *CPU)
             for name, array in self._weights.items():
-                executor["set_input_zero_copy"](name, array)
-        return executor
+                self._machine["set_input_zero_copy"](name, array)
 
-    def _outputs(self, machine: Any) -> list[Any]:
-        return [machine["get_output"](at) for at in range(len(self.manifest["outputs"]))]
+    def _outputs(self) -> list[Any]:
+        return [self._machine["get_output"](at) for at in range(len(self.manifest["outputs"]))]
 
-    def _give(self, machine: Any, x: Any) -> None:
+    def _bind(self, x: Any) -> None:
         tensor = self._session.tensor(self._checked(x))
         with self._session.answering("binding the input"):
-            machine["set_input"](self.inputs[0]["name"], tensor)
+            self._machine["set_input"](self.inputs[0]["name"], tensor)
 
-    def _run(self, machine: Any, x: Any) -> None:
-        self._give(machine, x)
+    def _run(self, x: Any) -> None:
+        self._bind(x)
         with self._session.guarded(f"running {self.title}"):
-            machine["run"]()
+            self._machine["run"]()

@@ -10,12 +10,14 @@ import math
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.artifact.native_header import PREFIX
 from tvm_mobilenet.common.stacks import Stack, versions_of
 from tvm_mobilenet.device.agent import agent_for, machine_of_program, unpack_files
 from tvm_mobilenet.device.serve import PROGRAM
@@ -33,6 +35,22 @@ TIMEOUT_S = 60.0
 
 LIFETIME_S = 3600
 """After which a server may end a session by itself, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Sets of arguments that calls on a board take in turns, while this is held.
+
+    Attributes
+    ----------
+    number : int
+        By which the agent knows them.
+    sets : sequence of sequence of tensor
+        These.
+    """
+
+    number: int
+    sets: Sequence[Sequence[Any]]
 
 
 class Connection:
@@ -78,6 +96,7 @@ class Connection:
         self._machine = ""
         self._agent: Any = None
         self._uploaded = 0
+        self._held: list[Any] = []  # TVM 0.19 unloads libraries that nobody holds
         try:
             greet(line.sock, line.key, lifetime, line.where, timeout)
             self._wire = Wire(line.sock, line.where)
@@ -191,8 +210,51 @@ class Connection:
         self.agent("deadline", 0)
 
     def threads(self, number: int) -> None:
-        """Let kernels use `number` threads from now on."""
+        """Let kernels use `number` threads: those opened from now on, on the classic stack all."""
         self.agent("threads", number)
+
+    def kernel(self, there: str, name: str = "main", prefix: str = PREFIX) -> int:
+        """Open a file that was uploaded, for :meth:`use`.
+
+        Parameters
+        ----------
+        there : str
+            What :meth:`upload` returned.
+        name : str
+            The function's name, on the classic stack.
+        prefix : str
+            What the names of its C functions begin with, on the main stack.
+
+        Returns
+        -------
+        int
+            Its number there; 0 if the processor lacks instructions that it uses.
+        """
+        if self.stack == "relax":
+            return int(self.agent("kernel", there, prefix))
+        with self.answering(f"loading {there}"):
+            self._held.append(self.rpc.load_module(there))
+        return int(self.agent("kernel", there, name))
+
+    def turns(self, sets: Sequence[Sequence[Any]]) -> Turns:
+        """Tell the agent of sets of arguments, tensors of the board; outputs are last."""
+        made = Turns(int(self.agent("turns")), sets)
+        for tensors in sets:
+            self.agent("turn", made.number, *tensors)
+        return made
+
+    def use(self, kernel: int, turns: Turns) -> None:
+        """Choose what :meth:`step` and :meth:`time_steps` call from now on, and with what."""
+        self.agent("use", kernel, turns.number)
+
+    def step(self, what: str, seconds: float | None = None) -> None:
+        """Make one call, with the next set of arguments."""
+        with self.guarded(what, seconds):
+            self.agent_module["step"]()
+
+    def time_steps(self, **options: Any) -> list[float]:
+        """Time such calls; the options are those of :meth:`time`."""
+        return self.time(self.agent_module, "step", **options)
 
     def files(self, pattern: str) -> dict[str, bytes]:
         """Read the board's files whose paths match, /proc and /sys included."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tvm_mobilenet.device.agent import OBSERVE, unpack_output
+from tvm_mobilenet.device.agent import unpack_output
 from tvm_mobilenet.device.connection import Connection
 from tvm_mobilenet.device.description import Description
-from tvm_mobilenet.errors import ArtifactError
+from tvm_mobilenet.errors import ArtifactError, CpuFeatureError
 from tvm_mobilenet.runtime.described import Described
 from tvm_mobilenet.runtime.inputs import Expected
 from tvm_mobilenet.runtime.instrument import Float32, Profile, Trace, unblocked
-
-_CPU, _POOLED = 1, 2  # see runtime/module.py
-_TIMED = "tvm_mobilenet.timed"
+from tvm_mobilenet.runtime.native_kernels import alone
 
 
 class RemoteModule(Described):
@@ -41,10 +40,9 @@ class RemoteModule(Described):
         super().__init__(path, manifest, threads)
         self._session = session
         self.board = board
-        self._executable = session.load(path)
         self._input = Expected(manifest["inputs"][0])
-        session.threads(threads)
-        self._machine = self._started()
+        self._open()
+        self.use_threads(threads)
 
     def __call__(self, x: Any) -> Any:
         """Run the model there.
@@ -66,10 +64,10 @@ class RemoteModule(Described):
         DeviceError
             The board failed.
         """
-        self._run(self._machine, x)
+        self._run(x)
         session = self._session
         with session.answering("reading the output"):
-            found = tuple(session.array(part) for part in self._outputs(self._machine))
+            found = tuple(session.array(part) for part in self._outputs())
         return found[0] if len(found) == 1 else found
 
     def trace(self, x: Any) -> list[Trace]:
@@ -82,12 +80,15 @@ class RemoteModule(Described):
         ArtifactError
             The kernels that ran are not those that the manifest lists.
         """
-        self._observe(x)
+        self._bind(x)
+        session = self._session
+        with session.guarded(f"running {self.title}"):
+            names = bytes(session.agent_module["observe"]())
+        self._check_kernels(names.decode().split("\0")[:-1])
         traces = []
         for position, call in enumerate(self.manifest["calls"]):
-            output = unpack_output(bytes(self._session.agent("output", position)))
+            output = unpack_output(bytes(session.agent("output", position)))
             traces.append(Trace(call, unblocked(output, call["output"])))
-        self._session.agent("observe")  # frees what was kept
         return traces
 
     def latencies(self, x: Any, repeats: int = 20, seconds: float | None = None) -> list[float]:
@@ -107,45 +108,55 @@ class RemoteModule(Described):
         list of float
             Seconds, call by call.
         """
-        session = self._session
-        tensor = session.tensor(self._checked(x))
-        with session.answering("binding the input"):
-            self._machine["save_function"]("main", _TIMED, 0, tensor)
-        return session.time(self._machine, _TIMED, repeats=repeats, seconds=seconds)
+        self._bind(x)
+        return self._session.time_steps(repeats=repeats, seconds=seconds)
 
     def profile(self, x: Any, repeats: int = 20) -> Profile:
         """Time every kernel inside the network; see ``Module.profile``.
 
-        Times are taken by the agent, next to the kernels.
+        Times are taken by the artifact itself, next to the kernels.
         """
         total = float(np.median(self.latencies(x, repeats))) * 1e6
-        self._observe(x)
         with self._session.guarded("timing kernels"):
             blob = bytes(self._session.agent_module["replay"](repeats))
-        spans = np.frombuffer(blob, np.float64).reshape(repeats, -1)
-        medians = map(float, np.median(spans, axis=0) * 1e6)
+        spans = np.frombuffer(blob, np.int64).reshape(repeats, -1)
+        medians = map(float, np.median(spans, axis=0) / 1e3)
         return Profile(tuple(zip(self.manifest["calls"], medians, strict=True)), total)
 
-    def alone(self, position: int, repeats: int = 9, least_ms: int = 4) -> float:
+    def alone(self, position: int, repeats: int = 9, milliseconds: int = 4) -> float:
         """Time one kernel again and again, after :meth:`profile`; microseconds."""
+
+        def repeat(times: int) -> int:
+            with self._session.guarded("timing a kernel"):
+                return int(self._session.agent_module["repeat"](position, times))
+
+        return alone(repeat, repeats, milliseconds)
+
+    def use_threads(self, threads: int) -> None:
+        """Let calls use so many threads from now on."""
+        self.threads = threads
+        self._session.threads(threads)
+        prefix = self.manifest["c_interface"]["prefix"]
+        self._network = self._session.kernel(self._file, prefix=prefix)
+        if not self._network:
+            raise CpuFeatureError(
+                f"{self.path} uses instructions that the processor of {self._session.where} lacks",
+                "compile it with --device, or with a lower level such as x86-64-v3",
+            )
+
+    def _open(self) -> None:
+        """Put the network there."""
         session = self._session
-        session.agent("select", position)
-        times = session.time(session.agent_module, "call", repeats=repeats, least_ms=least_ms)
-        return float(np.median(times)) * 1e6
+        self._file = session.upload(self.path)
+        self._given, *self._made = (
+            session.empty(tensor["shape"], tensor["dtype"])
+            for tensor in (*self.inputs, *self.outputs)
+        )
+        self._turns = session.turns([[self._given, *self._made]])
 
-    def _started(self) -> Any:
-        """Return what runs the network there."""
-        with self._session.answering(f"starting {self.title}"):
-            machine = self._executable["vm_load_executable"]()
-            machine["vm_initialization"](_CPU, 0, _POOLED)
-        return machine
-
-    def _outputs(self, machine: Any) -> list[Any]:
+    def _outputs(self) -> list[Any]:
         """Return what it has computed, tensors of the board."""
-        count = len(self.manifest["outputs"])
-        if count == 1:
-            return [machine["get_output"]("main")]
-        return [machine["get_output"]("main", at) for at in range(count)]
+        return self._made
 
     def _checked(self, x: Any) -> Float32:
         if not isinstance(x, np.ndarray):
@@ -153,25 +164,22 @@ class RemoteModule(Described):
         self._input.check(x.shape, x.dtype)
         return x
 
-    def _run(self, machine: Any, x: Any) -> None:
-        tensor = self._session.tensor(self._checked(x))
-        with self._session.guarded(f"running {self.title}"):
-            machine["set_input"]("main", tensor)
-            machine["invoke_stateful"]("main")
+    def _run(self, x: Any) -> None:
+        self._bind(x)
+        self._session.step(f"running {self.title}")
 
-    def _observe(self, x: Any) -> None:
-        """Run once under the agent's instrument, and compare with the manifest."""
-        session = self._session
-        session.agent("observe")
-        machine = self._started()
-        with session.answering("observing kernels"):
-            machine["set_instrument"](OBSERVE)
-        self._run(machine, x)
-        ran = bytes(session.agent("names")).decode().split("\0")[:-1]
+    def _bind(self, x: Any) -> None:
+        """Make a call of this network on an input what the agent does next."""
+        x = self._checked(x)
+        with self._session.answering("sending an array"):
+            self._given.copyfrom(np.ascontiguousarray(x))
+        self._session.use(self._network, self._turns)
+
+    def _check_kernels(self, ran: Sequence[str]) -> None:
         listed = [call["kernel"] for call in self.manifest["calls"]]
         if ran != listed:
             raise ArtifactError(
-                f"the network ran {len(ran)} kernels on {session.where}, and not the "
+                f"the network ran {len(ran)} kernels on {self._session.where}, and not the "
                 f"{len(listed)} that its manifest lists",
                 "compile the model again",
             )

@@ -7,9 +7,9 @@ import os
 from tvm_mobilenet.device.connection import Connection
 from tvm_mobilenet.device.description import describe
 from tvm_mobilenet.device.module import RemoteModule
-from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.errors import AbiError, InputError
 from tvm_mobilenet.runtime.artifact import read_manifest
-from tvm_mobilenet.runtime.checks import check_fits, check_libc
+from tvm_mobilenet.runtime.checks import check_fits, check_libc, needs_tvm
 
 
 class Session(Connection):
@@ -50,13 +50,21 @@ class Session(Connection):
         board = describe(self)
         board.check_versions()
         machine, there = board.target.machine, self.where
-        check_fits(manifest, machine, board.features, board.versions, where=path, board=there)
+        is_classic = manifest["stack"] == "relay"
+        # What TVM runs needs its version; what has a C interface needs no more than the session.
+        versions = board.versions if is_classic or self.stack == "relay" else None
+        check_fits(manifest, machine, board.features, versions, where=path, board=there)
+        if not is_classic and needs_tvm(manifest):
+            raise AbiError(
+                f"{path} has no C interface, by which boards run artifacts of the main stack",
+                "compile it again, for a processor",
+            )
         # TVM's server, which answered, is built for glibc.
         check_libc(manifest, "glibc", where=path, board=there)
         if threads is not None and threads < 1:
             raise InputError(f"threads is {threads!r}", "give a number of threads, 1 or more")
         kind = RemoteModule
-        if manifest["stack"] == "relay":
+        if is_classic:
             from tvm_mobilenet.device.classic import RemoteClassic
 
             kind = RemoteClassic

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,25 @@ import numpy as np
 from tvm_mobilenet.runtime.kernels import Split
 from tvm_mobilenet.runtime.library import Code
 from tvm_mobilenet.runtime.native_library import OBSERVER, Context, NativeLibrary, Observation
+
+
+def alone(repeat: Callable[[int], int], repeats: int, milliseconds: int) -> float:
+    """Time something again and again; return the median of some means, microseconds.
+
+    Parameters
+    ----------
+    repeat : callable
+        Does it so many times, and returns nanoseconds.
+    repeats : int
+        Means to take the median of.
+    milliseconds : int
+        Least time that each of them is over.
+    """
+    times = 1
+    while (ns := repeat(times)) < milliseconds * 1e6 / 4:
+        times *= 2
+    times = max(1, round(times * milliseconds * 1e6 / ns))
+    return float(np.median([repeat(times) / times for _ in range(repeats)])) / 1e3
 
 
 class NativeKernels:
@@ -61,12 +80,7 @@ class NativeKernels:
         float
             Microseconds.
         """
-        times = 1
-        while (once := self._repeat(position, times)).ns < milliseconds * 1e6 / 4:
-            times *= 2
-        times = max(1, round(times * milliseconds * 1e6 / once.ns))
-        means = [self._repeat(position, times).ns / times for _ in range(repeats)]
-        return float(np.median(means)) / 1e3
+        return alone(lambda times: self._repeat(position, times).ns, repeats, milliseconds)
 
     def split(self, position: int, repeats: int = 9) -> Split:
         """Time the parts of each thread.

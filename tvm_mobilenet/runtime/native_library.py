@@ -88,18 +88,16 @@ class NativeLibrary:
         self._library = ctypes.CDLL(name, os.RTLD_NOW | os.RTLD_LOCAL)
         self._prefix = prefix
         pointer, number = c_void_p, c_int32
-        self.run = self._function("run", number, pointer, pointer, pointer)
-        self.run_observed = self._function(
-            "run_observed", number, *[pointer] * 4, OBSERVER, pointer
-        )
-        self.repeat = self._function("repeat", number, *[pointer] * 3, number, number, pointer)
-        self.create = self._function("create", number, pointer, pointer)
-        self.destroy = self._function("destroy", None, pointer)
-        self.error = self._function("error", c_char_p, pointer)
-        self.pool_create = self._function("pool_create", number, number, pointer)
-        self.pool_destroy = self._function("pool_destroy", None, pointer)
-        self.pool_share = _address(self._function("pool_share", None))
-        self.calls: int = self._function("calls", number)()
+        self.run = self.function("run", number, pointer, pointer, pointer)
+        self.run_observed = self.function("run_observed", number, *[pointer] * 4, OBSERVER, pointer)
+        self.repeat = self.function("repeat", number, *[pointer] * 3, number, number, pointer)
+        self.create = self.function("create", number, pointer, pointer)
+        self.destroy = self.function("destroy", None, pointer)
+        self.error = self.function("error", c_char_p, pointer)
+        self.pool_create = self.function("pool_create", number, number, pointer)
+        self.pool_destroy = self.function("pool_destroy", None, pointer)
+        self.pool_share = _address(self.function("pool_share", None))
+        self.calls: int = self.function("calls", number)()
 
     def __del__(self) -> None:
         if hasattr(self, "_library") and not sys.is_finalizing():
@@ -115,7 +113,7 @@ class NativeLibrary:
         ManifestError
             Inputs, outputs or kernels differ.
         """
-        version = self._function("version", c_int32)()
+        version = self.function("version", c_int32)()
         if version != VERSION:
             raise AbiError(
                 f"{where} has version {version} of the C interface, and {VERSION} is known here",
@@ -131,7 +129,7 @@ class NativeLibrary:
 
     def failed(self, status: int, where: str, context: int | None = None) -> ArtifactError:
         """Return the error for a status other than 0."""
-        text = self._function("text", c_char_p, c_int32)(status).decode()
+        text = self.function("text", c_char_p, c_int32)(status).decode()
         if status == _WRONG_PROCESSOR:
             return CpuFeatureError(f"{where}: {text}", "compile it with --target native there")
         detail = self.error(context).decode(errors="replace") if context else ""
@@ -140,7 +138,8 @@ class NativeLibrary:
             "compile the model again; if that fails too, please report the artifact",
         )
 
-    def _function(self, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+    def function(self, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+        """Return the function ``<prefix>_<name>``, by its types in ctypes."""
         try:
             function = self._library[f"{self._prefix}_{name}"]
         except AttributeError as error:
@@ -149,8 +148,8 @@ class NativeLibrary:
         return function
 
     def _tensors(self, role: str) -> list[tuple[list[int], str]]:
-        count = self._function(f"{role}s", c_int32)()
-        describe = self._function(role, ctypes.POINTER(_Tensor), c_int32)
+        count = self.function(f"{role}s", c_int32)()
+        describe = self.function(role, ctypes.POINTER(_Tensor), c_int32)
         found = (describe(number).contents for number in range(count))
         return [(t.shape[: t.rank], TYPES[t.type]) for t in found]
 

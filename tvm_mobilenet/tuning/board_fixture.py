@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tvm_mobilenet.device import Session
-from tvm_mobilenet.errors import VerificationError
+from tvm_mobilenet.errors import DeviceCallError, VerificationError
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.tuning import sampling
 from tvm_mobilenet.verify.kernel_case import KernelCase, kernel_case
@@ -27,8 +27,7 @@ class BoardFixture:
     ) -> None:
         self._session, self._limit, self._time_control = session, request["run_limit"], control
         work = Workload.from_dict(request["work"])
-        self._key, self._in_use = work.key, ""
-        self._libraries: list[Any] = []  # TVM 0.19 unloads those that nobody holds
+        self._name, self._in_use = work.key, 0
         self._case: KernelCase = kernel_case(work)
         data, *weights = self._case.inputs
         copies = sampling.copies_of(weights, min(request["cold_bytes"], _MOST_BYTES))
@@ -39,61 +38,59 @@ class BoardFixture:
                 self._case.want.shape, "float32", sampling.GUARD * self._blank.itemsize
             )
         first, own = session.tensor(data), [session.tensor(array) for array in weights]
-        self._tensors = [first, out, *own]  # the agent holds their addresses
-        session.agent("turns")
-        session.agent("turn", first, *own, out)
+        sets = [[first, *own, out]]
         for _ in range(copies - 1):
             with session.answering("copying weights"):
-                more = [session.empty(w.shape).copyfrom(w) for w in own]
-            self._tensors += more
-            session.agent("turn", first, *more, out)
+                sets.append([first, *(session.empty(w.shape).copyfrom(w) for w in own), out])
+        self._turns = session.turns(sets)
 
     def control(self) -> float:
         """Return seconds of the control kernel."""
-        self._in_use = ""
+        self._in_use = 0
         return self._time_control()
 
     def load(self, path: str) -> _Candidate:
         """Load a candidate that was uploaded as `path`."""
-        with self._session.answering(f"loading {path}"):
-            self._libraries.append(self._session.rpc.load_module(path))
-        return _Candidate(self, path)
+        kernel = self._session.kernel(path, self._name)
+        if not kernel:
+            raise DeviceCallError(
+                f"the processor of {self._session.where} lacks instructions that it uses",
+                "name the board's own processor as the target",
+            )
+        return _Candidate(self, kernel)
 
-    def check(self, name: str) -> float:
+    def check(self, kernel: int) -> float:
         """Run a candidate once; return its largest relative error."""
         session = self._session
-        self._use(name)
+        self._use(kernel)
         with session.answering("sending an array"):
             self._space.copyfrom(self._blank)
         before = session.agent("rewind")
-        session.call(session.agent_module, "step", seconds=self._limit)
+        session.step("a candidate", self._limit)
         if session.agent("rewind") != before:
             raise VerificationError("it wrote into its inputs")
         return sampling.judge(self._case, session.array(self._space))
 
-    def samples(self, name: str, count: int, number: int) -> list[float]:
+    def samples(self, kernel: int, count: int, number: int) -> list[float]:
         """Return seconds a call, `number` times, each of `count` calls."""
-        self._use(name)
-        session = self._session
-        return session.time(
-            session.agent_module, "step", number=count, repeats=number, seconds=self._limit
-        )
+        self._use(kernel)
+        return self._session.time_steps(number=count, repeats=number, seconds=self._limit)
 
-    def _use(self, name: str) -> None:
+    def _use(self, kernel: int) -> None:
         """Make a candidate what the agent calls from now on."""
-        if name != self._in_use:
-            self._session.agent("kernel", name, self._key)
-            self._in_use = name
+        if kernel != self._in_use:
+            self._session.use(kernel, self._turns)
+            self._in_use = kernel
 
 
 class _Candidate:
     """See :class:`~tvm_mobilenet.tuning.fixture.Candidate`."""
 
-    def __init__(self, fixture: BoardFixture, name: str) -> None:
-        self._fixture, self._name = fixture, name
+    def __init__(self, fixture: BoardFixture, kernel: int) -> None:
+        self._fixture, self._kernel = fixture, kernel
 
     def check(self) -> float:
-        return self._fixture.check(self._name)
+        return self._fixture.check(self._kernel)
 
     def warm(self) -> tuple[float, int]:
         once = self.samples(1, 3)[-1]
@@ -101,4 +98,4 @@ class _Candidate:
         return once, sampling.calls_of_a_sample(once)
 
     def samples(self, count: int, number: int) -> list[float]:
-        return self._fixture.samples(self._name, count, number)
+        return self._fixture.samples(self._kernel, count, number)

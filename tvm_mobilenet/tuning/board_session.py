@@ -122,12 +122,13 @@ def _control(session: Session, request: Mapping[str, Any]) -> Callable[[], float
 
     threads, lanes = request["threads"], request["lanes"]
     session.threads(threads)
-    library = session.load(os.fspath(request["control"]))
+    kernel = session.kernel(session.upload(os.fspath(request["control"])))
     x = session.tensor(np.full(lanes, 0.999, np.float32))
     y = session.tensor(np.zeros((threads, CHAINS, lanes), np.float32))
+    turns = session.turns([[x, y]])
 
     def run() -> float:
-        limit = request["run_limit"]
-        return min(session.time(library, "main", x, y, repeats=sampling.CONTROLS, seconds=limit))
+        session.use(kernel, turns)
+        return min(session.time_steps(repeats=sampling.CONTROLS, seconds=request["run_limit"]))
 
     return run

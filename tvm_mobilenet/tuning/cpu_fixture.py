@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.machine import ITEM_BYTES, LINE_BYTES
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.runtime.threads import use_threads
-from tvm_mobilenet.tuning.generation import generation
+from tvm_mobilenet.tuning.generation import Kernel, generation
 from tvm_mobilenet.tuning.sampling import (
     CONTROLS,
     GUARD,
@@ -27,24 +26,15 @@ from tvm_mobilenet.tuning.sampling import (
 )
 from tvm_mobilenet.verify.kernel_case import kernel_case
 
-Call = tuple[Any, ...]
-
 
 class CpuFixture:
-    """See :class:`~tvm_mobilenet.tuning.fixture.Fixture`.
-
-    Attributes
-    ----------
-    calls : iterator of tuple
-        Arguments, the weights in turns, without end.
-    """
+    """See :class:`~tvm_mobilenet.tuning.fixture.Fixture`."""
 
     at_a_time = 1
 
     def __init__(self, request: Mapping[str, Any]) -> None:
-        use_threads(generation().calls(), request["threads"])
-        self.key = Workload.from_dict(request["work"]).key
-        self._case = kernel_case(Workload.from_dict(request["work"]))
+        work, self._threads = Workload.from_dict(request["work"]), request["threads"]
+        self._key, self._case = work.key, kernel_case(work)
         data, *weights = self._case.inputs
         # Guards on both sides of what a candidate may write.
         self._guarded = _aligned(self._case.want.size + 2 * GUARD)
@@ -52,20 +42,23 @@ class CpuFixture:
         copies = range(copies_of(weights, request["cold_bytes"]))
         self._inputs = [[_copied(array) for array in weights] for _ in copies]
         self._data = _copied(data)
-        tensor = generation().calls().from_dlpack
-        first, last = tensor(self._data), tensor(self._out)
-        self._calls: list[Call] = [(first, *map(tensor, arrays), last) for arrays in self._inputs]
-        self.calls: Iterator[Call] = itertools.cycle(self._calls)
-        self.control = _control(request["control"], request["threads"], request["lanes"])
+        turns = [[self._data, *arrays, self._out] for arrays in self._inputs]
+        self._turns, self._next = generation().turns(turns), 0
+        self.control = _control(request["control"], self._threads, request["lanes"])
 
     def load(self, path: str) -> _Candidate:
         """Return the candidate of a shared object."""
-        return _Candidate(self, _function(path, self.key))
+        return _Candidate(self, generation().load(path, self._key, self._threads))
 
-    def check(self, function: Any) -> float:
+    def run(self, kernel: Kernel, times: int) -> None:
+        """Call a candidate so many times, the weights in turns."""
+        kernel(self._turns, self._next, times)
+        self._next = (self._next + times) % len(self._inputs)
+
+    def check(self, kernel: Kernel) -> float:
         """Run a candidate once; return its largest relative error."""
         self._guarded[...] = blank(self._case)
-        function(*self._calls[0])
+        kernel(self._turns, 0, 1)
         inputs = (self._data, *self._inputs[0])
         if not all(map(np.array_equal, inputs, self._case.inputs)):
             raise VerificationError("it wrote into its inputs")
@@ -75,17 +68,17 @@ class CpuFixture:
 class _Candidate:
     """See :class:`~tvm_mobilenet.tuning.fixture.Candidate`."""
 
-    def __init__(self, fixture: CpuFixture, function: Any) -> None:
-        self._fixture, self._function = fixture, function
+    def __init__(self, fixture: CpuFixture, kernel: Kernel) -> None:
+        self._fixture, self._kernel = fixture, kernel
 
     def check(self) -> float:
-        return self._fixture.check(self._function)
+        return self._fixture.check(self._kernel)
 
     def warm(self) -> tuple[float, int]:
         begin = time.perf_counter()
         done = 0
         while time.perf_counter() - begin < WARM_UP_S or done < 3:
-            self._function(*next(self._fixture.calls))
+            self._fixture.run(self._kernel, 1)
             done += 1
         once = (time.perf_counter() - begin) / done
         return once, calls_of_a_sample(once)
@@ -94,10 +87,8 @@ class _Candidate:
         return [self._sample(count) for _ in range(number)]
 
     def _sample(self, count: int) -> float:
-        function, every = self._function, list(itertools.islice(self._fixture.calls, count))
         begin = time.perf_counter()
-        for arguments in every:
-            function(*arguments)
+        self._fixture.run(self._kernel, count)
         return (time.perf_counter() - begin) / count
 
 
@@ -106,25 +97,21 @@ def _control(path: str, threads: int, lanes: int) -> Callable[[], float]:
     """Return what times the control kernel: the least of some calls, seconds."""
     from tvm_mobilenet.bench.peak import CHAINS
 
-    function, tensor = _function(path, "main"), generation().calls().from_dlpack
+    kernel = generation().load(path, "main", threads)
     x, y = _aligned(lanes), _aligned(threads * CHAINS * lanes).reshape(threads, CHAINS, lanes)
     x.fill(0.999)
     y.fill(0.0)
-    arguments = tensor(x), tensor(y)
+    turns = generation().turns([[x, y]])
 
     def run() -> float:
         times = []
         for _ in range(CONTROLS):
             begin = time.perf_counter()
-            function(*arguments)
+            kernel(turns, 0, 1)
             times.append(time.perf_counter() - begin)
         return min(times)
 
     return run
-
-
-def _function(path: str, name: str) -> Any:
-    return generation().calls().load_module(path).get_function(name)
 
 
 _PAGE = 4096

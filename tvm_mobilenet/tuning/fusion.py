@@ -24,8 +24,9 @@ _LEAST = 0.02
 """Beyond noise: so many standard errors, and so large a part of the time. V1's block 12 on one
 Zen 5 core was 0.8% faster fused in one build and 1.8% slower in another, each in all rounds."""
 
-_CALL_SECONDS = 0.3e-6
-"""A call from Python, which the virtual machine pays less for: no gain if it is all there is."""
+_CALL_SECONDS = 0.1e-6
+"""A call of a kernel and reading the clock around it (0.06 µs on Zen 4): no gain if it is all
+there is."""
 
 
 @dataclass(frozen=True, slots=True)

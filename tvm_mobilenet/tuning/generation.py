@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from numpy.typing import NDArray
 
 from tvm_mobilenet.common.stacks import Stack, installed_stack, versions_of
 from tvm_mobilenet.machine import TargetSpec
@@ -18,23 +20,8 @@ TUNERS = {"relax": ("template", "auto"), "relay": ("template", "autotvm", "ansor
 ``ansor``: the auto scheduler over our definitions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """How a compiled kernel is loaded and called in this process.
-
-    Attributes
-    ----------
-    from_dlpack : callable
-        From an aligned array to a tensor over the same memory.
-    load_module : callable
-        From a path to a module with ``get_function``.
-    get_global_func : callable
-        From a name to a function of TVM's runtime.
-    """
-
-    from_dlpack: Callable[[Any], Any]
-    load_module: Callable[[str], Any]
-    get_global_func: Callable[[str], Any]
+Kernel = Callable[[Any, int, int], None]
+"""Makes calls in a row: on which turns, beginning with which of them, how many."""
 
 
 class _Relax:
@@ -44,18 +31,26 @@ class _Relax:
     suffix: tuple[str, ...] = ()
     """End of a target's key: the other stack's kernels differ, whatever their knobs are called."""
 
-    def calls(self) -> Calls:
-        """Load TVM's runtime alone, without its compiler."""
-        from tvm_mobilenet.runtime.tvm_library import load_runtime
+    @staticmethod
+    def turns(arrays: Sequence[Sequence[NDArray[Any]]]) -> Any:
+        """Make arguments of a kernel, its output last, into what calls take in turns."""
+        from tvm_mobilenet.runtime.kernel_library import Turns
 
-        ffi = load_runtime()
-        return Calls(ffi.from_dlpack, ffi.load_module, ffi.get_global_func)
+        return Turns(arrays)
+
+    @staticmethod
+    def load(path: str, name: str, threads: int) -> Kernel:
+        """Load a kernel that was built here."""
+        from tvm_mobilenet.runtime.kernel_library import LoadedKernel
+
+        return LoadedKernel(path, threads)
 
     def build_kernel(self, work: Workload, target: TargetSpec, knobs: Knobs, path: str) -> None:
         """Compile a candidate into a shared object, its function named by the workload's key."""
         import tvm
 
         from tvm_mobilenet.compute.primfunc import prim_func
+        from tvm_mobilenet.emit.relax.kernel_library import write_kernel
         from tvm_mobilenet.schedules.tensorir.rules import schedule
         from tvm_mobilenet.tuning.gpu_build import write_candidate
 
@@ -65,26 +60,18 @@ class _Relax:
         if target.gpu is not None:
             write_candidate(func, work.key, target, path)
             return
-        self._compile(tvm.IRModule({work.key: func}), target, path)
+        write_kernel(tvm.IRModule({work.key: func}), target, path)
 
     def build_control(self, target: TargetSpec, steps: int, path: str) -> None:
         """Compile chains of so many multiply-adds in registers, on all threads or units."""
         from tvm_mobilenet.bench.peak import chains_module
+        from tvm_mobilenet.emit.relax.kernel_library import write_kernel
         from tvm_mobilenet.tuning.gpu_build import write_control
 
         if target.gpu is not None:
             write_control(target, path)
             return
-        self._compile(chains_module(target.cores, target.lanes, steps), target, path)
-
-    @staticmethod
-    def _compile(mod: Any, spec: TargetSpec, path: str) -> None:
-        import tvm
-
-        from tvm_mobilenet.artifact.toolchain import find_linker
-
-        executable = tvm.compile(mod, target=tvm.target.Target(spec.tvm_dict()))
-        executable.export_library(path, fcompile=find_linker(spec).fcompile)
+        write_kernel(chains_module(target.cores, target.lanes, steps), target, path)
 
 
 class _Relay:
@@ -93,10 +80,26 @@ class _Relay:
     stack: Stack = "relay"
     suffix: tuple[str, ...] = ("relay",)
 
-    def calls(self) -> Calls:
+    @staticmethod
+    def turns(arrays: Sequence[Sequence[NDArray[Any]]]) -> Any:
         import tvm
 
-        return Calls(tvm.nd.from_dlpack, tvm.runtime.load_module, tvm.get_global_func)
+        return [tuple(map(tvm.nd.from_dlpack, one)) for one in arrays]
+
+    @staticmethod
+    def load(path: str, name: str, threads: int) -> Kernel:
+        import tvm
+
+        from tvm_mobilenet.runtime.threads import use_threads
+
+        use_threads(tvm, threads)
+        function = tvm.runtime.load_module(path).get_function(name)
+
+        def kernel(turns: Any, first: int, times: int) -> None:
+            for arguments in itertools.islice(itertools.cycle(turns), first, first + times):
+                function(*arguments)
+
+        return kernel
 
     def build_kernel(self, work: Workload, target: TargetSpec, knobs: Knobs, path: str) -> None:
         from tvm_mobilenet.emit.relay.kernels import export, lowered

@@ -167,10 +167,11 @@ class _Worker:
         return LostError("crashed", self._last_words())
 
     def end(self) -> None:
-        """Kill it."""
+        """Kill it, and what it has started: a compiler would go on writing into the folder."""
         if self._process is None:
             return
-        self._process.kill()
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._stderr):
             if stream is not None:
@@ -185,6 +186,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
+            start_new_session=True,  # a group of its own, which Ctrl-C leaves to the tuner
             env={
                 **os.environ,
                 **self._variables,

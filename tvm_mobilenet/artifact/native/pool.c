@@ -140,9 +140,12 @@ int tmn_pool_start(struct tmn_pool* pool, struct tmn_worker* workers, int32_t th
   pool->workers = workers;
   pool->threads = threads;
   pool->owner = process;
-  /* Signals are for the program's own threads: a handler of its might count on that. */
+  /* Signals are for the program's own threads: a handler of its might count on that. But what a thread
+   * brings about itself comes to that thread, and where it is blocked, to no handler at all. */
+  static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
   sigset_t all, before;
   sigfillset(&all);
+  for (size_t i = 0; i < sizeof own / sizeof *own; i++) sigdelset(&all, own[i]);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   int failed = 0;
   for (int32_t i = 0; i < threads - 1 && !failed; i++) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from tvm import s_tir, tirx
 
 from tvm_mobilenet.machine import LINE_BYTES
 
-_ON_STACK = 1023
-"""Bytes up to which TVM puts a buffer on the stack (below kMaxStackAlloca)."""
+_ON_STACK = {"global": 1023}
+"""By scope, bytes up to which TVM puts a buffer on the stack (below kMaxStackAlloca)."""
+_NEVER = -1
 
 
 def workspaces(mod: Any, threads: int) -> dict[str, int]:
@@ -32,10 +34,12 @@ def scratch_bytes(mod: Any) -> int:
     """Return the most that one thread's part of a kernel takes from a workspace of its own.
 
     Each buffer begins on a cache line. The thread that calls holds what stands outside of the
-    parallel loop, too.
+    parallel loop, too. What is registers on a GPU, a processor takes from the workspace, however
+    small it is.
     """
     kernels = _compacted(mod).values()
-    return max((_allocated(func.body, 1, LINE_BYTES) for func in kernels), default=0)
+    on_stack = {**_ON_STACK, "local": _NEVER}
+    return max((_allocated(func.body, 1, LINE_BYTES, on_stack) for func in kernels), default=0)
 
 
 def _compacted(mod: Any) -> dict[str, Any]:
@@ -71,14 +75,16 @@ def _regions(statement: Any) -> list[int]:
     return [units for child in _children(statement) for units in _regions(child)]
 
 
-def _allocated(statement: Any, threads: int, unit: int = 1) -> int:
+def _allocated(
+    statement: Any, threads: int, unit: int = 1, on_stack: Mapping[str, int] = _ON_STACK
+) -> int:
     """Add up the buffers of a statement and of those within it, each in whole units of bytes."""
-    within = sum(_allocated(child, threads, unit) for child in _children(statement))
+    within = sum(_allocated(child, threads, unit, on_stack) for child in _children(statement))
     own = 0
     for buffer in getattr(statement, "alloc_buffers", ()):
         count = math.prod(int(size) for size in buffer.shape)
         size = int(count) * np.dtype(str(buffer.dtype)).itemsize
-        if size > _ON_STACK and str(buffer.scope()) == "global":  # else registers, shared memory
+        if size > on_stack.get(str(buffer.scope()), size):  # others: registers, shared memory
             own += -(-size // unit) * unit
     return own + within * (threads if _is_parallel(statement) else 1)
 
