@@ -132,6 +132,14 @@ def test_a_container_of_another_kind_is_refused(kind: Callable[[], dict[str, Any
             read({**kind(), "container": other})
 
 
+def test_only_host_code_of_the_main_stack_has_c_functions() -> None:
+    told = {"version": 1, "prefix": "net"}
+    read({**processor(), "c_interface": told})
+    for kind in set(KINDS) - {processor}:
+        with pytest.raises(ManifestError, match="c_interface is there, and the container is"):
+            read({**kind(), "c_interface": told})
+
+
 def test_a_container_of_a_later_version_is_read_but_not_loaded() -> None:
     later = read({**processor(), "container": "native"})
     with pytest.raises(AbiError, match="of the kind 'native', which is unknown here"):

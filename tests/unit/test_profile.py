@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.bench import bandwidth, region
+from tvm_mobilenet.bench import bandwidth
 from tvm_mobilenet.bench.machine import Machine
 from tvm_mobilenet.cli.layout import lines
 from tvm_mobilenet.errors import ArtifactError, InputError
@@ -34,7 +34,6 @@ MACHINE = Machine(
     peak_gflops=400.0,
     bandwidth={"L2": 400.0, "L3": 200.0, "memory": 40.0},
     capacity={"L2": 2 << 20, "L3": 32 << 20},
-    region_us=1.0,
 )
 
 
@@ -172,18 +171,6 @@ def test_reading_kernel_keeps_its_sums_in_registers(name: str) -> None:
     assert len(found) >= bandwidth.VECTORS
     loop = assembly[found[0].start() : found[bandwidth.VECTORS - 1].end()]
     assert not re.search(r"\(%rsp\)|\[sp", loop)
-
-
-def test_regions_all_run() -> None:
-    import tvm
-
-    spec = host()
-    function = tvm.compile(
-        region.regions_module(2, spec.lanes), target=tvm.target.Target(spec.tvm_dict())
-    )["main"]
-    y = tvm.runtime.tensor(np.zeros((region.REGIONS, 2, spec.lanes), np.float32))
-    function(tvm.runtime.tensor(np.full(spec.lanes, 2, np.float32)), y)
-    assert (y.numpy() == 3).all()
 
 
 # Kernels one by one.
@@ -339,7 +326,7 @@ def test_a_peak_that_is_exceeded_is_measured_again(
 ) -> None:
     from tvm_mobilenet.profile import session
 
-    low = dataclasses.replace(MACHINE, threads=1, peak_gflops=0.01, region_us=0.0)
+    low = dataclasses.replace(MACHINE, threads=1, peak_gflops=0.01)
     peaks = iter([(0.001, 1.0, 0.005), (1e3, 1.02, 1e6), (1e9, 1.0, 1e9)])
     monkeypatch.setattr(session, "measure_machine", lambda *_: low)
     monkeypatch.setattr(session, "measure_peak", lambda *_: next(peaks))

@@ -3,7 +3,7 @@
 ``session`` runs the comparison, ``pool`` and ``worker`` keep every runtime in a
 process of its own, ``peers`` and ``ncnn_files`` hand them the same network,
 ``peak`` measures what the processor could do, ``comparison`` holds the outcome;
-``bandwidth``, ``region`` and ``machine`` measure the rest of what a kernel is up against.
+``bandwidth`` and ``machine`` measure the rest of what a kernel is up against.
 """
 
 from __future__ import annotations

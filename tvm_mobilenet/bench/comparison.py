@@ -13,7 +13,7 @@ from tvm_mobilenet.common.tables import Column, Table, Tabular, threads_text
 OURS = "tvm_mobilenet"
 """Name of this package's own runtime among the rows."""
 
-PEAK, BANDWIDTH, REGION = "peak", "bandwidth", "region"
+PEAK, BANDWIDTH = "peak", "bandwidth"
 """Names of the workers that measure the machine instead of a network."""
 
 QUIET = 1.1

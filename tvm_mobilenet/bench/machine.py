@@ -1,4 +1,4 @@
-"""What this machine can do: arithmetic, bandwidth by level, the price of a parallel region."""
+"""What this machine can do: arithmetic, and bandwidth by level."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tvm_mobilenet.bench.bandwidth import LEVELS, footprints
-from tvm_mobilenet.bench.comparison import BANDWIDTH, PEAK, QUIET, REGION
+from tvm_mobilenet.bench.comparison import BANDWIDTH, PEAK, QUIET
 from tvm_mobilenet.bench.pool import workers
 from tvm_mobilenet.machine import TargetSpec, host
 
@@ -31,8 +31,6 @@ class Machine:
         Level (``"L2"``, ``"L3"``, ``"memory"``, from near to far) → GB/s, reading.
     capacity : dict of str to int
         Level → bytes that fit, of all threads' caches; memory is not listed.
-    region_us : float
-        One parallel region with nothing to do; 0 on one thread.
     spread : float
         p90 over p10 of the peak's time: how quiet the machine was.
     """
@@ -41,7 +39,6 @@ class Machine:
     peak_gflops: float
     bandwidth: dict[str, float]
     capacity: dict[str, int]
-    region_us: float
     spread: float = 1.0
 
     @property
@@ -108,7 +105,6 @@ def measure_machine(
         peak,
         bandwidth,
         {level: size for level, size in capacity.items() if level in bandwidth},
-        1e6 / float(np.median(rates(REGION))) if threads > 1 else 0.0,
         spread,
     )
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tvm_mobilenet.bench.comparison import BANDWIDTH, OURS, PEAK, REGION
+from tvm_mobilenet.bench.comparison import BANDWIDTH, OURS, PEAK
 from tvm_mobilenet.bench.rounds import timed_round
 
 _PR_SET_PDEATHSIG = 1
@@ -30,18 +30,16 @@ def open_runtime(request: dict[str, Any]) -> tuple[Callable[[], Any], int]:
     -------
     callable, int
         One call, and where the caller cannot know them (what measures the
-        machine) its floating-point operations, bytes or regions, else 0.
+        machine) its floating-point operations or bytes, else 0.
     """
     runtime, threads = request["runtime"], request["threads"]
-    if runtime in (PEAK, BANDWIDTH, REGION):
-        from tvm_mobilenet.bench import bandwidth, peak, region
+    if runtime in (PEAK, BANDWIDTH):
+        from tvm_mobilenet.bench import bandwidth, peak
         from tvm_mobilenet.machine import TargetSpec
 
         spec = TargetSpec.from_dict(request["target"])
         if runtime == BANDWIDTH:
             return bandwidth.runner(spec, threads, request["footprint"])
-        if runtime == REGION:
-            return region.runner(spec, threads)
         return peak.runner(spec, threads)
 
     import numpy as np

@@ -51,8 +51,8 @@ _Row = tuple[float, float, float, float, float]
 
 
 # Zen 5 EPYC, 3.75 GHz: tvm_mobilenet/bench/bandwidth.py reads 187 to 225 GB/s from L2, 108 to
-# 116 from L3, 36 to 40 from memory (39 to 47 on two cores); bench/region.py 0.66 µs, when regions
-# went to TVM's pool.
+# 116 from L3, 36 to 40 from memory (39 to 47 on two cores); an empty parallel region took
+# 0.66 µs, when it went to TVM's pool.
 _BY_ISA: dict[Isa, _Row] = {
     "avx512": (2, 54, 29, 10, 12.5),
     # Intel 64 and IA-32 Optimization Reference Manual, Haswell: sustained L2 about 25.

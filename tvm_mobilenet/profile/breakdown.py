@@ -24,7 +24,7 @@ class KernelProfile(Bounded):
         Bytes of its ``"input"``, ``"weights"`` and ``"output"``, each once: the
         least that it must move.
     network_us : float
-        Between its neighbours in the network; about 0.3 are the call from Python.
+        Between its neighbours in the network.
     alone_us : float
         Again and again on the same buffers.
     split : Split
@@ -191,10 +191,8 @@ class ProfileReport(Tabular):
             alone = f" ({', '.join(serial)})" if serial else ""
             lines.append(
                 f"lost by threads: {part('uneven')} to uneven parts, {part('serial')} to kernels "
-                f"on one thread{alone}, {part('pool')} to the pool"
+                f"on one thread{alone}, {part('pool')} to the pool in {regions} parallel regions"
             )
-            each = self.machine.region_us
-            lines.append(f"an empty parallel region takes {each:.1f} us; {regions} of them")
         return lines
 
     @property

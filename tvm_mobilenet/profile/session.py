@@ -20,7 +20,7 @@ Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what comes next."""
 
 REPEATS = 40
-_MACHINE_STEPS = 5
+_MACHINE_STEPS = 4
 _ATTEMPTS = 3
 """Times that a peak which kernels exceed is measured again."""
 

@@ -64,6 +64,8 @@ def _of_kind(manifest: Record) -> Iterator[str]:
         yield f"stack is {manifest['stack']!r}, and the container is {container.kind!r}"
     if (gpu not in container.gpus) if container.gpus else gpu is not None:
         yield f"target.gpu is for {gpu or 'no GPU'}, and the container is {container.kind!r}"
+    if "c_interface" in manifest and container.kind != "vm":
+        yield f"c_interface is there, and the container is {container.kind!r}"
     if container.part and container.part not in manifest:
         yield f"{container.part} is missing, and the container is {container.kind!r}"
     elif container.part in _OF_PART:

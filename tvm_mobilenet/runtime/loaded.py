@@ -139,8 +139,8 @@ class LoadedArtifact(Described, ABC, Generic[_Kernels]):
         Returns
         -------
         Profile
-            A kernel's time holds about 0.3 µs of the call from Python; on OpenCL it is that of
-            its launches, from start to end by the device's clock.
+            Where TVM is what calls, a kernel's time holds about 0.3 µs of the call from Python; on
+            OpenCL it is that of its launches, from start to end by the device's clock.
 
         Raises
         ------
