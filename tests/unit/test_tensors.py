@@ -8,7 +8,7 @@ import pytest
 
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.machine import ITEM_BYTES
-from tvm_mobilenet.operators.tensors import TensorType
+from tvm_mobilenet.models.tensors import TensorType
 
 
 def test_of_every_type() -> None:

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 LIMITS: dict[str, tuple[float, float]] = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 """Lowest and highest output of the activations that only clip."""
 
+VARIES: dict[str, tuple[float, float]] = {
+    "hardswish": (-3.0, np.inf),
+    "hardsigmoid": (-3.0, 3.0),
+}
+"""Where the activations that are no clipping are not constant."""
+
 STEEPEST: dict[str, float] = {
     "none": 1.0,
     "relu": 1.0,

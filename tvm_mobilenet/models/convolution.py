@@ -28,6 +28,16 @@ def convolve(layer: Conv2d, weight: Float64, x: Float64) -> Float64:
     return path(layer, weight, _pad(layer, x))
 
 
+def mean_sums(layer: Conv2d, weight: Float64, x: Float64) -> Float64:
+    """Return the mean of :func:`convolve` over images and pixels, (O,), without convolving.
+
+    Each sum is linear in what its taps see, so that the mean of the sums is that of the means.
+    """
+    seen = _windows(layer, _pad(layer, x)).mean(axis=(0, 2, 3)).reshape(layer.groups, -1)
+    per_group = weight.reshape(layer.groups, layer.out_channels // layer.groups, -1)
+    return np.einsum("gok,gk->go", per_group, seen).reshape(-1)
+
+
 def _pad(layer: Conv2d, x: Float64) -> Float64:
     top, left, bottom, right = layer.padding
     return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
@@ -58,10 +68,15 @@ def _depthwise(layer: Conv2d, weight: Float64, padded: Float64) -> Float64:
 def _unfolded(layer: Conv2d, weight: Float64, padded: Float64) -> Float64:
     """Multiply unfolded windows by the weights, group by group."""
     batch, out_channels, rows, columns = layer.out_shape
-    windows = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(2, 3))
-    down, right = layer.strides
-    windows = windows[:, :, ::down, ::right]
+    windows = _windows(layer, padded)
     # (N, C, OH, OW, KH, KW) to (N, G, C/G * KH * KW, OH * OW): the order of OIHW.
     unfolded = windows.transpose(0, 1, 4, 5, 2, 3).reshape(batch, layer.groups, -1, rows * columns)
     per_group = weight.reshape(layer.groups, out_channels // layer.groups, -1)
     return np.asarray(np.matmul(per_group, unfolded)).reshape(layer.out_shape)
+
+
+def _windows(layer: Conv2d, padded: Float64) -> Float64:
+    """View a padded map as what each output pixel sees: (N, C, OH, OW, KH, KW)."""
+    windows = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(2, 3))
+    down, right = layer.strides
+    return windows[:, :, ::down, ::right]

@@ -10,11 +10,11 @@ from functools import cached_property
 from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.spec import Layer, Model, Shape
+from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.network.cache_contexts import CacheContexts
 from tvm_mobilenet.network.units import Unit
 from tvm_mobilenet.operators.ahead import Ahead
 from tvm_mobilenet.operators.footprint import weight_bytes
-from tvm_mobilenet.operators.tensors import TensorType
 from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.prediction.fusion import Choice
 

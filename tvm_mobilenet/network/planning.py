@@ -8,12 +8,12 @@ from dataclasses import replace
 from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.spec import INPUT, Model
+from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.network.cache_contexts import CacheContexts
 from tvm_mobilenet.network.fusion import decide
 from tvm_mobilenet.network.plan import Call, Decision, Foreign, KernelPlan, NetworkPlan, Value
 from tvm_mobilenet.network.units import Readers, Unit, in_blocks, units_of
 from tvm_mobilenet.operators.facts import OPERATORS
-from tvm_mobilenet.operators.tensors import TensorType
 from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.prediction.ahead import plan_ahead
 from tvm_mobilenet.prediction.fusion import Choice, Fusion, FusionFor, join

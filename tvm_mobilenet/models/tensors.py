@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.machine import ITEM_BYTES, Dtype
 
-_RANGES: dict[Dtype, tuple[int, int]] = {"int8": (-128, 127), "uint8": (0, 255)}
+RANGES: dict[Dtype, tuple[int, int]] = {"int8": (-128, 127), "uint8": (0, 255)}
+"""Least and greatest element of the types that are quantised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class TensorType:
     zero_point: int | None = None
 
     def __post_init__(self) -> None:
-        if self.dtype not in _RANGES:
+        if self.dtype not in RANGES:
             if self.scale or self.zero_point is not None:
                 raise QuantizationError(
                     f"a tensor of {self.dtype} has a scale or a zero point",
@@ -49,12 +50,22 @@ class TensorType:
                 f"a tensor of {self.dtype} has scale {self.scale}",
                 "give one positive number, or one for each output channel",
             )
-        low, high = _RANGES[self.dtype]
+        low, high = RANGES[self.dtype]
         if self.zero_point is None or not low <= self.zero_point <= high:
             raise QuantizationError(
                 f"a tensor of {self.dtype} has zero point {self.zero_point}",
                 f"give a whole number from {low} to {high}",
             )
+
+    @property
+    def quantized(self) -> bool:
+        """Whether an element stands for a number by a scale and a zero point."""
+        return self.dtype in RANGES
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Least and greatest element, where the type is quantised."""
+        return RANGES[self.dtype]
 
     @property
     def item_bytes(self) -> int:

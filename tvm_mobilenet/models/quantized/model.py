@@ -1,0 +1,207 @@
+"""What a quantised network is, as data: float layers, and which of them compute in integers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tvm_mobilenet.errors import QuantizationError
+from tvm_mobilenet.models.activations import VARIES
+from tvm_mobilenet.models.folding import Weighted
+from tvm_mobilenet.models.spec import (
+    INPUT,
+    Activate,
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Model,
+    Scale,
+    Softmax,
+)
+from tvm_mobilenet.models.tensors import TensorType
+
+FLOAT = TensorType()
+
+TABLED = frozenset(VARIES)
+"""Activations that are no clipping: a table gives the element for each of 256."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantize(Layer):
+    """Float32 numbers become elements; the layer's record says of which type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dequantize(Layer):
+    """Elements become the float32 numbers that they stand for."""
+
+
+INTEGER_LAYERS = (Conv2d, Dense, GlobalAvgPool, Add, Scale, Activate, Softmax, Quantize)
+"""Every kind of layer that can compute in integers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """How a layer computes in integers.
+
+    Attributes
+    ----------
+    output : TensorType
+        The layer's value: int8 or uint8 with one scale. Sums of a convolution or a dense layer
+        may also leave as float32.
+    weight : TensorType or None
+        A convolution's or dense layer's weight: int8, zero point 0, one scale, or one for each
+        output channel.
+    before : TensorType or None
+        What an activation that is no clipping reads: a table turns it into `output`.
+
+    Raises
+    ------
+    QuantizationError
+        If a type is not of these.
+    """
+
+    output: TensorType
+    weight: TensorType | None = None
+    before: TensorType | None = None
+
+    def __post_init__(self) -> None:
+        for what, of in (("an output", self.output), ("a sum", self.before)):
+            if of is None or of == FLOAT:
+                continue
+            if not of.quantized or len(of.scale) != 1:
+                raise QuantizationError(
+                    f"{what} has type {of.dtype} and {len(of.scale)} scales",
+                    "give int8 or uint8 with one scale",
+                )
+        if self.before == FLOAT:
+            raise QuantizationError(
+                "a table reads float32", "give int8 or uint8 with one scale before the activation"
+            )
+        weight = self.weight
+        if weight is not None and (weight.dtype, weight.zero_point) != ("int8", 0):
+            raise QuantizationError(
+                f"a weight has type {weight.dtype} and zero point {weight.zero_point}",
+                "give int8 with zero point 0",
+            )
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """A network of which some layers compute in integers.
+
+    Values between integer layers are int8 or uint8, all others float32: where one meets the
+    other stands a :class:`Quantize` or a :class:`Dequantize`. Only :class:`Add` takes both.
+
+    Attributes
+    ----------
+    model : Model
+        Layers with those steps among them; integer convolutions have a bias and no batch norm.
+    records : mapping of str to Quantization
+        By name, the layers that compute in integers; also :data:`~.spec.INPUT`, if the input of
+        the network is int8 or uint8. Layers without a record compute in float32.
+
+    Raises
+    ------
+    QuantizationError
+        If a record does not fit its layer, or a layer reads what it cannot.
+    """
+
+    model: Model
+    records: Mapping[str, Quantization] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        names = {INPUT, *(layer.name for layer in self.model.layers)}
+        for name in self.records:
+            _require(name in names, name, "is no layer of the network", "name one of its layers")
+        self._check_input()
+        for layer in self.model.layers:
+            if layer.name in self.records:
+                self._check_integer(layer, self.records[layer.name])
+            else:
+                self._check_float(layer)
+
+    def type_of(self, name: str) -> TensorType:
+        """Return what the elements of a layer's value, or of the input, are."""
+        record = self.records.get(name)
+        return FLOAT if record is None else record.output
+
+    def _check_input(self) -> None:
+        found, declared = self.type_of(INPUT), self.model.input_dtype
+        _require(
+            not found.quantized or found.dtype == declared,
+            INPUT,
+            f"is {declared} in the network and {found.dtype} in its record",
+            "quantise a float32 input by a Quantize layer",
+        )
+
+    def _check_float(self, layer: Layer) -> None:
+        for name in layer.inputs:
+            _require(
+                self.type_of(name).quantized == isinstance(layer, Dequantize),
+                layer.name,
+                f"computes in float32 and reads {name!r}, which is {self.type_of(name).dtype}",
+                "put a Dequantize between elements and what computes in float32, nowhere else",
+            )
+
+    def _check_integer(self, layer: Layer, record: Quantization) -> None:
+        _require(
+            isinstance(layer, INTEGER_LAYERS),
+            layer.name,
+            f"is a {type(layer).__name__}, which has no integer form",
+            "leave its record out: it computes in float32",
+        )
+        for name in layer.inputs:
+            wanted = not isinstance(layer, Quantize)
+            _require(
+                isinstance(layer, Add) or self.type_of(name).quantized == wanted,
+                layer.name,
+                f"reads {name!r}, which is {self.type_of(name).dtype}",
+                "put a Quantize between float32 and what computes in integers, nowhere else",
+            )
+        activation = getattr(layer, "activation", "none")
+        clips = activation not in TABLED
+        if record.output == FLOAT:
+            _require(
+                isinstance(layer, Weighted) and clips,
+                layer.name,
+                "has an output of float32",
+                "give it int8 or uint8; only sums that are at most clipped may leave as float32",
+            )
+        _require(
+            (record.before is not None) == (isinstance(layer, Weighted) and not clips),
+            layer.name,
+            f"has activation {activation!r} and a type before it: {record.before is not None}",
+            "a convolution or dense layer with a hard swish or sigmoid has one, no other layer",
+        )
+        _require(
+            (record.weight is not None) == isinstance(layer, Weighted),
+            layer.name,
+            f"is a {type(layer).__name__} and has a type of weight: {record.weight is not None}",
+            "convolutions and dense layers have one, no other layer",
+        )
+        if isinstance(layer, Weighted) and record.weight is not None:
+            _check_weighted(layer, record.weight)
+
+
+def _check_weighted(layer: Weighted, weight: TensorType) -> None:
+    channels = layer.out_shape[1]
+    _require(
+        len(weight.scale) in (1, channels),
+        layer.name,
+        f"has {len(weight.scale)} scales for {channels} output channels",
+        "give one, or one for each output channel",
+    )
+    _require(
+        layer.bias and getattr(layer, "batch_norm", None) is None,
+        layer.name,
+        "has a batch norm or no bias",
+        "fold the batch norm first (models/quantized/lowering.py)",
+    )
+
+
+def _require(condition: bool, name: str, problem: str, remedy: str) -> None:
+    if not condition:
+        raise QuantizationError(f"{name!r} {problem}", remedy)

@@ -1,0 +1,184 @@
+"""The integer reference: runs a quantised network in NumPy, bit for bit as kernels must.
+
+Independent of TVM and of every transformation of the compiler. Sums of products are computed in
+float64, where those of integers below 2**53 are exact in any order. What computes in float32 is
+taken from the float64 reference and rounded once: no bits are promised there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tvm_mobilenet.errors import InputError
+from tvm_mobilenet.models import reference
+from tvm_mobilenet.models.activations import LIMITS
+from tvm_mobilenet.models.convolution import convolve
+from tvm_mobilenet.models.folding import Weighted
+from tvm_mobilenet.models.quantized import requantization
+from tvm_mobilenet.models.quantized.arithmetic import (
+    Array,
+    dequantized,
+    fused_multiply_add,
+    saturated,
+)
+from tvm_mobilenet.models.quantized.model import Dequantize, Quantize, QuantizedModel
+from tvm_mobilenet.models.quantized.tables import activation_table, exponentials, limits_of
+from tvm_mobilenet.models.spec import (
+    INPUT,
+    Activate,
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Scale,
+    Softmax,
+)
+
+Weights = Mapping[str, NDArray[Any]]
+
+
+def run(network: QuantizedModel, weights: Weights, x: ArrayLike) -> dict[str, Array]:
+    """Run a whole network.
+
+    Parameters
+    ----------
+    weights : mapping of str to ndarray
+        Every parameter by its full name: weights of integer layers as int8, all others, biases
+        among them, as float32.
+    x : array_like
+        Input, NCHW, of the network's shape; of the type of its record, or else numbers.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Value of every layer: int8, uint8 or float32.
+
+    Raises
+    ------
+    InputError
+        If `x` has another shape or type.
+    QuantizationError
+        If some sum could exceed 32 bits.
+    """
+    given = np.asarray(x)
+    values = {INPUT: given if INPUT in network.records else given.astype(np.float32)}
+    for layer in network.model.layers:
+        inputs = (values[name] for name in layer.inputs)
+        values[layer.name] = run_layer(network, weights, layer, *inputs)
+    del values[INPUT]
+    return values
+
+
+def run_layer(network: QuantizedModel, weights: Weights, layer: Layer, *inputs: Array) -> Array:
+    """Run one layer of a network, its activation included: see :func:`run`."""
+    for name, shape, x in zip(layer.inputs, layer.in_shapes, inputs, strict=True):
+        dtype = network.type_of(name).dtype
+        if x.shape != shape or x.dtype != dtype:
+            raise InputError(
+                f"layer {layer.name!r} reads {name!r} of shape {x.shape} and type {x.dtype}",
+                f"give shape {shape} and type {dtype}",
+            )
+    if layer.name in network.records:
+        return _computed(layer, network, weights, *inputs)
+    if isinstance(layer, Dequantize):
+        return dequantized(inputs[0], network.type_of(layer.inputs[0]))
+    return reference.run_layer(layer, weights, *inputs).astype(np.float32)
+
+
+@singledispatch
+def _computed(layer: Layer, network: QuantizedModel, weights: Weights, *inputs: Array) -> Array:
+    """Compute a layer that has a record; QuantizedModel lets no other kind have one."""
+    raise NotImplementedError(type(layer).__name__)
+
+
+@_computed.register(Conv2d)
+def _conv2d(layer: Conv2d, network: QuantizedModel, weights: Weights, x: Array) -> Array:
+    """Sum up with borders of the zero point: elements less that, bordered by 0, and it again."""
+    weight = weights[f"{layer.name}.weight"].astype(np.float64)
+    zero = network.type_of(layer.inputs[0]).zero_point or 0
+    sums = convolve(layer, weight, x.astype(np.float64) - zero)
+    sums += zero * weight.sum(axis=(1, 2, 3))[:, None, None]
+    return _finished(layer, network, weights, sums)
+
+
+@_computed.register(Dense)
+def _dense(layer: Dense, network: QuantizedModel, weights: Weights, x: Array) -> Array:
+    weight = weights[f"{layer.name}.weight"].astype(np.float64)
+    return _finished(layer, network, weights, x.astype(np.float64) @ weight.T)
+
+
+def _finished(
+    layer: Weighted, network: QuantizedModel, weights: Weights, sums: NDArray[np.float64]
+) -> Array:
+    """Return the value for the sums of a layer, (N, O, ...)."""
+    record, to = network.records[layer.name], requantization.of_sums(network, layer, weights)
+    along = (-1, *(1,) * (sums.ndim - 2))
+    # A sum of 32 bits becomes float32 first, to nearest; float64 holds it exactly.
+    values = fused_multiply_add(
+        sums.astype(np.float32), to.scale.reshape(along), to.shift.reshape(along)
+    )
+    if not record.output.quantized:
+        low, high = LIMITS.get(layer.activation, (-np.inf, np.inf))
+        return np.asarray(np.clip(values, np.float32(low), np.float32(high)))
+    if record.before is None:
+        return saturated(values, record.output, limits_of(layer.activation, record.output))
+    table = activation_table(layer.activation, record.before, record.output)
+    return _looked_up(table, saturated(values, record.before))
+
+
+def _looked_up(table: Array, x: Array) -> Array:
+    least = np.iinfo(x.dtype).min
+    return np.asarray(table[x.astype(np.int64) - least])
+
+
+@_computed.register(Activate)
+def _activate(layer: Activate, network: QuantizedModel, _weights: Weights, x: Array) -> Array:
+    source, to = network.type_of(layer.inputs[0]), network.type_of(layer.name)
+    return _looked_up(activation_table(layer.activation, source, to), x)
+
+
+@_computed.register(GlobalAvgPool)
+def _pool(layer: GlobalAvgPool, network: QuantizedModel, _weights: Weights, x: Array) -> Array:
+    to = requantization.of_mean(network, layer)
+    sums = x.astype(np.int64).sum(axis=(2, 3), keepdims=layer.keep_map).astype(np.float32)
+    return saturated(fused_multiply_add(sums, to.scale, to.shift), network.type_of(layer.name))
+
+
+@_computed.register(Scale)
+def _scale(layer: Scale, network: QuantizedModel, _weights: Weights, x: Array, by: Array) -> Array:
+    to = requantization.of_product(network, layer)
+    map_zero, by_zero = (network.type_of(name).zero_point or 0 for name in layer.inputs)
+    product = (x.astype(np.int32) - map_zero) * (by.astype(np.int32) - by_zero)
+    values = fused_multiply_add(product.astype(np.float32), to.scale, to.shift)
+    return saturated(values, network.type_of(layer.name))
+
+
+@_computed.register(Add)
+def _add(layer: Add, network: QuantizedModel, _weights: Weights, x: Array, other: Array) -> Array:
+    first, second = requantization.of_addends(network, layer)
+    values = fused_multiply_add(x, first.scale, first.shift)
+    return saturated(fused_multiply_add(other, second.scale, values), network.type_of(layer.name))
+
+
+@_computed.register(Quantize)
+def _quantize(layer: Quantize, network: QuantizedModel, _weights: Weights, x: Array) -> Array:
+    to = requantization.of_numbers(network, layer.name)
+    return saturated(fused_multiply_add(x, to.scale, to.shift), network.type_of(layer.name))
+
+
+@_computed.register(Softmax)
+def _softmax(layer: Softmax, network: QuantizedModel, _weights: Weights, x: Array) -> Array:
+    """Exponentials of the distance to the largest, by a table; their sum is an integer."""
+    table = exponentials(network.type_of(layer.inputs[0]), layer.in_shape[1])
+    elements = x.astype(np.int64)
+    parts = table[elements.max(axis=1, keepdims=True) - elements]
+    to = requantization.of_numbers(network, layer.name)
+    share = to.scale / parts.sum(axis=1, keepdims=True).astype(np.float32)
+    values = fused_multiply_add(parts.astype(np.float32), share, to.shift)
+    return saturated(values, network.type_of(layer.name))

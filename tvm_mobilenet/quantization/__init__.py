@@ -1,0 +1,1 @@
+"""Post-training quantisation: a float network and some images become a quantised network."""
