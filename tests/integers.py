@@ -31,6 +31,11 @@ def float32(value: Fraction | float) -> Fraction:
     return round(exact / unit) * unit
 
 
+def shift(value: float) -> Fraction:
+    """Round to a multiple of 2**-44, and to float32."""
+    return float32(Fraction(round(Fraction(value) * 2**44), 2**44))
+
+
 def element(value: Fraction, to: TensorType, low: int = -128, high: int = 255) -> int:
     """Round to a whole number, ties to even, and clip."""
     least, greatest = to.limits
@@ -68,7 +73,7 @@ class Naive:
         total = sum(int(v) for v in x[at[0], at[1]].reshape(-1))
         s = source.scale[0] / (pixels * to.scale[0])
         b = to.zero_point - source.zero_point * source.scale[0] / to.scale[0]
-        return element(float32(float32(total) * float32(s) + float32(b)), to)
+        return element(float32(float32(total) * float32(s) + shift(b)), to)
 
     def product(self, at: tuple[int, ...]) -> int:
         first, second, to = *self.sources, self.record.output
@@ -81,7 +86,7 @@ class Naive:
         to = self.record.output
         scales = [(of.scale[0] if of.quantized else 1.0) / to.scale[0] for of in self.sources]
         zeros = [(of.zero_point or 0) * s for of, s in zip(self.sources, scales, strict=True)]
-        value = float32(to.zero_point - sum(zeros))
+        value = shift(to.zero_point - sum(zeros))
         for x, s in zip(self.xs, scales, strict=True):
             value = float32(Fraction(x[at].item()) * float32(s) + value)
         return element(value, to)
@@ -94,7 +99,7 @@ class Naive:
         scales = record.weight.scale
         s = float32(source.scale[0] * scales[o if len(scales) > 1 else 0] / unit)
         surplus = int(weight[o].astype(int).sum()) * source.zero_point * s
-        b = float32(float(bias[o]) / unit + zero - float(surplus))
+        b = shift(float(bias[o]) / unit + zero - float(surplus))
         value = float32(float32(sum(int(w) * q for w, q in self.products(at))) * s + b)
         if record.before is not None:
             return self.activated(unit * (element(value, to) - zero))

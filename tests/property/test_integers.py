@@ -58,6 +58,18 @@ def test_a_tie_that_two_roundings_get_wrong() -> None:
     assert np.float32(np.float64(x) * np.float64(x) + np.float64(third)) != got
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.floats(2.0**-21, 2, width=32), st.integers(-(2**52), 2**52), st.floats(-500, 500))
+def test_float64_is_exact_where_there_is_no_fused_multiply_add(
+    scale: float, shift: int, near: float
+) -> None:
+    """For shifts as they are made, and results that are not clipped: see docs/adr/0028."""
+    b = np.float32(shift * 2.0**-44)
+    a = np.float32(np.clip(round((near - b) / scale), -(2**31), 2**31 - 1))
+    got = fused_multiply_add(a, np.float32(scale), b)
+    assert got == np.float32(np.float64(a) * np.float64(scale) + np.float64(b))
+
+
 @st.composite
 def types(draw: st.DrawFn) -> TensorType:
     dtype = draw(st.sampled_from(["uint8", "int8"]))

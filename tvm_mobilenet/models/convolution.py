@@ -35,7 +35,7 @@ def mean_sums(layer: Conv2d, weight: Float64, x: Float64) -> Float64:
     """
     seen = _windows(layer, _pad(layer, x)).mean(axis=(0, 2, 3)).reshape(layer.groups, -1)
     per_group = weight.reshape(layer.groups, layer.out_channels // layer.groups, -1)
-    return np.einsum("gok,gk->go", per_group, seen).reshape(-1)
+    return np.asarray(np.einsum("gok,gk->go", per_group, seen)).reshape(-1)
 
 
 def _pad(layer: Conv2d, x: Float64) -> Float64:

@@ -83,7 +83,7 @@ class Histogram:
     def centers(self) -> NDArray[np.float64]:
         """The middle of each bin."""
         middles = np.arange(len(self.counts)) + self.first + 0.5
-        return np.ldexp(middles, self.exponent)
+        return np.asarray(np.ldexp(middles, self.exponent))
 
 
 def range_of(seen: Histogram, method: Method) -> Range:

@@ -24,4 +24,5 @@ def weight_type(weight: NDArray[np.float64]) -> TensorType:
 def rounded(weight: NDArray[np.float64], of: TensorType) -> NDArray[np.int8]:
     """Return weights (O, ...) as elements, ties to even."""
     scales = np.asarray(of.scale).reshape(-1, *(1,) * (weight.ndim - 1))
-    return np.clip(np.rint(weight / scales), -_LARGEST, _LARGEST).astype(np.int8)
+    elements = np.clip(np.rint(weight / scales), -_LARGEST, _LARGEST)
+    return np.asarray(elements, np.int8)

@@ -31,6 +31,11 @@ LARGEST_SUM = 2**31 - 1
 _SMALLEST = float(np.finfo(np.float32).tiny)
 """Float32 below it is subnormal, which 32-bit NEON takes for 0."""
 
+_SHIFTS_PER_ONE = 2.0**44
+"""Shifts are multiples of 2**-44. Where scales are 2**-21 and more, products are such multiples
+too, and a sum below 2**9 has 53 bits: a machine without a fused multiply-add computes it in
+float64, exactly, and all beyond is clipped (docs/adr/0028)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Requantization:
@@ -132,4 +137,5 @@ def _rounded(name: str, scale: ArrayLike, shift: ArrayLike, largest: int) -> Req
             f"{scale.min():.3g} to {scale.max():.3g}, their shifts up to {np.abs(shift).max():.3g}",
             "give types whose ranges fit the layer's numbers",
         )
+    shift = np.rint(shift * _SHIFTS_PER_ONE) / _SHIFTS_PER_ONE
     return Requantization(scale.astype(np.float32), shift.astype(np.float32))
