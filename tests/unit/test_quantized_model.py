@@ -147,6 +147,9 @@ def test_sums_of_more_than_32_bits_are_refused() -> None:
     weights = {"d.weight": np.full((1, 70000), 127, np.int8), "d.bias": np.zeros(1, np.float32)}
     with pytest.raises(QuantizationError, match=f"can be {127 * 255 * 70000}, and 32 bits"):
         requantization.of_sums(network, layer, weights)
+    weights["d.weight"][:, ::2] = -127  # sums that cancel in the end pass through larger ones
+    with pytest.raises(QuantizationError, match="and 32 bits"):
+        requantization.of_sums(network, layer, weights)
     weights["d.weight"][:, ::2] = 0
     x = np.full((1, 70000), 24.5, np.float32)
     assert reference.run(network, weights, x)["d"] == 255

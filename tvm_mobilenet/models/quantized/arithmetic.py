@@ -14,8 +14,9 @@ Float32 = NDArray[np.float32]
 
 
 def fused_multiply_add(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> Float32:
-    """Return ``a * b + c`` of float32 numbers, rounded once to float32, to nearest, ties to even.
+    """Return ``a * b + c``, rounded once to float32, to nearest, ties to even.
 
+    What is given is rounded to float32 first, as a kernel's conversion of a sum does.
     The product of two has 48 bits and is exact in float64. The sum is rounded to odd there: where
     it is not exact, to the one of its two neighbours whose last bit is 1. Float64 has more than
     two bits beyond float32, so that rounding that to float32 is rounding the exact sum (Boldo and

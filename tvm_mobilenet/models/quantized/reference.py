@@ -119,10 +119,7 @@ def _finished(
     """Return the value for the sums of a layer, (N, O, ...)."""
     record, to = network.records[layer.name], requantization.of_sums(network, layer, weights)
     along = (-1, *(1,) * (sums.ndim - 2))
-    # A sum of 32 bits becomes float32 first, to nearest; float64 holds it exactly.
-    values = fused_multiply_add(
-        sums.astype(np.float32), to.scale.reshape(along), to.shift.reshape(along)
-    )
+    values = fused_multiply_add(sums, to.scale.reshape(along), to.shift.reshape(along))
     if not record.output.quantized:
         low, high = LIMITS.get(layer.activation, (-np.inf, np.inf))
         return np.asarray(np.clip(values, np.float32(low), np.float32(high)))
@@ -146,7 +143,7 @@ def _activate(layer: Activate, network: QuantizedModel, _weights: Weights, x: Ar
 @_computed.register(GlobalAvgPool)
 def _pool(layer: GlobalAvgPool, network: QuantizedModel, _weights: Weights, x: Array) -> Array:
     to = requantization.of_mean(network, layer)
-    sums = x.astype(np.int64).sum(axis=(2, 3), keepdims=layer.keep_map).astype(np.float32)
+    sums = x.astype(np.int64).sum(axis=(2, 3), keepdims=layer.keep_map)
     return saturated(fused_multiply_add(sums, to.scale, to.shift), network.type_of(layer.name))
 
 
@@ -155,7 +152,7 @@ def _scale(layer: Scale, network: QuantizedModel, _weights: Weights, x: Array, b
     to = requantization.of_product(network, layer)
     map_zero, by_zero = (network.type_of(name).zero_point or 0 for name in layer.inputs)
     product = (x.astype(np.int32) - map_zero) * (by.astype(np.int32) - by_zero)
-    values = fused_multiply_add(product.astype(np.float32), to.scale, to.shift)
+    values = fused_multiply_add(product, to.scale, to.shift)
     return saturated(values, network.type_of(layer.name))
 
 
@@ -180,5 +177,5 @@ def _softmax(layer: Softmax, network: QuantizedModel, _weights: Weights, x: Arra
     parts = table[elements.max(axis=1, keepdims=True) - elements]
     to = requantization.of_numbers(network, layer.name)
     share = to.scale / parts.sum(axis=1, keepdims=True).astype(np.float32)
-    values = fused_multiply_add(parts.astype(np.float32), share, to.shift)
+    values = fused_multiply_add(parts, share, to.shift)
     return saturated(values, network.type_of(layer.name))
