@@ -1,0 +1,96 @@
+"""The integer reference against ONNX's own quantised operators: the same to one element."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from tvm_mobilenet.models.quantized import reference
+from tvm_mobilenet.models.quantized.model import Dequantize, Quantization, Quantize, QuantizedModel
+from tvm_mobilenet.models.spec import INPUT, Conv2d, Model
+from tvm_mobilenet.models.tensors import TensorType
+
+SHAPE = (2, 6, 9, 8)
+
+
+def onnx_result(node, **inputs: np.ndarray) -> np.ndarray:
+    """Run one node whose inputs are named as they are given."""
+    kinds = {np.dtype(np.uint8): TensorProto.UINT8, np.dtype(np.int8): TensorProto.INT8}
+    kinds |= {np.dtype(np.int32): TensorProto.INT32, np.dtype(np.float32): TensorProto.FLOAT}
+    ins = [helper.make_tensor_value_info(n, kinds[x.dtype], x.shape) for n, x in inputs.items()]
+    graph = helper.make_graph([node], "g", ins, [helper.make_empty_tensor_value_info("y")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
+    return np.asarray(ReferenceEvaluator(model).run(None, inputs)[0])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize(
+    ("groups", "kernel", "strides", "padding"),
+    [
+        (1, (1, 1), (1, 1), (0, 0, 0, 0)),
+        (6, (3, 3), (2, 2), (0, 1, 1, 1)),
+        (1, (3, 3), (1, 2), (1, 1, 1, 1)),
+    ],
+)
+def test_qlinearconv(dtype, groups, kernel, strides, padding) -> None:
+    rng = np.random.default_rng(0)
+    layer = Conv2d("c", ("q",), SHAPE, 6, kernel, strides, padding, groups, bias=True)
+    source, to = (
+        TensorType(dtype, (0.05,), 13),
+        TensorType(dtype, (0.5,), -1 if dtype == "int8" else 99),
+    )
+    scales = rng.uniform(0.005, 0.02, 6).astype(np.float32)
+    network = QuantizedModel(
+        Model("m", "M", {}, SHAPE, (Quantize("q", (INPUT,), SHAPE), layer)),
+        {
+            "q": Quantization(source),
+            "c": Quantization(to, TensorType("int8", tuple(map(float, scales)), 0)),
+        },
+    )
+    weight = rng.integers(-127, 128, layer.weight_shape).astype(np.int8)
+    bias = rng.integers(-3000, 3000, 6).astype(np.int32)
+    x = rng.integers(*source.limits, SHAPE, endpoint=True).astype(dtype)
+    weights = {"c.weight": weight, "c.bias": (bias * 0.05 * scales).astype(np.float32)}
+    got = reference.run_layer(network, weights, layer, x)
+    names = ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b"]
+    node = helper.make_node(
+        "QLinearConv", names, ["y"], strides=strides, pads=padding, group=groups
+    )
+    element, number = np.dtype(dtype).type, np.float32
+    want = onnx_result(
+        node,
+        x=x,
+        xs=np.array(0.05, number),
+        xz=np.array(13, element),
+        w=weight,
+        ws=scales,
+        wz=np.zeros(6, np.int8),
+        ys=np.array(0.5, number),
+        yz=np.array(to.zero_point, element),
+        b=bias,
+    )
+    difference = np.abs(got.astype(int) - want.astype(int))
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.001
+    assert 10 < got.std() < 100
+
+
+@pytest.mark.parametrize("of", [TensorType("uint8", (0.05,), 13), TensorType("int8", (0.3,), -7)])
+def test_steps(of: TensorType) -> None:
+    layers = (Quantize("q", (INPUT,), SHAPE), Dequantize("d", ("q",), SHAPE))
+    network = QuantizedModel(
+        Model("m", "M", {}, SHAPE, layers),
+        {"q": Quantization(of)},
+    )
+    x = np.random.default_rng(1).normal(0, 10, SHAPE).astype(np.float32)
+    got = reference.run(network, {}, x)
+    scale, zero = np.array(of.scale[0], np.float32), np.array(of.zero_point, of.dtype)
+    node = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"])
+    want = onnx_result(node, x=x, s=scale, z=zero)
+    difference = np.abs(got["q"].astype(int) - want.astype(int))
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.001
+    node = helper.make_node("DequantizeLinear", ["x", "s", "z"], ["y"])
+    np.testing.assert_array_equal(got["d"], onnx_result(node, x=got["q"], s=scale, z=zero))
