@@ -87,6 +87,7 @@ def test_a_record_is_of_types_that_can_be(output, weight, before, says) -> None:
         (Dequantize("c", ("q",), SHAPE), Quantization(U8), "a Dequantize, which has no integer"),
         (Activate("c", ("q",), SHAPE, "relu"), None, "computes in float32 and reads 'q'"),
         (Dequantize("c", (INPUT,), SHAPE), None, "reads 'input', which is float32"),
+        (Quantize("c", (INPUT,), SHAPE), None, "quantises, and has no record"),
     ],
 )
 def test_what_cannot_compute_is_refused(layer, record, says) -> None:

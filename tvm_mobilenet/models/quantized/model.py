@@ -138,6 +138,12 @@ class QuantizedModel:
         )
 
     def _check_float(self, layer: Layer) -> None:
+        _require(
+            not isinstance(layer, Quantize),
+            layer.name,
+            "quantises, and has no record",
+            "say in its record which type it makes",
+        )
         for name in layer.inputs:
             _require(
                 self.type_of(name).quantized == isinstance(layer, Dequantize),
