@@ -33,7 +33,14 @@ def mean_sums(layer: Conv2d, weight: Float64, x: Float64) -> Float64:
 
     Each sum is linear in what its taps see, so that the mean of the sums is that of the means.
     """
-    seen = _windows(layer, _pad(layer, x)).mean(axis=(0, 2, 3)).reshape(layer.groups, -1)
+    padded, (_, _, rows, columns) = _pad(layer, x), layer.out_shape
+    (down, right), (kernel_rows, kernel_columns) = layer.strides, layer.kernel
+    seen = np.empty((layer.in_channels, *layer.kernel))
+    for i in range(kernel_rows):
+        for j in range(kernel_columns):
+            shifted = padded[:, :, i : i + down * rows : down, j : j + right * columns : right]
+            seen[:, i, j] = shifted[:, :, :rows, :columns].mean(axis=(0, 2, 3))
+    seen = seen.reshape(layer.groups, -1)
     per_group = weight.reshape(layer.groups, layer.out_channels // layer.groups, -1)
     return np.asarray(np.einsum("gok,gk->go", per_group, seen)).reshape(-1)
 
@@ -68,15 +75,10 @@ def _depthwise(layer: Conv2d, weight: Float64, padded: Float64) -> Float64:
 def _unfolded(layer: Conv2d, weight: Float64, padded: Float64) -> Float64:
     """Multiply unfolded windows by the weights, group by group."""
     batch, out_channels, rows, columns = layer.out_shape
-    windows = _windows(layer, padded)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(2, 3))
+    down, right = layer.strides
+    windows = windows[:, :, ::down, ::right]
     # (N, C, OH, OW, KH, KW) to (N, G, C/G * KH * KW, OH * OW): the order of OIHW.
     unfolded = windows.transpose(0, 1, 4, 5, 2, 3).reshape(batch, layer.groups, -1, rows * columns)
     per_group = weight.reshape(layer.groups, out_channels // layer.groups, -1)
     return np.asarray(np.matmul(per_group, unfolded)).reshape(layer.out_shape)
-
-
-def _windows(layer: Conv2d, padded: Float64) -> Float64:
-    """View a padded map as what each output pixel sees: (N, C, OH, OW, KH, KW)."""
-    windows = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(2, 3))
-    down, right = layer.strides
-    return windows[:, :, ::down, ::right]
