@@ -17,7 +17,10 @@ from tvm_mobilenet.models import mobilenet_v2
 from tvm_mobilenet.models.checkpoints import pretrained
 from tvm_mobilenet.models.onnx_export import to_onnx
 from tvm_mobilenet.models.weights import trained
+from tvm_mobilenet.quantization.calibration import quantize
+from tvm_mobilenet.quantization.quality import sqnr
 from tvm_mobilenet.runtime import load_image
+from tvm_mobilenet.runtime.recipe import preprocess_for
 
 
 def test_twenty_photographs() -> None:
@@ -41,6 +44,20 @@ def test_twenty_photographs() -> None:
         right += int(ours.argmax()) == label
     assert right >= 18
     assert worst < 1e-3
+
+
+def test_photographs_in_integers() -> None:
+    """Calibrated on five photographs, V2 answers for two others nearly as float64 does."""
+    try:
+        found, labelled = trained("pretrained", mobilenet_v2()), photographs()
+    except WeightsError as error:
+        pytest.skip(f"no photographs or weights ({error.what})")
+    logits = dataclasses.replace(found.model, layers=found.model.layers[:-1], outputs=())
+    weights = {name: found.weights[name] for name in logits.parameters}
+    preprocess = {**preprocess_for(logits.resolution), **found.preprocess}
+    images = [load_image(path, preprocess) for path in list(labelled)[:7]]
+    network = quantize(logits, weights, images[:5])
+    assert sqnr(logits, weights, network, images[5:])[logits.outputs[0]] > 17
 
 
 def test_a_damaged_cache_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

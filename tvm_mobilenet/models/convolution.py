@@ -40,9 +40,9 @@ def mean_sums(layer: Conv2d, weight: Float64, x: Float64) -> Float64:
         for j in range(kernel_columns):
             shifted = padded[:, :, i : i + down * rows : down, j : j + right * columns : right]
             seen[:, i, j] = shifted[:, :, :rows, :columns].mean(axis=(0, 2, 3))
-    seen = seen.reshape(layer.groups, -1)
     per_group = weight.reshape(layer.groups, layer.out_channels // layer.groups, -1)
-    return np.asarray(np.einsum("gok,gk->go", per_group, seen)).reshape(-1)
+    means = np.einsum("gok,gk->go", per_group, seen.reshape(layer.groups, -1))
+    return np.asarray(means).reshape(-1)
 
 
 def _pad(layer: Conv2d, x: Float64) -> Float64:
