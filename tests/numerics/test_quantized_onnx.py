@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
+from onnx_nets import Net
 
+from tvm_mobilenet.models.importer import import_onnx
 from tvm_mobilenet.models.quantized import reference
 from tvm_mobilenet.models.quantized.model import Dequantize, Quantization, Quantize, QuantizedModel
 from tvm_mobilenet.models.spec import INPUT, Conv2d, Model
 from tvm_mobilenet.models.tensors import TensorType
+from tvm_mobilenet.quantization.calibration import quantize
+from tvm_mobilenet.quantization.quality import sqnr
 
 SHAPE = (2, 6, 9, 8)
 
@@ -94,3 +98,23 @@ def test_steps(of: TensorType) -> None:
     assert (difference > 0).mean() < 0.001
     node = helper.make_node("DequantizeLinear", ["x", "s", "z"], ["y"])
     np.testing.assert_array_equal(got["d"], onnx_result(node, x=got["q"], s=scale, z=zero))
+
+
+def test_an_imported_network_has_islands_of_float32(tmp_path) -> None:
+    """What has no integer form reads and leaves float32; all around it computes in integers."""
+    net = Net((1, 3, 16, 16))
+    x = net.act(net.conv("image", 8, 3, pads=[1, 1, 1, 1]), "relu")
+    pooled = net.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    x = net.excite(net.depthwise(pooled, pads=[1, 1, 1, 1]), 4)
+    y = net.act(net.conv(x, 8, 1), "hardswish")
+    imported = import_onnx(net.save(tmp_path / "net.onnx", net.add(y, pooled), pooled))
+    model, weights = imported.model, imported.weights
+    images = [np.random.default_rng(i).normal(0, 1, (1, 3, 16, 16)) for i in range(3)]
+    network = quantize(model, weights, images[:2])
+    by_name = {layer.name: type(layer).__name__ for layer in model.layers}
+    in_float = {by_name[name] for name in by_name if name not in network.model.records}
+    assert in_float == {"Operator"}
+    assert {"Conv2d", "Scale", "GlobalAvgPool", "Add"} <= set(by_name.values())
+    outputs = reference.run(network.model, network.weights, images[2])
+    assert all(outputs[name].dtype == np.float32 for name in network.model.model.outputs)
+    assert min(sqnr(model, weights, network, images[2:]).values()) > 20
