@@ -63,10 +63,10 @@ lint: $(VENV)/lint.stamp tree  ## style, and the order of imports
 types: $(VENV)/lint.stamp tree  ## mypy --strict
 	cd $(OUT)/tree && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 
-bench: $(VENV)/bench.stamp  ## this processor against ONNX Runtime, OpenVINO and ncnn
+bench: $(VENV)/bench.stamp  ## this processor against ONNX Runtime, OpenVINO, ncnn and LiteRT
 	@mkdir -p $(OUT)
 	$(BIN)/tvm-mobilenet compile v1 --output $(MODEL)
-	$(BIN)/tvm-mobilenet bench $(MODEL) --against onnxruntime,openvino,ncnn
+	$(BIN)/tvm-mobilenet bench $(MODEL) --against onnxruntime,openvino,ncnn,litert
 
 clean:  ## remove what these targets made
 	rm -rf $(VENV) $(RELAY) $(OUT) build dist *.egg-info

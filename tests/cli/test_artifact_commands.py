@@ -16,7 +16,7 @@ import pytest
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-PEERS = ("onnxruntime", "openvino", "ncnn")
+PEERS = ("onnxruntime", "openvino", "ncnn", "litert")
 
 
 def test_compile_reports_every_layer(artifact: Path) -> None:

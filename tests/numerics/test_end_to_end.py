@@ -64,9 +64,8 @@ def test_right_at_odd_sizes(
     raw = aligned_empty((x.size + 1,), np.float32)
     shifted = raw[1:].reshape(x.shape)
     shifted[:] = x
-    in_place = compiled.module._binding.staging.tensor(shifted).data_ptr() == shifted.ctypes.data
-    assert in_place == (compiled.manifest["inputs"][0]["alignment"] == 4) == (alpha > 1 / 32)
     np.testing.assert_array_equal(first, compiled.module(shifted))
+    assert (compiled.manifest["inputs"][0]["alignment"] == 4) == (alpha > 1 / 32)
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,9 @@ from tvm_mobilenet.bench.comparison import OURS
 from tvm_mobilenet.bench.gpu import bench_on_gpu, describe_gpu
 from tvm_mobilenet.bench.gpu_comparison import TORCH, GpuReport, GpuRow
 from tvm_mobilenet.bench.gpu_worker import Opened, timed_rounds
-from tvm_mobilenet.bench.torch_network import folded
 from tvm_mobilenet.errors import PeerError
 from tvm_mobilenet.machine import parse
 from tvm_mobilenet.models import mobilenet_v1
-from tvm_mobilenet.models.spec import Conv2d
-from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.profile.gpu import GpuProfile, kernel_row
 
 
@@ -62,20 +59,6 @@ def test_calls_are_counted_and_waited_for() -> None:
     assert len(waited) >= len(times["device"])
     assert len(launched) > len(times["device"])
     assert all(0 < time < 0.01 for time in times["device"])
-
-
-def test_batch_norm_is_folded_as_it_computes() -> None:
-    model = mobilenet_v1(0.25, 32, classes=10)
-    weights = initialize(model, seed=0)
-    layer = next(one for one in model.layers if isinstance(one, Conv2d) and one.batch_norm)
-    weight, bias = folded(layer, weights)
-    x = np.random.default_rng(0).standard_normal(weight[0].size)
-    before = weights[f"{layer.name}.weight"].reshape(layer.out_channels, -1) @ x
-    gamma, beta, mean, variance = (
-        weights[f"{layer.name}.bn.{part}"] for part in ("gamma", "beta", "mean", "variance")
-    )
-    want = (before - mean) / np.sqrt(variance + layer.batch_norm) * gamma + beta
-    np.testing.assert_allclose(weight.reshape(layer.out_channels, -1) @ x + bias, want, rtol=1e-5)
 
 
 def test_peers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

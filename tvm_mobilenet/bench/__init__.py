@@ -1,8 +1,9 @@
 """Time an artifact against the processor's bound and against other runtimes.
 
 ``session`` runs the comparison, ``pool`` and ``worker`` keep every runtime in a
-process of its own, ``peers`` and ``ncnn_files`` hand them the same network,
-``peak`` measures what the processor could do, ``comparison`` holds the outcome;
+process of its own, ``peers``, ``ncnn_files`` and ``litert_files`` (in the format of
+``tflite``) hand them the same network, ``peak`` measures what the processor could
+do, ``comparison`` holds the outcome;
 ``bandwidth`` and ``machine`` measure the rest of what a kernel is up against.
 """
 

@@ -33,6 +33,7 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.network.fold import folded
 
 MAGIC = "7767517"
 _ACTIVATIONS = {
@@ -112,22 +113,6 @@ def write_ncnn(model: Model, weights: Arrays, param: Path, binary: Path) -> None
     param.write_text("\n".join([MAGIC, f"{len(lines)} {blobs}", *lines]) + "\n")
 
 
-def folded(layer: Conv2d, weights: Arrays) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return weight (O, I / groups, KH, KW) and bias (O,) with batch norm in them, float64."""
-    weight = weights[f"{layer.name}.weight"].astype(np.float64)
-    bias = np.zeros(layer.out_channels)
-    if layer.bias:
-        bias += weights[f"{layer.name}.bias"]
-    if layer.batch_norm is None:
-        return weight, bias
-    gamma, beta, mean, variance = (
-        weights[f"{layer.name}.bn.{part}"].astype(np.float64)
-        for part in ("gamma", "beta", "mean", "variance")
-    )
-    scale = gamma / np.sqrt(variance + layer.batch_norm)
-    return weight * scale[:, None, None, None], (bias - mean) * scale + beta
-
-
 @singledispatch
 def _written(layer: Layer, _weights: Arrays) -> Written:
     """Return ncnn's type, arguments and tensors of one layer."""
@@ -139,17 +124,18 @@ def _written(layer: Layer, _weights: Arrays) -> Written:
 
 @_written.register(Conv2d)
 def _conv2d(layer: Conv2d, weights: Arrays) -> Written:
-    weight, bias = folded(layer, weights)
+    affine = folded(layer, weights)
     top, left, bottom, right = layer.padding
     arguments = (
         f"0={layer.out_channels} 1={layer.kernel[1]} 11={layer.kernel[0]} "
         f"3={layer.strides[1]} 13={layer.strides[0]} "
         f"4={left} 14={top} 15={right} 16={bottom} "
-        f"5=1 6={weight.size} {_ACTIVATIONS[layer.activation]}"
+        f"5=1 6={affine.weight.size} {_ACTIVATIONS[layer.activation]}"
     )
+    tensors = [affine.weight, affine.bias]
     if layer.groups == 1:
-        return "Convolution", arguments, [weight, bias]
-    return "ConvolutionDepthWise", f"{arguments} 7={layer.groups}", [weight, bias]
+        return "Convolution", arguments, tensors
+    return "ConvolutionDepthWise", f"{arguments} 7={layer.groups}", tensors
 
 
 @_written.register(GlobalAvgPool)

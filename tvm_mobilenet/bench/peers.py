@@ -23,6 +23,7 @@ from tvm_mobilenet.errors import PeerError
 Call = Callable[[], NDArray[Any]]
 
 ONNX_FILE, NCNN_PARAM, NCNN_BIN = "model.onnx", "model.param", "model.bin"
+TFLITE_FILE = "model.tflite"
 
 
 def open_onnxruntime(folder: Path, threads: int, x: NDArray[Any]) -> Call:
@@ -93,12 +94,33 @@ def open_ncnn(folder: Path, threads: int, x: NDArray[Any]) -> Call:
     return call
 
 
+def open_litert(folder: Path, threads: int, x: NDArray[Any]) -> Call:
+    """Open ``model.tflite`` in LiteRT's interpreter, which hands it to XNNPACK."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(folder / TFLITE_FILE), num_threads=threads)
+    interpreter.allocate_tensors()
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    image = np.ascontiguousarray(np.moveaxis(x, 1, -1))  # as its users hold it
+
+    def call() -> NDArray[Any]:
+        interpreter.set_tensor(source["index"], image)
+        interpreter.invoke()
+        return np.moveaxis(interpreter.get_tensor(target["index"]), -1, 1)
+
+    return call
+
+
 PEERS: dict[str, Callable[[Path, int, NDArray[Any]], Call]] = {
     "onnxruntime": open_onnxruntime,
     "openvino": open_openvino,
     "ncnn": open_ncnn,
+    "litert": open_litert,
 }
-"""Name after ``--against`` (also the package's) → how a worker opens it."""
+"""Name after ``--against`` → how a worker opens it."""
+
+_PACKAGES = {"litert": "ai-edge-litert", OURS: "tvm-mobilenet"}
+"""Names of packages that differ from the runtime's."""
 
 
 def check_peers(names: Sequence[str]) -> None:
@@ -116,7 +138,7 @@ def check_peers(names: Sequence[str]) -> None:
             raise PeerError(
                 f"no runtime {name!r} to compare against", f"{hint}known: {', '.join(PEERS)}"
             )
-        if importlib.util.find_spec(name) is None:
+        if importlib.util.find_spec(_package(name).replace("-", "_")) is None:
             raise PeerError(
                 f"{name} is not installed", "install it with `pip install 'tvm-mobilenet[bench]'`"
             )
@@ -124,8 +146,11 @@ def check_peers(names: Sequence[str]) -> None:
 
 def version_of(runtime: str) -> str:
     """Return the installed version of a runtime's package; ``""`` where it has none."""
-    package = "tvm-mobilenet" if runtime == OURS else runtime
     try:
-        return metadata.version(package)
+        return metadata.version(_package(runtime))
     except metadata.PackageNotFoundError:  # a checkout on PYTHONPATH
         return ""
+
+
+def _package(runtime: str) -> str:
+    return _PACKAGES.get(runtime, runtime)

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.bench.comparison import OURS, PEAK, BenchReport, Row, peak_of
+from tvm_mobilenet.bench.litert_files import write_tflite
 from tvm_mobilenet.bench.ncnn_files import write_ncnn
 from tvm_mobilenet.bench.peers import (
     NCNN_BIN,
     NCNN_PARAM,
     ONNX_FILE,
+    TFLITE_FILE,
     check_peers,
     version_of,
 )
@@ -224,10 +226,12 @@ def _write_for_peers(network: Network, against: Sequence[str], folder: Path) -> 
     model, weights = network.model, network.weights
     if "ncnn" in against:
         write_ncnn(model, weights, folder / NCNN_PARAM, folder / NCNN_BIN)
+    if "litert" in against:
+        write_tflite(model, weights, folder / TFLITE_FILE)
     if network.imported is not None:
         # Theirs as the file has it, its batch fixed to ours.
         (folder / ONNX_FILE).write_bytes(network.imported.source.SerializeToString())
-    elif set(against) - {"ncnn"}:
+    elif set(against) - {"ncnn", "litert"}:
         from tvm_mobilenet.models.onnx_export import export_onnx
 
         export_onnx(model, weights, folder / ONNX_FILE)

@@ -24,6 +24,7 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.network.fold import folded
 
 Weights = Mapping[str, NDArray[Any]]
 Step = tuple[Any, Callable[..., Any]]
@@ -71,29 +72,6 @@ def torch_network(model: Model, weights: Weights) -> Any:
     return Network().eval().requires_grad_(False)
 
 
-def folded(layer: Conv2d, weights: Weights) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a convolution's weight and bias with its batch norm in them.
-
-    Returns
-    -------
-    ndarray, ndarray
-        (O, I / groups, KH, KW) and (O,), float32; computed in float64, rounded once.
-    """
-    name = layer.name
-    weight = np.asarray(weights[f"{name}.weight"], np.float64)
-    bias = np.zeros(layer.out_channels)
-    if layer.bias:
-        bias = np.asarray(weights[f"{name}.bias"], np.float64)
-    if layer.batch_norm is not None:
-        gamma, beta, mean, variance = (
-            np.asarray(weights[f"{name}.bn.{part}"], np.float64)
-            for part in ("gamma", "beta", "mean", "variance")
-        )
-        scale = gamma / np.sqrt(variance + layer.batch_norm)
-        weight, bias = weight * scale[:, None, None, None], beta + (bias - mean) * scale
-    return weight.astype(np.float32), bias.astype(np.float32)
-
-
 @singledispatch
 def _step(layer: Layer, _weights: Weights) -> Step:
     """Return the module of a layer, if it has parameters, and what computes it."""
@@ -114,8 +92,8 @@ def _conv2d(layer: Conv2d, weights: Weights) -> Step:
         (top, left) if even else (0, 0),
         groups=layer.groups,
     )
-    weight, bias = folded(layer, weights)
-    conv.weight.data, conv.bias.data = _tensor(weight), _tensor(bias)
+    affine = folded(layer, weights)
+    conv.weight.data, conv.bias.data = _tensor(affine.weight), _tensor(affine.bias)
     act = _activation(layer.activation)
     if even:
         return conv, lambda x: act(conv(x))

@@ -67,7 +67,8 @@ def verify(
 Runtimes = Annotated[
     str,
     typer.Option(
-        help="Runtimes to compare with, by commas: onnxruntime,openvino,ncnn; on a GPU torch.",
+        help="Runtimes to compare with, by commas: onnxruntime,openvino,ncnn,litert; on a GPU "
+        "torch.",
         metavar="RUNTIMES",
     ),
 ]
@@ -138,7 +139,7 @@ def bench(
     \b
     Examples:
       tvm-mobilenet bench mobilenet.so --threads 1,2
-      tvm-mobilenet bench mobilenet.so --against onnxruntime,openvino,ncnn
+      tvm-mobilenet bench mobilenet.so --against onnxruntime,openvino,ncnn,litert
       tvm-mobilenet bench mobilenet.so --rounds 5 --warmup 0.5 --iterations 100
       tvm-mobilenet bench mobilenet.so --contexts 2   # two at a time: images/s
       tvm-mobilenet bench v1 --target native --batch 8        # compiled first

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import IO
 
@@ -15,6 +16,7 @@ LEAST_ROOM = 16 << 20
 """Bytes that have to be free: object files take a few millions, and LLVM ends the process where
 it cannot write them."""
 
+_TIMES = 10
 _PREFIX = "tvm_mobilenet-"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _REMEDY = "make room there, or name another folder by the environment variable TMPDIR"
@@ -29,18 +31,30 @@ def scratch() -> Iterator[str]:
     OutputError
         There is no folder for temporary files, or no room in it.
     """
-    with scratch_folder() as folder:
+    made = scratch_folder()
+    with contextlib.ExitStack() as ending:
+        ending.callback(_remove, made)
         try:
-            yield folder
+            yield made.name
         except OSError as error:
             # NumPy has no number for a file that it could write in part.
             if error.errno is not None and error.errno not in _FULL:
                 raise
             reason = error.strerror or error
             raise OutputError(
-                f"cannot write temporary files in {os.path.dirname(folder)!r}: {reason}",
+                f"cannot write temporary files in {os.path.dirname(made.name)!r}: {reason}",
                 _REMEDY,
             ) from error
+
+
+def _remove(made: tempfile.TemporaryDirectory[str]) -> None:
+    """Remove a folder, and what a compiler that was stopped still writes there as it ends."""
+    for _ in range(_TIMES):
+        with contextlib.suppress(OSError):
+            made.cleanup()
+            return
+        time.sleep(0.1)
+    made.cleanup()
 
 
 def scratch_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:

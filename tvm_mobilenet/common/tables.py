@@ -217,9 +217,13 @@ def shortened(text: str, width: int) -> str:
     if cell_width(text) <= width:
         return text
     tail = (width - 1) // 2
-    head = chopped(text, max(width - 1 - tail, 1))[0]
-    end = chopped(text[::-1], tail)[0][::-1] if tail else ""
-    return head + "…" + end
+    return _begin(text, width - 1 - tail) + "…" + _begin(text[::-1], tail)[::-1]
+
+
+def _begin(text: str, width: int) -> str:
+    """Return as much of a text as `width` columns hold, which may be nothing."""
+    part = chopped(text, width)[0]
+    return part if cell_width(part) <= width else ""
 
 
 def together(layers: Sequence[str]) -> str:

@@ -124,7 +124,7 @@ def bench(
     threads : int, str or sequence of int
         Numbers of threads, one after another: ``2``, ``"1,2"`` or ``(1, 2)``.
     against : str or sequence of str
-        Runtimes to compare with: ``"onnxruntime,ncnn"``.
+        Runtimes to compare with: ``"onnxruntime,litert"``.
     device : str, optional
         Where to run it, see :func:`tvm_mobilenet.open_device`; there are no other runtimes.
     **options

@@ -91,7 +91,7 @@ class Module(LoadedArtifact[NativeKernels]):
         status = self._library.run_observed(*context.at, found, observer, None)
         self._finish(context, status)
         if raised:
-            raise raised[0]
+            raise raised.pop()  # not kept: it holds this frame
 
     def _held(self, x: Any) -> NativeKernels:
         x = np.array(self._input.array(x), order="C")  # what a caller changes later is not seen

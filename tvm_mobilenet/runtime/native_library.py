@@ -73,6 +73,24 @@ class Observation(ctypes.Structure):
 OBSERVER = ctypes.CFUNCTYPE(None, c_void_p, c_int32, ctypes.POINTER(Observation))
 
 
+class _Loaded:
+    """Unloads a library when the last of those who need its code has let go.
+
+    Counted by hand: of what the collector finds in a circle, it calls the finalizers in any order.
+    """
+
+    def __init__(self, handle: int) -> None:
+        self._handle, self._holders = handle, 0
+
+    def hold(self) -> None:
+        self._holders += 1
+
+    def let_go(self) -> None:
+        self._holders -= 1
+        if not self._holders and not sys.is_finalizing():
+            _ctypes.dlclose(self._handle)
+
+
 class NativeLibrary:
     """The functions of an artifact that is loaded; unloaded when nobody holds this.
 
@@ -86,6 +104,8 @@ class NativeLibrary:
 
     def __init__(self, name: str, prefix: str) -> None:
         self._library = ctypes.CDLL(name, os.RTLD_NOW | os.RTLD_LOCAL)
+        self.loaded = _Loaded(self._library._handle)
+        self.loaded.hold()
         self._prefix = prefix
         pointer, number = c_void_p, c_int32
         self.run = self.function("run", number, pointer, pointer, pointer)
@@ -100,8 +120,8 @@ class NativeLibrary:
         self.calls: int = self.function("calls", number)()
 
     def __del__(self) -> None:
-        if hasattr(self, "_library") and not sys.is_finalizing():
-            _ctypes.dlclose(self._library._handle)
+        if hasattr(self, "loaded"):
+            self.loaded.let_go()
 
     def check(self, manifest: Mapping[str, Any], where: str) -> None:
         """Compare what the code says of itself with what its manifest says.
@@ -172,12 +192,14 @@ class Pool:
         if status:
             raise library.failed(status, where)
         self._end = library.pool_destroy
+        library.loaded.hold()
         self.address = made.value
         self.share = library.pool_share
 
     def __del__(self) -> None:
         if hasattr(self, "address"):
             self._end(self.address)
+            self._library.loaded.let_go()
 
 
 _pools: WeakValueDictionary[int, Pool] = WeakValueDictionary()
@@ -213,9 +235,11 @@ class Context:
         status = library.create(ctypes.byref(options), ctypes.byref(made))
         if status:
             raise library.failed(status, where)
+        library.loaded.hold()
         self.inputs, self.outputs = ((c_void_p * count)() for count in counts)
         self.at = (made.value, ctypes.addressof(self.inputs), ctypes.addressof(self.outputs))
 
     def __del__(self) -> None:
         if hasattr(self, "at"):
             self._library.destroy(self.at[0])
+            self._library.loaded.let_go()

@@ -97,8 +97,9 @@ static uint32_t begin_round(struct tmn_pool* pool) {
 /* Each part is claimed once in each round. Who has claimed one may read the task: no other can begin
  * before that part is done. A worker that comes late finds its own claimed, and reads nothing. */
 static int claim(struct tmn_worker* worker, uint32_t round) {
-  uint32_t before = round - 1;
-  return atomic_compare_exchange_strong(&worker->claimed, &before, round);
+  uint32_t before = round - 1; /* looked at first, which does not take the line away */
+  return atomic_load_explicit(&worker->claimed, memory_order_relaxed) == before &&
+         atomic_compare_exchange_strong(&worker->claimed, &before, round);
 }
 
 static void* work(void* argument) {
@@ -110,11 +111,10 @@ static void* work(void* argument) {
     if (atomic_load(&pool->stop)) return NULL;
     if (!claim(self, seen)) continue;
     pool->task(pool->data, self->number);
-    /* The same bargain the other way round: the last one sees that the caller sleeps, or the caller
-     * sees that nothing is left. */
-    if (atomic_fetch_sub(&pool->pending, 1) == 1 && atomic_load(&pool->caller_sleeps)) {
-      wake(&pool->pending);
-    }
+    /* The same bargain the other way round: this one sees that the caller sleeps, or the caller sees
+     * that this part is done. */
+    atomic_store(&self->done, seen);
+    if (atomic_load(&pool->caller_sleeps)) wake(&self->done);
   }
 }
 
@@ -158,31 +158,26 @@ int tmn_pool_start(struct tmn_pool* pool, struct tmn_worker* workers, int32_t th
   return failed;
 }
 
-static void wait_for_workers(struct tmn_pool* pool) {
-  uint32_t left = atomic_load_explicit(&pool->pending, memory_order_acquire);
-  while (left != 0) {
-    uint32_t found = look_while(&pool->pending, left);
-    if (found == left) {
-      atomic_store(&pool->caller_sleeps, 1);
-      while ((found = atomic_load(&pool->pending)) != 0) sleep_while(&pool->pending, found);
-      atomic_store(&pool->caller_sleeps, 0);
-    }
-    left = found;
-  }
+static void wait_for(struct tmn_pool* pool, struct tmn_worker* worker, uint32_t round) {
+  uint32_t found = atomic_load_explicit(&worker->done, memory_order_acquire);
+  if (found == round || look_while(&worker->done, found) == round) return;
+  atomic_store(&pool->caller_sleeps, 1);
+  while ((found = atomic_load(&worker->done)) != round) sleep_while(&worker->done, found);
+  atomic_store(&pool->caller_sleeps, 0);
 }
 
 void tmn_pool_run(struct tmn_pool* pool, tvm_mobilenet_task task, void* data) {
   pool->task = task;
   pool->data = data;
-  atomic_store_explicit(&pool->pending, (uint32_t)pool->threads - 1, memory_order_relaxed);
   uint32_t round = begin_round(pool);
+  int32_t workers = pool->threads - 1;
   task(data, 0);
-  for (int32_t i = 0; i < pool->threads - 1; i++) {
+  for (int32_t i = 0; i < workers; i++) {
     if (!claim(&pool->workers[i], round)) continue;
     task(data, i + 1);
-    atomic_fetch_sub(&pool->pending, 1);
+    atomic_store(&pool->workers[i].done, round);
   }
-  wait_for_workers(pool);
+  for (int32_t i = 0; i < workers; i++) wait_for(pool, &pool->workers[i], round);
 }
 
 void tmn_pool_stop(struct tmn_pool* pool) {

@@ -13,24 +13,24 @@
 
 #include "tvm_mobilenet.h"
 
+/* What a worker writes is on a line of its own, since each write takes a line away from all who look at
+ * it: two go from one processor to the other for each region, the pool's there and the worker's back. */
 struct tmn_worker {
   _Alignas(64) _Atomic uint32_t claimed; /* the round in which somebody took its part */
+  _Atomic uint32_t done;                 /* the round in which that was done */
   pthread_t thread;
   struct tmn_pool* pool;
   int32_t number;
   uint32_t seen; /* the round before its first: known before it is started */
 };
 
-/* What the caller writes and workers read, what workers write and the caller reads: on lines of
- * their own, since each write takes a line away from all who look at it. */
 struct tmn_pool {
   _Alignas(64) _Atomic uint32_t round; /* a new value: there is work, or the end */
   tvm_mobilenet_task task;
   void* data;
   _Atomic int32_t stop;
+  _Atomic int32_t caller_sleeps;
   _Alignas(64) _Atomic uint32_t sleeping; /* workers that may have to be woken */
-  _Alignas(64) _Atomic uint32_t pending;  /* parts that are not done */
-  _Atomic uint32_t caller_sleeps;
   _Alignas(64) uint32_t owner; /* the process that the workers are threads of; 0 if there are none */
   int32_t threads;
   struct tmn_worker* workers; /* `threads - 1` of them */

@@ -1,0 +1,179 @@
+"""Write a model for LiteRT: a TensorFlow Lite file.
+
+Written as TensorFlow's converter would: channels last, batch norm and the 3 of a
+hard sigmoid in the weights, activations inside of operators where the format has
+them, TensorFlow's own padding by name. XNNPACK takes every operator that
+MobileNets need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet.bench.tflite import Graph
+from tvm_mobilenet.errors import PeerError
+from tvm_mobilenet.models.layers import LpNormalization
+from tvm_mobilenet.models.spec import (
+    Activate,
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Model,
+    Scale,
+    Softmax,
+    same_padding,
+)
+from tvm_mobilenet.network.fold import folded
+
+Weights = Mapping[str, NDArray[Any]]
+
+_FUSED = {"relu": "RELU", "relu6": "RELU6", "hardsigmoid": "RELU6"}
+"""What a convolution, product or sum applies itself; of a hard sigmoid the clipping."""
+
+
+def write_tflite(model: Model, weights: Weights, path: Path) -> None:
+    """Write the file.
+
+    Parameters
+    ----------
+    model : Model
+        Its maps become NHWC, input and output too.
+    weights : mapping of str to ndarray
+        As :mod:`tvm_mobilenet.models.weights` names and shapes them.
+    path : Path
+        Where to write.
+
+    Raises
+    ------
+    PeerError
+        If a layer is of a kind that is not written for LiteRT.
+    """
+    graph = Graph(model.title, model.input_shape)
+    for layer in model.layers:
+        graph.values[layer.name] = _written(layer, graph, weights)
+    path.write_bytes(graph.packed(model.outputs[0]))
+
+
+@singledispatch
+def _written(layer: Layer, _graph: Graph, _weights: Weights) -> int:
+    """Add a layer to the graph; return the number of its output's tensor."""
+    raise PeerError(
+        f"{type(layer).__name__} {layer.name!r} is not written for LiteRT yet",
+        "leave litert out of --against",
+    )
+
+
+@_written.register(Conv2d)
+def _conv2d(layer: Conv2d, graph: Graph, weights: Weights) -> int:
+    source, padding = graph.values[layer.inputs[0]], "VALID"
+    _, _, rows, columns = layer.in_shape
+    if layer.padding == same_padding((rows, columns), layer.kernel, layer.strides):
+        padding = "SAME"
+    elif any(layer.padding):
+        source = _padded(layer, graph)
+    fields = {"padding": padding, "strideH": layer.strides[0], "strideW": layer.strides[1]}
+    kind = "CONV_2D"
+    if 1 < layer.groups == layer.in_channels:
+        kind = "DEPTHWISE_CONV_2D"
+        fields["depthMultiplier"] = layer.out_channels // layer.groups
+    return _product(layer, graph, weights, kind, source, **fields)
+
+
+def _padded(layer: Conv2d, graph: Graph) -> int:
+    """Add zeros around a map as an operator of its own; return the number of its tensor."""
+    top, left, bottom, right = layer.padding
+    batch, channels, rows, columns = layer.in_shape
+    pads = graph.constant(
+        f"{layer.name}.pads", [(0, 0), (top, bottom), (left, right), (0, 0)], np.int32
+    )
+    shape = (batch, channels, rows + top + bottom, columns + left + right)
+    inputs = [graph.values[layer.inputs[0]], pads]
+    return graph.operator("PAD", inputs, f"{layer.name}.padded", shape, "PadOptions")
+
+
+@_written.register(Dense)
+def _dense(layer: Dense, graph: Graph, weights: Weights) -> int:
+    return _product(layer, graph, weights, "FULLY_CONNECTED", graph.values[layer.inputs[0]])
+
+
+_PRODUCTS = {
+    "CONV_2D": ("Conv2DOptions", (0, 2, 3, 1)),
+    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", (1, 2, 3, 0)),
+    "FULLY_CONNECTED": ("FullyConnectedOptions", (0, 1)),
+}
+"""Operator → its options, and its order of the axes of weights that are OIHW or (O, I) here."""
+
+
+def _product(
+    layer: Conv2d | Dense, graph: Graph, weights: Weights, kind: str, source: int, **fields: Any
+) -> int:
+    """Add a product with weights and its activation; return the number of the output's tensor."""
+    options, axes = _PRODUCTS[kind]
+    name, shape, activation = layer.name, layer.out_shape, layer.activation
+    affine = folded(layer, weights)
+    bias = affine.bias + np.float32(3) if activation == "hardsigmoid" else affine.bias
+    inputs = [
+        source,
+        graph.constant(f"{name}.weight", affine.weight.transpose(axes)),
+        graph.constant(f"{name}.bias", bias),
+    ]
+    fields["fusedActivationFunction"] = _FUSED.get(activation, "NONE")
+    output = graph.operator(kind, inputs, f"{name}.sum", shape, options, **fields)
+    if activation == "hardsigmoid":
+        return _sixth(layer, graph, output)
+    if activation == "hardswish":
+        return graph.operator("HARD_SWISH", [output], name, shape)
+    return output
+
+
+def _sixth(layer: Layer, graph: Graph, source: int) -> int:
+    """Divide by 6; return the number of the quotient's tensor."""
+    inputs = [source, graph.constant(f"{layer.name}.sixth", 1 / 6)]
+    return graph.operator("MUL", inputs, layer.name, layer.out_shape, "MulOptions")
+
+
+@_written.register(Activate)
+def _activate(layer: Activate, graph: Graph, _weights: Weights) -> int:
+    name, shape = layer.name, layer.out_shape
+    inputs = [graph.values[layer.inputs[0]]]
+    if layer.activation == "hardsigmoid":
+        inputs.append(graph.constant(f"{name}.three", 3))
+        fused = {"fusedActivationFunction": "RELU6"}
+        added = graph.operator("ADD", inputs, f"{name}.sum", shape, "AddOptions", **fused)
+        return _sixth(layer, graph, added)
+    kind = "HARD_SWISH" if layer.activation == "hardswish" else _FUSED[layer.activation]
+    return graph.operator(kind, inputs, name, shape)
+
+
+@_written.register(GlobalAvgPool)
+def _global_avg_pool(layer: GlobalAvgPool, graph: Graph, _weights: Weights) -> int:
+    inputs = [graph.values[layer.inputs[0]], graph.constant(f"{layer.name}.axes", [1, 2], np.int32)]
+    keep = {"keepDims": layer.keep_map}
+    return graph.operator("MEAN", inputs, layer.name, layer.out_shape, "ReducerOptions", **keep)
+
+
+@_written.register(Add)
+@_written.register(Scale)
+@_written.register(Softmax)
+@_written.register(LpNormalization)
+def _plain(layer: Layer, graph: Graph, _weights: Weights) -> int:
+    kind, options, fields = _PLAIN[type(layer)]
+    inputs = [graph.values[name] for name in layer.inputs]
+    return graph.operator(kind, inputs, layer.name, layer.out_shape, options, **fields)
+
+
+_PLAIN: dict[type[Layer], tuple[str, str, dict[str, Any]]] = {
+    Add: ("ADD", "AddOptions", {}),
+    Scale: ("MUL", "MulOptions", {}),
+    Softmax: ("SOFTMAX", "SoftmaxOptions", {"beta": 1.0}),
+    LpNormalization: ("L2_NORMALIZATION", "L2NormOptions", {}),
+}
+"""Layers that are an operator without constants: its name, its options and what they say."""
