@@ -105,6 +105,29 @@ def _interrupted() -> None:
         raise AttributeError("no such thing") from None
 
 
+def test_what_libraries_say_of_ctrl_c_is_not_shown() -> None:
+    """They write to the descriptor; what we say, behind Python's stream, is shown."""
+    script = """
+import os, signal, sys, time
+from tvm_mobilenet.cli.ending import run
+
+def command():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+    finally:
+        os.write(2, b"left half done!\\n")
+        print("kept 3 trials", file=sys.stderr)
+
+status = run(command)
+os.write(2, b"%d\\n" % status)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stderr == "kept 3 trials\n130\n"
+
+
 def _taken() -> None:
     try:
         os.kill(os.getpid(), signal.SIGINT)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from tvm_mobilenet.cli import logs
@@ -70,21 +70,50 @@ def run(command: Callable[[], object]) -> int:
         # An interrupt that met a string being executed, as dataclasses do, Python takes for
         # unhandled: it would end by a signal, whatever the status. The next string clears that.
         exec("")
+    interrupts.end()
     return INTERRUPTED if interrupts.seen and status else status
 
 
 class _Interrupts:
-    """Remembers Ctrl-C, which code that is not ours may catch, or call something else."""
+    """Remembers Ctrl-C, which code that is not ours may catch, or call something else.
+
+    What C++ complains of while it is left in the midst of its work is nobody's news: from the
+    first Ctrl-C to the end only Python writes to standard error.
+    """
 
     def __init__(self) -> None:
         self.seen = False
+        self._undo = contextlib.ExitStack()
         ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if ours and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._note)
 
+    def end(self) -> None:
+        """Give standard error back."""
+        self._undo.close()
+
     def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.seen = True
+        if not self.seen:
+            self.seen = True
+            self._undo.enter_context(_python_alone_on_standard_error())
         raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _python_alone_on_standard_error() -> Iterator[None]:
+    """Have what writes to descriptor 2 by itself write nowhere."""
+    kept, before = os.dup(2), sys.stderr
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.ExitStack() as undo:
+        undo.callback(os.close, kept)
+        if before is sys.__stderr__:  # a test's own stream stays
+            sys.stderr = open(kept, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+            undo.callback(setattr, sys, "stderr", before)
+            undo.callback(sys.stderr.close)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        undo.callback(os.dup2, kept, 2)
+        yield
 
 
 def _status_of(command: Callable[[], object]) -> int:
