@@ -14,6 +14,7 @@ from tvm_mobilenet.models import Model, build, model_from_manifest
 from tvm_mobilenet.models.evaluator import Evaluation
 from tvm_mobilenet.models.importer import MODULES, ONNX, Imported, import_onnx, is_onnx
 from tvm_mobilenet.models.origin import asked, changed, module_wanted, onnx_named
+from tvm_mobilenet.models.quantized.model import Quantization
 from tvm_mobilenet.models.weights import (
     SEED,
     Weights,
@@ -43,6 +44,9 @@ class Network:
         The import, if the model is from an ONNX file or a module of TVM's.
     preprocess : mapping
         Preprocessing of images that the source of the weights states, if any.
+    records : mapping of str to Quantization
+        Of the layers that compute in integers, see
+        :class:`tvm_mobilenet.models.quantized.model.QuantizedModel`; none in a float network.
     """
 
     model: Model
@@ -50,6 +54,7 @@ class Network:
     source: str
     imported: Imported | None = None
     preprocess: Mapping[str, Any] = field(default_factory=dict)
+    records: Mapping[str, Quantization] = field(default_factory=dict)
 
     @property
     def expect(self) -> Expect | None:
