@@ -9,6 +9,7 @@ from tvm_mobilenet.operators.conv_pool_dense import ConvPoolDense
 from tvm_mobilenet.operators.dense import Dense
 from tvm_mobilenet.operators.depthwise import Depthwise
 from tvm_mobilenet.operators.facts import OPERATORS, Facts
+from tvm_mobilenet.operators.integers import INTEGER_OPERATORS
 from tvm_mobilenet.operators.lp_normalization import LpNormalization
 from tvm_mobilenet.operators.pointwise import Pointwise
 from tvm_mobilenet.operators.pool import Pool
@@ -27,6 +28,7 @@ _ALL: tuple[Facts, ...] = (
     Dense(),
     Softmax(),
     LpNormalization(),
+    *INTEGER_OPERATORS,
 )
 """Those of several layers in the order in which they are tried: the longest first."""
 

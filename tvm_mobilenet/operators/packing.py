@@ -68,7 +68,7 @@ def blocked(x: Array, block: int, idle: float = 0.0) -> Array:
     n, channels = x.shape[:2]
     blocks = -(-channels // block)
     shape = (n, blocks * block, math.prod(x.shape[2:]))
-    flat = _filled(x.reshape(n, channels, -1), shape, idle)
+    flat = filled(x.reshape(n, channels, -1), shape, idle)
     return _contiguous(flat.reshape(n, blocks, block, -1).transpose(0, 1, 3, 2))
 
 
@@ -85,14 +85,14 @@ def pack_weight(weight: Array, block: int, depth: int = 0) -> Array:
     """
     flat = weight.reshape(len(weight), -1)
     blocks, depth = -(-len(flat) // block), depth or flat.shape[1]
-    rows = _filled(flat, (blocks * block, depth)).reshape(blocks, block, depth)
+    rows = filled(flat, (blocks * block, depth)).reshape(blocks, block, depth)
     return _contiguous(rows.transpose(0, 2, 1))
 
 
 def pack_bias(bias: Array, block: int) -> Array:
     """Pack (O,) into (ceil(O / block), block)."""
     blocks = -(-len(bias) // block)
-    return _filled(bias, (blocks * block,)).reshape(blocks, block)
+    return filled(bias, (blocks * block,)).reshape(blocks, block)
 
 
 def pack_classifier(weight: Array, block: int, class_block: int) -> Array:
@@ -111,12 +111,12 @@ def pack_classifier(weight: Array, block: int, class_block: int) -> Array:
         (ceil(channels / block), ceil(classes / class_block), block, class_block).
     """
     class_blocks, blocks = -(-len(weight) // class_block), -(-weight.shape[1] // block)
-    rows = _filled(weight, (class_blocks * class_block, blocks * block))
+    rows = filled(weight, (class_blocks * class_block, blocks * block))
     rows = rows.reshape(class_blocks, class_block, blocks, block)
     return _contiguous(rows.transpose(2, 0, 3, 1))
 
 
-def _filled(array: Array, shape: Sequence[int], idle: float = 0.0) -> Array:
+def filled(array: Array, shape: Sequence[int], idle: float = 0.0) -> Array:
     """Return an array with `idle` at the end of each axis."""
     import numpy as np
 

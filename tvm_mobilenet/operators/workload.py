@@ -79,9 +79,23 @@ class Workload:
     classes, class_block : int
         The classifier's outputs, where it shares a kernel with a convolution, and how many
         of them are a block.
-    dtype : {"float32", "float16"}
+    dtype : {"float32", "float16", "int8", "uint8"}
         What maps in blocks and weights are stored as. Plain maps, biases and all
-        arithmetic are float32.
+        arithmetic are float32; but what maps of int8 or uint8 are multiplied by is int8, and
+        sums are of 32 bits (docs/adr/0028).
+    out_dtype : str
+        What an output in blocks is stored as where that is not `dtype`: float32 where sums
+        leave unrounded.
+    in_dtypes : tuple of str
+        What the two addends of a sum are stored as.
+    zero_point, other_zero_point : int
+        The element of the input that stands for 0, with which borders are filled; that of the
+        second input.
+    limits, mid_limits : tuple of int
+        Least and greatest element that leaves; the same between two layers.
+    residual_first : bool
+        Whether the map is the first addend of a residual connection: each is rounded where
+        it is added, so that the order is part of what is right.
     """
 
     operator: Operator
@@ -101,6 +115,13 @@ class Workload:
     classes: int = 0
     class_block: int = 1
     dtype: Dtype = "float32"
+    out_dtype: str = ""
+    in_dtypes: tuple[str, ...] = ()
+    zero_point: int = 0
+    other_zero_point: int = 0
+    limits: tuple[int, int] = (0, 0)
+    mid_limits: tuple[int, int] = (0, 0)
+    residual_first: bool = False
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Workload:
@@ -122,6 +143,11 @@ class Workload:
         return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
 
     @property
+    def integer(self) -> bool:
+        """Whether maps are of int8 or uint8."""
+        return self.dtype in ("int8", "uint8")
+
+    @property
     def in_blocks(self) -> int:
         """Channel blocks of the input, the last one zero-padded."""
         return -(-self.in_channels // self.in_block)
@@ -137,9 +163,9 @@ class Workload:
 
         The real channels, rounded up to a divisor of the block, so that an inner
         loop of that length never leaves a block: 24 channels in blocks of 16 reduce
-        over 24, not 32.
+        over 24, not 32. Integers are multiplied by fours.
         """
-        step = math.gcd(8, self.in_block)
+        step = math.gcd(4 if self.integer else 8, self.in_block)
         return -(-self.in_channels // step) * step
 
     @property
@@ -192,4 +218,19 @@ class Workload:
             parts.append("residual")
         if self.dtype != "float32":
             parts.append(self.dtype)
+        if self.integer:
+            parts += self._integer_parts()
         return "_".join(parts)
+
+    def _integer_parts(self) -> list[str]:
+        """Return what a key says of elements, where it is not the usual."""
+        parts = ["mapfirst"] if self.residual_first else []
+        zeros = {"z": self.zero_point, "y": self.other_zero_point}
+        parts += [f"{name}{zero}" for name, zero in zeros.items() if zero]
+        for name, limits in (("l", self.limits), ("ml", self.mid_limits)):
+            if any(limits):
+                parts.append(f"{name}{limits[0]}x{limits[1]}")
+        parts += [f"of{dtype}" for dtype in self.in_dtypes]
+        if self.out_dtype:
+            parts.append(f"to{self.out_dtype}")
+        return [part.replace("-", "m") for part in parts]

@@ -1,0 +1,225 @@
+"""Operators on elements of 8 bits: what their kernels are, and how their weights lie.
+
+Every map is in blocks of :data:`BLOCK` channels whatever the instruction set, so that one packed
+weight serves all: :data:`STEP` inputs of an output channel lie side by side, as ``vpdpbusd`` and
+``sdot`` multiply them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from tvm_mobilenet.models.activations import VARIES
+from tvm_mobilenet.models.layer import Layer
+from tvm_mobilenet.operators.conv import Conv
+from tvm_mobilenet.operators.depthwise import Depthwise
+from tvm_mobilenet.operators.facts import Facts, Shared
+from tvm_mobilenet.operators.footprint import blocked_in, blocked_out
+from tvm_mobilenet.operators.packing import Array, filled
+from tvm_mobilenet.operators.pointwise import Pointwise
+from tvm_mobilenet.operators.pool import Pool
+from tvm_mobilenet.operators.scale import Scale
+from tvm_mobilenet.operators.separable import Separable
+from tvm_mobilenet.operators.workload import Workload
+
+BLOCK = 16
+"""Channels in a block."""
+
+IMAGE_BLOCK = 4
+"""Channels in a block of an image, which has no more than that."""
+
+STEP = 4
+"""Inputs of an output channel that are multiplied at once."""
+
+_NUMBERS = 8
+"""Bytes of a channel's scale and shift."""
+
+
+class _Integer(Facts):
+    """What operators on elements have in common: the planner finds their sizes, no layer alone."""
+
+    __slots__ = ()
+
+    def of_layer(self, layer: Layer, target: object) -> Workload | None:
+        return None
+
+    def pack_weight(self, work: Workload, weight: Array) -> Array:
+        """Pack an int8 weight, OIHW or (O, I), as the kernel reads it."""
+        return rows_of_fours(weight, work)
+
+
+class QConv(_Integer, Conv):
+    """A full convolution from maps in blocks, those of an image among them."""
+
+    __slots__ = ()
+
+    name = "qconv"
+    reads_plain = False
+
+    def weight_elements(self, work: Workload) -> int:
+        return blocked_out(work) * (math.prod(work.kernel) * work.depth + _NUMBERS)
+
+
+class QPointwise(_Integer, Pointwise):
+    """A pointwise convolution, perhaps with a residual connection; a dense layer is one, too."""
+
+    __slots__ = ()
+
+    name = "qpointwise"
+    hosts_prefetches = False
+
+    def weight_elements(self, work: Workload) -> int:
+        return blocked_out(work) * (work.depth + _NUMBERS)
+
+
+class QDense(QPointwise):
+    """A classifier: its sums leave as float32, (N, O)."""
+
+    __slots__ = ()
+
+    name = "qdense"
+    writes_plain = True
+
+
+class QDepthwise(_Integer, Depthwise):
+    """A depthwise convolution."""
+
+    __slots__ = ()
+
+    name = "qdepthwise"
+
+    def weight_elements(self, work: Workload) -> int:
+        return blocked_in(work) * (_taps(work) + _NUMBERS)
+
+    def pack_weight(self, work: Workload, weight: Array) -> Array:
+        return taps_in_fours(weight)
+
+
+class QSeparable(_Integer, Separable):
+    """A separable block; what passes between its layers is stored as maps are."""
+
+    __slots__ = ()
+
+    name = "qseparable"
+    patterns = (("qdepthwise", "qpointwise"), ("qdepthwise", "qresidual"))
+    hosts_prefetches = False
+
+    def join(self, parts: Sequence[Workload]) -> Workload:
+        first, last = parts
+        return dataclasses.replace(
+            super().join(parts),
+            out_dtype=last.out_dtype,
+            limits=last.limits,
+            mid_limits=first.limits,
+            residual_first=last.residual_first,
+        )
+
+    def weight_elements(self, work: Workload) -> int:
+        filters = blocked_in(work) * (_taps(work) + _NUMBERS)
+        return filters + blocked_out(work) * (work.depth + _NUMBERS)
+
+
+class QPool(_Integer, Pool):
+    """The mean of a map."""
+
+    __slots__ = ()
+
+    name = "qpool"
+    writes_plain = False
+
+
+class QScale(_Integer, Scale):
+    """A map times a factor for each channel."""
+
+    __slots__ = ()
+
+    name = "qscale"
+
+
+class _OverElements(_Integer):
+    """An operator that goes over elements one by one."""
+
+    __slots__ = ()
+
+    def layers(self, work: Workload) -> tuple[Layer, ...]:
+        return ()
+
+
+class Quantize(_OverElements):
+    """Plain float32 becomes elements in blocks."""
+
+    __slots__ = ()
+
+    name = "quantize"
+    reads_plain = True
+
+
+class Dequantize(_OverElements):
+    """Elements in blocks become plain float32."""
+
+    __slots__ = ()
+
+    name = "dequantize"
+    writes_plain = True
+
+
+class QTable(_OverElements):
+    """An activation alone: a table gives the element for each of 256."""
+
+    __slots__ = ()
+
+    name = "qtable"
+
+
+class QAdd(_OverElements):
+    """The sum of two maps."""
+
+    __slots__ = ()
+
+    name = "qadd"
+
+
+def with_table(work: Workload) -> bool:
+    """Whether a table makes the final element."""
+    return work.activation in VARIES
+
+
+def rows_of_fours(weight: Array, work: Workload) -> Array:
+    """Pack (O, I, ...) into (ceil(O / 16), taps * depth / 4, 16, 4), taps outside."""
+    taps = math.prod(weight.shape[2:])
+    blocks, depth = work.out_blocks, work.depth
+    rows = filled(weight.reshape(*weight.shape[:2], taps), (blocks * BLOCK, depth, taps))
+    rows = rows.transpose(0, 2, 1).reshape(blocks, BLOCK, taps * depth // STEP, STEP)
+    return rows.transpose(0, 2, 1, 3).copy()
+
+
+def taps_in_fours(weight: Array) -> Array:
+    """Pack (C, 1, KH, KW) into (ceil(C / 16), KH, ceil(KW / 4), 16, 4)."""
+    channels, _, rows, columns = weight.shape
+    blocks, fours = -(-channels // BLOCK), -(-columns // STEP)
+    taps = filled(weight[:, 0], (blocks * BLOCK, rows, fours * STEP))
+    taps = taps.reshape(blocks, BLOCK, rows, fours, STEP)
+    return taps.transpose(0, 2, 3, 1, 4).copy()
+
+
+def _taps(work: Workload) -> int:
+    rows, columns = work.kernel
+    return rows * -(-columns // STEP) * STEP
+
+
+INTEGER_OPERATORS: tuple[Facts, ...] = (
+    QConv(),
+    QDepthwise(),
+    QPointwise(),
+    QSeparable(),
+    QPool(),
+    QScale(),
+    QDense(),
+    Quantize(),
+    Dequantize(),
+    QTable(),
+    QAdd(),
+)
+"""All of them."""
