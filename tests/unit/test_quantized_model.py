@@ -19,8 +19,9 @@ from tvm_mobilenet.models.quantized.model import (
     Quantization,
     Quantize,
     QuantizedModel,
+    limits_of,
 )
-from tvm_mobilenet.models.quantized.tables import activation_table, exponentials, limits_of
+from tvm_mobilenet.models.quantized.tables import activation_table, exponentials
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,

@@ -7,29 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tvm_mobilenet.errors import InvalidModelError
+from tvm_mobilenet.models.layers import LIMITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tvm_mobilenet.models.spec import Activation
-
-LIMITS: dict[str, tuple[float, float]] = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
-"""Lowest and highest output of the activations that only clip."""
-
-VARIES: dict[str, tuple[float, float]] = {
-    "hardswish": (-3.0, np.inf),
-    "hardsigmoid": (-3.0, 3.0),
-}
-"""Where the activations that are no clipping are not constant."""
-
-STEEPEST: dict[str, float] = {
-    "none": 1.0,
-    "relu": 1.0,
-    "relu6": 1.0,
-    "hardsigmoid": 1 / 6,
-    "hardswish": 1.5,  # (2 x + 3) / 6 at x = 3
-}
-"""Largest slope of each activation: what it multiplies an error of its input by, at most."""
 
 
 def activate(

@@ -8,16 +8,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.models.layers import Conv2d, Dense
+from tvm_mobilenet.models.layers import Conv2d, Weighted
 
 Float64 = NDArray[np.float64]
-Weighted: TypeAlias = Conv2d | Dense
-"""The layers that have a weight."""
 
 
 def without_batch_norm(

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.common.files import written_aside
 from tvm_mobilenet.errors import InvalidModelError
-from tvm_mobilenet.models.activations import LIMITS
-from tvm_mobilenet.models.layers import LpNormalization
+from tvm_mobilenet.models.layers import LIMITS, LpNormalization
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.models.folding import Weighted, without_batch_norm
+from tvm_mobilenet.models.folding import without_batch_norm
+from tvm_mobilenet.models.layers import Weighted
+from tvm_mobilenet.models.quantized.model import QuantizedModel
+from tvm_mobilenet.network.integer_parameters import parameters
 from tvm_mobilenet.network.plan import Call
 from tvm_mobilenet.operators.packing import Affine, Array, pack
 
 Weights = Mapping[str, NDArray[np.float32]]
 
 
-def packed(call: Call, weights: Weights) -> list[Array]:
-    """Return a call's parameters as its kernel takes them: a weight and a bias for each layer."""
+def packed(
+    call: Call, weights: Mapping[str, NDArray[Any]], integers: QuantizedModel | None = None
+) -> list[Array]:
+    """Return a call's parameters as its kernel takes them: a weight and a bias for each layer.
+
+    Parameters
+    ----------
+    integers : QuantizedModel, optional
+        The plan's, of which kernels in integers take what else there is.
+    """
+    if call.work.integer:
+        assert integers is not None  # the plan of such a kernel has one
+        return parameters(integers, call.work, call.layers, weights)
     layers = [folded(layer, weights) for layer in call.weighted]  # type: ignore[arg-type]
     return pack(call.work, layers)
 

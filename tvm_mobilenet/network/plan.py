@@ -9,6 +9,7 @@ from functools import cached_property
 
 from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.spec import Layer, Model, Shape
 from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.network.cache_contexts import CacheContexts
@@ -174,6 +175,8 @@ class NetworkPlan:
         Those that were taken about shared kernels, in the order in which they were.
     contexts : CacheContexts
         What the cost model was told of the network.
+    integers : QuantizedModel or None
+        What computes in integers, with maps stored as the kernels store them.
     """
 
     model: Model
@@ -183,6 +186,7 @@ class NetworkPlan:
     kernels: Mapping[str, KernelPlan]
     decisions: tuple[Decision, ...] = field(repr=False)
     contexts: CacheContexts = field(repr=False)
+    integers: QuantizedModel | None = field(default=None, repr=False)
 
     @cached_property
     def calls(self) -> tuple[Call, ...]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from tvm_mobilenet.common.stacks import Stack
+from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.models.quantized.model import Quantization, QuantizedModel
+from tvm_mobilenet.models.quantized.storing import stored_as
 from tvm_mobilenet.models.spec import INPUT, Model
 from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.network.cache_contexts import CacheContexts
 from tvm_mobilenet.network.fusion import decide
+from tvm_mobilenet.network.integers import elements_for
 from tvm_mobilenet.network.plan import Call, Decision, Foreign, KernelPlan, NetworkPlan, Value
 from tvm_mobilenet.network.units import Readers, Unit, in_blocks, units_of
 from tvm_mobilenet.operators.facts import OPERATORS
@@ -32,6 +37,7 @@ def plan_network(
     knobs_for: KnobsFor = lambda _: None,
     fusion: Fusion = "auto",
     fusion_for: FusionFor = lambda _: None,
+    records: Mapping[str, Quantization] = MappingProxyType({}),
 ) -> NetworkPlan:
     """Plan a network.
 
@@ -48,9 +54,18 @@ def plan_network(
         Which layers share a kernel: as measured or by rule, all that can, none.
     fusion_for : callable
         Measured answer for the key of a shared kernel's workload, or None.
+    records : mapping of str to Quantization
+        Of the layers that compute in integers, see
+        :class:`tvm_mobilenet.models.quantized.model.QuantizedModel`.
+
+    Raises
+    ------
+    QuantizationError
+        There is no kernel in integers for such a layer, or none for the target or the stack.
     """
     plans = plans_for(target, stack)
-    units = units_of(model, target, plans.keys())
+    network = _in_integers(model, records, target, stack)
+    units = units_of(model, target, plans.keys(), network)
     contexts = CacheContexts.of(model, units)
     decisions = decide(
         *(model, units, contexts, target),
@@ -58,7 +73,7 @@ def plan_network(
         fusion=fusion,
         fusion_for=fusion_for,
     )
-    steps: list[Call | Foreign] = _steps(model, units, decisions, target)
+    steps: list[Call | Foreign] = _steps(model, units, decisions, target, network)
     calls = [step for step in steps if isinstance(step, Call)]
     if target.gpu is None:
         ahead = iter(plan_ahead([call.work for call in calls], target))
@@ -68,7 +83,24 @@ def plan_network(
         ]
     works = {call.work.key: call.work for call in calls}
     kernels = {key: plan_kernel(work, target, plans, knobs_for(key)) for key, work in works.items()}
-    return NetworkPlan(model, target, stack, tuple(steps), kernels, tuple(decisions), contexts)
+    return NetworkPlan(
+        model, target, stack, tuple(steps), kernels, tuple(decisions), contexts, network
+    )
+
+
+def _in_integers(
+    model: Model, records: Mapping[str, Quantization], target: TargetSpec, stack: Stack
+) -> QuantizedModel | None:
+    """Return what computes in integers, stored as the target's kernels store it."""
+    if not records:
+        return None
+    if target.gpu is not None or stack != "relax":
+        where = f"{target.name} is a GPU" if target.gpu is not None else f"the {stack} stack"
+        raise QuantizationError(
+            f"there are no kernels in integers here ({where})",
+            "compile with the main stack for a processor, or give the float32 network",
+        )
+    return stored_as(QuantizedModel(model, records), elements_for(target))
 
 
 def unplanned(model: Model, target: TargetSpec) -> NetworkPlan:
@@ -103,7 +135,11 @@ def plan_kernel(
 
 
 def _steps(
-    model: Model, units: Sequence[Unit], decisions: Sequence[Decision], target: TargetSpec
+    model: Model,
+    units: Sequence[Unit],
+    decisions: Sequence[Decision],
+    target: TargetSpec,
+    network: QuantizedModel | None,
 ) -> list[Call | Foreign]:
     """List the calls, each where its last layer stands, and foreign layers between them."""
     groups: dict[str, tuple[Unit, ...]] = {unit.name: (unit,) for unit in units}
@@ -128,15 +164,23 @@ def _steps(
             else:
                 group = (in_blocks(group[0], readers, target),)
                 work = group[0].work
-            steps.append(_call(group, work, model, choices.get(name)))
+            steps.append(_call(group, work, model, choices.get(name), network))
         elif layer.name not in covered:
             steps.append(Foreign(layer))
     return steps
 
 
-def _call(group: tuple[Unit, ...], work: Workload, model: Model, choice: Choice | None) -> Call:
+def _call(
+    group: tuple[Unit, ...],
+    work: Workload,
+    model: Model,
+    choice: Choice | None,
+    network: QuantizedModel | None,
+) -> Call:
     def value(name: str, block: int) -> Value:
         shape = model.input_shape if name == INPUT else model.layer(name).out_shape
+        if network is not None and work.integer:
+            return Value(name, shape, block, network.type_of(name))
         return Value(name, shape, block, TensorType(work.dtype if block else "float32"))
 
     first, last, facts = group[0], group[-1], OPERATORS[work.operator]

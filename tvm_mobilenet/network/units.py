@@ -7,7 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.spec import Activate, Add, Conv2d, Dense, Layer, Model
+from tvm_mobilenet.network.integers import adds_sums, integer_workload, with_residual
 from tvm_mobilenet.operators.dense import dense_in_blocks
 from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Workload
@@ -60,9 +62,10 @@ class Unit:
         """What :mod:`tvm_mobilenet.network.fusion` can join it as; "" where it joins nothing."""
         work, anchor = self.work, self.anchor
         if work.residual:
-            return "" if self.source in self.others else "residual"
+            kind = "qresidual" if work.integer else "residual"
+            return "" if self.source in self.others else kind
         if isinstance(anchor, Dense):
-            return "dense" if work.activation == "none" else ""
+            return "dense" if work.operator == "dense" and work.activation == "none" else ""
         # A lone channel is depthwise by its kernel, and no group that could be joined.
         lone = isinstance(anchor, Conv2d) and work.operator == "depthwise" and anchor.groups == 1
         return "" if lone else work.operator
@@ -89,7 +92,12 @@ class Readers:
         return readers[0] if alone else None
 
 
-def units_of(model: Model, target: TargetSpec, operators: Collection[str]) -> list[Unit]:
+def units_of(
+    model: Model,
+    target: TargetSpec,
+    operators: Collection[str],
+    network: QuantizedModel | None = None,
+) -> list[Unit]:
     """Group the layers that kernels of ours compute, in the order in which these can run.
 
     Parameters
@@ -98,15 +106,26 @@ def units_of(model: Model, target: TargetSpec, operators: Collection[str]) -> li
         Its lanes are the block.
     operators : collection of str
         For which there are kernels; layers of others are left out.
+    network : QuantizedModel, optional
+        Of this model, where layers compute in integers.
+
+    Raises
+    ------
+    QuantizationError
+        There is no kernel for one that does.
     """
     readers = Readers(model)
     taken: set[str] = set()
     units: list[Unit] = []
     for layer in model.layers:
-        work = workload_of_layer(layer, target)
-        if work is None or work.operator not in operators:
+        work = None if network is None else integer_workload(network, layer)
+        work = work or workload_of_layer(layer, target)
+        if layer.name in taken or work is None or work.operator not in operators:
             continue
-        units.append(_grown(layer, work, readers, taken))
+        if network is not None and work.integer:
+            units.append(_with_residual(layer, work, readers, network))
+        else:
+            units.append(_grown(layer, work, readers, taken))
         taken.update(member.name for member in units[-1].layers)
     places = {layer.name: at for at, layer in enumerate(model.layers)}
     return sorted(units, key=lambda unit: places[unit.name])
@@ -127,13 +146,22 @@ def _grown(layer: Layer, work: Workload, readers: Readers, taken: Collection[str
     return unit
 
 
+def _with_residual(layer: Layer, work: Workload, readers: Readers, network: QuantizedModel) -> Unit:
+    """Return a layer in integers with the residual connection that adds its sums to a map."""
+    added = readers.only(layer.name)
+    if work.operator != "qpointwise" or not adds_sums(network, layer, added):
+        return Unit((layer,), work)
+    assert isinstance(added, Add)
+    return Unit((layer, added), with_residual(network, work, layer, added))
+
+
 def in_blocks(unit: Unit, readers: Readers, target: TargetSpec) -> Unit:
     """Return a dense layer that only dense layers read as what it is: a pointwise layer.
 
     Its output stays in blocks, as they read it.
     """
     first, behind = unit.anchor, readers.of(unit.name)
-    if not isinstance(first, Dense) or not behind:
+    if not isinstance(first, Dense) or unit.work.integer or not behind:
         return unit
     if not all(isinstance(reader, Dense) for reader in behind):
         return unit

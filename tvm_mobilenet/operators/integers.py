@@ -11,11 +11,10 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from tvm_mobilenet.models.activations import VARIES
 from tvm_mobilenet.models.layer import Layer
 from tvm_mobilenet.operators.conv import Conv
 from tvm_mobilenet.operators.depthwise import Depthwise
-from tvm_mobilenet.operators.facts import Facts, Shared
+from tvm_mobilenet.operators.facts import Facts
 from tvm_mobilenet.operators.footprint import blocked_in, blocked_out
 from tvm_mobilenet.operators.packing import Array, filled
 from tvm_mobilenet.operators.pointwise import Pointwise
@@ -45,10 +44,6 @@ class _Integer(Facts):
     def of_layer(self, layer: Layer, target: object) -> Workload | None:
         return None
 
-    def pack_weight(self, work: Workload, weight: Array) -> Array:
-        """Pack an int8 weight, OIHW or (O, I), as the kernel reads it."""
-        return rows_of_fours(weight, work)
-
 
 class QConv(_Integer, Conv):
     """A full convolution from maps in blocks, those of an image among them."""
@@ -69,6 +64,9 @@ class QPointwise(_Integer, Pointwise):
 
     name = "qpointwise"
     hosts_prefetches = False
+
+    def prefetched_shape(self, work: Workload) -> tuple[int, ...]:
+        return (work.out_blocks, work.depth // STEP, BLOCK, STEP)
 
     def weight_elements(self, work: Workload) -> int:
         return blocked_out(work) * (work.depth + _NUMBERS)
@@ -92,9 +90,6 @@ class QDepthwise(_Integer, Depthwise):
 
     def weight_elements(self, work: Workload) -> int:
         return blocked_in(work) * (_taps(work) + _NUMBERS)
-
-    def pack_weight(self, work: Workload, weight: Array) -> Array:
-        return taps_in_fours(weight)
 
 
 class QSeparable(_Integer, Separable):
@@ -179,11 +174,6 @@ class QAdd(_OverElements):
     __slots__ = ()
 
     name = "qadd"
-
-
-def with_table(work: Workload) -> bool:
-    """Whether a table makes the final element."""
-    return work.activation in VARIES
 
 
 def rows_of_fours(weight: Array, work: Workload) -> Array:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tvm_mobilenet.errors import QuantizationError
-from tvm_mobilenet.models.activations import VARIES
 from tvm_mobilenet.models.convolution import mean_sums
-from tvm_mobilenet.models.folding import Weighted, without_batch_norm
+from tvm_mobilenet.models.folding import without_batch_norm
+from tvm_mobilenet.models.layers import VARIES, Weighted
 from tvm_mobilenet.models.quantized import reference
 from tvm_mobilenet.models.quantized.arithmetic import Array
 from tvm_mobilenet.models.quantized.lowering import lowered

@@ -7,7 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tvm_mobilenet.models.folding import Weighted, without_batch_norm
+from tvm_mobilenet.models.folding import without_batch_norm
+from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized.model import FLOAT, INTEGER_LAYERS, TABLED, Quantization
 from tvm_mobilenet.models.spec import Add, Conv2d, Layer, Model, Softmax
 from tvm_mobilenet.models.tensors import TensorType

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.activations import activate
-from tvm_mobilenet.models.folding import Weighted
+from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized.model import TABLED
 from tvm_mobilenet.models.spec import INPUT, Layer, Model
 from tvm_mobilenet.quantization.ranges import Histogram

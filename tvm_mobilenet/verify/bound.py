@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models import reference
-from tvm_mobilenet.models.activations import STEEPEST
-from tvm_mobilenet.models.layers import LpNormalization
+from tvm_mobilenet.models.layers import STEEPEST, LpNormalization
 from tvm_mobilenet.models.spec import (
     Activate,
     Activation,

@@ -17,7 +17,11 @@ from tvm_mobilenet.emit.relax.ours import ours_by_tvm
 from tvm_mobilenet.models.spec import INPUT, Operator, symbol
 from tvm_mobilenet.network.fold import packed
 from tvm_mobilenet.network.plan import Call, Foreign, NetworkPlan, Value
+from tvm_mobilenet.operators.ahead import Ahead
 from tvm_mobilenet.operators.facts import OPERATORS
+from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.tensorir.cpu.integer.rules import written
 
 ENTRY = "main"
 """Name of the one function of the module."""
@@ -85,7 +89,7 @@ class _Emitter:
         self, builder: Any, plan: NetworkPlan, weights: Weights, imported: Mapping[str, Any]
     ) -> None:
         self._builder, self._weights, self._imported = builder, weights, imported
-        self._calls = plan.calls
+        self._plan, self._calls = plan, plan.calls
         self._kernels: dict[Any, Any] = {}
         self._parameters: dict[str, list[Any]] = {}
         self.values: dict[str, _Bound] = {}
@@ -136,14 +140,23 @@ class _Emitter:
         """Return a call's packed parameters, the same constants each time."""
         name = call.output.name
         if name not in self._parameters:
-            self._parameters[name] = [relax.const(array) for array in packed(call, self._weights)]
+            self._parameters[name] = [
+                relax.const(array) for array in packed(call, self._weights, self._plan.integers)
+            ]
         return self._parameters[name]
 
     def _kernel(self, call: Call) -> Any:
         pieces = tuple(piece for piece, _ in call.ahead)
         key = (call.work, pieces)
         if key not in self._kernels:
-            func = prim_func(call.work, pieces)
+            func = self._function(call.work, pieces)
             opaque = func.with_attr("op_pattern", _OPAQUE)
             self._kernels[key] = self._builder.add_func(opaque, str(func.attrs["global_symbol"]))
         return self._kernels[key]
+
+    def _function(self, work: Workload, pieces: tuple[Ahead, ...]) -> Any:
+        """Return a kernel: as its operator is defined, but one in integers with its loops."""
+        if not work.integer:
+            return prim_func(work, pieces)
+        planned = self._plan.kernels[work.key]
+        return written(work, Knobs(planned.knobs), self._plan.target)

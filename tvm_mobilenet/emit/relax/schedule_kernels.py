@@ -85,15 +85,17 @@ def _foreign(func: Any, target: TargetSpec) -> Any:
 def _scheduled(
     name: str, func: Any, planned: KernelPlan, knobs: Knobs, target: TargetSpec
 ) -> tuple[Scheduled, Kernel]:
-    note = planned.note
+    note, work = planned.note, planned.work
+    if work.integer:
+        done = Scheduled(func, f"cpu.{work.operator}")
+        return done, Kernel(name, work.operator, done.schedule, planned.knobs, planned.source, note)
     try:
         done = schedule(func, target, knobs)
     except KnobError as error:
         knobs, note = Knobs(), f"{error.what}; the rule is used instead"
         done = schedule(func, target, knobs)
     assert done is not None
-    operator = planned.work.operator
-    return done, Kernel(name, operator, done.schedule, knobs.chosen, knobs.source, note)
+    return done, Kernel(name, work.operator, done.schedule, knobs.chosen, knobs.source, note)
 
 
 @dataclass(frozen=True, slots=True)

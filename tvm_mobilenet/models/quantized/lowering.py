@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from tvm_mobilenet.errors import QuantizationError
-from tvm_mobilenet.models.folding import Weighted
+from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized.model import (
     FLOAT,
     Dequantize,

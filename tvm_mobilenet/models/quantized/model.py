@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tvm_mobilenet.errors import QuantizationError
-from tvm_mobilenet.models.activations import VARIES
-from tvm_mobilenet.models.folding import Weighted
+from tvm_mobilenet.models.layers import VARIES, Weighted
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
+    Activation,
     Add,
     Conv2d,
     Dense,
@@ -190,6 +190,17 @@ class QuantizedModel:
         )
         if isinstance(layer, Weighted) and record.weight is not None:
             _check_weighted(layer, record.weight)
+
+
+def limits_of(activation: Activation, to: TensorType) -> tuple[int, int]:
+    """Return the least and greatest element that an activation which clips lets through."""
+    low, high = to.limits
+    zero, scale = to.zero_point or 0, to.scale[0]
+    if activation in ("relu", "relu6"):
+        low = max(low, zero)
+    if activation == "relu6":
+        high = min(high, zero + round(6.0 / scale))
+    return low, high
 
 
 def _check_weighted(layer: Weighted, weight: TensorType) -> None:

@@ -16,9 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.models import reference
-from tvm_mobilenet.models.activations import LIMITS
 from tvm_mobilenet.models.convolution import convolve
-from tvm_mobilenet.models.folding import Weighted
+from tvm_mobilenet.models.layers import LIMITS, Weighted
 from tvm_mobilenet.models.quantized import requantization
 from tvm_mobilenet.models.quantized.arithmetic import (
     Array,
@@ -26,8 +25,8 @@ from tvm_mobilenet.models.quantized.arithmetic import (
     fused_multiply_add,
     saturated,
 )
-from tvm_mobilenet.models.quantized.model import Dequantize, Quantize, QuantizedModel
-from tvm_mobilenet.models.quantized.tables import activation_table, exponentials, limits_of
+from tvm_mobilenet.models.quantized.model import Dequantize, Quantize, QuantizedModel, limits_of
+from tvm_mobilenet.models.quantized.tables import activation_table, exponentials
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,

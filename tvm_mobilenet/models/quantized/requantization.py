@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tvm_mobilenet.errors import QuantizationError
-from tvm_mobilenet.models.folding import Weighted
+from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.spec import Add, GlobalAvgPool, Scale
 from tvm_mobilenet.models.tensors import TensorType

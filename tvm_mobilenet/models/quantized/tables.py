@@ -18,17 +18,6 @@ _FLOAT32_BITS = 23
 _EXACT = Context(prec=40)
 
 
-def limits_of(activation: Activation, to: TensorType) -> tuple[int, int]:
-    """Return the least and greatest element that an activation which clips lets through."""
-    low, high = to.limits
-    zero, scale = to.zero_point or 0, to.scale[0]
-    if activation in ("relu", "relu6"):
-        low = max(low, zero)
-    if activation == "relu6":
-        high = min(high, zero + round(6.0 / scale))
-    return low, high
-
-
 def activation_table(activation: Activation, source: TensorType, to: TensorType) -> Array:
     """Return the element for each of 256: computed in float64, rounded once, ties to even."""
     low, high = source.limits

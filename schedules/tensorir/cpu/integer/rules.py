@@ -1,0 +1,39 @@
+"""Which kernel in integers an operator gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans import plan, plans_for
+
+from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.operators.workload import Workload
+
+WRITERS: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {}
+"""By operator."""
+
+
+def written(work: Workload, knobs: Knobs, target: TargetSpec) -> Any:
+    """Write a kernel in integers.
+
+    Parameters
+    ----------
+    knobs : Knobs
+        As for :func:`tvm_mobilenet.schedules.plans.plan`.
+
+    Returns
+    -------
+    tirx.PrimFunc
+        With its loops, carrying its workload. Parameters: a map, then weights, scales, shifts
+        and tables as :mod:`tvm_mobilenet.network.integer_parameters` makes them, then other
+        maps, then the output.
+
+    Raises
+    ------
+    KnobError
+        The knobs do not fit.
+    """
+    planned = plan(work, knobs, target, plans_for(target, "relax"))
+    return WRITERS[work.operator](work, planned, target)

@@ -1,0 +1,129 @@
+"""The numbers that a kernel in integers reads: packed weights, scales, shifts, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_mobilenet.models.quantized.model import Dequantize, Quantize, QuantizedModel
+from tvm_mobilenet.models.quantized.requantization import (
+    of_addends,
+    of_mean,
+    of_numbers,
+    of_product,
+    of_sums,
+)
+from tvm_mobilenet.models.quantized.tables import activation_table
+from tvm_mobilenet.models.spec import Activate, Add, Conv2d, Dense, GlobalAvgPool, Layer, Scale
+from tvm_mobilenet.operators.integers import BLOCK, rows_of_fours, taps_in_fours
+from tvm_mobilenet.operators.packing import pack_bias
+from tvm_mobilenet.operators.workload import Workload
+
+Weights = Mapping[str, NDArray[Any]]
+
+
+def parameters(
+    network: QuantizedModel,
+    work: Workload,
+    layers: tuple[Layer, ...],
+    weights: Weights,
+) -> list[NDArray[Any]]:
+    """Return a call's parameters in the order in which its kernel takes them.
+
+    Parameters
+    ----------
+    layers : tuple of Layer
+        Those that the call computes, one after the other.
+    weights : mapping of str to ndarray
+        By full name: int8 weights, float32 biases.
+    """
+    return [array for layer in layers for array in _parameters(layer, network, work, weights)]
+
+
+@singledispatch
+def _parameters(
+    layer: Layer, network: QuantizedModel, work: Workload, weights: Weights
+) -> list[NDArray[Any]]:
+    raise NotImplementedError(type(layer).__name__)
+
+
+@_parameters.register(Conv2d)
+@_parameters.register(Dense)
+def _weighted(
+    layer: Conv2d | Dense,
+    network: QuantizedModel,
+    work: Workload,
+    weights: Weights,
+) -> list[NDArray[Any]]:
+    weight = weights[f"{layer.name}.weight"]
+    windowed = isinstance(layer, Conv2d) and layer.kind == "depthwise"
+    packed = taps_in_fours(weight) if windowed else rows_of_fours(weight, work)
+    to = of_sums(network, layer, weights)
+    each = [np.broadcast_to(numbers, len(weight)) for numbers in (to.scale, to.shift)]
+    found = [packed, *(pack_bias(numbers, BLOCK) for numbers in each)]
+    record = network.records[layer.name]
+    if record.before is not None:
+        found.append(activation_table(layer.activation, record.before, record.output))
+    return found
+
+
+@_parameters.register(Add)
+def _addends(
+    layer: Add, network: QuantizedModel, _work: Workload, _weights: Weights
+) -> list[NDArray[Any]]:
+    first, second = of_addends(network, layer)
+    return [_numbers(first.scale, second.scale, first.shift)]
+
+
+@_parameters.register(GlobalAvgPool)
+def _mean(
+    layer: GlobalAvgPool,
+    network: QuantizedModel,
+    _work: Workload,
+    _weights: Weights,
+) -> list[NDArray[Any]]:
+    to = of_mean(network, layer)
+    return [_numbers(to.scale, to.shift)]
+
+
+@_parameters.register(Scale)
+def _product(
+    layer: Scale, network: QuantizedModel, _work: Workload, _weights: Weights
+) -> list[NDArray[Any]]:
+    to = of_product(network, layer)
+    return [_numbers(to.scale, to.shift)]
+
+
+@_parameters.register(Quantize)
+def _into(
+    layer: Quantize, network: QuantizedModel, _work: Workload, _weights: Weights
+) -> list[NDArray[Any]]:
+    to = of_numbers(network, layer.name)
+    return [_numbers(to.scale, to.shift)]
+
+
+@_parameters.register(Dequantize)
+def _out_of(
+    layer: Dequantize,
+    network: QuantizedModel,
+    _work: Workload,
+    _weights: Weights,
+) -> list[NDArray[Any]]:
+    of = network.type_of(layer.inputs[0])
+    return [_numbers(of.scale[0], of.zero_point or 0)]
+
+
+@_parameters.register(Activate)
+def _table(
+    layer: Activate, network: QuantizedModel, _work: Workload, _weights: Weights
+) -> list[NDArray[Any]]:
+    source, to = network.type_of(layer.inputs[0]), network.type_of(layer.name)
+    return [activation_table(layer.activation, source, to)]
+
+
+def _numbers(*numbers: Any) -> NDArray[Any]:
+    return np.array([float(number) for number in numbers], np.float32)
