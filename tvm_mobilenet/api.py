@@ -23,7 +23,7 @@ from tvm_mobilenet.compilation.stack import this_stack
 from tvm_mobilenet.compilation.using import bench, load, profile, verify
 from tvm_mobilenet.errors import InputError, TuningError
 from tvm_mobilenet.machine import Dtype, TargetSpec, validate_with_llvm
-from tvm_mobilenet.models.network import model_from
+from tvm_mobilenet.models.network import Network, model_from
 from tvm_mobilenet.prediction.fusion import Fusion
 
 if TYPE_CHECKING:
@@ -242,6 +242,10 @@ def tune(
     from tvm_mobilenet.tuning.tune import tune as run
 
     options = PlanOptions(target=target, cores=cores, fusion=fusion, records=records)
+    if isinstance(model, Network) and model.records:
+        raise TuningError(
+            "kernels in integers have no tuner yet", "compile it: their knobs are chosen by rule"
+        )
     model, spec, stack = model_from(model), options.spec, this_stack().name
     if tuner not in TUNERS[stack]:
         raise TuningError(
@@ -307,6 +311,7 @@ def explain(
     from tvm_mobilenet.network.explain import explain as predict
 
     options = PlanOptions(target=target, fusion=fusion, records=records)
+    integers = model.records if isinstance(model, Network) else {}
     model, spec = model_from(model), options.spec
     threads = None if threads is None else number(threads, "threads")
     if threads is not None and not 1 <= threads <= spec.cores:
@@ -315,4 +320,4 @@ def explain(
             f"choose between 1 and {spec.cores}, or plan for others with --cores",
         )
     tell(options.found.problems, 2)
-    return predict(options.plan(model, this_stack().name), threads)
+    return predict(options.plan(model, this_stack().name, integers), threads)

@@ -26,6 +26,8 @@ from tvm_mobilenet.runtime.recipe import preprocess_for
 if TYPE_CHECKING:
     from tvm_mobilenet.compilation.adapter import Tools
     from tvm_mobilenet.compilation.options import ModelLike
+    from tvm_mobilenet.models.quantized.model import QuantizedModel
+    from tvm_mobilenet.network.plan import NetworkPlan
     from tvm_mobilenet.verify.report import VerifyReport
 
 _log = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ def compile_network(model: ModelLike, options: CompileOptions) -> Compiled:
         network.preprocess,
         dtype=network.model.input_dtype,
     )
-    plan = options.plan(network.model, stack.name)
+    plan = options.plan(network.model, stack.name, network.records)
     lowered = stack.lower(network, plan, Path(options.dump_ir) if options.dump_ir else None)
     tell((*options.found.problems, *lowered.notes), 3)
     if options.require_records:
@@ -66,7 +68,7 @@ def compile_network(model: ModelLike, options: CompileOptions) -> Compiled:
             artifact_in(folder.name, HEADER).write_text(compiled.header)
         else:
             compiled.manifest = write_manifest(path, manifest)
-            if judged := _judged(compiled, network, options, stack):
+            if judged := _judged(compiled, network, plan, options, stack):
                 compiled.manifest = write_manifest(path, manifest | judged)
             if alone is not None:
                 write_manifest(alone, compiled.manifest)
@@ -90,11 +92,15 @@ def _check_recorded(ruled: Sequence[str], spec: TargetSpec) -> None:
 
 
 def _judged(
-    compiled: Compiled, network: Network, options: CompileOptions, stack: StackAdapter
+    compiled: Compiled,
+    network: Network,
+    plan: NetworkPlan,
+    options: CompileOptions,
+    stack: StackAdapter,
 ) -> dict[str, Any]:
     """Return what the manifest shall say of a check, as far as one can be made."""
     if options.verify and (options.device is not None or runs_here(compiled.manifest)):
-        report = _verified(compiled, network, options.device)
+        report = _verified(compiled, network, plan.integers, options.device)
         _log.info("verified: relative error %.1e", report.relative)
         report.check()
         return {"verification": report.to_dict()}
@@ -107,13 +113,20 @@ def _judged(
     return {"host_check": check_on_host(network, x, stack)}
 
 
-def _verified(compiled: Compiled, network: Network, device: str | None) -> VerifyReport:
+def _verified(
+    compiled: Compiled, network: Network, integers: QuantizedModel | None, device: str | None
+) -> VerifyReport:
     """Verify an artifact here, or on a board."""
     from tvm_mobilenet.device import open_device
-    from tvm_mobilenet.verify.artifact import verify
+    from tvm_mobilenet.verify.artifact import Runnable, verify
+    from tvm_mobilenet.verify.integers import verify_integers
 
-    model, weights, expect = network.model, network.weights, network.expect
+    def judged(module: Runnable) -> VerifyReport:
+        if integers is not None:
+            return verify_integers(module, integers, network.weights)
+        return verify(module, network.model, network.weights, expect=network.expect)
+
     if device is None:
-        return verify(compiled.module, model, weights, expect=expect)
+        return judged(compiled.module)
     with open_device(device) as opened, opened.session() as session:
-        return verify(session.artifact(compiled.path), model, weights, expect=expect)
+        return judged(session.artifact(compiled.path))

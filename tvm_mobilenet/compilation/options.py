@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.artifact.emission import SHARED, Emit, check_emit
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tvm_mobilenet.models.importer import Imported
+    from tvm_mobilenet.models.network import Network
+    from tvm_mobilenet.models.quantized.model import Quantization
     from tvm_mobilenet.models.spec import Model
     from tvm_mobilenet.network.plan import NetworkPlan
 
-    ModelLike = Model | Imported | str | os.PathLike[str]
+    ModelLike = Model | Imported | Network | str | os.PathLike[str]
     WeightsLike = str | os.PathLike[str] | Mapping[str, NDArray[np.float32]]
 
 
@@ -108,8 +111,19 @@ class PlanOptions:
         """
         return records_for(self.spec, self.records)
 
-    def plan(self, model: Model, stack: Stack) -> NetworkPlan:
-        """Return what a model becomes on a stack, with these options."""
+    def plan(
+        self,
+        model: Model,
+        stack: Stack,
+        integers: Mapping[str, Quantization] = MappingProxyType({}),
+    ) -> NetworkPlan:
+        """Return what a model becomes on a stack, with these options.
+
+        Parameters
+        ----------
+        integers : mapping of str to Quantization
+            As `records` of :func:`tvm_mobilenet.network.planning.plan_network`.
+        """
         found = self.found
         return plan_network(
             model,
@@ -118,6 +132,7 @@ class PlanOptions:
             knobs_for=found.knobs_for,
             fusion=self.fusion,
             fusion_for=found.fusion_for,
+            records=integers,
         )
 
 

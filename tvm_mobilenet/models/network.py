@@ -90,14 +90,16 @@ def find_model(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Mode
     return import_onnx(name, **options)
 
 
-def model_from(model: Model | Imported | str | os.PathLike[str]) -> Model:
-    """Return the model that a name, a file or an import stands for."""
+def model_from(model: Model | Imported | Network | str | os.PathLike[str]) -> Model:
+    """Return the model that a name, a file, an import or a network stands for."""
+    if isinstance(model, Network):
+        return model.model
     found = model if isinstance(model, Model | Imported) else find_model(model, {})
     return found.model if isinstance(found, Imported) else found
 
 
 def network_from(
-    model: Model | Imported | str | os.PathLike[str],
+    model: Model | Imported | Network | str | os.PathLike[str],
     weights: str | os.PathLike[str] | Mapping[str, NDArray[Any]] | None,
     seed: int,
 ) -> Network:
@@ -114,6 +116,10 @@ def network_from(
     UnknownModelError, InvalidModelError, OnnxError, WeightsError
         The model or the weights cannot be found or do not fit each other.
     """
+    if isinstance(model, Network):
+        if weights is not None:
+            raise WeightsError("a network has weights of its own", "leave weights= out")
+        return model
     found = model if isinstance(model, Model | Imported) else find_model(model, {})
     if isinstance(found, Imported):
         if weights is not None:

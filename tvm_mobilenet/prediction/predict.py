@@ -52,4 +52,5 @@ def predict(
     """
     if target.gpu is not None:
         return gpu_predict(work, target, context)
-    return _COSTS[work.operator](Products(work, target, context, threads, Knobs(knobs)))
+    cost = Products.integers if work.integer else _COSTS[work.operator]
+    return cost(Products(work, target, context, threads, Knobs(knobs)))

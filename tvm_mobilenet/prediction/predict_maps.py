@@ -11,7 +11,7 @@ import math
 from tvm_mobilenet.machine import ITEM_BYTES, TargetSpec
 from tvm_mobilenet.machine.arithmetic import LATENCY
 from tvm_mobilenet.operators.facts import OPERATORS
-from tvm_mobilenet.operators.footprint import blocked_in, blocked_out
+from tvm_mobilenet.operators.footprint import blocked_in, blocked_out, weight_bytes
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.cache_context import CacheContext
 from tvm_mobilenet.prediction.cost import FLOAT, Caches, Cost, Phase, Stream, cost_of
@@ -24,6 +24,10 @@ _CONV = 0.88
 
 _DEPTHWISE = {1: 0.8, 2: 0.4}
 """Share of the peak, by stride: benchmarks/layers.py, 190 and 95 of 238 GFLOP/s."""
+
+_REQUANTIZED = 8.0
+"""Sums of 32 bits that become elements in a cycle: a conversion, a multiply-add, a conversion
+back and a third of what packs four vectors, each for 16 of them (assumed)."""
 
 
 class Maps:
@@ -150,3 +154,18 @@ class Maps:
         each = OPERATORS[work.operator].element_work
         cycles = each * vectors * part / self.speeds.pipes
         return self._cost([Phase(cycles, loads, streams)], spread)
+
+    def integers(self) -> Cost:
+        """Return the cost of a kernel on elements of 8 bits: its products, or what it moves."""
+        work, (_, spread) = self.work, self._share()
+        part, weights = 1 / spread, float(weight_bytes(work))
+        elements = work.batch * self.outside * work.out_pixels
+        cycles = work.macs / self.peak + elements / _REQUANTIZED
+        streams = (
+            Stream(self.in_bytes * part, self.source),
+            Stream(weights, self.cold),
+            *self._residual(part),
+            *self._written(part),
+        )
+        loads = (self.in_bytes + self.out_bytes) * part + weights
+        return self._cost([Phase(cycles * part, loads, streams)], spread, 0.0, self._held(spread))

@@ -73,15 +73,15 @@ def verify(
     outputs = module(x)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     traces = [trace for trace in module.trace(x) if trace.call["layers"]]
-    _check_layers(model, [name for trace in traces for name in trace.call["layers"]])
+    check_layers(model, [name for trace in traces for name in trace.call["layers"]])
     # What is not finite is compared like any number, and says so itself.
     with np.errstate(all="ignore"):
         case = Case(model, weights, x, expect)
-        verdicts = [case.kernel(trace) for trace in traces if _told(trace)]
+        verdicts = [case.kernel(trace) for trace in traces if told(trace)]
         case.expect_whole()
         rows = tuple(
             case.row(trace, verdict)
-            for trace, verdict in zip(filter(_told, traces), verdicts, strict=True)
+            for trace, verdict in zip(filter(told, traces), verdicts, strict=True)
         )
         for row in rows:
             _log.info("%s: relative error %.1e alone", " + ".join(row.layers), row.alone)
@@ -91,12 +91,12 @@ def verify(
         return VerifyReport(model.title, rows, *case.whole(found, sound=sound), misread)
 
 
-def _told(trace: Trace) -> bool:
+def told(trace: Trace) -> bool:
     """Return whether a kernel's output has a layout that can be compared."""
     return bool(trace.call.get("output", {}).get("layout") != OTHER)
 
 
-def _check_layers(model: Model, names: list[str]) -> None:
+def check_layers(model: Model, names: list[str]) -> None:
     """Raise unless kernels compute every layer once.
 
     Operators that TVM compiles are exempt: some are views, some several outputs of one kernel.

@@ -87,8 +87,9 @@ def _scheduled(
 ) -> tuple[Scheduled, Kernel]:
     note, work = planned.note, planned.work
     if work.integer:
-        done = Scheduled(func, f"cpu.{work.operator}")
-        return done, Kernel(name, work.operator, done.schedule, planned.knobs, planned.source, note)
+        how = f"cpu.{work.operator}"
+        made = Kernel(name, work.operator, how, planned.knobs, planned.source, note)
+        return Scheduled(func, how), made
     try:
         done = schedule(func, target, knobs)
     except KnobError as error:
