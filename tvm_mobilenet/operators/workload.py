@@ -17,6 +17,9 @@ Operator = str
 
 Activation = Literal["none", "relu", "relu6", "hardswish", "hardsigmoid"]
 
+TABLED = ("hardswish", "hardsigmoid")
+"""Activations that clip nothing: a kernel on elements of 8 bits looks them up."""
+
 DENSE_VECTORS = 8
 """Vectors in an output block of the classifier: as many accumulators hide a
 multiply-add's latency of four cycles on two pipes."""

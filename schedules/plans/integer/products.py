@@ -1,0 +1,124 @@
+"""The plans of products in integers; see ``tensorir/cpu/integer/products`` for their loops."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.threads import imbalance, share
+
+from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.operators.workload import Workload
+
+_TILES = ((14, 2), (12, 2), (8, 3), (7, 3), (7, 2), (6, 4), (4, 4), (8, 2), (4, 2), (8, 1), (4, 1),
+          (2, 8), (1, 14), (1, 8), (2, 4), (2, 2), (1, 4), (1, 2), (2, 1), (1, 1), (6, 2), (3, 2),
+          (5, 2), (6, 1), (3, 1), (16, 1), (12, 1), (4, 3))  # fmt: skip
+"""Pixels and blocks of output channels of a tile of sums."""
+
+_LATENCY = 8
+"""Steps that must be under way at once: four cycles, two a cycle."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProductPlan:
+    """How a product in integers is cut.
+
+    Attributes
+    ----------
+    pixels, blocks : int
+        Of a tile of sums: pixels, and blocks of 16 output channels.
+    chunks : int
+        Pieces that an image's tiles (of a convolution: its rows) are cut into.
+    units : int
+        What threads can share: chunks of groups of blocks of images.
+    parallel : bool
+        Whether they do.
+    """
+
+    pixels: int
+    blocks: int
+    chunks: int
+    units: int
+    parallel: bool
+
+    def tiles(self, count: int) -> int:
+        """Tiles that a number of pixels takes, the last one beside or over the one before."""
+        return -(-count // self.pixels)
+
+
+def vectors_of(target: TargetSpec) -> int:
+    """Return the registers that sums of 16 channels take."""
+    return 16 // {"avx512": 16, "avx2": 8}.get(target.isa, 4)
+
+
+def plan_product(work: Workload, knobs: Knobs, target: TargetSpec) -> ProductPlan:
+    """Plan a pointwise layer or a classifier.
+
+    Parameters
+    ----------
+    knobs : Knobs
+        ``tile``: pixels and blocks of sums, such as ``"14x2"``; ``chunks``: pieces of the
+        pixels; ``threads``: all or one.
+    """
+    pixels, blocks = work.out_pixels, work.out_blocks
+    tile = choose_tile(knobs, pixels, blocks, work.depth, target)
+    groups = -(-blocks // tile[1])
+    tiles = -(-pixels // tile[0])
+    options = [i for i in range(1, tiles + 1) if tiles % i == 0]
+    default = min(options, key=lambda i: (_uneven(work.batch * groups * i, target), i))
+    chunks = knobs.choice("chunks", options, default)
+    units = work.batch * groups * chunks
+    return ProductPlan(*tile, chunks, units, share(units, work.macs // 4, knobs, target))
+
+
+def plan_rows(work: Workload, knobs: Knobs, target: TargetSpec) -> ProductPlan:
+    """Plan a full convolution: tiles lie in rows, and threads share rows.
+
+    Parameters
+    ----------
+    knobs : Knobs
+        As for :func:`plan_product`.
+    """
+    height, width = work.out_size
+    depth = work.depth * math.prod(work.kernel)
+    tile = choose_tile(knobs, width, work.out_blocks, depth, target)
+    options = [i for i in range(1, height + 1) if height % i == 0]
+    default = min(options, key=lambda i: (_uneven(work.batch * i, target), abs(i - 4)))
+    chunks = knobs.choice("chunks", options, default)
+    units = work.batch * chunks
+    return ProductPlan(*tile, chunks, units, share(units, work.macs // 4, knobs, target))
+
+
+def choose_tile(
+    knobs: Knobs, pixels: int, blocks: int, depth: int, target: TargetSpec
+) -> tuple[int, int]:
+    """Ask for a tile: of those that registers hold, the one with the least to do.
+
+    A step multiplies pixels times blocks, and loads a block's weights and a pixel's inputs; what
+    is beyond the map's end is computed twice; sums become elements, whatever the depth.
+    """
+    vectors, registers = vectors_of(target), 32 if target.isa in ("avx512", "neon", "rvv") else 16
+    spare = 3 if vectors == 1 else vectors + 1
+    fitting = [
+        (p, b)
+        for p, b in _TILES
+        if p <= pixels and b <= blocks and (p * b + b) * vectors + spare <= registers + vectors
+    ] or [(1, 1)]
+
+    def cost(tile: tuple[int, int]) -> float:
+        p, b = tile
+        steps = max(p * b * vectors, _LATENCY / 2, (p + b * vectors) / 1.0)
+        each = steps * depth / 4 + p * b * vectors * 4
+        return -(-pixels // p) * -(-blocks // b) * each
+
+    best = min(fitting, key=lambda tile: (cost(tile), -tile[0] * tile[1]))
+    names = [f"{p}x{b}" for p, b in fitting]
+    chosen = str(knobs.choice("tile", names, f"{best[0]}x{best[1]}"))
+    p, _, b = chosen.partition("x")
+    return int(p), int(b)
+
+
+def _uneven(units: int, target: TargetSpec) -> float:
+    """Return how uneven threads share units, below 10% being even."""
+    return max(imbalance(units, target.cores), 1.1)

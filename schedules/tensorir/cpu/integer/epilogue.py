@@ -1,0 +1,179 @@
+"""From sums to what leaves: requantised, saturated, by a table, added to a map.
+
+Of a pixel's sixteen channels the sums are :attr:`Instructions.vectors` registers. With AVX-512
+four pixels leave together: four conversions, ``packssdw`` twice, ``packuswb``, one permutation
+that puts pixels in order, one store of 64 bytes. Elsewhere LLVM narrows a pixel at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tvm import tirx
+from tvm.script.ir_builder import tirx as ir
+from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
+    Instructions,
+    broadcast,
+    intrinsic,
+)
+from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import load, scratch, store
+
+from tvm_mobilenet.operators.workload import Workload
+
+_CHANNELS = 16
+
+_OWN = {"int8": (-128, 127), "uint8": (0, 255)}
+
+_CLIPS = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
+"""What activations let through where sums leave as float32."""
+
+Sums = Callable[[int, int], Any]
+"""From a pixel of the tile and one of its registers to sums."""
+
+Place = Callable[[int], Sequence[Any]]
+"""From a pixel of the tile to the indices of its first channel."""
+
+
+class Epilogue:
+    """What happens to the sums of one layer.
+
+    Parameters
+    ----------
+    buffers : dict
+        ``scale`` and ``shift`` (Ob, 16); perhaps ``table`` (256,), ``addend`` (3,) and
+        ``residual``, of the output's shape.
+    limits : tuple of int
+        Least and greatest element before the table.
+    """
+
+    def __init__(
+        self,
+        work: Workload,
+        machine: Instructions,
+        buffers: dict[str, Any],
+        limits: tuple[int, int],
+        *,
+        floats: bool = False,
+    ) -> None:
+        self._work, self._machine, self._buffers = work, machine, buffers
+        self._limits, self._floats = limits, floats
+        self._packs = machine.packs and work.dtype == "uint8"
+
+    def write(self, out: Any, block: Any, pixels: int, sums: Sums, place: Place) -> None:
+        """Write the pixels of a tile, whose 16 channels are a block of the layer's output.
+
+        Where tiles of four can be packed, the places of four pixels must be neighbours.
+        """
+        if self._floats:
+            for pixel in range(pixels):
+                for v in range(self._machine.vectors):
+                    *outer, last = place(pixel)
+                    value = self._clipped(self._number(block, v, sums(pixel, v)))
+                    store(out, [*outer, last + v * self._machine.lanes], value)
+            return
+        pixel = 0
+        while pixel < pixels:
+            if self._packs and pixels - pixel >= 4:  # noqa: PLR2004  registers that are packed
+                self._four(out, block, pixel, sums, place)
+                pixel += 4
+            else:
+                self._one(out, block, pixel, sums, place)
+                pixel += 1
+
+    def _four(self, out: Any, block: Any, first: int, sums: Sums, place: Place) -> None:
+        ints = [self._integer(block, 0, sums(first + i, 0), place(first + i)) for i in range(4)]
+        halves = [
+            intrinsic("int16x32", "llvm.x86.avx512.packssdw.512", *pair)
+            for pair in (ints[:2], ints[2:])
+        ]
+        packed = intrinsic("uint8x64", "llvm.x86.avx512.packuswb.512", *halves)
+        order = [lane * 16 + p * 4 + j for p in range(4) for lane in range(4) for j in range(4)]
+        elements = tirx.Shuffle([packed], [tirx.IntImm("int32", at) for at in order])
+        self._leave(out, place(first), elements, 4 * _CHANNELS)
+
+    def _one(self, out: Any, block: Any, pixel: int, sums: Sums, place: Place) -> None:
+        *outer, last = place(pixel)
+        lanes = self._machine.lanes
+        low, high = _OWN[self._work.dtype]
+        for v in range(self._machine.vectors):
+            at = [*outer, last + v * lanes]
+            ints = self._integer(block, v, sums(pixel, v), at)
+            least, most = (broadcast(tirx.const(end, "int32"), lanes) for end in (low, high))
+            within = tirx.Max(tirx.Min(ints, most), least)
+            self._leave(out, at, tirx.Cast(f"{self._work.dtype}x{lanes}", within), lanes)
+
+    def _integer(self, block: Any, v: int, sums: Any, at: Sequence[Any]) -> Any:
+        """Return int32, within the limits, or beyond those of the type on the same side."""
+        value = self._number(block, v, sums)
+        if "residual" in self._buffers:
+            value = self._added(value, v, at)
+        low, high = self._limits
+        own = _OWN[self._work.dtype]
+        if (low, high) != own or not self._machine.convert:
+            value = self._between(value, low, high)
+        return self._machine.rounded(value)
+
+    def _number(self, block: Any, v: int, sums: Any) -> Any:
+        lanes = self._machine.lanes
+        at = (block, v * lanes)
+        scale, shift = (load(self._buffers[name], at, lanes) for name in ("scale", "shift"))
+        return self._machine.multiply_add(sums, scale, shift)
+
+    def _added(self, value: Any, v: int, at: Sequence[Any]) -> Any:
+        """Add a map's element: what is the first addend is multiplied and shifted first."""
+        lanes, addend = self._machine.lanes, self._buffers["addend"]
+        first, second, shift = (broadcast(load(addend, (i,), 1), lanes) for i in range(3))
+        *outer, last = at
+        read = load(self._buffers["residual"], [*outer, last], lanes)
+        other = tirx.Cast(f"int32x{lanes}", read)
+        pair = (other, value) if self._work.residual_first else (value, other)
+        moved = self._machine.multiply_add(pair[0], first, shift)
+        return self._machine.multiply_add(pair[1], second, moved)
+
+    def _clipped(self, value: Any) -> Any:
+        low, high = _CLIPS.get(self._work.activation, (None, None))
+        return self._between(value, low, high)
+
+    def _between(self, value: Any, low: float | None, high: float | None) -> Any:
+        lanes = self._machine.lanes
+        if high is not None:
+            value = tirx.Min(value, broadcast(tirx.const(float(high), "float32"), lanes))
+        if low is not None:
+            value = tirx.Max(value, broadcast(tirx.const(float(low), "float32"), lanes))
+        return value
+
+    def _leave(self, out: Any, at: Sequence[Any], elements: Any, count: int) -> None:
+        """Store elements, each first looked up in the table, if there is one."""
+        table = self._buffers.get("table")
+        if table is None:
+            store(out, at, elements)
+        elif self._machine.tables and count == 64:  # noqa: PLR2004  a register of bytes
+            store(out, at, looked_up(table, elements))
+        else:
+            look_up_each(table, elements, count, out, at)
+
+
+def looked_up(table: Any, elements: Any) -> Any:
+    """Return 64 entries of a table of 256 bytes: two permutations of two registers each."""
+    quarters = [load(table, (64 * i,), 64) for i in range(4)]
+    name = "llvm.x86.avx512.vpermi2var.qi.512"
+    low, high = (intrinsic("uint8x64", name, one, elements, two) for one, two in _pairs(quarters))
+    middle = broadcast(tirx.const(128, "uint8"), 64)
+    return tirx.Select(elements >= middle, high, low)
+
+
+def look_up_each(table: Any, elements: Any, count: int, out: Any, at: Sequence[Any]) -> None:
+    """Store entries of a table, one by one; entry 0 is of the type's least element."""
+    dtype = str(out.dtype)
+    *outer, last = at
+    with ir.sblock("table"):
+        kept = scratch("kept", (count,), dtype)
+        store(kept, (0,), elements)
+        with ir.serial(0, count) as i:
+            entry = kept[i].astype("int32") - _OWN[dtype][0]
+            ir.buffer_store(out, table[entry], [*outer, last + i])
+
+
+def _pairs(quarters: Sequence[Any]) -> list[Sequence[Any]]:
+    return [quarters[:2], quarters[2:]]

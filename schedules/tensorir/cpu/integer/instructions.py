@@ -1,0 +1,198 @@
+"""How a processor multiplies elements of 8 bits and makes elements of sums: a row a machine.
+
+A register holds dwords: a sum of 32 bits in each, or four inputs, or four weights of one output
+channel. ``step`` adds to each sum the products of its four inputs and weights. Sixteen channels
+are as many registers as that takes.
+
+========================  ======  ==========================================================
+instructions              lanes   a step
+========================  ======  ==========================================================
+AVX-512 VNNI, AVX-VNNI    16, 8   ``vpdpbusd``
+AVX-512, AVX2, SSE        16 … 4  ``vpmaddwd`` of the even and of the odd elements, widened
+SDOT                      4       ``sdot``
+any other                 4       four multiplications of 32 bits
+========================  ======  ==========================================================
+
+``vpmaddubsw`` is not used: it saturates sums of two products at 16 bits. Which row a target has
+is decided by its features before LLVM sees an intrinsic, since LLVM aborts where it lacks one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+
+from tvm_mobilenet.machine import TargetSpec
+
+Step = Callable[[Any, Any, Any], Any]
+"""From sums, inputs and weights to the next sums."""
+
+_MAGIC = 12582912.0
+"""1.5 * 2**23: a float32 below 2**22 added to it has its whole number, ties to even, as last bits."""
+
+_MAGIC_BITS = 0x4B400000
+
+
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """A row.
+
+    Attributes
+    ----------
+    lanes : int
+        Dwords in a register.
+    registers : int
+        Vector registers.
+    step : callable
+        See the module.
+    convert : str
+        LLVM's intrinsic that rounds float32 to int32, ties to even; "" where there is none.
+    fused : bool
+        Whether float32 is multiplied and added in one rounding; else float64 does it exactly
+        (docs/adr/0028).
+    packs : bool
+        Whether four registers are packed into one with saturation (AVX-512BW).
+    tables : bool
+        Whether a register of bytes is looked up in a table of two (AVX-512 VBMI).
+    """
+
+    lanes: int
+    registers: int
+    step: Step
+    convert: str
+    fused: bool
+    packs: bool = False
+    tables: bool = False
+
+    @property
+    def vectors(self) -> int:
+        """Registers that sixteen channels take."""
+        return 16 // self.lanes
+
+    def multiply_add(self, sums: Any, scale: Any, shift: Any) -> Any:
+        """Return ``float32(sums) * scale + shift``, rounded once."""
+        kind = f"float32x{self.lanes}"
+        if self.fused:
+            return intrinsic(kind, f"llvm.fma.v{self.lanes}f32", as_float(sums), scale, shift)
+        wide = f"float64x{self.lanes}"
+        parts = [tirx.Cast(wide, part) for part in (as_float(sums), scale, shift)]
+        return tirx.Cast(kind, parts[0] * parts[1] + parts[2])
+
+    def rounded(self, numbers: Any) -> Any:
+        """Return float32 numbers below 2**22 as int32, ties to even."""
+        kind = f"int32x{self.lanes}"
+        if self.convert == "llvm.x86.avx512.mask.cvtps2dq.512":
+            zeros = broadcast(tirx.const(0, "int32"), self.lanes)
+            mask, nearest = tirx.const(-1, "int16"), tirx.const(4, "int32")
+            return intrinsic(kind, self.convert, numbers, zeros, mask, nearest)
+        if self.convert:
+            return intrinsic(kind, self.convert, numbers)
+        moved = numbers + broadcast(tirx.const(_MAGIC, "float32"), self.lanes)
+        bits = broadcast(tirx.const(_MAGIC_BITS, "int32"), self.lanes)
+        return tirx.reinterpret(kind, moved) - bits
+
+
+def instructions_of(target: TargetSpec) -> Instructions:
+    """Return the row of a target."""
+    has = set(target.needs)
+    if target.isa == "avx512":
+        dot = _dpbusd(16) if "avx512_vnni" in has else _madd(16)
+        convert = "llvm.x86.avx512.mask.cvtps2dq.512"
+        return Instructions(16, 32, dot, convert, True, True, "avx512vbmi" in has)
+    if target.isa == "avx2":
+        dot = _dpbusd(8) if "avx_vnni" in has else _madd(8)
+        return Instructions(8, 16, dot, "llvm.x86.avx.cvt.ps2dq.256", "fma" in has)
+    if target.isa == "sse":
+        return Instructions(4, 16, _madd(4), "llvm.x86.sse2.cvtps2dq", False)
+    if target.isa == "neon":
+        dot = _sdot if "asimddp" in has else _widened(signed=True)
+        return Instructions(4, 32, dot, "llvm.aarch64.neon.fcvtns.v4i32.v4f32", True)
+    return Instructions(4, 16, _widened(signed=target.isa == "neon32"), "", True)
+
+
+def _dpbusd(lanes: int) -> Step:
+    name = f"llvm.x86.avx512.vpdpbusd.{lanes * 32}"
+
+    def step(sums: Any, inputs: Any, weights: Any) -> Any:
+        read = tirx.reinterpret(f"uint8x{lanes * 4}", inputs)
+        by = tirx.reinterpret(f"int8x{lanes * 4}", weights)
+        return intrinsic(f"int32x{lanes}", name, sums, read, by)
+
+    return step
+
+
+def _madd(lanes: int) -> Step:
+    names = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd"}
+    name = names.get(lanes, "llvm.x86.sse2.pmadd.wd")
+    words = f"int16x{lanes * 2}"
+
+    def step(sums: Any, inputs: Any, weights: Any) -> Any:
+        read = tirx.reinterpret(f"uint16x{lanes * 2}", inputs)
+        by = tirx.reinterpret(words, weights)
+        low = broadcast(tirx.const(255, "uint16"), lanes * 2)
+        eight = broadcast(tirx.const(8, "int16"), lanes * 2)
+        odd = tirx.shift_right(read, broadcast(tirx.const(8, "uint16"), lanes * 2))
+        even_by = tirx.shift_right(tirx.shift_left(by, eight), eight)
+        pairs = (
+            (tirx.reinterpret(words, tirx.bitwise_and(read, low)), even_by),
+            (tirx.reinterpret(words, odd), tirx.shift_right(by, eight)),
+        )
+        for one, other in pairs:
+            sums += intrinsic(f"int32x{lanes}", name, one, other)
+        return sums
+
+    return step
+
+
+def _sdot(sums: Any, inputs: Any, weights: Any) -> Any:
+    read, by = (tirx.reinterpret("int8x16", each) for each in (inputs, weights))
+    return intrinsic("int32x4", "llvm.aarch64.neon.sdot.v4i32.v16i8", sums, read, by)
+
+
+def _widened(signed: bool, lanes: int = 4) -> Step:
+    """Return a step of four multiplications of 32 bits.
+
+    Parameters
+    ----------
+    signed : bool
+        Whether inputs are int8.
+    """
+
+    def step(sums: Any, inputs: Any, weights: Any) -> Any:
+        for byte in range(4):
+            by = _byte(weights, byte, lanes, signed=True)
+            sums += _byte(inputs, byte, lanes, signed=signed) * by  # noqa: PLW2901
+        return sums
+
+    return step
+
+
+def _byte(dwords: Any, byte: int, lanes: int, *, signed: bool) -> Any:
+    """Return one byte of each dword as int32."""
+    up = broadcast(tirx.const(24 - 8 * byte, "int32"), lanes)
+    down = broadcast(tirx.const(24, "int32"), lanes)
+    moved = tirx.shift_left(dwords, up)
+    if signed:
+        return tirx.shift_right(moved, down)
+    bits = broadcast(tirx.const(24, "uint32"), lanes)
+    unsigned = tirx.reinterpret(f"uint32x{lanes}", moved)
+    return tirx.reinterpret(f"int32x{lanes}", tirx.shift_right(unsigned, bits))
+
+
+def as_float(sums: Any) -> Any:
+    """Return int32 sums as float32; what is float32 stays."""
+    kind = str(sums.ty.dtype)
+    return sums if kind.startswith("float") else tirx.Cast(kind.replace("int32", "float32"), sums)
+
+
+def broadcast(value: Any, lanes: int) -> Any:
+    """Return a register of one number."""
+    return tirx.Broadcast(value, lanes)
+
+
+def intrinsic(kind: str, name: str, *arguments: Any) -> Any:
+    """Call one of LLVM's intrinsics that have no effect but their result."""
+    return tirx.call_llvm_pure_intrin(kind, name, *arguments)

@@ -1,0 +1,92 @@
+"""The frame of a written kernel: parameters, units of work, registers, vectors in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as ir
+
+from tvm_mobilenet.operators.workload import WORKLOAD, Workload
+
+Shape = tuple[int, ...]
+
+
+def kernel(
+    work: Workload, parameters: dict[str, tuple[Shape, str]], body: Callable[..., None]
+) -> Any:
+    """Return a function whose loops `body` writes.
+
+    Parameters
+    ----------
+    parameters : dict of str to (shape, dtype)
+        In order, the output last.
+    body : callable
+        Called with the parameters' buffers, by name.
+    """
+    with IRBuilder() as builder, ir.prim_func(s_tir=True):
+        ir.func_name("main")
+        buffers = {
+            name: ir.arg(name, ir.Buffer(shape, dtype))
+            for name, (shape, dtype) in parameters.items()
+        }
+        body(**buffers)
+    made = builder.get().with_attr("tirx.noalias", True)
+    return made.with_attr("global_symbol", work.key).with_attr(WORKLOAD, work.text)
+
+
+@contextmanager
+def units(count: int, *, parallel: bool, name: str = "unit") -> Iterator[Any]:
+    """Open a loop over independent pieces of work, whose scratch is each one's own."""
+    with (ir.parallel if parallel else ir.serial)(0, count) as unit, ir.sblock(name):
+        yield unit
+
+
+def scratch(name: str, shape: Sequence[int], dtype: str) -> Any:
+    """Allocate a buffer in the block that is open."""
+    return IRBuilder.name(name, ir.sblock_alloc_buffer(tuple(shape), dtype))
+
+
+class Registers:
+    """Vectors that LLVM keeps in registers: each is a buffer on the stack of its own."""
+
+    def __init__(self, name: str, lanes: int, dtype: str = "int32") -> None:
+        self._name, self._lanes, self._dtype = name, lanes, dtype
+        self._buffers: dict[Any, Any] = {}
+
+    def __getitem__(self, at: Any) -> Any:
+        """Return a vector."""
+        return load(self._buffers[at], (0,), self._lanes)
+
+    def __setitem__(self, at: Any, value: Any) -> None:
+        """Set a vector."""
+        if at not in self._buffers:
+            numbers = "_".join(map(str, at if isinstance(at, tuple) else (at,)))
+            self._buffers[at] = scratch(f"{self._name}_{numbers}", (self._lanes,), self._dtype)
+        store(self._buffers[at], (0,), value)
+
+
+def load(buffer: Any, at: Sequence[Any], lanes: int) -> Any:
+    """Load neighbours along the last axis."""
+    kind = str(buffer.dtype) + (f"x{lanes}" if lanes > 1 else "")
+    return buffer.vload(list(at), dtype=kind)
+
+
+def store(buffer: Any, at: Sequence[Any], value: Any) -> None:
+    """Store neighbours along the last axis."""
+    *outer, last = at
+    lanes = int(str(value.ty).partition("x")[2] or 1)
+    ir.buffer_store(buffer, value, [*outer, tirx.Ramp(last, 1, lanes) if lanes > 1 else last])
+
+
+def dwords(buffer: Any, at: Sequence[Any], lanes: int) -> Any:
+    """Load 4 * lanes bytes as int32 lanes."""
+    return tirx.reinterpret(f"int32x{lanes}", load(buffer, at, 4 * lanes))
+
+
+def dword(buffer: Any, at: Sequence[Any], lanes: int) -> Any:
+    """Load 4 bytes, the same in each lane."""
+    return tirx.Broadcast(tirx.reinterpret("int32", load(buffer, at, 4)), lanes)
