@@ -22,7 +22,7 @@ from tvm_mobilenet.schedules.plans.gpu.products import (
     plan_gpu_pointwise,
     plan_gpu_separable,
 )
-from tvm_mobilenet.schedules.plans.integer.products import plan_product
+from tvm_mobilenet.schedules.plans.integer.products import plan_product, plan_rows_of_products
 from tvm_mobilenet.schedules.plans.maps import plan_dense, plan_pool, plan_scale
 from tvm_mobilenet.schedules.plans.pointwise import plan_pointwise
 from tvm_mobilenet.schedules.plans.rows import plan_gpu_rows, plan_rows
@@ -45,6 +45,7 @@ _PLANS: dict[str, Plan] = {
     "scale": plan_scale,
     "separable": plan_separable,
     "tail": plan_conv_pool_dense,
+    "qconv": plan_rows_of_products,
     "qdense": plan_product,
     "qpointwise": plan_product,
 }

@@ -72,7 +72,7 @@ def plan_product(work: Workload, knobs: Knobs, target: TargetSpec) -> ProductPla
     return ProductPlan(*tile, chunks, units, share(units, work.macs // 4, knobs, target))
 
 
-def plan_rows(work: Workload, knobs: Knobs, target: TargetSpec) -> ProductPlan:
+def plan_rows_of_products(work: Workload, knobs: Knobs, target: TargetSpec) -> ProductPlan:
     """Plan a full convolution: tiles lie in rows, and threads share rows.
 
     Parameters

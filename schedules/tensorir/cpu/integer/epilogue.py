@@ -60,14 +60,28 @@ class Epilogue:
         self._limits, self._floats = limits, floats
         self._packs = machine.packs and work.dtype == "uint8"
 
-    def write(self, out: Any, block: Any, pixels: int, sums: Sums, place: Place) -> None:
+    def write(
+        self,
+        out: Any,
+        block: Any,
+        pixels: int,
+        sums: Sums,
+        place: Place,
+        vectors: Sequence[int] | None = None,
+    ) -> None:
         """Write the pixels of a tile, whose 16 channels are a block of the layer's output.
 
-        Where tiles of four can be packed, the places of four pixels must be neighbours.
+        Parameters
+        ----------
+        place : callable
+            Of four pixels that are packed together the places must be neighbours.
+        vectors : sequence of int, optional
+            The registers of each pixel that there are; all by default.
         """
+        vectors = range(self._machine.vectors) if vectors is None else vectors
         if self._floats:
             for pixel in range(pixels):
-                for v in range(self._machine.vectors):
+                for v in vectors:
                     *outer, last = place(pixel)
                     value = self._clipped(self._number(block, v, sums(pixel, v)))
                     store(out, [*outer, last + v * self._machine.lanes], value)
@@ -78,7 +92,8 @@ class Epilogue:
                 self._four(out, block, pixel, sums, place)
                 pixel += 4
             else:
-                self._one(out, block, pixel, sums, place)
+                for v in vectors:
+                    self._one(out, block, v, sums(pixel, v), place(pixel))
                 pixel += 1
 
     def _four(self, out: Any, block: Any, first: int, sums: Sums, place: Place) -> None:
@@ -92,16 +107,14 @@ class Epilogue:
         elements = tirx.Shuffle([packed], [tirx.IntImm("int32", at) for at in order])
         self._leave(out, place(first), elements, 4 * _CHANNELS)
 
-    def _one(self, out: Any, block: Any, pixel: int, sums: Sums, place: Place) -> None:
-        *outer, last = place(pixel)
+    def _one(self, out: Any, block: Any, v: int, sums: Any, place: Sequence[Any]) -> None:
+        *outer, last = place
         lanes = self._machine.lanes
         low, high = _OWN[self._work.dtype]
-        for v in range(self._machine.vectors):
-            at = [*outer, last + v * lanes]
-            ints = self._integer(block, v, sums(pixel, v), at)
-            least, most = (broadcast(tirx.const(end, "int32"), lanes) for end in (low, high))
-            within = tirx.Max(tirx.Min(ints, most), least)
-            self._leave(out, at, tirx.Cast(f"{self._work.dtype}x{lanes}", within), lanes)
+        at = [*outer, last + v * lanes]
+        least, most = (broadcast(tirx.const(end, "int32"), lanes) for end in (low, high))
+        within = tirx.Max(tirx.Min(self._integer(block, v, sums, at), most), least)
+        self._leave(out, at, tirx.Cast(f"{self._work.dtype}x{lanes}", within), lanes)
 
     def _integer(self, block: Any, v: int, sums: Any, at: Sequence[Any]) -> Any:
         """Return int32, within the limits, or beyond those of the type on the same side."""

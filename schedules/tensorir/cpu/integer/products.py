@@ -24,6 +24,7 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.plans.integer.products import ProductPlan
+from tvm_mobilenet.schedules.tensorir.cpu.integer.borders import columns_of, copy_rows, rows_of
 from tvm_mobilenet.schedules.tensorir.cpu.integer.epilogue import Epilogue
 from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
     Instructions,
@@ -205,5 +206,58 @@ def write_dense(work: Workload, plan: ProductPlan, target: TargetSpec) -> Any:
         "data": ((work.batch, work.in_blocks, 1, 16), work.dtype),
         **weight_parameters(work, work.depth // 4),
         "out": ((work.batch, outputs), "float32"),
+    }
+    return kernel(work, parameters, body)
+
+
+def write_conv(work: Workload, plan: ProductPlan, target: TargetSpec) -> Any:
+    """Write a full convolution: data, weights, perhaps a table, out.
+
+    Threads share rows. Each copies those that its windows touch, with their borders: of an
+    image of four bytes a pixel that is little, and every window is alike afterwards.
+    """
+    machine = instructions_of(target)
+    (rows, width), stride = work.out_size, work.strides
+    rows //= plan.chunks
+    fours = work.depth // 4
+    taps = [(r, q) for r in range(work.kernel[0]) for q in range(work.kernel[1])]
+    floats = work.out_dtype == "float32"
+
+    def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
+        epilogue = Epilogue(work, machine, others, work.limits, floats=floats)
+        read, tiles = rows_of(work, rows), plan.tiles(width)
+        groups = -(-work.out_blocks // plan.blocks)
+
+        def tile_of(image: Any, chunk: Any, window: Any, y: Any, group: Any, tile: Any) -> None:
+            block = tirx.min(group * plan.blocks, work.out_blocks - plan.blocks)
+            first = tirx.min(tile * plan.pixels, width - plan.pixels)
+            sums = Sums(machine, weight, plan.pixels, block, plan.blocks)
+            sums.clear()
+            for number, (r, q) in enumerate(taps):
+
+                def inputs(pixel: int, kb: Any, four: int, r: int = r, q: int = q) -> Any:
+                    at = (kb, y * stride[0] + r, (first + pixel) * stride[1] + q, 4 * four)
+                    return dword(window, at, machine.lanes)
+
+                over_channels(sums, work.depth, inputs, number * fours)
+            begin = (chunk * rows + y) * width + first
+            sums.leave(epilogue, out, lambda pixel, ob: [image, ob, begin + pixel, 0])
+
+        with units(plan.units, parallel=plan.parallel) as unit:
+            chunk, image = unit % plan.chunks, unit // plan.chunks
+            shape = (work.in_blocks, read, columns_of(work), work.in_block)
+            window = scratch("window", shape, work.dtype)
+            above = chunk * rows * stride[0] - work.padding[0]
+            with ir.serial(0, work.in_blocks) as kb:
+                copy_rows(work, data, (image, kb), above, read, window, (kb,))
+            with ir.serial(0, rows) as y, ir.serial(0, groups) as group:
+                with ir.serial(0, tiles) as tile, ir.sblock("tile"):
+                    tile_of(image, chunk, window, y, group, tile)
+
+    shape = (work.batch, work.out_blocks, work.out_pixels, 16)
+    parameters: dict[str, tuple[Shape, str]] = {
+        "data": ((work.batch, work.in_blocks, work.in_pixels, work.in_block), work.dtype),
+        **weight_parameters(work, len(taps) * fours),
+        "out": (shape, work.out_dtype or work.dtype),
     }
     return kernel(work, parameters, body)

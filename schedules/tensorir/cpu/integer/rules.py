@@ -7,12 +7,17 @@ from typing import Any
 
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans import plan, plans_for
-from tvm_mobilenet.schedules.tensorir.cpu.integer.products import write_dense, write_pointwise
+from tvm_mobilenet.schedules.tensorir.cpu.integer.products import (
+    write_conv,
+    write_dense,
+    write_pointwise,
+)
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
 
 WRITERS: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
+    "qconv": write_conv,
     "qdense": write_dense,
     "qpointwise": write_pointwise,
 }
