@@ -22,6 +22,7 @@ from tvm_mobilenet.schedules.plans.gpu.products import (
     plan_gpu_pointwise,
     plan_gpu_separable,
 )
+from tvm_mobilenet.schedules.plans.integer.depthwise import plan_filter
 from tvm_mobilenet.schedules.plans.integer.products import plan_product, plan_rows_of_products
 from tvm_mobilenet.schedules.plans.maps import plan_dense, plan_pool, plan_scale
 from tvm_mobilenet.schedules.plans.pointwise import plan_pointwise
@@ -47,6 +48,7 @@ _PLANS: dict[str, Plan] = {
     "tail": plan_conv_pool_dense,
     "qconv": plan_rows_of_products,
     "qdense": plan_product,
+    "qdepthwise": plan_filter,
     "qpointwise": plan_product,
 }
 

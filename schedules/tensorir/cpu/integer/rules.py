@@ -7,6 +7,7 @@ from typing import Any
 
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans import plan, plans_for
+from tvm_mobilenet.schedules.tensorir.cpu.integer.depthwise import write_depthwise
 from tvm_mobilenet.schedules.tensorir.cpu.integer.products import (
     write_conv,
     write_dense,
@@ -19,6 +20,7 @@ from tvm_mobilenet.operators.workload import Workload
 WRITERS: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
     "qconv": write_conv,
     "qdense": write_dense,
+    "qdepthwise": write_depthwise,
     "qpointwise": write_pointwise,
 }
 """By operator."""
