@@ -23,6 +23,7 @@ from tvm_mobilenet.schedules.plans.gpu.products import (
     plan_gpu_separable,
 )
 from tvm_mobilenet.schedules.plans.integer.depthwise import plan_filter
+from tvm_mobilenet.schedules.plans.integer.maps import plan_map
 from tvm_mobilenet.schedules.plans.integer.products import plan_product, plan_rows_of_products
 from tvm_mobilenet.schedules.plans.maps import plan_dense, plan_pool, plan_scale
 from tvm_mobilenet.schedules.plans.pointwise import plan_pointwise
@@ -50,6 +51,7 @@ _PLANS: dict[str, Plan] = {
     "qdense": plan_product,
     "qdepthwise": plan_filter,
     "qpointwise": plan_product,
+    **dict.fromkeys(("dequantize", "qadd", "qpool", "qscale", "qtable", "quantize"), plan_map),
 }
 
 PLANS = by_loops(_PLANS)

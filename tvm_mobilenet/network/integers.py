@@ -144,14 +144,17 @@ def _add(layer: Add, network: QuantizedModel) -> Workload:
 @_workload.register(Quantize)
 def _quantize(layer: Quantize, network: QuantizedModel) -> Workload:
     block = _block_of(network, layer.name)
-    return _flat(layer, network, "quantize", **_leaving(network, layer), block=block)
+    rank = len(layer.in_shape)
+    leaving = _leaving(network, layer)
+    return _flat(layer, network, "quantize", **leaving, block=block, in_plain=rank)
 
 
 @_workload.register(Dequantize)
 def _dequantize(layer: Dequantize, network: QuantizedModel) -> Workload:
     source = network.type_of(layer.inputs[0])
     block = _block_of(network, layer.inputs[0])
-    return _flat(layer, network, "dequantize", dtype=source.dtype, block=block)
+    rank = len(layer.in_shape)
+    return _flat(layer, network, "dequantize", dtype=source.dtype, block=block, in_plain=rank)
 
 
 def _flat(

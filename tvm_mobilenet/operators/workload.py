@@ -96,6 +96,8 @@ class Workload:
         second input.
     limits, mid_limits : tuple of int
         Least and greatest element that leaves; the same between two layers.
+    in_plain : int
+        Axes of a plain input or output of what makes elements of numbers, or numbers of them.
     residual_first : bool
         Whether the map is the first addend of a residual connection: each is rounded where
         it is added, so that the order is part of what is right.
@@ -125,6 +127,7 @@ class Workload:
     limits: tuple[int, int] = (0, 0)
     mid_limits: tuple[int, int] = (0, 0)
     residual_first: bool = False
+    in_plain: int = 0
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Workload:
@@ -236,4 +239,6 @@ class Workload:
         parts += [f"of{dtype}" for dtype in self.in_dtypes]
         if self.out_dtype:
             parts.append(f"to{self.out_dtype}")
+        if self.in_plain:
+            parts.append(f"r{self.in_plain}")
         return [part.replace("-", "m") for part in parts]

@@ -248,4 +248,3 @@ def write_depthwise(work: Workload, plan: FilterPlan, target: TargetSpec) -> Any
         "out": ((work.batch, work.out_blocks, work.out_pixels, 16), work.out_dtype or work.dtype),
     }
     return kernel(work, parameters, body)
-

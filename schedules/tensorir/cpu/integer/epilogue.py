@@ -88,7 +88,7 @@ class Epilogue:
             return
         pixel = 0
         while pixel < pixels:
-            if self._packs and pixels - pixel >= 4:  # noqa: PLR2004  registers that are packed
+            if self._packs and pixels - pixel >= 4:
                 self._four(out, block, pixel, sums, place)
                 pixel += 4
             else:
@@ -105,7 +105,7 @@ class Epilogue:
         packed = intrinsic("uint8x64", "llvm.x86.avx512.packuswb.512", *halves)
         order = [lane * 16 + p * 4 + j for p in range(4) for lane in range(4) for j in range(4)]
         elements = tirx.Shuffle([packed], [tirx.IntImm("int32", at) for at in order])
-        self._leave(out, place(first), elements, 4 * _CHANNELS)
+        self.leave(out, place(first), elements, 4 * _CHANNELS)
 
     def _one(self, out: Any, block: Any, v: int, sums: Any, place: Sequence[Any]) -> None:
         *outer, last = place
@@ -114,7 +114,7 @@ class Epilogue:
         at = [*outer, last + v * lanes]
         least, most = (broadcast(tirx.const(end, "int32"), lanes) for end in (low, high))
         within = tirx.Max(tirx.Min(self._integer(block, v, sums, at), most), least)
-        self._leave(out, at, tirx.Cast(f"{self._work.dtype}x{lanes}", within), lanes)
+        self.leave(out, at, tirx.Cast(f"{self._work.dtype}x{lanes}", within), lanes)
 
     def _integer(self, block: Any, v: int, sums: Any, at: Sequence[Any]) -> Any:
         """Return int32, within the limits, or beyond those of the type on the same side."""
@@ -156,12 +156,12 @@ class Epilogue:
             value = tirx.Max(value, broadcast(tirx.const(float(low), "float32"), lanes))
         return value
 
-    def _leave(self, out: Any, at: Sequence[Any], elements: Any, count: int) -> None:
+    def leave(self, out: Any, at: Sequence[Any], elements: Any, count: int) -> None:
         """Store elements, each first looked up in the table, if there is one."""
         table = self._buffers.get("table")
         if table is None:
             store(out, at, elements)
-        elif self._machine.tables and count == 64:  # noqa: PLR2004  a register of bytes
+        elif self._machine.tables and count == 64:
             store(out, at, looked_up(table, elements))
         else:
             look_up_each(table, elements, count, out, at)

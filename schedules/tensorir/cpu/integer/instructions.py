@@ -19,6 +19,7 @@ is decided by its features before LLVM sees an intrinsic, since LLVM aborts wher
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -72,18 +73,24 @@ class Instructions:
         """Registers that sixteen channels take."""
         return 16 // self.lanes
 
+    @property
+    def scalar(self) -> Instructions:
+        """The same for one number at a time."""
+        return dataclasses.replace(self, lanes=1, convert="", packs=False, tables=False)
+
     def multiply_add(self, sums: Any, scale: Any, shift: Any) -> Any:
         """Return ``float32(sums) * scale + shift``, rounded once."""
-        kind = f"float32x{self.lanes}"
+        kind = vector("float32", self.lanes)
         if self.fused:
-            return intrinsic(kind, f"llvm.fma.v{self.lanes}f32", as_float(sums), scale, shift)
-        wide = f"float64x{self.lanes}"
+            name = f"llvm.fma.v{self.lanes}f32" if self.lanes > 1 else "llvm.fma.f32"
+            return intrinsic(kind, name, as_float(sums), scale, shift)
+        wide = vector("float64", self.lanes)
         parts = [tirx.Cast(wide, part) for part in (as_float(sums), scale, shift)]
         return tirx.Cast(kind, parts[0] * parts[1] + parts[2])
 
     def rounded(self, numbers: Any) -> Any:
         """Return float32 numbers below 2**22 as int32, ties to even."""
-        kind = f"int32x{self.lanes}"
+        kind = vector("int32", self.lanes)
         if self.convert == "llvm.x86.avx512.mask.cvtps2dq.512":
             zeros = broadcast(tirx.const(0, "int32"), self.lanes)
             mask, nearest = tirx.const(-1, "int16"), tirx.const(4, "int32")
@@ -164,7 +171,7 @@ def _widened(signed: bool, lanes: int = 4) -> Step:
     def step(sums: Any, inputs: Any, weights: Any) -> Any:
         for byte in range(4):
             by = _byte(weights, byte, lanes, signed=True)
-            sums += _byte(inputs, byte, lanes, signed=signed) * by  # noqa: PLW2901
+            sums += _byte(inputs, byte, lanes, signed=signed) * by
         return sums
 
     return step
@@ -184,13 +191,18 @@ def _byte(dwords: Any, byte: int, lanes: int, *, signed: bool) -> Any:
 
 def as_float(sums: Any) -> Any:
     """Return int32 sums as float32; what is float32 stays."""
-    kind = str(sums.ty.dtype)
+    kind = str(sums.ty)
     return sums if kind.startswith("float") else tirx.Cast(kind.replace("int32", "float32"), sums)
 
 
 def broadcast(value: Any, lanes: int) -> Any:
     """Return a register of one number."""
-    return tirx.Broadcast(value, lanes)
+    return tirx.Broadcast(value, lanes) if lanes > 1 else value
+
+
+def vector(dtype: str, lanes: int) -> str:
+    """Return TVM's name of a register's type."""
+    return f"{dtype}x{lanes}" if lanes > 1 else dtype
 
 
 def intrinsic(kind: str, name: str, *arguments: Any) -> Any:

@@ -45,6 +45,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import TABLED, Workload
 
+
 def weight_parameters(work: Workload, rows: int, name: str = "") -> dict[str, tuple[Shape, str]]:
     """Return the parameters of a product: weights, scales, shifts, a table."""
     blocks = work.out_blocks

@@ -8,6 +8,14 @@ from typing import Any
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans import plan, plans_for
 from tvm_mobilenet.schedules.tensorir.cpu.integer.depthwise import write_depthwise
+from tvm_mobilenet.schedules.tensorir.cpu.integer.maps import (
+    write_add,
+    write_dequantize,
+    write_pool,
+    write_quantize,
+    write_scale,
+    write_table,
+)
 from tvm_mobilenet.schedules.tensorir.cpu.integer.products import (
     write_conv,
     write_dense,
@@ -18,10 +26,16 @@ from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
 
 WRITERS: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
+    "dequantize": write_dequantize,
+    "qadd": write_add,
     "qconv": write_conv,
     "qdense": write_dense,
     "qdepthwise": write_depthwise,
     "qpointwise": write_pointwise,
+    "qpool": write_pool,
+    "qscale": write_scale,
+    "qtable": write_table,
+    "quantize": write_quantize,
 }
 """By operator."""
 
