@@ -25,6 +25,7 @@ from tvm_mobilenet.schedules.plans.gpu.products import (
 from tvm_mobilenet.schedules.plans.integer.depthwise import plan_filter
 from tvm_mobilenet.schedules.plans.integer.maps import plan_map
 from tvm_mobilenet.schedules.plans.integer.products import plan_product, plan_rows_of_products
+from tvm_mobilenet.schedules.plans.integer.separable import plan_block
 from tvm_mobilenet.schedules.plans.maps import plan_dense, plan_pool, plan_scale
 from tvm_mobilenet.schedules.plans.pointwise import plan_pointwise
 from tvm_mobilenet.schedules.plans.rows import plan_gpu_rows, plan_rows
@@ -51,6 +52,7 @@ _PLANS: dict[str, Plan] = {
     "qdense": plan_product,
     "qdepthwise": plan_filter,
     "qpointwise": plan_product,
+    "qseparable": plan_block,
     **dict.fromkeys(("dequantize", "qadd", "qpool", "qscale", "qtable", "quantize"), plan_map),
 }
 

@@ -21,6 +21,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.products import (
     write_dense,
     write_pointwise,
 )
+from tvm_mobilenet.schedules.tensorir.cpu.integer.separable import write_separable
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
@@ -34,6 +35,7 @@ WRITERS: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
     "qpointwise": write_pointwise,
     "qpool": write_pool,
     "qscale": write_scale,
+    "qseparable": write_separable,
     "qtable": write_table,
     "quantize": write_quantize,
 }

@@ -1,0 +1,107 @@
+"""Separable block in integers: a depthwise and a pointwise layer as one kernel.
+
+Loop nest, outer to inner
+    (image, row group) on threads → channel blocks: rows copied with their borders, filtered into
+    a map of the group's pixels → groups of output blocks → tiles of its pixels → depth.
+
+Traffic
+    The map between the layers is depth x pixels of a row group, at most a quarter of L2; it is
+    read once for each group of output blocks. The pointwise layer's weights pass once for each
+    row group.
+
+Gain
+    A parallel region less, and a map that is neither written to L3 nor read from another core.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tvm import tirx
+from tvm.script.ir_builder import tirx as ir
+from tvm_mobilenet.schedules.plans.integer.separable import BlockPlan
+from tvm_mobilenet.schedules.tensorir.cpu.integer.borders import copy_rows, rows_of
+from tvm_mobilenet.schedules.tensorir.cpu.integer.depthwise import (
+    Filter,
+    filter_parameters,
+    window_shape,
+)
+from tvm_mobilenet.schedules.tensorir.cpu.integer.epilogue import Epilogue
+from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import instructions_of
+from tvm_mobilenet.schedules.tensorir.cpu.integer.products import (
+    Sums,
+    over_channels,
+    residual_parameters,
+    weight_parameters,
+)
+from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
+    Shape,
+    dword,
+    kernel,
+    scratch,
+    units,
+)
+
+from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.operators.workload import Workload
+
+_FILTER = "filter_"
+"""What the names of the depthwise layer's parameters begin with."""
+
+
+def write_separable(work: Workload, plan: BlockPlan, target: TargetSpec) -> Any:
+    """Write a block: data, the parameters of either layer, perhaps addend and residual, out."""
+    machine, product = instructions_of(target), plan.product
+    width, rows = work.out_size[1], plan.rows
+    pixels, chunks = rows * width, product.chunks
+    shape = (work.batch, work.out_blocks, work.out_pixels, 16)
+    floats = work.out_dtype == "float32"
+    mid = dataclasses.replace(
+        work, activation=work.mid_activation, limits=work.mid_limits, residual=False, out_dtype=""
+    )
+
+    def filtered(data: Any, own: dict[str, Any], image: Any, chunk: Any) -> Any:
+        filtering = Filter(mid, machine, Epilogue(mid, machine, own, mid.limits))
+        window = scratch("window", window_shape(work, rows), work.dtype)
+        between = scratch("between", (work.in_blocks, pixels, 16), work.dtype)
+        above = chunk * rows * work.strides[0] - work.padding[0]
+        with ir.serial(0, work.in_blocks) as kb, ir.sblock("block"):
+            copy_rows(work, data, (image, kb), above, rows_of(work, rows), window, ())
+            tile = (plan.tap_pixels, plan.tap_rows)
+            place = lambda y, x: [kb, y * width + x, 0]  # noqa: E731
+            filtering.write(window, own["weight"], kb, tile, rows, between, place)
+        return between
+
+    def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
+        own = {k.removeprefix(_FILTER): v for k, v in others.items() if k.startswith(_FILTER)}
+        rest = {k: v for k, v in others.items() if not k.startswith(_FILTER)}
+        epilogue = Epilogue(work, machine, rest, work.limits, floats=floats)
+        groups = -(-work.out_blocks // product.blocks)
+        with units(plan.units, parallel=plan.parallel) as unit:
+            chunk, image = unit % chunks, unit // chunks
+            between = filtered(data, own, image, chunk)
+            loops = ir.serial(0, groups), ir.serial(0, product.tiles(pixels))
+            with loops[0] as group, loops[1] as tile, ir.sblock("tile"):
+                block = tirx.min(group * product.blocks, work.out_blocks - product.blocks)
+                first = tirx.min(tile * product.pixels, pixels - product.pixels)
+                sums = Sums(machine, weight, product.pixels, block, product.blocks)
+                sums.clear()
+                over_channels(
+                    sums,
+                    work.depth,
+                    lambda pixel, kb, four: dword(
+                        between, (kb, first + pixel, 4 * four), machine.lanes
+                    ),
+                )
+                begin = chunk * pixels + first
+                sums.leave(epilogue, out, lambda pixel, ob: [image, ob, begin + pixel, 0])
+
+    parameters: dict[str, tuple[Shape, str]] = {
+        "data": ((work.batch, work.in_blocks, work.in_pixels, 16), work.dtype),
+        **filter_parameters(work, work.mid_activation, _FILTER),
+        **weight_parameters(work, work.depth // 4),
+        **residual_parameters(work, shape),
+        "out": (shape, work.out_dtype or work.dtype),
+    }
+    return kernel(work, parameters, body)
