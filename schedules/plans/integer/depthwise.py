@@ -14,6 +14,12 @@ from tvm_mobilenet.operators.workload import Workload
 WINDOW = 4
 """Pixels of a window, and output pixels of a tile: as many as a step multiplies."""
 
+_FEW_TAPS = 3
+"""Rows of taps that registers hold beside the sums of four output rows."""
+
+_MOST_ROWS, _MOST_TALL, _TALL = 4, 7, 16
+"""Output rows of a tile: by default, at most, and the height of a map up to which that is."""
+
 _SLOWER = 4
 """What a multiply-add costs here, beside one of a pointwise layer."""
 
@@ -58,7 +64,7 @@ def plan_filter(work: Workload, knobs: Knobs, target: TargetSpec) -> FilterPlan:
         return max(imbalance(units * chunks, target.cores), BALANCED), chunks
 
     chunks = knobs.choice("chunks", options, min(options, key=uneven))
-    rows = choose_tap_rows(knobs, height // chunks, target)
+    rows = choose_tap_rows(knobs, work, height // chunks, target)
     units *= chunks
     return FilterPlan(
         min(WINDOW, width),
@@ -69,9 +75,27 @@ def plan_filter(work: Workload, knobs: Knobs, target: TargetSpec) -> FilterPlan:
     )
 
 
-def choose_tap_rows(knobs: Knobs, height: int, target: TargetSpec) -> int:
-    """Ask for the output rows of a tile: a quarter of the registers holds sums, or half."""
-    most = 4 if vectors_of(target) == 1 or target.isa == "neon" else 2
-    options = [i for i in (1, 2, 3, 4, 5, 7) if height % i == 0 and i <= most + 1]
-    default = max(i for i in options if i <= most)
-    return knobs.choice("tap_rows", options, default)
+def choose_tap_rows(knobs: Knobs, work: Workload, height: int, target: TargetSpec) -> int:
+    """Ask for the output rows of a tile.
+
+    An input row serves several of them, but begins and ends of their sums must be held meanwhile,
+    and the last tile computes again what is left over. Large tiles have more rows read above and
+    below a map, where they are copied with their border.
+
+    Parameters
+    ----------
+    height : int
+        Output rows that tiles are cut from.
+    """
+    taps, stride = work.kernel[0], work.strides[0]
+    wide = vectors_of(target) == 1
+    most = _MOST_TALL if wide and work.out_size[0] < _TALL else _MOST_ROWS
+    if taps > _FEW_TAPS or not (wide or target.isa == "neon"):
+        most = 2
+    options = range(1, min(height, _MOST_TALL) + 1)
+
+    def cost(rows: int) -> tuple[int, int]:
+        windows = (rows - 1) * stride + taps
+        return -(-height // rows) * (rows * WINDOW * taps + windows), -rows
+
+    return knobs.choice("tap_rows", options, min((i for i in options if i <= most), key=cost))

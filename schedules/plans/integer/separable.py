@@ -68,7 +68,7 @@ def plan_block(work: Workload, knobs: Knobs, target: TargetSpec) -> BlockPlan:
 
     rows = knobs.choice("rows", options, min(options, key=wish))
     tile = choose_tile(knobs, rows * width, work.out_blocks, work.depth, target)
-    taps = choose_tap_rows(knobs, rows, target)
+    taps = choose_tap_rows(knobs, work, rows, target)
     units = work.batch * height // rows
     parallel = share(units, work.macs // 4, knobs, target)
     product = ProductPlan(*tile, height // rows, units, parallel)

@@ -31,7 +31,12 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.plans.integer.depthwise import FilterPlan
-from tvm_mobilenet.schedules.tensorir.cpu.integer.borders import columns_of, copy_rows, rows_of
+from tvm_mobilenet.schedules.tensorir.cpu.integer.borders import (
+    columns_of,
+    copied_of,
+    copy_rows,
+    rows_of,
+)
 from tvm_mobilenet.schedules.tensorir.cpu.integer.epilogue import Epilogue
 from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
     Instructions,
@@ -43,6 +48,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     Shape,
     dwords,
     kernel,
+    load,
     scratch,
     units,
 )
@@ -52,6 +58,35 @@ from tvm_mobilenet.operators.workload import TABLED, Workload
 
 _FOUR = 4
 """Taps of a step, and pixels of a window."""
+
+_PAIR = 2
+"""Neighbours that share a window: four copies of 5 x 5 taps would be 40 registers, and spill."""
+
+_DIRECT = 16
+"""Output columns and rows from which on a map is wide enough to be read where it lies."""
+
+Reader = Callable[[Any, Any], Any]
+"""From a row and column of the window to four pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the rows of a channel block lie.
+
+    Attributes
+    ----------
+    data : Buffer
+        (N, Cb, H * W, 16).
+    image, block : PrimExpr
+        Of the map.
+    above : PrimExpr
+        The row that the window begins with; -1 is the one above the map.
+    """
+
+    data: Any
+    image: Any
+    block: Any
+    above: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +109,8 @@ class Windows:
 
     def shift(self, pixel: int) -> int:
         """Return how far the taps of an output pixel are moved up in its windows."""
-        return pixel * self.stride % (self.fours * _FOUR - self.taps + 1)
+        free = self.fours * _FOUR - self.taps
+        return pixel % _PAIR * self.stride if self.stride <= free else 0
 
     def first(self, pixel: int) -> int:
         """Return the input column, from the tile's first, where its first window begins."""
@@ -82,12 +118,14 @@ class Windows:
 
     def columns(self, out_columns: int) -> int:
         """Return the input columns that windows of some output columns touch."""
-        return (out_columns - 1) * self.stride + self.fours * _FOUR
+        return self.first(out_columns - 1) + self.fours * _FOUR
 
 
 def window_shape(work: Workload, out_rows: int) -> Shape:
     """Return the shape of the rows that windows read: rows, columns, 16."""
-    columns = Windows(work.kernel[1], work.strides[1]).columns(work.out_size[1])
+    width, stride = work.out_size[1], work.strides[1]
+    pixels = min(_FOUR, width)
+    columns = (width - pixels) * stride + Windows(work.kernel[1], stride).columns(pixels)
     return (rows_of(work, out_rows), max(columns_of(work), columns), 16)
 
 
@@ -100,9 +138,8 @@ class Filter:
 
     def write(
         self,
-        window: Any,
+        source: Source,
         weight: Any,
-        block: Any,
         tile: tuple[int, int],
         out_rows: int,
         out: Any,
@@ -112,8 +149,6 @@ class Filter:
 
         Parameters
         ----------
-        window : Buffer
-            Of :func:`window_shape`.
         weight : Buffer
             (Cb, KH, KW / 4, 16, 4).
         tile : tuple of int
@@ -121,26 +156,71 @@ class Filter:
         place : callable
             From an output row and column to the indices of the first channel.
         """
-        pixels, rows = tile
-        width = self._work.out_size[1]
+        work, (pixels, rows) = self._work, tile
+        block, width = source.block, work.out_size[1]
+        read = (rows_of(work, rows), self._windows.columns(pixels))
+        copied = copied_of(work, tile, out_rows, read)
+        direct = min(width, work.out_size[0]) >= _DIRECT and copied.left < copied.right
+        window = scratch("window", window_shape(work, out_rows), work.dtype)
+        copy_rows(
+            work,
+            source.data,
+            (source.image, block),
+            source.above,
+            rows_of(work, out_rows),
+            window,
+            (),
+            copied if direct else None,
+        )
         for v in range(self._machine.vectors):
             with ir.sblock("filter"):
                 taps = self._taps(weight, block, v)
-                with ir.serial(0, -(-width // pixels)) as x, ir.serial(0, out_rows // rows) as y:
-                    with ir.sblock("tile"):
-                        column = tirx.min(x * pixels, width - pixels)
-                        sums = self._summed(window, taps, v, tile, y * rows, column)
-                        for row in range(rows):
-                            self._epilogue.write(
-                                out,
-                                block,
-                                pixels,
-                                lambda pixel, _, row=row, sums=sums: sums[row, pixel],
-                                lambda pixel, row=row, y=y, column=column: place(
-                                    y * rows + row, column + pixel
-                                ),
-                                (v,),
-                            )
+                loops = ir.serial(0, -(-width // pixels)), ir.serial(0, -(-out_rows // rows))
+                with loops[0] as x, loops[1] as y, ir.sblock("tile"):
+                    # The last tile begins where it ends with the map: the same bytes again.
+                    column = tirx.min(x * pixels, width - pixels)
+                    first = tirx.min(y * rows, out_rows - rows)
+
+                    def leave(
+                        row: int, sums: Registers, v: int = v, first: Any = first, x: Any = column
+                    ) -> None:
+                        self._epilogue.write(
+                            out,
+                            block,
+                            pixels,
+                            lambda pixel, _: sums[row, pixel],
+                            lambda pixel: place(first + row, x + pixel),
+                            (v,),
+                        )
+
+                    corner = (first * work.strides[0], column * work.strides[1])
+                    readers = (self._copy_of(window), self._map_of(source))
+                    if not direct:
+                        self._tile(readers[0], taps, v, tile, corner, leave)
+                        continue
+                    with ir.If(self._within(source, corner, read)):
+                        with ir.Then(), ir.sblock("map"):
+                            self._tile(readers[1], taps, v, tile, corner, leave)
+                        with ir.Else(), ir.sblock("window"):
+                            self._tile(readers[0], taps, v, tile, corner, leave)
+
+    def _within(self, source: Source, corner: tuple[Any, Any], read: tuple[int, int]) -> Any:
+        """Whether all that a tile reads is of the map."""
+        (height, width), left = self._work.in_size, self._work.padding[1]
+        row, column = source.above + corner[0], corner[1] - left
+        return tirx.all(row >= 0, row + read[0] <= height, column >= 0, column + read[1] <= width)
+
+    def _copy_of(self, window: Any) -> Reader:
+        return lambda row, column: load(window, (row, column, 0), 16 * _FOUR)
+
+    def _map_of(self, source: Source) -> Reader:
+        width, left = self._work.in_size[1], self._work.padding[1]
+
+        def read(row: Any, column: Any) -> Any:
+            pixel = (source.above + row) * width + column - left
+            return load(source.data, (source.image, source.block, pixel, 0), 16 * _FOUR)
+
+        return read
 
     def _taps(self, weight: Any, block: Any, v: int) -> Registers:
         """Load the taps of every row, once for each shift."""
@@ -159,36 +239,43 @@ class Filter:
                     taps[row, four, shift] = value
         return taps
 
-    def _summed(
-        self, window: Any, taps: Registers, v: int, tile: tuple[int, int], first: Any, column: Any
-    ) -> Registers:
-        """Return the sums of a tile of output pixels, by row and pixel."""
+    def _tile(
+        self,
+        read: Reader,
+        taps: Registers,
+        v: int,
+        tile: tuple[int, int],
+        corner: tuple[Any, Any],
+        leave: Callable[[int, Registers], None],
+    ) -> None:
+        """Sum up a tile of output pixels; each of its rows leaves as soon as it is whole."""
         machine, windows = self._machine, self._windows
         (pixels, rows), (height, stride) = tile, (self._work.kernel[0], self._work.strides[0])
         sums = Registers("sums", machine.lanes)
         zeros = broadcast(tirx.const(0, "int32"), machine.lanes)
-        for row in range(rows):
-            for pixel in range(pixels):
-                sums[row, pixel] = zeros
-        for read in range((rows - 1) * stride + height):
+        for line in range((rows - 1) * stride + height):
             loaded: dict[int, Any] = {}
-            uses = [row for row in range(rows) if 0 <= read - row * stride < height]
+            uses = [row for row in range(rows) if 0 <= line - row * stride < height]
+            for row in uses:
+                if line == row * stride:
+                    for pixel in range(pixels):
+                        sums[row, pixel] = zeros
             for pixel in range(pixels):
                 for four in range(windows.fours):
-                    begin = windows.first(pixel) + _FOUR * four
-                    if begin not in loaded:
-                        at = (first * stride + read, column * windows.stride + begin)
-                        loaded[begin] = self._window(window, at, v)
+                    at = windows.first(pixel) + _FOUR * four
+                    if at not in loaded:
+                        elements = read(corner[0] + line, corner[1] + at)
+                        loaded[at] = self._beside(elements, v)
                     for row in uses:
-                        tap = taps[read - row * stride, four, windows.shift(pixel)]
-                        sums[row, pixel] = machine.step(sums[row, pixel], loaded[begin], tap)
-        return sums
+                        tap = taps[line - row * stride, four, windows.shift(pixel)]
+                        sums[row, pixel] = machine.step(sums[row, pixel], loaded[at], tap)
+            for row in uses:
+                if line == row * stride + height - 1:
+                    leave(row, sums)
 
-    def _window(self, window: Any, at: tuple[Any, Any], v: int) -> Any:
-        """Load four pixels, those of a channel side by side."""
+    def _beside(self, elements: Any, v: int) -> Any:
+        """Return the four pixels of each of a register's channels, side by side."""
         lanes = self._machine.lanes
-        # Neighbouring columns are neighbours in memory.
-        elements = window.vload([*at, 0], dtype=f"{window.dtype}x64")
         order = [16 * p + v * lanes + c for c in range(lanes) for p in range(_FOUR)]
         chosen = tirx.Shuffle([elements], [tirx.IntImm("int32", i) for i in order])
         return tirx.reinterpret(f"int32x{lanes}", chosen)
@@ -232,15 +319,13 @@ def write_depthwise(work: Workload, plan: FilterPlan, target: TargetSpec) -> Any
         with units(plan.units, parallel=plan.parallel) as unit:
             chunk, block = unit % plan.chunks, unit // plan.chunks % work.out_blocks
             image = unit // (plan.chunks * work.out_blocks)
-            window = scratch("window", window_shape(work, rows), work.dtype)
             above = chunk * rows * work.strides[0] - work.padding[0]
-            copy_rows(work, data, (image, block), above, rows_of(work, rows), window, ())
 
             def place(y: Any, x: Any) -> list[Any]:
                 return [image, block, (chunk * rows + y) * width + x, 0]
 
-            tile = (plan.pixels, plan.rows)
-            filtering.write(window, weight, block, tile, rows, out, place)
+            source = Source(data, image, block, above)
+            filtering.write(source, weight, (plan.pixels, plan.rows), rows, out, place)
 
     parameters: dict[str, tuple[Shape, str]] = {
         "data": ((work.batch, work.in_blocks, work.in_pixels, 16), work.dtype),

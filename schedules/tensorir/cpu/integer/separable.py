@@ -21,11 +21,10 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.plans.integer.separable import BlockPlan
-from tvm_mobilenet.schedules.tensorir.cpu.integer.borders import copy_rows, rows_of
 from tvm_mobilenet.schedules.tensorir.cpu.integer.depthwise import (
     Filter,
+    Source,
     filter_parameters,
-    window_shape,
 )
 from tvm_mobilenet.schedules.tensorir.cpu.integer.epilogue import Epilogue
 from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import instructions_of
@@ -63,14 +62,13 @@ def write_separable(work: Workload, plan: BlockPlan, target: TargetSpec) -> Any:
 
     def filtered(data: Any, own: dict[str, Any], image: Any, chunk: Any) -> Any:
         filtering = Filter(mid, machine, Epilogue(mid, machine, own, mid.limits))
-        window = scratch("window", window_shape(work, rows), work.dtype)
         between = scratch("between", (work.in_blocks, pixels, 16), work.dtype)
         above = chunk * rows * work.strides[0] - work.padding[0]
         with ir.serial(0, work.in_blocks) as kb, ir.sblock("block"):
-            copy_rows(work, data, (image, kb), above, rows_of(work, rows), window, ())
             tile = (plan.tap_pixels, plan.tap_rows)
             place = lambda y, x: [kb, y * width + x, 0]  # noqa: E731
-            filtering.write(window, own["weight"], kb, tile, rows, between, place)
+            source = Source(data, image, kb, above)
+            filtering.write(source, own["weight"], tile, rows, between, place)
         return between
 
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
