@@ -11,6 +11,9 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import load, store
 
 from tvm_mobilenet.operators.workload import Workload
 
+_LINE = 64
+"""Bytes that are copied at once."""
+
 
 def rows_of(work: Workload, out_rows: int) -> int:
     """Return the input rows that windows of some output rows touch."""
@@ -43,6 +46,7 @@ def copy_rows(
     (height, width), left, block = work.in_size, work.padding[1], work.in_block
     columns = columns_of(work)
     inside = min(width, columns - left)
+    count = min(_LINE // block, inside)
     zeros = broadcast(tirx.const(work.zero_point, work.dtype), block)
 
     def fill(y: Any, begin: int, end: int) -> None:
@@ -52,8 +56,10 @@ def copy_rows(
 
     def copy(y: Any, row: Any) -> None:
         fill(y, 0, left)
-        with ir.serial(0, inside) as x:
-            value = load(data, (*source, row * width + x, 0), block)
+        with ir.serial(0, -(-inside // count)) as step:
+            # The last step begins where it ends with the row, and copies some pixels again.
+            x = tirx.min(step * count, inside - count)
+            value = load(data, (*source, row * width + x, 0), count * block)
             store(into, (*at, y, left + x, 0), value)
         fill(y, left + inside, columns)
 

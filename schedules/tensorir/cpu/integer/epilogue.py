@@ -58,7 +58,8 @@ class Epilogue:
     ) -> None:
         self._work, self._machine, self._buffers = work, machine, buffers
         self._limits, self._floats = limits, floats
-        self._packs = machine.packs and work.dtype == "uint8"
+        unsigned = work.dtype == "uint8"
+        self._packs, self._tables = machine.packs and unsigned, machine.tables and unsigned
 
     def write(
         self,
@@ -161,7 +162,7 @@ class Epilogue:
         table = self._buffers.get("table")
         if table is None:
             store(out, at, elements)
-        elif self._machine.tables and count == 64:
+        elif self._tables and count == 64:
             store(out, at, looked_up(table, elements))
         else:
             look_up_each(table, elements, count, out, at)

@@ -56,9 +56,7 @@ def write_quantize(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
     def element(data: Any, numbers: Any, place: list[Any]) -> Any:
         scale, shift = (broadcast(load(numbers, (i,), 1), lanes) for i in range(2))
         value = machine.multiply_add(load(data, place, lanes), scale, shift)
-        low, high = (broadcast(tirx.const(float(end), "float32"), lanes) for end in work.limits)
-        # In this order NaN becomes the least element.
-        return machine.rounded(tirx.Min(tirx.Max(value, low), high))
+        return machine.rounded(_within(machine, value, work.limits))
 
     def fours(data: Any, numbers: Any, image: Any, first: int, pixel: Any) -> Any:
         total = broadcast(tirx.const(0, "int32"), lanes)
@@ -137,7 +135,8 @@ def write_add(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
             )
             one, two = (_read(machine, buffer, at, v) for buffer in (data, other))
             moved = machine.multiply_add(one, first, shift)
-            return machine.multiply_add(two, second, moved)
+            total = machine.multiply_add(two, second, moved)
+            return _within(machine, total, work.limits) if "float32" in kinds else total
 
         _over_pixels(work, plan, machine, out, value)
 
@@ -222,6 +221,12 @@ def _over_pixels(
                 return [image, block, first + pixel, 0]
 
             leaving.write(out, block, count, lambda pixel, v: value(place(pixel), v), place)
+
+
+def _within(machine: Instructions, value: Any, limits: tuple[int, int]) -> Any:
+    """Clip numbers of any size; in this order NaN becomes the least element."""
+    low, high = (broadcast(tirx.const(float(end), "float32"), machine.lanes) for end in limits)
+    return tirx.Min(tirx.Max(value, low), high)
 
 
 def _read(machine: Instructions, buffer: Any, at: list[Any], v: int) -> Any:

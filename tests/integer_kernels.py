@@ -1,0 +1,192 @@
+"""Kernels in integers on their own: written for a target, run, and compared with NumPy."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.tensorir.cpu.integer.rules import written
+
+from tvm_mobilenet.machine import TargetSpec, host, host_cpu_features, parse
+from tvm_mobilenet.models.quantized.arithmetic import fused_multiply_add
+from tvm_mobilenet.operators.integers import rows_of_fours, taps_in_fours
+from tvm_mobilenet.operators.workload import Workload
+
+Array = NDArray[Any]
+
+NATIVE = "native"
+
+
+@functools.cache
+def target_of(name: str, cores: int = 1) -> TargetSpec:
+    """A target that this machine runs; a description is cut to some cores."""
+    target = host() if name == NATIVE else parse(name)
+    return dataclasses.replace(target, cores=cores)
+
+
+def runs_here(name: str) -> bool:
+    return name == NATIVE or set(parse(name).needs) <= set(host_cpu_features())
+
+
+def compiled(work: Workload, target: TargetSpec, knobs: dict[str, int | str] | None = None) -> Any:
+    """The kernel of a workload as a module of one function, "main"."""
+    func = written(work, Knobs(knobs), target).with_attr("global_symbol", "main")
+    return tvm.compile(tvm.IRModule({"main": func}), target=tvm.target.Target(target.tvm_dict()))
+
+
+def ran(
+    work: Workload,
+    target: TargetSpec,
+    inputs: Sequence[Array],
+    out: tuple[tuple[int, ...], str],
+    knobs: dict[str, int | str] | None = None,
+) -> Array:
+    """What a kernel makes of its inputs."""
+    module = compiled(work, target, knobs)
+    result = tvm.runtime.tensor(np.full(out[0], 77, out[1]))
+    module(*(tvm.runtime.tensor(np.ascontiguousarray(x)) for x in inputs), result)
+    return result.numpy()
+
+
+def blocked(x: Array, block: int = 16, fill: int = 99) -> Array:
+    """(N, C, H, W) in blocks; channels beyond the end hold what nobody may use."""
+    n, c, h, w = x.shape
+    blocks = -(-c // block)
+    padded = np.full((n, blocks * block, h * w), fill, x.dtype)
+    padded[:, :c] = x.reshape(n, c, h * w)
+    return padded.reshape(n, blocks, block, h * w).transpose(0, 1, 3, 2)
+
+
+def plain(x: Array, channels: int, size: tuple[int, int]) -> Array:
+    """The reverse of :func:`blocked`."""
+    n, blocks, _, block = x.shape
+    flat = x.transpose(0, 1, 3, 2).reshape(n, blocks * block, *size)
+    return flat[:, :channels]
+
+
+def per_channel(x: Array) -> Array:
+    """(C,) as (Cb, 16)."""
+    padded = np.zeros(-(-len(x) // 16) * 16, np.float32)
+    padded[: len(x)] = x
+    return padded.reshape(-1, 16)
+
+
+def rounded(values: Array, limits: tuple[int, int], dtype: str) -> Array:
+    """Elements of numbers; not a number is the least."""
+    low, high = (np.float32(end) for end in limits)
+    return np.rint(np.fmin(np.fmax(values, low), high)).astype(dtype)
+
+
+def requantized(sums: Array, scale: Array, shift: Array) -> Array:
+    """Numbers of sums (N, C, H, W)."""
+    along = (-1, 1, 1)
+    return np.asarray(fused_multiply_add(sums, scale.reshape(along), shift.reshape(along)))
+
+
+def filtered(x: Array, weight: Array, work: Workload) -> Array:
+    """Sums of a depthwise layer, borders filled with the zero point."""
+    top, left, bottom, right = work.padding
+    borders = ((0, 0), (0, 0), (top, bottom), (left, right))
+    padded = np.pad(x.astype(np.int64), borders, constant_values=work.zero_point)
+    (oh, ow), (sh, sw) = work.out_size, work.strides
+    total = np.zeros((*x.shape[:2], oh, ow), np.int64)
+    for r in range(work.kernel[0]):
+        for q in range(work.kernel[1]):
+            taps = weight[:, 0, r, q].astype(np.int64)[:, None, None]
+            total += padded[:, :, r : r + oh * sh : sh, q : q + ow * sw : sw][:, :, :oh, :ow] * taps
+    return total
+
+
+def windowed(  # noqa: PLR0917  sizes
+    operator: str,
+    channels: tuple[int, int],
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: int,
+    padding: tuple[int, int, int, int],
+    **fields: Any,
+) -> Workload:
+    """A workload with windows."""
+    top, left, bottom, right = padding
+    out = (
+        (size[0] + top + bottom - kernel[0]) // stride + 1,
+        (size[1] + left + right - kernel[1]) // stride + 1,
+    )
+    fields = {"dtype": "uint8", "limits": (0, 255), "batch": 1} | fields
+    return Workload(
+        operator=operator,
+        in_channels=channels[0],
+        out_channels=channels[1],
+        in_size=size,
+        out_size=out,
+        in_block=16,
+        out_block=16,
+        kernel=kernel,
+        strides=(stride, stride),
+        padding=padding,
+        **fields,
+    )
+
+
+def flat(
+    operator: str, channels: int, size: tuple[int, int], *, block: int = 16, **fields: Any
+) -> Workload:
+    """A workload that goes over a map."""
+    own = {"dtype": "uint8", "limits": (0, 255), "batch": 1, "out_size": size}
+    if operator in ("quantize", "dequantize"):
+        own["in_plain"] = 2 if size == (1, 1) else 4
+    fields = own | fields
+    return Workload(
+        operator=operator,
+        in_channels=channels,
+        out_channels=channels,
+        in_size=size,
+        in_block=block,
+        out_block=block,
+        **fields,
+    )
+
+
+class Depthwise:
+    """Numbers for a depthwise layer whose elements are spread over their range."""
+
+    def __init__(self, work: Workload, rng: np.random.Generator) -> None:
+        count, taps = work.in_channels, work.kernel[0] * work.kernel[1]
+        shape = (count, 1, *work.kernel)
+        self.work = work
+        self.weight = rng.integers(-127, 128, shape).astype(np.int8)
+        self.weight[0] = 127  # the largest sums
+        self.scale = (rng.uniform(0.5, 1, count) / (60 * taps**0.5)).astype(np.float32)
+        self.shift = np.round(rng.uniform(0, 200, count) * 2**10).astype(np.float32) / 2**10
+
+    def parameters(self) -> list[Array]:
+        return [taps_in_fours(self.weight), per_channel(self.scale), per_channel(self.shift)]
+
+    def numbers(self, x: Array) -> Array:
+        return requantized(filtered(x, self.weight, self.work), self.scale, self.shift)
+
+
+class Pointwise:
+    """Numbers for a pointwise layer."""
+
+    def __init__(self, work: Workload, rng: np.random.Generator) -> None:
+        shape = (work.out_channels, work.in_channels, 1, 1)
+        self.work = work
+        self.weight = rng.integers(-127, 128, shape).astype(np.int8)
+        spread = 100 * work.in_channels**0.5
+        self.scale = (rng.uniform(0.5, 1, shape[0]) / spread).astype(np.float32)
+        self.shift = np.round(rng.uniform(0, 200, shape[0]) * 2**10).astype(np.float32) / 2**10
+
+    def parameters(self) -> list[Array]:
+        packed = rows_of_fours(self.weight, self.work)
+        return [packed, per_channel(self.scale), per_channel(self.shift)]
+
+    def numbers(self, x: Array) -> Array:
+        sums = np.einsum("oi,nihw->nohw", self.weight[:, :, 0, 0].astype(np.int64), x)
+        return requantized(sums, self.scale, self.shift)
