@@ -18,7 +18,7 @@ from tvm_mobilenet.models.checkpoints import pretrained
 from tvm_mobilenet.models.onnx_export import to_onnx
 from tvm_mobilenet.models.weights import trained
 from tvm_mobilenet.quantization.calibration import quantize
-from tvm_mobilenet.quantization.quality import sqnr
+from tvm_mobilenet.quantization.quality import quality
 from tvm_mobilenet.runtime import load_image
 from tvm_mobilenet.runtime.recipe import preprocess_for
 
@@ -57,7 +57,7 @@ def test_photographs_in_integers() -> None:
     preprocess = {**preprocess_for(logits.resolution), **found.preprocess}
     images = [load_image(path, preprocess) for path in list(labelled)[:7]]
     network = quantize(logits, weights, images[:5])
-    assert sqnr(logits, weights, network, images[5:])[logits.outputs[0]] > 17
+    assert quality(logits, weights, network, images[5:]).logits > 17
 
 
 def test_a_damaged_cache_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from tvm_mobilenet.models.quantized.model import Dequantize, Quantization, Quant
 from tvm_mobilenet.models.spec import INPUT, Conv2d, Model
 from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.quantization.calibration import quantize
-from tvm_mobilenet.quantization.quality import sqnr
+from tvm_mobilenet.quantization.quality import quality
 
 SHAPE = (2, 6, 9, 8)
 
@@ -117,4 +117,4 @@ def test_an_imported_network_has_islands_of_float32(tmp_path) -> None:
     assert {"Conv2d", "Scale", "GlobalAvgPool", "Add"} <= set(by_name.values())
     outputs = reference.run(network.model, network.weights, images[2])
     assert all(outputs[name].dtype == np.float32 for name in network.model.model.outputs)
-    assert min(sqnr(model, weights, network, images[2:]).values()) > 20
+    assert min(quality(model, weights, network, images[2:]).layers.values()) > 20

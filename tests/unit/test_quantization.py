@@ -17,7 +17,7 @@ from tvm_mobilenet.models.spec import INPUT, Add, Conv2d, GlobalAvgPool, Model, 
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.quantization.calibration import quantize
 from tvm_mobilenet.quantization.observation import observe
-from tvm_mobilenet.quantization.quality import sqnr
+from tvm_mobilenet.quantization.quality import quality
 from tvm_mobilenet.quantization.ranges import Histogram, range_of, type_of
 from tvm_mobilenet.quantization.weights import rounded, weight_type
 
@@ -124,7 +124,7 @@ def test_a_network_of_integers(model: Model) -> None:
     assert network.model == again.model
     for name, array in network.weights.items():
         np.testing.assert_array_equal(array, again.weights[name])
-    found = sqnr(model, weights, network, images_for(model, 2, seed=1))
+    found = quality(model, weights, network, images_for(model, 2, seed=1)).layers
     assert list(found) == [layer.name for layer in model.layers]
     logits = model.layer(model.outputs[0]).inputs[0]
     assert found[model.layers[0].name] > 30
@@ -178,7 +178,7 @@ def test_numbers_far_outside_ruin_what_clips_nothing() -> None:
     images[0][0, :2, 0, 0] = 200.0
     fresh = images_for(model, 1, seed=3)
     found = {
-        method: sqnr(model, weights, quantize(model, weights, images, method=method), fresh)["c"]
+        method: quality(model, weights, quantize(model, weights, images, method=method), fresh).layers["c"]
         for method in ("minmax", "percentile")
     }
     assert found["percentile"] > found["minmax"] + 10
@@ -191,7 +191,7 @@ def test_layers_that_are_kept() -> None:
     network = quantize(V2, weights, images_for(V2, 1), keep=kept)
     assert not set(kept) & set(network.model.records)
     np.testing.assert_array_equal(network.weights[f"{first}.weight"], weights[f"{first}.weight"])
-    assert sqnr(V2, weights, network, images_for(V2, 1))[first] > 120  # float32
+    assert quality(V2, weights, network, images_for(V2, 1)).layers[first] > 120  # float32
     everything = [layer.name for layer in V2.layers]
     network = quantize(V2, weights, images_for(V2, 1), keep=everything)
     assert network.model.model == V2

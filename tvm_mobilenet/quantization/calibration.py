@@ -20,7 +20,7 @@ from tvm_mobilenet.models.quantized.model import Quantization, QuantizedModel
 from tvm_mobilenet.models.spec import INPUT, Conv2d, Model
 from tvm_mobilenet.models.weights import validate
 from tvm_mobilenet.quantization.choice import records_for
-from tvm_mobilenet.quantization.observation import observe
+from tvm_mobilenet.quantization.observation import Observation, observe
 from tvm_mobilenet.quantization.ranges import METHODS, Method, Range, range_of, type_of
 from tvm_mobilenet.quantization.weights import rounded
 
@@ -49,6 +49,7 @@ def quantize(
     method: Method = "mse",
     keep: Collection[str] = (),
     correct_biases: bool = True,
+    seen: Observation | None = None,
 ) -> Quantized:
     """Quantise a network by what it computes for some images.
 
@@ -62,6 +63,8 @@ def quantize(
         Layers that compute in float32.
     correct_biases : bool
         Whether each bias takes what quantising has moved the mean of its sums by.
+    seen : Observation, optional
+        What the float network computes for these images, where that is known.
 
     Raises
     ------
@@ -77,7 +80,7 @@ def quantize(
     for name in keep:
         model.layer(name)
     validate(model, weights)
-    seen = observe(model, weights, images)
+    seen = observe(model, weights, images) if seen is None else seen
     types = {name: type_of(range_of(found, method)) for name, found in seen.values.items()}
     sums = {
         layer.name: type_of(_varying(layer, range_of(seen.sums[layer.name], method)))

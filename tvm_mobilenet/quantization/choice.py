@@ -24,8 +24,8 @@ def records_for(
 ) -> dict[str, Quantization]:
     """Return a record for each layer that shall compute in integers.
 
-    All do that can, but those to `keep` and softmaxes, which end networks and whose numbers
-    people read. Sums that only float32 reads leave as float32, without a rounding between; so do
+    All do that can, but those to `keep`, convolutions in groups, for which there is no kernel, and
+    softmaxes, which end networks and whose numbers people read. Sums that only float32 reads leave as float32, without a rounding between; so do
     those of a pointwise layer that is added to another map and read by nobody else, since its
     kernel adds that map too.
 
@@ -42,6 +42,7 @@ def records_for(
         if isinstance(layer, INTEGER_LAYERS)
         and not isinstance(layer, Softmax)
         and layer.name not in keep
+        and not _in_groups(layer)
     }
     float_sums = _float_sums(model, integer)
     records = {}
@@ -55,6 +56,10 @@ def records_for(
         else:
             records[layer.name] = Quantization(output)
     return records
+
+
+def _in_groups(layer: Layer) -> bool:
+    return isinstance(layer, Conv2d) and layer.groups > 1 and layer.kind != "depthwise"
 
 
 def _float_sums(model: Model, integer: Collection[str]) -> set[str]:

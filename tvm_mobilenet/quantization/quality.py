@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,33 +13,50 @@ from numpy.typing import ArrayLike, NDArray
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.quantized import reference as integer_reference
 from tvm_mobilenet.models.quantized.arithmetic import dequantized
-from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.models.spec import Model, Softmax
 from tvm_mobilenet.quantization.calibration import Quantized
 
 
-def sqnr(
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What quantising cost over some inputs.
+
+    Attributes
+    ----------
+    layers : dict of str to float
+        Signal-to-quantisation-noise ratio of every layer's value, dB:
+        ``10 * log10(sum(want**2) / sum((got - want)**2))``. Each layer reads what the quantised
+        layers before it compute, so that noise adds up along the network; infinite where nothing
+        was lost.
+    logits : float
+        That of the layer that decides: what a softmax at the end reads, or the output.
+    agreement : float
+        Share of rows of the output whose largest number is where the float network's is.
+    """
+
+    layers: dict[str, float]
+    logits: float
+    agreement: float
+
+
+def quality(
     model: Model,
     weights: Mapping[str, NDArray[Any]],
     network: Quantized,
     images: Sequence[ArrayLike],
-) -> dict[str, float]:
-    """Return the signal-to-quantisation-noise ratio of every layer's value, in dB.
-
-    Each layer reads what the quantised layers before it compute, so that noise adds up along the
-    network: ``10 * log10(sum(want**2) / sum((got - want)**2))`` over all images.
+) -> Quality:
+    """Return what quantising cost, against the float64 reference.
 
     Parameters
     ----------
     model, weights
         The float network that `network` was made of.
-
-    Returns
-    -------
-    dict of str to float
-        By layer of `model`, in its order; infinite where nothing was lost.
     """
     signal = dict.fromkeys((layer.name for layer in model.layers), 0.0)
     noise = dict(signal)
+    last = model.layer(model.outputs[0])
+    decides = last.inputs[0] if isinstance(last, Softmax) else last.name
+    same: list[Any] = []
     for image in images:
         want = reference.run(model, weights, image, keep_layers=True)
         got = integer_reference.run(network.model, network.weights, image)
@@ -47,7 +65,12 @@ def sqnr(
             found = dequantized(got[name], of) if of.quantized else got[name]
             signal[name] += float(np.sum(expected**2))
             noise[name] += float(np.sum((found - expected) ** 2))
-    return {name: _decibels(signal[name], noise[name]) for name in signal}
+            if name == decides:
+                rows = (np.reshape(each, (len(each), -1)) for each in (expected, found))
+                first, second = (each.argmax(axis=1) for each in rows)
+                same.append(first == second)
+    layers = {name: _decibels(signal[name], noise[name]) for name in signal}
+    return Quality(layers, layers[decides], float(np.mean(np.concatenate(same))))
 
 
 def _decibels(signal: float, noise: float) -> float:

@@ -17,8 +17,9 @@ _APART = 128
 def stored_as(network: QuantizedModel, dtype: Stored) -> QuantizedModel:
     """Return a network whose maps are of one type, which a processor multiplies best.
 
-    Every element and its zero point are 128 higher or lower, so that it stands for the same number
-    and all results are the same, bit for bit. An input that is of elements stays what it is.
+    Every element and its zero point are 128 higher or lower, so that it stands for the same number.
+    Results may be an element apart where a sum is next to a tie: it is rounded to float32 first. An
+    input that is of elements stays what it is.
     """
     records = {
         name: record if name == INPUT else _stored(record, dtype)

@@ -1,0 +1,117 @@
+"""Networks in integers, compiled: bit for bit what the integer reference computes."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from integer_networks import odd_network, quantized
+
+import tvm_mobilenet as tm
+from tvm_mobilenet.artifact.native_header import NATIVE
+from tvm_mobilenet.errors import QuantizationError, TuningError, VerificationError
+from tvm_mobilenet.machine import parse
+from tvm_mobilenet.models import build
+from tvm_mobilenet.models.quantized import reference
+from tvm_mobilenet.models.quantized.model import QuantizedModel
+from tvm_mobilenet.models.quantized.storing import stored_as
+from tvm_mobilenet.network.planning import plan_network
+from tvm_mobilenet.prediction.fusion import Fusion
+from tvm_mobilenet.verify.artifact import sample_input
+from tvm_mobilenet.verify.integers import verify_integers
+
+PROGRAM = Path(__file__).parents[1] / "native" / "program.c"
+ARM = {"rpi5": "aarch64-linux-gnu", "rpi4": "aarch64-linux-gnu", "rpi2": "arm-linux-gnueabihf"}
+"""SDOT, plain NEON and 32-bit NEON."""
+
+CORES = {"rpi5": "max", "rpi4": "cortex-a72", "rpi2": "cortex-a7"}
+
+
+@pytest.mark.parametrize("fusion", ["all", "none"])
+@pytest.mark.parametrize("target", ["native", "x86-64-v4", "x86-64-v3", "x86-64-v2"])
+def test_odd_sizes(target: str, fusion: Fusion) -> None:
+    """Compiling verifies: no element of any kernel may differ, whole networks neither."""
+    made = odd_network()
+    module = tm.compile(made, target=target, fusion=fusion).module
+    plan = plan_network(made.model, parse(target), records=made.records, fusion=fusion)
+    assert plan.integers is not None
+    assert any(call.work.operator == "qseparable" for call in plan.calls) == (fusion != "none")
+    report = verify_integers(module, plan.integers, made.weights)
+    assert {row.judge for row in report.rows} == {"integers", "reference"}
+    assert {row.alone for row in report.rows if row.judge == "integers"} == {0.0}
+
+
+@pytest.mark.parametrize("name", ["v2", "v3-small"])
+def test_built_in_networks_on_two_threads(name: str) -> None:
+    made = quantized(build(name, resolution=32, alpha=0.35 if name == "v2" else 0.5, batch=3))
+    module = tm.compile(made, target=parse("native", cores=2)).module
+    x = sample_input(made.model.input_shape, 7)
+    want = reference.run(QuantizedModel(made.model, made.records), made.weights, x)
+    np.testing.assert_allclose(module(x), want[made.model.outputs[0]], rtol=1e-5)
+
+
+def test_layers_in_float_between() -> None:
+    """Islands: elements become numbers and again elements, in blocks or not."""
+    made = odd_network(1, keep=("p2", "f1", "s2"))
+    report = tm.compile(made, target="native").report
+    assert report is not None
+    names = {layer.name for layer in made.model.layers}
+    assert {"d2.dequantized", "p2.quantized", "f1.quantized"} <= names
+
+
+@pytest.mark.parametrize("target", ARM)
+def test_on_arm(target: str, tmp_path: Path) -> None:
+    triple = ARM[target]
+    emulator = shutil.which(f"qemu-{triple.partition('-')[0]}-static")
+    compiler = shutil.which(f"{triple}-gcc")
+    if emulator is None or compiler is None:
+        pytest.skip(f"no emulated ARM: apt install qemu-user-static gcc-{triple}")
+    made = odd_network(softmax=False)
+    board = tm.compile(made, target=target, emit="a")
+    archive, x = board.export(tmp_path / "libnet.a"), sample_input(made.model.input_shape, 3)
+    x.tofile(tmp_path / "in.bin")
+    options = ["-static", "-std=c11", "-D_ISOC11_SOURCE", "-pthread", f"-I{NATIVE}"]
+    parts = [str(PROGRAM), str(archive), "-lm", "-o", str(tmp_path / "program")]
+    subprocess.run([compiler, *options, *parts], check=True)
+    files = [str(tmp_path / "in.bin"), str(tmp_path / "out.bin")]
+    command = [emulator, "-cpu", CORES[target], str(tmp_path / "program"), "2", "own", *files]
+    subprocess.run(command, check=True, timeout=120, stdout=subprocess.DEVNULL)
+    network = stored_as(QuantizedModel(made.model, made.records), "int8")
+    want = reference.run(network, made.weights, x)[made.model.outputs[0]]
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "out.bin", np.float32), want.ravel())
+
+
+def test_what_differs_is_named() -> None:
+    made = odd_network(1)
+    module = tm.compile(made, target="native").module
+    plan = plan_network(made.model, parse("native"), records=made.records)
+    other = made.weights | {"p1.bias": made.weights["p1.bias"] + np.float32(1)}
+    assert plan.integers is not None
+    with pytest.raises(VerificationError, match="p1"):
+        verify_integers(module, plan.integers, other).check()
+
+
+def test_what_has_no_kernel_is_refused() -> None:
+    made = odd_network()
+    with pytest.raises(QuantizationError, match="GPU"):
+        tm.compile(made, target="sm_90")
+    with pytest.raises(TuningError, match="integers"):
+        tm.tune(made, trials=1)
+    grouped = tuple(
+        dataclasses.replace(layer, groups=2) if layer.name == "p4" else layer
+        for layer in made.model.layers
+    )
+    model = dataclasses.replace(made.model, layers=grouped)
+    with pytest.raises(QuantizationError, match="2 groups"):
+        tm.compile(dataclasses.replace(made, model=model), target="native")
+
+
+def test_explained() -> None:
+    made = odd_network()
+    told = tm.explain(made, target="x86-64-v3")
+    assert told.total.cycles > 0
+    assert {step.operator for step in told.steps} >= {"qseparable", "qconv", "qdense", "softmax"}
