@@ -136,7 +136,9 @@ def post_training(
     """
     model, weights = network.model, network.weights
     if network.records:
-        raise QuantizationError(f"{model.title} computes in integers already", "compile it as it is")
+        raise QuantizationError(
+            f"{model.title} computes in integers already", "compile it as it is"
+        )
     _check_names(model, keep)
     told("observing the float network")
     seen = observe(model, weights, images)
@@ -185,8 +187,14 @@ def _worst(model: Model, made: Quantized, cost: Quality, kept: Collection[str]) 
     """Return the layers with weights where most was lost between what they read and write."""
     lost: dict[str, float] = {}
     for layer in model.layers:
-        if isinstance(layer, Weighted) and layer.name in made.model.records and layer.name not in kept:
-            before = min((cost.layers.get(name, math.inf) for name in layer.inputs), default=math.inf)
+        if (
+            isinstance(layer, Weighted)
+            and layer.name in made.model.records
+            and layer.name not in kept
+        ):
+            before = min(
+                (cost.layers.get(name, math.inf) for name in layer.inputs), default=math.inf
+            )
             lost[layer.name] = min(before, 60.0) - min(cost.layers[layer.name], 60.0)
     worst = sorted(lost, key=lambda name: -lost[name])
     return set(worst[: max(1, len(worst) // _AT_ONCE)])

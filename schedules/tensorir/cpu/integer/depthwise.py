@@ -1,25 +1,38 @@
 """Depthwise layers in integers: windows of four pixels, four taps a step.
 
 Loop nest, outer to inner
-    (image, channel block, row chunk) on threads → rows copied with their borders → tiles of
-    pixels in a row → tiles of rows → input rows of the tile → windows, unrolled.
+    (image, channel block, row chunk) on threads → borders copied → tiles of pixels in a row →
+    tiles of rows → input rows of the tile → windows, unrolled. A row leaves when it is whole.
 
 A step
     Four pixels of 16 channels are 64 bytes; one permutation puts the four pixels of each channel
     side by side, and they are multiplied by four taps of a row. Where a row has fewer taps than
     that is a multiple of four, the same window serves the next output pixel as well, with taps
-    moved up by one (``0 w0 w1 w2`` behind ``w0 w1 w2 0``).
+    moved up by the stride (``0 w0 w1 w2`` behind ``w0 w1 w2 0``).
 
 Registers
-    4 x 4 sums, three rows of taps, each twice, and two windows: 24 of 32 with AVX-512.
+    Sums of the rows under way, 3 x 4 of 3 x 3 taps, three rows of taps, each twice, and two
+    windows: 20 of 32 with AVX-512. Of 5 x 5 taps two output rows, whose 20 taps are kept.
+
+Traffic
+    Tiles read the map itself where all that they read is of it. What is beside the border is
+    copied with it; small maps are copied whole.
 
 Bound
-    ``vpdpbusd``: 3 for each 16 outputs of 3 x 3 (9 of 12 products count). Loads and permutations
-    are 12 for 48 of them at stride 1, 36 at stride 2.
+    ``vpdpbusd`` and the epilogue's multiply-add, which share their ports: 3 + 1 for each 16
+    outputs of 3 x 3. Loads and permutations are 12 for 48 of them at stride 1, 36 at stride 2. On
+    a Zen 4 (3.7 GHz, one of 512 bits a cycle), in µs of one thread, bound in brackets::
+
+        32 x 112 x 112          35 (27)     64 x 112 x 112, stride 2    24 (14)
+        128 x 56 x 56           37 (27)     128 x 56 x 56, stride 2     12 (7)
+        512 x 14 x 14           11 (7)      1024 x 7 x 7                 6 (3)
+        672 x 14 x 14, 5 x 5    34 (24)     72 x 56 x 56, 5 x 5, s. 2   16 (12)
 
 What lost
-    Widening to 16 bits (XNNPACK's, oneDNN's): 39 to 51 µs for 56 x 56 x 128 on a Zen 5, where
-    this form takes 15.7 (shared/lowprec).
+    Copying all rows with their borders: 42, 37, 42 and 17 µs for the first four. Four copies of 5 x
+    5 taps, one for each pixel of a window: 33 to 40 µs at 672 x 14 x 14, and they spill. Widening
+    to 16 bits (XNNPACK's, oneDNN's): 39 to 51 µs for 56 x 56 x 128 on a Zen 5, where this form
+    takes 15.7 (shared/lowprec).
 """
 
 from __future__ import annotations
@@ -136,7 +149,7 @@ class Filter:
         self._work, self._machine, self._epilogue = work, machine, epilogue
         self._windows = Windows(work.kernel[1], work.strides[1])
 
-    def write(
+    def write(  # noqa: PLR0917  from where, how, to where
         self,
         source: Source,
         weight: Any,
@@ -239,7 +252,7 @@ class Filter:
                     taps[row, four, shift] = value
         return taps
 
-    def _tile(
+    def _tile(  # noqa: PLR0917  what is multiplied, where, and what follows
         self,
         read: Reader,
         taps: Registers,
