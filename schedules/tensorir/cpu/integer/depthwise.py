@@ -45,7 +45,6 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.plans.integer.depthwise import FilterPlan
 from tvm_mobilenet.schedules.tensorir.cpu.integer.borders import (
-    columns_of,
     copied_of,
     copy_rows,
     rows_of,
@@ -56,10 +55,15 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
     broadcast,
     instructions_of,
 )
+from tvm_mobilenet.schedules.tensorir.cpu.integer.windows import (
+    FOUR,
+    Windows,
+    taps_of,
+    window_shape,
+)
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     Registers,
     Shape,
-    dwords,
     kernel,
     load,
     scratch,
@@ -68,12 +72,6 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import TABLED, Workload
-
-_FOUR = 4
-"""Taps of a step, and pixels of a window."""
-
-_PAIR = 2
-"""Neighbours that share a window: four copies of 5 x 5 taps would be 40 registers, and spill."""
 
 _DIRECT = 16
 """Output columns and rows from which on a map is wide enough to be read where it lies."""
@@ -100,46 +98,6 @@ class Source:
     image: Any
     block: Any
     above: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """How the taps of a row fall into windows.
-
-    Attributes
-    ----------
-    taps, stride : int
-        Of a row.
-    """
-
-    taps: int
-    stride: int
-
-    @property
-    def fours(self) -> int:
-        """Steps that the taps of a row take."""
-        return -(-self.taps // _FOUR)
-
-    def shift(self, pixel: int) -> int:
-        """Return how far the taps of an output pixel are moved up in its windows."""
-        free = self.fours * _FOUR - self.taps
-        return pixel % _PAIR * self.stride if self.stride <= free else 0
-
-    def first(self, pixel: int) -> int:
-        """Return the input column, from the tile's first, where its first window begins."""
-        return pixel * self.stride - self.shift(pixel)
-
-    def columns(self, out_columns: int) -> int:
-        """Return the input columns that windows of some output columns touch."""
-        return self.first(out_columns - 1) + self.fours * _FOUR
-
-
-def window_shape(work: Workload, out_rows: int) -> Shape:
-    """Return the shape of the rows that windows read: rows, columns, 16."""
-    width, stride = work.out_size[1], work.strides[1]
-    pixels = min(_FOUR, width)
-    columns = (width - pixels) * stride + Windows(work.kernel[1], stride).columns(pixels)
-    return (rows_of(work, out_rows), max(columns_of(work), columns), 16)
 
 
 class Filter:
@@ -187,7 +145,7 @@ class Filter:
         )
         for v in range(self._machine.vectors):
             with ir.sblock("filter"):
-                taps = self._taps(weight, block, v)
+                taps = taps_of(work, self._machine, weight, block, v)
                 loops = ir.serial(0, -(-width // pixels)), ir.serial(0, -(-out_rows // rows))
                 with loops[0] as x, loops[1] as y, ir.sblock("tile"):
                     # The last tile begins where it ends with the map: the same bytes again.
@@ -224,33 +182,16 @@ class Filter:
         return tirx.all(row >= 0, row + read[0] <= height, column >= 0, column + read[1] <= width)
 
     def _copy_of(self, window: Any) -> Reader:
-        return lambda row, column: load(window, (row, column, 0), 16 * _FOUR)
+        return lambda row, column: load(window, (row, column, 0), 16 * FOUR)
 
     def _map_of(self, source: Source) -> Reader:
         width, left = self._work.in_size[1], self._work.padding[1]
 
         def read(row: Any, column: Any) -> Any:
             pixel = (source.above + row) * width + column - left
-            return load(source.data, (source.image, source.block, pixel, 0), 16 * _FOUR)
+            return load(source.data, (source.image, source.block, pixel, 0), 16 * FOUR)
 
         return read
-
-    def _taps(self, weight: Any, block: Any, v: int) -> Registers:
-        """Load the taps of every row, once for each shift."""
-        lanes, taps = self._machine.lanes, Registers("taps", self._machine.lanes)
-        windows = self._windows
-        shifts = {windows.shift(pixel) for pixel in range(_FOUR)}
-        for row in range(self._work.kernel[0]):
-            for four in range(windows.fours):
-                at = (block, row, four, v * lanes, 0)
-                own = dwords(weight, at, lanes)
-                for shift in shifts:
-                    value = _moved(own, 8 * shift, lanes)
-                    if shift and four:
-                        below = dwords(weight, (block, row, four - 1, v * lanes, 0), lanes)
-                        value = tirx.bitwise_or(value, _carried(below, 32 - 8 * shift, lanes))
-                    taps[row, four, shift] = value
-        return taps
 
     def _tile(  # noqa: PLR0917  what is multiplied, where, and what follows
         self,
@@ -275,7 +216,7 @@ class Filter:
                         sums[row, pixel] = zeros
             for pixel in range(pixels):
                 for four in range(windows.fours):
-                    at = windows.first(pixel) + _FOUR * four
+                    at = windows.first(pixel) + FOUR * four
                     if at not in loaded:
                         elements = read(corner[0] + line, corner[1] + at)
                         loaded[at] = self._beside(elements, v)
@@ -289,19 +230,9 @@ class Filter:
     def _beside(self, elements: Any, v: int) -> Any:
         """Return the four pixels of each of a register's channels, side by side."""
         lanes = self._machine.lanes
-        order = [16 * p + v * lanes + c for c in range(lanes) for p in range(_FOUR)]
+        order = [16 * p + v * lanes + c for c in range(lanes) for p in range(FOUR)]
         chosen = tirx.Shuffle([elements], [tirx.IntImm("int32", i) for i in order])
         return tirx.reinterpret(f"int32x{lanes}", chosen)
-
-
-def _moved(dword: Any, bits: int, lanes: int) -> Any:
-    return tirx.shift_left(dword, broadcast(tirx.const(bits, "int32"), lanes)) if bits else dword
-
-
-def _carried(dword: Any, bits: int, lanes: int) -> Any:
-    unsigned = tirx.reinterpret(f"uint32x{lanes}", dword)
-    moved = tirx.shift_right(unsigned, broadcast(tirx.const(bits, "uint32"), lanes))
-    return tirx.reinterpret(f"int32x{lanes}", moved)
 
 
 def filter_parameters(
@@ -310,7 +241,7 @@ def filter_parameters(
     """Return the parameters of a depthwise layer."""
     blocks, (rows, columns) = work.in_blocks, work.kernel
     found: dict[str, tuple[Shape, str]] = {
-        f"{name}weight": ((blocks, rows, -(-columns // _FOUR), 16, 4), "int8"),
+        f"{name}weight": ((blocks, rows, -(-columns // FOUR), 16, 4), "int8"),
         f"{name}scale": ((blocks, 16), "float32"),
         f"{name}shift": ((blocks, 16), "float32"),
     }
