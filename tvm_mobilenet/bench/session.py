@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.bench.comparison import OURS, PEAK, BenchReport, Row, peak_of
+from tvm_mobilenet.bench.int8_files import write_in_integers
 from tvm_mobilenet.bench.litert_files import write_tflite
 from tvm_mobilenet.bench.ncnn_files import write_ncnn
 from tvm_mobilenet.bench.peers import (
@@ -37,6 +38,8 @@ from tvm_mobilenet.runtime.inputs import noise
 if TYPE_CHECKING:
     from tvm_mobilenet.models.importer import Imported
     from tvm_mobilenet.models.network import Network
+
+INPUT_FILE = "input.npy"
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +127,7 @@ def bench(
 
     with scratch() as name:
         folder = Path(name)
-        np.save(folder / "input.npy", noise(manifest["inputs"][0]))
+        np.save(folder / INPUT_FILE, noise(manifest["inputs"][0]))
         if against:
             _write_for_peers(network_of(manifest, weights, model), against, folder)
         requests = [
@@ -135,7 +138,7 @@ def bench(
                 "artifact": os.path.abspath(artifact),
                 "target": manifest["target"],
                 "folder": name,
-                "input": str(folder / "input.npy"),
+                "input": str(folder / INPUT_FILE),
                 "output": str(folder / f"{runtime}-{count}.npy"),
             }
             for count in threads
@@ -223,6 +226,9 @@ def _difference(folder: Path, worker: Worker) -> float:
 
 
 def _write_for_peers(network: Network, against: Sequence[str], folder: Path) -> None:
+    if network.records:
+        write_in_integers(network, against, folder, np.load(folder / INPUT_FILE))
+        return
     model, weights = network.model, network.weights
     if "ncnn" in against:
         write_ncnn(model, weights, folder / NCNN_PARAM, folder / NCNN_BIN)
