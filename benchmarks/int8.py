@@ -25,7 +25,7 @@ import tvm_mobilenet as tm
 from tvm_mobilenet.bench.comparison import OURS, PEAK, peak_of
 from tvm_mobilenet.bench.int8_files import write_in_integers
 from tvm_mobilenet.bench.litert_files import write_tflite
-from tvm_mobilenet.bench.peers import ONNX_FILE, TFLITE_FILE, version_of
+from tvm_mobilenet.bench.peers import ONNX_FILE, OPENVINO_BF16, TFLITE_FILE, version_of
 from tvm_mobilenet.bench.pool import in_turn, workers
 from tvm_mobilenet.common.tables import threads_text
 from tvm_mobilenet.machine import host
@@ -37,9 +37,8 @@ from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.quantization.calibration import quantize
 
 MODELS = ("v1", "v2", "v3-large", "v3-small")
-INT8_PEERS = ("onnxruntime", "openvino", "openvino-bf16", "litert")
+INT8_PEERS = ("onnxruntime", "openvino", OPENVINO_BF16, "litert")
 OURS_FLOAT, OURS_INT8 = "ours float32", "ours int8"
-OPENVINO_BF16 = "openvino bf16"
 IMAGES = 2
 INT8_OVER_FLOAT32 = 4
 """Multiply-adds of one vpdpbusd over those of one float32 multiply-add of as many bits."""
@@ -69,7 +68,7 @@ def prepared(model: Model, folder: Path, without_ours: bool) -> list[Form]:
     export_onnx(model, weights, floats / ONNX_FILE)
     write_tflite(model, weights, floats / TFLITE_FILE)
     tm.compile(model, weights=weights, verify=False).export(floats / "ours.so")
-    forms = [Form(OURS_FLOAT, OURS, floats), Form(OPENVINO_BF16, "openvino-bf16", floats)]
+    forms = [Form(OURS_FLOAT, OURS, floats), Form(OPENVINO_BF16, OPENVINO_BF16, floats)]
     forms += [Form(f"{name} int8", name, integers) for name in INT8_PEERS]
     if not without_ours:
         tm.compile(network).export(integers / "ours.so")
@@ -78,7 +77,7 @@ def prepared(model: Model, folder: Path, without_ours: bool) -> list[Form]:
 
 
 def measured(forms: list[Form], folder: Path, threads: int, arguments: Any) -> dict[str, Any]:
-    """Return the median of each column in milliseconds, and the bound's peak in GFLOP/s."""
+    """Return each column's median and 10th percentile in milliseconds, and the peak in GFLOP/s."""
     columns = [Form(PEAK, PEAK, folder), *forms]
     requests = [
         {
@@ -97,13 +96,16 @@ def measured(forms: list[Form], folder: Path, threads: int, arguments: Any) -> d
         for _, at in in_turn(arguments.rounds, len(columns)):
             times[at] += started[at].round(arguments.seconds)
         peak, _ = peak_of(times[0], started[0].operations)
-    medians = (1e3 * float(np.median(found)) for found in times[1:])
-    return {"peak_gflops": peak} | dict(zip((f.name for f in forms), medians, strict=True))
+    found: dict[str, Any] = {"peak_gflops": peak}
+    for key, quantile in (("median_ms", 0.5), ("p10_ms", 0.1)):
+        taken = (1e3 * float(np.quantile(samples, quantile)) for samples in times[1:])
+        found[key] = dict(zip((form.name for form in forms), taken, strict=True))
+    return found
 
 
 def row_of(model: Model, threads: int, found: dict[str, Any]) -> dict[str, Any]:
     """Return a row of the table: what was measured, the bound and the ratio."""
-    medians = {name: value for name, value in found.items() if name != "peak_gflops"}
+    medians = found["median_ms"]
     bound = 2 * model.macs / (INT8_OVER_FLOAT32 * found["peak_gflops"]) / 1e6
     peers = [name for name in medians if name not in (OURS_FLOAT, OURS_INT8)]
     fastest = min(peers, key=lambda name: medians[name])
@@ -113,6 +115,7 @@ def row_of(model: Model, threads: int, found: dict[str, Any]) -> dict[str, Any]:
         "threads": threads,
         "bound_ms": bound,
         "median_ms": medians,
+        "p10_ms": found["p10_ms"],
         "fastest_peer": fastest,
         "ratio": None if ours is None else medians[fastest] / ours,
         "share_of_bound": None if ours is None else bound / ours,

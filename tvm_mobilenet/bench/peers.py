@@ -26,6 +26,9 @@ Call = Callable[[], NDArray[Any]]
 ONNX_FILE, NCNN_PARAM, NCNN_BIN = "model.onnx", "model.param", "model.bin"
 TFLITE_FILE = "model.tflite"
 
+OPENVINO_BF16 = "openvino-bf16"
+"""The peer that computes in bfloat16 what is float32 in its file."""
+
 
 def open_onnxruntime(folder: Path, threads: int, x: NDArray[Any]) -> Call:
     """Open ``model.onnx`` in ONNX Runtime's CPU provider."""
@@ -124,16 +127,16 @@ def open_litert(folder: Path, threads: int, x: NDArray[Any]) -> Call:
 PEERS: dict[str, Callable[[Path, int, NDArray[Any]], Call]] = {
     "onnxruntime": open_onnxruntime,
     "openvino": open_openvino,
-    "openvino-bf16": open_openvino_bf16,
+    OPENVINO_BF16: open_openvino_bf16,
     "ncnn": open_ncnn,
     "litert": open_litert,
 }
 """Name after ``--against`` → how a worker opens it."""
 
-FLOAT32 = tuple(name for name in PEERS if name != "openvino-bf16")
+FLOAT32 = tuple(name for name in PEERS if name != OPENVINO_BF16)
 """The peers that compute in float32 what is float32 in their file."""
 
-_PACKAGES = {"litert": "ai-edge-litert", "openvino-bf16": "openvino", OURS: "tvm-mobilenet"}
+_PACKAGES = {"litert": "ai-edge-litert", OPENVINO_BF16: "openvino", OURS: "tvm-mobilenet"}
 """Names of packages that differ from the runtime's."""
 
 
