@@ -89,7 +89,7 @@ class Source:
     data : Buffer
         (N, Cb, H * W, 16).
     image, block : PrimExpr
-        Of the map.
+        They name a plane of the map.
     above : PrimExpr
         The row that the window begins with; -1 is the one above the map.
     """
@@ -161,7 +161,7 @@ class Filter:
                             pixels,
                             lambda pixel, _: sums[row, pixel],
                             lambda pixel: place(first + row, x + pixel),
-                            (v,),
+                            vectors=(v,),
                         )
 
                     corner = (first * work.strides[0], column * work.strides[1])

@@ -2,7 +2,8 @@
 
 Of a pixel's sixteen channels the sums are :attr:`Instructions.vectors` registers. With AVX-512
 four pixels leave together: four conversions, ``packssdw`` twice, ``packuswb``, one permutation
-that puts pixels in order, one store of 64 bytes. Elsewhere LLVM narrows a pixel at a time.
+that puts pixels in order, one store of 64 bytes; of what is left two, in one store of 32.
+Elsewhere LLVM narrows a pixel at a time.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Epilogue:
         pixels: int,
         sums: Sums,
         place: Place,
+        *,
         vectors: Sequence[int] | None = None,
     ) -> None:
         """Write the pixels of a tile, whose 16 channels are a block of the layer's output.
@@ -75,7 +77,7 @@ class Epilogue:
         Parameters
         ----------
         place : callable
-            Of four pixels that are packed together the places must be neighbours.
+            The places of pixels that are packed together must be neighbours.
         vectors : sequence of int, optional
             The registers of each pixel that there are; all by default.
         """
@@ -89,24 +91,40 @@ class Epilogue:
             return
         pixel = 0
         while pixel < pixels:
-            if self._packs and pixels - pixel >= 4:
-                self._four(out, block, pixel, sums, place)
-                pixel += 4
+            count = self._together(pixels - pixel)
+            if count:
+                self._several(out, block, range(pixel, pixel + count), sums, place)
+                pixel += count
             else:
                 for v in vectors:
                     self._one(out, block, v, sums(pixel, v), place(pixel))
                 pixel += 1
 
-    def _four(self, out: Any, block: Any, first: int, sums: Sums, place: Place) -> None:
-        ints = [self._integer(block, 0, sums(first + i, 0), place(first + i)) for i in range(4)]
+    def _together(self, left: int) -> int:
+        """Return how many of the pixels that are left are packed together; 0: there is no pack."""
+        if not self._packs or (left == 1 and not self._tables):
+            return 0
+        return 4 if left >= 4 else min(left, 2)
+
+    def _several(self, out: Any, block: Any, pixels: range, sums: Sums, place: Place) -> None:
+        """Write one, two or four pixels; of fewer than four, copies fill the register."""
+        ints = [self._integer(block, 0, sums(i, 0), place(i)) for i in pixels]
+        ints *= 4 // len(pixels)
         halves = [
             intrinsic("int16x32", "llvm.x86.avx512.packssdw.512", *pair)
             for pair in (ints[:2], ints[2:])
         ]
         packed = intrinsic("uint8x64", "llvm.x86.avx512.packuswb.512", *halves)
-        order = [lane * 16 + p * 4 + j for p in range(4) for lane in range(4) for j in range(4)]
+        table = self._buffers.get("table")
+        if table is not None and self._tables:
+            packed, table = looked_up(table, packed), None
+        count = len(pixels)
+        order = [lane * 16 + p * 4 + j for p in range(count) for lane in range(4) for j in range(4)]
         elements = tirx.Shuffle([packed], [tirx.IntImm("int32", at) for at in order])
-        self.leave(out, place(first), elements, 4 * _CHANNELS)
+        if table is None:
+            store(out, place(pixels[0]), elements)
+        else:
+            look_up_each(table, elements, count * _CHANNELS, out, place(pixels[0]))
 
     def _one(self, out: Any, block: Any, v: int, sums: Any, place: Sequence[Any]) -> None:
         *outer, last = place

@@ -10,6 +10,7 @@ instructions              lanes   a step
 AVX-512 VNNI, AVX-VNNI    16, 8   ``vpdpbusd``
 AVX-512, AVX2, SSE        16 … 4  ``vpmaddwd`` of the even and of the odd elements, widened
 SDOT                      4       ``sdot``
+NEON without it           4       ``smull`` of either half, ``saddlp``, ``addp``, ``add``
 any other                 4       four multiplications of 32 bits
 ========================  ======  ==========================================================
 
@@ -32,7 +33,8 @@ Step = Callable[[Any, Any, Any], Any]
 """From sums, inputs and weights to the next sums."""
 
 _MAGIC = 12582912.0
-"""1.5 * 2**23: the sum with a float32 below 2**22 has its whole number, ties to even, as last bits."""
+"""1.5 * 2**23: added to a float32 below 2**22 it leaves the whole number, ties to even, as the last
+bits."""
 
 _MAGIC_BITS = 0x4B400000
 
@@ -115,9 +117,10 @@ def instructions_of(target: TargetSpec) -> Instructions:
     if target.isa == "sse":
         return Instructions(4, 16, _madd(4), "llvm.x86.sse2.cvtps2dq", False)
     if target.isa == "neon":
-        dot = _sdot if "asimddp" in has else _widened(signed=True)
+        dot = _sdot if "asimddp" in has else _smull
         return Instructions(4, 32, dot, "llvm.aarch64.neon.fcvtns.v4i32.v4f32", True)
-    return Instructions(4, 16, _widened(signed=target.isa == "neon32"), "", True)
+    dot = _vmull if target.isa == "neon32" else _widened
+    return Instructions(4, 16, dot, "", True)
 
 
 def _dpbusd(lanes: int) -> Step:
@@ -159,22 +162,37 @@ def _sdot(sums: Any, inputs: Any, weights: Any) -> Any:
     return intrinsic("int32x4", "llvm.aarch64.neon.sdot.v4i32.v16i8", sums, read, by)
 
 
-def _widened(signed: bool, lanes: int = 4) -> Step:
-    """Return a step of four multiplications of 32 bits.
+def _smull(sums: Any, inputs: Any, weights: Any) -> Any:
+    """Add pairs of products as int32: two of -128 * -128 are more than int16 holds."""
+    pairs = [
+        intrinsic("int32x4", "llvm.aarch64.neon.saddlp.v4i32.v8i16", products)
+        for products in _products("llvm.aarch64.neon.smull.v8i16", inputs, weights)
+    ]
+    return sums + intrinsic("int32x4", "llvm.aarch64.neon.addp.v4i32", *pairs)
 
-    Parameters
-    ----------
-    signed : bool
-        Whether inputs are int8.
-    """
 
-    def step(sums: Any, inputs: Any, weights: Any) -> Any:
-        for byte in range(4):
-            by = _byte(weights, byte, lanes, signed=True)
-            sums += _byte(inputs, byte, lanes, signed=signed) * by
-        return sums
+def _vmull(sums: Any, inputs: Any, weights: Any) -> Any:
+    """Do as :func:`_smull`, where neighbours are added in halves of a register only."""
+    halves = []
+    for products in _products("llvm.arm.neon.vmulls.v8i16", inputs, weights):
+        pairs = intrinsic("int32x4", "llvm.arm.neon.vpaddls.v4i32.v8i16", products)
+        low, high = tirx.vectorlow("int32x2", pairs), tirx.vectorhigh("int32x2", pairs)
+        halves.append(intrinsic("int32x2", "llvm.arm.neon.vpadd.v2i32", low, high))
+    return sums + tirx.Shuffle(halves, [tirx.IntImm("int32", i) for i in range(4)])
 
-    return step
+
+def _products(name: str, inputs: Any, weights: Any) -> list[Any]:
+    """Return the products of the lower and of the upper two dwords' elements as int16."""
+    read, by = (tirx.reinterpret("int8x16", each) for each in (inputs, weights))
+    halves = (tirx.vectorlow, tirx.vectorhigh)
+    return [intrinsic("int16x8", name, half("int8x8", read), half("int8x8", by)) for half in halves]
+
+
+def _widened(sums: Any, inputs: Any, weights: Any) -> Any:
+    """Add four products of 32 bits; inputs are uint8."""
+    for byte in range(4):
+        sums += _byte(inputs, byte, 4, signed=False) * _byte(weights, byte, 4, signed=True)
+    return sums
 
 
 def _byte(dwords: Any, byte: int, lanes: int, *, signed: bool) -> Any:
