@@ -20,7 +20,7 @@ _FEW_TAPS = 3
 _MOST_ROWS, _MOST_TALL, _TALL = 4, 7, 16
 """Output rows of a tile: by default, at most, and the height of a map up to which that is."""
 
-_SLOWER = 4
+SLOWER = 3
 """What a multiply-add costs here, beside one of a pointwise layer."""
 
 
@@ -71,7 +71,7 @@ def plan_filter(work: Workload, knobs: Knobs, target: TargetSpec) -> FilterPlan:
         rows,
         chunks,
         units,
-        share(units, work.macs * _SLOWER, knobs, target),
+        share(units, work.macs * SLOWER, knobs, target),
     )
 
 

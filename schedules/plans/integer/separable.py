@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.plans.integer.depthwise import WINDOW, choose_tap_rows
+from tvm_mobilenet.schedules.plans.integer.depthwise import SLOWER, WINDOW, choose_tap_rows
 from tvm_mobilenet.schedules.plans.integer.products import ProductPlan, choose_tile
-from tvm_mobilenet.schedules.plans.threads import BALANCED, imbalance, share
+from tvm_mobilenet.schedules.plans.threads import BALANCED, divisors, imbalance, share
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
@@ -28,16 +29,20 @@ class BlockPlan:
         Output pixels of the depthwise layer's tile: side by side, and rows.
     rows : int
         Output rows of a row group.
+    splits : int
+        Pieces that the output channels are cut into, where a map has too few rows for all
+        threads: each computes the depthwise layer of its rows anew.
     """
 
     product: ProductPlan
     tap_pixels: int
     tap_rows: int
     rows: int
+    splits: int
 
     @property
     def units(self) -> int:
-        """Row groups of images, which threads can share."""
+        """Channel pieces of row groups of images, which threads can share."""
         return self.product.units
 
     @property
@@ -52,24 +57,38 @@ def plan_block(work: Workload, knobs: Knobs, target: TargetSpec) -> BlockPlan:
     Parameters
     ----------
     knobs : Knobs
-        ``rows``: output rows of a row group; ``tile``: as of a pointwise layer; ``tap_rows``:
-        as of a depthwise one; ``threads``: all or one.
+        ``rows``: output rows of a row group; ``splits``: pieces of the output channels; ``tile``:
+        as of a pointwise layer; ``tap_rows``: as of a depthwise one; ``threads``: all or one.
     """
     height, width = work.out_size
-    options = [i for i in range(1, height + 1) if height % i == 0]
     row = work.in_blocks * 16 * width
     room = (target.l2_bytes or _WHOLE) // 4
+    first_share = SLOWER * math.prod(work.kernel) / (work.out_blocks * 16)
 
-    def wish(rows: int) -> tuple[bool, float, float]:
-        uneven = max(imbalance(work.batch * height // rows, target.cores), BALANCED)
+    def cost(rows: int, splits: int) -> float:
+        units = work.batch * height // rows * splits
         # Rows above and below are read, copied and padded again for each group.
-        again = (rows * work.strides[0] + work.kernel[0] - 1) / rows
-        return rows * row > room, uneven * (1 + again / 20), -rows
+        again = (rows * work.strides[0] + work.kernel[0] - 1) / rows / 20
+        uneven = max(imbalance(units, target.cores), BALANCED)
+        return uneven * (1 + again + first_share * splits)
 
+    def tile_of(rows: int, asked: Knobs) -> tuple[int, int]:
+        return choose_tile(asked, rows * width, work.out_blocks, work.depth, target)
+
+    def pieces_of(tile: tuple[int, int]) -> list[int]:
+        return divisors(-(-work.out_blocks // tile[1]))
+
+    def wish(rows: int) -> tuple[bool, float, int]:
+        pieces = pieces_of(tile_of(rows, Knobs()))
+        return rows * row > room, min(cost(rows, splits) for splits in pieces), -rows
+
+    options = divisors(height)
     rows = knobs.choice("rows", options, min(options, key=wish))
-    tile = choose_tile(knobs, rows * width, work.out_blocks, work.depth, target)
+    tile = tile_of(rows, knobs)
+    pieces = pieces_of(tile)
+    splits = knobs.choice("splits", pieces, min(pieces, key=lambda i: cost(rows, i)))
     taps = choose_tap_rows(knobs, work, rows, target)
-    units = work.batch * height // rows
+    units = work.batch * height // rows * splits
     parallel = share(units, work.macs // 4, knobs, target)
     product = ProductPlan(*tile, height // rows, units, parallel)
-    return BlockPlan(product, min(WINDOW, width), taps, rows)
+    return BlockPlan(product, min(WINDOW, width), taps, rows, splits)

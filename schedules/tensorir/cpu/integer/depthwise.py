@@ -1,25 +1,38 @@
 """Depthwise layers in integers: windows of four pixels, four taps a step.
 
 Loop nest, outer to inner
-    (image, channel block, row chunk) on threads → rows copied with their borders → tiles of
-    pixels in a row → tiles of rows → input rows of the tile → windows, unrolled.
+    (image, channel block, row chunk) on threads → borders copied → tiles of pixels in a row →
+    tiles of rows → input rows of the tile → windows, unrolled. A row leaves when it is whole.
 
 A step
     Four pixels of 16 channels are 64 bytes; one permutation puts the four pixels of each channel
     side by side, and they are multiplied by four taps of a row. Where a row has fewer taps than
     that is a multiple of four, the same window serves the next output pixel as well, with taps
-    moved up by one (``0 w0 w1 w2`` behind ``w0 w1 w2 0``).
+    moved up by the stride (``0 w0 w1 w2`` behind ``w0 w1 w2 0``).
 
 Registers
-    4 x 4 sums, three rows of taps, each twice, and two windows: 24 of 32 with AVX-512.
+    Sums of the rows under way, 3 x 4 of 3 x 3 taps, three rows of taps, each twice, and two
+    windows: 20 of 32 with AVX-512. Of 5 x 5 taps two output rows, whose 20 taps are kept.
+
+Traffic
+    Tiles read the map itself where all that they read is of it. What is beside the border is
+    copied with it; small maps are copied whole.
 
 Bound
-    ``vpdpbusd``: 3 for each 16 outputs of 3 x 3 (9 of 12 products count). Loads and permutations
-    are 12 for 48 of them at stride 1, 36 at stride 2.
+    ``vpdpbusd`` and the epilogue's multiply-add, which share their ports: 3 + 1 for each 16
+    outputs of 3 x 3. Loads and permutations are 12 for 48 of them at stride 1, 36 at stride 2. On
+    a Zen 4 (3.7 GHz, one of 512 bits a cycle), in µs of one thread, bound in brackets::
+
+        32 x 112 x 112          35 (27)     64 x 112 x 112, stride 2    24 (14)
+        128 x 56 x 56           37 (27)     128 x 56 x 56, stride 2     12 (7)
+        512 x 14 x 14           11 (7)      1024 x 7 x 7                 6 (3)
+        672 x 14 x 14, 5 x 5    34 (24)     72 x 56 x 56, 5 x 5, s. 2   16 (12)
 
 What lost
-    Widening to 16 bits (XNNPACK's, oneDNN's): 39 to 51 µs for 56 x 56 x 128 on a Zen 5, where
-    this form takes 15.7 (shared/lowprec).
+    Copying all rows with their borders: 42, 37, 42 and 17 µs for the first four. Four copies of 5 x
+    5 taps, one for each pixel of a window: 33 to 40 µs at 672 x 14 x 14, and they spill. Widening
+    to 16 bits (XNNPACK's, oneDNN's): 39 to 51 µs for 56 x 56 x 128 on a Zen 5, where this form
+    takes 15.7 (shared/lowprec).
 """
 
 from __future__ import annotations
@@ -32,7 +45,6 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.plans.integer.depthwise import FilterPlan
 from tvm_mobilenet.schedules.tensorir.cpu.integer.borders import (
-    columns_of,
     copied_of,
     copy_rows,
     rows_of,
@@ -43,10 +55,15 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
     broadcast,
     instructions_of,
 )
+from tvm_mobilenet.schedules.tensorir.cpu.integer.windows import (
+    FOUR,
+    Windows,
+    taps_of,
+    window_shape,
+)
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     Registers,
     Shape,
-    dwords,
     kernel,
     load,
     scratch,
@@ -55,12 +72,6 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import TABLED, Workload
-
-_FOUR = 4
-"""Taps of a step, and pixels of a window."""
-
-_PAIR = 2
-"""Neighbours that share a window: four copies of 5 x 5 taps would be 40 registers, and spill."""
 
 _DIRECT = 16
 """Output columns and rows from which on a map is wide enough to be read where it lies."""
@@ -89,46 +100,6 @@ class Source:
     above: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """How the taps of a row fall into windows.
-
-    Attributes
-    ----------
-    taps, stride : int
-        A row of the filter has so many taps, and moves by so many columns.
-    """
-
-    taps: int
-    stride: int
-
-    @property
-    def fours(self) -> int:
-        """Steps that the taps of a row take."""
-        return -(-self.taps // _FOUR)
-
-    def shift(self, pixel: int) -> int:
-        """Return how far the taps of an output pixel are moved up in its windows."""
-        free = self.fours * _FOUR - self.taps
-        return pixel % _PAIR * self.stride if self.stride <= free else 0
-
-    def first(self, pixel: int) -> int:
-        """Return the input column, from the tile's first, where its first window begins."""
-        return pixel * self.stride - self.shift(pixel)
-
-    def columns(self, out_columns: int) -> int:
-        """Return the input columns that windows of some output columns touch."""
-        return self.first(out_columns - 1) + self.fours * _FOUR
-
-
-def window_shape(work: Workload, out_rows: int) -> Shape:
-    """Return the shape of the rows that windows read: rows, columns, 16."""
-    width, stride = work.out_size[1], work.strides[1]
-    pixels = min(_FOUR, width)
-    columns = (width - pixels) * stride + Windows(work.kernel[1], stride).columns(pixels)
-    return (rows_of(work, out_rows), max(columns_of(work), columns), 16)
-
-
 class Filter:
     """Filters the rows of one channel block, for a register of its channels at a time."""
 
@@ -136,7 +107,7 @@ class Filter:
         self._work, self._machine, self._epilogue = work, machine, epilogue
         self._windows = Windows(work.kernel[1], work.strides[1])
 
-    def write(  # noqa: PLR0917  what is read, then what is written
+    def write(  # noqa: PLR0917  from where, how, to where
         self,
         source: Source,
         weight: Any,
@@ -174,7 +145,7 @@ class Filter:
         )
         for v in range(self._machine.vectors):
             with ir.sblock("filter"):
-                taps = self._taps(weight, block, v)
+                taps = taps_of(work, self._machine, weight, block, v)
                 loops = ir.serial(0, -(-width // pixels)), ir.serial(0, -(-out_rows // rows))
                 with loops[0] as x, loops[1] as y, ir.sblock("tile"):
                     # The last tile begins where it ends with the map: the same bytes again.
@@ -211,35 +182,18 @@ class Filter:
         return tirx.all(row >= 0, row + read[0] <= height, column >= 0, column + read[1] <= width)
 
     def _copy_of(self, window: Any) -> Reader:
-        return lambda row, column: load(window, (row, column, 0), 16 * _FOUR)
+        return lambda row, column: load(window, (row, column, 0), 16 * FOUR)
 
     def _map_of(self, source: Source) -> Reader:
         width, left = self._work.in_size[1], self._work.padding[1]
 
         def read(row: Any, column: Any) -> Any:
             pixel = (source.above + row) * width + column - left
-            return load(source.data, (source.image, source.block, pixel, 0), 16 * _FOUR)
+            return load(source.data, (source.image, source.block, pixel, 0), 16 * FOUR)
 
         return read
 
-    def _taps(self, weight: Any, block: Any, v: int) -> Registers:
-        """Load the taps of every row, once for each shift."""
-        lanes, taps = self._machine.lanes, Registers("taps", self._machine.lanes)
-        windows = self._windows
-        shifts = {windows.shift(pixel) for pixel in range(_FOUR)}
-        for row in range(self._work.kernel[0]):
-            for four in range(windows.fours):
-                at = (block, row, four, v * lanes, 0)
-                own = dwords(weight, at, lanes)
-                for shift in shifts:
-                    value = _moved(own, 8 * shift, lanes)
-                    if shift and four:
-                        below = dwords(weight, (block, row, four - 1, v * lanes, 0), lanes)
-                        value = tirx.bitwise_or(value, _carried(below, 32 - 8 * shift, lanes))
-                    taps[row, four, shift] = value
-        return taps
-
-    def _tile(  # noqa: PLR0917  what is read, then where it goes
+    def _tile(  # noqa: PLR0917  what is multiplied, where, and what follows
         self,
         read: Reader,
         taps: Registers,
@@ -262,7 +216,7 @@ class Filter:
                         sums[row, pixel] = zeros
             for pixel in range(pixels):
                 for four in range(windows.fours):
-                    at = windows.first(pixel) + _FOUR * four
+                    at = windows.first(pixel) + FOUR * four
                     if at not in loaded:
                         elements = read(corner[0] + line, corner[1] + at)
                         loaded[at] = self._beside(elements, v)
@@ -276,19 +230,9 @@ class Filter:
     def _beside(self, elements: Any, v: int) -> Any:
         """Return the four pixels of each of a register's channels, side by side."""
         lanes = self._machine.lanes
-        order = [16 * p + v * lanes + c for c in range(lanes) for p in range(_FOUR)]
+        order = [16 * p + v * lanes + c for c in range(lanes) for p in range(FOUR)]
         chosen = tirx.Shuffle([elements], [tirx.IntImm("int32", i) for i in order])
         return tirx.reinterpret(f"int32x{lanes}", chosen)
-
-
-def _moved(dword: Any, bits: int, lanes: int) -> Any:
-    return tirx.shift_left(dword, broadcast(tirx.const(bits, "int32"), lanes)) if bits else dword
-
-
-def _carried(dword: Any, bits: int, lanes: int) -> Any:
-    unsigned = tirx.reinterpret(f"uint32x{lanes}", dword)
-    moved = tirx.shift_right(unsigned, broadcast(tirx.const(bits, "uint32"), lanes))
-    return tirx.reinterpret(f"int32x{lanes}", moved)
 
 
 def filter_parameters(
@@ -297,7 +241,7 @@ def filter_parameters(
     """Return the parameters of a depthwise layer."""
     blocks, (rows, columns) = work.in_blocks, work.kernel
     found: dict[str, tuple[Shape, str]] = {
-        f"{name}weight": ((blocks, rows, -(-columns // _FOUR), 16, 4), "int8"),
+        f"{name}weight": ((blocks, rows, -(-columns // FOUR), 16, 4), "int8"),
         f"{name}scale": ((blocks, 16), "float32"),
         f"{name}shift": ((blocks, 16), "float32"),
     }

@@ -1,0 +1,87 @@
+"""How the taps of a depthwise layer fall into windows of four pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+from tvm_mobilenet.schedules.tensorir.cpu.integer.borders import columns_of, rows_of
+from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import Instructions, broadcast
+from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import Registers, Shape, dwords
+
+from tvm_mobilenet.operators.workload import Workload
+
+FOUR = 4
+"""Taps of a step, and pixels of a window."""
+
+_PAIR = 2
+"""Neighbours that share a window: four copies of 5 x 5 taps would be 40 registers, and spill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """How the taps of a row fall into windows.
+
+    Attributes
+    ----------
+    taps, stride : int
+        Of a row.
+    """
+
+    taps: int
+    stride: int
+
+    @property
+    def fours(self) -> int:
+        """Steps that the taps of a row take."""
+        return -(-self.taps // FOUR)
+
+    def shift(self, pixel: int) -> int:
+        """Return how far the taps of an output pixel are moved up in its windows."""
+        free = self.fours * FOUR - self.taps
+        return pixel % _PAIR * self.stride if self.stride <= free else 0
+
+    def first(self, pixel: int) -> int:
+        """Return the input column, from the tile's first, where its first window begins."""
+        return pixel * self.stride - self.shift(pixel)
+
+    def columns(self, out_columns: int) -> int:
+        """Return the input columns that windows of some output columns touch."""
+        return self.first(out_columns - 1) + self.fours * FOUR
+
+
+def window_shape(work: Workload, out_rows: int) -> Shape:
+    """Return the shape of the rows that windows read: rows, columns, 16."""
+    width, stride = work.out_size[1], work.strides[1]
+    pixels = min(FOUR, width)
+    columns = (width - pixels) * stride + Windows(work.kernel[1], stride).columns(pixels)
+    return (rows_of(work, out_rows), max(columns_of(work), columns), 16)
+
+
+def taps_of(work: Workload, machine: Instructions, weight: Any, block: Any, v: int) -> Registers:
+    """Load the taps of every row, once for each shift."""
+    lanes, taps = machine.lanes, Registers("taps", machine.lanes)
+    windows = Windows(work.kernel[1], work.strides[1])
+    shifts = {windows.shift(pixel) for pixel in range(FOUR)}
+    for row in range(work.kernel[0]):
+        for four in range(windows.fours):
+            at = (block, row, four, v * lanes, 0)
+            own = dwords(weight, at, lanes)
+            for shift in shifts:
+                value = _moved(own, 8 * shift, lanes)
+                if shift and four:
+                    below = dwords(weight, (block, row, four - 1, v * lanes, 0), lanes)
+                    value = tirx.bitwise_or(value, _carried(below, 32 - 8 * shift, lanes))
+                taps[row, four, shift] = value
+    return taps
+
+
+def _moved(dword: Any, bits: int, lanes: int) -> Any:
+    return tirx.shift_left(dword, broadcast(tirx.const(bits, "int32"), lanes)) if bits else dword
+
+
+def _carried(dword: Any, bits: int, lanes: int) -> Any:
+    unsigned = tirx.reinterpret(f"uint32x{lanes}", dword)
+    moved = tirx.shift_right(unsigned, broadcast(tirx.const(bits, "uint32"), lanes))
+    return tirx.reinterpret(f"int32x{lanes}", moved)
