@@ -24,7 +24,7 @@ from pathlib import Path
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.bench.comparison import OURS, BenchReport, geometric_mean
-from tvm_mobilenet.bench.peers import PEERS, version_of
+from tvm_mobilenet.bench.peers import FLOAT32, version_of
 from tvm_mobilenet.machine.host import processor_name
 from tvm_mobilenet.models.spec import Model
 
@@ -71,7 +71,7 @@ def _quietest(path: Path, arguments: argparse.Namespace) -> BenchReport:
         report = tm.bench(
             path,
             threads=arguments.threads,
-            against=tuple(PEERS),
+            against=FLOAT32,
             rounds=arguments.rounds,
             seconds=arguments.seconds,
         )
@@ -86,15 +86,15 @@ def table(reports: list[BenchReport], threads: int) -> list[str]:
     lines = [
         f"**{threads} thread{'s' if threads > 1 else ''}**, median ms",
         "",
-        f"| network | bound | ours | of peak | {' | '.join(PEERS)} | fastest peer / ours |",
-        f"|---|---:|---:|---:|{'---:|' * len(PEERS)}---:|",
+        f"| network | bound | ours | of peak | {' | '.join(FLOAT32)} | fastest peer / ours |",
+        f"|---|---:|---:|---:|{'---:|' * len(FLOAT32)}---:|",
     ]
     fastest = []
     for report in reports:
         rows = {row.runtime: row for row in report.rows if row.threads == threads}
         ratio = min(report.ratio[threads].values())
         fastest.append(ratio)
-        peers = " | ".join(f"{rows[name].median_ms:.3f}" for name in PEERS)
+        peers = " | ".join(f"{rows[name].median_ms:.3f}" for name in FLOAT32)
         lines.append(
             f"| {report.model.removeprefix('MobileNet ')}{' †' * report.disturbed} "
             f"| {report.bound_ms[threads]:.3f} "
@@ -147,7 +147,7 @@ def main() -> None:
                 print(path)
             return
         reports = list(measure(folder, arguments))
-    versions = ", ".join(f"{name} {version_of(name)}" for name in PEERS)
+    versions = ", ".join(f"{name} {version_of(name)}" for name in FLOAT32)
     lines = [
         f"{processor_name()}, {len(os.sched_getaffinity(0))} cores, float32, batch 1, "
         f"knobs by rule, fusion by record or rule; {versions}. "

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from tvm_mobilenet.bench.comparison import BenchReport
     from tvm_mobilenet.compilation.compiled import Compiled
+    from tvm_mobilenet.compilation.quantizing import quantize
     from tvm_mobilenet.compilation.report import CompileReport
     from tvm_mobilenet.compilation.using import bench, profile, verify
     from tvm_mobilenet.device import Device, open_device
@@ -73,6 +74,7 @@ __all__ = [
     "mobilenet_v3_small",
     "open_device",
     "profile",
+    "quantize",
     "tune",
     "verify",
 ]
@@ -105,6 +107,7 @@ _HOMES = {
     "mobilenet_v3_small": "models",
     "open_device": "device",
     "profile": "compilation.using",
+    "quantize": "compilation.quantizing",
     "tune": "api",
     "verify": "compilation.using",
 }

@@ -64,6 +64,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     stack: Stack | None = None,
     prefix: str = PREFIX,
     emit: Emit = SHARED,
+    calibration: str | os.PathLike[str] | None = None,
 ) -> Compiled:
     """Compile a model for a target.
 
@@ -102,8 +103,9 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     host : str, optional
         The processor beside a GPU, which the host code is for; by default any of this
         machine's architecture.
-    dtype : {"float32", "float16"}, optional
-        What a GPU stores maps and weights as; sums are float32.
+    dtype : {"float32", "float16", "int8"}, optional
+        What a GPU stores maps and weights as; sums are float32. Or int8 for a processor: the
+        network computes in integers, by ranges that `calibration` gives.
     dump_ir : path-like, optional
         Folder for the module after each phase.
     device : str, optional
@@ -120,6 +122,9 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         static archive or one relocatable object, which have C's only and show a program no
         other names; or the header alone, for which nothing is linked and verified. An archive
         or object is verified as a shared object of the same code.
+    calibration : path-like, optional
+        Folder of images to quantise by, where `dtype` is int8; :func:`tvm_mobilenet.quantize` has
+        more to choose, and says what it cost.
 
     Returns
     -------
@@ -142,6 +147,8 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         This environment has the other stack.
     InputError
         There is no such `fusion` or `emit`; C names cannot begin with `prefix`.
+    QuantizationError, ImageError
+        The network cannot be quantised by these images, or there are none.
     CInterfaceError
         `prefix` or `emit` asks for C functions that the artifact cannot have.
     """
@@ -162,6 +169,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         device=device,
         stack=stack,
         prefix=prefix,
+        calibration=calibration,
         emit=emit,
     )
     return compile_network(model, options)

@@ -178,7 +178,9 @@ def test_numbers_far_outside_ruin_what_clips_nothing() -> None:
     images[0][0, :2, 0, 0] = 200.0
     fresh = images_for(model, 1, seed=3)
     found = {
-        method: quality(model, weights, quantize(model, weights, images, method=method), fresh).layers["c"]
+        method: quality(
+            model, weights, quantize(model, weights, images, method=method), fresh
+        ).layers["c"]
         for method in ("minmax", "percentile")
     }
     assert found["percentile"] > found["minmax"] + 10

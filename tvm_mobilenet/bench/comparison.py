@@ -16,6 +16,10 @@ OURS = "tvm_mobilenet"
 PEAK, BANDWIDTH = "peak", "bandwidth"
 """Names of the workers that measure the machine instead of a network."""
 
+ROUNDED = 0.2
+"""Relative error beyond which a network in integers or bfloat16 is another: each runtime rounds
+at other places. Different weights give errors of 1 and more."""
+
 QUIET = 1.1
 """Spread (p90 over p10) of the peak's time on a machine that does nothing else;
 1.01 to 1.03 on a quiet 2-core Zen 5, 1.3 to 2 beside a test run."""

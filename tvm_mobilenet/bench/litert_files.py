@@ -31,11 +31,12 @@ from tvm_mobilenet.models.spec import (
     Softmax,
     same_padding,
 )
+from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.network.fold import folded
 
 Weights = Mapping[str, NDArray[Any]]
 
-_FUSED = {"relu": "RELU", "relu6": "RELU6", "hardsigmoid": "RELU6"}
+FUSED = {"relu": "RELU", "relu6": "RELU6", "hardsigmoid": "RELU6"}
 """What a convolution, product or sum applies itself; of a hard sigmoid the clipping."""
 
 
@@ -58,12 +59,12 @@ def write_tflite(model: Model, weights: Weights, path: Path) -> None:
     """
     graph = Graph(model.title, model.input_shape)
     for layer in model.layers:
-        graph.values[layer.name] = _written(layer, graph, weights)
+        graph.values[layer.name] = written(layer, graph, weights)
     path.write_bytes(graph.packed(model.outputs[0]))
 
 
 @singledispatch
-def _written(layer: Layer, _graph: Graph, _weights: Weights) -> int:
+def written(layer: Layer, _graph: Graph, _weights: Weights) -> int:
     """Add a layer to the graph; return the number of its output's tensor."""
     raise PeerError(
         f"{type(layer).__name__} {layer.name!r} is not written for LiteRT yet",
@@ -71,23 +72,39 @@ def _written(layer: Layer, _graph: Graph, _weights: Weights) -> int:
     )
 
 
-@_written.register(Conv2d)
+@written.register(Conv2d)
 def _conv2d(layer: Conv2d, graph: Graph, weights: Weights) -> int:
-    source, padding = graph.values[layer.inputs[0]], "VALID"
+    source, kind, fields = windows(layer, graph, graph.values[layer.inputs[0]])
+    return _product(layer, graph, weights, kind, source, **fields)
+
+
+def windows(
+    layer: Conv2d, graph: Graph, source: int, of: TensorType | None = None
+) -> tuple[int, str, dict[str, Any]]:
+    """Return the tensor that a convolution reads, its operator and the fields of that.
+
+    Parameters
+    ----------
+    source : int
+        The layer's input; with borders that the format has no name for, another is read.
+    of : TensorType, optional
+        What the elements of the input are; float32 by default.
+    """
+    padding = "VALID"
     _, _, rows, columns = layer.in_shape
     if layer.padding == same_padding((rows, columns), layer.kernel, layer.strides):
         padding = "SAME"
     elif any(layer.padding):
-        source = _padded(layer, graph)
+        source = _padded(layer, graph, source, of)
     fields = {"padding": padding, "strideH": layer.strides[0], "strideW": layer.strides[1]}
     kind = "CONV_2D"
     if 1 < layer.groups == layer.in_channels:
         kind = "DEPTHWISE_CONV_2D"
         fields["depthMultiplier"] = layer.out_channels // layer.groups
-    return _product(layer, graph, weights, kind, source, **fields)
+    return source, kind, fields
 
 
-def _padded(layer: Conv2d, graph: Graph) -> int:
+def _padded(layer: Conv2d, graph: Graph, source: int, of: TensorType | None) -> int:
     """Add zeros around a map as an operator of its own; return the number of its tensor."""
     top, left, bottom, right = layer.padding
     batch, channels, rows, columns = layer.in_shape
@@ -95,16 +112,15 @@ def _padded(layer: Conv2d, graph: Graph) -> int:
         f"{layer.name}.pads", [(0, 0), (top, bottom), (left, right), (0, 0)], np.int32
     )
     shape = (batch, channels, rows + top + bottom, columns + left + right)
-    inputs = [graph.values[layer.inputs[0]], pads]
-    return graph.operator("PAD", inputs, f"{layer.name}.padded", shape, "PadOptions")
+    return graph.operator("PAD", [source, pads], f"{layer.name}.padded", shape, "PadOptions", of=of)
 
 
-@_written.register(Dense)
+@written.register(Dense)
 def _dense(layer: Dense, graph: Graph, weights: Weights) -> int:
     return _product(layer, graph, weights, "FULLY_CONNECTED", graph.values[layer.inputs[0]])
 
 
-_PRODUCTS = {
+PRODUCTS = {
     "CONV_2D": ("Conv2DOptions", (0, 2, 3, 1)),
     "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", (1, 2, 3, 0)),
     "FULLY_CONNECTED": ("FullyConnectedOptions", (0, 1)),
@@ -116,7 +132,7 @@ def _product(
     layer: Conv2d | Dense, graph: Graph, weights: Weights, kind: str, source: int, **fields: Any
 ) -> int:
     """Add a product with weights and its activation; return the number of the output's tensor."""
-    options, axes = _PRODUCTS[kind]
+    options, axes = PRODUCTS[kind]
     name, shape, activation = layer.name, layer.out_shape, layer.activation
     affine = folded(layer, weights)
     bias = affine.bias + np.float32(3) if activation == "hardsigmoid" else affine.bias
@@ -125,7 +141,7 @@ def _product(
         graph.constant(f"{name}.weight", affine.weight.transpose(axes)),
         graph.constant(f"{name}.bias", bias),
     ]
-    fields["fusedActivationFunction"] = _FUSED.get(activation, "NONE")
+    fields["fusedActivationFunction"] = FUSED.get(activation, "NONE")
     output = graph.operator(kind, inputs, f"{name}.sum", shape, options, **fields)
     if activation == "hardsigmoid":
         return _sixth(layer, graph, output)
@@ -140,7 +156,7 @@ def _sixth(layer: Layer, graph: Graph, source: int) -> int:
     return graph.operator("MUL", inputs, layer.name, layer.out_shape, "MulOptions")
 
 
-@_written.register(Activate)
+@written.register(Activate)
 def _activate(layer: Activate, graph: Graph, _weights: Weights) -> int:
     name, shape = layer.name, layer.out_shape
     inputs = [graph.values[layer.inputs[0]]]
@@ -149,21 +165,21 @@ def _activate(layer: Activate, graph: Graph, _weights: Weights) -> int:
         fused = {"fusedActivationFunction": "RELU6"}
         added = graph.operator("ADD", inputs, f"{name}.sum", shape, "AddOptions", **fused)
         return _sixth(layer, graph, added)
-    kind = "HARD_SWISH" if layer.activation == "hardswish" else _FUSED[layer.activation]
+    kind = "HARD_SWISH" if layer.activation == "hardswish" else FUSED[layer.activation]
     return graph.operator(kind, inputs, name, shape)
 
 
-@_written.register(GlobalAvgPool)
+@written.register(GlobalAvgPool)
 def _global_avg_pool(layer: GlobalAvgPool, graph: Graph, _weights: Weights) -> int:
     inputs = [graph.values[layer.inputs[0]], graph.constant(f"{layer.name}.axes", [1, 2], np.int32)]
     keep = {"keepDims": layer.keep_map}
     return graph.operator("MEAN", inputs, layer.name, layer.out_shape, "ReducerOptions", **keep)
 
 
-@_written.register(Add)
-@_written.register(Scale)
-@_written.register(Softmax)
-@_written.register(LpNormalization)
+@written.register(Add)
+@written.register(Scale)
+@written.register(Softmax)
+@written.register(LpNormalization)
 def _plain(layer: Layer, graph: Graph, _weights: Weights) -> int:
     kind, options, fields = _PLAIN[type(layer)]
     inputs = [graph.values[name] for name in layer.inputs]

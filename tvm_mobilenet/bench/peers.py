@@ -1,8 +1,9 @@
 """The runtimes a user would pick instead, each set up as its makers advise.
 
-Float32 throughout (no bfloat16, no half precision), the given number of
-threads, one stream, graph optimizations on. Nothing is imported before a
-worker process opens its runtime.
+Float32 throughout (no bfloat16, no half precision) but for what a file has in
+integers and for peers whose name says otherwise; the given number of threads,
+one stream, graph optimizations on. Nothing is imported before a worker process
+opens its runtime.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ Call = Callable[[], NDArray[Any]]
 ONNX_FILE, NCNN_PARAM, NCNN_BIN = "model.onnx", "model.param", "model.bin"
 TFLITE_FILE = "model.tflite"
 
+OPENVINO_BF16 = "openvino-bf16"
+"""The peer that computes in bfloat16 what is float32 in its file."""
+
 
 def open_onnxruntime(folder: Path, threads: int, x: NDArray[Any]) -> Call:
     """Open ``model.onnx`` in ONNX Runtime's CPU provider."""
@@ -45,19 +49,19 @@ def open_onnxruntime(folder: Path, threads: int, x: NDArray[Any]) -> Call:
     return call
 
 
-def open_openvino(folder: Path, threads: int, x: NDArray[Any]) -> Call:
-    """Open ``model.onnx`` in OpenVINO's CPU plugin; zero copy in and out."""
+def open_openvino(
+    folder: Path, threads: int, x: NDArray[Any], precision: str | None = "f32"
+) -> Call:
+    """Open ``model.onnx`` in OpenVINO's CPU plugin; zero copy in and out.
+
+    What computes in floating-point has the `precision`, or as installed: bf16 where there is it.
+    """
     import openvino
 
-    compiled = openvino.Core().compile_model(
-        str(folder / ONNX_FILE),
-        "CPU",
-        {
-            "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": "f32",
-            "NUM_STREAMS": 1,
-        },
-    )
+    options: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    if precision is not None:
+        options["INFERENCE_PRECISION_HINT"] = precision
+    compiled = openvino.Core().compile_model(str(folder / ONNX_FILE), "CPU", options)
     request = compiled.create_infer_request()
 
     def call() -> NDArray[Any]:
@@ -66,6 +70,15 @@ def open_openvino(folder: Path, threads: int, x: NDArray[Any]) -> Call:
         return output
 
     return call
+
+
+def open_openvino_bf16(folder: Path, threads: int, x: NDArray[Any]) -> Call:
+    """Open ``model.onnx`` in OpenVINO as it is installed, which on this processor is bfloat16."""
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise PeerError("openvino computes in float32 here: this processor has no bfloat16")
+    return open_openvino(folder, threads, x, precision=None)
 
 
 def open_ncnn(folder: Path, threads: int, x: NDArray[Any]) -> Call:
@@ -114,12 +127,16 @@ def open_litert(folder: Path, threads: int, x: NDArray[Any]) -> Call:
 PEERS: dict[str, Callable[[Path, int, NDArray[Any]], Call]] = {
     "onnxruntime": open_onnxruntime,
     "openvino": open_openvino,
+    OPENVINO_BF16: open_openvino_bf16,
     "ncnn": open_ncnn,
     "litert": open_litert,
 }
 """Name after ``--against`` → how a worker opens it."""
 
-_PACKAGES = {"litert": "ai-edge-litert", OURS: "tvm-mobilenet"}
+FLOAT32 = tuple(name for name in PEERS if name != OPENVINO_BF16)
+"""The peers that compute in float32 what is float32 in their file."""
+
+_PACKAGES = {"litert": "ai-edge-litert", OPENVINO_BF16: "openvino", OURS: "tvm-mobilenet"}
 """Names of packages that differ from the runtime's."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.bench.comparison import OURS, PEAK, BenchReport, Row, peak_of
+from tvm_mobilenet.bench.comparison import OURS, PEAK, ROUNDED, BenchReport, Row, peak_of
+from tvm_mobilenet.bench.int8_files import write_in_integers
 from tvm_mobilenet.bench.litert_files import write_tflite
 from tvm_mobilenet.bench.ncnn_files import write_ncnn
 from tvm_mobilenet.bench.peers import (
     NCNN_BIN,
     NCNN_PARAM,
     ONNX_FILE,
+    OPENVINO_BF16,
     TFLITE_FILE,
     check_peers,
     version_of,
@@ -37,6 +40,8 @@ from tvm_mobilenet.runtime.inputs import noise
 if TYPE_CHECKING:
     from tvm_mobilenet.models.importer import Imported
     from tvm_mobilenet.models.network import Network
+
+INPUT_FILE = "input.npy"
 
 _log = logging.getLogger(__name__)
 
@@ -124,9 +129,12 @@ def bench(
 
     with scratch() as name:
         folder = Path(name)
-        np.save(folder / "input.npy", noise(manifest["inputs"][0]))
+        np.save(folder / INPUT_FILE, noise(manifest["inputs"][0]))
+        rounded = OPENVINO_BF16 in against
         if against:
-            _write_for_peers(network_of(manifest, weights, model), against, folder)
+            network = network_of(manifest, weights, model)
+            _write_for_peers(network, against, folder)
+            rounded |= bool(network.records)
         requests = [
             {
                 "runtime": runtime,
@@ -135,7 +143,7 @@ def bench(
                 "artifact": os.path.abspath(artifact),
                 "target": manifest["target"],
                 "folder": name,
-                "input": str(folder / "input.npy"),
+                "input": str(folder / INPUT_FILE),
                 "output": str(folder / f"{runtime}-{count}.npy"),
             }
             for count in threads
@@ -149,7 +157,8 @@ def bench(
                 for who in dict.fromkeys((w.runtime, w.threads) for w in started)
             ]
             times = _take_turns(teams, rounds, {"seconds": seconds, **turn}, tell, total)
-        return _report(manifest, teams, times, folder, contexts)
+        made = _report(manifest, teams, times, folder, contexts)
+        return dataclasses.replace(made, tolerance=ROUNDED) if rounded else made
 
 
 def _take_turns(
@@ -223,6 +232,9 @@ def _difference(folder: Path, worker: Worker) -> float:
 
 
 def _write_for_peers(network: Network, against: Sequence[str], folder: Path) -> None:
+    if network.records:
+        write_in_integers(network, against, folder, np.load(folder / INPUT_FILE))
+        return
     model, weights = network.model, network.weights
     if "ncnn" in against:
         write_ncnn(model, weights, folder / NCNN_PARAM, folder / NCNN_BIN)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.models.layer import Shape
 from tvm_mobilenet.models.spec import INPUT
+from tvm_mobilenet.models.tensors import TensorType
 
 _VERSION, _IDENTIFIER = 3, b"TFL3"
 _LAST_OLD_CODE = 127
@@ -20,6 +21,9 @@ _LAST_OLD_CODE = 127
 
 _ENUMERATIONS = {"padding": "Padding", "fusedActivationFunction": "ActivationFunctionType"}
 """Options whose values have names, and the schema's enumeration of them."""
+
+Scaled = tuple[Sequence[float], int]
+"""Scales, one or one for each channel, and the element that stands for 0."""
 
 
 class Graph:
@@ -50,12 +54,22 @@ class Graph:
         shape = _channels_last(input_shape)
         self.values = {INPUT: self._tensor(INPUT, shape, "FLOAT32", 0)}
 
-    def constant(self, name: str, value: Any, dtype: type = np.float32) -> int:
-        """Add an array, in LiteRT's layout; return the number of its tensor."""
+    def constant(
+        self,
+        name: str,
+        value: Any,
+        dtype: type = np.float32,
+        of: Scaled | None = None,
+        axis: int = 0,
+    ) -> int:
+        """Add an array, in LiteRT's layout; return the number of its tensor.
+
+        What its elements stand for is `of`, which may have a scale for each index of `axis`.
+        """
         array: NDArray[Any] = np.ascontiguousarray(value, dtype)
         self._buffers.append(self._schema.BufferT(data=array.reshape(-1).view(np.uint8)))
         kind = np.dtype(dtype).name.upper()
-        return self._tensor(name, np.shape(value), kind, len(self._buffers) - 1)
+        return self._tensor(name, np.shape(value), kind, len(self._buffers) - 1, of=of, axis=axis)
 
     def operator(
         self,
@@ -64,6 +78,8 @@ class Graph:
         name: str,
         shape: Shape,
         options: str = "",
+        *,
+        of: TensorType | None = None,
         **fields: Any,
     ) -> int:
         """Add an operator.
@@ -80,6 +96,8 @@ class Graph:
             Shape of the output, NCHW or NC.
         options : str
             Name of its table of options in the schema; it has none by default.
+        of : TensorType, optional
+            What its output is; float32 by default.
         **fields
             What differs from the table's defaults, members of enumerations by name.
 
@@ -90,7 +108,9 @@ class Graph:
         """
         schema = self._schema
         code = getattr(schema.BuiltinOperator, kind)
-        output = self._tensor(name, _channels_last(shape), "FLOAT32", 0)
+        kind_out = "FLOAT32" if of is None else of.dtype.upper()
+        scaled = None if of is None else (of.scale, of.zero_point or 0)
+        output = self._tensor(name, _channels_last(shape), kind_out, 0, of=scaled)
         written = schema.OperatorT(
             opcodeIndex=self._codes.setdefault(code, len(self._codes)),
             inputs=list(inputs),
@@ -132,11 +152,24 @@ class Graph:
         builder.Finish(model.Pack(builder), _IDENTIFIER)
         return bytes(builder.Output())
 
-    def _tensor(self, name: str, shape: Shape, kind: str, buffer: int) -> int:
+    def _tensor(
+        self,
+        name: str,
+        shape: Shape,
+        kind: str,
+        buffer: int,
+        *,
+        of: Scaled | None = None,
+        axis: int = 0,
+    ) -> int:
         dtype = getattr(self._schema.TensorType, kind)
-        self._tensors.append(
-            self._schema.TensorT(shape=list(shape), type=dtype, buffer=buffer, name=name)
-        )
+        tensor = self._schema.TensorT(shape=list(shape), type=dtype, buffer=buffer, name=name)
+        if of is not None:
+            scales, zero = of
+            tensor.quantization = self._schema.QuantizationParametersT(
+                scale=list(scales), zeroPoint=[zero] * len(scales), quantizedDimension=axis
+            )
+        self._tensors.append(tensor)
         return len(self._tensors) - 1
 
 

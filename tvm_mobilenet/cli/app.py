@@ -22,6 +22,7 @@ from tvm_mobilenet.cli.options import (
     WeightOptions,
     Written,
 )
+from tvm_mobilenet.cli.quantizing import quantize
 from tvm_mobilenet.cli.run import run
 
 app = typer.Typer(
@@ -95,6 +96,11 @@ def compile_command(
       tvm-mobilenet compile model.onnx --batch 4 -o mine.so
       tvm-mobilenet compile v1 --target rpi4 -o pi.so
       tvm-mobilenet compile v1 --device ssh://pi@raspberrypi -o pi.so
+
+    \b
+    In integers of 8 bits, with some dozens of images that look like the task's:
+      tvm-mobilenet compile v2 --weights pretrained -o v2.so \\
+          --dtype int8 --calibration photos
 
     \b
     For a program in C, C++, Rust or Go, which needs no TVM:
@@ -197,6 +203,7 @@ def tune(
 
 
 # Those above make an artifact; these use one, or need none.
+app.command()(quantize)
 app.command()(export)
 app.command(help=words.RUN)(run)
 app.command()(measuring.verify)

@@ -97,8 +97,9 @@ Threads = Annotated[
     int | None,
     typer.Option(help=words.THREADS),
 ]
+Stored = Literal["float32", "float16", "int8"]
 Stores = Annotated[
-    Literal["float32", "float16"] | None,
+    Stored | None,
     typer.Option("--dtype", help="What a GPU stores maps and weights as; float32 by default."),
 ]
 
@@ -214,6 +215,20 @@ class WeightOptions(Group):
 class Compiling(Planning):
     """All that is asked of a compilation beside its network."""
 
+    dtype: Annotated[
+        Stored | None,
+        typer.Option(
+            help="What a GPU stores maps and weights as; or int8: a processor computes in "
+            "integers, by ranges from --calibration. float32 by default."
+        ),
+    ] = None
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of images to quantise by; `quantize` says more of what that cost.",
+            metavar="DIR",
+        ),
+    ] = None
     require_records: Annotated[
         bool, typer.Option("--require-records", help="Fail where a kernel has no record.")
     ] = False

@@ -17,7 +17,7 @@ from tvm_mobilenet.compilation.adapter import StackAdapter
 from tvm_mobilenet.compilation.compiled import Compiled, artifact_in, runs_here
 from tvm_mobilenet.compilation.options import CompileOptions, check_c_interface, tell
 from tvm_mobilenet.compilation.stack import this_stack
-from tvm_mobilenet.errors import MissingRecordsError
+from tvm_mobilenet.errors import MissingRecordsError, QuantizationError
 from tvm_mobilenet.machine import TargetSpec, validate_with_llvm
 from tvm_mobilenet.models.network import Network, network_from
 from tvm_mobilenet.runtime.artifact import write_manifest
@@ -38,7 +38,7 @@ def compile_network(model: ModelLike, options: CompileOptions) -> Compiled:
     stack = this_stack()
     spec = options.spec
     check_c_interface(spec, stack.name, options.of_c_interface)
-    network = network_from(model, options.weights, options.seed)
+    network = _network(model, options)
     stack.check(options)
     tools = _tools(spec, options.emit)
     validate_with_llvm(spec)
@@ -77,6 +77,25 @@ def compile_network(model: ModelLike, options: CompileOptions) -> Compiled:
     return compiled
 
 
+def _network(model: ModelLike, options: CompileOptions) -> Network:
+    """Return what to compile, quantised if that is asked for."""
+    network = network_from(model, options.weights, options.seed)
+    if options.dtype != "int8" or network.records:
+        return network
+    if options.calibration is None:
+        raise QuantizationError(
+            f"{network.model.title} is in float32, and there are no images to quantise it by",
+            "give --calibration FOLDER, or quantise first: tvm-mobilenet quantize --help",
+        )
+    from tvm_mobilenet.compilation.quantizing import quantize
+
+    found, report = quantize(
+        network, options.calibration, seed=options.seed, preprocess=options.preprocess
+    )
+    _log.info("%s", report.summary)
+    return found
+
+
 def _tools(spec: TargetSpec, emit: Emit) -> Tools:
     linker = None if emit == HEADER else find_linker(spec)
     return linker, find_nvcc() if spec.gpu is not None and spec.gpu.kind == "cuda" else None
@@ -104,7 +123,7 @@ def _judged(
         _log.info("verified: relative error %.1e", report.relative)
         report.check()
         return {"verification": report.to_dict()}
-    if network.imported is None:
+    if network.imported is None or network.records:
         return {}
     from tvm_mobilenet.verify.artifact import sample_input
     from tvm_mobilenet.verify.host_check import check_on_host

@@ -168,8 +168,10 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
         }
         if us is not None:
             record["predicted_us"] = round(us, 2)
-        if spec.dtype != "float32":
-            record["stored"] = spec.dtype
+        planned = lowered.plan.kernels.get(workload_key(call.kernel))
+        stored = planned.work.dtype if planned is not None else spec.dtype
+        if stored != "float32":
+            record["stored"] = stored
         choice = choices.get(call.value)
         if layers and choice is not None:
             record["fusion"] = {

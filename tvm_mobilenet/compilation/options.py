@@ -86,9 +86,14 @@ class PlanOptions:
                 mattr=self.mattr,
                 cores=self.cores,
                 host=self.host,
-                dtype=self.dtype,
+                dtype=self._stored,
             )
         return found if self.cores is None else dataclasses.replace(found, cores=self.cores)
+
+    @property
+    def _stored(self) -> Dtype | None:
+        """What the target stores maps as."""
+        return self.dtype
 
     @property
     def is_native(self) -> bool:
@@ -155,13 +160,24 @@ class CompileOptions(PlanOptions):
     stack: str | None = None
     prefix: str = PREFIX
     emit: Emit = SHARED
+    calibration: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.calibration is not None and self.dtype != "int8":
+            raise InputError(
+                "images for calibration are given, and nothing is to be calibrated",
+                'ask for --dtype int8, in Python dtype="int8"',
+            )
         check_prefix(self.prefix)
         check_emit(self.emit)
         if self.stack is not None:
             check_stack(self.stack, "compiling so")
+
+    @property
+    def _stored(self) -> Dtype | None:
+        """Nothing that a target has to know where kernels compute in integers."""
+        return None if self.dtype == "int8" else self.dtype
 
     @property
     def of_c_interface(self) -> list[str]:

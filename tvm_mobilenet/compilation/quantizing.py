@@ -53,7 +53,7 @@ def quantize(
     weights, preprocess
         As for :func:`tvm_mobilenet.compile`.
     seed : int
-        Of random weights, and of which images are taken where there are more than `samples`.
+        Decides random weights, and which images are taken where there are more than `samples`.
     method : {"mse", "minmax", "percentile"}
         How ranges are chosen: by least squared error, extremes, or without one number in 10,000
         at either end.
@@ -89,7 +89,7 @@ def quantize(
     check_one_of(method, METHODS, "method", QuantizationError)
     network = network_from(model, weights, seed)
     made = network.model
-    if made.input_dtype != "float32" or len(made.input_shape) != 4:  # noqa: PLR2004  NCHW
+    if made.input_dtype != "float32" or len(made.input_shape) != 4:
         raise QuantizationError(
             f"the input of {made.title} is {made.input_dtype} of shape {made.input_shape}",
             "quantise a network that takes float32 images, NCHW",

@@ -15,6 +15,7 @@ from tvm_mobilenet.models.evaluator import Evaluation
 from tvm_mobilenet.models.importer import MODULES, ONNX, Imported, import_onnx, is_onnx
 from tvm_mobilenet.models.origin import asked, changed, module_wanted, onnx_named
 from tvm_mobilenet.models.quantized.model import Quantization
+from tvm_mobilenet.models.tensors import RANGES
 from tvm_mobilenet.models.weights import (
     SEED,
     Weights,
@@ -45,7 +46,7 @@ class Network:
     preprocess : mapping
         Preprocessing of images that the source of the weights states, if any.
     records : mapping of str to Quantization
-        Of the layers that compute in integers, see
+        The layers that compute in integers, and how: see
         :class:`tvm_mobilenet.models.quantized.model.QuantizedModel`; none in a float network.
     """
 
@@ -162,6 +163,12 @@ def network_of(
     """
     described = manifest["model"]
     name = described.get("name")
+    if any(call.get("stored") in RANGES for call in manifest["calls"]):
+        raise InvalidModelError(
+            f"this artifact of {manifest['title']} computes in integers, by numbers that only "
+            "calibration knows",
+            "compile verifies it bit for bit; compile again to have it verified again",
+        )
     if name != ONNX and name not in MODULES:
         if given is not None:
             raise InvalidModelError(

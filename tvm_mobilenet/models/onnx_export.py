@@ -74,20 +74,28 @@ def to_onnx(model: Model, weights: Mapping[str, NDArray[Any]]) -> onnx.ModelProt
     InvalidModelError
         If a layer has no counterpart here.
     """
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
     validate(model, weights)
     constants = {name: np.asarray(weights[name], dtype=np.float32) for name in model.parameters}
     nodes = []
     for layer in model.layers:
-        nodes += _nodes(layer, constants)
-    output = model.layers[-1]
+        nodes += nodes_of(layer, constants)
+    return checked(model, nodes, constants)
+
+
+def checked(model: Model, nodes: list[onnx.NodeProto], constants: Constants) -> onnx.ModelProto:
+    """Return nodes as a model, with the inputs and outputs that `model` has, after ONNX's check."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(model.input_dtype))
     graph = helper.make_graph(
         nodes,
         model.name,
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, model.input_shape)],
-        [helper.make_tensor_value_info(output.name, TensorProto.FLOAT, output.out_shape)],
+        [helper.make_tensor_value_info(INPUT, kind, model.input_shape)],
+        [
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, model.layer(name).out_shape)
+            for name in model.outputs
+        ],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
         doc_string=model.title,
     )
@@ -126,12 +134,12 @@ def export_onnx(
 
 
 @singledispatch
-def _nodes(layer: Layer, _constants: Constants) -> list[onnx.NodeProto]:
+def nodes_of(layer: Layer, _constants: Constants) -> list[onnx.NodeProto]:
     """Return the nodes of one layer; constants they need beyond weights are added."""
     raise InvalidModelError(f"cannot export {type(layer).__name__} {layer.name!r} to ONNX")
 
 
-@_nodes.register(Conv2d)
+@nodes_of.register(Conv2d)
 def _conv2d(layer: Conv2d, constants: Constants) -> list[onnx.NodeProto]:
     name = layer.name
     stages: list[_Stage] = [
@@ -153,18 +161,18 @@ def _conv2d(layer: Conv2d, constants: Constants) -> list[onnx.NodeProto]:
     return _chained(layer, [*stages, *_activation(layer, constants)])
 
 
-@_nodes.register(Dense)
+@nodes_of.register(Dense)
 def _dense(layer: Dense, constants: Constants) -> list[onnx.NodeProto]:
     product: _Stage = ("Gemm", layer.name, list(layer.parameters), {"transB": 1})
     return _chained(layer, [product, *_activation(layer, constants)])
 
 
-@_nodes.register(Activate)
+@nodes_of.register(Activate)
 def _activate(layer: Activate, constants: Constants) -> list[onnx.NodeProto]:
     return _chained(layer, _activation(layer, constants))
 
 
-@_nodes.register(GlobalAvgPool)
+@nodes_of.register(GlobalAvgPool)
 def _global_avg_pool(layer: GlobalAvgPool, _constants: Constants) -> list[onnx.NodeProto]:
     from onnx import helper
 
@@ -177,22 +185,22 @@ def _global_avg_pool(layer: GlobalAvgPool, _constants: Constants) -> list[onnx.N
     ]
 
 
-@_nodes.register(Add)
+@nodes_of.register(Add)
 def _add(layer: Add, _constants: Constants) -> list[onnx.NodeProto]:
     return [_node("Add", layer)]
 
 
-@_nodes.register(Scale)
+@nodes_of.register(Scale)
 def _scale(layer: Scale, _constants: Constants) -> list[onnx.NodeProto]:
     return [_node("Mul", layer)]
 
 
-@_nodes.register(Softmax)
+@nodes_of.register(Softmax)
 def _softmax(layer: Softmax, _constants: Constants) -> list[onnx.NodeProto]:
     return [_node("Softmax", layer, axis=1)]
 
 
-@_nodes.register(LpNormalization)
+@nodes_of.register(LpNormalization)
 def _lp_normalization(layer: LpNormalization, _constants: Constants) -> list[onnx.NodeProto]:
     return [_node("LpNormalization", layer, axis=1, p=2)]
 

@@ -55,7 +55,7 @@ def plan_network(
     fusion_for : callable
         Measured answer for the key of a shared kernel's workload, or None.
     records : mapping of str to Quantization
-        Of the layers that compute in integers, see
+        The layers that compute in integers, and how: see
         :class:`tvm_mobilenet.models.quantized.model.QuantizedModel`.
 
     Raises

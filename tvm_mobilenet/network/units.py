@@ -107,7 +107,7 @@ def units_of(
     operators : collection of str
         For which there are kernels; layers of others are left out.
     network : QuantizedModel, optional
-        Of this model, where layers compute in integers.
+        The same model with its records, where layers compute in integers.
 
     Raises
     ------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.bench.machine import Machine, measure_machine, measure_peak
 from tvm_mobilenet.common.tables import LAYOUT
@@ -15,6 +15,9 @@ from tvm_mobilenet.runtime import load
 from tvm_mobilenet.runtime.inputs import noise
 from tvm_mobilenet.runtime.kernels import Split
 from tvm_mobilenet.runtime.loaded import Loaded, LoadedArtifact, OnDevice
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.machine import Dtype, TargetSpec
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what comes next."""
@@ -90,7 +93,7 @@ def profile(
     cold = machine.level_of(sum(call["bytes"]["weights"] for call in manifest["calls"]))
     for attempt in range(_ATTEMPTS + 1):
         rows = tuple(
-            _row(call, network, alone[call["kernel"]], machine, cold)
+            _row(call, network, alone[call["kernel"]], machine, cold, spec=spec)
             for call, network in timed.calls
         )
         if attempt == _ATTEMPTS or all(row.share <= 1 for row in rows):
@@ -143,12 +146,17 @@ def _row(
     alone: tuple[float, Split],
     machine: Machine,
     cold: str,
+    *,
+    spec: TargetSpec,
 ) -> KernelProfile:
     alone_us, split = alone
+    # The peak was measured in float32.
+    stored: Dtype = call.get("stored", "float32")
+    faster = spec.arithmetic(stored).macs / spec.arithmetic("float32").macs
     return KernelProfile(
         **bounds_of(
             call,
-            2 * call["macs"] / machine.peak_gflops / 1e3,
+            2 * call["macs"] / machine.peak_gflops / faster / 1e3,
             machine.level_of(moved_maps(call)),
             cold,
             lambda level: machine.bandwidth[level] * 1e3,

@@ -25,9 +25,9 @@ def records_for(
     """Return a record for each layer that shall compute in integers.
 
     All do that can, but those to `keep`, convolutions in groups, for which there is no kernel, and
-    softmaxes, which end networks and whose numbers people read. Sums that only float32 reads leave as float32, without a rounding between; so do
-    those of a pointwise layer that is added to another map and read by nobody else, since its
-    kernel adds that map too.
+    softmaxes, which end networks and whose numbers people read. Sums that only float32 reads leave
+    as float32, without a rounding between; so do those of a pointwise layer that is added to
+    another map and read by nobody else, since its kernel adds that map too.
 
     Parameters
     ----------

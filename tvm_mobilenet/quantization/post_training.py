@@ -31,6 +31,9 @@ _JUDGED = 16
 _AT_ONCE = 4
 """Part of the layers, one in so many, that stays in float32 at a time when a budget is missed."""
 
+_LOSSLESS = 60.0
+"""Decibels beyond which nothing is lost that elements of 8 bits could hold."""
+
 Told = Callable[[str], None]
 
 
@@ -52,7 +55,7 @@ class QuantizationReport(Tabular):
     images : int
         That were calibrated with.
     kept : tuple of str
-        Layers in float32 that have a form in integers.
+        Layers that compute in float32: those to keep, and those without a form in integers.
     """
 
     title: str
@@ -136,7 +139,7 @@ def post_training(
     """
     model, weights = network.model, network.weights
     if network.records:
-        raise QuantizationError(f"{model.title} computes in integers already", "compile it as it is")
+        raise QuantizationError(f"{model.title} computes in integers", "compile it as it is")
     _check_names(model, keep)
     told("observing the float network")
     seen = observe(model, weights, images)
@@ -157,8 +160,9 @@ def post_training(
                 "ask for less, or compile the float32 network",
             )
         kept |= more
+    floats = tuple(layer.name for layer in model.layers if layer.name not in made.model.records)
     report = QuantizationReport(
-        model.title, cost.layers, cost.logits, cost.agreement, len(images), tuple(sorted(kept))
+        model.title, cost.layers, cost.logits, cost.agreement, len(images), floats
     )
     return dataclasses.replace(
         network, model=made.model.model, weights=made.weights, records=made.model.records
@@ -185,8 +189,9 @@ def _worst(model: Model, made: Quantized, cost: Quality, kept: Collection[str]) 
     """Return the layers with weights where most was lost between what they read and write."""
     lost: dict[str, float] = {}
     for layer in model.layers:
-        if isinstance(layer, Weighted) and layer.name in made.model.records and layer.name not in kept:
-            before = min((cost.layers.get(name, math.inf) for name in layer.inputs), default=math.inf)
-            lost[layer.name] = min(before, 60.0) - min(cost.layers[layer.name], 60.0)
+        name = layer.name
+        if isinstance(layer, Weighted) and name in made.model.records and name not in kept:
+            before = min(cost.layers.get(source, _LOSSLESS) for source in layer.inputs)
+            lost[name] = min(before, _LOSSLESS) - min(cost.layers[name], _LOSSLESS)
     worst = sorted(lost, key=lambda name: -lost[name])
     return set(worst[: max(1, len(worst) // _AT_ONCE)])

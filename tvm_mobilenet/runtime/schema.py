@@ -142,7 +142,7 @@ class Call(Record):
     bytes: Moved | Absent
     workspace: Bytes | Absent
     predicted_us: Annotated[float, Meta(ge=0, lt=1e15)] | Absent
-    stored: Literal["float32", "float16"] | Absent
+    stored: Literal["float32", "float16", "int8", "uint8"] | Absent
     fusion: Choice | Absent
 
 

@@ -27,7 +27,7 @@ class ProductPlan:
     Attributes
     ----------
     pixels, blocks : int
-        Of a tile of sums: pixels, and blocks of 16 output channels.
+        A tile of sums has so many pixels, and so many blocks of 16 output channels.
     chunks : int
         Pieces that an image's tiles (of a convolution: its rows) are cut into.
     units : int

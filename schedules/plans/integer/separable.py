@@ -23,7 +23,7 @@ class BlockPlan:
     Attributes
     ----------
     product : ProductPlan
-        Of the pointwise layer; its chunks are row groups.
+        The pointwise layer's plan, whose chunks are row groups.
     tap_pixels, tap_rows : int
         Output pixels of the depthwise layer's tile: side by side, and rows.
     rows : int

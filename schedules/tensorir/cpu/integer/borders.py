@@ -36,7 +36,7 @@ class Copied:
         Rows are copied whole that are before the first where the window begins above the map,
         and those from the second on where it ends below.
     left, right : int
-        Of other rows, columns before the first and from the second on.
+        In all other rows columns before the first and from the second on are borders.
     """
 
     above: int

@@ -78,7 +78,7 @@ class Source:
     data : Buffer
         (N, Cb, H * W, 16).
     image, block : PrimExpr
-        Of the map.
+        They name a plane of the map.
     above : PrimExpr
         The row that the window begins with; -1 is the one above the map.
     """
@@ -96,7 +96,7 @@ class Windows:
     Attributes
     ----------
     taps, stride : int
-        Of a row.
+        A row of the filter has so many taps, and moves by so many columns.
     """
 
     taps: int
@@ -136,7 +136,7 @@ class Filter:
         self._work, self._machine, self._epilogue = work, machine, epilogue
         self._windows = Windows(work.kernel[1], work.strides[1])
 
-    def write(
+    def write(  # noqa: PLR0917  what is read, then what is written
         self,
         source: Source,
         weight: Any,
@@ -190,7 +190,7 @@ class Filter:
                             pixels,
                             lambda pixel, _: sums[row, pixel],
                             lambda pixel: place(first + row, x + pixel),
-                            (v,),
+                            vectors=(v,),
                         )
 
                     corner = (first * work.strides[0], column * work.strides[1])
@@ -239,7 +239,7 @@ class Filter:
                     taps[row, four, shift] = value
         return taps
 
-    def _tile(
+    def _tile(  # noqa: PLR0917  what is read, then where it goes
         self,
         read: Reader,
         taps: Registers,

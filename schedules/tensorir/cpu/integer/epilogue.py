@@ -69,6 +69,7 @@ class Epilogue:
         pixels: int,
         sums: Sums,
         place: Place,
+        *,
         vectors: Sequence[int] | None = None,
     ) -> None:
         """Write the pixels of a tile, whose 16 channels are a block of the layer's output.
@@ -76,7 +77,7 @@ class Epilogue:
         Parameters
         ----------
         place : callable
-            Of pixels that are packed together the places must be neighbours.
+            The places of pixels that are packed together must be neighbours.
         vectors : sequence of int, optional
             The registers of each pixel that there are; all by default.
         """

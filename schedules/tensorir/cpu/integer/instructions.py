@@ -33,7 +33,8 @@ Step = Callable[[Any, Any, Any], Any]
 """From sums, inputs and weights to the next sums."""
 
 _MAGIC = 12582912.0
-"""1.5 * 2**23: the sum with a float32 below 2**22 has its whole number, ties to even, as last bits."""
+"""1.5 * 2**23: added to a float32 below 2**22 it leaves the whole number, ties to even, as the last
+bits."""
 
 _MAGIC_BITS = 0x4B400000
 

@@ -19,6 +19,7 @@ Bound
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tvm import tirx
@@ -88,7 +89,7 @@ class Sums:
         Parameters
         ----------
         row : PrimExpr
-            Of the weights.
+            The row of the packed weights that they are multiplied by.
         inputs : callable
             From a pixel of the tile to its four inputs, in every lane.
         """
@@ -106,9 +107,12 @@ class Sums:
                 out,
                 block,
                 self._pixels,
-                lambda pixel, v, i=i: self._sums[pixel, i, v],
-                lambda pixel, block=block: place(pixel, block),
+                partial(self._of, i),
+                partial(_swapped, place, block),
             )
+
+    def _of(self, block: int, pixel: int, v: int) -> Any:
+        return self._sums[pixel, block, v]
 
     def _each(self) -> list[tuple[int, int, int]]:
         return [
@@ -117,6 +121,14 @@ class Sums:
             for block in range(self._blocks)
             for v in range(self._machine.vectors)
         ]
+
+
+def _swapped(place: Callable[[int, Any], list[Any]], block: Any, pixel: int) -> list[Any]:
+    return place(pixel, block)
+
+
+def _last_first(inputs: Callable[[int, Any, int], Any], block: Any, four: int, pixel: int) -> Any:
+    return inputs(pixel, block, four)
 
 
 def over_channels(
@@ -136,7 +148,7 @@ def over_channels(
     def fours(block: Any, count: int) -> None:
         for four in range(count):
             at = first + block * 4 + four
-            sums.add(at, lambda pixel, block=block, four=four: inputs(pixel, block, four))
+            sums.add(at, partial(_last_first, inputs, block, four))
 
     if whole == 1:
         fours(0, 4)
@@ -229,7 +241,8 @@ def write_conv(work: Workload, plan: ProductPlan, target: TargetSpec) -> Any:
         read, tiles = rows_of(work, rows), plan.tiles(width)
         groups = -(-work.out_blocks // plan.blocks)
 
-        def tile_of(image: Any, chunk: Any, window: Any, y: Any, group: Any, tile: Any) -> None:
+        def write_tile(place: tuple[Any, Any], window: Any, y: Any, group: Any, tile: Any) -> None:
+            image, chunk = place
             block = tirx.min(group * plan.blocks, work.out_blocks - plan.blocks)
             first = tirx.min(tile * plan.pixels, width - plan.pixels)
             sums = Sums(machine, weight, plan.pixels, block, plan.blocks)
@@ -251,9 +264,9 @@ def write_conv(work: Workload, plan: ProductPlan, target: TargetSpec) -> Any:
             above = chunk * rows * stride[0] - work.padding[0]
             with ir.serial(0, work.in_blocks) as kb:
                 copy_rows(work, data, (image, kb), above, read, window, (kb,))
-            with ir.serial(0, rows) as y, ir.serial(0, groups) as group:
-                with ir.serial(0, tiles) as tile, ir.sblock("tile"):
-                    tile_of(image, chunk, window, y, group, tile)
+            loops = ir.serial(0, rows), ir.serial(0, groups), ir.serial(0, tiles)
+            with loops[0] as y, loops[1] as group, loops[2] as tile, ir.sblock("tile"):
+                write_tile((image, chunk), window, y, group, tile)
 
     shape = (work.batch, work.out_blocks, work.out_pixels, 16)
     parameters: dict[str, tuple[Shape, str]] = {

@@ -1,0 +1,108 @@
+"""``quantize``: a network in integers, and what that cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from tvm_mobilenet.cli.groups import grouped
+from tvm_mobilenet.cli.options import (
+    Answer,
+    ModelName,
+    NetworkOptions,
+    TargetOptions,
+    WeightOptions,
+)
+from tvm_mobilenet.cli.output import Form
+
+if TYPE_CHECKING:
+    from tvm_mobilenet.models.network import Network
+
+
+@grouped
+def quantize(
+    model: ModelName,
+    images: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of images to calibrate with: some dozens that look like the task's.",
+            metavar="DIR",
+        ),
+    ],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="What to write: q.so.", metavar="FILE"),
+    ] = None,
+    method: Annotated[
+        Literal["mse", "minmax", "percentile"],
+        typer.Option(help="Ranges by least squared error, extremes, or without the outermost."),
+    ] = "mse",
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="A layer to leave in float32; once for each.", metavar="LAYER"),
+    ] = None,
+    min_sqnr: Annotated[
+        float | None,
+        typer.Option(
+            help="Leave the layers that lose most in float32, until the logits have so many dB.",
+            metavar="DB",
+        ),
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(
+            help="The same until so many of the images keep their first class, 0 to 1.",
+            min=0,
+            max=1,
+            metavar="SHARE",
+        ),
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Images to take at most.", min=1)] = 64,
+    network: NetworkOptions,
+    weights: WeightOptions,
+    target: TargetOptions,
+    answer: Answer,
+) -> None:
+    """Quantise a network to int8 after training, and say what it cost.
+
+    Prints the signal-to-noise ratio of every layer, those that lost most first,
+    and that of the logits. The network in the .so is verified bit for bit.
+
+    \b
+    Examples:
+      tvm-mobilenet quantize v2 --weights pretrained --images photos -o v2.so
+      tvm-mobilenet quantize v1 --images photos --min-sqnr 25 -o v1.so
+      tvm-mobilenet quantize model.onnx --images photos --keep Conv_0 -o q.so
+    """
+    from tvm_mobilenet.cli.making import warnings_told
+    from tvm_mobilenet.cli.output import say, show, size, waiting
+    from tvm_mobilenet.compilation.quantizing import quantize as run
+
+    found = network.find(model)
+    with waiting(f"quantising {model}"):
+        made, report = run(
+            found,
+            images,
+            **weights.given(),
+            method=method,
+            keep=keep or (),
+            min_sqnr=min_sqnr,
+            min_agreement=min_agreement,
+            samples=samples,
+        )
+    if output is not None:
+        with warnings_told(), waiting(f"compiling {report.title} in integers"):
+            write(made, output, target, weights.preprocess)
+    show(answer.form, report.table(), data=report.to_dict())
+    if output is not None and answer.form is Form.table:
+        say(f"{output}: {size(output.stat().st_size)}")
+
+
+def write(made: Network, output: Path, target: TargetOptions, preprocess: str | None) -> None:
+    """Write a network in integers as what a file's ending says."""
+    from tvm_mobilenet import api
+
+    api.compile(made, target=target.plan().spec, preprocess=preprocess).export(output)
