@@ -130,14 +130,14 @@ class _Written:
         operator = dataclasses.replace(layer, name=target, inputs=inputs)
         if isinstance(operator, GlobalAvgPool):
             operator = dataclasses.replace(operator, keep_map=True)
-        if isinstance(operator, Weighted):
+        if isinstance(layer, Weighted) and isinstance(operator, Weighted):
             if record.before is not None or _implied(operator.activation, before):
                 operator = dataclasses.replace(operator, activation="none")
             self._add_parameters(layer, target)
         self.nodes += nodes_of(operator, self.constants)
         if not before.quantized:
             return
-        if record.before is not None:
+        if record.before is not None and isinstance(layer, Weighted):
             self._add_activation(layer, target, record.before, record.output)
         elif not record.output.quantized:
             self._quantized(target, f"{name}.rounded", before)
