@@ -16,12 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.common.files import written_aside
-from tvm_mobilenet.models.activations import LIMITS
-from tvm_mobilenet.models.folding import Weighted
+from tvm_mobilenet.models.layers import LIMITS, Weighted
 from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.onnx_export import Constants, checked, nodes_of
-from tvm_mobilenet.models.quantized.model import Dequantize, Quantize, QuantizedModel
-from tvm_mobilenet.models.quantized.tables import limits_of
+from tvm_mobilenet.models.quantized.model import Dequantize, Quantize, QuantizedModel, limits_of
 from tvm_mobilenet.models.spec import Activate, GlobalAvgPool, Layer
 from tvm_mobilenet.models.tensors import TensorType
 
