@@ -23,7 +23,7 @@ from tvm_mobilenet.schedules.plans.gpu.products import (
     plan_gpu_separable,
 )
 from tvm_mobilenet.schedules.plans.integer.depthwise import plan_filter
-from tvm_mobilenet.schedules.plans.integer.maps import plan_map
+from tvm_mobilenet.schedules.plans.integer.maps import plan_map, plan_quantize
 from tvm_mobilenet.schedules.plans.integer.products import plan_product, plan_rows_of_products
 from tvm_mobilenet.schedules.plans.integer.separable import plan_block
 from tvm_mobilenet.schedules.plans.maps import plan_dense, plan_pool, plan_scale
@@ -49,11 +49,12 @@ _PLANS: dict[str, Plan] = {
     "separable": plan_separable,
     "tail": plan_conv_pool_dense,
     "qconv": plan_rows_of_products,
+    "quantize": plan_quantize,
     "qdense": plan_product,
     "qdepthwise": plan_filter,
     "qpointwise": plan_product,
     "qseparable": plan_block,
-    **dict.fromkeys(("dequantize", "qadd", "qpool", "qscale", "qtable", "quantize"), plan_map),
+    **dict.fromkeys(("dequantize", "qadd", "qpool", "qscale", "qtable"), plan_map),
 }
 
 PLANS = by_loops(_PLANS)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tvm_mobilenet.bench import peak, peers
-from tvm_mobilenet.bench.comparison import OURS, PEAK, BenchReport, Row, geometric_mean
+from tvm_mobilenet.bench.comparison import OURS, PEAK, ROUNDED, BenchReport, Row, geometric_mean
 from tvm_mobilenet.bench.litert_files import write_tflite
 from tvm_mobilenet.bench.ncnn_files import write_ncnn
 from tvm_mobilenet.bench.pool import Worker, workers
@@ -143,7 +143,7 @@ def folder(tmp_path: Path, small: tuple[Model, dict[str, Any]]) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", list(peers.PEERS))
+@pytest.mark.parametrize("name", peers.FLOAT32)
 def test_a_peer_computes_the_same_network(
     name: str, folder: Path, small: tuple[Model, dict[str, Any]]
 ) -> None:
@@ -153,6 +153,21 @@ def test_a_peer_computes_the_same_network(
         assert min(worker.round(0.01)) > 0  # it comes back after having been stopped
     want = reference.run(model, weights, np.load(folder / "input.npy"))
     assert reference.relative_error(np.load(folder / f"{name}.npy"), want) < 1e-4
+
+
+def test_openvino_as_installed_is_bfloat16_or_refused(
+    folder: Path, small: tuple[Model, dict[str, Any]]
+) -> None:
+    import openvino
+
+    model, weights = small
+    x = np.load(folder / "input.npy")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(PeerError, match="no bfloat16"):
+            peers.open_openvino_bf16(folder, 1, x)
+        return
+    got = peers.open_openvino_bf16(folder, 1, x)()
+    assert 1e-3 < reference.relative_error(got, reference.run(model, weights, x)) < ROUNDED
 
 
 def state_of(worker: Worker) -> str:

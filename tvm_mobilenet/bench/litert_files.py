@@ -162,7 +162,7 @@ def _activate(layer: Activate, graph: Graph, _weights: Weights) -> int:
     inputs = [graph.values[layer.inputs[0]]]
     if layer.activation == "hardsigmoid":
         inputs.append(graph.constant(f"{name}.three", 3))
-        fused = {"fusedActivationFunction": "RELU6"}
+        fused: dict[str, Any] = {"fusedActivationFunction": "RELU6"}
         added = graph.operator("ADD", inputs, f"{name}.sum", shape, "AddOptions", **fused)
         return _sixth(layer, graph, added)
     kind = "HARD_SWISH" if layer.activation == "hardswish" else FUSED[layer.activation]
@@ -172,7 +172,7 @@ def _activate(layer: Activate, graph: Graph, _weights: Weights) -> int:
 @written.register(GlobalAvgPool)
 def _global_avg_pool(layer: GlobalAvgPool, graph: Graph, _weights: Weights) -> int:
     inputs = [graph.values[layer.inputs[0]], graph.constant(f"{layer.name}.axes", [1, 2], np.int32)]
-    keep = {"keepDims": layer.keep_map}
+    keep: dict[str, Any] = {"keepDims": layer.keep_map}
     return graph.operator("MEAN", inputs, layer.name, layer.out_shape, "ReducerOptions", **keep)
 
 

@@ -17,7 +17,7 @@ from tvm_mobilenet.bench.int8_types import signed
 from tvm_mobilenet.bench.litert_files import FUSED, PRODUCTS, windows, written
 from tvm_mobilenet.bench.tflite import Graph
 from tvm_mobilenet.errors import PeerError
-from tvm_mobilenet.models.folding import Weighted
+from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.quantized.model import Dequantize, Quantize
 from tvm_mobilenet.models.spec import INPUT, Add, Conv2d, Dense, GlobalAvgPool, Layer, Scale

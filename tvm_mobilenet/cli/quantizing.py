@@ -34,7 +34,7 @@ def quantize(
     *,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="What to write: q.so.", metavar="FILE"),
+        typer.Option("-o", "--output", help="What to write: an artifact, q.so; or q.onnx, for other runtimes.", metavar="FILE"),
     ] = None,
     method: Annotated[
         Literal["mse", "minmax", "percentile"],
@@ -76,6 +76,7 @@ def quantize(
       tvm-mobilenet quantize v2 --weights pretrained --images photos -o v2.so
       tvm-mobilenet quantize v1 --images photos --min-sqnr 25 -o v1.so
       tvm-mobilenet quantize model.onnx --images photos --keep Conv_0 -o q.so
+      tvm-mobilenet quantize v2 --images photos -o v2.onnx   QDQ, for onnxruntime
     """
     from tvm_mobilenet.cli.making import warnings_told
     from tvm_mobilenet.cli.output import say, show, size, waiting
@@ -94,7 +95,7 @@ def quantize(
             samples=samples,
         )
     if output is not None:
-        with warnings_told(), waiting(f"compiling {report.title} in integers"):
+        with warnings_told(), waiting(f"writing {report.title} in integers"):
             write(made, output, target, weights.preprocess)
     show(answer.form, report.table(), data=report.to_dict())
     if output is not None and answer.form is Form.table:
@@ -103,6 +104,11 @@ def quantize(
 
 def write(made: Network, output: Path, target: TargetOptions, preprocess: str | None) -> None:
     """Write a network in integers as what a file's ending says."""
+    if output.suffix == ".onnx":
+        from tvm_mobilenet.models.onnx_qdq import write_qdq
+
+        write_qdq(made, output)
+        return
     from tvm_mobilenet import api
 
     api.compile(made, target=target.plan().spec, preprocess=preprocess).export(output)

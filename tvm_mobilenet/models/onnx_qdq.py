@@ -16,12 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.common.files import written_aside
-from tvm_mobilenet.models.activations import LIMITS
-from tvm_mobilenet.models.folding import Weighted
+from tvm_mobilenet.models.layers import LIMITS, Weighted
 from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.onnx_export import Constants, checked, nodes_of
-from tvm_mobilenet.models.quantized.model import Dequantize, Quantize, QuantizedModel
-from tvm_mobilenet.models.quantized.tables import limits_of
+from tvm_mobilenet.models.quantized.model import Dequantize, Quantize, QuantizedModel, limits_of
 from tvm_mobilenet.models.spec import Activate, GlobalAvgPool, Layer
 from tvm_mobilenet.models.tensors import TensorType
 
@@ -130,14 +128,14 @@ class _Written:
         operator = dataclasses.replace(layer, name=target, inputs=inputs)
         if isinstance(operator, GlobalAvgPool):
             operator = dataclasses.replace(operator, keep_map=True)
-        if isinstance(operator, Weighted):
+        if isinstance(layer, Weighted) and isinstance(operator, Weighted):
             if record.before is not None or _implied(operator.activation, before):
                 operator = dataclasses.replace(operator, activation="none")
             self._add_parameters(layer, target)
         self.nodes += nodes_of(operator, self.constants)
         if not before.quantized:
             return
-        if record.before is not None:
+        if record.before is not None and isinstance(layer, Weighted):
             self._add_activation(layer, target, record.before, record.output)
         elif not record.output.quantized:
             self._quantized(target, f"{name}.rounded", before)

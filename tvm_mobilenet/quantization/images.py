@@ -52,7 +52,7 @@ def check_looks(images: Sequence[NDArray[Any]], recipe: Mapping[str, Any]) -> No
     recipe : mapping
         What they went through, which the error names.
     """
-    if all(float(np.ptp(image)) == 0 for image in images):
+    if all(not np.ptp(image, axis=(-2, -1)).any() for image in images):
         raise QuantizationError(
             f"every image is of one colour after preprocessing (crop {recipe.get('crop')})",
             "give photographs such as the network will see",

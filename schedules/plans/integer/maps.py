@@ -10,6 +10,12 @@ from tvm_mobilenet.schedules.plans.threads import share
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
 
+_PIXELS = 16
+"""Pixels of a register of AVX-512; smaller registers make more units."""
+
+_EACH = 4
+"""What an element that is read or written once counts in multiply-adds."""
+
 
 @dataclass(frozen=True, slots=True)
 class MapPlan:
@@ -35,6 +41,20 @@ def plan_map(work: Workload, knobs: Knobs, target: TargetSpec) -> MapPlan:
     knobs : Knobs
         ``threads``: all or one.
     """
-    units = work.batch * work.in_blocks
+    return _shared(work.batch * work.in_blocks, work, knobs, target)
+
+
+def plan_quantize(work: Workload, knobs: Knobs, target: TargetSpec) -> MapPlan:
+    """Plan what makes elements of numbers: threads share pixels, since an image has one block.
+
+    Parameters
+    ----------
+    knobs : Knobs
+        ``threads``: all or one.
+    """
+    return _shared(work.batch * -(-work.in_pixels // _PIXELS), work, knobs, target)
+
+
+def _shared(units: int, work: Workload, knobs: Knobs, target: TargetSpec) -> MapPlan:
     elements = work.batch * work.in_channels * work.in_pixels
-    return MapPlan(units, share(units, elements, knobs, target))
+    return MapPlan(units, share(units, _EACH * elements, knobs, target))

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.plans.threads import imbalance, share
+from tvm_mobilenet.schedules.plans.threads import ELEMENT, imbalance, share
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
@@ -69,7 +69,9 @@ def plan_product(work: Workload, knobs: Knobs, target: TargetSpec) -> ProductPla
     default = min(options, key=lambda i: (_uneven(work.batch * groups * i, target), i))
     chunks = knobs.choice("chunks", options, default)
     units = work.batch * groups * chunks
-    return ProductPlan(*tile, chunks, units, share(units, work.macs // 4, knobs, target))
+    # Weights that few pixels share take as long as they need to arrive.
+    macs = work.macs // 4 * max(ELEMENT // pixels, 1)
+    return ProductPlan(*tile, chunks, units, share(units, macs, knobs, target))
 
 
 def plan_rows_of_products(work: Workload, knobs: Knobs, target: TargetSpec) -> ProductPlan:

@@ -1,0 +1,115 @@
+"""``quantize`` and ``compile --dtype int8``: folders of images in, networks in integers out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+import tvm_mobilenet as tm
+from tvm_mobilenet.errors import InputError, QuantizationError
+from tvm_mobilenet.runtime.artifact import read_manifest
+from tvm_mobilenet.verify.artifact import sample_input
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+SMALL = ("--alpha", "0.25", "--resolution", "32", "--classes", "10")
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of five images."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for at in range(5):
+        small = Image.fromarray(rng.integers(0, 256, (7, 9, 3)).astype(np.uint8))
+        small.resize((60, 50), Image.Resampling.BICUBIC).save(folder / f"{at}.png")
+    return folder
+
+
+def test_an_artifact(run: Run, photographs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "q.so"
+    done = run("quantize", "v1", *SMALL, "--images", photographs, "-o", path, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["images"] == 5
+    assert told["logits"] > 15
+    assert told["kept"] == ["softmax"]
+    stored = [call.get("stored") for call in read_manifest(path)["calls"]]
+    assert set(stored) == {"uint8", None}
+    assert tm.load(path)(sample_input((1, 3, 32, 32))).shape == (1, 10)
+    again = run("verify", path)
+    assert again.returncode == 2
+    assert "computes in integers" in again.stderr
+
+
+def test_onnx(run: Run, photographs: Path, tmp_path: Path) -> None:
+    """Onnxruntime's answer is ours, within some elements of the last map."""
+    paths = tmp_path / "q.onnx", tmp_path / "q.so"
+    for path in paths:
+        done = run("quantize", "v1", *SMALL, "--images", photographs, "-o", path)
+        assert done.returncode == 0, done.stderr
+        assert "SQNR" in done.stdout
+    x = sample_input((1, 3, 32, 32), 5)
+    session = onnxruntime.InferenceSession(paths[0], providers=["CPUExecutionProvider"])
+    theirs = session.run(None, {session.get_inputs()[0].name: x})[0]
+    np.testing.assert_allclose(tm.load(paths[1])(x), theirs, atol=0.02)
+
+
+def test_compile(run: Run, photographs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "q.so"
+    options = ("--dtype", "int8", "--calibration", photographs)
+    done = run("compile", "v1", *SMALL, *options, "-o", path)
+    assert done.returncode == 0, done.stderr
+    assert "qseparable" in done.stdout
+    assert "verified" in done.stdout
+
+
+def test_layers_in_float(photographs: Path) -> None:
+    model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
+    network, report = tm.quantize(model, photographs, keep=["block1.dw"])
+    assert report.kept == ("block1.dw", "softmax")
+    assert "block1.dw" not in network.records
+    _, alone = tm.quantize(model, photographs)
+    _, better = tm.quantize(model, photographs, min_sqnr=alone.logits + 1)
+    assert better.logits >= alone.logits + 1
+    assert len(better.kept) > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"images": "/nowhere"}, "no folder"),
+        ({"keep": ["block1.dv"]}, "near it are block1.dw"),
+        ({"min_sqnr": 1000.0}, "every layer in float32"),
+        ({"method": "best"}, "mse"),
+        ({"images": [np.zeros((3, 32, 32), np.float32)] * 3}, "too few"),
+        ({"images": [np.full((3, 32, 32), np.nan, np.float32)] * 4}, "nan"),
+    ],
+)
+def test_what_cannot_be_quantised(photographs: Path, options: dict[str, object], says: str) -> None:
+    model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
+    given: dict[str, object] = {"images": photographs} | options
+    with pytest.raises(QuantizationError, match=says):
+        tm.quantize(model, **given)
+
+
+def test_images_of_one_colour(tmp_path: Path) -> None:
+    for at in range(4):
+        Image.new("RGB", (40, 40), (9, 9, 9)).save(tmp_path / f"{at}.png")
+    with pytest.raises(QuantizationError, match="one colour"):
+        tm.quantize(tm.mobilenet_v1(alpha=0.25, resolution=32), tmp_path)
+
+
+def test_what_compile_refuses(run: Run, photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing is to be calibrated"):
+        tm.compile("v1", calibration=photographs)
+    with pytest.raises(QuantizationError, match="no images"):
+        tm.compile("v1", dtype="int8")
+    done = run("compile", "v1", "--dtype", "int8", "-o", tmp_path / "q.so")
+    assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
