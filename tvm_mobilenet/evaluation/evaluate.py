@@ -101,11 +101,15 @@ def _results(
 ) -> Iterator[Result]:
     """Yield what each image gives; those that cannot be read go to `skipped`."""
     readable = _read(examples, scorers, skipped)
+    places = list(range(len(scorers)))
     while group := list(itertools.islice(readable, scorers[0].batch)):
-        found = [
-            _scored(scorer, [inputs[place] for _, _, inputs in group])
-            for place, scorer in enumerate(scorers)
-        ]
+        calls = {
+            place: _scored(scorers[place], [inputs[place] for _, _, inputs in group])
+            for place in places
+        }
+        found = [calls[place] for place in sorted(places)]
+        # Reading images leaves cold caches to whoever is called first: they take turns.
+        places.reverse()
         for at, (example, stamp, _) in enumerate(group):
             rows = [scores[at] for scores, _ in found]
             yield {
