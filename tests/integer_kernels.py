@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import tvm
 from numpy.typing import NDArray
 from tvm_mobilenet.schedules.knobs import Knobs
@@ -15,6 +16,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.rules import written
 
 from tvm_mobilenet.machine import TargetSpec, host, host_cpu_features, parse
 from tvm_mobilenet.models.quantized.arithmetic import fused_multiply_add
+from tvm_mobilenet.operators import packing
 from tvm_mobilenet.operators.integers import rows_of_fours, taps_in_fours
 from tvm_mobilenet.operators.workload import Workload
 
@@ -30,8 +32,10 @@ def target_of(name: str, cores: int = 1) -> TargetSpec:
     return dataclasses.replace(target, cores=cores)
 
 
-def runs_here(name: str) -> bool:
-    return name == NATIVE or set(parse(name).needs) <= set(host_cpu_features())
+def skip_unless_here(name: str) -> None:
+    """Skip a test of a target that this machine cannot run."""
+    if name != NATIVE and not set(parse(name).needs) <= set(host_cpu_features()):
+        pytest.skip(f"this processor cannot run code for {name}")
 
 
 def compiled(work: Workload, target: TargetSpec, knobs: dict[str, int | str] | None = None) -> Any:
@@ -56,11 +60,7 @@ def ran(
 
 def blocked(x: Array, block: int = 16, fill: int = 99) -> Array:
     """(N, C, H, W) in blocks; channels beyond the end hold what nobody may use."""
-    n, c, h, w = x.shape
-    blocks = -(-c // block)
-    padded = np.full((n, blocks * block, h * w), fill, x.dtype)
-    padded[:, :c] = x.reshape(n, c, h * w)
-    return padded.reshape(n, blocks, block, h * w).transpose(0, 1, 3, 2)
+    return packing.blocked(x, block, fill)
 
 
 def plain(x: Array, channels: int, size: tuple[int, int]) -> Array:
@@ -72,9 +72,7 @@ def plain(x: Array, channels: int, size: tuple[int, int]) -> Array:
 
 def per_channel(x: Array) -> Array:
     """(C,) as (Cb, 16)."""
-    padded = np.zeros(-(-len(x) // 16) * 16, np.float32)
-    padded[: len(x)] = x
-    return padded.reshape(-1, 16)
+    return packing.pack_bias(x, 16)
 
 
 def rounded(values: Array, limits: tuple[int, int], dtype: str) -> Array:

@@ -12,7 +12,7 @@ from integer_kernels import (
     plain,
     ran,
     rounded,
-    runs_here,
+    skip_unless_here,
     target_of,
 )
 
@@ -24,8 +24,7 @@ SIZES = [(1, 1), (1, 3), (5, 7), (8, 8)]
 
 @pytest.fixture(params=TARGETS)
 def name(request: pytest.FixtureRequest) -> str:
-    if not runs_here(request.param):
-        pytest.skip(f"this processor does not run {request.param}")
+    skip_unless_here(request.param)
     return str(request.param)
 
 

@@ -17,7 +17,7 @@ from integer_kernels import (
     ran,
     requantized,
     rounded,
-    runs_here,
+    skip_unless_here,
     target_of,
     windowed,
 )
@@ -31,8 +31,7 @@ TARGETS = (NATIVE, "x86-64-v4", "x86-64-v3", "x86-64-v2")
 
 @pytest.fixture(params=TARGETS)
 def name(request: pytest.FixtureRequest) -> str:
-    if not runs_here(request.param):
-        pytest.skip(f"this processor does not run {request.param}")
+    skip_unless_here(request.param)
     return str(request.param)
 
 

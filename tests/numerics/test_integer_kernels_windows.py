@@ -15,7 +15,7 @@ from integer_kernels import (
     plain,
     ran,
     rounded,
-    runs_here,
+    skip_unless_here,
     target_of,
     windowed,
 )
@@ -47,8 +47,7 @@ FORMS = [
 
 @pytest.fixture(params=TARGETS)
 def name(request: pytest.FixtureRequest) -> str:
-    if not runs_here(request.param):
-        pytest.skip(f"this processor does not run {request.param}")
+    skip_unless_here(request.param)
     return str(request.param)
 
 
@@ -65,8 +64,7 @@ def elements(rng: np.random.Generator, *shape: int) -> Array:
     ids=str,
 )
 def test_a_depthwise_layer_equals_numpy(name: str, form: Any) -> None:
-    if not runs_here(name):
-        pytest.skip(f"this processor does not run {name}")
+    skip_unless_here(name)
     work = windowed("qdepthwise", (19, 19), *form, batch=2, zero_point=131)
     assert np.array_equal(*depthwise(work, name))
 
@@ -97,8 +95,7 @@ def test_a_depthwise_layer_cut_in_pieces(chunks: int, rows: int, kernel: int) ->
 
 
 def test_a_depthwise_layer_without_vnni() -> None:
-    if not runs_here("x86-64-v4"):
-        pytest.skip("this processor has no AVX-512")
+    skip_unless_here("x86-64-v4")
     work = windowed("qdepthwise", (19, 19), (18, 21), (3, 3), 1, (1, 1, 1, 1), zero_point=131)
     assert np.array_equal(*depthwise(work, "x86-64-v4"))
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from integers import float32, naive
 
+from tvm_mobilenet.machine import RANGES
 from tvm_mobilenet.models.quantized import reference
 from tvm_mobilenet.models.quantized.arithmetic import fused_multiply_add
 from tvm_mobilenet.models.quantized.model import FLOAT, Quantization, Quantize, QuantizedModel
@@ -24,7 +25,7 @@ from tvm_mobilenet.models.spec import (
     Model,
     Scale,
 )
-from tvm_mobilenet.models.tensors import RANGES, TensorType
+from tvm_mobilenet.models.tensors import TensorType
 
 NUMBERS = st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-1e9, max_value=1e9)
 SCALES = st.floats(2.0**-9, 2.0)

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from tvm_mobilenet.common.lazily import export
 
 if TYPE_CHECKING:
-    from tvm_mobilenet.machine.arithmetic import ITEM_BYTES, LINE_BYTES, Arithmetic, Dtype, Isa
+    from tvm_mobilenet.machine.arithmetic import (
+        ITEM_BYTES,
+        LINE_BYTES,
+        RANGES,
+        Arithmetic,
+        Dtype,
+        Isa,
+    )
     from tvm_mobilenet.machine.gpu import GPUS, GpuSpec
     from tvm_mobilenet.machine.host import host_cpu_features, host_machine
     from tvm_mobilenet.machine.llvm import validate_with_llvm
@@ -25,6 +32,7 @@ __all__ = [
     "ITEM_BYTES",
     "LINE_BYTES",
     "PRESETS",
+    "RANGES",
     "Arithmetic",
     "Dtype",
     "GpuSpec",
@@ -42,6 +50,7 @@ _HOMES = {
     "ITEM_BYTES": "arithmetic",
     "LINE_BYTES": "arithmetic",
     "PRESETS": "presets",
+    "RANGES": "arithmetic",
     "Arithmetic": "arithmetic",
     "Dtype": "arithmetic",
     "GpuSpec": "gpu",

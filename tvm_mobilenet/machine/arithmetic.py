@@ -34,6 +34,11 @@ ITEM_BYTES: MappingProxyType[str, int] = MappingProxyType(
     {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1, "int32": 4}
 )
 
+RANGES: MappingProxyType[str, tuple[int, int]] = MappingProxyType(
+    {"int8": (-128, 127), "uint8": (0, 255)}
+)
+"""Least and greatest element of the types that are quantised."""
+
 LINE_BYTES = 64
 """Bytes of a cache line, which is what one prefetch brings."""
 

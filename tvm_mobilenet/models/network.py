@@ -10,12 +10,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import InvalidModelError, WeightsError
+from tvm_mobilenet.machine import RANGES
 from tvm_mobilenet.models import Model, build, model_from_manifest
 from tvm_mobilenet.models.evaluator import Evaluation
 from tvm_mobilenet.models.importer import MODULES, ONNX, Imported, import_onnx, is_onnx
 from tvm_mobilenet.models.origin import asked, changed, module_wanted, onnx_named
 from tvm_mobilenet.models.quantized.model import Quantization
-from tvm_mobilenet.models.tensors import RANGES
 from tvm_mobilenet.models.weights import (
     SEED,
     Weights,

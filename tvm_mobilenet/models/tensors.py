@@ -6,10 +6,7 @@ import math
 from dataclasses import dataclass
 
 from tvm_mobilenet.errors import QuantizationError
-from tvm_mobilenet.machine import ITEM_BYTES, Dtype
-
-RANGES: dict[Dtype, tuple[int, int]] = {"int8": (-128, 127), "uint8": (0, 255)}
-"""Least and greatest element of the types that are quantised."""
+from tvm_mobilenet.machine import ITEM_BYTES, RANGES, Dtype
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ Operator = str
 
 Activation = Literal["none", "relu", "relu6", "hardswish", "hardsigmoid"]
 
-TABLED = ("hardswish", "hardsigmoid")
+_TABLED = ("hardswish", "hardsigmoid")
 """Activations that clip nothing: a kernel on elements of 8 bits looks them up."""
 
 DENSE_VECTORS = 8
@@ -164,6 +164,11 @@ class Workload:
     def integer(self) -> bool:
         """Whether maps are of int8 or uint8."""
         return self.dtype in ("int8", "uint8")
+
+    @property
+    def tabled(self) -> bool:
+        """Whether a table makes the elements that leave: the activation is no clipping."""
+        return self.integer and not self.out_dtype and self.activation in _TABLED
 
     @property
     def in_blocks(self) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.integer.products import vectors_of
-from tvm_mobilenet.schedules.plans.threads import BALANCED, imbalance, share
+from tvm_mobilenet.schedules.plans.threads import BALANCED, divisors, imbalance, share
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
@@ -57,7 +57,7 @@ def plan_filter(work: Workload, knobs: Knobs, target: TargetSpec) -> FilterPlan:
         one.
     """
     height, width = work.out_size
-    options = [i for i in range(1, height + 1) if height % i == 0]
+    options = divisors(height)
     units = work.batch * work.out_blocks
 
     def uneven(chunks: int) -> tuple[float, int]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.plans.threads import ELEMENT, imbalance, share
+from tvm_mobilenet.schedules.plans.threads import ELEMENT, divisors, imbalance, share
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
@@ -65,7 +65,7 @@ def plan_product(work: Workload, knobs: Knobs, target: TargetSpec) -> ProductPla
     tile = choose_tile(knobs, pixels, blocks, work.depth, target)
     groups = -(-blocks // tile[1])
     tiles = -(-pixels // tile[0])
-    options = [i for i in range(1, tiles + 1) if tiles % i == 0]
+    options = divisors(tiles)
     default = min(options, key=lambda i: (_uneven(work.batch * groups * i, target), i))
     chunks = knobs.choice("chunks", options, default)
     units = work.batch * groups * chunks
@@ -85,7 +85,7 @@ def plan_rows_of_products(work: Workload, knobs: Knobs, target: TargetSpec) -> P
     height, width = work.out_size
     depth = work.depth * math.prod(work.kernel)
     tile = choose_tile(knobs, width, work.out_blocks, depth, target)
-    options = [i for i in range(1, height + 1) if height % i == 0]
+    options = divisors(height)
     default = min(options, key=lambda i: (_uneven(work.batch * i, target), abs(i - 4)))
     chunks = knobs.choice("chunks", options, default)
     units = work.batch * chunks
@@ -110,7 +110,7 @@ def choose_tile(
 
     def cost(tile: tuple[int, int]) -> float:
         p, b = tile
-        steps = max(p * b * vectors, _LATENCY / 2, (p + b * vectors) / 1.0)
+        steps = max(p * b * vectors, _LATENCY / 2, (p + b * vectors))
         each = steps * depth / 4 + p * b * vectors * 4
         return -(-pixels // p) * -(-blocks // b) * each
 

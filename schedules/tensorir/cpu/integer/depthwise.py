@@ -68,10 +68,11 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     load,
     scratch,
     units,
+    weight_parameters,
 )
 
 from tvm_mobilenet.machine import TargetSpec
-from tvm_mobilenet.operators.workload import TABLED, Workload
+from tvm_mobilenet.operators.workload import Workload
 
 _DIRECT = 16
 """Output columns and rows from which on a map is wide enough to be read where it lies."""
@@ -235,19 +236,9 @@ class Filter:
         return tirx.reinterpret(f"int32x{lanes}", chosen)
 
 
-def filter_parameters(
-    work: Workload, activation: str, name: str = ""
-) -> dict[str, tuple[Shape, str]]:
-    """Return the parameters of a depthwise layer."""
-    blocks, (rows, columns) = work.in_blocks, work.kernel
-    found: dict[str, tuple[Shape, str]] = {
-        f"{name}weight": ((blocks, rows, -(-columns // FOUR), 16, 4), "int8"),
-        f"{name}scale": ((blocks, 16), "float32"),
-        f"{name}shift": ((blocks, 16), "float32"),
-    }
-    if activation in TABLED:
-        found[f"{name}table"] = ((256,), work.dtype)
-    return found
+def filter_shape(work: Workload) -> Shape:
+    """Return the shape of the packed weight: (Cb, KH, KW / 4, 16, 4)."""
+    return (work.in_blocks, work.kernel[0], -(-work.kernel[1] // FOUR), 16, 4)
 
 
 def write_depthwise(work: Workload, plan: FilterPlan, target: TargetSpec) -> Any:
@@ -273,7 +264,7 @@ def write_depthwise(work: Workload, plan: FilterPlan, target: TargetSpec) -> Any
 
     parameters: dict[str, tuple[Shape, str]] = {
         "data": ((work.batch, work.in_blocks, work.in_pixels, 16), work.dtype),
-        **filter_parameters(work, work.activation),
+        **weight_parameters(work, filter_shape(work)),
         "out": ((work.batch, work.out_blocks, work.out_pixels, 16), work.out_dtype or work.dtype),
     }
     return kernel(work, parameters, body)

@@ -20,11 +20,10 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
 )
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import load, scratch, store
 
+from tvm_mobilenet.machine import RANGES
 from tvm_mobilenet.operators.workload import Workload
 
 _CHANNELS = 16
-
-_OWN = {"int8": (-128, 127), "uint8": (0, 255)}
 
 _CLIPS = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
 """What activations let through where sums leave as float32."""
@@ -129,7 +128,7 @@ class Epilogue:
     def _one(self, out: Any, block: Any, v: int, sums: Any, place: Sequence[Any]) -> None:
         *outer, last = place
         lanes = self._machine.lanes
-        low, high = _OWN[self._work.dtype]
+        low, high = RANGES[self._work.dtype]
         at = [*outer, last + v * lanes]
         least, most = (broadcast(tirx.const(end, "int32"), lanes) for end in (low, high))
         within = tirx.Max(tirx.Min(self._integer(block, v, sums, at), most), least)
@@ -141,7 +140,7 @@ class Epilogue:
         if "residual" in self._buffers:
             value = self._added(value, v, at)
         low, high = self._limits
-        own = _OWN[self._work.dtype]
+        own = RANGES[self._work.dtype]
         if (low, high) != own or not self._machine.convert:
             value = self._between(value, low, high)
         return self._machine.rounded(value)
@@ -203,7 +202,7 @@ def look_up_each(table: Any, elements: Any, count: int, out: Any, at: Sequence[A
         kept = scratch("kept", (count,), dtype)
         store(kept, (0,), elements)
         with ir.serial(0, count) as i:
-            entry = kept[i].astype("int32") - _OWN[dtype][0]
+            entry = kept[i].astype("int32") - RANGES[dtype][0]
             ir.buffer_store(out, table[entry], [*outer, last + i])
 
 

@@ -47,8 +47,6 @@ class Instructions:
     ----------
     lanes : int
         Dwords in a register.
-    registers : int
-        Vector registers.
     step : callable
         See the module.
     convert : str
@@ -63,7 +61,6 @@ class Instructions:
     """
 
     lanes: int
-    registers: int
     step: Step
     convert: str
     fused: bool
@@ -110,17 +107,17 @@ def instructions_of(target: TargetSpec) -> Instructions:
     if target.isa == "avx512":
         dot = _dpbusd(16) if "avx512_vnni" in has else _madd(16)
         convert = "llvm.x86.avx512.mask.cvtps2dq.512"
-        return Instructions(16, 32, dot, convert, True, True, "avx512vbmi" in has)
+        return Instructions(16, dot, convert, True, True, "avx512vbmi" in has)
     if target.isa == "avx2":
         dot = _dpbusd(8) if "avx_vnni" in has else _madd(8)
-        return Instructions(8, 16, dot, "llvm.x86.avx.cvt.ps2dq.256", "fma" in has)
+        return Instructions(8, dot, "llvm.x86.avx.cvt.ps2dq.256", "fma" in has)
     if target.isa == "sse":
-        return Instructions(4, 16, _madd(4), "llvm.x86.sse2.cvtps2dq", False)
+        return Instructions(4, _madd(4), "llvm.x86.sse2.cvtps2dq", False)
     if target.isa == "neon":
         dot = _sdot if "asimddp" in has else _smull
-        return Instructions(4, 32, dot, "llvm.aarch64.neon.fcvtns.v4i32.v4f32", True)
+        return Instructions(4, dot, "llvm.aarch64.neon.fcvtns.v4i32.v4f32", True)
     dot = _vmull if target.isa == "neon32" else _widened
-    return Instructions(4, 16, dot, "", True)
+    return Instructions(4, dot, "", True)
 
 
 def _dpbusd(lanes: int) -> Step:

@@ -41,23 +41,11 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     scratch,
     store,
     units,
+    weight_parameters,
 )
 
 from tvm_mobilenet.machine import TargetSpec
-from tvm_mobilenet.operators.workload import TABLED, Workload
-
-
-def weight_parameters(work: Workload, rows: int, name: str = "") -> dict[str, tuple[Shape, str]]:
-    """Return the parameters of a product: weights, scales, shifts, a table."""
-    blocks = work.out_blocks
-    found: dict[str, tuple[Shape, str]] = {
-        f"{name}weight": ((blocks, rows, 16, 4), "int8"),
-        f"{name}scale": ((blocks, 16), "float32"),
-        f"{name}shift": ((blocks, 16), "float32"),
-    }
-    if work.activation in TABLED and not work.out_dtype:
-        found[f"{name}table"] = ((256,), work.dtype)
-    return found
+from tvm_mobilenet.operators.workload import Workload
 
 
 def residual_parameters(work: Workload, shape: Shape) -> dict[str, tuple[Shape, str]]:
@@ -67,8 +55,13 @@ def residual_parameters(work: Workload, shape: Shape) -> dict[str, tuple[Shape, 
     return {"addend": ((3,), "float32"), "residual": (shape, work.dtype)}
 
 
+def first_block(work: Workload, plan: ProductPlan, group: Any) -> Any:
+    """Return a group's first block of output channels; the last group ends with the layer."""
+    return tirx.min(group * plan.blocks, work.out_blocks - plan.blocks)
+
+
 class Sums:
-    """The sums of a tile: some pixels of some blocks of output channels."""
+    """The sums of a tile, 0 at first: some pixels of some blocks of output channels."""
 
     def __init__(
         self, machine: Instructions, weight: Any, pixels: int, first_block: Any, blocks: int
@@ -76,9 +69,6 @@ class Sums:
         self._machine, self._weight = machine, weight
         self._pixels, self._first, self._blocks = pixels, first_block, blocks
         self._sums = Registers("sums", machine.lanes)
-
-    def clear(self) -> None:
-        """Set all sums to 0."""
         zeros = broadcast(tirx.const(0, "int32"), self._machine.lanes)
         for at in self._each():
             self._sums[at] = zeros
@@ -171,11 +161,10 @@ def write_pointwise(work: Workload, plan: ProductPlan, target: TargetSpec) -> An
         with units(plan.units, parallel=plan.parallel) as unit:
             group, chunk = unit % groups, unit // groups % plan.chunks
             image = unit // (groups * plan.chunks)
-            block = tirx.min(group * plan.blocks, work.out_blocks - plan.blocks)
+            block = first_block(work, plan, group)
             with ir.serial(0, tiles) as tile, ir.sblock("tile"):
                 first = tirx.min((chunk * tiles + tile) * plan.pixels, pixels - plan.pixels)
                 sums = Sums(machine, weight, plan.pixels, block, plan.blocks)
-                sums.clear()
                 over_channels(
                     sums,
                     work.depth,
@@ -187,7 +176,7 @@ def write_pointwise(work: Workload, plan: ProductPlan, target: TargetSpec) -> An
 
     parameters: dict[str, tuple[Shape, str]] = {
         "data": ((work.batch, work.in_blocks, work.in_pixels, 16), work.dtype),
-        **weight_parameters(work, work.depth // 4),
+        **weight_parameters(work, (work.out_blocks, work.depth // 4, 16, 4)),
         **residual_parameters(work, shape),
         "out": (shape, work.out_dtype or work.dtype),
     }
@@ -204,9 +193,8 @@ def write_dense(work: Workload, plan: ProductPlan, target: TargetSpec) -> Any:
         groups = -(-work.out_blocks // plan.blocks)
         with units(plan.units, parallel=plan.parallel) as unit:
             group, image = unit % groups, unit // groups
-            block = tirx.min(group * plan.blocks, work.out_blocks - plan.blocks)
+            block = first_block(work, plan, group)
             sums = Sums(machine, weight, 1, block, plan.blocks)
-            sums.clear()
             over_channels(
                 sums, work.depth, lambda _, kb, four: dword(data, (image, kb, 0, 4 * four), lanes)
             )
@@ -217,7 +205,7 @@ def write_dense(work: Workload, plan: ProductPlan, target: TargetSpec) -> Any:
 
     parameters: dict[str, tuple[Shape, str]] = {
         "data": ((work.batch, work.in_blocks, 1, 16), work.dtype),
-        **weight_parameters(work, work.depth // 4),
+        **weight_parameters(work, (work.out_blocks, work.depth // 4, 16, 4)),
         "out": ((work.batch, outputs), "float32"),
     }
     return kernel(work, parameters, body)
@@ -243,10 +231,9 @@ def write_conv(work: Workload, plan: ProductPlan, target: TargetSpec) -> Any:
 
         def write_tile(place: tuple[Any, Any], window: Any, y: Any, group: Any, tile: Any) -> None:
             image, chunk = place
-            block = tirx.min(group * plan.blocks, work.out_blocks - plan.blocks)
+            block = first_block(work, plan, group)
             first = tirx.min(tile * plan.pixels, width - plan.pixels)
             sums = Sums(machine, weight, plan.pixels, block, plan.blocks)
-            sums.clear()
             for number, (r, q) in enumerate(taps):
 
                 def inputs(pixel: int, kb: Any, four: int, r: int = r, q: int = q) -> Any:
@@ -271,7 +258,7 @@ def write_conv(work: Workload, plan: ProductPlan, target: TargetSpec) -> Any:
     shape = (work.batch, work.out_blocks, work.out_pixels, 16)
     parameters: dict[str, tuple[Shape, str]] = {
         "data": ((work.batch, work.in_blocks, work.in_pixels, work.in_block), work.dtype),
-        **weight_parameters(work, len(taps) * fours),
+        **weight_parameters(work, (work.out_blocks, len(taps) * fours, 16, 4)),
         "out": (shape, work.out_dtype or work.dtype),
     }
     return kernel(work, parameters, body)

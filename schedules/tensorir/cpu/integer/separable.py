@@ -27,15 +27,15 @@ from tvm_mobilenet.schedules.plans.integer.separable import BlockPlan
 from tvm_mobilenet.schedules.tensorir.cpu.integer.depthwise import (
     Filter,
     Source,
-    filter_parameters,
+    filter_shape,
 )
 from tvm_mobilenet.schedules.tensorir.cpu.integer.epilogue import Epilogue
 from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import instructions_of
 from tvm_mobilenet.schedules.tensorir.cpu.integer.products import (
     Sums,
+    first_block,
     over_channels,
     residual_parameters,
-    weight_parameters,
 )
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     Shape,
@@ -43,6 +43,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     kernel,
     scratch,
     units,
+    weight_parameters,
 )
 
 from tvm_mobilenet.machine import TargetSpec
@@ -85,11 +86,9 @@ def write_separable(work: Workload, plan: BlockPlan, target: TargetSpec) -> Any:
             between = filtered(data, own, image, chunk)
             loops = ir.serial(0, groups), ir.serial(0, product.tiles(pixels))
             with loops[0] as turn, loops[1] as tile, ir.sblock("tile"):
-                group = split * groups + turn
-                block = tirx.min(group * product.blocks, work.out_blocks - product.blocks)
+                block = first_block(work, product, split * groups + turn)
                 first = tirx.min(tile * product.pixels, pixels - product.pixels)
                 sums = Sums(machine, weight, product.pixels, block, product.blocks)
-                sums.clear()
                 over_channels(
                     sums,
                     work.depth,
@@ -102,8 +101,8 @@ def write_separable(work: Workload, plan: BlockPlan, target: TargetSpec) -> Any:
 
     parameters: dict[str, tuple[Shape, str]] = {
         "data": ((work.batch, work.in_blocks, work.in_pixels, 16), work.dtype),
-        **filter_parameters(work, work.mid_activation, _FILTER),
-        **weight_parameters(work, work.depth // 4),
+        **weight_parameters(mid, filter_shape(mid), _FILTER),
+        **weight_parameters(work, (work.out_blocks, work.depth // 4, 16, 4)),
         **residual_parameters(work, shape),
         "out": (shape, work.out_dtype or work.dtype),
     }

@@ -38,6 +38,26 @@ def kernel(
     return made.with_attr("global_symbol", work.key).with_attr(WORKLOAD, work.text)
 
 
+def weight_parameters(work: Workload, shape: Shape, name: str = "") -> dict[str, tuple[Shape, str]]:
+    """Return the parameters of a layer with weights: those, scales, shifts, a table.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        The packed weight's: blocks of output channels first.
+    name : str
+        What the parameters' names begin with.
+    """
+    found: dict[str, tuple[Shape, str]] = {
+        f"{name}weight": (shape, "int8"),
+        f"{name}scale": ((shape[0], 16), "float32"),
+        f"{name}shift": ((shape[0], 16), "float32"),
+    }
+    if work.tabled:
+        found[f"{name}table"] = ((256,), work.dtype)
+    return found
+
+
 @contextmanager
 def units(count: int, *, parallel: bool, name: str = "unit") -> Iterator[Any]:
     """Open a loop over independent pieces of work, whose scratch is each one's own."""
