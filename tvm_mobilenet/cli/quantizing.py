@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tvm_mobilenet.cli.groups import grouped
+from tvm_mobilenet.cli.groups import Group, grouped
 from tvm_mobilenet.cli.options import (
     Answer,
     ModelName,
@@ -19,6 +20,37 @@ from tvm_mobilenet.cli.output import Form
 
 if TYPE_CHECKING:
     from tvm_mobilenet.models.network import Network
+
+
+@dataclass(frozen=True)
+class Ranges(Group):
+    """How ranges are chosen, and which layers stay in float32."""
+
+    method: Annotated[
+        Literal["mse", "minmax", "percentile"],
+        typer.Option(help="Ranges by least squared error, extremes, or without the outermost."),
+    ] = "mse"
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="A layer to leave in float32; once for each.", metavar="LAYER"),
+    ] = None
+    min_sqnr: Annotated[
+        float | None,
+        typer.Option(
+            help="Leave the layers that lose most in float32, until the logits have so many dB.",
+            metavar="DB",
+        ),
+    ] = None
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(
+            help="The same until so many of the images keep their first class, 0 to 1.",
+            min=0,
+            max=1,
+            metavar="SHARE",
+        ),
+    ] = None
+    samples: Annotated[int, typer.Option(help="Images to take at most.", min=1)] = 64
 
 
 @grouped
@@ -41,31 +73,7 @@ def quantize(
             metavar="FILE",
         ),
     ] = None,
-    method: Annotated[
-        Literal["mse", "minmax", "percentile"],
-        typer.Option(help="Ranges by least squared error, extremes, or without the outermost."),
-    ] = "mse",
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(help="A layer to leave in float32; once for each.", metavar="LAYER"),
-    ] = None,
-    min_sqnr: Annotated[
-        float | None,
-        typer.Option(
-            help="Leave the layers that lose most in float32, until the logits have so many dB.",
-            metavar="DB",
-        ),
-    ] = None,
-    min_agreement: Annotated[
-        float | None,
-        typer.Option(
-            help="The same until so many of the images keep their first class, 0 to 1.",
-            min=0,
-            max=1,
-            metavar="SHARE",
-        ),
-    ] = None,
-    samples: Annotated[int, typer.Option(help="Images to take at most.", min=1)] = 64,
+    how: Ranges,
     network: NetworkOptions,
     weights: WeightOptions,
     target: TargetOptions,
@@ -89,16 +97,7 @@ def quantize(
 
     found = network.find(model)
     with waiting(f"quantising {model}"):
-        made, report = run(
-            found,
-            images,
-            **weights.given(),
-            method=method,
-            keep=keep or (),
-            min_sqnr=min_sqnr,
-            min_agreement=min_agreement,
-            samples=samples,
-        )
+        made, report = run(found, images, **weights.given(), **how.given())
     if output is not None:
         with warnings_told(), waiting(f"writing {report.title} in integers"):
             write(made, output, target, weights.preprocess)
