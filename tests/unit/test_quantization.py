@@ -15,9 +15,10 @@ from tvm_mobilenet.models.quantized import reference
 from tvm_mobilenet.models.quantized.model import FLOAT
 from tvm_mobilenet.models.spec import INPUT, Add, Conv2d, GlobalAvgPool, Model, Softmax
 from tvm_mobilenet.models.weights import initialize
+from tvm_mobilenet.quantization.budget import Budget, by_loss, fewest
 from tvm_mobilenet.quantization.calibration import quantize
 from tvm_mobilenet.quantization.observation import observe
-from tvm_mobilenet.quantization.quality import quality
+from tvm_mobilenet.quantization.quality import Quality, quality
 from tvm_mobilenet.quantization.ranges import Histogram, range_of, type_of
 from tvm_mobilenet.quantization.weights import rounded, weight_type
 
@@ -231,3 +232,34 @@ def test_means_are_those_of_what_activations_read() -> None:
     assert (found.values["c"].low, found.values["c"].high) == (0, 1)
     record = quantize(model, weights, images, method="minmax").model.records["c"]
     assert record.before == type_of((-3.0, 3.0))
+
+
+@pytest.mark.parametrize("needed", [*range(1, 12), 99])
+def test_as_few_layers_stay_in_float_as_it_takes(needed: int) -> None:
+    order, tried = [str(at) for at in range(11)], []
+
+    def attempt(some: object) -> int:
+        tried.append(some)
+        return len(tried[-1])
+
+    assert fewest(order, attempt, lambda count: count >= needed) == min(needed, 11)
+    assert all(some == order[: len(some)] for some in tried)
+    assert len(tried) <= 8
+
+
+def test_the_layers_that_lose_most_come_first() -> None:
+    made = quantize(V2, initialize(V2), images_for(V2, 1), correct_biases=False).model
+    first, second, third = (layer.name for layer in V2.layers[:3])
+    layers = {layer.name: 20.0 for layer in V2.layers} | {first: 45.0, second: 40.0}
+    order = by_loss(V2, made, Quality(layers, 20.0, 1.0))
+    assert order[:3] == [third, first, second]
+    assert set(order) == {name for name in layers if name in made.records}
+    assert isinstance(V2.layer(order[-1]), GlobalAvgPool | Add)
+
+
+def test_budgets() -> None:
+    cost = Quality({}, 20.0, 0.75)
+    assert Budget().allows(cost)
+    assert Budget(20.0, 0.75).allows(cost)
+    assert not Budget(20.1, 0.75).allows(cost)
+    assert not Budget(agreement=0.76).allows(cost)

@@ -20,6 +20,10 @@ from tvm_mobilenet.cli.output import Form
 if TYPE_CHECKING:
     from tvm_mobilenet.models.network import Network
 
+_ONNX = ".onnx"
+_PATIENCE_S = 2.0
+"""Seconds before there is a bar."""
+
 
 @grouped
 def quantize(
@@ -83,12 +87,17 @@ def quantize(
       tvm-mobilenet quantize model.onnx --images photos --keep Conv_0 -o q.so
       tvm-mobilenet quantize v2 --images photos -o v2.onnx   QDQ, for onnxruntime
     """
-    from tvm_mobilenet.cli.making import warnings_told
-    from tvm_mobilenet.cli.output import say, show, size, waiting
+    from tvm_mobilenet.artifact.emission import SHARED, check_name
+    from tvm_mobilenet.cli.making import check_writable, warnings_told
+    from tvm_mobilenet.cli.output import progress_bar, say, show, size, waiting
     from tvm_mobilenet.compilation.quantizing import quantize as run
 
+    if output is not None:
+        if output.suffix != _ONNX:
+            check_name(output, SHARED)
+        check_writable(output)
     found = network.find(model)
-    with waiting(f"quantising {model}"):
+    with progress_bar(after_s=_PATIENCE_S) as told:
         made, report = run(
             found,
             images,
@@ -98,6 +107,7 @@ def quantize(
             min_sqnr=min_sqnr,
             min_agreement=min_agreement,
             samples=samples,
+            progress=told,
         )
     if output is not None:
         with warnings_told(), waiting(f"writing {report.title} in integers"):
@@ -109,7 +119,7 @@ def quantize(
 
 def write(made: Network, output: Path, target: TargetOptions, preprocess: str | None) -> None:
     """Write a network in integers as what a file's ending says."""
-    if output.suffix == ".onnx":
+    if output.suffix == _ONNX:
         from tvm_mobilenet.models.onnx_qdq import write_qdq
 
         write_qdq(made, output)

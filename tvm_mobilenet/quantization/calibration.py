@@ -22,6 +22,7 @@ from tvm_mobilenet.models.spec import INPUT, Conv2d, Layer, Model
 from tvm_mobilenet.models.weights import validate
 from tvm_mobilenet.quantization.choice import records_for
 from tvm_mobilenet.quantization.observation import Observation, observe
+from tvm_mobilenet.quantization.progress import Progress, silent, told
 from tvm_mobilenet.quantization.ranges import METHODS, Method, Range, range_of, type_of
 from tvm_mobilenet.quantization.weights import rounded
 
@@ -54,6 +55,7 @@ def quantize(
     keep: Collection[str] = (),
     correct_biases: bool = True,
     seen: Observation | None = None,
+    progress: Progress = silent,
 ) -> Quantized:
     """Quantise a network by what it computes for some images.
 
@@ -84,7 +86,7 @@ def quantize(
     for name in keep:
         model.layer(name)
     validate(model, weights)
-    seen = observe(model, weights, images) if seen is None else seen
+    seen = observe(model, weights, images, progress) if seen is None else seen
     types = {name: type_of(range_of(found, method)) for name, found in seen.values.items()}
     sums = {
         layer.name: type_of(_varying(layer, range_of(seen.sums[layer.name], method)))
@@ -93,7 +95,7 @@ def quantize(
     }
     records = records_for(model, weights, types, sums, keep)
     network = Quantized(lowered(model, records, types), _quantized(model, weights, records))
-    return _corrected(network, seen.means, images) if correct_biases else network
+    return _corrected(network, seen.means, images, progress) if correct_biases else network
 
 
 def _varying(layer: Weighted, of: Range) -> Range:
@@ -119,7 +121,10 @@ def _quantized(
 
 
 def _corrected(
-    network: Quantized, means: Mapping[str, NDArray[np.float64]], images: Sequence[ArrayLike]
+    network: Quantized,
+    means: Mapping[str, NDArray[np.float64]],
+    images: Sequence[ArrayLike],
+    progress: Progress,
 ) -> Quantized:
     """Give each bias the difference of means, every layer behind those that are corrected.
 
@@ -130,7 +135,7 @@ def _corrected(
     model, weights = network.model, dict(network.weights)
     values: dict[str, list[Array]] = {INPUT: [np.asarray(x, np.float32) for x in images]}
     last_use = {name: layer.name for layer in model.model.layers for name in layer.inputs}
-    for layer in model.model.layers:
+    for layer in told(model.model.layers, progress, "correcting biases"):
         inputs = [values[name] for name in layer.inputs]
         if layer.name in model.records and isinstance(layer, Weighted):
             moved = means[layer.name] - _mean(model, layer, weights, inputs[0])

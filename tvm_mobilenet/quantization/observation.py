@@ -22,6 +22,7 @@ from tvm_mobilenet.models.folding import without_batch_norm
 from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized.model import TABLED
 from tvm_mobilenet.models.spec import INPUT, Conv2d, Model
+from tvm_mobilenet.quantization.progress import Progress, silent, told
 from tvm_mobilenet.quantization.ranges import Histogram
 
 Float32 = NDArray[np.float32]
@@ -48,7 +49,9 @@ class Observation:
     means: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
-def observe(model: Model, weights: Weights, images: Sequence[ArrayLike]) -> Observation:
+def observe(
+    model: Model, weights: Weights, images: Sequence[ArrayLike], progress: Progress = silent
+) -> Observation:
     """Run the network over images, one at a time, and keep what was seen.
 
     Parameters
@@ -70,7 +73,7 @@ def observe(model: Model, weights: Weights, images: Sequence[ArrayLike]) -> Obse
     }
     last_use = {name: layer.name for layer in model.layers for name in layer.inputs}
     seen = Observation()
-    for image in images:
+    for image in told(images, progress, "observing the float network"):
         values = {INPUT: _input(image, model.input_shape)}
         _count(seen.values, INPUT, values[INPUT])
         for layer in model.layers:
