@@ -15,11 +15,12 @@ from tvm_mobilenet.models.quantized import reference
 from tvm_mobilenet.models.quantized.model import FLOAT
 from tvm_mobilenet.models.spec import INPUT, Add, Conv2d, GlobalAvgPool, Model, Softmax
 from tvm_mobilenet.models.weights import initialize
-from tvm_mobilenet.quantization.budget import Budget, by_loss, fewest
-from tvm_mobilenet.quantization.calibration import quantize
+from tvm_mobilenet.quantization.budget import Budget, fewest
+from tvm_mobilenet.quantization.calibration import quantize, types_for
 from tvm_mobilenet.quantization.observation import observe
 from tvm_mobilenet.quantization.quality import Quality, quality
 from tvm_mobilenet.quantization.ranges import Histogram, range_of, type_of
+from tvm_mobilenet.quantization.sensitivity import hurting
 from tvm_mobilenet.quantization.weights import rounded, weight_type
 
 
@@ -247,14 +248,33 @@ def test_as_few_layers_stay_in_float_as_it_takes(needed: int) -> None:
     assert len(tried) <= 8
 
 
-def test_the_layers_that_lose_most_come_first() -> None:
-    made = quantize(V2, initialize(V2), images_for(V2, 1), correct_biases=False).model
-    first, second, third = (layer.name for layer in V2.layers[:3])
-    layers = {layer.name: 20.0 for layer in V2.layers} | {first: 45.0, second: 40.0}
-    order = by_loss(V2, made, Quality(layers, 20.0, 1.0))
-    assert order[:3] == [third, first, second]
-    assert set(order) == {name for name in layers if name in made.records}
-    assert isinstance(V2.layer(order[-1]), GlobalAvgPool | Add)
+def test_which_layers_hurt() -> None:
+    """One value, of which nearly all elements stand for numbers that never come, ruins V2."""
+    weights, images = initialize(V2), images_for(V2, 2)
+    seen = observe(V2, weights, images)
+    types = types_for(seen, "mse")
+    integers = quantize(V2, weights, images, seen=seen, correct_biases=False).model.records
+    spared = hurting(V2, weights, integers, types, images)
+    assert list(spared) == [layer.name for layer in V2.layers if layer.name in integers]
+    assert all(math.isfinite(power) and power > 0 for power in spared.values())
+    add = next(layer for layer in V2.layers if isinstance(layer, Add))
+    types[add.name] = type_of((-1e4, 1e4))
+    hurt = hurting(V2, weights, integers, types, images)
+    worse = {name for name in hurt if hurt[name] > spared[name]}
+    assert worse == {add.name, *(layer.name for layer in V2.layers if add.name in layer.inputs)}
+    assert sorted(hurt, key=lambda name: -hurt[name])[0] in worse
+
+
+def test_noises_that_are_measured_apart_add_up() -> None:
+    """To what the logits have in the network of integers, within a factor of two."""
+    weights, images = initialize(V2), images_for(V2, 4)
+    seen = observe(V2, weights, images)
+    network = quantize(V2, weights, images, seen=seen)
+    types = types_for(seen, "mse")
+    every = hurting(V2, weights, network.model.records, types, images)
+    found = 10 ** (-quality(V2, weights, network, images).logits / 10)
+    # Each value counts for its layer and for those that read it: twice or three times.
+    assert found / 2 < sum(every.values()) / len(images) / 2 < 3 * found
 
 
 def test_budgets() -> None:

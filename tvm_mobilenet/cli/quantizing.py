@@ -56,7 +56,7 @@ def quantize(
     min_sqnr: Annotated[
         float | None,
         typer.Option(
-            help="Leave the layers that lose most in float32, until the logits have so many dB.",
+            help="Leave the layers that hurt most in float32, until the logits have so many dB.",
             metavar="DB",
         ),
     ] = None,

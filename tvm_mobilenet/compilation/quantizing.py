@@ -63,7 +63,7 @@ def quantize(
     keep : collection of str
         Layers that compute in float32.
     min_sqnr : float, optional
-        Least signal-to-quantisation-noise ratio of the logits, dB: layers that lose most stay in
+        Least signal-to-quantisation-noise ratio of the logits, dB: layers that hurt most stay in
         float32, as few as reach it of those tried.
     min_agreement : float, optional
         The same for the share of images whose first class stays, 0 to 1; then all images are

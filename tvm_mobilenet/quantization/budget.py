@@ -7,15 +7,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tvm_mobilenet.errors import QuantizationError
-from tvm_mobilenet.models.layers import Weighted
-from tvm_mobilenet.models.quantized.model import QuantizedModel
-from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.quantization.quality import Quality
 
 T = TypeVar("T")
-
-_LOSSLESS = 60.0
-"""Decibels beyond which nothing is lost that elements of 8 bits could hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +44,6 @@ class Budget:
         """Return whether that is not too much."""
         enough = self.sqnr is None or cost.logits >= self.sqnr
         return enough and (self.agreement is None or cost.agreement >= self.agreement)
-
-
-def by_loss(model: Model, made: QuantizedModel, cost: Quality) -> list[str]:
-    """Return the layers in integers, those to leave in float32 first at the front.
-
-    Those with weights come first, by how many dB were lost between what they read and what they
-    write; then all others, whose numbers hardly round.
-    """
-    lost: dict[str, float] = {}
-    for layer in model.layers:
-        if isinstance(layer, Weighted) and layer.name in made.records:
-            before = min(cost.layers.get(source, _LOSSLESS) for source in layer.inputs)
-            lost[layer.name] = min(before, _LOSSLESS) - min(cost.layers[layer.name], _LOSSLESS)
-    others = (layer.name for layer in model.layers if layer.name in made.records)
-    return [
-        *sorted(lost, key=lambda name: -lost[name]),
-        *(name for name in others if name not in lost),
-    ]
 
 
 def fewest(

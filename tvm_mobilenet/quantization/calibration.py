@@ -19,6 +19,7 @@ from tvm_mobilenet.models.quantized.arithmetic import Array
 from tvm_mobilenet.models.quantized.lowering import lowered
 from tvm_mobilenet.models.quantized.model import Quantization, QuantizedModel
 from tvm_mobilenet.models.spec import INPUT, Conv2d, Layer, Model
+from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.models.weights import validate
 from tvm_mobilenet.quantization.choice import records_for
 from tvm_mobilenet.quantization.observation import Observation, observe
@@ -87,7 +88,7 @@ def quantize(
         model.layer(name)
     validate(model, weights)
     seen = observe(model, weights, images, progress) if seen is None else seen
-    types = {name: type_of(range_of(found, method)) for name, found in seen.values.items()}
+    types = types_for(seen, method)
     sums = {
         layer.name: type_of(_varying(layer, range_of(seen.sums[layer.name], method)))
         for layer in model.layers
@@ -96,6 +97,11 @@ def quantize(
     records = records_for(model, weights, types, sums, keep)
     network = Quantized(lowered(model, records, types), _quantized(model, weights, records))
     return _corrected(network, seen.means, images, progress) if correct_biases else network
+
+
+def types_for(seen: Observation, method: Method) -> dict[str, TensorType]:
+    """Return what the elements of each value stand for, by name."""
+    return {name: type_of(range_of(found, method)) for name, found in seen.values.items()}
 
 
 def _varying(layer: Weighted, of: Range) -> Range:

@@ -1,8 +1,4 @@
-"""What the float network computes for some images: the numbers of every value, and means.
-
-In float32, batch norms folded: that is what ranges of 256 elements are chosen by, and twice as
-fast as the float64 reference.
-"""
+"""What the float network computes for some images: the numbers of every value, and means."""
 
 from __future__ import annotations
 
@@ -15,18 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tvm_mobilenet.errors import InputError, QuantizationError
-from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.activations import activate
-from tvm_mobilenet.models.convolution import convolve
-from tvm_mobilenet.models.folding import without_batch_norm
 from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized.model import TABLED
-from tvm_mobilenet.models.spec import INPUT, Conv2d, Model
+from tvm_mobilenet.models.spec import INPUT, Model
+from tvm_mobilenet.quantization.floats import Float32, FloatNetwork
 from tvm_mobilenet.quantization.progress import Progress, silent, told
 from tvm_mobilenet.quantization.ranges import Histogram
 
-Float32 = NDArray[np.float32]
-Folded = tuple[Float32, Float32]
 Weights = Mapping[str, NDArray[Any]]
 
 
@@ -68,9 +60,7 @@ def observe(
     """
     if not len(images):
         raise QuantizationError("there is no image to calibrate with", "give at least one")
-    folded = {
-        layer.name: _folded(layer, weights) for layer in model.layers if isinstance(layer, Weighted)
-    }
+    network = FloatNetwork(model, weights)
     last_use = {name: layer.name for layer in model.layers for name in layer.inputs}
     seen = Observation()
     for image in told(images, progress, "observing the float network"):
@@ -79,20 +69,15 @@ def observe(
         for layer in model.layers:
             inputs = [values[name] for name in layer.inputs]
             if isinstance(layer, Weighted):
-                values[layer.name] = _observed(layer, folded[layer.name], inputs[0], seen)
+                values[layer.name] = _observed(layer, network, inputs[0], seen)
             else:
-                values[layer.name] = reference.run_layer(layer, weights, *inputs).astype(np.float32)
+                values[layer.name] = network.run_layer(layer, inputs)
             _count(seen.values, layer.name, values[layer.name])
             for name in set(layer.inputs):
                 if last_use[name] == layer.name:
                     del values[name]
     seen.means = {name: total / len(images) for name, total in seen.means.items()}
     return seen
-
-
-def _folded(layer: Weighted, weights: Weights) -> Folded:
-    weight, bias = without_batch_norm(layer, weights)
-    return weight.astype(np.float32), bias.astype(np.float32)
 
 
 def _input(image: ArrayLike, shape: tuple[int, ...]) -> Float32:
@@ -102,14 +87,9 @@ def _input(image: ArrayLike, shape: tuple[int, ...]) -> Float32:
     return found
 
 
-def _observed(layer: Weighted, folded: Folded, x: Float32, seen: Observation) -> Float32:
+def _observed(layer: Weighted, network: FloatNetwork, x: Float32, seen: Observation) -> Float32:
     """Compute a layer, and keep what its activation reads."""
-    weight, bias = folded
-    if isinstance(layer, Conv2d):
-        sums = convolve(layer, weight, x)
-        sums += bias[:, None, None]
-    else:
-        sums = x @ weight.T + bias
+    sums = network.sums(layer, x)
     mean = sums.mean(axis=(0, *range(2, sums.ndim)), dtype=np.float64)
     seen.means[layer.name] = seen.means.get(layer.name, 0.0) + mean
     if layer.activation in TABLED:

@@ -16,16 +16,20 @@ from numpy.typing import NDArray
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.spec import Model
-from tvm_mobilenet.quantization.budget import Budget, by_loss, fewest
-from tvm_mobilenet.quantization.calibration import Quantized, quantize
+from tvm_mobilenet.quantization.budget import Budget, fewest
+from tvm_mobilenet.quantization.calibration import Quantized, quantize, types_for
 from tvm_mobilenet.quantization.observation import observe
 from tvm_mobilenet.quantization.progress import Progress, silent
 from tvm_mobilenet.quantization.quality import Quality, quality
 from tvm_mobilenet.quantization.ranges import Method
 from tvm_mobilenet.quantization.report import ASKED, BUDGET, NEVER, QuantizationReport
+from tvm_mobilenet.quantization.sensitivity import hurting
 
 _JUDGED = 16
 """Inputs that the cost is measured on, where no share of all is asked for."""
+
+_ORDERED_BY = 4
+"""Inputs by which it is said which layers hurt."""
 
 _NONE = Budget()
 
@@ -88,7 +92,15 @@ def post_training(
     first = attempt(())
     made, cost = first
     if not budget.allows(cost):
-        order = by_loss(model, made.model, cost)
+        spared = hurting(
+            model,
+            weights,
+            made.model.records,
+            types_for(seen, method),
+            _spread(images, _ORDERED_BY),
+            progress=progress,
+        )
+        order = sorted(spared, key=lambda name: -spared[name])
         made, cost = fewest(order, attempt, lambda tried: budget.allows(tried.cost))
     if not budget.allows(cost):
         raise QuantizationError(

@@ -56,8 +56,7 @@ def quality(
     """
     signal = dict.fromkeys((layer.name for layer in model.layers), 0.0)
     noise = dict(signal)
-    last = model.layer(model.outputs[0])
-    decides = last.inputs[0] if isinstance(last, Softmax) else last.name
+    decides = deciding(model)
     same: list[Any] = []
     for image in told(images, progress, "measuring what it cost"):
         want = reference.run(model, weights, image, keep_layers=True)
@@ -73,6 +72,12 @@ def quality(
                 same.append(first == second)
     layers = {name: _decibels(signal[name], noise[name]) for name in signal}
     return Quality(layers, layers[decides], float(np.mean(np.concatenate(same))))
+
+
+def deciding(model: Model) -> str:
+    """Return the layer whose value are the logits: what a softmax at the end reads."""
+    last = model.layer(model.outputs[0])
+    return last.inputs[0] if isinstance(last, Softmax) else last.name
 
 
 def _decibels(signal: float, noise: float) -> float:
