@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +23,7 @@ def weight_type(weight: NDArray[np.float64]) -> TensorType:
     return TensorType("int8", tuple((np.maximum(largest, floor) / _LARGEST).tolist()), 0)
 
 
-def rounded(weight: NDArray[np.float64], of: TensorType) -> NDArray[np.int8]:
+def rounded(weight: NDArray[np.floating[Any]], of: TensorType) -> NDArray[np.int8]:
     """Return weights (O, ...) as elements, ties to even."""
     scales = np.asarray(of.scale).reshape(-1, *(1,) * (weight.ndim - 1))
     elements = np.clip(np.rint(weight / scales), -_LARGEST, _LARGEST)

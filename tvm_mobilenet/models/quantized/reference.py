@@ -1,8 +1,8 @@
 """The integer reference: runs a quantised network in NumPy, bit for bit as kernels must.
 
 Independent of TVM and of every transformation of the compiler. Sums of products are computed in
-float64, where those of integers below 2**53 are exact in any order. What computes in float32 is
-taken from the float64 reference and rounded once: no bits are promised there.
+float32 where none can reach 2**24, else in float64: both are exact in any order. What computes in
+float32 is taken from the float64 reference and rounded once: no bits are promised there.
 """
 
 from __future__ import annotations
@@ -40,6 +40,12 @@ from tvm_mobilenet.models.spec import (
 )
 
 Weights = Mapping[str, NDArray[Any]]
+
+_EXACT_IN_FLOAT32 = 2**24
+"""Integers below this, and sums of them that stay below, are exact."""
+
+_LARGEST_DISTANCE = 255
+"""Between an element and its zero point, and beyond any element."""
 
 
 def run(network: QuantizedModel, weights: Weights, x: ArrayLike) -> dict[str, Array]:
@@ -99,22 +105,27 @@ def _computed(layer: Layer, network: QuantizedModel, weights: Weights, *inputs: 
 @_computed.register(Conv2d)
 def _conv2d(layer: Conv2d, network: QuantizedModel, weights: Weights, x: Array) -> Array:
     """Sum up with borders of the zero point: elements less that, bordered by 0, and it again."""
-    weight = weights[f"{layer.name}.weight"].astype(np.float64)
+    weight = _for_sums(weights[f"{layer.name}.weight"])
     zero = network.type_of(layer.inputs[0]).zero_point or 0
-    sums = convolve(layer, weight, x.astype(np.float64) - zero)
+    sums = convolve(layer, weight, np.subtract(x, zero, dtype=weight.dtype))
     sums += zero * weight.sum(axis=(1, 2, 3))[:, None, None]
     return _finished(layer, network, weights, sums)
 
 
 @_computed.register(Dense)
 def _dense(layer: Dense, network: QuantizedModel, weights: Weights, x: Array) -> Array:
-    weight = weights[f"{layer.name}.weight"].astype(np.float64)
-    return _finished(layer, network, weights, x.astype(np.float64) @ weight.T)
+    weight = _for_sums(weights[f"{layer.name}.weight"])
+    return _finished(layer, network, weights, x.astype(weight.dtype) @ weight.T)
 
 
-def _finished(
-    layer: Weighted, network: QuantizedModel, weights: Weights, sums: NDArray[np.float64]
-) -> Array:
+def _for_sums(weight: Array) -> Array:
+    """Return a weight (O, ...) in a type in which its sums of any elements are exact."""
+    magnitudes = np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1)
+    small = int(magnitudes.max()) * _LARGEST_DISTANCE < _EXACT_IN_FLOAT32
+    return weight.astype(np.float32 if small else np.float64)
+
+
+def _finished(layer: Weighted, network: QuantizedModel, weights: Weights, sums: Array) -> Array:
     """Return the value for the sums of a layer, (N, O, ...)."""
     record, to = network.records[layer.name], requantization.of_sums(network, layer, weights)
     along = (-1, *(1,) * (sums.ndim - 2))
