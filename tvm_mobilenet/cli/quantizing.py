@@ -34,7 +34,12 @@ def quantize(
     *,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="What to write: an artifact, q.so; or q.onnx, for other runtimes.", metavar="FILE"),
+        typer.Option(
+            "-o",
+            "--output",
+            help="What to write: an artifact, q.so; or q.onnx, for other runtimes.",
+            metavar="FILE",
+        ),
     ] = None,
     method: Annotated[
         Literal["mse", "minmax", "percentile"],

@@ -127,7 +127,7 @@ def network_from(
             raise WeightsError(
                 f"{found.path!r} has weights of its own", "leave --weights or weights= out"
             )
-        return Network(found.model, found.weights, found.path, found)
+        return Network(found.model, found.weights, found.path, found, records=found.records)
     if isinstance(weights, Mapping):
         validate(found, weights)
         return Network(found, dict(weights), "arrays")
@@ -180,7 +180,7 @@ def network_of(
         return Network(model, found, str(manifest["weights"]["source"]))
     imported = _imported_again(name, described["options"], given)
     found = of_artifact(manifest, imported.model, imported.weights if weights is None else weights)
-    return Network(imported.model, found, imported.path, imported)
+    return Network(imported.model, found, imported.path, imported, records=imported.records)
 
 
 def _imported_again(

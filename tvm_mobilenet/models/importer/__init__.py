@@ -14,7 +14,7 @@ import hashlib
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.common.tables import Table, Tabular
+from tvm_mobilenet.models.quantized.model import Quantization
 from tvm_mobilenet.models.spec import Model
 
 if TYPE_CHECKING:
@@ -47,17 +48,22 @@ class Imported(Tabular):
     model : Model
         The network; its layers have the names of the tensors that they compute.
     weights : dict of str to ndarray
-        Arrays of float32 by parameter name.
+        Arrays by parameter name: int8 for the weights of layers that compute in integers,
+        float32 for all others.
     source : onnx.ModelProto
         The network as the file has it, with fixed shapes; or a module, in ONNX's operators.
     path : str
         Absolute path of the file; ``"Relay module"``, say, of a module of TVM's.
+    records : mapping of str to Quantization
+        The layers that compute in integers, if the file is quantised: as of
+        :class:`tvm_mobilenet.models.network.Network`.
     """
 
     model: Model
     weights: dict[str, NDArray[np.float32]]
     source: onnx.ModelProto
     path: str
+    records: Mapping[str, Quantization] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return one line."""
@@ -207,13 +213,16 @@ def _imported(
     from tvm_mobilenet.models.importer.activations import recognise_activations
     from tvm_mobilenet.models.importer.fold import fold
     from tvm_mobilenet.models.importer.halves import in_float32
-    from tvm_mobilenet.models.importer.layers import Layers
+    from tvm_mobilenet.models.importer.integers import IntegerLayers
     from tvm_mobilenet.models.importer.modern import modernise
     from tvm_mobilenet.models.importer.outputs import own_outputs
+    from tvm_mobilenet.models.importer.roundings import to_roundings
     from tvm_mobilenet.models.importer.simplify import merge_views, simplify
     from tvm_mobilenet.models.importer.transposes import sink_transposes
+    from tvm_mobilenet.models.quantized.lowering import lowered
 
     graph = fold(in_float32(source))
+    to_roundings(graph)
     modernise(graph)
     simplify(graph, views=False)
     sink_transposes(graph)
@@ -221,9 +230,12 @@ def _imported(
     recognise_activations(graph)
     merge_views(graph)
     own_outputs(graph)
-    found = Layers(graph)
+    found = IntegerLayers(graph)
     shape = graph.shape(graph.input)
     layers = tuple(found.layers.values())
     outputs = tuple(found.names[tensor] for tensor in graph.outputs)
     model = Model(name, title, options, shape, layers, outputs, graph.dtype(graph.input))
-    return Imported(model, found.weights, source, where)
+    if not found.records:
+        return Imported(model, found.weights, source, where)
+    network = lowered(model, found.records, found.values)
+    return Imported(network.model, found.weights, source, where, network.records)

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 OLDEST_OPSET = 7
 """Broadcasting is what it is today since then."""
 
-_QUANTIZED = {
-    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv",
-    "QLinearMatMul", "ConvInteger", "MatMulInteger",
-}  # fmt: skip
+_DYNAMIC = {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
 _BRANCHING = {"If", "Loop", "Scan"}
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"}
 
@@ -149,9 +146,10 @@ def _check_operators(model: onnx.ModelProto, where: str) -> None:
                 f"{at} is an operator that is not ONNX's own: {node.domain}.{op}",
                 "export without that extension",
             )
-        if op in _QUANTIZED:
+        if op in _DYNAMIC:
             raise Unsupported(
-                f"{at} computes in integers: {op}", "give the model before quantization, in float32"
+                f"{at} computes in integers whose scale depends on the image: {op}",
+                "quantise the model statically, with images to calibrate by",
             )
         if op in _BRANCHING or op in _RANDOM:
             what = "chooses while it runs" if op in _BRANCHING else "draws random numbers"

@@ -7,12 +7,14 @@ from collections.abc import Callable
 import numpy as np
 
 from tvm_mobilenet.models.importer.graph import Graph, Node
+from tvm_mobilenet.models.importer.roundings import ROUND
 from tvm_mobilenet.models.importer.simplify import is_view, perm_of, reduced_axes
 
 _ONE_BY_ONE = {
     "Abs", "Cast", "Ceil", "Celu", "Clip", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu",
     "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal", "Relu", "Round",
     "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt", "Tanh", "ThresholdedRelu",
+    ROUND,
 }  # fmt: skip
 _BROADCASTING = {"Add", "Div", "Max", "Min", "Mul", "PRelu", "Pow", "Sub"}
 _REDUCTIONS = {"ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"}
