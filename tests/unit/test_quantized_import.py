@@ -13,6 +13,7 @@ from onnx_nets import Net
 from quantized_files import answer, by_onnxruntime, computed, differences, image, outputs, small
 
 from tvm_mobilenet.errors import OnnxFileError, UnsupportedOperatorError
+from tvm_mobilenet.models.importer.qoperators import DOMAIN
 from tvm_mobilenet.models.network import Network, network_from
 from tvm_mobilenet.models.onnx_qdq import to_qdq
 from tvm_mobilenet.models.quantized.model import FLOAT, INTEGER_LAYERS, Quantization
@@ -22,7 +23,7 @@ from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.quantization.calibration import quantize
 
 INTEGERS = {kind.__name__ for kind in INTEGER_LAYERS}
-FORMS = [("QDQ", "QUInt8"), ("QDQ", "QInt8")]
+FORMS = [("QDQ", "QUInt8"), ("QDQ", "QInt8"), ("QOperator", "QUInt8")]
 
 
 def kinds(network: Network) -> Counter[str]:
@@ -215,6 +216,43 @@ def test_what_moves_elements_moves_numbers(tmp_path: Path) -> None:
     assert kinds(network)["Quantize"] == 2
 
 
+@pytest.mark.parametrize("opset", [11, 17])
+def test_a_convolution_of_elements(opset: int, tmp_path: Path) -> None:
+    """ONNX's own, with a scale for each channel also where steps have none yet."""
+    net = Steps(opset=opset)
+    parameters = net.parameters(0.05, 128, np.uint8)
+    q = net.op("QuantizeLinear", "image", *parameters)
+    weight = net.const(net.rng.integers(-128, 128, (8, 3, 1, 1)), np.int8)
+    scales = net.parameters(net.rng.uniform(0.001, 0.01, 8), np.zeros(8), np.int8)
+    bias = net.const(net.rng.integers(-1000, 1000, 8), np.int32)
+    y = net.op("QLinearConv", q, *parameters, weight, *scales, *parameters, bias)
+    network = taken(net, tmp_path, net.op("DequantizeLinear", y, *parameters))
+    assert kinds(network) == {"Quantize": 1, "Conv2d": 1, "(Dequantize)": 1}
+
+
+def test_products_of_elements(tmp_path: Path) -> None:
+    """Pools and products as ONNX Runtime has them; what has no integer form of ours is float."""
+    net = Steps()
+    parameters = net.parameters(0.05, 128, np.uint8)
+    x = net.op("QuantizeLinear", "image", *parameters)
+    for op in ("QLinearSigmoid", "QLinearLeakyRelu", "QLinearAveragePool"):
+        attrs = {"kernel_shape": [2, 2]} if op == "QLinearAveragePool" else {}
+        x = net.op(op, x, *parameters, *parameters, domain=DOMAIN, **attrs)
+    x = net.op("QLinearConcat", *parameters, x, *parameters, x, *parameters, domain=DOMAIN, axis=1)
+    x = net.op("QLinearGlobalAveragePool", x, *parameters, *parameters, domain=DOMAIN)
+    weight = net.const(net.rng.integers(-128, 128, (6, 4)), np.int8)
+    scales = net.parameters(net.rng.uniform(0.001, 0.01, 4), np.zeros(4), np.int8)
+    x = net.op("Flatten", x)
+    x = net.op("QLinearMatMul", x, *parameters, weight, *scales, *parameters)
+    model = net.model(net.op("DequantizeLinear", x, *parameters))
+    onnx.save(model, tmp_path / "net.onnx")
+    network = network_from(tmp_path / "net.onnx", None, 0)
+    assert kinds(network)["Dense"] == kinds(network)["GlobalAvgPool"] == 1
+    image = np.random.default_rng(2).standard_normal((1, 3, 16, 16)).astype(np.float32)
+    for name, apart in differences(network, computed(model, image), image).items():
+        assert apart.max() <= 1, name
+
+
 def test_pixels_are_taken_as_bytes(tmp_path: Path) -> None:
     net = Steps(dtype=onnx.TensorProto.UINT8)
     x = net.op("DequantizeLinear", "image", *net.parameters(1 / 127.5, 127, np.uint8))
@@ -294,6 +332,18 @@ def of_16_bits(net: Steps) -> str:
     return net.rounded("image", 0.1, 0, np.int16)
 
 
+def scaled_product(net: Steps) -> str:
+    parameters = net.parameters(0.1, 3, np.uint8)
+    q = net.op("Flatten", net.op("QuantizeLinear", "image", *parameters))
+    weight = [net.const(np.ones((768, 4)), np.int8), *net.parameters(0.1, 0, np.int8)]
+    return str(net.op("QGemm", q, *parameters, *weight, domain=DOMAIN, alpha=2.0))
+
+
+def too_few(net: Steps) -> str:
+    parameters = net.parameters(0.1, 3, np.uint8)
+    return str(net.op("QLinearAdd", "image", *parameters, "image", domain=DOMAIN))
+
+
 def computed_with(net: Steps) -> str:
     parameters = net.parameters(0.1, 3, np.uint8)
     q = net.op("QuantizeLinear", "image", *parameters)
@@ -306,6 +356,8 @@ REFUSED = {
     from_the_image: (UnsupportedOperatorError, r"'Quan\w+_\d', QuantizeLinear, takes its scale"),
     dynamic: (UnsupportedOperatorError, r"'Dyn\w+_\d'.*depends on the image"),
     of_16_bits: (UnsupportedOperatorError, r"QuantizeLinear, makes a value of int16"),
+    scaled_product: (UnsupportedOperatorError, r"'QGemm_\d+', QGemm, has alpha 2"),
+    too_few: (OnnxFileError, r"'QLinearAdd_\d' of .*QLinearAdd, lacks an input"),
     computed_with: (UnsupportedOperatorError, r"'Clip_\d', Clip, reads .* elements of uint8"),
 }
 

@@ -40,10 +40,10 @@ class IntegerLayers(Layers):
     Attributes
     ----------
     records : dict of str to Quantization
-        Of the layers that compute in integers, whose weights are int8; and of the input, where
-        it is of elements.
+        By name, the layers that compute in integers, whose weights are int8; and the input,
+        where it is of elements.
     values : dict of str to TensorType
-        Of layers of float32 that move what is rounded, and do not change it.
+        By name, what layers of float32 give that move what is rounded, and do not change it.
 
     Raises
     ------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tvm_mobilenet.errors import OnnxFileError, OpsetError
 from tvm_mobilenet.errors import UnsupportedOperatorError as Unsupported
 from tvm_mobilenet.models.importer.functions import inlined
+from tvm_mobilenet.models.importer.qoperators import without_qoperators
 from tvm_mobilenet.models.importer.sizes import Sizes, fix_input
 from tvm_mobilenet.models.importer.tensors import load_tensors, regular_file
 
@@ -55,7 +56,7 @@ def checked(model: onnx.ModelProto, where: str, asked: Sizes) -> onnx.ModelProto
     import onnx
 
     _check_versions(model, where)
-    model = inlined(model, where)
+    model = without_qoperators(inlined(model, where), where)
     _check_operators(model, where)
     for value in model.graph.output:
         value.type.tensor_type.shape.SetInParent()  # the checker insists; it is inferred anyway

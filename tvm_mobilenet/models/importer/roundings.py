@@ -56,7 +56,7 @@ class _Roundings:
         self._graph = graph
         self._nodes: list[Node] = []
         self._types: dict[str, TensorType] = {}
-        """Of tensors that were elements in the file, and are numbers now."""
+        """What tensors are elements of in the file, which are numbers now."""
         self._made: dict[tuple[str, TensorType], str] = {}
         self._moved: set[str] = set()
         self._instead: dict[str, str] = {}
