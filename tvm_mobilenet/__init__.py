@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from tvm_mobilenet.compilation.compiled import Compiled
     from tvm_mobilenet.compilation.quantizing import quantize
     from tvm_mobilenet.compilation.report import CompileReport
-    from tvm_mobilenet.compilation.using import bench, profile, verify
+    from tvm_mobilenet.compilation.using import bench, evaluate, profile, verify
     from tvm_mobilenet.device import Device, open_device
     from tvm_mobilenet.errors import TvmMobilenetError
+    from tvm_mobilenet.evaluation.report import EvaluationReport
     from tvm_mobilenet.frontends.relax import from_relax
     from tvm_mobilenet.frontends.relay import from_relay
     from tvm_mobilenet.machine import TargetSpec
@@ -51,6 +52,7 @@ __all__ = [
     "CompileReport",
     "Compiled",
     "Device",
+    "EvaluationReport",
     "Imported",
     "Model",
     "Module",
@@ -63,6 +65,7 @@ __all__ = [
     "bench",
     "build",
     "compile",
+    "evaluate",
     "explain",
     "from_relax",
     "from_relay",
@@ -85,6 +88,7 @@ _HOMES = {
     "CompileReport": "compilation.report",
     "Compiled": "compilation.compiled",
     "Device": "device",
+    "EvaluationReport": "evaluation.report",
     "Imported": "models.importer",
     "Model": "models",
     "Module": "runtime.module",
@@ -96,6 +100,7 @@ _HOMES = {
     "bench": "compilation.using",
     "build": "models",
     "compile": "api",
+    "evaluate": "compilation.using",
     "explain": "api",
     "from_relax": "frontends.relax",
     "from_relay": "frontends.relay",

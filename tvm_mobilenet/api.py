@@ -20,7 +20,7 @@ from tvm_mobilenet.compilation.compiled import Compiled
 from tvm_mobilenet.compilation.options import CompileOptions, PlanOptions, tell
 from tvm_mobilenet.compilation.report import CompileReport
 from tvm_mobilenet.compilation.stack import this_stack
-from tvm_mobilenet.compilation.using import bench, load, profile, verify
+from tvm_mobilenet.compilation.using import bench, evaluate, load, profile, verify
 from tvm_mobilenet.errors import InputError, TuningError
 from tvm_mobilenet.machine import Dtype, TargetSpec, validate_with_llvm
 from tvm_mobilenet.models.network import Network, model_from
@@ -38,6 +38,7 @@ __all__ = [
     "Compiled",
     "bench",
     "compile",
+    "evaluate",
     "explain",
     "load",
     "profile",

@@ -115,6 +115,14 @@ class ImageError(TvmMobilenetError):
     """A file that is not an image, or one that cannot be read."""
 
 
+class LabelsError(TvmMobilenetError):
+    """Labels of images that cannot be read, or are not of the network's classes."""
+
+
+class StateError(TvmMobilenetError):
+    """A file of results so far that is damaged, or of another evaluation."""
+
+
 class PreprocessError(TvmMobilenetError):
     """A description of preprocessing that cannot be read, or makes no sense."""
 

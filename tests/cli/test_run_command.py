@@ -17,10 +17,10 @@ import pytest
 from onnx_nets import Net
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.cli.classifying import _check_images
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.models import mobilenet_v1
 from tvm_mobilenet.runtime import load_image, preprocess_for
+from tvm_mobilenet.runtime.classifier import check_images
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -231,4 +231,4 @@ def test_a_network_that_classifies_no_images(
         manifest={"title": "mine.onnx", "preprocess": preprocess_for(32)},
     )
     with pytest.raises(InputError, match=r"mine\.onnx does not classify images: from 1x"):
-        _check_images(module)  # type: ignore[arg-type]
+        check_images(module)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from not_a_number import works
 from tvm_mobilenet.schedules.plans import GPU_PLANS, PLANS, TE_GPU_PLANS, TE_PLANS
+from tvm_mobilenet.schedules.tensorir.cpu.integer.rules import WRITERS
 
 import tvm_mobilenet.compute
 from tvm_mobilenet.machine import PRESETS, parse
@@ -18,6 +19,7 @@ from tvm_mobilenet.models.spec import INPUT, Conv2d, Dense, Scale, Softmax
 from tvm_mobilenet.operators.dense import dense_in_blocks
 from tvm_mobilenet.operators.facts import OPERATORS, Shared, shared
 from tvm_mobilenet.operators.footprint import map_bytes, weight_bytes
+from tvm_mobilenet.operators.integers import INTEGER_OPERATORS
 from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.cache_context import CacheContext
@@ -26,13 +28,15 @@ from tvm_mobilenet.verify.kernel_case import layers_of
 
 TARGET = dataclasses.replace(PRESETS["znver5"], cores=2)
 WORKS = works(TARGET.lanes)
+INTEGERS = {facts.name for facts in INTEGER_OPERATORS}
+FLOATS = OPERATORS.keys() - INTEGERS
 
 
 def test_every_operator_is_tried() -> None:
-    assert {work.operator for work in WORKS.values()} == OPERATORS.keys()
+    assert {work.operator for work in WORKS.values()} == FLOATS
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", sorted(FLOATS))
 def test_every_room_knows_it(name: str) -> None:
     facts, (folder,) = OPERATORS[name], tvm_mobilenet.compute.__path__
     assert facts.name == name
@@ -43,6 +47,15 @@ def test_every_room_knows_it(name: str) -> None:
     if isinstance(facts, Shared):
         parts = {part for pattern in facts.patterns for part in pattern} - {"residual"}
         assert parts <= OPERATORS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(INTEGERS))
+def test_one_in_integers_has_a_plan_and_is_written(name: str) -> None:
+    """Tests of kernels: tests/numerics/test_integer*.py."""
+    assert OPERATORS[name].name == name
+    assert name in PLANS
+    assert name in WRITERS
+    assert not any(name in plans for plans in (GPU_PLANS, TE_PLANS, TE_GPU_PLANS))
 
 
 @pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)

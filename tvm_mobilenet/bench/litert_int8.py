@@ -37,7 +37,7 @@ class _Integers:
     Attributes
     ----------
     rounded : mapping of str to TensorType
-        Of layers whose sums leave as float32 in the network, and as elements here.
+        What sums are here that leave as float32 in the network, by layer.
     elements : dict of str to int
         By value, the tensor that has its elements; ``graph.values`` has those of float32.
     """

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tvm_mobilenet.cli import devices, looking, measuring, words
+from tvm_mobilenet.cli.evaluating import evaluate
 from tvm_mobilenet.cli.everywhere import Quiet, UseStack, Verbose, Version, with_everywhere
 from tvm_mobilenet.cli.exporting import export
 from tvm_mobilenet.cli.groups import Group, grouped
@@ -51,6 +52,7 @@ def top(
       tvm-mobilenet compile v2 --weights pretrained -o m.so  for this machine
       tvm-mobilenet run m.so photo.jpg                       classify
       tvm-mobilenet bench m.so                               how fast it is
+      tvm-mobilenet evaluate m.so FOLDER                     how good it is
       tvm-mobilenet profile m.so                             where the time goes
       tvm-mobilenet doctor                                   what is missing here
 
@@ -207,6 +209,7 @@ app.command()(quantize)
 app.command()(export)
 app.command(help=words.RUN)(run)
 app.command()(measuring.verify)
+app.command()(evaluate)
 app.command()(measuring.bench)
 app.command()(measuring.profile)
 app.command()(looking.explain)

@@ -101,6 +101,7 @@ def _examples(
 ) -> tuple[int, Iterator[Example]]:
     """Return how many files there are, and what they hold; images that are none to `skipped`."""
     from tvm_mobilenet.runtime.arrays import examples, is_array
+    from tvm_mobilenet.runtime.classifier import check_images
     from tvm_mobilenet.runtime.images import STDIN, find_images
     from tvm_mobilenet.runtime.inputs import Expected
 
@@ -116,7 +117,7 @@ def _examples(
             for name in arrays
             for at, example in enumerate(examples(name, expected))
         )
-    _check_images(module)
+    check_images(module)
     sources = find_images(given, sys.stdin.buffer.read() if STDIN in given else None)
     return len(sources), _pixels(module, sources, skipped)
 
@@ -133,11 +134,12 @@ def _answered(
 ) -> Answers:
     import numpy as np
 
+    from tvm_mobilenet.runtime.classifier import classes_of
     from tvm_mobilenet.runtime.preprocess import class_names, guesses
 
     shape, dtype = tuple(module.inputs[0]["shape"]), module.inputs[0]["dtype"]
     room = shape[0]
-    classes = _classes(module)
+    classes = classes_of(module)
     names = class_names(classes) if classes else None
     found: list[Answer] = []
     parts: list[tuple[NDArray[Any], ...]] = []
@@ -181,29 +183,6 @@ def _of_examples(
     return tuple(
         output[:count] if output.shape[:1] == (room,) else output[None] for output in outputs
     )
-
-
-def _classes(module: Loaded | RemoteModule) -> int:
-    """Return how many classes there are; 0 where the network does not classify."""
-    (target, *rest) = module.outputs
-    scores = tuple(target["shape"])
-    return int(scores[1]) if not rest and len(scores) == 2 else 0
-
-
-def _check_images(module: Loaded | RemoteModule) -> None:
-    """Refuse images for a network that does not classify them."""
-    from tvm_mobilenet.runtime.recipe import both_sides
-
-    (source, *others), (target, *_) = module.inputs, module.outputs
-    crop = both_sides(module.manifest["preprocess"]["crop"])
-    shape, scores = tuple(source["shape"]), tuple(target["shape"])
-    image = ((3, *crop), (*crop, 3))
-    if others or shape[1:] not in image or not _classes(module):
-        raise InputError(
-            f"{module.manifest['title']} does not classify images: from "
-            f"{by_size(shape)} it makes {by_size(scores)}",
-            "give it an .npy or .npz file, or call it from Python, as module(array)",
-        )
 
 
 def _pixels(

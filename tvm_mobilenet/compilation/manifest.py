@@ -169,7 +169,9 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
         if us is not None:
             record["predicted_us"] = round(us, 2)
         planned = lowered.plan.kernels.get(workload_key(call.kernel))
-        stored = planned.work.dtype if planned is not None else spec.dtype
+        stored = spec.dtype
+        if planned is not None and planned.work.integer:
+            stored = planned.work.dtype
         if stored != "float32":
             record["stored"] = stored
         choice = choices.get(call.value)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.common.lists import Names, Numbers, names, numbers
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.bench.gpu_comparison import GpuReport
     from tvm_mobilenet.compilation.options import WeightsLike
     from tvm_mobilenet.device import RemoteModule
+    from tvm_mobilenet.evaluation.report import EvaluationReport
     from tvm_mobilenet.models.importer import Imported
     from tvm_mobilenet.profile.breakdown import ProfileReport
     from tvm_mobilenet.runtime import Loaded
@@ -29,6 +31,67 @@ def load(
     from tvm_mobilenet.runtime import load as load_module
 
     return load_module(path, threads, device)
+
+
+def evaluate(
+    artifact: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    against: str | os.PathLike[str] | None = None,
+    state: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+    progress: Callable[[int, int, str], object] = lambda done, total, text: None,
+) -> EvaluationReport:
+    """Tell how good an artifact is on images: accuracy, and agreement with another network.
+
+    Parameters
+    ----------
+    artifact : path-like
+        A classifier that ``compile`` wrote; images are prepared as its manifest says.
+    folder : path-like
+        Images: in a subfolder for each class, named by the class's name, its number from 0, or
+        its WordNet id (all 1000 of ImageNet); or flat, where no class is known.
+    labels : path-like, optional
+        CSV of two columns, a path below `folder` and a class; then subfolders say nothing.
+    against : path-like, optional
+        Another artifact, or an ``.onnx`` file for onnxruntime, which gets the same pixels.
+    state : path-like, optional
+        File that gets a line for every image, and from which the same call continues.
+    threads : int, optional
+        Threads a call uses, of this and the other network; see :func:`load`.
+    progress : callable
+        Told after every image how many are done, how many there are, and its name.
+
+    Returns
+    -------
+    EvaluationReport
+        Images that could not be read are in its ``skipped`` and do not count.
+
+    Raises
+    ------
+    ArtifactError, OnnxFileError, NotInstalledError
+        A network cannot be loaded, or there is no onnxruntime.
+    InputError
+        It does not classify images, or the other one has another number of classes.
+    ImageError, LabelsError
+        No folder, no image that can be read; labels of another task, or of several kinds.
+    StateError, OutputError
+        The state is of another evaluation, or cannot be written.
+    VerificationError
+        A network answers NaN or infinity.
+    """
+    from tvm_mobilenet.evaluation.evaluate import evaluate as run
+
+    return run(
+        Path(artifact),
+        Path(folder),
+        labels=None if labels is None else Path(labels),
+        against=None if against is None else Path(against),
+        state=None if state is None else Path(state),
+        threads=threads,
+        progress=progress,
+    )
 
 
 def verify(

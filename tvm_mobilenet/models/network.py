@@ -163,7 +163,7 @@ def network_of(
     """
     described = manifest["model"]
     name = described.get("name")
-    if any(call.get("stored") in RANGES for call in manifest["calls"]):
+    if any(call.get("stored") in RANGES for call in manifest.get("calls", ())):
         raise InvalidModelError(
             f"this artifact of {manifest['title']} computes in integers, by numbers that only "
             "calibration knows",

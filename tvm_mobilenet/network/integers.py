@@ -7,6 +7,7 @@ types.
 
 from __future__ import annotations
 
+import dataclasses
 from functools import singledispatch
 from typing import Any, cast
 
@@ -106,7 +107,7 @@ def _dense(layer: Dense, network: QuantizedModel) -> Workload:
     work = _flat(layer, network, "qpointwise", **_leaving(network, layer, layer.activation))
     if not work.out_dtype:
         return work
-    return Workload.from_dict(_fields(work) | {"operator": "qdense", "out_dtype": ""})
+    return dataclasses.replace(work, operator="qdense", out_dtype="")
 
 
 @_workload.register(GlobalAvgPool)
@@ -175,10 +176,6 @@ def _flat(
     )
 
 
-def _fields(work: Workload) -> dict[str, Any]:
-    return {name: getattr(work, name) for name in Workload.__dataclass_fields__}
-
-
 def _leaving(
     network: QuantizedModel, layer: Layer, activation: Activation = "none"
 ) -> dict[str, Any]:
@@ -222,8 +219,7 @@ def with_residual(network: QuantizedModel, work: Workload, sums: Layer, added: A
     """Return the workload of a pointwise layer whose sums go on to a residual connection."""
     kept = _leaving(network, added)
     first = added.inputs[0] != sums.name
-    changed = {"out_dtype": "", "residual": True, "residual_first": first, **kept}
-    return Workload.from_dict(_fields(work) | changed)
+    return dataclasses.replace(work, out_dtype="", residual=True, residual_first=first, **kept)
 
 
 def adds_sums(network: QuantizedModel, layer: Layer, added: Layer | None) -> bool:

@@ -52,6 +52,15 @@ def class_block(classes: int, target: TargetSpec) -> int:
     return min(DENSE_VECTORS, -(-classes // target.lanes)) * target.lanes
 
 
+_OF_INTEGERS = frozenset(
+    (
+        *("out_dtype", "in_dtypes", "in_plain", "zero_point", "other_zero_point"),
+        *("limits", "mid_limits", "residual_first"),
+    )
+)
+"""Fields that say something of elements of 8 bits only."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """The sizes that a kernel is specialised for.
@@ -146,7 +155,10 @@ class Workload:
     @property
     def text(self) -> str:
         """The workload as JSON: what a function carries as :data:`WORKLOAD`."""
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
+        fields = dataclasses.asdict(self)
+        if not self.integer:
+            fields = {name: value for name, value in fields.items() if name not in _OF_INTEGERS}
+        return json.dumps(fields, separators=(",", ":"))
 
     @property
     def integer(self) -> bool:

@@ -14,6 +14,9 @@ from tvm_mobilenet.models.spec import Add, Conv2d, Layer, Model, Softmax
 from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.quantization.weights import weight_type
 
+_RANKS = (2, 4)
+"""Axes of what kernels in integers read: NC and NCHW."""
+
 
 def records_for(
     model: Model,
@@ -24,10 +27,10 @@ def records_for(
 ) -> dict[str, Quantization]:
     """Return a record for each layer that shall compute in integers.
 
-    All do that can, but those to `keep`, convolutions in groups, for which there is no kernel, and
-    softmaxes, which end networks and whose numbers people read. Sums that only float32 reads leave
-    as float32, without a rounding between; so do those of a pointwise layer that is added to
-    another map and read by nobody else, since its kernel adds that map too.
+    All do that have a kernel, but those to `keep` and softmaxes, which end networks and whose
+    numbers people read. Sums that only float32 reads leave as float32, without a rounding between;
+    so do those of a pointwise layer that is added to another map and read by nobody else, since its
+    kernel adds that map too.
 
     Parameters
     ----------
@@ -42,7 +45,7 @@ def records_for(
         if isinstance(layer, INTEGER_LAYERS)
         and not isinstance(layer, Softmax)
         and layer.name not in keep
-        and not _in_groups(layer)
+        and _has_kernel(layer)
     }
     float_sums = _float_sums(model, integer)
     records = {}
@@ -58,8 +61,10 @@ def records_for(
     return records
 
 
-def _in_groups(layer: Layer) -> bool:
-    return isinstance(layer, Conv2d) and layer.groups > 1 and layer.kind != "depthwise"
+def _has_kernel(layer: Layer) -> bool:
+    """Whether a layer is none of the few that no kernel computes in integers."""
+    in_groups = isinstance(layer, Conv2d) and layer.groups > 1 and layer.kind != "depthwise"
+    return not in_groups and len(layer.in_shape) in _RANKS
 
 
 def _float_sums(model: Model, integer: Collection[str]) -> set[str]:

@@ -26,7 +26,7 @@ class Windows:
     Attributes
     ----------
     taps, stride : int
-        Of a row.
+        A row of the filter has so many taps, and moves by so many columns.
     """
 
     taps: int

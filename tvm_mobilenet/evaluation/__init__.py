@@ -1,0 +1,1 @@
+"""How good an artifact is on images: accuracy, and agreement with another network."""
