@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tvm_mobilenet.errors import InvalidModelError, WeightsError
 from tvm_mobilenet.models import Model, build, model_from_manifest
 from tvm_mobilenet.models.evaluator import Evaluation
-from tvm_mobilenet.models.importer import MODULES, ONNX, Imported, import_onnx, is_onnx
+from tvm_mobilenet.models.importer import MODULES, ONNX, Imported, import_onnx, is_file
 from tvm_mobilenet.models.origin import asked, changed, module_wanted, onnx_named
 from tvm_mobilenet.models.quantized.model import Quantization
 from tvm_mobilenet.models.tensors import RANGES
@@ -64,7 +64,7 @@ class Network:
 
 
 def find_model(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Model | Imported:
-    """Return the model of a name or ONNX file.
+    """Return the model of a name, or of an ONNX or TensorFlow Lite file.
 
     Parameters
     ----------
@@ -73,14 +73,14 @@ def find_model(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Mode
 
     Raises
     ------
-    UnknownModelError, InvalidModelError, OnnxError
+    UnknownModelError, InvalidModelError, OnnxError, TfliteFileError
         There is no such model or file, or it does not take these options.
     """
-    if not is_onnx(name):
+    if not is_file(name):
         if "input_shape" in options:
             raise InvalidModelError(
                 f"the input of {os.fspath(name)!r} is square, and its name is no choice",
-                "give --resolution and --batch; --input-shape is for .onnx files",
+                "give --resolution and --batch; --input-shape is for .onnx and .tflite files",
             )
         return build(os.fspath(name), **options)
     if odd := [option for option in options if option not in _OPTIONS]:
@@ -114,7 +114,7 @@ def network_from(
 
     Raises
     ------
-    UnknownModelError, InvalidModelError, OnnxError, WeightsError
+    UnknownModelError, InvalidModelError, OnnxError, TfliteFileError, WeightsError
         The model or the weights cannot be found or do not fit each other.
     """
     if isinstance(model, Network):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.models.evaluator import Evaluation, Judge, Rounding
     from tvm_mobilenet.models.importer.sizes import InputShape
 
-__all__ = ["MODULES", "ONNX", "Imported", "import_module", "import_onnx", "is_onnx"]
+__all__ = ["MODULES", "ONNX", "Imported", "import_module", "import_onnx", "is_file"]
 
 ONNX = "onnx"
 """What a model from a file says is its name."""
@@ -134,9 +134,11 @@ class Imported(Tabular):
         return ours
 
 
-def is_onnx(name: object) -> bool:
-    """Whether a model's name is the path of an ONNX file."""
-    return isinstance(name, str | os.PathLike) and os.fspath(name).lower().endswith(".onnx")
+def is_file(name: object) -> bool:
+    """Whether a model's name is the path of an ONNX or TensorFlow Lite file."""
+    if not isinstance(name, str | os.PathLike):
+        return False
+    return os.fspath(name).lower().endswith((".onnx", ".tflite"))
 
 
 def import_onnx(
@@ -146,13 +148,14 @@ def import_onnx(
     resolution: int | None = None,
     input_shape: InputShape | None = None,
 ) -> Imported:
-    """Read an ONNX file as a model.
+    """Read an ONNX or TensorFlow Lite file as a model.
 
     Parameters
     ----------
     path : path-like
         A network of one input, NCHW or NHWC, in float32, float16 or uint8; what it computes in
-        half precision is computed in float32.
+        half precision is computed in float32. Where it is quantised, its layers compute in
+        integers; its outputs are float32, as is an input of int8.
     batch : int, optional
         Images per run, where the file leaves it open; 1 by default.
     resolution : int, optional
@@ -163,7 +166,7 @@ def import_onnx(
 
     Raises
     ------
-    OnnxFileError, OpsetError, UnsupportedOperatorError
+    OnnxFileError, TfliteFileError, OpsetError, UnsupportedOperatorError
         The file, or something in it, cannot be read; the message names node and operator.
     InvalidModelError
         Its input is not a batch of images, or not of the size asked for.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvm_mobilenet.errors import OnnxFileError, OpsetError
@@ -11,6 +12,7 @@ from tvm_mobilenet.models.importer.functions import inlined
 from tvm_mobilenet.models.importer.qoperators import without_qoperators
 from tvm_mobilenet.models.importer.sizes import Sizes, fix_input
 from tvm_mobilenet.models.importer.tensors import load_tensors, regular_file
+from tvm_mobilenet.models.tflite.operators import to_onnx
 
 if TYPE_CHECKING:
     import onnx
@@ -78,11 +80,13 @@ def _load(where: str) -> onnx.ModelProto:
 
     try:
         regular_file(where)
+        if is_tflite(where):
+            return to_onnx(Path(where).read_bytes(), where)
         model = onnx.load(where, load_external_data=False)
     except (OSError, ValueError) as error:  # a ValueError of what is no path at all
         raise OnnxFileError(
             f"cannot read {where!r}: {getattr(error, 'strerror', None) or error}",
-            "give the path of an .onnx file",
+            "give the path of an .onnx or .tflite file",
         ) from None
     except DecodeError:
         raise OnnxFileError(
@@ -93,6 +97,11 @@ def _load(where: str) -> onnx.ModelProto:
     _check_text(model, where)
     load_tensors(model, where)
     return model
+
+
+def is_tflite(path: object) -> bool:
+    """Whether a path is that of a TensorFlow Lite file, by its ending."""
+    return str(path).lower().endswith(".tflite")
 
 
 def _check_text(model: onnx.ModelProto, where: str) -> None:
