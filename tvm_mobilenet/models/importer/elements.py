@@ -19,7 +19,7 @@ def note_elements(graph: Graph, node: Node) -> None:
     Raises
     ------
     OnnxFileError
-        A scale is 0, negative or not finite.
+        A scale is 0, negative or not finite, or there are too few or too many.
     """
     source, out = node.inputs[0] if node.inputs else "", graph.constants.get(node.out)
     if out is None or source not in graph.constants:
@@ -44,9 +44,16 @@ def _dequantized(graph: Graph, node: Node, value: Array) -> Elements | None:
     if str(value.dtype) not in RANGES or node.attrs.get("block_size", 0):
         return None
     zero = graph.constants.get(node.input(2), np.zeros(1, value.dtype))
-    along = [1] * value.ndim
-    if scale.size > 1:
-        along[int(node.attrs.get("axis", 1))] = -1
+    along, axis = [1] * value.ndim, int(node.attrs.get("axis", 1))
+    several = value.shape[axis] if -value.ndim <= axis < value.ndim else 1
+    if not {scale.size, zero.size} <= {1, several}:
+        raise OnnxFileError(
+            f"the node {node.name!r}, {node.op}, has {scale.size} scales and {zero.size} zero "
+            f"points for a constant of {' x '.join(map(str, value.shape))}",
+            "quantise the model again",
+        )
+    if several > 1:
+        along[axis] = several
     scale, zero = (
         part.reshape(along) if part.size > 1 else part.reshape(()) for part in (scale, zero)
     )
@@ -90,9 +97,9 @@ def type_of(graph: Graph, node: Node, dtype: str) -> TensorType:
             "quantise the model statically, with images to calibrate by",
         )
     scale, zero = checked_scale(node, parts[0]), parts[1] if len(parts) > 1 else np.zeros(1, int)
-    if scale.size != 1 or dtype not in RANGES:
+    if scale.size != 1 or zero.size != 1 or dtype not in RANGES:
         raise UnsupportedOperatorError(
-            f"{told} makes a value of {dtype} with {scale.size} scales",
+            f"{told} makes a value of {dtype} with {scale.size} scales and {zero.size} zero points",
             "quantise activations as int8 or uint8 with one scale, weights alone by channel",
         )
     try:

@@ -35,7 +35,7 @@ def without_qoperators(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     Raises
     ------
     OnnxFileError
-        A node lacks an input or output, or the opset is too old.
+        A node lacks an input, output or attribute, or the opset is too old.
     UnsupportedOperatorError
         It is of a form that is not taken.
     """
@@ -49,10 +49,11 @@ def without_qoperators(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
             continue
         try:
             rule(made, node)
-        except IndexError:
+        # Of inputs that are not there, and of attributes that are empty.
+        except (IndexError, ValueError) as error:
             raise OnnxFileError(
-                f"the node {made.title(node)!r} of {where!r}, {node.op_type}, lacks an input or "
-                "output",
+                f"the node {made.title(node)!r} of {where!r}, {node.op_type}, lacks an input, an "
+                f"output or an attribute: {error}",
                 "quantise the model again",
             ) from None
     changed = type(model)()
