@@ -18,6 +18,8 @@ from tvm_mobilenet.models import build
 from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.onnx_export import to_onnx
 from tvm_mobilenet.models.quantized import reference
+from tvm_mobilenet.models.quantized.arithmetic import dequantized
+from tvm_mobilenet.models.quantized.lowering import IN_INTEGERS
 from tvm_mobilenet.models.quantized.model import Dequantize, QuantizedModel
 from tvm_mobilenet.models.spec import INPUT, Model
 from tvm_mobilenet.models.weights import initialize
@@ -121,6 +123,9 @@ def differences(network: Network, theirs: Values, x: NDArray[Any]) -> dict[str, 
         if other is None or isinstance(layer, Dequantize):
             continue
         other = other.reshape(ours.shape)
+        moved = model.type_of(f"{layer.name}{IN_INTEGERS}")
+        if other.dtype == moved.dtype and moved.quantized:
+            other = dequantized(other, moved)
         if other.dtype == ours.dtype:
             values[layer.name] = other
         if other.dtype == ours.dtype and model.type_of(layer.name).quantized:

@@ -117,7 +117,7 @@ class Steps(Net):
             self.const(zeros, dtype),
             axis=0,
         )
-        y: str = self.op("Conv", x, weight, pads=[kernel // 2] * 4, **attrs)
+        y: str = self.op("Conv", x, weight, **{"pads": [kernel // 2] * 4, **attrs})
         self.channels[y] = channels
         return y
 
@@ -214,6 +214,45 @@ def test_what_moves_elements_moves_numbers(tmp_path: Path) -> None:
     network = taken(net, tmp_path, net.op("Relu", both))
     assert kinds(network)["Conv2d"] == 2
     assert kinds(network)["Quantize"] == 2
+
+
+def test_borders_between_two_roundings_are_the_convolutions(tmp_path: Path) -> None:
+    """Other borders than of 0 are rounded again."""
+    net = Steps()
+    x = net.rounded("image")
+    pads = net.const([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
+    y = net.rounded(net.op("Pad", x, pads))
+    net.channels[y] = 3
+    y = net.rounded(net.integer_conv(y, 8, 3, pads=[0, 0, 0, 0]))
+    z = net.rounded(net.op("Pad", y, pads, net.const(0.51)))
+    net.channels[z] = 8
+    network = taken(net, tmp_path, net.rounded(net.integer_conv(z, 8)))
+    assert kinds(network)["Conv2d"] == kinds(network)["Quantize"] == 2
+    assert kinds(network)["Pad"] == 1
+
+
+@pytest.mark.parametrize("group", ["in the file", "computed"])
+def test_weights_that_are_quantised_in_the_graph(group: str, tmp_path: Path) -> None:
+    """As NNCF writes them, and behind a Transpose."""
+    net = Steps()
+    parameters = [*net.parameters(net.rng.uniform(0.001, 0.01, 8), np.zeros(8), np.int8)]
+    weight = net.op("QuantizeLinear", net.const(net.weight(8, 3, 1, 1)), *parameters, axis=0)
+    if group == "computed":
+        weight = net.op("Identity", weight)
+    weight = net.op("DequantizeLinear", weight, *parameters, axis=0)
+    y = net.rounded(net.op("Conv", net.rounded("image"), weight))
+    pooled = net.rounded(net.op("Flatten", net.op("GlobalAveragePool", y)))
+    dense = net.op(
+        "DequantizeLinear",
+        net.const(net.rng.integers(-127, 128, (5, 8)), np.int8),
+        *net.parameters(net.rng.uniform(0.001, 0.01, 5), np.zeros(5), np.int8),
+        axis=0,
+    )
+    logits = net.op("MatMul", pooled, net.op("Transpose", dense, perm=[1, 0]))
+    network = taken(net, tmp_path, net.rounded(logits))
+    assert kinds(network) == {
+        "Quantize": 1, "Conv2d": 1, "GlobalAvgPool": 1, "Dense": 1, "(Dequantize)": 1,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("opset", [11, 17])

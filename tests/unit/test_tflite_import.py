@@ -25,10 +25,12 @@ from tflite_files import (
     to_bytes,
 )
 
+from tvm_mobilenet.bench.tflite import Graph
 from tvm_mobilenet.errors import InvalidModelError, TfliteFileError, UnsupportedOperatorError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.network import Network, network_from
 from tvm_mobilenet.models.spec import INPUT
+from tvm_mobilenet.models.tensors import TensorType
 
 
 @pytest.mark.parametrize("name", ["v1", "v2", "v3-small"])
@@ -96,6 +98,85 @@ def test_the_older_bytes(name: str, tmp_path: Path) -> None:
     assert agrees(network, path, x, x) > 25
     assert kinds(network)["Conv2d"] > 25
     assert not kinds(network)["(Conv2d)"]
+
+
+def walk(graph: Graph, of: TensorType | None) -> str:
+    """Add an operator of every kind without weights; return what the last is called."""
+    shapes = {"x": (1, 3, 9, 8)}
+    graph.values["x"] = graph.values[INPUT]
+    if of is not None:
+        graph.values["x"] = graph.operator(
+            "QUANTIZE", [graph.values[INPUT]], "x", shapes["x"], "QuantizeOptions", of=of
+        )
+
+    def add(name: str, kind: str, read: str, shape: Any = None, options: str = "", *,
+            constants: Any = (), to: TensorType | None = None, **fields: Any) -> str:  # fmt: skip
+        sources = read.split()
+        inputs = [graph.values[source] for source in sources]
+        for at, (value, dtype) in enumerate(constants):
+            kept = None if of is None or dtype is np.int32 else ((0.02,), 0)
+            stored = np.int8 if kept else dtype
+            elements = np.rint(np.asarray(value) / 0.02) if kept else value
+            inputs.append(graph.constant(f"{name}.c{at}", elements, stored, kept))
+        shapes[name] = shapes[sources[0]] if shape is None else shape
+        made = None if of is None else to or of
+        graph.values[name] = graph.operator(
+            kind, inputs, name, shapes[name], options, of=made, **fields
+        )
+        return name
+
+    windows = {"strideH": 2, "strideW": 1, "filterHeight": 3, "filterWidth": 2, "padding": "SAME"}
+    vector = ([[[[0.5, -0.25, 1.0]]]], np.float32)
+    unit = TensorType("int8", (1 / 256,), -128)
+    both = TensorType("int8", (1 / 128,), 0)
+    add("a", "ADD", "x", options="AddOptions", constants=[vector], fusedActivationFunction="RELU6")
+    add("b", "SUB", "x a", options="SubOptions", fusedActivationFunction="RELU_N1_TO_1")
+    add("c", "MAX_POOL_2D", "b", (1, 3, 5, 8), "Pool2DOptions", **windows)
+    add("d", "AVERAGE_POOL_2D", "a", (1, 3, 5, 8), "Pool2DOptions", **windows)
+    add("e", "CONCATENATION", "c d", (1, 6, 5, 8), "ConcatenationOptions", axis=3)
+    pads = ([[0, 0], [1, 0], [0, 2], [0, 0]], np.int32)
+    add("f", "PAD", "e", (1, 6, 6, 10), "PadOptions", constants=[pads])
+    add("g", "LOGISTIC", "f", to=unit)
+    add("h", "MUL", "f g", options="MulOptions")
+    add("t", "TANH", "h", to=both)
+    add("i", "MAXIMUM", "h f", options="MaximumMinimumOptions")
+    add("j", "MINIMUM", "i h", options="MaximumMinimumOptions")
+    add("p", "L2_NORMALIZATION", "t", options="L2NormOptions", to=both)
+    add("o", "MUL", "j p", options="MulOptions")
+    add("k", "TRANSPOSE", "o", (1, 6, 10, 6), "TransposeOptions",
+        constants=[([0, 2, 1, 3], np.int32)])  # fmt: skip
+    add("l", "RELU_N1_TO_1" if of is None else "RELU", "k")
+    add(
+        "m",
+        "MEAN",
+        "l",
+        (1, 6, 10, 1),
+        "ReducerOptions",
+        constants=[([2], np.int32)],
+        keepDims=True,
+    )
+    add("n", "RESHAPE", "m", (1, 60), "ReshapeOptions", constants=[([1, 60], np.int32)])
+    add("q", "HARD_SWISH", "n", options="HardSwishOptions")
+    return add("r", "SOFTMAX", "q", options="SoftmaxOptions", to=unit, beta=1.0)
+
+
+@pytest.mark.parametrize("of", [None, TensorType("int8", (0.05,), -10)], ids=["float", "int8"])
+def test_operators(of: TensorType | None, tmp_path: Path) -> None:
+    """Every tensor is LiteRT's, or an element apart."""
+    graph = Graph("walk", (1, 3, 9, 8))
+    last = walk(graph, of)
+    path = tmp_path / "net.tflite"
+    path.write_bytes(graph.packed(last))
+    network = network_from(path, None, 0)
+    x = channels_last(np.random.default_rng(4).standard_normal((1, 3, 9, 8)).astype(np.float32))
+    answer, theirs = by_litert(path, x)
+    if of is None:
+        ours = reference.run(network.model, network.weights, x)
+        np.testing.assert_allclose(ours, answer, atol=1e-6)
+        return
+    apart = differences(network, theirs, x)
+    assert {name: one.max() for name, one in apart.items() if one.max() > 1} == {}
+    assert len(apart) > 10
 
 
 def unmade(model: Any) -> None:

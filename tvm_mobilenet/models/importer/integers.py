@@ -11,7 +11,7 @@ from tvm_mobilenet.errors import OnnxFileError
 from tvm_mobilenet.models.folding import without_batch_norm
 from tvm_mobilenet.models.importer.graph import Array, Elements, Graph, Node
 from tvm_mobilenet.models.importer.layers import Layers
-from tvm_mobilenet.models.importer.roundings import MOVING, type_of_rounding
+from tvm_mobilenet.models.importer.roundings import moves, type_of_rounding
 from tvm_mobilenet.models.layer import Layer
 from tvm_mobilenet.models.layers import LIMITS, Activation, Weighted
 from tvm_mobilenet.models.quantized.model import (
@@ -115,7 +115,7 @@ class IntegerLayers(Layers):
         super()._lower_other(node)
         moved = [self.names[name] for name in node.inputs if name in self.names]
         types = {self._type(name) for name in moved}
-        if node.op in MOVING and len(types) == 1 and FLOAT not in types:
+        if moves(self._graph, node) and len(types) == 1 and FLOAT not in types:
             (of,) = types
             made = [self.names[out] for out in node.outputs if out in self.names]
             self.values.update(dict.fromkeys(made, of))

@@ -25,6 +25,15 @@ MOVING = {
 """Operators that give some of the elements that they read, and no others."""
 
 
+def moves(graph: Graph, node: Node) -> bool:
+    """Whether a node gives numbers that it reads, and besides at most 0: every type has these."""
+    if node.op != "Pad":
+        return node.op in MOVING
+    name = node.input(2)
+    border = graph.constants.get(name) if name else np.array(node.attrs.get("value", 0.0))
+    return border is not None and not border.any()
+
+
 def type_of_rounding(node: Node) -> TensorType:
     """Return the type to which a node rounds."""
     return cast("TensorType", node.attrs["type"])
@@ -36,9 +45,9 @@ def to_roundings(graph: Graph) -> None:
     before: ``q = QuantizeLinear(x)``, ``y = DequantizeLinear(q)``
     after: ``q = Round8(x)``, and who read ``y`` reads ``q``, which is float32
 
-    Equal roundings of one value become one. An image of bytes, which is of elements already, is
-    rounded as well; moved before it is dequantised, it is cast, shifted and scaled. An output of
-    elements becomes one of float32.
+    Equal roundings of one value become one, and so does one of what is rounded so already. An
+    image of bytes, which is of elements already, is rounded as well; moved before it is
+    dequantised, it is cast, shifted and scaled. An output of elements becomes one of float32.
 
     Raises
     ------
@@ -58,7 +67,8 @@ class _Roundings:
         self._types: dict[str, TensorType] = {}
         """What tensors are elements of in the file, which are numbers now."""
         self._made: dict[tuple[str, TensorType], str] = {}
-        self._moved: set[str] = set()
+        self._of: dict[str, TensorType] = {}
+        """To what numbers are rounded."""
         self._instead: dict[str, str] = {}
         """What reads the first shall read the second, when all nodes have been looked at."""
 
@@ -72,7 +82,7 @@ class _Roundings:
             elif self._types.keys() & set(node.inputs):
                 self._move(node)
             else:
-                self._nodes.append(node)
+                self._keep(node)
         for node in self._nodes:
             node.inputs = [self._now(name) for name in node.inputs]
         self._graph.outputs = [self._now(name) for name in self._graph.outputs]
@@ -91,10 +101,12 @@ class _Roundings:
 
     def _round(self, node: Node, source: str, to: TensorType) -> None:
         graph, source = self._graph, self._now(source)
-        if (same := self._made.get((source, to))) is not None:
+        same = source if self._of.get(source) == to else self._made.get((source, to))
+        if same is not None:
             self._instead[node.out] = same
             return
         self._made[source, to] = node.out
+        self._of[node.out] = to
         graph.types[node.out] = ("float32", graph.shape(source))
         self._nodes.append(Node(ROUND, node.name, [source], [node.out], {"type": to}))
 
@@ -112,10 +124,8 @@ class _Roundings:
                 f"made as {_told(known)}",
                 "quantise the model again",
             )
-        elif source in self._moved:
-            self._round(node, source, of)
         else:
-            self._instead[node.out] = source
+            self._round(node, source, of)
 
     def _numbers(self, node: Node, source: str, of: TensorType) -> str:
         """Return what bytes of the image stand for."""
@@ -151,9 +161,18 @@ class _Roundings:
         for out in filter(None, node.outputs):
             if graph.dtype(out) in RANGES:
                 self._types[out] = of
-                self._moved.add(out)
                 graph.types[out] = ("float32", graph.shape(out))
+        self._keep(node)
+
+    def _keep(self, node: Node) -> None:
+        """Add a node; what it gives is rounded where it moves what is."""
         self._nodes.append(node)
+        data = node.inputs if node.op == "Concat" else node.inputs[:1]
+        types = {self._of.get(self._now(name)) for name in data}
+        if len(types) == 1 and moves(self._graph, node) and (of := types.pop()) is not None:
+            self._of.update(
+                (out, of) for out in node.outputs if out and self._graph.dtype(out) == "float32"
+            )
 
 
 def _told(of: TensorType) -> str:
