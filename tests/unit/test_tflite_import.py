@@ -155,7 +155,14 @@ def walk(graph: Graph, of: TensorType | None) -> str:
         constants=[([2], np.int32)],
         keepDims=True,
     )
-    add("n", "RESHAPE", "m", (1, 60), "ReshapeOptions", constants=[([1, 60], np.int32)])
+    add("u", "SQUEEZE", "m", (1, 6, 10), "SqueezeOptions", squeezeDims=[2])
+    add("v", "EXPAND_DIMS", "u", (1, 6, 1, 10), "ExpandDimsOptions", constants=[(1, np.int32)])
+    add("n", "RESHAPE", "v", (1, 60), "ReshapeOptions", constants=[([1, 60], np.int32)])
+    if of is None:  # which LiteRT has in floating point alone, or of one type with what they read
+        add("s", "LOGISTIC", "n")
+        add("w", "DIV", "n s", options="DivOptions")
+        pads = [([[0, 0], [2, 2]], np.int32), ([0.5], np.float32)]
+        add("n", "PADV2", "w", (1, 64), "PadV2Options", constants=pads)
     add("q", "HARD_SWISH", "n", options="HardSwishOptions")
     return add("r", "SOFTMAX", "q", options="SoftmaxOptions", to=unit, beta=1.0)
 
