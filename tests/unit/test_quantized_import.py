@@ -292,6 +292,18 @@ def test_products_of_elements(tmp_path: Path) -> None:
         assert apart.max() <= 1, name
 
 
+def test_what_is_no_map_and_no_row_is_rounded_as_rows(tmp_path: Path) -> None:
+    net = Steps()
+    y = net.rounded(net.integer_conv(net.rounded("image"), 8))
+    tokens = net.op("Reshape", y, net.const([0, 8, -1], np.int64))
+    mixed = net.rounded(net.op("Transpose", net.op("Mul", tokens, tokens), perm=[0, 2, 1]))
+    both = net.rounded(net.op("Relu", net.op("Add", mixed, mixed)))
+    network = taken(net, tmp_path, net.rounded(net.op("ReduceMean", both, axes=[1], keepdims=0)))
+    integer = [layer for layer in network.model.layers if layer.name in network.records]
+    assert {len(layer.in_shape) for layer in integer} <= {2, 4}
+    assert kinds(network)["Quantize"] == 4
+
+
 def test_pixels_are_taken_as_bytes(tmp_path: Path) -> None:
     net = Steps(dtype=onnx.TensorProto.UINT8)
     x = net.op("DequantizeLinear", "image", *net.parameters(1 / 127.5, 127, np.uint8))

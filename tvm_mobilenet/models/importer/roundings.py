@@ -6,6 +6,7 @@ between the two steps and moves elements, such as a ``Transpose``, moves numbers
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import numpy as np
@@ -17,6 +18,9 @@ from tvm_mobilenet.models.tensors import RANGES, TensorType
 
 ROUND = "Round8"
 """Operator of the nodes made here; its attribute ``type`` says to what a value is rounded."""
+
+_RANKS = (2, 4)
+"""Axes of what can be rounded: kernels know NC and NCHW, and a view makes rows of all else."""
 
 MOVING = {
     "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape",
@@ -107,8 +111,24 @@ class _Roundings:
             return
         self._made[source, to] = node.out
         self._of[node.out] = to
-        graph.types[node.out] = ("float32", graph.shape(source))
-        self._nodes.append(Node(ROUND, node.name, [source], [node.out], {"type": to}))
+        shape = graph.shape(source)
+        graph.types[node.out] = ("float32", shape)
+        if len(shape) in _RANKS:
+            self._nodes.append(Node(ROUND, node.name, [source], [node.out], {"type": to}))
+            return
+        rows = shape[0] if len(shape) > 1 else 1
+        flat = graph.fresh(f"{node.out}.flat")
+        graph.types[flat] = ("float32", (rows, math.prod(shape) // rows))
+        self._nodes.append(self._view(source, flat))
+        rounded = graph.fresh(f"{node.out}.rounded")
+        graph.types[rounded] = graph.types[flat]
+        self._nodes.append(Node(ROUND, node.name, [flat], [rounded], {"type": to}))
+        self._nodes.append(self._view(rounded, node.out))
+
+    def _view(self, source: str, target: str) -> Node:
+        sizes = np.array(self._graph.shape(target), np.int64)
+        name = self._graph.add_constant(f"{target}.shape", sizes)
+        return Node("Reshape", target, [source, name], [target])
 
     def _dequantize(self, node: Node) -> None:
         graph, source = self._graph, node.inputs[0]
