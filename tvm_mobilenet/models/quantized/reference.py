@@ -35,6 +35,7 @@ from tvm_mobilenet.models.spec import (
     Dense,
     GlobalAvgPool,
     Layer,
+    Operator,
     Scale,
     Softmax,
 )
@@ -72,7 +73,8 @@ def run(network: QuantizedModel, weights: Weights, x: ArrayLike) -> dict[str, Ar
         If some sum could exceed 32 bits.
     """
     given = np.asarray(x)
-    values = {INPUT: given if INPUT in network.records else given.astype(np.float32)}
+    of_numbers = INPUT not in network.records
+    values = {INPUT: given.astype(network.model.input_dtype) if of_numbers else given}
     for layer in network.model.layers:
         inputs = (values[name] for name in layer.inputs)
         values[layer.name] = run_layer(network, weights, layer, *inputs)
@@ -82,8 +84,12 @@ def run(network: QuantizedModel, weights: Weights, x: ArrayLike) -> dict[str, Ar
 
 def run_layer(network: QuantizedModel, weights: Weights, layer: Layer, *inputs: Array) -> Array:
     """Run one layer of a network, its activation included: see :func:`run`."""
-    for name, shape, x in zip(layer.inputs, layer.in_shapes, inputs, strict=True):
-        dtype = network.type_of(name).dtype
+    dtypes = [network.type_of(name).dtype for name in layer.inputs]
+    if isinstance(layer, Operator):
+        *dtypes, out = layer.dtypes  # type: ignore[assignment]
+    else:
+        out = "float32"
+    for name, shape, dtype, x in zip(layer.inputs, layer.in_shapes, dtypes, inputs, strict=True):
         if x.shape != shape or x.dtype != dtype:
             raise InputError(
                 f"layer {layer.name!r} reads {name!r} of shape {x.shape} and type {x.dtype}",
@@ -93,7 +99,7 @@ def run_layer(network: QuantizedModel, weights: Weights, layer: Layer, *inputs: 
         return _computed(layer, network, weights, *inputs)
     if isinstance(layer, Dequantize):
         return dequantized(inputs[0], network.type_of(layer.inputs[0]))
-    return reference.run_layer(layer, weights, *inputs).astype(np.float32)
+    return reference.run_layer(layer, weights, *inputs).astype(out)
 
 
 @singledispatch
