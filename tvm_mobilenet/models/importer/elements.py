@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 from tvm_mobilenet.errors import OnnxFileError, QuantizationError, UnsupportedOperatorError
+from tvm_mobilenet.machine import RANGES, Dtype
 from tvm_mobilenet.models.importer.graph import Array, Elements, Graph, Node
-from tvm_mobilenet.models.tensors import RANGES, TensorType
+from tvm_mobilenet.models.tensors import TensorType
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
@@ -103,6 +106,6 @@ def type_of(graph: Graph, node: Node, dtype: str) -> TensorType:
             "quantise activations as int8 or uint8 with one scale, weights alone by channel",
         )
     try:
-        return TensorType(dtype, (float(scale.ravel()[0]),), int(zero.ravel()[0]))
+        return TensorType(cast("Dtype", dtype), (float(scale.ravel()[0]),), int(zero.ravel()[0]))
     except QuantizationError as error:
         raise OnnxFileError(f"{told} cannot be: {error.what}", error.remedy) from None

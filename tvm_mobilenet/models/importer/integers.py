@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tvm_mobilenet.errors import OnnxFileError
+from tvm_mobilenet.machine import RANGES
 from tvm_mobilenet.models.folding import without_batch_norm
 from tvm_mobilenet.models.importer.graph import Array, Elements, Graph, Node
 from tvm_mobilenet.models.importer.layers import Layers
@@ -22,7 +23,7 @@ from tvm_mobilenet.models.quantized.model import (
     limits_of,
 )
 from tvm_mobilenet.models.spec import INPUT, Activate, Add, Conv2d, GlobalAvgPool, Scale
-from tvm_mobilenet.models.tensors import RANGES, TensorType
+from tvm_mobilenet.models.tensors import TensorType
 
 _APART = 128
 """Between int8 and uint8, and their zero points, of the same numbers."""

@@ -12,9 +12,10 @@ from typing import cast
 import numpy as np
 
 from tvm_mobilenet.errors import OnnxFileError, UnsupportedOperatorError
+from tvm_mobilenet.machine import RANGES
 from tvm_mobilenet.models.importer.elements import DEQUANTIZE, QUANTIZE, type_of
 from tvm_mobilenet.models.importer.graph import Graph, Node
-from tvm_mobilenet.models.tensors import RANGES, TensorType
+from tvm_mobilenet.models.tensors import TensorType
 
 ROUND = "Round8"
 """Operator of the nodes made here; its attribute ``type`` says to what a value is rounded."""

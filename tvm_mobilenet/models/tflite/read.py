@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,9 @@ from tvm_mobilenet.errors import (
     TfliteFileError,
     UnsupportedOperatorError,
 )
+from tvm_mobilenet.machine import RANGES, Dtype
 from tvm_mobilenet.models.layer import Shape
-from tvm_mobilenet.models.tensors import RANGES, TensorType
+from tvm_mobilenet.models.tensors import TensorType
 
 _IDENTIFIER = b"TFL3"
 _DTYPES = {
@@ -282,7 +283,7 @@ class _Reader:
             )
         for one, other in zip(scale.tolist(), zero.tolist(), strict=True):
             try:
-                TensorType(dtype, (one,), other)
+                TensorType(cast("Dtype", dtype), (one,), other)
             except QuantizationError as error:
                 raise TfliteFileError(
                     f"{told} of {self._where!r} cannot be: {error.what}", error.remedy

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import UnsupportedOperatorError
-from tvm_mobilenet.models.tensors import RANGES
+from tvm_mobilenet.machine import RANGES
 from tvm_mobilenet.models.tflite.read import File, Op, Tensor, schema
 
 if TYPE_CHECKING:
