@@ -6,6 +6,8 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from threadpoolctl import threadpool_limits
+
 from tvm_mobilenet.common.lists import check_one_of
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.network import Network, network_from
@@ -107,9 +109,11 @@ def quantize(
         read = sampled(images, samples, seed)
     inputs = batches(read, made.input_shape)
     check_looks(inputs)
-    return post_training(
-        network, inputs, method=method, keep=keep, budget=budget, progress=progress
-    )
+    # Products of a layer's size lose more to the handing out of work than threads gain.
+    with threadpool_limits(1, "blas"):
+        return post_training(
+            network, inputs, method=method, keep=keep, budget=budget, progress=progress
+        )
 
 
 def _read(
