@@ -32,6 +32,7 @@ from PIL import Image
 import tvm_mobilenet as tm
 from tvm_mobilenet.models.network import Network, network_from
 from tvm_mobilenet.models.onnx_export import export_onnx
+from tvm_mobilenet.models.spec import INPUT
 from tvm_mobilenet.quantization.ranges import METHODS
 from tvm_mobilenet.runtime.preprocess import load_image
 from tvm_mobilenet.runtime.recipe import preprocess_for
@@ -83,7 +84,7 @@ def by_onnxruntime(file: Path, images: list[NDArray[Any]], folder: Path) -> Run:
 
         def get_next(self) -> dict[str, NDArray[Any]] | None:
             image = next(self.left, None)
-            return None if image is None else {"x": image}
+            return None if image is None else {INPUT: image}
 
     made = folder / "onnxruntime.onnx"
     quantize_static(
@@ -106,7 +107,7 @@ def by_nncf(file: Path, images: list[NDArray[Any]], folder: Path) -> Run | None:
     import onnx
 
     made = nncf.quantize(
-        onnx.load(file), nncf.Dataset([{"x": image} for image in images]), subset_size=len(images)
+        onnx.load(file), nncf.Dataset([{INPUT: image} for image in images]), subset_size=len(images)
     )
     onnx.save(made, folder / "nncf.onnx")
     return session(folder / "nncf.onnx")
