@@ -123,7 +123,7 @@ class Quantized(Record):
     """
 
     values: dict[Name, Elements]
-    """Of float layers, and of the input, where layers in integers read them."""
+    """What elements stand for that are made of a float layer's value, or of the input."""
     layers: dict[Name, InIntegers]
     scales: Sha256
     """Hash of the scales of all weights, little-endian float64."""
