@@ -152,9 +152,9 @@ class Net:
             [helper.make_empty_tensor_value_info(name) for name in outputs],
             self.constants,
         )
-        made: onnx.ModelProto = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8
-        )
+        domains = {"": self.opset} | {node.domain: 1 for node in self.nodes if node.domain}
+        opsets = [helper.make_opsetid(*domain) for domain in domains.items()]
+        made: onnx.ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=8)
         inferred: onnx.ModelProto = onnx.shape_inference.infer_shapes(made)
         return inferred
 

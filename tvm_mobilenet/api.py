@@ -23,7 +23,7 @@ from tvm_mobilenet.compilation.stack import this_stack
 from tvm_mobilenet.compilation.using import bench, evaluate, load, profile, verify
 from tvm_mobilenet.errors import InputError, TuningError
 from tvm_mobilenet.machine import Dtype, TargetSpec, validate_with_llvm
-from tvm_mobilenet.models.network import Network, model_from
+from tvm_mobilenet.models.network import planned_from
 from tvm_mobilenet.prediction.fusion import Fusion
 
 if TYPE_CHECKING:
@@ -287,11 +287,9 @@ def tune(
 
 def _planned(model: ModelLike, dtype: Dtype | None) -> tuple[Model, Mapping[str, Quantization]]:
     """Return what a plan is made of: layers, and which of them compute in integers."""
-    if isinstance(model, Network) and model.records:
-        return model.model, model.records
-    found = model_from(model)
-    if dtype != "int8":
-        return found, {}
+    found, integers = planned_from(model)
+    if dtype != "int8" or integers:
+        return found, integers
     from tvm_mobilenet.quantization.made_up import made_up
 
     network = made_up(found)

@@ -63,6 +63,10 @@ class OnnxFileError(OnnxError):
     """A file that is no ONNX model, is damaged, or lacks the file with its weights."""
 
 
+class TfliteFileError(TvmMobilenetError):
+    """A file that is no TensorFlow Lite model, or is damaged, or has a type that cannot be."""
+
+
 class OpsetError(OnnxError):
     """An ONNX model newer than the onnx package, or too old."""
 

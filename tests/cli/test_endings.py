@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +95,22 @@ def test_ctrl_c_ends_at_once_and_quietly(phase: str, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert said == ""
     assert os.listdir(tmp_path) == ["ir"]  # neither the artifact nor temporary files
+
+
+def test_ctrl_c_while_a_temporary_folder_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    removed = shutil.rmtree
+
+    def interrupted(*told: Any, **named: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        removed(*told, **named)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt), scratch.scratch() as folder:
+        Path(folder, "object.o").touch()
+    assert os.listdir(tmp_path) == []
 
 
 def _interrupted() -> None:

@@ -90,8 +90,8 @@ def foreign(folder: Path) -> Path:
 
 def quantized(folder: Path) -> Path:
     net = Net()
-    scale, zero = net.const(0.1), net.const(0, np.int8)
-    net.nodes.append(helper.make_node("QuantizeLinear", ["image", scale, zero], ["t0"], "odd"))
+    made = helper.make_node("DynamicQuantizeLinear", ["image"], ["t0", "t1", "t2"], "odd")
+    net.nodes.append(made)
     return saved(net.model("t0"), folder)
 
 
@@ -134,7 +134,7 @@ CASES = {
     external: (OnnxFileError, "another file"),
     unknown: (UnsupportedOperatorError, "'odd'.*Frobnicate"),
     foreign: (UnsupportedOperatorError, "'Relu_0'.*com.microsoft.FusedConv"),
-    quantized: (UnsupportedOperatorError, "'odd'.*QuantizeLinear"),
+    quantized: (UnsupportedOperatorError, "'odd'.*DynamicQuantizeLinear"),
     unsized: (InvalidModelError, "1x3xhxw"),
     two_inputs: (InvalidModelError, "2 inputs"),
     double: (InvalidModelError, "DOUBLE"),

@@ -14,6 +14,7 @@ from PIL import Image
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.errors import InputError, QuantizationError
+from tvm_mobilenet.quantization.images import sampled
 from tvm_mobilenet.runtime.artifact import read_manifest
 from tvm_mobilenet.verify.artifact import sample_input
 
@@ -39,7 +40,7 @@ def test_an_artifact(run: Run, photographs: Path, tmp_path: Path) -> None:
     told = json.loads(done.stdout)
     assert told["images"] == 5
     assert told["logits"] > 15
-    assert told["kept"] == ["softmax"]
+    assert (told["judged"], told["kept"]) == (5, {"softmax": "never in integers"})
     stored = [call.get("stored") for call in read_manifest(path)["calls"]]
     assert set(stored) == {"uint8", None}
     assert tm.load(path)(sample_input((1, 3, 32, 32))).shape == (1, 10)
@@ -76,12 +77,24 @@ def test_compile(run: Run, photographs: Path, tmp_path: Path) -> None:
 def test_layers_in_float(photographs: Path) -> None:
     model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
     network, report = tm.quantize(model, photographs, keep=["block1.dw"])
-    assert report.kept == ("block1.dw", "softmax")
+    assert report.kept == {"block1.dw": "asked for", "softmax": "never in integers"}
     assert "block1.dw" not in network.records
     _, alone = tm.quantize(model, photographs)
-    _, better = tm.quantize(model, photographs, min_sqnr=alone.logits + 1)
+    steps: list[tuple[int, int, str]] = []
+    _, better = tm.quantize(
+        model, photographs, min_sqnr=alone.logits + 1, progress=lambda *step: steps.append(step)
+    )
     assert better.logits >= alone.logits + 1
-    assert len(better.kept) > 1
+    assert "budget" in better.kept.values()
+    assert all(0 <= done < total for done, total, _ in steps)
+    rounds = [text for done, _, text in steps if done == 0]
+    assert rounds[:4] == [
+        "reading",
+        "observing the float network",
+        "correcting biases",
+        "measuring what it cost",
+    ]
+    assert rounds.count("reading") == rounds.count("observing the float network") == 1
 
 
 @pytest.mark.parametrize(
@@ -93,6 +106,10 @@ def test_layers_in_float(photographs: Path) -> None:
         ({"method": "best"}, "mse"),
         ({"images": [np.zeros((3, 32, 32), np.float32)] * 3}, "too few"),
         ({"images": [np.full((3, 32, 32), np.nan, np.float32)] * 4}, "nan"),
+        ({"images": [np.ones((3, 32, 32), np.float32)] * 4}, "one colour"),
+        ({"samples": 3}, "3 samples are too few"),
+        ({"min_agreement": 88.0}, "0 to 1"),
+        ({"min_sqnr": float("nan")}, "not a number"),
     ],
 )
 def test_what_cannot_be_quantised(photographs: Path, options: dict[str, object], says: str) -> None:
@@ -100,6 +117,33 @@ def test_what_cannot_be_quantised(photographs: Path, options: dict[str, object],
     given: dict[str, object] = {"images": photographs} | options
     with pytest.raises(QuantizationError, match=says):
         tm.quantize(model, **given)
+
+
+@pytest.mark.parametrize("odd", [np.zeros((32, 32, 3)), "photo.png"])
+def test_arrays_that_are_no_images(odd: object) -> None:
+    model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
+    with pytest.raises(InputError, match="an image"):
+        tm.quantize(model, [odd] * 4)
+
+
+def test_which_images_are_taken_follows_from_the_seed(photographs: Path) -> None:
+    """Five images, of which a seed takes four."""
+    model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
+    weights = tm.quantize(model, photographs, samples=4)[0].weights
+    again = tm.quantize(model, photographs, samples=4)[0].weights
+    for name, array in weights.items():
+        np.testing.assert_array_equal(array, again[name])
+    assert sampled(range(100), 10, 1) != sampled(range(100), 10, 2)
+    assert sampled(range(100), 10, 1) == sorted(sampled(range(100), 10, 1))
+
+
+@pytest.mark.parametrize("name", ["q.h", "nowhere/q.onnx", "."])
+def test_what_cannot_be_written_is_refused_at_once(run: Run, tmp_path: Path, name: str) -> None:
+    """Before images are read: there are none."""
+    done = run("quantize", "v1", *SMALL, "--images", tmp_path / "none", "-o", tmp_path / name)
+    assert done.returncode == 2
+    assert "images" not in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_images_of_one_colour(tmp_path: Path) -> None:

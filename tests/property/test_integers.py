@@ -59,6 +59,42 @@ def test_a_tie_that_two_roundings_get_wrong() -> None:
     assert np.float32(np.float64(x) * np.float64(x) + np.float64(third)) != got
 
 
+@pytest.mark.parametrize(
+    "shape", [(), (3,), (40_000,), (2, 20_000), (1, 5, 100, 100), (1, 3, 1, 17_000), (0, 4)]
+)
+def test_an_array_is_rounded_as_its_elements_are(shape: tuple[int, ...]) -> None:
+    """In blocks that no element is left out of; numbers of few bits tie often."""
+    rng = np.random.default_rng(0)
+    whole = rng.integers(-(2**13), 2**13, (2, *shape)) * 2.0**-12
+    a, b = whole.astype(np.float32)
+    c = (rng.normal(size=shape) * 2.0 ** rng.integers(-80, 0, shape)).astype(np.float32)
+    got = fused_multiply_add(a, b, c)
+    assert got.shape == shape
+    flat = (x.ravel()[-300:] for x in (a, b, c))
+    every = [fused_multiply_add(*one) for one in zip(*flat, strict=True)]
+    np.testing.assert_array_equal(got.ravel()[-300:], np.array(every, np.float32))
+    if got.size > 300:
+        first = fused_multiply_add(a.ravel()[:5000], b.ravel()[:5000], c.ravel()[:5000])
+        np.testing.assert_array_equal(got.ravel()[:5000], first)
+
+
+@pytest.mark.parametrize(("depth", "dtype"), [(500, np.float32), (600, np.float64)])
+def test_sums_are_exact(depth: int, dtype: type) -> None:
+    """Of the largest weights there are, on either side of what float32 holds."""
+    layer = Dense("l", ("a",), (1, depth), 2)
+    source = TensorType("uint8", (0.01,), 3)
+    record = Quantization(FLOAT, TensorType("int8", (1.0,), 0))
+    network = network_of(layer, record, [source])
+    weight = np.full((2, depth), 127, np.int8)
+    weight[1, ::2] = -127
+    assert reference._for_sums(weight).dtype == dtype
+    x = np.full((1, depth), 255, np.uint8)
+    x[0, 0] = 254
+    weights = {"l.weight": weight, "l.bias": np.zeros(2, np.float32)}
+    got = reference.run_layer(network, weights, layer, x)
+    np.testing.assert_array_equal(got, naive(network, weights, layer, x))
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.floats(2.0**-21, 2, width=32), st.integers(-(2**52), 2**52), st.floats(-500, 500))
 def test_float64_is_exact_where_there_is_no_fused_multiply_add(

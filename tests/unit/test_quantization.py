@@ -16,10 +16,12 @@ from tvm_mobilenet.models.quantized.model import FLOAT
 from tvm_mobilenet.models.quantized.weights import rounded, weight_type
 from tvm_mobilenet.models.spec import INPUT, Add, Conv2d, GlobalAvgPool, Model, Softmax
 from tvm_mobilenet.models.weights import initialize
-from tvm_mobilenet.quantization.calibration import quantize
+from tvm_mobilenet.quantization.budget import Budget, fewest
+from tvm_mobilenet.quantization.calibration import quantize, types_for
 from tvm_mobilenet.quantization.observation import observe
-from tvm_mobilenet.quantization.quality import quality
+from tvm_mobilenet.quantization.quality import Quality, quality
 from tvm_mobilenet.quantization.ranges import Histogram, range_of, type_of
+from tvm_mobilenet.quantization.sensitivity import hurting
 
 
 def seen(*parts: object) -> Histogram:
@@ -231,3 +233,53 @@ def test_means_are_those_of_what_activations_read() -> None:
     assert (found.values["c"].low, found.values["c"].high) == (0, 1)
     record = quantize(model, weights, images, method="minmax").model.records["c"]
     assert record.before == type_of((-3.0, 3.0))
+
+
+@pytest.mark.parametrize("needed", [*range(1, 12), 99])
+def test_as_few_layers_stay_in_float_as_it_takes(needed: int) -> None:
+    order, tried = [str(at) for at in range(11)], []
+
+    def attempt(some: object) -> int:
+        tried.append(some)
+        return len(tried[-1])
+
+    assert fewest(order, attempt, lambda count: count >= needed) == min(needed, 11)
+    assert all(some == order[: len(some)] for some in tried)
+    assert len(tried) <= 8
+
+
+def test_which_layers_hurt() -> None:
+    """One value, of which nearly all elements stand for numbers that never come, ruins V2."""
+    weights, images = initialize(V2), images_for(V2, 2)
+    seen = observe(V2, weights, images)
+    types = types_for(seen, "mse")
+    integers = quantize(V2, weights, images, seen=seen, correct_biases=False).model.records
+    spared = hurting(V2, weights, integers, types, images)
+    assert list(spared) == [layer.name for layer in V2.layers if layer.name in integers]
+    assert all(math.isfinite(power) and power > 0 for power in spared.values())
+    add = next(layer for layer in V2.layers if isinstance(layer, Add))
+    types[add.name] = type_of((-1e4, 1e4))
+    hurt = hurting(V2, weights, integers, types, images)
+    worse = {name for name in hurt if hurt[name] > spared[name]}
+    assert worse == {add.name, *(layer.name for layer in V2.layers if add.name in layer.inputs)}
+    assert sorted(hurt, key=lambda name: -hurt[name])[0] in worse
+
+
+def test_noises_that_are_measured_apart_add_up() -> None:
+    """To what the logits have in the network of integers, within a factor of two."""
+    weights, images = initialize(V2), images_for(V2, 4)
+    seen = observe(V2, weights, images)
+    network = quantize(V2, weights, images, seen=seen)
+    types = types_for(seen, "mse")
+    every = hurting(V2, weights, network.model.records, types, images)
+    found = 10 ** (-quality(V2, weights, network, images).logits / 10)
+    # Each value counts for its layer and for those that read it: twice or three times.
+    assert found / 2 < sum(every.values()) / len(images) / 2 < 3 * found
+
+
+def test_budgets() -> None:
+    cost = Quality({}, 20.0, 0.75)
+    assert Budget().allows(cost)
+    assert Budget(20.0, 0.75).allows(cost)
+    assert not Budget(20.1, 0.75).allows(cost)
+    assert not Budget(agreement=0.76).allows(cost)

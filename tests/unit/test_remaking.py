@@ -11,13 +11,15 @@ import pytest
 from integer_networks import quantized
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.errors import ManifestError, WeightsError
+from tvm_mobilenet.errors import ManifestError, OnnxFileError, WeightsError
 from tvm_mobilenet.models import build
 from tvm_mobilenet.models.network import Network, network_of
+from tvm_mobilenet.models.onnx_qdq import write_qdq
 from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.quantized.remaking import decided
 from tvm_mobilenet.models.weights import digest, initialize, save
 from tvm_mobilenet.runtime import schema
+from tvm_mobilenet.runtime.artifact import read_manifest
 from tvm_mobilenet.runtime.schema_check import SchemaError, checker
 
 MODEL = build("v3-small", alpha=0.5, resolution=32, classes=10)
@@ -108,3 +110,14 @@ def test_a_network_of_no_file_is_given_again(tmp_path: Path) -> None:
         tm.verify(path)
     tm.verify(path, weights).check()
     tm.verify(path, model=network).check()
+
+
+def test_a_quantised_file_is_read_again(tmp_path: Path) -> None:
+    write_qdq(quantized(build("v1", alpha=0.25, resolution=32, classes=10)), tmp_path / "q.onnx")
+    path = tm.compile(tmp_path / "q.onnx", verify=False).export(tmp_path / "q.so")
+    assert "quantized" not in read_manifest(path)
+    tm.verify(path).check()
+    (tmp_path / "q.onnx").rename(tmp_path / "moved.onnx")
+    with pytest.raises(OnnxFileError, match="not there"):
+        tm.verify(path)
+    tm.verify(path, model=tmp_path / "moved.onnx").check()

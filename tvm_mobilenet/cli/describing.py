@@ -59,7 +59,8 @@ def show_models(name: str | None, options: dict[str, Any], form: Form) -> None:
         return
     if odd := sorted({"alpha", "input_shape", "resolution"} & set(options)):
         raise InvalidModelError(
-            f"--{odd[0].replace('_', '-')} needs a model", "name one, such as v1 or an .onnx file"
+            f"--{odd[0].replace('_', '-')} needs a model",
+            "name one, such as v1, or an .onnx or .tflite file",
         )
     grid = [
         ("v1", build("v1", alpha=alpha, resolution=resolution, **options))

@@ -93,7 +93,7 @@ def _check_written(written: Written) -> None:
     if written.output is not None:
         check_name(written.output, written.emit)
     for path in filter(None, (written.output, written.header)):
-        _check_writable(path)
+        check_writable(path)
 
 
 def _check_c_interface(written: Written, options: CompileOptions) -> None:
@@ -111,7 +111,7 @@ def _bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def _check_writable(output: Path) -> None:
+def check_writable(output: Path) -> None:
     """Refuse, before anything is compiled, a path that cannot be written in the end."""
     folder = output.absolute().parent
     if output.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):

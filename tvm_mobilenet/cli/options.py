@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def _models(incomplete: str) -> Iterator[str]:
-    """Complete a network's name, or an ``.onnx`` file's."""
+    """Complete a network's name, or that of an ``.onnx`` or ``.tflite`` file."""
     from tvm_mobilenet.models import MODELS
 
     yield from (name for name in MODELS if name.startswith(incomplete))
     folder = Path(incomplete if incomplete.endswith("/") else Path(incomplete).parent)
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         name = f"{path}/" if path.is_dir() else str(path)
-        if name.startswith(incomplete) and (path.is_dir() or path.suffix == ".onnx"):
+        if name.startswith(incomplete) and (path.is_dir() or path.suffix in (".onnx", ".tflite")):
             yield name
 
 
@@ -45,7 +45,7 @@ Artifact = Annotated[Path, typer.Argument(help=words.ARTIFACT, metavar="ARTIFACT
 ModelName = Annotated[
     str,
     typer.Argument(
-        help="Which network: v1, v2, v3-large, v3-small, or an .onnx file.",
+        help="Which network: v1, v2, v3-large, v3-small, or an .onnx or .tflite file.",
         metavar="MODEL",
         autocompletion=_models,
     ),
@@ -70,7 +70,7 @@ OnnxFile = Annotated[
     Path | None,
     typer.Option(
         "--model",
-        help="The .onnx file that the artifact was compiled from, if moved.",
+        help="The .onnx or .tflite file that the artifact was compiled from, if moved.",
         metavar="FILE",
     ),
 ]
@@ -126,7 +126,7 @@ class ModelOptions(Group):
     ] = None
 
     def find(self, name: str, *, epsilon: float | None = None) -> Model | Imported:
-        """Return the network of a name or an ONNX file."""
+        """Return the network of a name or a file."""
         from tvm_mobilenet.models.network import find_model
 
         return find_model(name, self.given() | ({} if epsilon is None else {"epsilon": epsilon}))
@@ -134,12 +134,12 @@ class ModelOptions(Group):
 
 @dataclass(frozen=True)
 class NetworkOptions(ModelOptions):
-    """The same, of an ONNX file too."""
+    """The same, of a file too."""
 
     input_shape: Annotated[
         str | None,
         typer.Option(
-            help="The whole shape of an .onnx file's input, in its order; instead of --resolution "
+            help="The whole shape of a file's input, in its order; instead of --resolution "
             "and --batch.",
             metavar="[NAME:]1,3,H,W",
         ),

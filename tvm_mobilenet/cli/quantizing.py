@@ -21,6 +21,10 @@ from tvm_mobilenet.cli.output import Form
 if TYPE_CHECKING:
     from tvm_mobilenet.models.network import Network
 
+_ONNX = ".onnx"
+_PATIENCE_S = 2.0
+"""Seconds before there is a bar."""
+
 
 @dataclass(frozen=True)
 class Ranges(Group):
@@ -37,7 +41,7 @@ class Ranges(Group):
     min_sqnr: Annotated[
         float | None,
         typer.Option(
-            help="Leave the layers that lose most in float32, until the logits have so many dB.",
+            help="Leave the layers that hurt most in float32, until the logits have so many dB.",
             metavar="DB",
         ),
     ] = None
@@ -91,13 +95,18 @@ def quantize(
       tvm-mobilenet quantize model.onnx --images photos --keep Conv_0 -o q.so
       tvm-mobilenet quantize v2 --images photos -o v2.onnx   QDQ, for onnxruntime
     """
-    from tvm_mobilenet.cli.making import warnings_told
-    from tvm_mobilenet.cli.output import say, show, size, waiting
+    from tvm_mobilenet.artifact.emission import SHARED, check_name
+    from tvm_mobilenet.cli.making import check_writable, warnings_told
+    from tvm_mobilenet.cli.output import progress_bar, say, show, size, waiting
     from tvm_mobilenet.compilation.quantizing import quantize as run
 
+    if output is not None:
+        if output.suffix != _ONNX:
+            check_name(output, SHARED)
+        check_writable(output)
     found = network.find(model)
-    with waiting(f"quantising {model}"):
-        made, report = run(found, images, **weights.given(), **how.given())
+    with progress_bar(after_s=_PATIENCE_S) as told:
+        made, report = run(found, images, **weights.given(), **how.given(), progress=told)
     if output is not None:
         with warnings_told(), waiting(f"writing {report.title} in integers"):
             write(made, output, target, weights.preprocess)
@@ -108,7 +117,7 @@ def quantize(
 
 def write(made: Network, output: Path, target: TargetOptions, preprocess: str | None) -> None:
     """Write a network in integers as what a file's ending says."""
-    if output.suffix == ".onnx":
+    if output.suffix == _ONNX:
         from tvm_mobilenet.models.onnx_qdq import write_qdq
 
         write_qdq(made, output)

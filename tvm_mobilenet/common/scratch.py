@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import IO
 
+from tvm_mobilenet.common.interrupts import interrupts_later
 from tvm_mobilenet.errors import OutputError
 
 LEAST_ROOM = 16 << 20
@@ -49,12 +50,13 @@ def scratch() -> Iterator[str]:
 
 def _remove(made: tempfile.TemporaryDirectory[str]) -> None:
     """Remove a folder, and what a compiler that was stopped still writes there as it ends."""
-    for _ in range(_TIMES):
-        with contextlib.suppress(OSError):
-            made.cleanup()
-            return
-        time.sleep(0.1)
-    made.cleanup()
+    with interrupts_later():
+        for _ in range(_TIMES):
+            with contextlib.suppress(OSError):
+                made.cleanup()
+                return
+            time.sleep(0.1)
+        made.cleanup()
 
 
 def scratch_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:
@@ -71,7 +73,8 @@ def scratch_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str
         There is no folder for temporary files, or it has less than :data:`LEAST_ROOM`.
     """
     try:
-        made = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent)
+        with interrupts_later():
+            made = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent)
     except OSError as error:
         raise _nowhere(error) from error
     there = os.statvfs(made.name)

@@ -55,7 +55,8 @@ def describe(
         stack="relax",
         alignment=_alignment(lowered),
     )
-    if network.records:
+    from_file = network.imported is not None and network.imported.records
+    if network.records and not from_file:
         quantized = QuantizedModel(model, network.records)
         manifest["quantized"] = decided(quantized, network.weights)
     return manifest

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.common.lists import check_one_of
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.network import Network, network_from
+from tvm_mobilenet.quantization.budget import Budget
 from tvm_mobilenet.quantization.images import batches, check_looks, sampled
-from tvm_mobilenet.quantization.post_training import QuantizationReport, post_training
+from tvm_mobilenet.quantization.post_training import post_training
+from tvm_mobilenet.quantization.progress import Progress, silent, told
 from tvm_mobilenet.quantization.ranges import METHODS, Method
+from tvm_mobilenet.quantization.report import QuantizationReport
 from tvm_mobilenet.runtime.images import find_images
 from tvm_mobilenet.runtime.preprocess import load_image
 from tvm_mobilenet.runtime.recipe import preprocess_for
@@ -37,7 +40,7 @@ def quantize(
     min_sqnr: float | None = None,
     min_agreement: float | None = None,
     samples: int = SAMPLES,
-    told: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
 ) -> tuple[Network, QuantizationReport]:
     """Quantise a model after training, by what it computes for some images.
 
@@ -60,14 +63,15 @@ def quantize(
     keep : collection of str
         Layers that compute in float32.
     min_sqnr : float, optional
-        Least signal-to-quantisation-noise ratio of the logits, dB: layers that lose most stay in
-        float32 until it is reached.
+        Least signal-to-quantisation-noise ratio of the logits, dB: layers that hurt most stay in
+        float32, as few as reach it of those tried.
     min_agreement : float, optional
-        The same for the share of images whose first class stays, 0 to 1.
+        The same for the share of images whose first class stays, 0 to 1; then all images are
+        judged, else 16 of them.
     samples : int
         Images at most.
-    told : callable, optional
-        Told in a few words what is being done.
+    progress : callable, optional
+        Told of steps done, of steps in all, and in a few words what is being done.
 
     Returns
     -------
@@ -78,6 +82,8 @@ def quantize(
 
     Raises
     ------
+    InputError
+        An array is no image of the network's shape.
     QuantizationError
         Too few images, none that says anything, a value that is not finite, a layer to keep that
         is not there, or a budget that cannot be met.
@@ -87,6 +93,7 @@ def quantize(
         As of :func:`tvm_mobilenet.compile`.
     """
     check_one_of(method, METHODS, "method", QuantizationError)
+    budget = Budget(min_sqnr, min_agreement)
     network = network_from(model, weights, seed)
     made = network.model
     if made.input_dtype != "float32" or len(made.input_shape) != 4:
@@ -94,34 +101,27 @@ def quantize(
             f"the input of {made.title} is {made.input_dtype} of shape {made.input_shape}",
             "quantise a network that takes float32 images, NCHW",
         )
-    read = _read(network, images, preprocess, samples, seed, told)
+    if isinstance(images, str | os.PathLike):
+        read = _read(network, images, preprocess, (samples, seed), progress)
+    else:
+        read = sampled(images, samples, seed)
+    inputs = batches(read, made.input_shape)
+    check_looks(inputs)
     return post_training(
-        network,
-        batches(read, made.input_shape),
-        method=method,
-        keep=keep,
-        min_sqnr=min_sqnr,
-        min_agreement=min_agreement,
-        told=told,
+        network, inputs, method=method, keep=keep, budget=budget, progress=progress
     )
 
 
-def _read(  # noqa: PLR0917  what, from where, how
+def _read(
     network: Network,
-    images: str | os.PathLike[str] | Sequence[NDArray[Any]],
+    folder: str | os.PathLike[str],
     preprocess: str | os.PathLike[str] | Mapping[str, Any] | None,
-    samples: int,
-    seed: int,
-    told: Callable[[str], None],
+    sample: tuple[int, int],
+    progress: Progress,
 ) -> list[NDArray[Any]]:
     """Return images as the network takes them, each decoded once."""
-    if not isinstance(images, str | os.PathLike):
-        return sampled(images, samples, seed)
-    if not os.path.isdir(images):
-        raise QuantizationError(f"{os.fspath(images)!r} is no folder", "give a folder of images")
+    if not os.path.isdir(folder):
+        raise QuantizationError(f"{os.fspath(folder)!r} is no folder", "give a folder of images")
     recipe = preprocess_for(network.model.image_size, preprocess, network.preprocess)
-    told("reading images")
-    chosen = sampled(find_images([os.fspath(images)]), samples, seed)
-    found = [load_image(source.content, recipe) for source in chosen]
-    check_looks(found, recipe)
-    return found
+    chosen = sampled(find_images([os.fspath(folder)]), *sample)
+    return [load_image(source.content, recipe) for source in told(chosen, progress, "reading")]

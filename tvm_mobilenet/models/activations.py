@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     from tvm_mobilenet.models.spec import Activation
 
+F = TypeVar("F", bound="np.floating[Any]")
+
 
 def activate(
-    values: NDArray[np.float64], activation: Activation, out: NDArray[Any] | None = None
-) -> NDArray[np.float64]:
+    values: NDArray[F], activation: Activation, out: NDArray[F] | None = None
+) -> NDArray[F]:
     """Apply an activation element by element; NaN stays NaN.
 
     Parameters
@@ -36,11 +38,11 @@ def activate(
         If the activation is not one of ours.
     """
     if activation == "none":
-        return np.positive(values, out=out)
+        return np.asarray(np.positive(values, out=out))
     if activation in ("hardsigmoid", "hardswish"):
         gate = np.clip(values + 3.0, 0.0, 6.0) / 6.0
         factor = values if activation == "hardswish" else 1.0
-        return np.multiply(gate, factor, out=out)
+        return np.asarray(np.multiply(gate, factor, out=out))
     if activation not in LIMITS:
         raise InvalidModelError(f"unknown activation {activation!r}")
     low, high = LIMITS[activation]

@@ -1,10 +1,12 @@
-"""Convolution in NumPy, in float64: the sums alone, without an epilogue.
+"""Convolution in NumPy, in the type that is given: the sums alone, without an epilogue.
 
 There are three paths: pointwise layers are one matrix product, depthwise layers
 shifted multiply-adds, and all others a product with unfolded windows (im2col).
 """
 
 from __future__ import annotations
+
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +15,15 @@ from tvm_mobilenet.models.layers import Conv2d
 
 Float64 = NDArray[np.float64]
 
+F = TypeVar("F", bound="np.floating[Any]")
+
 _CACHED_ELEMENTS = 32 * 1024
 """Elements of the three arrays of one depthwise step that together stay within
 a 1 MB second-level cache (8 bytes each)."""
 
 
-def convolve(layer: Conv2d, weight: Float64, x: Float64) -> Float64:
-    """Convolve (N, C, H, W) with OIHW into (N, O, OH, OW)."""
+def convolve(layer: Conv2d, weight: NDArray[F], x: NDArray[F]) -> NDArray[F]:
+    """Convolve (N, C, H, W) with OIHW into (N, O, OH, OW); the sums have the type of both."""
     if layer.kind == "pointwise":
         batch, channels, height, width = x.shape
         product = weight.reshape(-1, channels) @ x.reshape(batch, channels, height * width)
@@ -45,18 +49,18 @@ def mean_sums(layer: Conv2d, weight: Float64, x: Float64) -> Float64:
     return np.asarray(means).reshape(-1)
 
 
-def _pad(layer: Conv2d, x: Float64) -> Float64:
+def _pad(layer: Conv2d, x: NDArray[F]) -> NDArray[F]:
     top, left, bottom, right = layer.padding
     return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
 
 
-def _depthwise(layer: Conv2d, weight: Float64, padded: Float64) -> Float64:
+def _depthwise(layer: Conv2d, weight: NDArray[F], padded: NDArray[F]) -> NDArray[F]:
     """Add up the shifted maps (N, C, OH, OW), one for each tap of (C, 1, KH, KW)."""
     batch, channels, rows, columns = layer.out_shape
     (down, right), (kernel_rows, kernel_columns) = layer.strides, layer.kernel
-    y = np.zeros(layer.out_shape)
+    y = np.zeros(layer.out_shape, padded.dtype)
     step = min(channels, max(1, _CACHED_ELEMENTS // (rows * columns)))
-    product = np.empty((step, rows, columns))
+    product = np.empty((step, rows, columns), padded.dtype)
     for image in range(batch):
         for first in range(0, channels, step):
             some = slice(first, min(first + step, channels))
@@ -72,7 +76,7 @@ def _depthwise(layer: Conv2d, weight: Float64, padded: Float64) -> Float64:
     return y
 
 
-def _unfolded(layer: Conv2d, weight: Float64, padded: Float64) -> Float64:
+def _unfolded(layer: Conv2d, weight: NDArray[F], padded: NDArray[F]) -> NDArray[F]:
     """Multiply unfolded windows by the weights, group by group."""
     batch, out_channels, rows, columns = layer.out_shape
     windows = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(2, 3))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tvm_mobilenet.errors import InvalidModelError, WeightsError
 from tvm_mobilenet.models import Model, build, model_from_manifest
 from tvm_mobilenet.models.evaluator import Evaluation
-from tvm_mobilenet.models.importer import MODULES, ONNX, Imported, import_onnx, is_onnx
+from tvm_mobilenet.models.importer import MODULES, ONNX, Imported, import_onnx, is_file
 from tvm_mobilenet.models.origin import asked, changed, module_wanted, onnx_named
 from tvm_mobilenet.models.quantized.model import Quantization
 from tvm_mobilenet.models.quantized.remaking import made_again
@@ -65,7 +65,7 @@ class Network:
 
 
 def find_model(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Model | Imported:
-    """Return the model of a name or ONNX file.
+    """Return the model of a name, or of an ONNX or TensorFlow Lite file.
 
     Parameters
     ----------
@@ -74,14 +74,14 @@ def find_model(name: str | os.PathLike[str], options: Mapping[str, Any]) -> Mode
 
     Raises
     ------
-    UnknownModelError, InvalidModelError, OnnxError
+    UnknownModelError, InvalidModelError, OnnxError, TfliteFileError
         There is no such model or file, or it does not take these options.
     """
-    if not is_onnx(name):
+    if not is_file(name):
         if "input_shape" in options:
             raise InvalidModelError(
                 f"the input of {os.fspath(name)!r} is square, and its name is no choice",
-                "give --resolution and --batch; --input-shape is for .onnx files",
+                "give --resolution and --batch; --input-shape is for .onnx and .tflite files",
             )
         return build(os.fspath(name), **options)
     if odd := [option for option in options if option not in _OPTIONS]:
@@ -100,6 +100,14 @@ def model_from(model: Model | Imported | Network | str | os.PathLike[str]) -> Mo
     return found.model if isinstance(found, Imported) else found
 
 
+def planned_from(
+    model: Model | Imported | Network | str | os.PathLike[str],
+) -> tuple[Model, Mapping[str, Quantization]]:
+    """Return the model that :func:`model_from` does, and which of its layers are in integers."""
+    found = find_model(model, {}) if isinstance(model, str | os.PathLike) else model
+    return (found, {}) if isinstance(found, Model) else (found.model, found.records)
+
+
 def network_from(
     model: Model | Imported | Network | str | os.PathLike[str],
     weights: str | os.PathLike[str] | Mapping[str, NDArray[Any]] | None,
@@ -115,7 +123,7 @@ def network_from(
 
     Raises
     ------
-    UnknownModelError, InvalidModelError, OnnxError, WeightsError
+    UnknownModelError, InvalidModelError, OnnxError, TfliteFileError, WeightsError
         The model or the weights cannot be found or do not fit each other.
     """
     if isinstance(model, Network):
@@ -128,7 +136,7 @@ def network_from(
             raise WeightsError(
                 f"{found.path!r} has weights of its own", "leave --weights or weights= out"
             )
-        return Network(found.model, found.weights, found.path, found)
+        return Network(found.model, found.weights, found.path, found, records=found.records)
     if isinstance(weights, Mapping):
         validate(found, weights)
         return Network(found, dict(weights), "arrays")
@@ -197,7 +205,7 @@ def _in_floats(
         return Network(model, found, str(manifest["weights"]["source"]))
     imported = _imported_again(name, described["options"], given)
     found = imported.weights if weights is None else of_artifact(manifest, imported.model, weights)
-    return Network(imported.model, found, imported.path, imported)
+    return Network(imported.model, found, imported.path, imported, records=imported.records)
 
 
 def _imported_again(

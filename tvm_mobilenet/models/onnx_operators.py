@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.models.onnx_quantization import dequantize, quantize
 from tvm_mobilenet.models.onnx_resize import resize, upsample
 from tvm_mobilenet.models.onnx_windows import average_pool, conv, conv_transpose, max_pool, text
 
@@ -132,11 +133,13 @@ _CORRECTED: dict[str, Callable[..., Array]] = {
     "AveragePool": average_pool,
     "Conv": conv,
     "ConvTranspose": conv_transpose,
+    "DequantizeLinear": dequantize,
     "Hardmax": _hardmax,
     "LRN": _lrn,
     "LogSoftmax": _log_softmax,
     "MaxPool": max_pool,
     "Pad": _pad,
+    "QuantizeLinear": quantize,
     "Resize": resize,
     "Softmax": _softmax,
     "Upsample": upsample,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +18,18 @@ from tvm_mobilenet.models.quantized.arithmetic import Array
 from tvm_mobilenet.models.quantized.lowering import lowered
 from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.quantized.weights import in_elements
-from tvm_mobilenet.models.spec import INPUT, Conv2d, Model
+from tvm_mobilenet.models.spec import INPUT, Conv2d, Layer, Model
+from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.models.weights import validate
 from tvm_mobilenet.quantization.choice import records_for
 from tvm_mobilenet.quantization.observation import Observation, observe
+from tvm_mobilenet.quantization.progress import Progress, silent, told
 from tvm_mobilenet.quantization.ranges import METHODS, Method, Range, range_of, type_of
 
 Weights = dict[str, NDArray[Any]]
+
+_TOGETHER = 8
+"""Images that a layer is run on at a time."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ def quantize(
     keep: Collection[str] = (),
     correct_biases: bool = True,
     seen: Observation | None = None,
+    progress: Progress = silent,
 ) -> Quantized:
     """Quantise a network by what it computes for some images.
 
@@ -79,8 +86,8 @@ def quantize(
     for name in keep:
         model.layer(name)
     validate(model, weights)
-    seen = observe(model, weights, images) if seen is None else seen
-    types = {name: type_of(range_of(found, method)) for name, found in seen.values.items()}
+    seen = observe(model, weights, images, progress) if seen is None else seen
+    types = types_for(seen, method)
     sums = {
         layer.name: type_of(_varying(layer, range_of(seen.sums[layer.name], method)))
         for layer in model.layers
@@ -88,7 +95,12 @@ def quantize(
     }
     records = records_for(model, weights, types, sums, keep)
     network = Quantized(lowered(model, records, types), in_elements(model, weights, records))
-    return _corrected(network, seen.means, images) if correct_biases else network
+    return _corrected(network, seen.means, images, progress) if correct_biases else network
+
+
+def types_for(seen: Observation, method: Method) -> dict[str, TensorType]:
+    """Return what the elements of each value stand for, by name."""
+    return {name: type_of(range_of(found, method)) for name, found in seen.values.items()}
 
 
 def _varying(layer: Weighted, of: Range) -> Range:
@@ -98,7 +110,10 @@ def _varying(layer: Weighted, of: Range) -> Range:
 
 
 def _corrected(
-    network: Quantized, means: Mapping[str, NDArray[np.float64]], images: Sequence[ArrayLike]
+    network: Quantized,
+    means: Mapping[str, NDArray[np.float64]],
+    images: Sequence[ArrayLike],
+    progress: Progress,
 ) -> Quantized:
     """Give each bias the difference of means, every layer behind those that are corrected.
 
@@ -109,19 +124,33 @@ def _corrected(
     model, weights = network.model, dict(network.weights)
     values: dict[str, list[Array]] = {INPUT: [np.asarray(x, np.float32) for x in images]}
     last_use = {name: layer.name for layer in model.model.layers for name in layer.inputs}
-    for layer in model.model.layers:
+    for layer in told(model.model.layers, progress, "correcting biases"):
         inputs = [values[name] for name in layer.inputs]
         if layer.name in model.records and isinstance(layer, Weighted):
             moved = means[layer.name] - _mean(model, layer, weights, inputs[0])
             bias = f"{layer.name}.bias"
             weights[bias] = (weights[bias] + moved).astype(np.float32)
-        values[layer.name] = [
-            reference.run_layer(model, weights, layer, *one) for one in zip(*inputs, strict=True)
-        ]
+        values[layer.name] = list(_run(model, weights, layer, inputs))
         for name in set(layer.inputs):
             if last_use[name] == layer.name:
                 del values[name]
     return Quantized(model, weights)
+
+
+def _run(
+    model: QuantizedModel, weights: Weights, layer: Layer, inputs: Sequence[Sequence[Array]]
+) -> Iterator[Array]:
+    """Run a layer on all images, some at a time where its weights have to be made ready."""
+    if layer.name not in model.records or not isinstance(layer, Weighted):
+        for one in zip(*inputs, strict=True):
+            yield reference.run_layer(model, weights, layer, *one)
+        return
+    batch = layer.in_shape[0]
+    for at in range(0, len(inputs[0]), _TOGETHER):
+        x = np.concatenate(inputs[0][at : at + _TOGETHER])
+        wide = dataclasses.replace(layer, in_shape=x.shape)
+        y = reference.run_layer(model, weights, wide, x)
+        yield from np.split(y, len(y) // batch)
 
 
 def _mean(
@@ -131,12 +160,12 @@ def _mean(
     record, source = model.records[layer.name], model.type_of(layer.inputs[0])
     assert record.weight is not None  # QuantizedModel holds every layer with weights to it
     weight = weights[f"{layer.name}.weight"].astype(np.float64)
-    total = np.zeros(len(weight))
+    total = np.zeros(layer.in_shape)
     for x in inputs:
-        centered = x.astype(np.float64) - (source.zero_point or 0)
-        if isinstance(layer, Conv2d):
-            total += mean_sums(layer, weight, centered)
-        else:
-            total += weight @ centered.mean(axis=0)
+        total += x
+    seen = total / len(inputs) - (source.zero_point or 0)
+    sums = (
+        mean_sums(layer, weight, seen) if isinstance(layer, Conv2d) else weight @ seen.mean(axis=0)
+    )
     scale = source.scale[0] * np.asarray(record.weight.scale)
-    return np.asarray(total / len(inputs) * scale + weights[f"{layer.name}.bias"])
+    return np.asarray(sums * scale + weights[f"{layer.name}.bias"])

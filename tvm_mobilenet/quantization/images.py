@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.errors import QuantizationError
+from tvm_mobilenet.errors import InputError, QuantizationError
 
 FEWEST = 4
 """Images below which ranges say more of the images than of the network."""
-
-Load = Callable[[Any], "NDArray[Any]"]
 
 
 def sampled(sources: Sequence[Any], most: int, seed: int) -> list[Any]:
@@ -30,6 +28,10 @@ def sampled(sources: Sequence[Any], most: int, seed: int) -> list[Any]:
             f"{len(sources)} images are too few to calibrate with",
             f"give at least {FEWEST}; 32 to 128 that look like those of the task are good",
         )
+    if most < FEWEST:
+        raise QuantizationError(
+            f"{most} samples are too few to calibrate with", f"ask for at least {FEWEST}"
+        )
     if len(sources) <= most:
         return list(sources)
     chosen = random.Random(seed).sample(range(len(sources)), most)
@@ -37,23 +39,33 @@ def sampled(sources: Sequence[Any], most: int, seed: int) -> list[Any]:
 
 
 def batches(images: Iterable[NDArray[Any]], shape: tuple[int, ...]) -> list[NDArray[Any]]:
-    """Return inputs of a network's shape, NCHW; images go round until the last batch is full."""
-    each = [np.asarray(image, np.float32).reshape(1, *shape[1:]) for image in images]
+    """Return inputs of a network's shape, NCHW; images go round until the last batch is full.
+
+    Raises
+    ------
+    InputError
+        One is no image of that shape, (C, H, W) or (1, C, H, W).
+    """
+    each = [_one(image, shape[1:]) for image in images]
     count = -(-len(each) // shape[0])
     full = [each[at % len(each)] for at in range(count * shape[0])]
     return [np.concatenate(full[at : at + shape[0]]) for at in range(0, len(full), shape[0])]
 
 
-def check_looks(images: Sequence[NDArray[Any]], recipe: Mapping[str, Any]) -> None:
-    """Refuse images that say nothing: all of one colour, or all the same.
+def _one(image: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    try:
+        found = np.asarray(image, np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"an image is not an array of numbers: {error}") from error
+    if found.shape not in {shape, (1, *shape)}:
+        raise InputError(f"an image has shape {found.shape}", f"give shape {shape}")
+    return found.reshape(1, *shape)
 
-    Parameters
-    ----------
-    recipe : mapping
-        What they went through, which the error names.
-    """
+
+def check_looks(images: Sequence[NDArray[Any]]) -> None:
+    """Refuse images that say nothing: each of one colour."""
     if all(not np.ptp(image, axis=(-2, -1)).any() for image in images):
         raise QuantizationError(
-            f"every image is of one colour after preprocessing (crop {recipe.get('crop')})",
-            "give photographs such as the network will see",
+            "every image is of one colour, as the network would see it",
+            "give photographs such as it will see, and look at --preprocess",
         )

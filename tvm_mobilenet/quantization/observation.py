@@ -1,8 +1,7 @@
-"""What the float reference computes for some images: the numbers of every value, and means."""
+"""What the float network computes for some images: the numbers of every value, and means."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tvm_mobilenet.errors import QuantizationError
-from tvm_mobilenet.models import reference
+from tvm_mobilenet.errors import InputError, QuantizationError
 from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized.model import TABLED
-from tvm_mobilenet.models.spec import INPUT, Layer, Model
+from tvm_mobilenet.models.spec import INPUT, Model
+from tvm_mobilenet.quantization.floats import Float32, FloatNetwork
+from tvm_mobilenet.quantization.progress import Progress, silent, told
 from tvm_mobilenet.quantization.ranges import Histogram
 
-Float64 = NDArray[np.float64]
 Weights = Mapping[str, NDArray[Any]]
 
 
@@ -39,11 +38,13 @@ class Observation:
 
     values: dict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
     sums: dict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
-    means: dict[str, Float64] = field(default_factory=dict)
+    means: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
-def observe(model: Model, weights: Weights, images: Sequence[ArrayLike]) -> Observation:
-    """Run the float64 reference over images, one at a time, and keep what was seen.
+def observe(
+    model: Model, weights: Weights, images: Sequence[ArrayLike], progress: Progress = silent
+) -> Observation:
+    """Run the network over images, one at a time, and keep what was seen.
 
     Parameters
     ----------
@@ -59,33 +60,44 @@ def observe(model: Model, weights: Weights, images: Sequence[ArrayLike]) -> Obse
     """
     if not len(images):
         raise QuantizationError("there is no image to calibrate with", "give at least one")
+    network = FloatNetwork(model, weights)
+    last_use = {name: layer.name for layer in model.layers for name in layer.inputs}
     seen = Observation()
-    for image in images:
-        values = {INPUT: np.asarray(image, np.float64)}
+    for image in told(images, progress, "observing the float network"):
+        values = {INPUT: _input(image, model.input_shape)}
         _count(seen.values, INPUT, values[INPUT])
         for layer in model.layers:
             inputs = [values[name] for name in layer.inputs]
-            values[layer.name] = _observed(layer, weights, inputs, seen)
+            if isinstance(layer, Weighted):
+                values[layer.name] = _observed(layer, network, inputs[0], seen)
+            else:
+                values[layer.name] = network.run_layer(layer, inputs)
             _count(seen.values, layer.name, values[layer.name])
+            for name in set(layer.inputs):
+                if last_use[name] == layer.name:
+                    del values[name]
     seen.means = {name: total / len(images) for name, total in seen.means.items()}
     return seen
 
 
-def _observed(
-    layer: Layer, weights: Weights, inputs: Sequence[Float64], seen: Observation
-) -> Float64:
+def _input(image: ArrayLike, shape: tuple[int, ...]) -> Float32:
+    found = np.asarray(image, np.float32)
+    if found.shape != shape:
+        raise InputError(f"an image has shape {found.shape}", f"give shape {shape}")
+    return found
+
+
+def _observed(layer: Weighted, network: FloatNetwork, x: Float32, seen: Observation) -> Float32:
     """Compute a layer, and keep what its activation reads."""
-    if not isinstance(layer, Weighted):
-        return reference.run_layer(layer, weights, *inputs)
-    sums = reference.run_layer(dataclasses.replace(layer, activation="none"), weights, *inputs)
-    mean = sums.mean(axis=(0, *range(2, sums.ndim)))
+    sums = network.sums(layer, x)
+    mean = sums.mean(axis=(0, *range(2, sums.ndim)), dtype=np.float64)
     seen.means[layer.name] = seen.means.get(layer.name, 0.0) + mean
     if layer.activation in TABLED:
         _count(seen.sums, layer.name, sums)
-    return activate(sums, layer.activation)
+    return activate(sums, layer.activation, out=sums)
 
 
-def _count(histograms: Mapping[str, Histogram], name: str, values: Float64) -> None:
+def _count(histograms: Mapping[str, Histogram], name: str, values: Float32) -> None:
     try:
         histograms[name].add(values)
     except QuantizationError as error:

@@ -15,6 +15,7 @@ from tvm_mobilenet.models.quantized import reference as integer_reference
 from tvm_mobilenet.models.quantized.arithmetic import dequantized
 from tvm_mobilenet.models.spec import Model, Softmax
 from tvm_mobilenet.quantization.calibration import Quantized
+from tvm_mobilenet.quantization.progress import Progress, silent, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ def quality(
     weights: Mapping[str, NDArray[Any]],
     network: Quantized,
     images: Sequence[ArrayLike],
+    progress: Progress = silent,
 ) -> Quality:
     """Return what quantising cost, against the float64 reference.
 
@@ -54,10 +56,9 @@ def quality(
     """
     signal = dict.fromkeys((layer.name for layer in model.layers), 0.0)
     noise = dict(signal)
-    last = model.layer(model.outputs[0])
-    decides = last.inputs[0] if isinstance(last, Softmax) else last.name
+    decides = deciding(model)
     same: list[Any] = []
-    for image in images:
+    for image in told(images, progress, "measuring what it cost"):
         want = reference.run(model, weights, image, keep_layers=True)
         got = integer_reference.run(network.model, network.weights, image)
         for name, expected in want.items():
@@ -71,6 +72,12 @@ def quality(
                 same.append(first == second)
     layers = {name: _decibels(signal[name], noise[name]) for name in signal}
     return Quality(layers, layers[decides], float(np.mean(np.concatenate(same))))
+
+
+def deciding(model: Model) -> str:
+    """Return the layer whose value are the logits: what a softmax at the end reads."""
+    last = model.layer(model.outputs[0])
+    return last.inputs[0] if isinstance(last, Softmax) else last.name
 
 
 def _decibels(signal: float, noise: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 _BINS = 4096
 """At least eight bins for each of 256 elements, once there is a range to speak of."""
+
+_BLOCK = 64 * 1024
+"""Numbers that are counted at a time, which a cache holds."""
 
 _TAIL = 1e-4
 """What ``"percentile"`` leaves out at either end, as a share of all numbers."""
@@ -52,7 +55,7 @@ class Histogram:
     low: float = 0.0
     high: float = 0.0
 
-    def add(self, values: NDArray[np.float64]) -> None:
+    def add(self, values: NDArray[np.floating[Any]]) -> None:
         """Count some numbers.
 
         Raises
@@ -70,8 +73,11 @@ class Histogram:
         first = self._bin(self.low, exponent)
         size = self._bin(self.high, exponent) - first + 1
         old = (np.arange(len(self.counts)) + self.first) >> (exponent - self.exponent)
-        new = np.floor(np.ldexp(values.ravel(), -exponent)).astype(np.int64)
-        counts = np.bincount(new - first, minlength=size)
+        counts = np.zeros(size, np.int64)
+        each = values.ravel()
+        for at in range(0, len(each), _BLOCK):
+            bins = np.floor(np.ldexp(each[at : at + _BLOCK], -exponent)).astype(np.int64)
+            counts += np.bincount(bins - first, minlength=size)
         np.add.at(counts, old - first, self.counts)
         self.exponent, self.first, self.counts = exponent, first, counts
 

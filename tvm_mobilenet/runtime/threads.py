@@ -162,7 +162,9 @@ def _wake_workers() -> None:
     """Before a fork: the child would wait for ever, as it exits, for a worker that sleeps.
 
     glibc lets it join threads that it does not have, but not destroy what one of them sleeps on. So
-    let the workers of this thread meet in an empty parallel region: they are awake for a while.
+    let the workers of this thread meet in an empty parallel region: they are awake for a while,
+    longer than a fork takes unless the machine is very busy. A child that ends by ``os._exit``, as
+    those of ``multiprocessing`` do, never waits.
     """
     if _state.workers > 1:
         _configure(_state.workers)

@@ -14,7 +14,7 @@ import hashlib
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.common.tables import Table, Tabular
+from tvm_mobilenet.models.quantized.model import Quantization
 from tvm_mobilenet.models.spec import Model
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.models.evaluator import Evaluation, Judge, Rounding
     from tvm_mobilenet.models.importer.sizes import InputShape
 
-__all__ = ["MODULES", "ONNX", "Imported", "import_module", "import_onnx", "is_onnx"]
+__all__ = ["MODULES", "ONNX", "Imported", "import_module", "import_onnx", "is_file"]
 
 ONNX = "onnx"
 """What a model from a file says is its name."""
@@ -47,17 +48,22 @@ class Imported(Tabular):
     model : Model
         The network; its layers have the names of the tensors that they compute.
     weights : dict of str to ndarray
-        Arrays of float32 by parameter name.
+        Arrays by parameter name: int8 for the weights of layers that compute in integers,
+        float32 for all others.
     source : onnx.ModelProto
         The network as the file has it, with fixed shapes; or a module, in ONNX's operators.
     path : str
         Absolute path of the file; ``"Relay module"``, say, of a module of TVM's.
+    records : mapping of str to Quantization
+        The layers that compute in integers, if the file is quantised: as of
+        :class:`tvm_mobilenet.models.network.Network`.
     """
 
     model: Model
     weights: dict[str, NDArray[np.float32]]
     source: onnx.ModelProto
     path: str
+    records: Mapping[str, Quantization] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return one line."""
@@ -128,9 +134,11 @@ class Imported(Tabular):
         return ours
 
 
-def is_onnx(name: object) -> bool:
-    """Whether a model's name is the path of an ONNX file."""
-    return isinstance(name, str | os.PathLike) and os.fspath(name).lower().endswith(".onnx")
+def is_file(name: object) -> bool:
+    """Whether a model's name is the path of an ONNX or TensorFlow Lite file."""
+    if not isinstance(name, str | os.PathLike):
+        return False
+    return os.fspath(name).lower().endswith((".onnx", ".tflite"))
 
 
 def import_onnx(
@@ -140,13 +148,14 @@ def import_onnx(
     resolution: int | None = None,
     input_shape: InputShape | None = None,
 ) -> Imported:
-    """Read an ONNX file as a model.
+    """Read an ONNX or TensorFlow Lite file as a model.
 
     Parameters
     ----------
     path : path-like
         A network of one input, NCHW or NHWC, in float32, float16 or uint8; what it computes in
-        half precision is computed in float32.
+        half precision is computed in float32. Where it is quantised, its layers compute in
+        integers; its outputs are float32, as is an input of int8.
     batch : int, optional
         Images per run, where the file leaves it open; 1 by default.
     resolution : int, optional
@@ -157,7 +166,7 @@ def import_onnx(
 
     Raises
     ------
-    OnnxFileError, OpsetError, UnsupportedOperatorError
+    OnnxFileError, TfliteFileError, OpsetError, UnsupportedOperatorError
         The file, or something in it, cannot be read; the message names node and operator.
     InvalidModelError
         Its input is not a batch of images, or not of the size asked for.
@@ -207,13 +216,16 @@ def _imported(
     from tvm_mobilenet.models.importer.activations import recognise_activations
     from tvm_mobilenet.models.importer.fold import fold
     from tvm_mobilenet.models.importer.halves import in_float32
-    from tvm_mobilenet.models.importer.layers import Layers
+    from tvm_mobilenet.models.importer.integers import IntegerLayers
     from tvm_mobilenet.models.importer.modern import modernise
     from tvm_mobilenet.models.importer.outputs import own_outputs
+    from tvm_mobilenet.models.importer.roundings import to_roundings
     from tvm_mobilenet.models.importer.simplify import merge_views, simplify
     from tvm_mobilenet.models.importer.transposes import sink_transposes
+    from tvm_mobilenet.models.quantized.lowering import lowered
 
     graph = fold(in_float32(source))
+    to_roundings(graph)
     modernise(graph)
     simplify(graph, views=False)
     sink_transposes(graph)
@@ -221,9 +233,12 @@ def _imported(
     recognise_activations(graph)
     merge_views(graph)
     own_outputs(graph)
-    found = Layers(graph)
+    found = IntegerLayers(graph)
     shape = graph.shape(graph.input)
     layers = tuple(found.layers.values())
     outputs = tuple(found.names[tensor] for tensor in graph.outputs)
     model = Model(name, title, options, shape, layers, outputs, graph.dtype(graph.input))
-    return Imported(model, found.weights, source, where)
+    if not found.records:
+        return Imported(model, found.weights, source, where)
+    network = lowered(model, found.records, found.values)
+    return Imported(network.model, found.weights, source, where, network.records)

@@ -4,6 +4,9 @@ A tensor that depends on another one element by element, through constants of on
 a function of one number. It is computed on a grid; if it agrees there with one of ours, and
 nobody else reads what lies between, its nodes become one. So ``Div(Mul(x, Clip(Add(x, 3), 0,
 6)), 6)`` is a hard swish in any order of its operators.
+
+A quantised file may round between them. What begins at a rounded value becomes one all the same: a
+table is nearer to the function than its parts, rounded each.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.importer.graph import Graph, Node
+from tvm_mobilenet.models.importer.roundings import ROUND
 from tvm_mobilenet.models.layers import Activation
 
 ACTIVATION = "Activation"
@@ -46,7 +50,7 @@ def recognise_activations(graph: Graph) -> None:
     gone: set[int] = set()
     made: dict[int, Node] = {}
     for node in reversed(graph.nodes):
-        if id(node) in gone:
+        if id(node) in gone or node.op == ROUND:
             continue
         for source, values in reversed([*functions.get(node.out, {}).items()][1:]):
             name = next((name for name, other in known.items() if _agree(values, other)), None)
@@ -109,7 +113,7 @@ def _functions(graph: Graph) -> dict[str, dict[str, Float64]]:
 def _between(
     graph: Graph, readers: dict[str, list[Node]], last: Node, source: str
 ) -> list[Node] | None:
-    """Return the nodes from a source to `last`, without it; None if others read them."""
+    """Return the nodes from a source to `last`, without it; None if they cannot go."""
     producers = graph.producers()
     inside: list[Node] = []
     todo = [tensor for tensor in last.inputs if tensor != source]
@@ -119,6 +123,9 @@ def _between(
             continue  # a constant
         inside.append(node)
         todo += [tensor for tensor in node.inputs if tensor != source]
+    rounded = source in producers and producers[source].op == ROUND
+    if not rounded and any(node.op == ROUND for node in inside):
+        return None
     members = {id(node) for node in (*inside, last)}
     for node in inside:
         if node.out in graph.outputs:
@@ -166,4 +173,5 @@ _RULES: dict[str, Callable[[Node, _Values], Any]] = {
     "Clip": _clip,
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": lambda _, values: activate(values[0], "hardswish"),
+    ROUND: lambda _, values: values[0],
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tvm_mobilenet.errors import UnjudgedError, UnsupportedOperatorError
+from tvm_mobilenet.models.importer.elements import note_elements
 from tvm_mobilenet.models.importer.graph import Array, Graph, Node, to_proto
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def fold_constants(graph: Graph, room: Room) -> bool:
         graph.constants.update(
             (name, value) for name, value in zip(node.outputs, values, strict=False) if name
         )
+        note_elements(graph, node)
     folded = len(kept) < len(graph.nodes)
     graph.nodes = kept
     return folded

@@ -51,6 +51,22 @@ class Node:
         return self.inputs[at] if at < len(self.inputs) else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """The integers of a constant that a file quantises, of the constant's shape.
+
+    Attributes
+    ----------
+    numbers : ndarray of int16
+        Elements, less their zero points.
+    scale : ndarray of float32
+        What one more stands for, for each of them.
+    """
+
+    numbers: Array
+    scale: Array
+
+
 @dataclass(slots=True)
 class Graph:
     """A network of one input.
@@ -65,6 +81,8 @@ class Graph:
         Nodes in topological order.
     types : dict of str to (str, tuple of int)
         NumPy's name of the type, and the shape, of every tensor for which they are known.
+    elements : dict of str to Elements
+        By constant, what a file has instead of its numbers, where that is integers of 8 bits.
     """
 
     input: str
@@ -74,6 +92,7 @@ class Graph:
     constants: dict[str, Array]
     types: dict[str, tuple[str, Shape]]
     opset: int
+    elements: dict[str, Elements] = field(default_factory=dict)
 
     def shape(self, tensor: str) -> Shape:
         """Return the shape of a tensor or constant."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvm_mobilenet.errors import OnnxFileError, OpsetError
 from tvm_mobilenet.errors import UnsupportedOperatorError as Unsupported
 from tvm_mobilenet.models.importer.functions import inlined
+from tvm_mobilenet.models.importer.qoperators import without_qoperators
 from tvm_mobilenet.models.importer.sizes import Sizes, fix_input
 from tvm_mobilenet.models.importer.tensors import load_tensors, regular_file
+from tvm_mobilenet.models.tflite.operators import to_onnx
 
 if TYPE_CHECKING:
     import onnx
@@ -17,10 +20,7 @@ if TYPE_CHECKING:
 OLDEST_OPSET = 7
 """Broadcasting is what it is today since then."""
 
-_QUANTIZED = {
-    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv",
-    "QLinearMatMul", "ConvInteger", "MatMulInteger",
-}  # fmt: skip
+_DYNAMIC = {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
 _BRANCHING = {"If", "Loop", "Scan"}
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"}
 
@@ -58,7 +58,7 @@ def checked(model: onnx.ModelProto, where: str, asked: Sizes) -> onnx.ModelProto
     import onnx
 
     _check_versions(model, where)
-    model = inlined(model, where)
+    model = without_qoperators(inlined(model, where), where)
     _check_operators(model, where)
     for value in model.graph.output:
         value.type.tensor_type.shape.SetInParent()  # the checker insists; it is inferred anyway
@@ -80,11 +80,13 @@ def _load(where: str) -> onnx.ModelProto:
 
     try:
         regular_file(where)
+        if is_tflite(where):
+            return to_onnx(Path(where).read_bytes(), where)
         model = onnx.load(where, load_external_data=False)
     except (OSError, ValueError) as error:  # a ValueError of what is no path at all
         raise OnnxFileError(
             f"cannot read {where!r}: {getattr(error, 'strerror', None) or error}",
-            "give the path of an .onnx file",
+            "give the path of an .onnx or .tflite file",
         ) from None
     except DecodeError:
         raise OnnxFileError(
@@ -95,6 +97,11 @@ def _load(where: str) -> onnx.ModelProto:
     _check_text(model, where)
     load_tensors(model, where)
     return model
+
+
+def is_tflite(path: object) -> bool:
+    """Whether a path is that of a TensorFlow Lite file, by its ending."""
+    return str(path).lower().endswith(".tflite")
 
 
 def _check_text(model: onnx.ModelProto, where: str) -> None:
@@ -149,9 +156,10 @@ def _check_operators(model: onnx.ModelProto, where: str) -> None:
                 f"{at} is an operator that is not ONNX's own: {node.domain}.{op}",
                 "export without that extension",
             )
-        if op in _QUANTIZED:
+        if op in _DYNAMIC:
             raise Unsupported(
-                f"{at} computes in integers: {op}", "give the model before quantization, in float32"
+                f"{at} computes in integers whose scale depends on the image: {op}",
+                "quantise the model statically, with images to calibrate by",
             )
         if op in _BRANCHING or op in _RANDOM:
             what = "chooses while it runs" if op in _BRANCHING else "draws random numbers"

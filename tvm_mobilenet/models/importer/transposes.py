@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tvm_mobilenet.models.importer.graph import Graph, Node
+from tvm_mobilenet.models.importer.roundings import ROUND
 from tvm_mobilenet.models.importer.simplify import is_view, perm_of, reduced_axes
 
 _ONE_BY_ONE = {
@@ -99,6 +100,15 @@ def _one_by_one(
     if source is None or any(name and name not in graph.constants for name in node.inputs[1:]):
         return None
     return _swapped(graph, node, [source, *node.inputs[1:]], perm)
+
+
+def _rounding(
+    graph: Graph, producers: dict[str, Node], node: Node, perm: list[int]
+) -> list[Node] | None:
+    """Leave the image alone: it would be rounded, then transposed, and rounded again to be read."""
+    if _behind(graph, producers, node.inputs[0], perm) == graph.input:
+        return None
+    return _one_by_one(graph, producers, node, perm)
 
 
 def _broadcasting(
@@ -202,6 +212,7 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(_ONE_BY_ONE, _one_by_one),
     **dict.fromkeys(_BROADCASTING, _broadcasting),
     **dict.fromkeys(_REDUCTIONS, _reduction),
+    ROUND: _rounding,
     "Concat": _concat,
     "Softmax": _softmax,
     "Pad": _pad,

@@ -73,7 +73,7 @@ class _Lowering:
 
     def read(self, name: str, shape: tuple[int, ...], reader: Layer) -> str:
         """Return the value that a layer reads instead of `name`, behind a step if it needs one."""
-        if reader.name not in self.records:
+        if reader.name not in self.records or isinstance(reader, Quantize):
             return self.in_float(name, shape)
         if isinstance(reader, Add) or self._quantized(name):
             return name

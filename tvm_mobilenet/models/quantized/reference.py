@@ -1,8 +1,8 @@
 """The integer reference: runs a quantised network in NumPy, bit for bit as kernels must.
 
 Independent of TVM and of every transformation of the compiler. Sums of products are computed in
-float64, where those of integers below 2**53 are exact in any order. What computes in float32 is
-taken from the float64 reference and rounded once: no bits are promised there.
+float32 where none can reach 2**24, else in float64: both are exact in any order. What computes in
+float32 is taken from the float64 reference and rounded once: no bits are promised there.
 """
 
 from __future__ import annotations
@@ -35,11 +35,18 @@ from tvm_mobilenet.models.spec import (
     Dense,
     GlobalAvgPool,
     Layer,
+    Operator,
     Scale,
     Softmax,
 )
 
 Weights = Mapping[str, NDArray[Any]]
+
+_EXACT_IN_FLOAT32 = 2**24
+"""Integers below this, and sums of them that stay below, are exact."""
+
+_LARGEST_DISTANCE = 255
+"""Between an element and its zero point, and beyond any element."""
 
 
 def run(network: QuantizedModel, weights: Weights, x: ArrayLike) -> dict[str, Array]:
@@ -66,7 +73,8 @@ def run(network: QuantizedModel, weights: Weights, x: ArrayLike) -> dict[str, Ar
         If some sum could exceed 32 bits.
     """
     given = np.asarray(x)
-    values = {INPUT: given if INPUT in network.records else given.astype(np.float32)}
+    of_numbers = INPUT not in network.records
+    values = {INPUT: given.astype(network.model.input_dtype) if of_numbers else given}
     for layer in network.model.layers:
         inputs = (values[name] for name in layer.inputs)
         values[layer.name] = run_layer(network, weights, layer, *inputs)
@@ -76,8 +84,12 @@ def run(network: QuantizedModel, weights: Weights, x: ArrayLike) -> dict[str, Ar
 
 def run_layer(network: QuantizedModel, weights: Weights, layer: Layer, *inputs: Array) -> Array:
     """Run one layer of a network, its activation included: see :func:`run`."""
-    for name, shape, x in zip(layer.inputs, layer.in_shapes, inputs, strict=True):
-        dtype = network.type_of(name).dtype
+    dtypes = [network.type_of(name).dtype for name in layer.inputs]
+    if isinstance(layer, Operator):
+        *dtypes, out = layer.dtypes  # type: ignore[assignment]
+    else:
+        out = "float32"
+    for name, shape, dtype, x in zip(layer.inputs, layer.in_shapes, dtypes, inputs, strict=True):
         if x.shape != shape or x.dtype != dtype:
             raise InputError(
                 f"layer {layer.name!r} reads {name!r} of shape {x.shape} and type {x.dtype}",
@@ -87,7 +99,7 @@ def run_layer(network: QuantizedModel, weights: Weights, layer: Layer, *inputs: 
         return _computed(layer, network, weights, *inputs)
     if isinstance(layer, Dequantize):
         return dequantized(inputs[0], network.type_of(layer.inputs[0]))
-    return reference.run_layer(layer, weights, *inputs).astype(np.float32)
+    return reference.run_layer(layer, weights, *inputs).astype(out)
 
 
 @singledispatch
@@ -99,22 +111,27 @@ def _computed(layer: Layer, network: QuantizedModel, weights: Weights, *inputs: 
 @_computed.register(Conv2d)
 def _conv2d(layer: Conv2d, network: QuantizedModel, weights: Weights, x: Array) -> Array:
     """Sum up with borders of the zero point: elements less that, bordered by 0, and it again."""
-    weight = weights[f"{layer.name}.weight"].astype(np.float64)
+    weight = _for_sums(weights[f"{layer.name}.weight"])
     zero = network.type_of(layer.inputs[0]).zero_point or 0
-    sums = convolve(layer, weight, x.astype(np.float64) - zero)
+    sums = convolve(layer, weight, np.subtract(x, zero, dtype=weight.dtype))
     sums += zero * weight.sum(axis=(1, 2, 3))[:, None, None]
     return _finished(layer, network, weights, sums)
 
 
 @_computed.register(Dense)
 def _dense(layer: Dense, network: QuantizedModel, weights: Weights, x: Array) -> Array:
-    weight = weights[f"{layer.name}.weight"].astype(np.float64)
-    return _finished(layer, network, weights, x.astype(np.float64) @ weight.T)
+    weight = _for_sums(weights[f"{layer.name}.weight"])
+    return _finished(layer, network, weights, x.astype(weight.dtype) @ weight.T)
 
 
-def _finished(
-    layer: Weighted, network: QuantizedModel, weights: Weights, sums: NDArray[np.float64]
-) -> Array:
+def _for_sums(weight: Array) -> Array:
+    """Return a weight (O, ...) in a type in which its sums of any elements are exact."""
+    magnitudes = np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1)
+    small = int(magnitudes.max()) * _LARGEST_DISTANCE < _EXACT_IN_FLOAT32
+    return weight.astype(np.float32 if small else np.float64)
+
+
+def _finished(layer: Weighted, network: QuantizedModel, weights: Weights, sums: Array) -> Array:
     """Return the value for the sums of a layer, (N, O, ...)."""
     record, to = network.records[layer.name], requantization.of_sums(network, layer, weights)
     along = (-1, *(1,) * (sums.ndim - 2))
