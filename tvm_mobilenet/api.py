@@ -23,11 +23,13 @@ from tvm_mobilenet.compilation.stack import this_stack
 from tvm_mobilenet.compilation.using import bench, evaluate, load, profile, verify
 from tvm_mobilenet.errors import InputError, TuningError
 from tvm_mobilenet.machine import Dtype, TargetSpec, validate_with_llvm
-from tvm_mobilenet.models.network import Network, model_from
+from tvm_mobilenet.models.network import planned_from
 from tvm_mobilenet.prediction.fusion import Fusion
 
 if TYPE_CHECKING:
     from tvm_mobilenet.compilation.options import ModelLike, WeightsLike
+    from tvm_mobilenet.models.quantized.model import Quantization
+    from tvm_mobilenet.models.spec import Model
     from tvm_mobilenet.network.explanation import Explanation
     from tvm_mobilenet.tuning.status import Status
     from tvm_mobilenet.tuning.store import RecordsLike
@@ -185,6 +187,7 @@ def tune(
     tuner: str = "template",
     device: str = "local",
     cores: int | None = None,
+    dtype: Dtype | None = None,
     fusion: Fusion = "auto",
     records: RecordsLike = None,
     progress: Callable[[Status], object] = lambda _: None,
@@ -215,6 +218,9 @@ def tune(
         boards under a tracker's key measure side by side.
     cores : int, optional
         Instead of the target's.
+    dtype : {"float32", "float16", "int8"}, optional
+        As for :func:`compile`. In int8 the network needs no images: its kernels do not depend on
+        ranges, and what is kept holds however it is calibrated.
     fusion : {"auto", "all", "none"}
         As for :func:`compile`: which kernels there are.
     records : path-like or False, optional
@@ -250,12 +256,8 @@ def tune(
     from tvm_mobilenet.tuning.task import Settings
     from tvm_mobilenet.tuning.tune import tune as run
 
-    options = PlanOptions(target=target, cores=cores, fusion=fusion, records=records)
-    if isinstance(model, Network) and model.records:
-        raise TuningError(
-            "kernels in integers have no tuner yet", "compile it: their knobs are chosen by rule"
-        )
-    model, spec, stack = model_from(model), options.spec, this_stack().name
+    options = PlanOptions(target=target, cores=cores, dtype=dtype, fusion=fusion, records=records)
+    (model, integers), spec, stack = _planned(model, dtype), options.spec, this_stack().name
     if tuner not in TUNERS[stack]:
         raise TuningError(
             f"there is no tuner {tuner!r} on the {stack} stack",
@@ -279,13 +281,26 @@ def tune(
         found=options.found,
         tell=progress,
         pool=pool,
+        integers=integers,
     )
+
+
+def _planned(model: ModelLike, dtype: Dtype | None) -> tuple[Model, Mapping[str, Quantization]]:
+    """Return what a plan is made of: layers, and which of them compute in integers."""
+    found, integers = planned_from(model)
+    if dtype != "int8" or integers:
+        return found, integers
+    from tvm_mobilenet.quantization.made_up import made_up
+
+    network = made_up(found)
+    return network.model, network.records
 
 
 def explain(
     model: ModelLike,
     *,
     target: str | TargetSpec = "native",
+    dtype: Dtype | None = None,
     fusion: Fusion = "auto",
     records: RecordsLike = None,
     threads: int | str | None = None,
@@ -298,6 +313,8 @@ def explain(
         As for :func:`compile`.
     target : str or TargetSpec
         As for :func:`compile`; need not be this machine.
+    dtype : {"float32", "float16", "int8"}, optional
+        As for :func:`tune`.
     fusion : {"auto", "all", "none"}
         As for :func:`compile`.
     records : path-like or False, optional
@@ -319,9 +336,8 @@ def explain(
     """
     from tvm_mobilenet.network.explain import explain as predict
 
-    options = PlanOptions(target=target, fusion=fusion, records=records)
-    integers = model.records if isinstance(model, Network) else {}
-    model, spec = model_from(model), options.spec
+    options = PlanOptions(target=target, dtype=dtype, fusion=fusion, records=records)
+    (model, integers), spec = _planned(model, dtype), options.spec
     threads = None if threads is None else number(threads, "threads")
     if threads is not None and not 1 <= threads <= spec.cores:
         raise InputError(

@@ -15,6 +15,7 @@ from tvm_mobilenet.emit.relax.pipeline import lower
 from tvm_mobilenet.errors import ToolchainError
 from tvm_mobilenet.machine import PRESETS, host, host_cpu_features, host_machine
 from tvm_mobilenet.models import reference
+from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.prediction.fusion import Fusion
@@ -112,8 +113,9 @@ def test_later_models_are_right_and_all_ours(  # noqa: PLR0917  as pytest passes
 @pytest.mark.parametrize("fusion", ["auto", "none"])
 def test_explain_knows_every_kernel_of_later_models(name: str, fusion: Fusion) -> None:
     model = tm.build(name, resolution=64, classes=10)
-    lowered = lower(plan_network(model, host(), fusion=fusion), initialize(model, 0))
-    made = describe(model, host(), lowered, source="", digest="", preprocess={})
+    network = Network(model, initialize(model, 0), "seed:0")
+    lowered = lower(plan_network(model, host(), fusion=fusion), network.weights)
+    made = describe(network, host(), lowered, preprocess={})
     told = tm.explain(model, fusion=fusion, records=False)
     assert told.unpredicted == ()
     calls = {tuple(call["layers"]) for call in made["calls"]}

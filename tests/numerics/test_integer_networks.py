@@ -14,7 +14,7 @@ from integer_networks import odd_network, quantized
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.artifact.native_header import NATIVE
-from tvm_mobilenet.errors import QuantizationError, TuningError, VerificationError
+from tvm_mobilenet.errors import QuantizationError, VerificationError
 from tvm_mobilenet.machine import parse
 from tvm_mobilenet.models import build
 from tvm_mobilenet.models.quantized import reference
@@ -105,8 +105,6 @@ def test_what_has_no_kernel_is_refused() -> None:
     made = odd_network()
     with pytest.raises(QuantizationError, match="GPU"):
         tm.compile(made, target="sm_90")
-    with pytest.raises(TuningError, match="integers"):
-        tm.tune(made, trials=1)
     grouped = tuple(
         dataclasses.replace(layer, groups=2) if layer.name == "p4" else layer
         for layer in made.model.layers

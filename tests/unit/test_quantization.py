@@ -13,6 +13,7 @@ from tvm_mobilenet.models import reference as float_reference
 from tvm_mobilenet.models.convolution import convolve, mean_sums
 from tvm_mobilenet.models.quantized import reference
 from tvm_mobilenet.models.quantized.model import FLOAT
+from tvm_mobilenet.models.quantized.weights import rounded, weight_type
 from tvm_mobilenet.models.spec import INPUT, Add, Conv2d, GlobalAvgPool, Model, Softmax
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.quantization.budget import Budget, fewest
@@ -21,7 +22,6 @@ from tvm_mobilenet.quantization.observation import observe
 from tvm_mobilenet.quantization.quality import Quality, quality
 from tvm_mobilenet.quantization.ranges import Histogram, range_of, type_of
 from tvm_mobilenet.quantization.sensitivity import hurting
-from tvm_mobilenet.quantization.weights import rounded, weight_type
 
 
 def seen(*parts: object) -> Histogram:

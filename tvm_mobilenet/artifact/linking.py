@@ -128,7 +128,7 @@ class Code:
         embedded = list(self.embedded)
         if CONTAINERS[self.kind].sealed and self.part is not None:
             embedded.append((partial(section_source, SEAL), seal(self.part).encode()))
-        text = manifest_source(_ROOM * len(str(manifest)) + _LEAST)
+        text = manifest_source(_room(manifest))
         for number, (source_of, content) in enumerate(embedded):
             blob = folder / f"{number}.bin"
             blob.write_bytes(content)
@@ -139,6 +139,12 @@ class Code:
             source,
             *(() if self.door is None else _native_sources(self.door, manifest, folder)),
         ]
+
+
+def _room(manifest: Mapping[str, Any]) -> int:
+    """Return the bytes to reserve for a manifest; what is as long as weights does not grow."""
+    settled = len(str(manifest.get("quantized", "")))
+    return _ROOM * (len(str(manifest)) - settled) + settled + _LEAST
 
 
 def _native_sources(door: Door, manifest: Mapping[str, Any], folder: Path) -> list[Path]:

@@ -139,8 +139,9 @@ class BenchReport(Tabular):
     macs : int
         Multiply-adds of one call; 2 floating-point operations each.
     peak_gflops : dict of int to float
-        Threads → fused multiply-adds this machine was measured to do, GFLOP/s; on as many
-        threads as all contexts together have. Empty where nobody measured it.
+        Threads → multiply-adds this machine can do, GFLOP/s: as measured in float32, and of the
+        network's narrower types as many more as their instructions do; on as many threads as all
+        contexts together have. Empty where nobody measured it.
     rows : tuple of Row
         In the order asked for, ours first among each number of threads.
     peak_spread : dict of int to float

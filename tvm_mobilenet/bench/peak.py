@@ -10,11 +10,11 @@ Measured by this module on 2 cores of a Zen 5 EPYC (znver5, AVX-512): 238 to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tvm_mobilenet.bench.kernel import calling, reducing_in_registers
-from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.machine import Dtype, TargetSpec
 
 CHAINS = 12
 """Accumulators. Two units with a latency of 4 cycles need 8 (Zen 5, Golden
@@ -28,6 +28,21 @@ parallel region (about 10 us) does not count."""
 def operations(threads: int, lanes: int, steps: int = STEPS) -> int:
     """Return the floating-point operations of one call, two per multiply-add."""
     return 2 * threads * CHAINS * lanes * steps
+
+
+def times_float32(spec: TargetSpec, stored: Dtype) -> float:
+    """Return how many times as many multiply-adds of a type as of float32 a processor does.
+
+    The peak is measured in float32 alone.
+    """
+    return spec.arithmetic(stored).macs / spec.arithmetic("float32").macs
+
+
+def of_calls(spec: TargetSpec, calls: Iterable[Mapping[str, Any]]) -> float:
+    """Return the same for all calls of a manifest together, each at the speed of its type."""
+    told = [(call["macs"], times_float32(spec, call.get("stored", "float32"))) for call in calls]
+    least = sum(macs / faster for macs, faster in told)
+    return sum(macs for macs, _ in told) / least if least else 1.0
 
 
 def chains_module(threads: int, lanes: int, steps: int = STEPS) -> Any:

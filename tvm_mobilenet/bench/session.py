@@ -16,6 +16,7 @@ from tvm_mobilenet.bench.comparison import OURS, PEAK, ROUNDED, BenchReport, Row
 from tvm_mobilenet.bench.int8_files import write_in_integers
 from tvm_mobilenet.bench.litert_files import write_tflite
 from tvm_mobilenet.bench.ncnn_files import write_ncnn
+from tvm_mobilenet.bench.peak import of_calls
 from tvm_mobilenet.bench.peers import (
     NCNN_BIN,
     NCNN_PARAM,
@@ -35,6 +36,7 @@ from tvm_mobilenet.bench.rounds import (
 )
 from tvm_mobilenet.common.lists import Names, Numbers, names, numbers
 from tvm_mobilenet.common.scratch import scratch
+from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.runtime.inputs import noise
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def bench(
     threads: Numbers = (1,),
     against: Names = (),
     weights: str | os.PathLike[str] | Mapping[str, NDArray[Any]] | None = None,
-    model: str | os.PathLike[str] | Imported | None = None,
+    model: str | os.PathLike[str] | Imported | Network | None = None,
     rounds: int = ROUNDS,
     seconds: float = ROUND_SECONDS,
     warmup: float | None = None,
@@ -76,10 +78,10 @@ def bench(
     against : str or sequence of str
         Peers, from :data:`tvm_mobilenet.bench.peers.PEERS`; several in one text by commas.
     weights : path-like or mapping, optional
-        Weights for the peers; default: those that the manifest names.
-    model : path-like or Imported, optional
-        The ONNX file of an imported network, or what was imported; default: the file that the
-        manifest names.
+        Weights for the peers, in float32; default: those that the manifest names.
+    model : path-like, Imported or Network, optional
+        The ONNX file of an imported network, or what was imported or quantised; default: the file
+        that the manifest names.
     rounds : int
         Turns that each takes.
     seconds : float
@@ -197,11 +199,13 @@ def _report(
 ) -> BenchReport:
     peaks: dict[int, float] = {}
     spreads: dict[int, float] = {}
+    faster = of_calls(TargetSpec.from_dict(manifest["target"]), manifest["calls"])
     rows = []
     for (worker, *_), samples in zip(teams, times, strict=True):
         if worker.runtime == PEAK:
             each = worker.threads // contexts
-            peaks[each], spreads[each] = peak_of(samples, worker.operations)
+            peak, spreads[each] = peak_of(samples, worker.operations)
+            peaks[each] = peak * faster
             continue
         row = Row.of(
             worker.runtime,

@@ -180,6 +180,7 @@ def tune(
     Examples:
       tvm-mobilenet tune v1 --trials 500
       tvm-mobilenet tune v1 --trials 500 --cores 1 --log-dir mylogs
+      tvm-mobilenet tune v1 --trials 500 --dtype int8
       tvm-mobilenet tune v1 --trials 500 --target cuda --dtype float16
       tvm-mobilenet tune v1 --trials 500 --device ssh://pi@raspberrypi
       tvm-mobilenet --stack relay tune v1 --trials 500 --tuner autotvm
@@ -199,6 +200,7 @@ def tune(
         trials=trials,
         target="native" if there else plan.spec,
         cores=target.cores,
+        dtype=target.in_integers,
         fusion=fusion,
         **search.given(),
     )

@@ -58,6 +58,7 @@ def explain(
     Examples:
       tvm-mobilenet explain v1
       tvm-mobilenet explain v1 --alpha 0.5 --target rpi4 --threads 1
+      tvm-mobilenet explain v1 --dtype int8
       tvm-mobilenet explain v1 --records mylogs --cores 1
     """
     from tvm_mobilenet import api
@@ -67,7 +68,12 @@ def explain(
     found, plan = network.find(model), planning.plan()
     with warnings_told():
         told = api.explain(
-            found, target=plan.spec, fusion=plan.fusion, records=plan.records, threads=threads
+            found,
+            target=plan.spec,
+            dtype=planning.in_integers,
+            fusion=plan.fusion,
+            records=plan.records,
+            threads=threads,
         )
     show(answer.form, told.table(), told.choices(), data=told.to_dict())
 

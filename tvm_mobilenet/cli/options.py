@@ -100,7 +100,11 @@ Threads = Annotated[
 Stored = Literal["float32", "float16", "int8"]
 Stores = Annotated[
     Stored | None,
-    typer.Option("--dtype", help="What a GPU stores maps and weights as; float32 by default."),
+    typer.Option(
+        "--dtype",
+        help="What a GPU stores maps and weights as; or int8: a processor computes in integers. "
+        "float32 by default.",
+    ),
 ]
 
 
@@ -169,6 +173,11 @@ class TargetOptions(Group):
         ),
     ] = None
     dtype: Stores = None
+
+    @property
+    def in_integers(self) -> Literal["int8"] | None:
+        """What is asked for beside a target that is understood already."""
+        return "int8" if self.dtype == "int8" else None
 
     def plan(self) -> PlanOptions:
         """Return what the api is asked to plan for."""

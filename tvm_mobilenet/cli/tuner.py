@@ -28,10 +28,9 @@ def tune_model(network: ModelLike, form: Form, **settings: Any) -> None:
     from tvm_mobilenet import api
     from tvm_mobilenet.models.network import model_from
 
-    model = model_from(network)
     try:
-        with warnings_told(), watched(model.title) as progress:
-            report = api.tune(model, progress=progress, **settings)
+        with warnings_told(), watched(model_from(network).title) as progress:
+            report = api.tune(network, progress=progress, **settings)
     except KeyboardInterrupt:
         say(
             "stopped; nothing that was finished is lost. The same command goes on, and with "

@@ -26,7 +26,6 @@ from tvm_mobilenet.runtime.recipe import preprocess_for
 if TYPE_CHECKING:
     from tvm_mobilenet.compilation.adapter import Tools
     from tvm_mobilenet.compilation.options import ModelLike
-    from tvm_mobilenet.models.quantized.model import QuantizedModel
     from tvm_mobilenet.network.plan import NetworkPlan
     from tvm_mobilenet.verify.report import VerifyReport
 
@@ -119,7 +118,7 @@ def _judged(
 ) -> dict[str, Any]:
     """Return what the manifest shall say of a check, as far as one can be made."""
     if options.verify and (options.device is not None or runs_here(compiled.manifest)):
-        report = _verified(compiled, network, plan.integers, options.device)
+        report = _verified(compiled, network, plan.target, options.device)
         _log.info("verified: relative error %.1e", report.relative)
         report.check()
         return {"verification": report.to_dict()}
@@ -133,19 +132,13 @@ def _judged(
 
 
 def _verified(
-    compiled: Compiled, network: Network, integers: QuantizedModel | None, device: str | None
+    compiled: Compiled, network: Network, target: TargetSpec, device: str | None
 ) -> VerifyReport:
     """Verify an artifact here, or on a board."""
     from tvm_mobilenet.device import open_device
-    from tvm_mobilenet.verify.artifact import Runnable, verify
-    from tvm_mobilenet.verify.integers import verify_integers
-
-    def judged(module: Runnable) -> VerifyReport:
-        if integers is not None:
-            return verify_integers(module, integers, network.weights)
-        return verify(module, network.model, network.weights, expect=network.expect)
+    from tvm_mobilenet.verify.network import verify_network
 
     if device is None:
-        return judged(compiled.module)
+        return verify_network(compiled.module, network, target)
     with open_device(device) as opened, opened.session() as session:
-        return judged(session.artifact(compiled.path))
+        return verify_network(session.artifact(compiled.path), network, target)

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from tvm_mobilenet import __version__
 from tvm_mobilenet.common.stacks import PACKAGES, Stack
 from tvm_mobilenet.machine import ITEM_BYTES, TargetSpec
+from tvm_mobilenet.models.quantized.model import QuantizedModel
+from tvm_mobilenet.models.quantized.remaking import decided
 from tvm_mobilenet.models.spec import INPUT, Operator, symbol
+from tvm_mobilenet.models.weights import digest as digest_of
 from tvm_mobilenet.network.plan import Call, Foreign, NetworkPlan
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import workload_key
@@ -19,6 +22,7 @@ from tvm_mobilenet.schedules.knobs import TRACE
 if TYPE_CHECKING:
     from tvm_mobilenet.emit.relax.pipeline import Lowered
     from tvm_mobilenet.emit.relax.schedule_kernels import Kernel, KernelCall
+    from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.models.spec import Layer, Model
     from tvm_mobilenet.network.memory import MemoryPlan
 
@@ -27,33 +31,35 @@ _ALIGNMENT = 64
 
 
 def describe(
-    model: Model,
+    network: Network,
     spec: TargetSpec,
     lowered: Lowered,
     *,
-    source: str,
-    digest: str,
     preprocess: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Describe a lowered network: what :mod:`tvm_mobilenet.runtime.artifact` reads.
 
     Parameters
     ----------
-    source, digest : str
-        Where the weights are from; their SHA-256.
     preprocess : mapping
         What images go through, see :mod:`tvm_mobilenet.runtime.recipe`.
     """
-    return describe_network(
+    model = network.model
+    manifest = describe_network(
         model,
         spec,
         _calls(model, lowered, spec),
-        source=source,
-        digest=digest,
+        source=network.source,
+        digest=digest_of(network.weights),
         preprocess=preprocess,
         stack="relax",
         alignment=_alignment(lowered),
     )
+    from_file = network.imported is not None and network.imported.records
+    if network.records and not from_file:
+        quantized = QuantizedModel(model, network.records)
+        manifest["quantized"] = decided(quantized, network.weights)
+    return manifest
 
 
 def describe_network(
@@ -73,7 +79,9 @@ def describe_network(
     ----------
     calls : list of dict
         Its kernels.
-    source, digest, preprocess
+    source, digest : str
+        Where the weights are from; their SHA-256.
+    preprocess : mapping
         As for :func:`describe`.
     alignment : int
         What the input's address must be a multiple of, bytes.

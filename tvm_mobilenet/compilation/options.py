@@ -60,7 +60,7 @@ class PlanOptions:
 
     def __post_init__(self) -> None:
         check_one_of(self.fusion, FUSIONS, "fusion", InputError)
-        told = (self.mcpu, self.mattr, self.host, self.dtype)
+        told = (self.mcpu, self.mattr, self.host, self._stored)
         if isinstance(self.target, TargetSpec) and any(one is not None for one in told):
             raise TargetError(
                 "a TargetSpec says its host and dtype itself", "give them to parse, or a name here"
@@ -92,8 +92,8 @@ class PlanOptions:
 
     @property
     def _stored(self) -> Dtype | None:
-        """What the target stores maps as."""
-        return self.dtype
+        """What the target stores maps as; it has to know nothing of kernels in integers."""
+        return None if self.dtype == "int8" else self.dtype
 
     @property
     def is_native(self) -> bool:
@@ -173,11 +173,6 @@ class CompileOptions(PlanOptions):
         check_emit(self.emit)
         if self.stack is not None:
             check_stack(self.stack, "compiling so")
-
-    @property
-    def _stored(self) -> Dtype | None:
-        """Nothing that a target has to know where kernels compute in integers."""
-        return None if self.dtype == "int8" else self.dtype
 
     @property
     def of_c_interface(self) -> list[str]:

@@ -37,16 +37,8 @@ class Relax(StackAdapter):
         ) -> dict[str, Any]:
             from tvm_mobilenet.compilation.manifest import describe, describe_memory
             from tvm_mobilenet.emit.relax.write_artifact import write_artifact
-            from tvm_mobilenet.models.weights import digest
 
-            manifest = describe(
-                network.model,
-                plan.target,
-                lowered,
-                source=network.source,
-                digest=digest(network.weights),
-                preprocess=recipe,
-            )
+            manifest = describe(network, plan.target, lowered, preprocess=recipe)
             memory = write_artifact(
                 manifest, lowered, plan.target, tools, path, prefix=prefix, alone=alone
             )

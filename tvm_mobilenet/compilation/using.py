@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tvm_mobilenet.device import RemoteModule
     from tvm_mobilenet.evaluation.report import EvaluationReport
     from tvm_mobilenet.models.importer import Imported
+    from tvm_mobilenet.models.network import Network
     from tvm_mobilenet.profile.breakdown import ProfileReport
     from tvm_mobilenet.runtime import Loaded
     from tvm_mobilenet.verify.report import VerifyReport
@@ -98,24 +99,25 @@ def verify(
     artifact: str | os.PathLike[str] | Loaded | RemoteModule,
     weights: WeightsLike | None = None,
     *,
-    model: str | os.PathLike[str] | Imported | None = None,
+    model: str | os.PathLike[str] | Imported | Network | None = None,
     device: str | None = None,
     inputs: str | os.PathLike[str] | NDArray[Any] | None = None,
     save: str | os.PathLike[str] | None = None,
 ) -> VerifyReport:
     """Check an artifact against the reference, kernel by kernel and end to end.
 
-    The reference is NumPy in float64; of a network from an ONNX file, onnx's evaluator too.
+    The reference is NumPy in float64; of a network from an ONNX file, onnx's evaluator too. What
+    computes in integers must equal NumPy's integers bit for bit.
 
     Parameters
     ----------
     artifact : path-like, Loaded or RemoteModule
         The file that ``compile`` wrote, or a module that is loaded here or on a device.
     weights : path-like or mapping, optional
-        Those that it was compiled with; by default they are where its manifest says.
-    model : path-like or Imported, optional
+        Those that it was compiled with, in float32; by default they are where its manifest says.
+    model : path-like, Imported or Network, optional
         The ONNX file that it was compiled from, if that is not there any more; or what was
-        imported. A Relay or Relax module has to be given so.
+        imported, or quantised. A Relay or Relax module has to be given so.
     device : str, optional
         Where to run the file at that path, see :func:`tvm_mobilenet.open_device`.
     inputs : path-like or ndarray, optional
@@ -138,10 +140,11 @@ def verify(
     DeviceError
         The device failed.
     """
+    from tvm_mobilenet.machine import TargetSpec
     from tvm_mobilenet.models.network import network_of
     from tvm_mobilenet.runtime.arrays import check_savable, one_call, save_outputs
     from tvm_mobilenet.runtime.inputs import Expected
-    from tvm_mobilenet.verify.artifact import verify as verify_module
+    from tvm_mobilenet.verify.network import verify_network
 
     if not isinstance(artifact, str | os.PathLike):
         if device is not None:
@@ -159,7 +162,7 @@ def verify(
         check_savable(save, [output["name"] for output in module.outputs])
     x = None if inputs is None else one_call(inputs, Expected(module.inputs[0]))
     network = network_of(module.manifest, weights, model)
-    report = verify_module(module, network.model, network.weights, x, expect=network.expect)
+    report = verify_network(module, network, TargetSpec.from_dict(module.manifest["target"]), x)
     if save is not None:
         from tvm_mobilenet.verify.artifact import sample_input
 

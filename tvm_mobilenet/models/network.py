@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import InvalidModelError, WeightsError
-from tvm_mobilenet.machine import RANGES
 from tvm_mobilenet.models import Model, build, model_from_manifest
 from tvm_mobilenet.models.evaluator import Evaluation
 from tvm_mobilenet.models.importer import MODULES, ONNX, Imported, import_onnx, is_file
 from tvm_mobilenet.models.origin import asked, changed, module_wanted, onnx_named
 from tvm_mobilenet.models.quantized.model import Quantization
+from tvm_mobilenet.models.quantized.remaking import made_again
 from tvm_mobilenet.models.weights import (
     SEED,
     Weights,
     is_path,
     of_artifact,
+    prove,
     trained,
     validate,
 )
@@ -99,6 +100,14 @@ def model_from(model: Model | Imported | Network | str | os.PathLike[str]) -> Mo
     return found.model if isinstance(found, Imported) else found
 
 
+def planned_from(
+    model: Model | Imported | Network | str | os.PathLike[str],
+) -> tuple[Model, Mapping[str, Quantization]]:
+    """Return the model that :func:`model_from` does, and which of its layers are in integers."""
+    found = find_model(model, {}) if isinstance(model, str | os.PathLike) else model
+    return (found, {}) if isinstance(found, Model) else (found.model, found.records)
+
+
 def network_from(
     model: Model | Imported | Network | str | os.PathLike[str],
     weights: str | os.PathLike[str] | Mapping[str, NDArray[Any]] | None,
@@ -141,34 +150,50 @@ def network_from(
 def network_of(
     manifest: Mapping[str, Any],
     weights: str | os.PathLike[str] | Mapping[str, NDArray[Any]] | None = None,
-    given: str | os.PathLike[str] | Imported | None = None,
+    given: str | os.PathLike[str] | Imported | Network | None = None,
 ) -> Network:
     """Return what an artifact was compiled from, proved by the hash of its weights.
+
+    One that computes in integers says what calibration decided; its weights are made again of
+    the float ones.
 
     Parameters
     ----------
     manifest : mapping
         The artifact's.
     weights : path-like or mapping, optional
-        The weights; by default those that the manifest names, within the limits of
+        The weights, in float32; by default those that the manifest names, within the limits of
         :mod:`tvm_mobilenet.models.origin`.
-    given : path-like or Imported, optional
+    given : path-like, Imported or Network, optional
         The ONNX file of an imported model, by default the one that the manifest names; or what
-        was imported. A module of TVM's has to be given.
+        was imported, or compiled. A module of TVM's has to be given.
 
     Raises
     ------
     InvalidModelError, OnnxError, WeightsError
         The file or the weights that it was compiled from are missing or have changed.
+    ManifestError
+        What it says of integers makes no network.
     """
+    if isinstance(given, Network):
+        prove(given.weights, manifest)
+        return given
+    found = _in_floats(manifest, weights, given)
+    if (said := manifest.get("quantized")) is not None:
+        network, arrays = made_again(found.model, found.weights, said, manifest["title"])
+        found = replace(found, model=network.model, weights=arrays, records=network.records)
+    prove(found.weights, manifest)
+    return found
+
+
+def _in_floats(
+    manifest: Mapping[str, Any],
+    weights: str | os.PathLike[str] | Mapping[str, NDArray[Any]] | None,
+    given: str | os.PathLike[str] | Imported | None,
+) -> Network:
+    """Return the network that an artifact names, before anything in it was quantised here."""
     described = manifest["model"]
     name = described.get("name")
-    if any(call.get("stored") in RANGES for call in manifest.get("calls", ())):
-        raise InvalidModelError(
-            f"this artifact of {manifest['title']} computes in integers, by numbers that only "
-            "calibration knows",
-            "compile verifies it bit for bit; compile again to have it verified again",
-        )
     if name != ONNX and name not in MODULES:
         if given is not None:
             raise InvalidModelError(
@@ -179,7 +204,7 @@ def network_of(
         found = of_artifact(manifest, model, weights)
         return Network(model, found, str(manifest["weights"]["source"]))
     imported = _imported_again(name, described["options"], given)
-    found = of_artifact(manifest, imported.model, imported.weights if weights is None else weights)
+    found = imported.weights if weights is None else of_artifact(manifest, imported.model, weights)
     return Network(imported.model, found, imported.path, imported, records=imported.records)
 
 

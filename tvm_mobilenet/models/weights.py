@@ -35,7 +35,9 @@ __all__ = [
     "initialize",
     "is_path",
     "load",
+    "not_these",
     "of_artifact",
+    "prove",
     "save",
     "trained",
     "validate",
@@ -98,7 +100,7 @@ def of_artifact(
     model: Model,
     given: str | os.PathLike[str] | Mapping[str, NDArray[Any]] | None = None,
 ) -> Weights:
-    """Return the weights that an artifact was compiled with, proved by their hash.
+    """Return the weights that an artifact was compiled with; :func:`prove` tells whether they are.
 
     Parameters
     ----------
@@ -113,21 +115,26 @@ def of_artifact(
     Raises
     ------
     WeightsError
-        There are no weights, or their hash is another.
+        There are no weights.
     """
-    source = str(manifest["weights"]["source"])
     if isinstance(given, Mapping):
-        found = dict(given)
-    elif given is not None:
-        found = from_source(os.fspath(given), model)
-    else:
-        found = from_source(weights_named(source), model)
-    if digest(found) != manifest["weights"]["sha256"]:
-        raise WeightsError(
-            f"the weights at hand are not those of the artifact ({source})",
-            "pass the file that it was compiled with, by --weights or weights=",
-        )
-    return found
+        return dict(given)
+    source = weights_named(str(manifest["weights"]["source"])) if given is None else given
+    return from_source(os.fspath(source), model)
+
+
+def prove(weights: Mapping[str, NDArray[Any]], manifest: Mapping[str, Any]) -> None:
+    """Raise WeightsError unless weights are those that an artifact was compiled with."""
+    if digest(weights) != manifest["weights"]["sha256"]:
+        raise not_these(str(manifest["weights"]["source"]))
+
+
+def not_these(why: str) -> WeightsError:
+    """Return the error for weights that an artifact was not compiled with."""
+    return WeightsError(
+        f"the weights at hand are not those of the artifact ({why})",
+        "pass the file that it was compiled with, by --weights or weights=",
+    )
 
 
 def load(path: str | os.PathLike[str], model: Model) -> Weights:

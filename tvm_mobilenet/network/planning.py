@@ -48,8 +48,8 @@ def plan_network(
     stack : {"relax", "relay"}
         Whose schedules there are.
     knobs_for : callable
-        Recorded knobs of a workload's key. Those that do not fit the schedule are not used,
-        and the kernel's note says why.
+        Recorded knobs of the key of :attr:`Workload.tuned`. Those that do not fit the schedule
+        are not used, and the kernel's note says why.
     fusion : {"auto", "all", "none"}
         Which layers share a kernel: as measured or by rule, all that can, none.
     fusion_for : callable
@@ -82,7 +82,10 @@ def plan_network(
             for step in steps
         ]
     works = {call.work.key: call.work for call in calls}
-    kernels = {key: plan_kernel(work, target, plans, knobs_for(key)) for key, work in works.items()}
+    kernels = {
+        key: plan_kernel(work, target, plans, knobs_for(work.tuned.key))
+        for key, work in works.items()
+    }
     return NetworkPlan(
         model, target, stack, tuple(steps), kernels, tuple(decisions), contexts, network
     )
@@ -119,7 +122,7 @@ def plan_kernel(
     knobs = Knobs(recorded)
     note = ""
     try:
-        if knobs.trace() is not None:
+        if not work.integer and knobs.trace() is not None:
             knobs.finish()
         else:
             plan(work, knobs, target, plans)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tvm_mobilenet.machine import Dtype, TargetSpec
+from tvm_mobilenet.machine import RANGES, Dtype, TargetSpec
 from tvm_mobilenet.operators.facts import OPERATORS
 
 Operator = str
@@ -169,6 +169,23 @@ class Workload:
     def tabled(self) -> bool:
         """Whether a table makes the elements that leave: the activation is no clipping."""
         return self.integer and not self.out_dtype and self.activation in _TABLED
+
+    @property
+    def tuned(self) -> Workload:
+        """The workload whose tuning record its kernel takes.
+
+        What elements stand for changes no loop: zero points and limits are those of any network
+        that is calibrated, so that records hold for all of them.
+        """
+        if not self.integer:
+            return self
+        limits, mid_limits = (
+            RANGES[self.dtype] if any(limits) else limits
+            for limits in (self.limits, self.mid_limits)
+        )
+        return dataclasses.replace(
+            self, zero_point=0, other_zero_point=0, limits=limits, mid_limits=mid_limits
+        )
 
     @property
     def in_blocks(self) -> int:

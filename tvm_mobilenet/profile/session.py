@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.bench.machine import Machine, measure_machine, measure_peak
+from tvm_mobilenet.bench.peak import times_float32
 from tvm_mobilenet.common.tables import LAYOUT
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.profile.bounds import bounds_of, moved_maps
@@ -17,7 +18,7 @@ from tvm_mobilenet.runtime.kernels import Split
 from tvm_mobilenet.runtime.loaded import Loaded, LoadedArtifact, OnDevice
 
 if TYPE_CHECKING:
-    from tvm_mobilenet.machine import Dtype, TargetSpec
+    from tvm_mobilenet.machine import TargetSpec
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what comes next."""
@@ -150,9 +151,7 @@ def _row(
     spec: TargetSpec,
 ) -> KernelProfile:
     alone_us, split = alone
-    # The peak was measured in float32.
-    stored: Dtype = call.get("stored", "float32")
-    faster = spec.arithmetic(stored).macs / spec.arithmetic("float32").macs
+    faster = times_float32(spec, call.get("stored", "float32"))
     return KernelProfile(
         **bounds_of(
             call,

@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.convolution import mean_sums
-from tvm_mobilenet.models.folding import without_batch_norm
 from tvm_mobilenet.models.layers import VARIES, Weighted
 from tvm_mobilenet.models.quantized import reference
 from tvm_mobilenet.models.quantized.arithmetic import Array
 from tvm_mobilenet.models.quantized.lowering import lowered
-from tvm_mobilenet.models.quantized.model import Quantization, QuantizedModel
+from tvm_mobilenet.models.quantized.model import QuantizedModel
+from tvm_mobilenet.models.quantized.weights import in_elements
 from tvm_mobilenet.models.spec import INPUT, Conv2d, Layer, Model
 from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.models.weights import validate
@@ -25,7 +25,6 @@ from tvm_mobilenet.quantization.choice import records_for
 from tvm_mobilenet.quantization.observation import Observation, observe
 from tvm_mobilenet.quantization.progress import Progress, silent, told
 from tvm_mobilenet.quantization.ranges import METHODS, Method, Range, range_of, type_of
-from tvm_mobilenet.quantization.weights import rounded
 
 Weights = dict[str, NDArray[Any]]
 
@@ -95,7 +94,7 @@ def quantize(
         if isinstance(layer, Weighted) and layer.name in seen.sums
     }
     records = records_for(model, weights, types, sums, keep)
-    network = Quantized(lowered(model, records, types), _quantized(model, weights, records))
+    network = Quantized(lowered(model, records, types), in_elements(model, weights, records))
     return _corrected(network, seen.means, images, progress) if correct_biases else network
 
 
@@ -108,22 +107,6 @@ def _varying(layer: Weighted, of: Range) -> Range:
     """Return the part of a range of sums in which a layer's activation is not constant."""
     least, greatest = VARIES[layer.activation]
     return max(of[0], least), min(of[1], greatest)
-
-
-def _quantized(
-    model: Model, weights: Mapping[str, NDArray[Any]], records: Mapping[str, Quantization]
-) -> Weights:
-    """Return the parameters of a network, batch norms inside those of integer layers."""
-    found: Weights = {}
-    for layer in model.layers:
-        record = records.get(layer.name)
-        if isinstance(layer, Weighted) and record is not None and record.weight is not None:
-            weight, bias = without_batch_norm(layer, weights)
-            found[f"{layer.name}.weight"] = rounded(weight, record.weight)
-            found[f"{layer.name}.bias"] = bias.astype(np.float32)
-        else:
-            found |= {name: np.asarray(weights[name]) for name in layer.parameters}
-    return found
 
 
 def _corrected(

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from tvm_mobilenet.models.folding import without_batch_norm
 from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized.model import FLOAT, INTEGER_LAYERS, TABLED, Quantization
+from tvm_mobilenet.models.quantized.weights import weight_type
 from tvm_mobilenet.models.spec import Add, Conv2d, Layer, Model, Softmax
 from tvm_mobilenet.models.tensors import TensorType
-from tvm_mobilenet.quantization.weights import weight_type
 
 _RANKS = (2, 4)
 """Axes of what kernels in integers read: NC and NCHW."""

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized.model import Quantization
+from tvm_mobilenet.models.quantized.weights import rounded
 from tvm_mobilenet.models.spec import INPUT, Layer, Model
 from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.quantization.floats import Float32, FloatNetwork
 from tvm_mobilenet.quantization.progress import Progress, silent, told
 from tvm_mobilenet.quantization.quality import deciding
-from tvm_mobilenet.quantization.weights import rounded
 
 
 def hurting(

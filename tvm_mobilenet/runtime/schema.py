@@ -101,6 +101,36 @@ class Weights(Record):
     """Hash of names, shapes and values: :func:`tvm_mobilenet.models.weights.digest`."""
 
 
+Elements = tuple[
+    Literal["int8", "uint8"], Annotated[float, Meta(gt=0)], Annotated[int, Meta(ge=-128, le=255)]
+]
+"""What elements of 8 bits stand for: their type, scale and zero point."""
+
+
+class InIntegers(Record):
+    """How a layer computes in integers; the type of its weight follows from the float one."""
+
+    output: Elements | None
+    """None for sums that leave as float32."""
+    before: Elements | None
+    """What an activation reads that a table computes."""
+
+
+class Quantized(Record):
+    """What calibration decided: :mod:`tvm_mobilenet.models.quantized.remaking` makes it a network.
+
+    There in artifacts of networks that were quantised here, not of those from quantised files.
+    """
+
+    values: dict[Name, Elements]
+    """What elements stand for that are made of a float layer's value, or of the input."""
+    layers: dict[Name, InIntegers]
+    scales: Sha256
+    """Hash of the scales of all weights, little-endian float64."""
+    biases: Annotated[str, Meta(max_length=1 << 24, pattern="^[0-9A-Za-z+/]*={0,2}$")]
+    """Base64 of little-endian float32, layer by layer in the order of the model."""
+
+
 class Output(Record):
     """What a kernel leaves behind."""
 
@@ -204,6 +234,7 @@ class Manifest(Record):
     os: Name
     needs: list[Name]
     weights: Weights
+    quantized: Quantized | Absent
     calls: Annotated[list[Call], Meta(min_length=1)]
     sha256: Sha256
     """Hash of the whole file, with these digits as zeros."""

@@ -10,7 +10,8 @@ from tvm_mobilenet.device import Session
 from tvm_mobilenet.errors import DeviceCallError, VerificationError
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.tuning import sampling
-from tvm_mobilenet.verify.kernel_case import KernelCase, kernel_case
+from tvm_mobilenet.verify.cases import case_of
+from tvm_mobilenet.verify.kernel_case import KernelCase
 
 _MOST_BYTES = 1 << 26
 """Most bytes of weights on a board, all copies together: some have little memory."""
@@ -28,14 +29,14 @@ class BoardFixture:
         self._session, self._limit, self._time_control = session, request["run_limit"], control
         work = Workload.from_dict(request["work"])
         self._name, self._in_use = work.key, 0
-        self._case: KernelCase = kernel_case(work)
+        self._case: KernelCase = case_of(work)
         data, *weights = self._case.inputs
         copies = sampling.copies_of(weights, min(request["cold_bytes"], _MOST_BYTES))
         self._blank = sampling.blank(self._case)
         self._space = session.tensor(self._blank)
         with session.answering("making a view"):
             out = self._space._create_view(
-                self._case.want.shape, "float32", sampling.GUARD * self._blank.itemsize
+                self._case.want.shape, self._case.dtype, sampling.GUARD * self._blank.itemsize
             )
         first, own = session.tensor(data), [session.tensor(array) for array in weights]
         sets = [[first, *own, out]]

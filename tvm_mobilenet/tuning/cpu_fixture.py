@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tvm_mobilenet.errors import VerificationError
-from tvm_mobilenet.machine import ITEM_BYTES, LINE_BYTES
+from tvm_mobilenet.machine import LINE_BYTES
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.tuning.generation import Kernel, generation
 from tvm_mobilenet.tuning.sampling import (
@@ -24,7 +24,7 @@ from tvm_mobilenet.tuning.sampling import (
     copies_of,
     judge,
 )
-from tvm_mobilenet.verify.kernel_case import kernel_case
+from tvm_mobilenet.verify.cases import case_of
 
 
 class CpuFixture:
@@ -34,10 +34,10 @@ class CpuFixture:
 
     def __init__(self, request: Mapping[str, Any]) -> None:
         work, self._threads = Workload.from_dict(request["work"]), request["threads"]
-        self._key, self._case = work.key, kernel_case(work)
+        self._key, self._case = work.key, case_of(work)
         data, *weights = self._case.inputs
         # Guards on both sides of what a candidate may write.
-        self._guarded = _aligned(self._case.want.size + 2 * GUARD)
+        self._guarded = _aligned(self._case.want.size + 2 * GUARD, self._case.dtype)
         self._out = self._guarded[GUARD:-GUARD].reshape(self._case.want.shape)
         copies = range(copies_of(weights, request["cold_bytes"]))
         self._inputs = [[_copied(array) for array in weights] for _ in copies]
@@ -118,19 +118,19 @@ _PAGE = 4096
 _places = itertools.count()
 
 
-def _aligned(count: int) -> NDArray[np.float32]:
-    """Return float32 at the start of a cache line, each array at another place in its page.
+def _aligned(count: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    """Return numbers at the start of a cache line, each array at another place in its page.
 
     At one place, loads would wait for stores to addresses that differ by a multiple of a page.
     """
-    size = ITEM_BYTES["float32"] * count
+    size = np.dtype(dtype).itemsize * count
     space = np.empty(size + 2 * _PAGE, np.uint8)
     line = 17 * next(_places) % (_PAGE // LINE_BYTES)
     begin = -space.ctypes.data % _PAGE + LINE_BYTES * line
-    return space[begin : begin + size].view(np.float32)
+    return space[begin : begin + size].view(dtype)
 
 
-def _copied(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    copy = _aligned(array.size).reshape(array.shape)
+def _copied(array: NDArray[Any]) -> NDArray[Any]:
+    copy = _aligned(array.size, array.dtype).reshape(array.shape)
     copy[...] = array
     return copy

@@ -49,14 +49,10 @@ class _Relax:
         """Compile a candidate into a shared object, its function named by the workload's key."""
         import tvm
 
-        from tvm_mobilenet.compute.primfunc import prim_func
         from tvm_mobilenet.emit.relax.kernel_library import write_kernel
-        from tvm_mobilenet.schedules.tensorir.rules import schedule
         from tvm_mobilenet.tuning.gpu_build import write_candidate
 
-        done = schedule(prim_func(work), target, knobs)
-        assert done is not None
-        func = done.func.with_attr("global_symbol", work.key)
+        func = _scheduled(work, target, knobs).with_attr("global_symbol", work.key)
         if target.gpu is not None:
             write_candidate(func, work.key, target, path)
             return
@@ -72,6 +68,19 @@ class _Relax:
             write_control(target, path)
             return
         write_kernel(chains_module(target.cores, target.lanes, steps), target, path)
+
+
+def _scheduled(work: Workload, target: TargetSpec, knobs: Knobs) -> Any:
+    """Return a kernel's function with its loops: written so in integers, else scheduled."""
+    from tvm_mobilenet.compute.primfunc import prim_func
+    from tvm_mobilenet.schedules.tensorir.cpu.integer.rules import written
+    from tvm_mobilenet.schedules.tensorir.rules import schedule
+
+    if work.integer:
+        return written(work, knobs, target)
+    done = schedule(prim_func(work), target, knobs)
+    assert done is not None
+    return done.func
 
 
 class _Relay:

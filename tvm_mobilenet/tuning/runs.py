@@ -44,6 +44,8 @@ class Part:
         Input, weights and output of a call, each once.
     rule : dict of str to int or str
         Knobs that the schedule's rule answers.
+    faster : float
+        Multiply-adds of the kernel's type that the processor does in the time of one in float32.
     """
 
     calls: int
@@ -51,6 +53,7 @@ class Part:
     macs: int
     bytes: int
     rule: Mapping[str, int | str]
+    faster: float = 1.0
 
     def __post_init__(self) -> None:
         check_counts(self, "macs", "bytes")

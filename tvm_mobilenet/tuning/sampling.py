@@ -30,21 +30,30 @@ CONTROLS = 3
 that took a core meanwhile would make a candidate beside it look fast."""
 _MOST_COPIES = 64
 GUARD = 1024
-_CANARY = np.float32(1.5e30)
+_CANARY, _ODD = np.float32(1.5e30), 0x5A
 
 
 class NotANumberError(VerificationError):
     """An output with NaN or infinity in it."""
 
 
-def blank(case: KernelCase) -> NDArray[np.float32]:
-    """Return what an output holds before a candidate runs: NaN, between two guards."""
-    space = np.full(case.want.size + 2 * GUARD, _CANARY, np.float32)
-    space[GUARD:-GUARD] = np.nan
+def blank(case: KernelCase) -> NDArray[Any]:
+    """Return what an output holds before a candidate runs, between two guards: what is wrong.
+
+    That is NaN, and of elements of 8 bits each one's complement.
+    """
+    dtype = np.dtype(case.dtype)
+    space = np.full(case.want.size + 2 * GUARD, _canary(dtype), dtype)
+    wrong = np.nan if dtype.kind == "f" else ~case.want.astype(dtype).reshape(-1)
+    space[GUARD:-GUARD] = wrong
     return space
 
 
-def judge(case: KernelCase, space: NDArray[np.float32]) -> float:
+def _canary(dtype: np.dtype[Any]) -> Any:
+    return _CANARY if dtype.kind == "f" else _ODD
+
+
+def judge(case: KernelCase, space: NDArray[Any]) -> float:
     """Return the largest relative error of what a candidate made of :func:`blank`.
 
     Raises
@@ -52,7 +61,8 @@ def judge(case: KernelCase, space: NDArray[np.float32]) -> float:
     VerificationError
         It is wrong.
     """
-    if not all((part == _CANARY).all() for part in (space[:GUARD], space[-GUARD:])):
+    canary = _canary(space.dtype)
+    if not all((part == canary).all() for part in (space[:GUARD], space[-GUARD:])):
         raise VerificationError("it wrote outside its output")
     out = space[GUARD:-GUARD].reshape(case.want.shape)
     check_finite(out)

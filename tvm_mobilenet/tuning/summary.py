@@ -142,7 +142,7 @@ def _row(
         state,
         part.rule,
         knobs,
-        2 * part.macs / peak / 1e9 if peak else 0.0,
+        2 * part.macs / peak / part.faster / 1e9 if peak else 0.0,
     )
 
 

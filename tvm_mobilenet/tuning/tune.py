@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from tvm_mobilenet.device.description import EMULATED
 from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.models.quantized.model import Quantization
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.prediction.fusion import Fusion
 from tvm_mobilenet.tuning.board_pool import BoardPool
@@ -40,12 +42,25 @@ def tune(
     found: Found,
     tell: Callable[[Status], object],
     pool: BoardPool | None = None,
+    integers: Mapping[str, Quantization] = MappingProxyType({}),
 ) -> TuningReport:
-    """Tune every kernel of a network, here or on boards; see :func:`tvm_mobilenet.tune`."""
+    """Tune every kernel of a network, here or on boards; see :func:`tvm_mobilenet.tune`.
+
+    Parameters
+    ----------
+    integers : mapping of str to Quantization
+        The layers that compute in integers, and how.
+    """
     check_installed()
     _check_asked(target, settings, pool, log_dir)
+    if integers and settings.tuner != "template":
+        raise TuningError(
+            f"{settings.tuner} proposes nothing for kernels in integers: they are written with "
+            "their loops",
+            "leave --tuner out: the knobs of our own schedules",
+        )
     measurer = find_measurer(target, settings, pool)
-    works, parts = workloads(model, target, fusion, found)
+    works, parts = workloads(model, target, fusion, found, integers)
     if not works:
         raise TuningError(f"{model.title} has no kernel of ours", "there is nothing to tune")
     store = Store(log_dir)
@@ -53,7 +68,8 @@ def tune(
         _copy_fusions(found, store.find(target), writer)
         history = read_history(log_dir / HISTORY, target_key(target), threads_of(target))
         _check_history(history, measurer, target.gpu is not None)
-        book = RunBook(log_dir / RUNS, model.title, target)
+        title = f"{model.title} in int8" if integers else model.title
+        book = RunBook(log_dir / RUNS, title, target)
         tuner = Tuner(works, target, history, writer, settings, measurer, book.telling(tell))
         network = book.open(tuner, parts)
         with tuner.ready():

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
+from tvm_mobilenet.bench.peak import times_float32
 from tvm_mobilenet.common.scratch import scratch
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.footprint import weight_bytes
@@ -189,7 +190,8 @@ class Tuner:
 
     def _bound(self, work: Workload) -> float:
         """Return the time of a workload's multiply-adds at the measured peak."""
-        return 2 * work.macs * self.control / self.builder.operations
+        faster = times_float32(self.target, work.dtype) if self.target.gpu is None else 1.0
+        return 2 * work.macs * self.control / self.builder.operations / faster
 
     def _wait(self, why: str) -> None:
         self._tell(dataclasses.replace(self.status(), waiting=why))

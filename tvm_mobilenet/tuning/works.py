@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from tvm_mobilenet.bench.peak import times_float32
 from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.models.quantized.model import Quantization
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.operators.workload import Workload
@@ -13,7 +17,11 @@ from tvm_mobilenet.tuning.store import Found
 
 
 def workloads(
-    model: Model, target: TargetSpec, fusion: Fusion, found: Found
+    model: Model,
+    target: TargetSpec,
+    fusion: Fusion,
+    found: Found,
+    integers: Mapping[str, Quantization],
 ) -> tuple[dict[str, tuple[Workload, int]], dict[str, Part]]:
     """Return the kernels that a compilation would call, by key: work and calls, and facts.
 
@@ -29,15 +37,24 @@ def workloads(
         As for :func:`tvm_mobilenet.compile`.
     found : Found
         Records that decide about fusion.
+    integers : mapping of str to Quantization
+        As `records` of :func:`tvm_mobilenet.network.planning.plan_network`.
     """
     plan = plan_network(
-        model, target, stack=generation().stack, fusion=fusion, fusion_for=found.fusion_for
+        model,
+        target,
+        stack=generation().stack,
+        fusion=fusion,
+        fusion_for=found.fusion_for,
+        records=integers,
     )
     works: dict[str, tuple[Workload, int]] = {}
     parts: dict[str, Part] = {}
     for call in plan.calls:
-        key, before = call.work.key, parts.get(call.work.key)
+        work = call.work.tuned
+        key, before = work.key, parts.get(work.key)
         layers = (*(before.layers if before else ()), call.output.name)
-        works[key] = (call.work, len(layers))
-        parts[key] = Part(len(layers), layers, call.work.macs, call.moved_bytes, {})
+        works[key] = (work, len(layers))
+        faster = times_float32(target, work.dtype) if target.gpu is None else 1.0
+        parts[key] = Part(len(layers), layers, work.macs, call.moved_bytes, {}, faster)
     return works, parts

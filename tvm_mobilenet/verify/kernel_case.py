@@ -44,7 +44,9 @@ class KernelCase:
         becomes in lanes of no channel.
     bound : ndarray
         What an element may be off by, of the same shape: see
-        :func:`tvm_mobilenet.verify.bound.guaranteed_bound`.
+        :func:`tvm_mobilenet.verify.bound.guaranteed_bound`; infinite where nobody reads it.
+    dtype : str
+        What the kernel stores its output as.
 
     Notes
     -----
@@ -55,6 +57,7 @@ class KernelCase:
     inputs: tuple[NDArray[Any], ...]
     want: Float64
     bound: Float64
+    dtype: str = "float32"
 
     def error(self, got: NDArray[Any]) -> float:
         """Return the largest error, relative to the largest number.
@@ -71,6 +74,7 @@ class KernelCase:
         """
         with np.errstate(invalid="ignore"):  # of two infinities
             off = np.abs(got - self.want)
+        off[np.isinf(self.bound)] = 0
         off[(got == self.want) | (np.isnan(got) & np.isnan(self.want))] = 0
         # NaN compares false.
         if wrong := int(np.count_nonzero(~(off <= self.bound))):
