@@ -19,7 +19,10 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.models.weights import Weights
 from tvm_mobilenet.quantization.calibration import quantize
+from tvm_mobilenet.quantization.pixels import of_pixels
+from tvm_mobilenet.runtime.recipe import RECIPES
 from tvm_mobilenet.verify.artifact import sample_input
 
 
@@ -62,8 +65,12 @@ def odd_layers(batch: int) -> list[Layer]:
 
 def quantized(model: Model, seed: int = 0, keep: tuple[str, ...] = ()) -> Network:
     """Return a model with seeded weights, quantised by what it makes of two images."""
-    weights = initialize(model, seed)
-    images = [sample_input(model.input_shape, at) for at in range(2)]
+    return with_weights(model, initialize(model, seed), seed, keep)
+
+
+def with_weights(model: Model, weights: Weights, seed: int, keep: tuple[str, ...] = ()) -> Network:
+    """Return a model, quantised by what it makes of two images."""
+    images = [sample_input(model.input_shape, at, dtype=model.input_dtype) for at in range(2)]
     made = quantize(model, weights, images, keep=keep)
     return Network(made.model.model, made.weights, f"seed:{seed}", records=made.model.records)
 
@@ -77,3 +84,13 @@ def odd_network(batch: int = 2, keep: tuple[str, ...] = (), *, softmax: bool = T
     if softmax:
         layers.append(Softmax("z", ("y",), last.out_shape))
     return quantized(Model("odd", "odd", {}, layers[0].in_shape, tuple(layers)), keep=keep)
+
+
+@functools.cache
+def pixel_network(batch: int = 2) -> Network:
+    """Return a network of raw pixels: a first convolution with odd borders, pool, classifier."""
+    c1 = conv("c1", (batch, 3, 21, 19), 20, 3, strides=(2, 2), padding=(1, 2, 0, 1))
+    g1 = GlobalAvgPool("g1", ("c1",), c1.out_shape)
+    y = Dense("y", ("g1",), g1.out_shape, 11, True)
+    model = Model("pixels", "pixels", {}, c1.in_shape, (c1, g1, y))
+    return with_weights(*of_pixels(model, initialize(model, 0), RECIPES["torchvision"]), 0)

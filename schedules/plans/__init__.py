@@ -49,6 +49,7 @@ _PLANS: dict[str, Plan] = {
     "separable": plan_separable,
     "tail": plan_conv_pool_dense,
     "qconv": plan_rows_of_products,
+    "qpixels": plan_rows_of_products,
     "quantize": plan_quantize,
     "qdense": plan_product,
     "qdepthwise": plan_filter,

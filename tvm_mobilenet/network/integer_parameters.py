@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized.model import Dequantize, Quantize, QuantizedModel
 from tvm_mobilenet.models.quantized.requantization import (
     of_addends,
@@ -69,6 +70,13 @@ def _weighted(
     if record.before is not None:
         found.append(activation_table(layer.activation, record.before, record.output))
     return found
+
+
+@_parameters.register(Pixels)
+def _pixels(
+    _layer: Pixels, _network: QuantizedModel, _work: Workload, _weights: Weights
+) -> list[NDArray[Any]]:
+    return []
 
 
 @_parameters.register(Add)

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized.model import (
     FLOAT,
     TABLED,
@@ -99,6 +100,23 @@ def _conv2d(layer: Conv2d, network: QuantizedModel) -> Workload:
         layer.padding,
         **_leaving(network, layer, layer.activation),
         zero_point=_zero(network, layer.inputs[0]) if any(layer.padding) else 0,
+    )
+
+
+@_workload.register(Pixels)
+def _pixels(layer: Pixels, network: QuantizedModel) -> Workload:
+    """Return the convolution that reads them: of an image that lies plain, its border made here."""
+    (conv,) = (other for other in network.model.layers if layer.name in other.inputs)
+    zero = _zero(network, layer.name)
+    _, channels, *in_size = layer.in_shape
+    return dataclasses.replace(
+        _workload(conv, network),
+        operator="qpixels",
+        in_channels=channels,
+        in_size=(in_size[0], in_size[1]),
+        in_block=IMAGE_BLOCK,
+        padding=layer.padding,
+        border=tuple(int(value) + zero for value in layer.border),
     )
 
 

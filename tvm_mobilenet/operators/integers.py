@@ -57,6 +57,18 @@ class QConv(_Integer, Conv):
         return blocked_out(work) * (math.prod(work.kernel) * work.depth + _NUMBERS)
 
 
+class QPixels(QConv):
+    """A network's first convolution, of an image's pixels as they are: plain uint8.
+
+    Behind the colours of a pixel lies a fourth byte, 0 but in the border.
+    """
+
+    __slots__ = ()
+
+    name = "qpixels"
+    reads_plain = True
+
+
 class QPointwise(_Integer, Pointwise):
     """A pointwise convolution, perhaps with a residual connection; a dense layer is one, too."""
 
@@ -201,6 +213,7 @@ def _taps(work: Workload) -> int:
 
 INTEGER_OPERATORS: tuple[Facts, ...] = (
     QConv(),
+    QPixels(),
     QDepthwise(),
     QPointwise(),
     QSeparable(),

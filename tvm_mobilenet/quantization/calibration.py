@@ -13,6 +13,7 @@ from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.convolution import mean_sums
 from tvm_mobilenet.models.folding import without_batch_norm
 from tvm_mobilenet.models.layers import VARIES, Weighted
+from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized import reference
 from tvm_mobilenet.models.quantized.arithmetic import Array
 from tvm_mobilenet.models.quantized.lowering import lowered
@@ -21,6 +22,7 @@ from tvm_mobilenet.models.spec import INPUT, Conv2d, Model
 from tvm_mobilenet.models.weights import validate
 from tvm_mobilenet.quantization.choice import records_for
 from tvm_mobilenet.quantization.observation import Observation, observe
+from tvm_mobilenet.quantization.pixels import edge_weights
 from tvm_mobilenet.quantization.ranges import METHODS, Method, Range, range_of, type_of
 from tvm_mobilenet.quantization.weights import rounded
 
@@ -103,11 +105,13 @@ def _quantized(
 ) -> Weights:
     """Return the parameters of a network, batch norms inside those of integer layers."""
     found: Weights = {}
+    framed = {layer.name: layer for layer in model.layers if isinstance(layer, Pixels)}
     for layer in model.layers:
         record = records.get(layer.name)
         if isinstance(layer, Weighted) and record is not None and record.weight is not None:
             weight, bias = without_batch_norm(layer, weights)
-            found[f"{layer.name}.weight"] = rounded(weight, record.weight)
+            elements, pixels = rounded(weight, record.weight), framed.get(layer.inputs[0])
+            found[f"{layer.name}.weight"] = edge_weights(elements, pixels) if pixels else elements
             found[f"{layer.name}.bias"] = bias.astype(np.float32)
         else:
             found |= {name: np.asarray(weights[name]) for name in layer.parameters}
@@ -124,7 +128,9 @@ def _corrected(
     all images that are alive together are what this takes in memory.
     """
     model, weights = network.model, dict(network.weights)
-    values: dict[str, list[Array]] = {INPUT: [np.asarray(x, np.float32) for x in images]}
+    values: dict[str, list[Array]] = {
+        INPUT: [np.asarray(x, model.model.input_dtype) for x in images]
+    }
     last_use = {name: layer.name for layer in model.model.layers for name in layer.inputs}
     for layer in model.model.layers:
         inputs = [values[name] for name in layer.inputs]

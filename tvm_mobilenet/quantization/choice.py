@@ -9,8 +9,15 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.models.folding import without_batch_norm
 from tvm_mobilenet.models.layers import Weighted
-from tvm_mobilenet.models.quantized.model import FLOAT, INTEGER_LAYERS, TABLED, Quantization
-from tvm_mobilenet.models.spec import Add, Conv2d, Layer, Model, Softmax
+from tvm_mobilenet.models.pixels import Pixels
+from tvm_mobilenet.models.quantized.model import (
+    BYTES,
+    FLOAT,
+    INTEGER_LAYERS,
+    TABLED,
+    Quantization,
+)
+from tvm_mobilenet.models.spec import INPUT, Add, Conv2d, Layer, Model, Softmax
 from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.quantization.weights import weight_type
 
@@ -53,7 +60,9 @@ def records_for(
         if layer.name not in integer:
             continue
         output = FLOAT if layer.name in float_sums else types[layer.name]
-        if isinstance(layer, Weighted):
+        if isinstance(layer, Pixels):
+            records[INPUT] = records[layer.name] = Quantization(BYTES)
+        elif isinstance(layer, Weighted):
             weight = weight_type(without_batch_norm(layer, weights)[0])
             records[layer.name] = Quantization(output, weight, sums.get(layer.name))
         else:

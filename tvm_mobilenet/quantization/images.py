@@ -36,9 +36,11 @@ def sampled(sources: Sequence[Any], most: int, seed: int) -> list[Any]:
     return [sources[at] for at in sorted(chosen)]
 
 
-def batches(images: Iterable[NDArray[Any]], shape: tuple[int, ...]) -> list[NDArray[Any]]:
+def batches(
+    images: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: str = "float32"
+) -> list[NDArray[Any]]:
     """Return inputs of a network's shape, NCHW; images go round until the last batch is full."""
-    each = [np.asarray(image, np.float32).reshape(1, *shape[1:]) for image in images]
+    each = [np.asarray(image, dtype).reshape(1, *shape[1:]) for image in images]
     count = -(-len(each) // shape[0])
     full = [each[at % len(each)] for at in range(count * shape[0])]
     return [np.concatenate(full[at : at + shape[0]]) for at in range(0, len(full), shape[0])]

@@ -22,6 +22,7 @@ from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.quantization.calibration import Quantized, quantize
 from tvm_mobilenet.quantization.observation import observe
+from tvm_mobilenet.quantization.pixels import PIXELS
 from tvm_mobilenet.quantization.quality import Quality, quality
 from tvm_mobilenet.quantization.ranges import Method
 
@@ -112,7 +113,7 @@ def post_training(
     Parameters
     ----------
     images : sequence of ndarray
-        Inputs of the network's shape, NCHW float32.
+        Inputs of the network's shape and type, NCHW.
     method : {"mse", "minmax", "percentile"}
         How ranges are chosen.
     keep : collection of str
@@ -155,8 +156,8 @@ def post_training(
         more = _worst(model, made, cost, kept)
         if not more:
             raise QuantizationError(
-                f"with every layer in float32 the logits have {cost.logits:.1f} dB and "
-                f"{cost.agreement:.0%} agreement",
+                "with every layer in float32 that can be, the logits have "
+                f"{cost.logits:.1f} dB and {cost.agreement:.0%} agreement",
                 "ask for less, or compile the float32 network",
             )
         kept |= more
@@ -178,6 +179,11 @@ def _check_names(model: Model, keep: Collection[str]) -> None:
                 f"{model.title} has no layer {name!r} to keep in float32",
                 f"near it are {', '.join(near)}; `explain` lists all",
             )
+        if name == PIXELS or PIXELS in model.layer(name).inputs:
+            raise QuantizationError(
+                f"{name!r} takes pixels, and in float32 there is no kernel that does",
+                "let it compute in integers, or leave the input in float32",
+            )
 
 
 def _within(cost: Quality, min_sqnr: float | None, min_agreement: float | None) -> bool:
@@ -190,7 +196,8 @@ def _worst(model: Model, made: Quantized, cost: Quality, kept: Collection[str]) 
     lost: dict[str, float] = {}
     for layer in model.layers:
         name = layer.name
-        if isinstance(layer, Weighted) and name in made.model.records and name not in kept:
+        integer = name in made.model.records and name not in kept
+        if isinstance(layer, Weighted) and integer and PIXELS not in layer.inputs:
             before = min(cost.layers.get(source, _LOSSLESS) for source in layer.inputs)
             lost[name] = min(before, _LOSSLESS) - min(cost.layers[name], _LOSSLESS)
     worst = sorted(lost, key=lambda name: -lost[name])

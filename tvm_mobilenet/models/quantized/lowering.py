@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.layers import Weighted
+from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized.model import (
     FLOAT,
     Dequantize,
@@ -102,7 +103,9 @@ class _Lowering:
 
 
 def _folded(layer: Layer, records: Mapping[str, Quantization]) -> Layer:
-    """Return a layer as it computes in integers: with a bias, without batch norm."""
+    """Return a layer as it computes in integers: with a bias, no batch norm, a whole border."""
+    if layer.name in records and isinstance(layer, Pixels):
+        return layer.whole
     if layer.name not in records or not isinstance(layer, Weighted):
         return layer
     if isinstance(layer, Conv2d):

@@ -18,6 +18,7 @@ from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.convolution import convolve
 from tvm_mobilenet.models.layers import LIMITS, Weighted
+from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized import requantization
 from tvm_mobilenet.models.quantized.arithmetic import (
     Array,
@@ -104,6 +105,12 @@ def _conv2d(layer: Conv2d, network: QuantizedModel, weights: Weights, x: Array) 
     sums = convolve(layer, weight, x.astype(np.float64) - zero)
     sums += zero * weight.sum(axis=(1, 2, 3))[:, None, None]
     return _finished(layer, network, weights, sums)
+
+
+@_computed.register(Pixels)
+def _pixels(layer: Pixels, network: QuantizedModel, _weights: Weights, x: Array) -> Array:
+    to = network.type_of(layer.name)
+    return np.asarray((layer.framed(x).astype(np.int32) + (to.zero_point or 0)).astype(to.dtype))
 
 
 @_computed.register(Dense)

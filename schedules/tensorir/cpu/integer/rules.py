@@ -32,6 +32,7 @@ WRITERS: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
     "qconv": write_conv,
     "qdense": write_dense,
     "qdepthwise": write_depthwise,
+    "qpixels": write_conv,
     "qpointwise": write_pointwise,
     "qpool": write_pool,
     "qscale": write_scale,
