@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import functools
+import tempfile
+from pathlib import Path
 from typing import Any
 
+from onnx_nets import Net
+
+import tvm_mobilenet as tm
 from tvm_mobilenet.models.initialization import initialize
 from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.spec import (
@@ -94,3 +99,32 @@ def pixel_network(batch: int = 2) -> Network:
     y = Dense("y", ("g1",), g1.out_shape, 11, True)
     model = Model("pixels", "pixels", {}, c1.in_shape, (c1, g1, y))
     return with_weights(*of_pixels(model, initialize(model, 0), RECIPES["torchvision"]), 0)
+
+
+def joined(batch: int = 2) -> Net:
+    """Return a graph of what is in networks that are no MobileNets: pools, joins, groups."""
+    net = Net((batch, 3, 21, 19), seed=3)
+    stem = net.act(net.conv("image", 24, 3, bias=True, strides=[2, 2]), "relu")
+    pooled = net.op(
+        "MaxPool", stem, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1
+    )
+    one = net.act(net.conv(pooled, 21, 1, bias=True), "relu")
+    two = net.act(net.conv(pooled, 18, 3, groups=3, bias=True), "hardswish")
+    mean = net.op("AveragePool", pooled, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1])
+    three = net.conv(mean, 10, 1, groups=2, bias=True)
+    both = net.op("Concat", one, pooled, two, three, axis=1)
+    net.channels[both] = 21 + 24 + 18 + 10
+    last = net.act(net.conv(both, 33, 1, bias=True), "relu")
+    most = net.op("GlobalMaxPool", last)
+    net.conv(most, 11, 1, bias=True)
+    return net
+
+
+@functools.cache
+def joined_network(batch: int = 2) -> Network:
+    """Return :func:`joined` quantised."""
+    net = joined(batch)
+    with tempfile.TemporaryDirectory() as folder:
+        path = net.save(Path(folder) / "net.onnx", net.nodes[-1].output[0])
+        imported = tm.import_onnx(path)
+    return with_weights(imported.model, imported.weights, 0)

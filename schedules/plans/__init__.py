@@ -55,7 +55,10 @@ _PLANS: dict[str, Plan] = {
     "qdepthwise": plan_filter,
     "qpointwise": plan_product,
     "qseparable": plan_block,
-    **dict.fromkeys(("dequantize", "qadd", "qpool", "qscale", "qtable"), plan_map),
+    "qconcat": plan_quantize,
+    **dict.fromkeys(
+        ("dequantize", "qadd", "qlargest", "qmean", "qpool", "qscale", "qtable"), plan_map
+    ),
 }
 
 PLANS = by_loops(_PLANS)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from integer_kernels import skip_unless_here
-from integer_networks import odd_network, pixel_network, quantized
+from integer_networks import joined_network, odd_network, pixel_network, quantized
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.artifact.native_header import NATIVE
@@ -80,6 +81,18 @@ def test_raw_pixels(target: str) -> None:
     np.testing.assert_array_equal(compiled.module(x), want)
 
 
+@pytest.mark.parametrize("target", ["native", "x86-64-v4", "x86-64-v3", "x86-64-v2"])
+def test_pools_joins_and_groups(target: str) -> None:
+    """They compute in integers between convolutions: nothing becomes float32 on the way."""
+    skip_unless_here(target)
+    compiled = tm.compile(joined_network(), target=target)
+    kernels = [call["kernel"].partition("_")[0] for call in compiled.manifest["calls"]]
+    assert kernels == [
+        *("quantize", "qconv", "qlargest", "qpointwise", "qconv", "qmean", "qpointwise"),
+        *("qconcat", "qpointwise", "qlargest", "qpointwise", "fused"),
+    ]
+
+
 @pytest.mark.parametrize("target", ARM)
 def test_on_arm(target: str, tmp_path: Path) -> None:
     made = odd_network(softmax=False)
@@ -91,9 +104,10 @@ def test_on_arm(target: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("made", [pixel_network, joined_network])
 @pytest.mark.parametrize("target", ARM)
-def test_raw_pixels_on_arm(target: str, tmp_path: Path) -> None:
-    emulated(pixel_network(), target, tmp_path)
+def test_others_on_arm(target: str, made: Callable[[], Network], tmp_path: Path) -> None:
+    emulated(made(), target, tmp_path)
 
 
 def emulated(made: Network, target: str, tmp_path: Path) -> None:
@@ -135,11 +149,11 @@ def test_what_has_no_kernel_is_refused() -> None:
     with pytest.raises(TuningError, match="integers"):
         tm.tune(made, trials=1)
     grouped = tuple(
-        dataclasses.replace(layer, groups=2) if layer.name == "p4" else layer
+        dataclasses.replace(layer, groups=12) if layer.name == "p4" else layer
         for layer in made.model.layers
     )
     model = dataclasses.replace(made.model, layers=grouped)
-    with pytest.raises(QuantizationError, match="2 groups"):
+    with pytest.raises(QuantizationError, match="of 12 groups"):
         tm.compile(dataclasses.replace(made, model=model), target="native")
 
 

@@ -20,7 +20,7 @@ from tvm_mobilenet.models.quantized.lowering import lowered
 from tvm_mobilenet.models.quantized.model import Quantization, QuantizedModel
 from tvm_mobilenet.models.spec import INPUT, Conv2d, Model
 from tvm_mobilenet.models.weights import validate
-from tvm_mobilenet.quantization.choice import records_for
+from tvm_mobilenet.quantization.choice import records_for, shared_types
 from tvm_mobilenet.quantization.observation import Observation, observe
 from tvm_mobilenet.quantization.pixels import edge_weights
 from tvm_mobilenet.quantization.ranges import METHODS, Method, Range, range_of, type_of
@@ -84,6 +84,7 @@ def quantize(
     validate(model, weights)
     seen = observe(model, weights, images) if seen is None else seen
     types = {name: type_of(range_of(found, method)) for name, found in seen.values.items()}
+    types = shared_types(model, types, keep)
     sums = {
         layer.name: type_of(_varying(layer, range_of(seen.sums[layer.name], method)))
         for layer in model.layers
