@@ -165,7 +165,7 @@ def measured(folder: Path, photos: Path) -> list[dict[str, Any]]:
     ways: dict[str, Run | None] = {"float32": exact}
     for method in METHODS:
         made, _ = tm.quantize(network, [image[0] for image in seen], method=method)
-        ways[f"ours, {method}"] = tm.compile(made, verify=False)
+        ways[f"ours, {method}"] = tm.compile(made, verify=False).module
     ways["ONNX Runtime"] = by_onnxruntime(file, seen, folder)
     ways["NNCF"] = by_nncf(file, seen, folder)
     wanted = [exact(image) for image in judged]

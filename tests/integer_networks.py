@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import functools
+import tempfile
+from pathlib import Path
 from typing import Any
 
+from onnx_nets import Net
+
+import tvm_mobilenet as tm
 from tvm_mobilenet.models.initialization import initialize
 from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.spec import (
@@ -19,7 +24,10 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.models.weights import Weights
 from tvm_mobilenet.quantization.calibration import quantize
+from tvm_mobilenet.quantization.pixels import of_pixels
+from tvm_mobilenet.runtime.recipe import RECIPES
 from tvm_mobilenet.verify.artifact import sample_input
 
 
@@ -62,8 +70,12 @@ def odd_layers(batch: int) -> list[Layer]:
 
 def quantized(model: Model, seed: int = 0, keep: tuple[str, ...] = ()) -> Network:
     """Return a model with seeded weights, quantised by what it makes of two images."""
-    weights = initialize(model, seed)
-    images = [sample_input(model.input_shape, at) for at in range(2)]
+    return with_weights(model, initialize(model, seed), seed, keep)
+
+
+def with_weights(model: Model, weights: Weights, seed: int, keep: tuple[str, ...] = ()) -> Network:
+    """Return a model, quantised by what it makes of two images."""
+    images = [sample_input(model.input_shape, at, dtype=model.input_dtype) for at in range(2)]
     made = quantize(model, weights, images, keep=keep)
     return Network(made.model.model, made.weights, f"seed:{seed}", records=made.model.records)
 
@@ -77,3 +89,42 @@ def odd_network(batch: int = 2, keep: tuple[str, ...] = (), *, softmax: bool = T
     if softmax:
         layers.append(Softmax("z", ("y",), last.out_shape))
     return quantized(Model("odd", "odd", {}, layers[0].in_shape, tuple(layers)), keep=keep)
+
+
+@functools.cache
+def pixel_network(batch: int = 2) -> Network:
+    """Return a network of raw pixels: a first convolution with odd borders, pool, classifier."""
+    c1 = conv("c1", (batch, 3, 21, 19), 20, 3, strides=(2, 2), padding=(1, 2, 0, 1))
+    g1 = GlobalAvgPool("g1", ("c1",), c1.out_shape)
+    y = Dense("y", ("g1",), g1.out_shape, 11, True)
+    model = Model("pixels", "pixels", {}, c1.in_shape, (c1, g1, y))
+    return with_weights(*of_pixels(model, initialize(model, 0), RECIPES["torchvision"]), 0)
+
+
+def joined(batch: int = 2) -> Net:
+    """Return a graph of what is in networks that are no MobileNets: pools, joins, groups."""
+    net = Net((batch, 3, 21, 19), seed=3)
+    stem = net.act(net.conv("image", 24, 3, bias=True, strides=[2, 2]), "relu")
+    pooled = net.op(
+        "MaxPool", stem, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1
+    )
+    one = net.act(net.conv(pooled, 21, 1, bias=True), "relu")
+    two = net.act(net.conv(pooled, 18, 3, groups=3, bias=True), "hardswish")
+    mean = net.op("AveragePool", pooled, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1])
+    three = net.conv(mean, 10, 1, groups=2, bias=True)
+    both = net.op("Concat", one, pooled, two, three, axis=1)
+    net.channels[both] = 21 + 24 + 18 + 10
+    last = net.act(net.conv(both, 33, 1, bias=True), "relu")
+    most = net.op("GlobalMaxPool", last)
+    net.conv(most, 11, 1, bias=True)
+    return net
+
+
+@functools.cache
+def joined_network(batch: int = 2) -> Network:
+    """Return :func:`joined` quantised."""
+    net = joined(batch)
+    with tempfile.TemporaryDirectory() as folder:
+        path = net.save(Path(folder) / "net.onnx", net.nodes[-1].output[0])
+        imported = tm.import_onnx(path)
+    return with_weights(imported.model, imported.weights, 0)

@@ -68,6 +68,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     prefix: str = PREFIX,
     emit: Emit = SHARED,
     calibration: str | os.PathLike[str] | None = None,
+    pixels: bool = False,
 ) -> Compiled:
     """Compile a model for a target.
 
@@ -128,6 +129,9 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     calibration : path-like, optional
         Folder of images to quantise by, where `dtype` is int8; :func:`tvm_mobilenet.quantize` has
         more to choose, and says what it cost.
+    pixels : bool
+        Whether that network shall take pixels as they are, uint8 from 0 to 255: mean and
+        deviation of the preprocessing go into its first convolution.
 
     Returns
     -------
@@ -173,6 +177,7 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         stack=stack,
         prefix=prefix,
         calibration=calibration,
+        pixels=pixels,
         emit=emit,
     )
     return compile_network(model, options)

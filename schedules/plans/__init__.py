@@ -49,12 +49,16 @@ _PLANS: dict[str, Plan] = {
     "separable": plan_separable,
     "tail": plan_conv_pool_dense,
     "qconv": plan_rows_of_products,
+    "qpixels": plan_rows_of_products,
     "quantize": plan_quantize,
     "qdense": plan_product,
     "qdepthwise": plan_filter,
     "qpointwise": plan_product,
     "qseparable": plan_block,
-    **dict.fromkeys(("dequantize", "qadd", "qpool", "qscale", "qtable"), plan_map),
+    "qconcat": plan_quantize,
+    **dict.fromkeys(
+        ("dequantize", "qadd", "qlargest", "qmean", "qpool", "qscale", "qtable"), plan_map
+    ),
 }
 
 PLANS = by_loops(_PLANS)

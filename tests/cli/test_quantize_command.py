@@ -16,6 +16,7 @@ import tvm_mobilenet as tm
 from tvm_mobilenet.errors import InputError, QuantizationError
 from tvm_mobilenet.quantization.images import sampled
 from tvm_mobilenet.runtime.artifact import read_manifest
+from tvm_mobilenet.runtime.recipe import RECIPES
 from tvm_mobilenet.verify.artifact import sample_input
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -74,6 +75,29 @@ def test_compile(run: Run, photographs: Path, tmp_path: Path) -> None:
     assert "verified" in done.stdout
 
 
+def test_raw_pixels(run: Run, photographs: Path, tmp_path: Path) -> None:
+    """The artifact takes an image's bytes, whatever its network was trained with."""
+    path = tmp_path / "q.so"
+    options = ("--images", photographs, "--preprocess", "tf", "--pixels", "--json")
+    done = run("quantize", "v1", *SMALL, *options, "-o", path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["logits"] > 15
+    manifest = read_manifest(path)
+    assert manifest["inputs"][0]["dtype"] == manifest["preprocess"]["dtype"] == "uint8"
+    shown = run("run", path, photographs / "0.png", "--json")
+    assert shown.returncode == 0, shown.stderr
+    x = sample_input((1, 3, 32, 32), dtype="uint8")
+    model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
+    how = {"dtype": "int8", "calibration": photographs, "preprocess": "tf"}
+    same = tm.compile(model, **how, pixels=True).module
+    np.testing.assert_array_equal(tm.load(path)(x), same(x))
+    want = tm.compile(model, **how).module((x / np.float32(127.5) - 1).astype(np.float32))
+    np.testing.assert_allclose(tm.load(path)(x), want, atol=0.02)
+    again = run("verify", path)
+    assert again.returncode == 2
+    assert "does not say what mean and deviation" in again.stderr
+
+
 def test_layers_in_float(photographs: Path) -> None:
     model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
     network, report = tm.quantize(model, photographs, keep=["block1.dw"])
@@ -105,6 +129,12 @@ def test_layers_in_float(photographs: Path) -> None:
         ({"min_sqnr": 1000.0}, "every layer in float32"),
         ({"method": "best"}, "mse"),
         ({"images": [np.zeros((3, 32, 32), np.float32)] * 3}, "too few"),
+        (
+            {"images": [np.zeros((3, 32, 32), np.float32)] * 4, "pixels": True},
+            "an image is float32",
+        ),
+        ({"keep": ["conv1"], "pixels": True}, "'conv1' takes pixels"),
+        ({"preprocess": RECIPES["none"] | {"mean": [300.0] * 3}, "pixels": True}, "from 0 to 255"),
         ({"images": [np.full((3, 32, 32), np.nan, np.float32)] * 4}, "nan"),
         ({"images": [np.ones((3, 32, 32), np.float32)] * 4}, "one colour"),
         ({"samples": 3}, "3 samples are too few"),
@@ -158,5 +188,7 @@ def test_what_compile_refuses(run: Run, photographs: Path, tmp_path: Path) -> No
         tm.compile("v1", calibration=photographs)
     with pytest.raises(QuantizationError, match="no images"):
         tm.compile("v1", dtype="int8")
+    with pytest.raises(InputError, match="pixels are asked for"):
+        tm.compile("v1", dtype="int8", pixels=True)
     done = run("compile", "v1", "--dtype", "int8", "-o", tmp_path / "q.so")
     assert (done.returncode, list(tmp_path.iterdir())) == (2, [])

@@ -22,6 +22,7 @@ from integer_kernels import (
     windowed,
 )
 
+from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized.arithmetic import fused_multiply_add
 from tvm_mobilenet.operators.integers import rows_of_fours
 from tvm_mobilenet.operators.workload import Workload
@@ -163,3 +164,34 @@ def test_a_convolution_equals_numpy(
     shape = (work.batch, work.out_blocks, work.out_pixels, 16)
     got = ran(work, target_of(name, cores=2), inputs, (shape, work.out_dtype or work.dtype))
     assert np.array_equal(plain(got, count, work.out_size), wanted)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        ((17, 35), (3, 3), 2, (1, 1, 1, 1)),
+        ((16, 12), (3, 3), 2, (0, 0, 1, 1)),
+        ((5, 3), (5, 5), 1, (2, 2, 2, 2)),
+        ((1, 1), (3, 2), 1, (1, 1, 1, 1)),
+        ((8, 19), (2, 2), 3, (3, 0, 0, 2)),
+        ((4, 7), (1, 1), 1, (0, 0, 0, 0)),
+    ],
+    ids=str,
+)
+def test_a_convolution_of_pixels_equals_numpy(name: str, form: Any) -> None:
+    """An image lies as it is; its border is made where it is read."""
+    work = windowed("qpixels", (3, 24), *form, batch=2, border=(9, 255, 120, 2))
+    work = dataclasses.replace(work, in_block=4)
+    rng = np.random.default_rng(6)
+    weight = rng.integers(-127, 128, (24, 4, *work.kernel)).astype(np.int8)
+    scale = rng.uniform(0.001, 0.002, 24).astype(np.float32)
+    shift = rng.integers(0, 200, 24).astype(np.float32)
+    x = rng.integers(0, 256, (2, 3, *work.in_size)).astype(np.uint8)
+    framed = Pixels("p", ("input",), x.shape, work.padding, work.border).framed(x)
+    inside = dataclasses.replace(work, padding=(0, 0, 0, 0))
+    numbers = requantized(convolved(framed, weight, inside), scale, shift)
+    inputs = [x, rows_of_fours(weight, work), per_channel(scale), per_channel(shift)]
+    shape = (2, work.out_blocks, work.out_pixels, 16)
+    got = ran(work, target_of(name, cores=2), inputs, (shape, "uint8"))
+    wanted = rounded(numbers, work.limits, "uint8")
+    assert np.array_equal(plain(got, 24, work.out_size), wanted)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from integer_kernels import skip_unless_here
-from integer_networks import odd_network, quantized
+from integer_networks import joined_network, odd_network, pixel_network, quantized
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.artifact.native_header import NATIVE
 from tvm_mobilenet.errors import QuantizationError, VerificationError
 from tvm_mobilenet.machine import parse
 from tvm_mobilenet.models import build
+from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.quantized import reference
 from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.quantized.storing import stored_as
@@ -65,20 +67,59 @@ def test_layers_in_float_between() -> None:
     assert {"d2.dequantized", "p2.quantized", "f1.quantized"} <= names
 
 
+@pytest.mark.parametrize("target", ["native", "x86-64-v4", "x86-64-v3", "x86-64-v2"])
+def test_raw_pixels(target: str) -> None:
+    """The first kernel reads the image as it lies; compiling verifies, to the last element."""
+    skip_unless_here(target)
+    made = pixel_network()
+    compiled = tm.compile(made, target=target)
+    assert compiled.manifest["calls"][0]["layers"] == ["input.pixels", "c1"]
+    assert compiled.manifest["inputs"][0]["dtype"] == "uint8"
+    assert compiled.manifest["preprocess"]["mean"] == [0.0, 0.0, 0.0]
+    x = sample_input(made.model.input_shape, 5, dtype="uint8")
+    want = reference.run(QuantizedModel(made.model, made.records), made.weights, x)["y"]
+    np.testing.assert_array_equal(compiled.module(x), want)
+
+
+@pytest.mark.parametrize("target", ["native", "x86-64-v4", "x86-64-v3", "x86-64-v2"])
+def test_pools_joins_and_groups(target: str) -> None:
+    """They compute in integers between convolutions: nothing becomes float32 on the way."""
+    skip_unless_here(target)
+    compiled = tm.compile(joined_network(), target=target)
+    kernels = [call["kernel"].partition("_")[0] for call in compiled.manifest["calls"]]
+    assert kernels == [
+        *("quantize", "qconv", "qlargest", "qpointwise", "qconv", "qmean", "qpointwise"),
+        *("qconcat", "qpointwise", "qlargest", "qpointwise", "fused"),
+    ]
+
+
 @pytest.mark.parametrize("target", ARM)
 def test_on_arm(target: str, tmp_path: Path) -> None:
+    made = odd_network(softmax=False)
+    # Two neighbours of -128, which only files have, times two elements of -128: 1 << 15.
+    weight = made.weights["p1.weight"].copy()
+    weight[::2] = -128
+    emulated(
+        dataclasses.replace(made, weights=made.weights | {"p1.weight": weight}), target, tmp_path
+    )
+
+
+@pytest.mark.parametrize("made", [pixel_network, joined_network])
+@pytest.mark.parametrize("target", ARM)
+def test_others_on_arm(target: str, made: Callable[[], Network], tmp_path: Path) -> None:
+    emulated(made(), target, tmp_path)
+
+
+def emulated(made: Network, target: str, tmp_path: Path) -> None:
+    """Hold what a network computes on an emulated processor to the reference, bit for bit."""
     triple = ARM[target]
     emulator = shutil.which(f"qemu-{triple.partition('-')[0]}-static")
     compiler = shutil.which(f"{triple}-gcc")
     if emulator is None or compiler is None:
         pytest.skip(f"no emulated ARM: apt install qemu-user-static gcc-{triple}")
-    made = odd_network(softmax=False)
-    # Two neighbours of -128, which only files have, times two elements of -128: 1 << 15.
-    weight = made.weights["p1.weight"].copy()
-    weight[::2] = -128
-    made = dataclasses.replace(made, weights=made.weights | {"p1.weight": weight})
     board = tm.compile(made, target=target, emit="a")
-    archive, x = board.export(tmp_path / "libnet.a"), sample_input(made.model.input_shape, 3)
+    archive = board.export(tmp_path / "libnet.a")
+    x = sample_input(made.model.input_shape, 3, dtype=made.model.input_dtype)
     x.tofile(tmp_path / "in.bin")
     options = ["-static", "-std=c11", "-D_ISOC11_SOURCE", "-pthread", f"-I{NATIVE}"]
     parts = [str(PROGRAM), str(archive), "-lm", "-o", str(tmp_path / "program")]
@@ -106,11 +147,11 @@ def test_what_has_no_kernel_is_refused() -> None:
     with pytest.raises(QuantizationError, match="GPU"):
         tm.compile(made, target="sm_90")
     grouped = tuple(
-        dataclasses.replace(layer, groups=2) if layer.name == "p4" else layer
+        dataclasses.replace(layer, groups=12) if layer.name == "p4" else layer
         for layer in made.model.layers
     )
     model = dataclasses.replace(made.model, layers=grouped)
-    with pytest.raises(QuantizationError, match="2 groups"):
+    with pytest.raises(QuantizationError, match="of 12 groups"):
         tm.compile(dataclasses.replace(made, model=model), target="native")
 
 

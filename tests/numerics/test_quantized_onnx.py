@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime
 import pytest
+from integer_networks import joined_network
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx_nets import Net
 
 from tvm_mobilenet.models.importer import import_onnx
+from tvm_mobilenet.models.onnx_qdq import to_qdq
 from tvm_mobilenet.models.quantized import reference
 from tvm_mobilenet.models.quantized.model import Dequantize, Quantization, Quantize, QuantizedModel
+from tvm_mobilenet.models.reference import relative_error
 from tvm_mobilenet.models.spec import INPUT, Conv2d, Model
 from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.quantization.calibration import quantize
@@ -104,7 +108,8 @@ def test_an_imported_network_has_islands_of_float32(tmp_path) -> None:
     """What has no integer form reads and leaves float32; all around it computes in integers."""
     net = Net((1, 3, 16, 16))
     x = net.act(net.conv("image", 8, 3, pads=[1, 1, 1, 1]), "relu")
-    pooled = net.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    pooled = net.op("AveragePool", x, **window, count_include_pad=1)
     x = net.excite(net.depthwise(pooled, pads=[1, 1, 1, 1]), 4)
     y = net.act(net.conv(x, 8, 1), "hardswish")
     imported = import_onnx(net.save(tmp_path / "net.onnx", net.add(y, pooled), pooled))
@@ -118,3 +123,16 @@ def test_an_imported_network_has_islands_of_float32(tmp_path) -> None:
     outputs = reference.run(network.model, network.weights, images[2])
     assert all(outputs[name].dtype == np.float32 for name in network.model.model.outputs)
     assert min(quality(model, weights, network, images[2:]).layers.values()) > 20
+
+
+def test_pools_joins_and_groups() -> None:
+    """Onnxruntime computes the same by QDQ, but for elements next to a tie."""
+    made = joined_network()
+    x = np.random.default_rng(4).normal(0, 1, made.model.input_shape).astype(np.float32)
+    want = reference.run(QuantizedModel(made.model, made.records), made.weights, x)
+    (name,) = made.model.outputs
+    session = onnxruntime.InferenceSession(
+        to_qdq(made).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (got,) = session.run(None, {session.get_inputs()[0].name: x})
+    assert relative_error(got, want[name]) < 0.02

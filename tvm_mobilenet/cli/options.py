@@ -220,6 +220,16 @@ class WeightOptions(Group):
     ] = None
 
 
+Pixels = Annotated[
+    bool,
+    typer.Option(
+        "--pixels",
+        help="The network takes pixels as they are, bytes of 0 to 255: mean and deviation go into "
+        "its first convolution.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Compiling(Planning):
     """All that is asked of a compilation beside its network."""
@@ -238,6 +248,7 @@ class Compiling(Planning):
             metavar="DIR",
         ),
     ] = None
+    pixels: Pixels = False
     require_records: Annotated[
         bool, typer.Option("--require-records", help="Fail where a kernel has no record.")
     ] = False

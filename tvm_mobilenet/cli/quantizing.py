@@ -13,6 +13,7 @@ from tvm_mobilenet.cli.options import (
     Answer,
     ModelName,
     NetworkOptions,
+    Pixels,
     TargetOptions,
     WeightOptions,
 )
@@ -55,6 +56,7 @@ class Ranges(Group):
         ),
     ] = None
     samples: Annotated[int, typer.Option(help="Images to take at most.", min=1)] = 64
+    pixels: Pixels = False
 
 
 @grouped
@@ -109,7 +111,7 @@ def quantize(
         made, report = run(found, images, **weights.given(), **how.given(), progress=told)
     if output is not None:
         with warnings_told(), waiting(f"writing {report.title} in integers"):
-            write(made, output, target, weights.preprocess)
+            write(made, output, target, None if how.pixels else weights.preprocess)
     show(answer.form, report.table(), data=report.to_dict())
     if output is not None and answer.form is Form.table:
         say(f"{output}: {size(output.stat().st_size)}")

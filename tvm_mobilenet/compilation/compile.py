@@ -43,7 +43,7 @@ def compile_network(model: ModelLike, options: CompileOptions) -> Compiled:
     validate_with_llvm(spec)
     recipe = preprocess_for(
         network.model.image_size,
-        options.preprocess,
+        None if options.pixels else options.preprocess,
         network.preprocess,
         dtype=network.model.input_dtype,
     )
@@ -89,7 +89,11 @@ def _network(model: ModelLike, options: CompileOptions) -> Network:
     from tvm_mobilenet.compilation.quantizing import quantize
 
     found, report = quantize(
-        network, options.calibration, seed=options.seed, preprocess=options.preprocess
+        network,
+        options.calibration,
+        seed=options.seed,
+        preprocess=options.preprocess,
+        pixels=options.pixels,
     )
     _log.info("%s", report.summary)
     return found

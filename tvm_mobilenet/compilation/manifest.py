@@ -56,7 +56,7 @@ def describe(
         alignment=_alignment(lowered),
     )
     from_file = network.imported is not None and network.imported.records
-    if network.records and not from_file:
+    if network.records and not from_file and model.input_dtype == "float32":
         quantized = QuantizedModel(model, network.records)
         manifest["quantized"] = decided(quantized, network.weights)
     return manifest

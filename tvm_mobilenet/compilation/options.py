@@ -161,6 +161,7 @@ class CompileOptions(PlanOptions):
     prefix: str = PREFIX
     emit: Emit = SHARED
     calibration: str | os.PathLike[str] | None = None
+    pixels: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -168,6 +169,11 @@ class CompileOptions(PlanOptions):
             raise InputError(
                 "images for calibration are given, and nothing is to be calibrated",
                 'ask for --dtype int8, in Python dtype="int8"',
+            )
+        if self.pixels and self.calibration is None:
+            raise InputError(
+                "pixels are asked for, and nothing is to be calibrated",
+                "give --calibration FOLDER and --dtype int8: only networks in integers take pixels",
             )
         check_prefix(self.prefix)
         check_emit(self.emit)

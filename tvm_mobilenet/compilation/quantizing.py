@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,14 @@ from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.network import Network, network_from
 from tvm_mobilenet.quantization.budget import Budget
 from tvm_mobilenet.quantization.images import batches, check_looks, sampled
+from tvm_mobilenet.quantization.pixels import of_pixels
 from tvm_mobilenet.quantization.post_training import post_training
 from tvm_mobilenet.quantization.progress import Progress, silent, told
 from tvm_mobilenet.quantization.ranges import METHODS, Method
 from tvm_mobilenet.quantization.report import QuantizationReport
 from tvm_mobilenet.runtime.images import find_images
 from tvm_mobilenet.runtime.preprocess import load_image
-from tvm_mobilenet.runtime.recipe import preprocess_for
+from tvm_mobilenet.runtime.recipe import bytes_of, preprocess_for
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +44,7 @@ def quantize(
     min_sqnr: float | None = None,
     min_agreement: float | None = None,
     samples: int = SAMPLES,
+    pixels: bool = False,
     progress: Progress = silent,
 ) -> tuple[Network, QuantizationReport]:
     """Quantise a model after training, by what it computes for some images.
@@ -54,7 +57,8 @@ def quantize(
     model : Model, Imported, Network or path-like
         As for :func:`tvm_mobilenet.compile`.
     images : path-like, or sequence of ndarray
-        A folder of images; or inputs as the network takes them, (C, H, W) float32.
+        A folder of images; or inputs as the network takes them, (C, H, W) float32; with
+        `pixels` uint8.
     weights, preprocess
         As for :func:`tvm_mobilenet.compile`.
     seed : int
@@ -72,6 +76,9 @@ def quantize(
         judged, else 16 of them.
     samples : int
         Images at most.
+    pixels : bool
+        Whether the network shall take pixels as they are, uint8 from 0 to 255: the
+        preprocessing's mean and deviation go into its first convolution.
     progress : callable, optional
         Told of steps done, of steps in all, and in a few words what is being done.
 
@@ -88,7 +95,8 @@ def quantize(
         An array is no image of the network's shape.
     QuantizationError
         Too few images, none that says anything, a value that is not finite, a layer to keep that
-        is not there, or a budget that cannot be met.
+        is not there, a budget that cannot be met, or pixels for a network that does not begin
+        with a convolution of three colours.
     ImageError, PreprocessError
         An image cannot be read.
     UnknownModelError, InvalidModelError, OnnxError, WeightsError
@@ -103,11 +111,16 @@ def quantize(
             f"the input of {made.title} is {made.input_dtype} of shape {made.input_shape}",
             "quantise a network that takes float32 images, NCHW",
         )
+    recipe = preprocess_for(made.image_size, preprocess, network.preprocess)
+    if pixels:
+        found, arrays = of_pixels(made, network.weights, recipe)
+        recipe = bytes_of(recipe)
+        network = dataclasses.replace(network, model=found, weights=arrays, preprocess=recipe)
     if isinstance(images, str | os.PathLike):
-        read = _read(network, images, preprocess, (samples, seed), progress)
+        read = _read(images, recipe, (samples, seed), progress)
     else:
         read = sampled(images, samples, seed)
-    inputs = batches(read, made.input_shape)
+    inputs = batches(read, made.input_shape, network.model.input_dtype)
     check_looks(inputs)
     # Products of a layer's size lose more to the handing out of work than threads gain.
     with threadpool_limits(1, "blas"):
@@ -117,15 +130,13 @@ def quantize(
 
 
 def _read(
-    network: Network,
     folder: str | os.PathLike[str],
-    preprocess: str | os.PathLike[str] | Mapping[str, Any] | None,
+    recipe: Mapping[str, Any],
     sample: tuple[int, int],
     progress: Progress,
 ) -> list[NDArray[Any]]:
     """Return images as the network takes them, each decoded once."""
     if not os.path.isdir(folder):
         raise QuantizationError(f"{os.fspath(folder)!r} is no folder", "give a folder of images")
-    recipe = preprocess_for(network.model.image_size, preprocess, network.preprocess)
     chosen = sampled(find_images([os.fspath(folder)]), *sample)
     return [load_image(source.content, recipe) for source in told(chosen, progress, "reading")]

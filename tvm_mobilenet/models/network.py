@@ -201,6 +201,12 @@ def _in_floats(
                 "leave --model or model= out",
             )
         model = model_from_manifest(described)
+        if manifest["inputs"][0]["dtype"] != model.input_dtype:
+            raise InvalidModelError(
+                f"this artifact of {manifest['title']} takes pixels, and does not say what mean "
+                "and deviation its first convolution holds",
+                "give the network that quantize returned, model= in Python, or compile it again",
+            )
         found = of_artifact(manifest, model, weights)
         return Network(model, found, str(manifest["weights"]["source"]))
     imported = _imported_again(name, described["options"], given)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tvm_mobilenet.common.files import written_aside
 from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.models.layers import LIMITS, LpNormalization
+from tvm_mobilenet.models.maps import Concat, Pool2d
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -195,6 +196,33 @@ def _scale(layer: Scale, _constants: Constants) -> list[onnx.NodeProto]:
     return [_node("Mul", layer)]
 
 
+@nodes_of.register(Concat)
+def _concat(layer: Concat, _constants: Constants) -> list[onnx.NodeProto]:
+    return [_node("Concat", layer, axis=1)]
+
+
+@nodes_of.register(Pool2d)
+def _pool2d(layer: Pool2d, _constants: Constants) -> list[onnx.NodeProto]:
+    """Return a pool whose padding is as long as its last windows, so that sizes are not rounded."""
+    ends = [
+        max((count - 1) * stride + taps - begin - size, 0)
+        for count, stride, taps, begin, size in zip(
+            layer.size,
+            layer.strides,
+            layer.kernel,
+            layer.padding[:2],
+            layer.in_shape[2:],
+            strict=True,
+        )
+    ]
+    windows = {
+        "kernel_shape": layer.kernel,
+        "strides": layer.strides,
+        "pads": (*layer.padding[:2], *ends),
+    }
+    return [_node("MaxPool" if layer.kind == "max" else "AveragePool", layer, **windows)]
+
+
 @nodes_of.register(Softmax)
 def _softmax(layer: Softmax, _constants: Constants) -> list[onnx.NodeProto]:
     return [_node("Softmax", layer, axis=1)]
@@ -205,7 +233,7 @@ def _lp_normalization(layer: LpNormalization, _constants: Constants) -> list[onn
     return [_node("LpNormalization", layer, axis=1, p=2)]
 
 
-def _node(operator: str, layer: Layer, **attributes: int) -> onnx.NodeProto:
+def _node(operator: str, layer: Layer, **attributes: Any) -> onnx.NodeProto:
     """Return the one node that computes a layer."""
     from onnx import helper
 

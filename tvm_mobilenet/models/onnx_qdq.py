@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.common.files import written_aside
+from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.layers import LIMITS, Weighted
 from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.onnx_export import Constants, checked, nodes_of
+from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized.model import Dequantize, Quantize, QuantizedModel, limits_of
 from tvm_mobilenet.models.spec import Activate, GlobalAvgPool, Layer
 from tvm_mobilenet.models.tensors import TensorType
@@ -84,7 +86,7 @@ def to_qdq(network: Network, rounded: Mapping[str, TensorType] | None = None) ->
     Raises
     ------
     QuantizationError
-        If a record does not fit its layer.
+        If a record does not fit its layer, or the network takes raw pixels.
     InvalidModelError
         If a layer has no counterpart in ONNX.
     """
@@ -108,6 +110,12 @@ class _Written:
 
     def add(self, layer: Layer) -> None:
         """Add a layer, in integers or in float32."""
+        if isinstance(layer, Pixels):
+            raise QuantizationError(
+                "a network of raw pixels has a border of another colour in each channel, and "
+                "ONNX's Pad has one number for all",
+                "write an artifact (.so), or quantise without --pixels",
+            )
         if isinstance(layer, Quantize):
             self._quantized(layer.inputs[0], layer.name, self.network.type_of(layer.name))
         elif isinstance(layer, Dequantize):

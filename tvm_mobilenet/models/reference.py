@@ -22,6 +22,7 @@ from tvm_mobilenet.errors import InputError, InvalidModelError, VerificationErro
 from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.convolution import convolve
 from tvm_mobilenet.models.layers import LpNormalization
+from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -226,6 +227,11 @@ def _conv2d(layer: Conv2d, weights: Weights, x: Float64) -> Float64:
 
 def _per_channel(vector: Float64) -> Float64:
     return vector[:, None, None]
+
+
+@_computed.register(Pixels)
+def _pixels(layer: Pixels, _weights: Weights, x: Float64) -> Float64:
+    return layer.framed(x)
 
 
 @_computed.register(GlobalAvgPool)

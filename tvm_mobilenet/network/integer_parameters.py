@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.models.maps import Concat, Pool2d
+from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized.model import Dequantize, Quantize, QuantizedModel
 from tvm_mobilenet.models.quantized.requantization import (
     of_addends,
     of_mean,
+    of_means,
     of_numbers,
     of_product,
     of_sums,
 )
 from tvm_mobilenet.models.quantized.tables import activation_table
 from tvm_mobilenet.models.spec import Activate, Add, Conv2d, Dense, GlobalAvgPool, Layer, Scale
-from tvm_mobilenet.operators.integers import BLOCK, rows_of_fours, taps_in_fours
+from tvm_mobilenet.operators.integers import BLOCK, rows_of_fours, taps_in_fours, without_groups
 from tvm_mobilenet.operators.packing import pack_bias
 from tvm_mobilenet.operators.workload import Workload
 
@@ -61,6 +64,8 @@ def _weighted(
 ) -> list[NDArray[Any]]:
     weight = weights[f"{layer.name}.weight"]
     windowed = isinstance(layer, Conv2d) and layer.kind == "depthwise"
+    if isinstance(layer, Conv2d) and not windowed:
+        weight = without_groups(weight, layer.groups)
     packed = taps_in_fours(weight) if windowed else rows_of_fours(weight, work)
     to = of_sums(network, layer, weights)
     each = [np.broadcast_to(numbers, len(weight)) for numbers in (to.scale, to.shift)]
@@ -69,6 +74,13 @@ def _weighted(
     if record.before is not None:
         found.append(activation_table(layer.activation, record.before, record.output))
     return found
+
+
+@_parameters.register(Pixels)
+def _pixels(
+    _layer: Pixels, _network: QuantizedModel, _work: Workload, _weights: Weights
+) -> list[NDArray[Any]]:
+    return []
 
 
 @_parameters.register(Add)
@@ -88,6 +100,26 @@ def _mean(
 ) -> list[NDArray[Any]]:
     to = of_mean(network, layer)
     return [_numbers(to.scale, to.shift)]
+
+
+@_parameters.register(Concat)
+def _moved(
+    layer: Concat, network: QuantizedModel, work: Workload, _weights: Weights
+) -> list[NDArray[Any]]:
+    to = network.type_of(layer.name)
+    moved = [network.type_of(layer.inputs[at]) for at in work.moved]
+    return [np.stack([activation_table("none", of, to) for of in moved])] if moved else []
+
+
+@_parameters.register(Pool2d)
+def _windows(
+    layer: Pool2d, network: QuantizedModel, work: Workload, _weights: Weights
+) -> list[NDArray[Any]]:
+    source, to = network.type_of(layer.inputs[0]), network.type_of(layer.name)
+    if layer.kind == "max":
+        return [activation_table("none", source, to)] if work.moved else []
+    means = of_means(network, layer)
+    return [means.scale.reshape(-1), _numbers(means.shift)]
 
 
 @_parameters.register(Scale)

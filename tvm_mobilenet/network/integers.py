@@ -13,8 +13,11 @@ from typing import Any, cast
 
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.models.maps import Concat, Pool2d
+from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized.model import (
     FLOAT,
+    MOST_GROUPS,
     TABLED,
     Dequantize,
     Quantize,
@@ -76,9 +79,12 @@ def _workload(layer: Layer, network: QuantizedModel) -> Workload:
 def _conv2d(layer: Conv2d, network: QuantizedModel) -> Workload:
     operator = {"depthwise": "qdepthwise", "pointwise": "qpointwise"}.get(layer.kind, "qconv")
     block = _block_of(network, layer.inputs[0])
+    flat = layer.kernel == layer.strides == (1, 1) and not any(layer.padding)
+    if operator == "qconv" and flat:  # in groups
+        operator = "qpointwise"
     if operator == "qpointwise" and block != BLOCK:
         operator = "qconv"
-    if operator == "qconv" and layer.groups > 1:
+    if operator != "qdepthwise" and layer.groups > MOST_GROUPS:
         raise QuantizationError(
             f"{layer.name!r} is a convolution of {layer.groups} groups, for which there is no "
             "kernel in integers",
@@ -99,6 +105,23 @@ def _conv2d(layer: Conv2d, network: QuantizedModel) -> Workload:
         layer.padding,
         **_leaving(network, layer, layer.activation),
         zero_point=_zero(network, layer.inputs[0]) if any(layer.padding) else 0,
+    )
+
+
+@_workload.register(Pixels)
+def _pixels(layer: Pixels, network: QuantizedModel) -> Workload:
+    """Return the convolution that reads them: of an image that lies plain, its border made here."""
+    (conv,) = (other for other in network.model.layers if layer.name in other.inputs)
+    zero = _zero(network, layer.name)
+    _, channels, *in_size = layer.in_shape
+    return dataclasses.replace(
+        _workload(conv, network),
+        operator="qpixels",
+        in_channels=channels,
+        in_size=(in_size[0], in_size[1]),
+        in_block=IMAGE_BLOCK,
+        padding=layer.padding,
+        border=tuple(int(value) + zero for value in layer.border),
     )
 
 
@@ -139,6 +162,34 @@ def _add(layer: Add, network: QuantizedModel) -> Workload:
     same = all(kind == network.type_of(layer.name).dtype for kind in kinds)
     return _flat(
         layer, network, "qadd", **_leaving(network, layer), in_dtypes=() if same else kinds
+    )
+
+
+@_workload.register(Concat)
+def _concat(layer: Concat, network: QuantizedModel) -> Workload:
+    to = network.type_of(layer.name)
+    parts = tuple(shape[1] for shape in layer.in_shapes)
+    moved = tuple(at for at, name in enumerate(layer.inputs) if network.type_of(name) != to)
+    work = _flat(layer, network, "qconcat", dtype=to.dtype, parts=parts, moved=moved)
+    return dataclasses.replace(work, in_channels=work.out_channels)
+
+
+@_workload.register(Pool2d)
+def _pool2d(layer: Pool2d, network: QuantizedModel) -> Workload:
+    (source,) = layer.inputs
+    largest = layer.kind == "max"
+    moved = (0,) if largest and network.type_of(source) != network.type_of(layer.name) else ()
+    work = _flat(
+        layer,
+        network,
+        "qlargest" if largest else "qmean",
+        **_leaving(network, layer),
+        out_size=layer.size,
+        zero_point=0 if largest else _zero(network, source),
+        moved=moved,
+    )
+    return dataclasses.replace(
+        work, kernel=layer.kernel, strides=layer.strides, padding=layer.padding
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.spec import Activate, Add, Conv2d, Dense, Layer, Model
 from tvm_mobilenet.network.integers import adds_sums, integer_workload, with_residual
@@ -123,7 +124,7 @@ def units_of(
         if layer.name in taken or work is None or work.operator not in operators:
             continue
         if network is not None and work.integer:
-            units.append(_with_residual(layer, work, readers, network))
+            units.append(_in_integers(layer, work, readers, network))
         else:
             units.append(_grown(layer, work, readers, taken))
         taken.update(member.name for member in units[-1].layers)
@@ -146,9 +147,14 @@ def _grown(layer: Layer, work: Workload, readers: Readers, taken: Collection[str
     return unit
 
 
-def _with_residual(layer: Layer, work: Workload, readers: Readers, network: QuantizedModel) -> Unit:
-    """Return a layer in integers with the residual connection that adds its sums to a map."""
+def _in_integers(layer: Layer, work: Workload, readers: Readers, network: QuantizedModel) -> Unit:
+    """Return a layer in integers with the residual connection that adds its sums to a map.
+
+    Pixels come with the convolution that reads them.
+    """
     added = readers.only(layer.name)
+    if isinstance(layer, Pixels) and added is not None:
+        return Unit((layer, added), work)
     if work.operator != "qpointwise" or not adds_sums(network, layer, added):
         return Unit((layer,), work)
     assert isinstance(added, Add)

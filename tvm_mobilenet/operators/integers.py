@@ -57,6 +57,18 @@ class QConv(_Integer, Conv):
         return blocked_out(work) * (math.prod(work.kernel) * work.depth + _NUMBERS)
 
 
+class QPixels(QConv):
+    """A network's first convolution, of an image's pixels as they are: plain uint8.
+
+    Behind the colours of a pixel lies a fourth byte, 0 but in the border.
+    """
+
+    __slots__ = ()
+
+    name = "qpixels"
+    reads_plain = True
+
+
 class QPointwise(_Integer, Pointwise):
     """A pointwise convolution, perhaps with a residual connection; a dense layer is one, too."""
 
@@ -176,6 +188,41 @@ class QAdd(_OverElements):
     name = "qadd"
 
 
+class QConcat(_OverElements):
+    """Maps one behind another, along channels."""
+
+    __slots__ = ()
+
+    name = "qconcat"
+
+
+class _Windows(_OverElements):
+    """What goes over windows of a map."""
+
+    __slots__ = ()
+
+    windowed = True
+
+    def macs(self, work: Workload) -> int:
+        return work.out_elements * math.prod(work.kernel)
+
+
+class QLargest(_Windows):
+    """The largest element of each window."""
+
+    __slots__ = ()
+
+    name = "qlargest"
+
+
+class QMean(_Windows):
+    """The mean of each window."""
+
+    __slots__ = ()
+
+    name = "qmean"
+
+
 def rows_of_fours(weight: Array, work: Workload) -> Array:
     """Pack (O, I, ...) into (ceil(O / 16), taps * depth / 4, 16, 4), taps outside."""
     taps = math.prod(weight.shape[2:])
@@ -183,6 +230,19 @@ def rows_of_fours(weight: Array, work: Workload) -> Array:
     rows = filled(weight.reshape(*weight.shape[:2], taps), (blocks * BLOCK, depth, taps))
     rows = rows.transpose(0, 2, 1).reshape(blocks, BLOCK, taps * depth // STEP, STEP)
     return rows.transpose(0, 2, 1, 3).copy()
+
+
+def without_groups(weight: Array, groups: int) -> Array:
+    """Return a weight (O, I / groups, ...) as (O, I, ...), zeros between the groups."""
+    import numpy as np
+
+    outputs, inputs = weight.shape[:2]
+    each = outputs // groups
+    found = np.zeros((outputs, inputs * groups, *weight.shape[2:]), weight.dtype)
+    for group in range(groups):
+        own = slice(group * each, (group + 1) * each)
+        found[own, group * inputs : (group + 1) * inputs] = weight[own]
+    return found
 
 
 def taps_in_fours(weight: Array) -> Array:
@@ -201,6 +261,7 @@ def _taps(work: Workload) -> int:
 
 INTEGER_OPERATORS: tuple[Facts, ...] = (
     QConv(),
+    QPixels(),
     QDepthwise(),
     QPointwise(),
     QSeparable(),
@@ -211,5 +272,8 @@ INTEGER_OPERATORS: tuple[Facts, ...] = (
     Dequantize(),
     QTable(),
     QAdd(),
+    QConcat(),
+    QLargest(),
+    QMean(),
 )
 """All of them."""

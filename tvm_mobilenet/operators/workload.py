@@ -55,7 +55,7 @@ def class_block(classes: int, target: TargetSpec) -> int:
 _OF_INTEGERS = frozenset(
     (
         *("out_dtype", "in_dtypes", "in_plain", "zero_point", "other_zero_point"),
-        *("limits", "mid_limits", "residual_first"),
+        *("limits", "mid_limits", "residual_first", "border", "parts", "moved"),
     )
 )
 """Fields that say something of elements of 8 bits only."""
@@ -107,6 +107,12 @@ class Workload:
         Least and greatest element that leaves; the same between two layers.
     in_plain : int
         Axes of a plain input or output of what makes elements of numbers, or numbers of them.
+    border : tuple of int
+        The elements of a pixel of an image's border, by channel.
+    parts : tuple of int
+        Channels of each map that is joined with others.
+    moved : tuple of int
+        Which of them a table turns into elements of the output's type.
     residual_first : bool
         Whether the map is the first addend of a residual connection: each is rounded where
         it is added, so that the order is part of what is right.
@@ -137,6 +143,9 @@ class Workload:
     mid_limits: tuple[int, int] = (0, 0)
     residual_first: bool = False
     in_plain: int = 0
+    border: tuple[int, ...] = ()
+    parts: tuple[int, ...] = ()
+    moved: tuple[int, ...] = ()
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Workload:
@@ -273,6 +282,9 @@ class Workload:
         parts += [f"of{dtype}" for dtype in self.in_dtypes]
         if self.out_dtype:
             parts.append(f"to{self.out_dtype}")
+        for name, numbers in (("b", self.border), ("p", self.parts), ("v", self.moved)):
+            if numbers:
+                parts.append(name + "x".join(map(str, numbers)))
         if self.in_plain:
             parts.append(f"r{self.in_plain}")
         return [part.replace("-", "m") for part in parts]

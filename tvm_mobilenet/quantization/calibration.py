@@ -21,7 +21,7 @@ from tvm_mobilenet.models.quantized.weights import in_elements
 from tvm_mobilenet.models.spec import INPUT, Conv2d, Layer, Model
 from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.models.weights import validate
-from tvm_mobilenet.quantization.choice import records_for
+from tvm_mobilenet.quantization.choice import records_for, shared_types
 from tvm_mobilenet.quantization.observation import Observation, observe
 from tvm_mobilenet.quantization.progress import Progress, silent, told
 from tvm_mobilenet.quantization.ranges import METHODS, Method, Range, range_of, type_of
@@ -87,7 +87,7 @@ def quantize(
         model.layer(name)
     validate(model, weights)
     seen = observe(model, weights, images, progress) if seen is None else seen
-    types = types_for(seen, method)
+    types = shared_types(model, types_for(seen, method), keep)
     sums = {
         layer.name: type_of(_varying(layer, range_of(seen.sums[layer.name], method)))
         for layer in model.layers
@@ -122,7 +122,9 @@ def _corrected(
     all images that are alive together are what this takes in memory.
     """
     model, weights = network.model, dict(network.weights)
-    values: dict[str, list[Array]] = {INPUT: [np.asarray(x, np.float32) for x in images]}
+    values: dict[str, list[Array]] = {
+        INPUT: [np.asarray(x, model.model.input_dtype) for x in images]
+    }
     last_use = {name: layer.name for layer in model.model.layers for name in layer.inputs}
     for layer in told(model.model.layers, progress, "correcting biases"):
         inputs = [values[name] for name in layer.inputs]

@@ -9,9 +9,19 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.models.folding import without_batch_norm
 from tvm_mobilenet.models.layers import Weighted
-from tvm_mobilenet.models.quantized.model import FLOAT, INTEGER_LAYERS, TABLED, Quantization
+from tvm_mobilenet.models.maps import Concat, Pool2d
+from tvm_mobilenet.models.pixels import Pixels
+from tvm_mobilenet.models.quantized.forms import integer_form
+from tvm_mobilenet.models.quantized.model import (
+    BYTES,
+    FLOAT,
+    INTEGER_LAYERS,
+    MOST_GROUPS,
+    TABLED,
+    Quantization,
+)
 from tvm_mobilenet.models.quantized.weights import weight_type
-from tvm_mobilenet.models.spec import Add, Conv2d, Layer, Model, Softmax
+from tvm_mobilenet.models.spec import INPUT, Add, Conv2d, Layer, Model, Softmax
 from tvm_mobilenet.models.tensors import TensorType
 
 _RANKS = (2, 4)
@@ -39,21 +49,16 @@ def records_for(
     sums : mapping of str to TensorType
         By layer, what an activation that is no clipping reads.
     """
-    integer = {
-        layer.name
-        for layer in model.layers
-        if isinstance(layer, INTEGER_LAYERS)
-        and not isinstance(layer, Softmax)
-        and layer.name not in keep
-        and _has_kernel(layer)
-    }
+    integer = _integer_layers(model, keep)
     float_sums = _float_sums(model, integer)
     records = {}
     for layer in model.layers:
         if layer.name not in integer:
             continue
         output = FLOAT if layer.name in float_sums else types[layer.name]
-        if isinstance(layer, Weighted):
+        if isinstance(layer, Pixels):
+            records[INPUT] = records[layer.name] = Quantization(BYTES)
+        elif isinstance(layer, Weighted):
             weight = weight_type(without_batch_norm(layer, weights)[0])
             records[layer.name] = Quantization(output, weight, sums.get(layer.name))
         else:
@@ -61,18 +66,73 @@ def records_for(
     return records
 
 
-def _has_kernel(layer: Layer) -> bool:
-    """Whether a layer is none of the few that no kernel computes in integers."""
-    in_groups = isinstance(layer, Conv2d) and layer.groups > 1 and layer.kind != "depthwise"
-    return not in_groups and len(layer.in_shape) in _RANKS
+def shared_types(
+    model: Model, types: Mapping[str, TensorType], keep: Collection[str]
+) -> dict[str, TensorType]:
+    """Return the types with which layers that only move elements need not change them.
+
+    A largest element is one of its map. What only a concatenation reads has the concatenation's
+    type; what others read too keeps its own.
+
+    Parameters
+    ----------
+    types, keep
+        As of :func:`records_for`.
+    """
+    found, integer = dict(types), _integer_layers(model, keep)
+    forms = [integer_form(layer) for layer in model.layers if layer.name in integer]
+    readers = _readers(model)
+    for form in reversed(forms):
+        if isinstance(form, Concat):
+            for name in form.inputs:
+                if name in readers and len(readers[name]) == 1 and name not in model.outputs:
+                    found[name] = found[form.name]
+    for form in forms:
+        if _largest(form):
+            found[form.name] = found[form.inputs[0]]
+    return found
 
 
-def _float_sums(model: Model, integer: Collection[str]) -> set[str]:
-    """Return the layers whose sums leave as float32."""
+def _largest(layer: Layer) -> bool:
+    return isinstance(layer, Pool2d) and layer.kind == "max"
+
+
+def _integer_layers(model: Model, keep: Collection[str]) -> set[str]:
+    """Return the layers that compute in integers: what moves elements where elements come."""
+    found: set[str] = set()
+    for layer in model.layers:
+        form = integer_form(layer)
+        moves = isinstance(form, Concat) or _largest(form)
+        if (
+            isinstance(form, INTEGER_LAYERS)
+            and not isinstance(layer, Softmax)
+            and layer.name not in keep
+            and _has_kernel(layer)
+            and (not moves or found.issuperset(layer.inputs))
+        ):
+            found.add(layer.name)
+    return found
+
+
+def _readers(model: Model) -> dict[str, list[Layer]]:
+    """Return the layers that read each value, each once."""
     readers: dict[str, list[Layer]] = {layer.name: [] for layer in model.layers}
     for layer in model.layers:
         for name in dict.fromkeys(layer.inputs):
             readers.get(name, []).append(layer)
+    return readers
+
+
+def _has_kernel(layer: Layer) -> bool:
+    """Whether a layer is none of the few that no kernel computes in integers."""
+    in_groups = isinstance(layer, Conv2d) and layer.groups > 1 and layer.kind != "depthwise"
+    many = isinstance(layer, Conv2d) and in_groups and layer.groups > MOST_GROUPS
+    return not many and len(layer.in_shape) in _RANKS
+
+
+def _float_sums(model: Model, integer: Collection[str]) -> set[str]:
+    """Return the layers whose sums leave as float32."""
+    readers = _readers(model)
     found: set[str] = set()
     joined: set[str] = set()
     for layer in model.layers:

@@ -38,23 +38,33 @@ def sampled(sources: Sequence[Any], most: int, seed: int) -> list[Any]:
     return [sources[at] for at in sorted(chosen)]
 
 
-def batches(images: Iterable[NDArray[Any]], shape: tuple[int, ...]) -> list[NDArray[Any]]:
+def batches(
+    images: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: str = "float32"
+) -> list[NDArray[Any]]:
     """Return inputs of a network's shape, NCHW; images go round until the last batch is full.
 
     Raises
     ------
     InputError
         One is no image of that shape, (C, H, W) or (1, C, H, W).
+    QuantizationError
+        Pixels are asked for, which are uint8, and an image is something else.
     """
-    each = [_one(image, shape[1:]) for image in images]
+    each = [_one(image, shape[1:], dtype) for image in images]
     count = -(-len(each) // shape[0])
     full = [each[at % len(each)] for at in range(count * shape[0])]
     return [np.concatenate(full[at : at + shape[0]]) for at in range(0, len(full), shape[0])]
 
 
-def _one(image: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _one(image: NDArray[Any], shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     try:
-        found = np.asarray(image, np.float32)
+        given = np.asarray(image)
+        if dtype not in ("float32", given.dtype):
+            raise QuantizationError(
+                f"pixels are to be calibrated with, and an image is {given.dtype}",
+                f"give {dtype} arrays of 0 to 255",
+            )
+        found = np.asarray(given, dtype)
     except (TypeError, ValueError) as error:
         raise InputError(f"an image is not an array of numbers: {error}") from error
     if found.shape not in {shape, (1, *shape)}:

@@ -19,6 +19,7 @@ from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.quantization.budget import Budget, fewest
 from tvm_mobilenet.quantization.calibration import Quantized, quantize, types_for
 from tvm_mobilenet.quantization.observation import observe
+from tvm_mobilenet.quantization.pixels import PIXELS
 from tvm_mobilenet.quantization.progress import Progress, silent
 from tvm_mobilenet.quantization.quality import Quality, quality
 from tvm_mobilenet.quantization.ranges import Method
@@ -56,7 +57,7 @@ def post_training(
     Parameters
     ----------
     images : sequence of ndarray
-        Inputs of the network's shape, NCHW float32.
+        Inputs of the network's shape and type, NCHW.
     method : {"mse", "minmax", "percentile"}
         How ranges are chosen.
     keep : collection of str
@@ -100,7 +101,8 @@ def post_training(
             _spread(images, _ORDERED_BY),
             progress=progress,
         )
-        order = sorted(spared, key=lambda name: -spared[name])
+        movable = (name for name in spared if PIXELS not in model.layer(name).inputs)
+        order = sorted(movable, key=lambda name: -spared[name])
         made, cost = fewest(order, attempt, lambda tried: budget.allows(tried.cost))
     if not budget.allows(cost):
         raise QuantizationError(
@@ -136,6 +138,11 @@ def _check_names(model: Model, keep: Collection[str]) -> None:
             raise QuantizationError(
                 f"{model.title} has no layer {name!r} to keep in float32",
                 f"near it are {', '.join(near)}; `explain` lists all",
+            )
+        if name == PIXELS or PIXELS in model.layer(name).inputs:
+            raise QuantizationError(
+                f"{name!r} takes pixels, and in float32 there is no kernel that does",
+                "let it compute in integers, or leave the input in float32",
             )
 
 

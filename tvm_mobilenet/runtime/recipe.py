@@ -139,6 +139,11 @@ def preprocess_for(
     return recipe(found, os.fspath(given))
 
 
+def bytes_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe for a network that takes bytes and normalises them itself."""
+    return {**recipe, **_BYTES, "dtype": "uint8"}
+
+
 def both_sides(size: int | Sequence[int]) -> tuple[int, int]:
     """Return height and width of a ``resize`` or ``crop``."""
     height, width = (size, size) if isinstance(size, int) else size

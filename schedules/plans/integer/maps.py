@@ -10,8 +10,8 @@ from tvm_mobilenet.schedules.plans.threads import share
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
 
-_PIXELS = 16
-"""Pixels of a register of AVX-512; smaller registers make more units."""
+PIXELS = 16
+"""Pixels of a unit, those of a register of AVX-512; smaller registers make more units."""
 
 _EACH = 4
 """What an element that is read or written once counts in multiply-adds."""
@@ -45,14 +45,16 @@ def plan_map(work: Workload, knobs: Knobs, target: TargetSpec) -> MapPlan:
 
 
 def plan_quantize(work: Workload, knobs: Knobs, target: TargetSpec) -> MapPlan:
-    """Plan what makes elements of numbers: threads share pixels, since an image has one block.
+    """Plan what makes elements of numbers, or joins maps: threads share pixels.
+
+    An image has one block, and the blocks of joined maps are filled differently.
 
     Parameters
     ----------
     knobs : Knobs
         ``threads``: all or one.
     """
-    return _shared(work.batch * -(-work.in_pixels // _PIXELS), work, knobs, target)
+    return _shared(work.batch * -(-work.in_pixels // PIXELS), work, knobs, target)
 
 
 def _shared(units: int, work: Workload, knobs: Knobs, target: TargetSpec) -> MapPlan:

@@ -19,6 +19,14 @@ _TILES = ((14, 2), (12, 2), (8, 3), (7, 3), (7, 2), (6, 4), (4, 4), (8, 2), (4, 
 _LATENCY = 8
 """Steps that must be under way at once: four cycles, two a cycle."""
 
+_BLOCK = 16
+"""Channels in a block of all maps but an image, which has few."""
+
+_FEW = 8
+"""Sums of 16 channels in a tile of a convolution of an image, all of whose steps are unrolled: LLVM
+keeps weights in registers from tile to tile, and 28 sums beside them do not stay in theirs (112 x
+112 x 32 of 3 x 3 pixels, Zen 5: 14 x 2 136 µs, 8 x 2 78, 4 x 2 72)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProductPlan:
@@ -84,7 +92,8 @@ def plan_rows_of_products(work: Workload, knobs: Knobs, target: TargetSpec) -> P
     """
     height, width = work.out_size
     depth = work.depth * math.prod(work.kernel)
-    tile = choose_tile(knobs, width, work.out_blocks, depth, target)
+    most = _FEW if work.in_block < _BLOCK else None
+    tile = choose_tile(knobs, width, work.out_blocks, depth, target, most)
     options = divisors(height)
     default = min(options, key=lambda i: (_uneven(work.batch * i, target), abs(i - 4)))
     chunks = knobs.choice("chunks", options, default)
@@ -92,13 +101,23 @@ def plan_rows_of_products(work: Workload, knobs: Knobs, target: TargetSpec) -> P
     return ProductPlan(*tile, chunks, units, share(units, work.macs // 4, knobs, target))
 
 
-def choose_tile(
-    knobs: Knobs, pixels: int, blocks: int, depth: int, target: TargetSpec
+def choose_tile(  # noqa: PLR0917  sizes, and what registers there are
+    knobs: Knobs,
+    pixels: int,
+    blocks: int,
+    depth: int,
+    target: TargetSpec,
+    most: int | None = None,
 ) -> tuple[int, int]:
     """Ask for a tile: of those that registers hold, the one with the least to do.
 
     A step multiplies pixels times blocks, and loads a block's weights and a pixel's inputs; what
     is beyond the map's end is computed twice; sums become elements, whatever the depth.
+
+    Parameters
+    ----------
+    most : int, optional
+        Sums of 16 channels that the rule takes at most.
     """
     vectors, registers = vectors_of(target), 32 if target.isa in ("avx512", "neon", "rvv") else 16
     spare = 3 if vectors == 1 else vectors + 1
@@ -114,7 +133,8 @@ def choose_tile(
         each = steps * depth / 4 + p * b * vectors * 4
         return -(-pixels // p) * -(-blocks // b) * each
 
-    best = min(fitting, key=lambda tile: (cost(tile), -tile[0] * tile[1]))
+    few = [(p, b) for p, b in fitting if most is None or p * b <= most]
+    best = min(few or fitting, key=lambda tile: (cost(tile), -tile[0] * tile[1]))
     names = [f"{p}x{b}" for p, b in fitting]
     chosen = str(knobs.choice("tile", names, f"{best[0]}x{best[1]}"))
     p, _, b = chosen.partition("x")

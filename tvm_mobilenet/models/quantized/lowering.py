@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.layers import Weighted
+from tvm_mobilenet.models.pixels import Pixels
+from tvm_mobilenet.models.quantized.forms import integer_form
 from tvm_mobilenet.models.quantized.model import (
     FLOAT,
     Dequantize,
@@ -102,9 +104,13 @@ class _Lowering:
 
 
 def _folded(layer: Layer, records: Mapping[str, Quantization]) -> Layer:
-    """Return a layer as it computes in integers: with a bias, without batch norm."""
-    if layer.name not in records or not isinstance(layer, Weighted):
+    """Return a layer as it computes in integers: with a bias, no batch norm, a whole border."""
+    if layer.name not in records:
         return layer
+    if isinstance(layer, Pixels):
+        return layer.whole
+    if not isinstance(layer, Weighted):
+        return integer_form(layer)
     if isinstance(layer, Conv2d):
         return dataclasses.replace(layer, bias=True, batch_norm=None)
     return dataclasses.replace(layer, bias=True)

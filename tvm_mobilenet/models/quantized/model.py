@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.layers import VARIES, Weighted
+from tvm_mobilenet.models.maps import Concat, Pool2d
+from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -24,6 +26,9 @@ from tvm_mobilenet.models.tensors import TensorType
 
 FLOAT = TensorType()
 
+BYTES = TensorType("uint8", (1.0,), 0)
+"""Pixels, which are what they are stored as."""
+
 TABLED = frozenset(VARIES)
 """Activations that are no clipping: a table gives the element for each of 256."""
 
@@ -38,7 +43,14 @@ class Dequantize(Layer):
     """Elements become the float32 numbers that they stand for."""
 
 
-INTEGER_LAYERS = (Conv2d, Dense, GlobalAvgPool, Add, Scale, Activate, Softmax, Quantize)
+MOST_GROUPS = 8
+"""Groups of a convolution, but depthwise ones, whose kernel multiplies by the zeros between
+them: being four times as fast as float32 does not pay for more."""
+
+INTEGER_LAYERS = (
+    *(Conv2d, Dense, GlobalAvgPool, Add, Scale, Activate, Softmax, Quantize),
+    *(Pixels, Concat, Pool2d),
+)
 """Every kind of layer that can compute in integers."""
 
 
@@ -167,6 +179,8 @@ class QuantizedModel:
                 f"reads {name!r}, which is {self.type_of(name).dtype}",
                 "put a Quantize between float32 and what computes in integers, nowhere else",
             )
+        if isinstance(layer, Pixels):
+            self._check_pixels(layer, record.output)
         activation = getattr(layer, "activation", "none")
         clips = activation not in TABLED
         if record.output == FLOAT:
@@ -190,6 +204,21 @@ class QuantizedModel:
         )
         if isinstance(layer, Weighted) and record.weight is not None:
             _check_weighted(layer, record.weight)
+
+    def _check_pixels(self, layer: Pixels, to: TensorType) -> None:
+        found = self.type_of(layer.inputs[0])
+        _require(
+            found == BYTES and to.scale == (1.0,) and to.zero_point == to.limits[0],
+            layer.name,
+            f"makes {to.dtype} by {to.scale} and {to.zero_point} of {found.dtype}",
+            "pixels are uint8, and stay what they are",
+        )
+        _require(
+            layer.border == layer.whole.border,
+            layer.name,
+            f"has a border of {layer.border}",
+            "give whole numbers from 0 to 255",
+        )
 
 
 def limits_of(activation: Activation, to: TensorType) -> tuple[int, int]:

@@ -18,6 +18,8 @@ from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.convolution import convolve
 from tvm_mobilenet.models.layers import LIMITS, Weighted
+from tvm_mobilenet.models.maps import Concat, Pool2d
+from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized import requantization
 from tvm_mobilenet.models.quantized.arithmetic import (
     Array,
@@ -39,6 +41,7 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.models.tensors import TensorType
 
 Weights = Mapping[str, NDArray[Any]]
 
@@ -118,6 +121,12 @@ def _conv2d(layer: Conv2d, network: QuantizedModel, weights: Weights, x: Array) 
     return _finished(layer, network, weights, sums)
 
 
+@_computed.register(Pixels)
+def _pixels(layer: Pixels, network: QuantizedModel, _weights: Weights, x: Array) -> Array:
+    to = network.type_of(layer.name)
+    return np.asarray((layer.framed(x).astype(np.int32) + (to.zero_point or 0)).astype(to.dtype))
+
+
 @_computed.register(Dense)
 def _dense(layer: Dense, network: QuantizedModel, weights: Weights, x: Array) -> Array:
     weight = _for_sums(weights[f"{layer.name}.weight"])
@@ -161,6 +170,35 @@ def _pool(layer: GlobalAvgPool, network: QuantizedModel, _weights: Weights, x: A
     to = requantization.of_mean(network, layer)
     sums = x.astype(np.int64).sum(axis=(2, 3), keepdims=layer.keep_map)
     return saturated(fused_multiply_add(sums, to.scale, to.shift), network.type_of(layer.name))
+
+
+@_computed.register(Pool2d)
+def _windows(layer: Pool2d, network: QuantizedModel, _weights: Weights, x: Array) -> Array:
+    source, to = network.type_of(layer.inputs[0]), network.type_of(layer.name)
+    rows, columns = layer.seen(0), layer.seen(1)
+    centered = x.astype(np.int64) - (source.zero_point or 0)
+    found = np.empty(layer.out_shape, np.int64)
+    for i, down in enumerate(rows):
+        for j, along in enumerate(columns):
+            window = centered[:, :, down.start : down.stop, along.start : along.stop]
+            whole = window.sum if layer.kind == "mean" else window.max
+            found[:, :, i, j] = whole(axis=(2, 3))
+    if layer.kind == "mean":
+        means = requantization.of_means(network, layer)
+        return saturated(fused_multiply_add(found, means.scale, means.shift), to)
+    return _moved((found + (source.zero_point or 0)).astype(x.dtype), source, to)
+
+
+@_computed.register(Concat)
+def _concat(layer: Concat, network: QuantizedModel, _weights: Weights, *xs: Array) -> Array:
+    to = network.type_of(layer.name)
+    sources = map(network.type_of, layer.inputs)
+    return np.concatenate([_moved(x, of, to) for x, of in zip(xs, sources, strict=True)], axis=1)
+
+
+def _moved(x: Array, source: TensorType, to: TensorType) -> Array:
+    """Return elements as those of another type: the same ones, or by a table."""
+    return x if source == to else _looked_up(activation_table("none", source, to), x)
 
 
 @_computed.register(Scale)

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.layers import Weighted
+from tvm_mobilenet.models.maps import Pool2d
 from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.spec import Add, GlobalAvgPool, Scale
 from tvm_mobilenet.models.tensors import TensorType
@@ -91,6 +92,20 @@ def of_mean(network: QuantizedModel, layer: GlobalAvgPool) -> Requantization:
     scale = source.scale[0] / (pixels * unit)
     shift = zero - float(source.zero_point or 0) * source.scale[0] / unit
     return _rounded(layer.name, scale, shift, pixels * max(map(abs, source.limits)))
+
+
+def of_means(network: QuantizedModel, layer: Pool2d) -> Requantization:
+    """Return what follows the sums of windows, of elements less their zero point.
+
+    Returns
+    -------
+    Requantization
+        A scale for each window, (OH, OW): some see less of the map than others.
+    """
+    rows, columns = ([len(pixels) for pixels in layer.seen(axis)] for axis in (0, 1))
+    source, counts = network.type_of(layer.inputs[0]), np.outer(rows, columns)
+    unit, zero = _unit(network.type_of(layer.name))
+    return _rounded(layer.name, source.scale[0] / (counts * unit), zero, 2**8 * int(counts.max()))
 
 
 def of_product(network: QuantizedModel, layer: Scale) -> Requantization:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.models.folding import without_batch_norm
 from tvm_mobilenet.models.layers import Weighted
+from tvm_mobilenet.models.pixels import Pixels, edge_weights
 from tvm_mobilenet.models.quantized.model import Quantization
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.models.tensors import TensorType
@@ -54,11 +55,13 @@ def in_elements(
         norms inside of them; of others what was given.
     """
     found: dict[str, NDArray[Any]] = {}
+    framed = {layer.name: layer for layer in model.layers if isinstance(layer, Pixels)}
     for layer in model.layers:
         record = records.get(layer.name)
         if isinstance(layer, Weighted) and record is not None and record.weight is not None:
             weight, bias = without_batch_norm(layer, weights)
-            found[f"{layer.name}.weight"] = rounded(weight, record.weight)
+            elements, pixels = rounded(weight, record.weight), framed.get(layer.inputs[0])
+            found[f"{layer.name}.weight"] = edge_weights(elements, pixels) if pixels else elements
             found[f"{layer.name}.bias"] = bias.astype(np.float32)
         else:
             found |= {name: np.asarray(weights[name]) for name in layer.parameters}

@@ -32,6 +32,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
     broadcast,
     instructions_of,
 )
+from tvm_mobilenet.schedules.tensorir.cpu.integer.pixels import copy_pixels
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     Registers,
     Shape,
@@ -212,7 +213,7 @@ def write_dense(work: Workload, plan: ProductPlan, target: TargetSpec) -> Any:
 
 
 def write_conv(work: Workload, plan: ProductPlan, target: TargetSpec) -> Any:
-    """Write a full convolution: data, weights, perhaps a table, out.
+    """Write a full convolution: data, weights, perhaps a table, out; of an image also plain.
 
     Threads share rows. Each copies those that its windows touch, with their borders: of an
     image of four bytes a pixel that is little, and every window is alike afterwards.
@@ -249,15 +250,20 @@ def write_conv(work: Workload, plan: ProductPlan, target: TargetSpec) -> Any:
             shape = (work.in_blocks, read, columns_of(work), work.in_block)
             window = scratch("window", shape, work.dtype)
             above = chunk * rows * stride[0] - work.padding[0]
-            with ir.serial(0, work.in_blocks) as kb:
-                copy_rows(work, data, (image, kb), above, read, window, (kb,))
+            if work.border:
+                copy_pixels(work, machine, data, image, above, read, window)
+            else:
+                with ir.serial(0, work.in_blocks) as kb:
+                    copy_rows(work, data, (image, kb), above, read, window, (kb,))
             loops = ir.serial(0, rows), ir.serial(0, groups), ir.serial(0, tiles)
             with loops[0] as y, loops[1] as group, loops[2] as tile, ir.sblock("tile"):
                 write_tile((image, chunk), window, y, group, tile)
 
     shape = (work.batch, work.out_blocks, work.out_pixels, 16)
+    blocks = (work.batch, work.in_blocks, work.in_pixels, work.in_block)
+    plain = (work.batch, work.in_channels, *work.in_size)
     parameters: dict[str, tuple[Shape, str]] = {
-        "data": ((work.batch, work.in_blocks, work.in_pixels, work.in_block), work.dtype),
+        "data": (plain, "uint8") if work.border else (blocks, work.dtype),
         **weight_parameters(work, (work.out_blocks, len(taps) * fours, 16, 4)),
         "out": (shape, work.out_dtype or work.dtype),
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans import plan, plans_for
+from tvm_mobilenet.schedules.tensorir.cpu.integer.concat import write_concat
 from tvm_mobilenet.schedules.tensorir.cpu.integer.depthwise import write_depthwise
 from tvm_mobilenet.schedules.tensorir.cpu.integer.maps import (
     write_add,
@@ -16,6 +17,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.maps import (
     write_scale,
     write_table,
 )
+from tvm_mobilenet.schedules.tensorir.cpu.integer.pools import write_largest, write_mean
 from tvm_mobilenet.schedules.tensorir.cpu.integer.products import (
     write_conv,
     write_dense,
@@ -29,9 +31,13 @@ from tvm_mobilenet.operators.workload import Workload
 WRITERS: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
     "dequantize": write_dequantize,
     "qadd": write_add,
+    "qconcat": write_concat,
     "qconv": write_conv,
     "qdense": write_dense,
     "qdepthwise": write_depthwise,
+    "qlargest": write_largest,
+    "qmean": write_mean,
+    "qpixels": write_conv,
     "qpointwise": write_pointwise,
     "qpool": write_pool,
     "qscale": write_scale,
