@@ -23,7 +23,7 @@ from integer_kernels import (
 )
 
 from tvm_mobilenet.models.quantized.arithmetic import fused_multiply_add
-from tvm_mobilenet.operators.integers import rows_of_fours
+from tvm_mobilenet.operators.packing import rows_in_steps
 from tvm_mobilenet.operators.workload import Workload
 
 TARGETS = (NATIVE, "x86-64-v4", "x86-64-v3", "x86-64-v2")
@@ -150,7 +150,7 @@ def test_a_convolution_equals_numpy(
     wanted = requantized(convolved(x, weight, work), scale, shift)
     inputs = [
         blocked(x, block),
-        rows_of_fours(weight, work),
+        rows_in_steps(weight, work),
         per_channel(scale),
         per_channel(shift),
     ]

@@ -44,7 +44,7 @@ from tvm_mobilenet.verify.rounding import (
 
 # Roundings of a hard sigmoid, whose value is up to 1 however small its argument.
 _GATE = 4 * UNIT_ROUNDOFF
-_SUBNORMAL = {"float32": 0.0, "float16": 2.0**-25}
+_SUBNORMAL = {"float32": 0.0, "float16": 2.0**-25, "bfloat16": 2.0**-100}
 
 Weights = Mapping[str, NDArray[Any]]
 Float64 = NDArray[np.float64]
