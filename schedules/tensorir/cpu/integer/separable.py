@@ -55,7 +55,12 @@ def write_separable(
     pixels, chunks = rows * width, product.chunks
     shape = (work.batch, work.out_blocks, work.out_pixels, 16)
     mid = dataclasses.replace(
-        work, activation=work.mid_activation, limits=work.mid_limits, residual=False, out_dtype=""
+        work,
+        out_channels=work.in_channels,
+        activation=work.mid_activation,
+        limits=work.mid_limits,
+        residual=False,
+        out_dtype="",
     )
 
     def filtered(data: Any, own: dict[str, Any], image: Any, chunk: Any) -> Any:
