@@ -1,4 +1,4 @@
-"""MobileNets in integers, ours and the peers', beside float32; one table for a number of threads.
+"""MobileNets in int8 and bfloat16, ours and the peers', beside float32: tables by threads.
 
     python benchmarks/int8.py --json out/int8.json
     python benchmarks/int8.py --models v1 v2 --threads 1 --without-ours
@@ -6,7 +6,8 @@
 Weights of seed 0, calibrated on random images, the same for all: times depend on neither. Every
 runtime has a process of its own; they take turns. The ratio is the median of the fastest peer,
 in int8 or bfloat16, over ours in int8; the bound is that of `vpdpbusd`, four times the float32
-peak that is measured between the same rounds.
+peak that is measured between the same rounds. Where the processor multiplies bfloat16, another
+ratio is that of OpenVINO as installed, which computes in it, over ours in bfloat16.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tvm_mobilenet.bench.peers import ONNX_FILE, OPENVINO_BF16, TFLITE_FILE, ver
 from tvm_mobilenet.bench.pool import in_turn, workers
 from tvm_mobilenet.common.tables import threads_text
 from tvm_mobilenet.machine import host
+from tvm_mobilenet.machine.arithmetic import has_products
 from tvm_mobilenet.machine.host import processor_name
 from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.onnx_export import export_onnx
@@ -38,7 +40,7 @@ from tvm_mobilenet.quantization.calibration import quantize
 
 MODELS = ("v1", "v2", "v3-large", "v3-small")
 INT8_PEERS = ("onnxruntime", "openvino", OPENVINO_BF16, "litert")
-OURS_FLOAT, OURS_INT8 = "ours float32", "ours int8"
+OURS_FLOAT, OURS_BF16, OURS_INT8 = "ours float32", "ours bfloat16", "ours int8"
 IMAGES = 2
 INT8_OVER_FLOAT32 = 4
 """Multiply-adds of one vpdpbusd over those of one float32 multiply-add of as many bits."""
@@ -56,9 +58,9 @@ class Form:
 def prepared(model: Model, folder: Path, without_ours: bool) -> list[Form]:
     """Write what every runtime opens; return the columns."""
     weights = initialize(model)
-    floats, integers = folder / "float32", folder / "int8"
-    floats.mkdir()
-    integers.mkdir()
+    floats, halves, integers = (folder / name for name in ("float32", "bfloat16", "int8"))
+    for each in (floats, halves, integers):
+        each.mkdir()
     rng = np.random.default_rng(0)
     images = [rng.standard_normal(model.input_shape, np.float32) for _ in range(IMAGES)]
     np.save(folder / "input.npy", images[0])
@@ -70,6 +72,9 @@ def prepared(model: Model, folder: Path, without_ours: bool) -> list[Form]:
     tm.compile(model, weights=weights, verify=False).export(floats / "ours.so")
     forms = [Form(OURS_FLOAT, OURS, floats), Form(OPENVINO_BF16, OPENVINO_BF16, floats)]
     forms += [Form(f"{name} int8", name, integers) for name in INT8_PEERS]
+    if not without_ours and has_products(host().isa, host().needs, "bfloat16"):
+        tm.compile(model, weights=weights, dtype="bfloat16").export(halves / "ours.so")
+        forms.insert(1, Form(OURS_BF16, OURS, halves))
     if not without_ours:
         tm.compile(network).export(integers / "ours.so")
         forms.insert(1, Form(OURS_INT8, OURS, integers))
@@ -107,9 +112,9 @@ def row_of(model: Model, threads: int, found: dict[str, Any]) -> dict[str, Any]:
     """Return a row of the table: what was measured, the bound and the ratio."""
     medians = found["median_ms"]
     bound = 2 * model.macs / (INT8_OVER_FLOAT32 * found["peak_gflops"]) / 1e6
-    peers = [name for name in medians if name not in (OURS_FLOAT, OURS_INT8)]
+    peers = [name for name in medians if name not in (OURS_FLOAT, OURS_BF16, OURS_INT8)]
     fastest = min(peers, key=lambda name: medians[name])
-    ours = medians.get(OURS_INT8)
+    ours, halves = medians.get(OURS_INT8), medians.get(OURS_BF16)
     return {
         "model": model.title,
         "threads": threads,
@@ -119,6 +124,7 @@ def row_of(model: Model, threads: int, found: dict[str, Any]) -> dict[str, Any]:
         "fastest_peer": fastest,
         "ratio": None if ours is None else medians[fastest] / ours,
         "share_of_bound": None if ours is None else bound / ours,
+        "bfloat16_ratio": None if halves is None else medians[OPENVINO_BF16] / halves,
     }
 
 
@@ -128,14 +134,16 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     lines = [
         f"**{threads_text(rows[0]['threads'])}**, median ms",
         "",
-        f"| network | bound | {' | '.join(names)} | fastest peer / ours | of bound |",
-        f"|---|---:|{'---:|' * len(names)}---:|---:|",
+        f"| network | bound | {' | '.join(names)} | fastest peer / ours int8 | of bound | "
+        f"{OPENVINO_BF16} / ours |",
+        f"|---|---:|{'---:|' * len(names)}---:|---:|---:|",
     ]
     for row in rows:
         cells = " | ".join(f"{row['median_ms'][name]:.3f}" for name in names)
         told = [
             "" if row["ratio"] is None else f"{row['ratio']:.2f}",
             "" if row["share_of_bound"] is None else f"{row['share_of_bound']:.0%}",
+            "" if row["bfloat16_ratio"] is None else f"{row['bfloat16_ratio']:.2f}",
         ]
         lines.append(f"| {row['model']} | {row['bound_ms']:.3f} | {cells} | {' | '.join(told)} |")
     return [*lines, ""]

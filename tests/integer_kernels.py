@@ -12,12 +12,12 @@ import pytest
 import tvm
 from numpy.typing import NDArray
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.tensorir.cpu.integer.rules import written
+from tvm_mobilenet.schedules.tensorir.cpu.written import written
 
 from tvm_mobilenet.machine import TargetSpec, host, host_cpu_features, parse
 from tvm_mobilenet.models.quantized.arithmetic import fused_multiply_add
 from tvm_mobilenet.operators import packing
-from tvm_mobilenet.operators.integers import rows_of_fours, taps_in_fours
+from tvm_mobilenet.operators.packing import rows_in_steps, taps_in_steps
 from tvm_mobilenet.operators.workload import Workload
 
 Array = NDArray[Any]
@@ -164,7 +164,7 @@ class Depthwise:
         self.shift = np.round(rng.uniform(0, 200, count) * 2**10).astype(np.float32) / 2**10
 
     def parameters(self) -> list[Array]:
-        return [taps_in_fours(self.weight), per_channel(self.scale), per_channel(self.shift)]
+        return [taps_in_steps(self.weight, 4), per_channel(self.scale), per_channel(self.shift)]
 
     def numbers(self, x: Array) -> Array:
         return requantized(filtered(x, self.weight, self.work), self.scale, self.shift)
@@ -182,7 +182,7 @@ class Pointwise:
         self.shift = np.round(rng.uniform(0, 200, shape[0]) * 2**10).astype(np.float32) / 2**10
 
     def parameters(self) -> list[Array]:
-        packed = rows_of_fours(self.weight, self.work)
+        packed = rows_in_steps(self.weight, self.work)
         return [packed, per_channel(self.scale), per_channel(self.shift)]
 
     def numbers(self, x: Array) -> Array:

@@ -107,9 +107,10 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
     host : str, optional
         The processor beside a GPU, which the host code is for; by default any of this
         machine's architecture.
-    dtype : {"float32", "float16", "int8"}, optional
-        What a GPU stores maps and weights as; sums are float32. Or int8 for a processor: the
-        network computes in integers, by ranges that `calibration` gives.
+    dtype : {"float32", "float16", "bfloat16", "int8"}, optional
+        What maps and weights are stored as; sums are float32: float16 by GPUs, bfloat16 by
+        processors that multiply it. Or int8 for a processor: the network computes in integers,
+        by ranges that `calibration` gives.
     dump_ir : path-like, optional
         Folder for the module after each phase.
     device : str, optional

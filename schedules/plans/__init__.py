@@ -75,6 +75,20 @@ _TE_PLANS: dict[str, Plan] = {
 TE_PLANS = by_loops(_TE_PLANS)
 """The same for TE, whose loops have no shorter last tile that stays in registers."""
 
+_BFLOAT16_PLANS: dict[str, Plan] = {
+    "conv": plan_rows_of_products,
+    "dense": plan_product,
+    "depthwise": plan_filter,
+    "pointwise": plan_product,
+    "pool": plan_map,
+    "rows": plan_rows,
+    "scale": plan_map,
+    "separable": plan_block,
+}
+
+BFLOAT16_PLANS = by_loops(_BFLOAT16_PLANS)
+"""The same for processors that multiply bfloat16."""
+
 _GPU_PLANS: dict[str, Plan] = {
     "conv": plan_gpu_conv,
     "dense": plan_gpu_dense,
@@ -104,6 +118,8 @@ def plans_for(target: TargetSpec, stack: Stack) -> Mapping[Operator, Plan]:
     """Return the plans that a stack can apply for a target."""
     if target.gpu is not None:
         return GPU_PLANS if stack == "relax" else TE_GPU_PLANS
+    if target.dtype == "bfloat16" and stack == "relax":
+        return BFLOAT16_PLANS
     return PLANS if stack == "relax" else TE_PLANS
 
 

@@ -24,7 +24,7 @@ from integer_kernels import (
 
 from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized.arithmetic import fused_multiply_add
-from tvm_mobilenet.operators.integers import rows_of_fours
+from tvm_mobilenet.operators.packing import rows_in_steps
 from tvm_mobilenet.operators.workload import Workload
 
 TARGETS = (NATIVE, "x86-64-v4", "x86-64-v3", "x86-64-v2")
@@ -151,7 +151,7 @@ def test_a_convolution_equals_numpy(
     wanted = requantized(convolved(x, weight, work), scale, shift)
     inputs = [
         blocked(x, block),
-        rows_of_fours(weight, work),
+        rows_in_steps(weight, work),
         per_channel(scale),
         per_channel(shift),
     ]
@@ -190,7 +190,7 @@ def test_a_convolution_of_pixels_equals_numpy(name: str, form: Any) -> None:
     framed = Pixels("p", ("input",), x.shape, work.padding, work.border).framed(x)
     inside = dataclasses.replace(work, padding=(0, 0, 0, 0))
     numbers = requantized(convolved(framed, weight, inside), scale, shift)
-    inputs = [x, rows_of_fours(weight, work), per_channel(scale), per_channel(shift)]
+    inputs = [x, rows_in_steps(weight, work), per_channel(scale), per_channel(shift)]
     shape = (2, work.out_blocks, work.out_pixels, 16)
     got = ran(work, target_of(name, cores=2), inputs, (shape, "uint8"))
     wanted = rounded(numbers, work.limits, "uint8")

@@ -97,13 +97,13 @@ Threads = Annotated[
     int | None,
     typer.Option(help=words.THREADS),
 ]
-Stored = Literal["float32", "float16", "int8"]
+Stored = Literal["float32", "float16", "bfloat16", "int8"]
 Stores = Annotated[
     Stored | None,
     typer.Option(
         "--dtype",
-        help="What a GPU stores maps and weights as; or int8: a processor computes in integers. "
-        "float32 by default.",
+        help="What maps and weights are stored as: float32 by default; float16 by a GPU, bfloat16 "
+        "by a processor that multiplies it; or int8: a processor computes in integers.",
     ),
 ]
 
@@ -237,8 +237,9 @@ class Compiling(Planning):
     dtype: Annotated[
         Stored | None,
         typer.Option(
-            help="What a GPU stores maps and weights as; or int8: a processor computes in "
-            "integers, by ranges from --calibration. float32 by default."
+            help="What maps and weights are stored as: float32 by default; float16 by a GPU, "
+            "bfloat16 by a processor that multiplies it. Or int8: a processor computes in "
+            "integers, by ranges from --calibration."
         ),
     ] = None
     calibration: Annotated[

@@ -78,7 +78,7 @@ class PlanOptions:
         if isinstance(self.target, TargetSpec):
             found = self.target
         elif self.asks_device:
-            found = _native_on(self.device)
+            found = _native_on(self.device).storing(self._stored or "float32")
         else:
             return parse(
                 self.target,

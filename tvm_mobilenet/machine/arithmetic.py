@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Collection
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -134,6 +135,13 @@ _SMALL: dict[tuple[str, Dtype], float] = {
     ("cortex-a72", "int8"): 1,
 }
 """Instructions a cycle of ARM cores that do fewer than those in the table."""
+
+
+def has_products(isa: Isa, needs: Collection[str], dtype: Dtype) -> bool:
+    """Whether an instruction of a processor multiplies numbers of a type without widening them."""
+    if (isa, dtype) in ARITHMETIC:
+        return True
+    return any(name in needs for name in _EXTENSIONS.get((isa, dtype), ()))
 
 
 @functools.cache

@@ -62,8 +62,9 @@ def parse(
     host : str, optional
         The processor that a GPU's host code is for, itself a target. By default the
         baseline of this machine's architecture, so that the file runs on others of it.
-    dtype : {"float32", "float16"}, optional
-        What a GPU's maps and weights are stored as.
+    dtype : {"float32", "float16", "bfloat16"}, optional
+        What maps and weights are stored as: float16 by GPUs, bfloat16 by processors that
+        multiply it.
 
     Returns
     -------
@@ -80,7 +81,7 @@ def parse(
     if not isinstance(text, str):
         raise TargetError(f"{text!r} is no target", _LIST)
     if dtype is not None:
-        check_one_of(dtype, STORED, "dtype", TargetError)
+        check_one_of(dtype, (*STORED, "bfloat16"), "dtype", TargetError)
     text = text.strip()
     if text in GPUS or text == HERE:
         processor = parse(host or BASELINES[host_machine()], mcpu=mcpu, mattr=mattr, cores=cores)
@@ -88,10 +89,10 @@ def parse(
             raise TargetError(f"host {host!r} is a GPU", "name the processor beside it")
         name, gpu = _gpu_here() if text == HERE else (text, GPUS[text])
         return processor.on_gpu(name, gpu, dtype or "float32")
-    if host is not None or dtype not in (None, "float32"):
+    if host is not None:
         raise TargetError(
-            f"target {text!r} is no GPU: it takes no host, and computes in float32 only",
-            "leave --host and --dtype out, or name a GPU such as sm_90 or opencl",
+            f"target {text!r} is no GPU: it takes no host",
+            "leave --host out, or name a GPU such as sm_90 or opencl",
         )
     if text.startswith("{"):
         base, options = from_json(text)
@@ -100,7 +101,7 @@ def parse(
     cpu = mcpu if mcpu is not None else options.get("mcpu")
     switches = (*_switches(options.get("mattr", "")), *_switches(mattr or ""))
     count = _cores(cores if cores is not None else options.get("cores"))
-    spec = _resolve(base, cpu, switches)
+    spec = _resolve(base, cpu, switches).storing(dtype or "float32")
     return spec if count is None else dataclasses.replace(spec, cores=count)
 
 

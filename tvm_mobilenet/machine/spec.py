@@ -10,7 +10,14 @@ from typing import Any, get_args
 
 from tvm_mobilenet.common.limits import MOST_CORES
 from tvm_mobilenet.errors import TargetError
-from tvm_mobilenet.machine.arithmetic import ITEM_BYTES, Arithmetic, Dtype, Isa, arithmetic_of
+from tvm_mobilenet.machine.arithmetic import (
+    ITEM_BYTES,
+    Arithmetic,
+    Dtype,
+    Isa,
+    arithmetic_of,
+    has_products,
+)
 from tvm_mobilenet.machine.gpu import LANE_BYTES, STORED, GpuSpec
 from tvm_mobilenet.machine.triples import Libc, libc_of, machine_of
 
@@ -58,8 +65,9 @@ class TargetSpec:
         (AES, SHA, CRC, system instructions) are not among them.
     gpu : GpuSpec or None
         The graphics processor that the kernels run on.
-    dtype : {"float32", "float16"}
-        What maps and weights are stored as; sums are float32. float16 on GPUs only.
+    dtype : {"float32", "float16", "bfloat16"}
+        What maps and weights are stored as; sums are float32. float16 on GPUs only, bfloat16 on
+        processors that multiply it.
     """
 
     name: str
@@ -118,6 +126,34 @@ class TargetSpec:
             )
         lanes = LANE_BYTES // ITEM_BYTES[dtype]
         return dataclasses.replace(self, name=name, gpu=gpu, dtype=dtype, lanes=lanes)
+
+    def storing(self, dtype: Dtype) -> TargetSpec:
+        """Return the same processor, with maps and weights of a type.
+
+        Parameters
+        ----------
+        dtype : {"float32", "bfloat16"}
+            What they are stored as.
+
+        Raises
+        ------
+        TargetError
+            It does not multiply that type.
+        """
+        if dtype == "float32":
+            return dataclasses.replace(self, dtype=dtype)
+        if dtype != "bfloat16":
+            raise TargetError(
+                f"target {self.name!r} is no GPU: maps of {dtype} are for those",
+                "use float32, bfloat16 or int8, or name a GPU such as sm_90 or opencl",
+            )
+        if not has_products(self.isa, self.needs, dtype):
+            raise TargetError(
+                f"target {self.name!r} has no instruction that multiplies bfloat16",
+                "those of AVX-512 BF16 (--mattr=+avx512bf16) and of ARM's BF16 (--mattr=+bf16) "
+                "do; leave --dtype out for another",
+            )
+        return dataclasses.replace(self, dtype=dtype)
 
     @property
     def the_gpu(self) -> GpuSpec:
@@ -227,7 +263,9 @@ class TargetSpec:
         """Return the fields as JSON types, for a manifest."""
         fields = dataclasses.asdict(self)
         if self.gpu is None:  # as before there were GPUs
-            del fields["gpu"], fields["dtype"]
+            del fields["gpu"]
+            if self.dtype == "float32":
+                del fields["dtype"]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
     @classmethod
@@ -241,7 +279,9 @@ class TargetSpec:
         """
         expected = {f.name: f.type for f in dataclasses.fields(cls)}
         if "gpu" not in data:
-            del expected["gpu"], expected["dtype"]
+            del expected["gpu"]
+            if "dtype" not in data:
+                del expected["dtype"]
         if odd := sorted(set(expected) ^ set(data)):
             raise TargetError(
                 f"a target description has missing or unknown fields: {', '.join(odd)}",
@@ -272,7 +312,7 @@ def _fits(value: object, kind: str) -> bool:
     if kind == "Isa":
         return value in get_args(Isa)
     if kind == "Dtype":
-        return value in STORED
+        return value in (*STORED, "bfloat16")
     if kind == "GpuSpec | None":
         return isinstance(value, Mapping)
     if kind == "tuple[str, ...]":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.bfloat16 import rounded
 from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models.onnx_operators import corrected
 from tvm_mobilenet.models.onnx_protos import alone, doubled, types_of
@@ -28,7 +29,7 @@ ONNX, ONNXRUNTIME = "onnx", "onnxruntime"
 
 Judge = Literal["onnx", "onnxruntime"]
 
-Rounding = Literal["float32", "float16"]
+Rounding = Literal["float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,9 @@ def run_graph(
         The value of the input.
     given : mapping of str to ndarray, optional
         Values of tensors that replace the computed ones.
-    rounding : {"float32", "float16"}, optional
-        ``"float32"`` computes in the types of the file. ``"float16"`` computes in float64 and
-        rounds every tensor to float16. By default only tensors that the file declares to be
+    rounding : {"float32", "float16", "bfloat16"}, optional
+        ``"float32"`` computes in the types of the file. The others compute in float64 and
+        round every tensor to that type. By default only tensors that the file declares to be
         float16 are rounded.
     by : {"onnx", "onnxruntime"}
         The evaluator that is asked first.
@@ -82,6 +83,8 @@ def run_graph(
     def stored(name: str, value: Array) -> Array:
         if not np.issubdtype(value.dtype, np.floating) or not double:
             return value
+        if rounding == "bfloat16" and value.ndim > 1:
+            return rounded(value).astype(np.float64)
         halves = types.get(name) == np.float16 or (rounding == "float16" and value.ndim > 1)
         with np.errstate(over="ignore"):
             return value.astype(np.float16 if halves else np.float64).astype(np.float64)

@@ -22,8 +22,8 @@ from tvm_mobilenet.models.quantized.requantization import (
 )
 from tvm_mobilenet.models.quantized.tables import activation_table
 from tvm_mobilenet.models.spec import Activate, Add, Conv2d, Dense, GlobalAvgPool, Layer, Scale
-from tvm_mobilenet.operators.integers import BLOCK, rows_of_fours, taps_in_fours, without_groups
-from tvm_mobilenet.operators.packing import pack_bias
+from tvm_mobilenet.operators.integers import BLOCK, without_groups
+from tvm_mobilenet.operators.packing import pack_bias, rows_in_steps, taps_in_steps
 from tvm_mobilenet.operators.workload import Workload
 
 Weights = Mapping[str, NDArray[Any]]
@@ -66,7 +66,7 @@ def _weighted(
     windowed = isinstance(layer, Conv2d) and layer.kind == "depthwise"
     if isinstance(layer, Conv2d) and not windowed:
         weight = without_groups(weight, layer.groups)
-    packed = taps_in_fours(weight) if windowed else rows_of_fours(weight, work)
+    packed = taps_in_steps(weight, work.step) if windowed else rows_in_steps(weight, work)
     to = of_sums(network, layer, weights)
     each = [np.broadcast_to(numbers, len(weight)) for numbers in (to.scale, to.shift)]
     found = [packed, *(pack_bias(numbers, BLOCK) for numbers in each)]

@@ -75,7 +75,7 @@ def plan_network(
     )
     steps: list[Call | Foreign] = _steps(model, units, decisions, target, network)
     calls = [step for step in steps if isinstance(step, Call)]
-    if target.gpu is None:
+    if target.gpu is None and target.dtype == "float32":
         ahead = iter(plan_ahead([call.work for call in calls], target))
         steps = [
             replace(step, ahead=tuple(next(ahead))) if isinstance(step, Call) else step

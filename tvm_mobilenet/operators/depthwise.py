@@ -9,7 +9,7 @@ from tvm_mobilenet.models.layer import Layer
 from tvm_mobilenet.models.spec import Conv2d
 from tvm_mobilenet.operators.conv import Convolution
 from tvm_mobilenet.operators.footprint import blocked_in
-from tvm_mobilenet.operators.packing import Affine, Array, panels
+from tvm_mobilenet.operators.packing import Affine, Array, filters
 from tvm_mobilenet.operators.pointwise import is_pointwise
 from tvm_mobilenet.operators.workload import Workload
 
@@ -38,4 +38,4 @@ class Depthwise(Convolution):
 
     def pack(self, work: Workload, layers: Sequence[Affine]) -> list[Array]:
         (layer,) = layers
-        return panels(work, layer, work.out_block)
+        return filters(work, layer)

@@ -16,14 +16,14 @@ from tvm_mobilenet.operators.conv import Conv
 from tvm_mobilenet.operators.depthwise import Depthwise
 from tvm_mobilenet.operators.facts import Facts
 from tvm_mobilenet.operators.footprint import blocked_in, blocked_out
-from tvm_mobilenet.operators.packing import Array, filled
+from tvm_mobilenet.operators.packing import Array
 from tvm_mobilenet.operators.pointwise import Pointwise
 from tvm_mobilenet.operators.pool import Pool
 from tvm_mobilenet.operators.scale import Scale
 from tvm_mobilenet.operators.separable import Separable
-from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.operators.workload import STEP_BLOCK, Workload
 
-BLOCK = 16
+BLOCK = STEP_BLOCK
 """Channels in a block."""
 
 IMAGE_BLOCK = 4
@@ -223,15 +223,6 @@ class QMean(_Windows):
     name = "qmean"
 
 
-def rows_of_fours(weight: Array, work: Workload) -> Array:
-    """Pack (O, I, ...) into (ceil(O / 16), taps * depth / 4, 16, 4), taps outside."""
-    taps = math.prod(weight.shape[2:])
-    blocks, depth = work.out_blocks, work.depth
-    rows = filled(weight.reshape(*weight.shape[:2], taps), (blocks * BLOCK, depth, taps))
-    rows = rows.transpose(0, 2, 1).reshape(blocks, BLOCK, taps * depth // STEP, STEP)
-    return rows.transpose(0, 2, 1, 3).copy()
-
-
 def without_groups(weight: Array, groups: int) -> Array:
     """Return a weight (O, I / groups, ...) as (O, I, ...), zeros between the groups."""
     import numpy as np
@@ -243,15 +234,6 @@ def without_groups(weight: Array, groups: int) -> Array:
         own = slice(group * each, (group + 1) * each)
         found[own, group * inputs : (group + 1) * inputs] = weight[own]
     return found
-
-
-def taps_in_fours(weight: Array) -> Array:
-    """Pack (C, 1, KH, KW) into (ceil(C / 16), KH, ceil(KW / 4), 16, 4)."""
-    channels, _, rows, columns = weight.shape
-    blocks, fours = -(-channels // BLOCK), -(-columns // STEP)
-    taps = filled(weight[:, 0], (blocks * BLOCK, rows, fours * STEP))
-    taps = taps.reshape(blocks, BLOCK, rows, fours, STEP)
-    return taps.transpose(0, 2, 3, 1, 4).copy()
 
 
 def _taps(work: Workload) -> int:

@@ -2,7 +2,8 @@
 
 A map is ``(N, ceil(C / c), pixels, c)``: channels in blocks of c, pixels flattened so
 that a register tile may cross rows. Weights are ``(ceil(O / c), depth, c)``: one output
-block's weights lie as the reduction reads them. Zeros fill up the last block.
+block's weights lie as the reduction reads them. Zeros fill up the last block. What one
+instruction adds up (four int8, two bfloat16 of an output channel) lies side by side.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from tvm_mobilenet.common.bfloat16 import narrowed
 from tvm_mobilenet.operators.facts import OPERATORS
-from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.operators.workload import STEP_BLOCK, Workload
 
 if TYPE_CHECKING:  # what only asks for sizes does without NumPy
     import numpy as np
@@ -58,9 +60,40 @@ def pack(work: Workload, layers: Sequence[Affine]) -> list[Array]:
 
 
 def panels(work: Workload, layer: Affine, block: int, depth: int = 0) -> list[Array]:
-    """Return a layer's weight and bias, as :func:`pack_weight` and :func:`pack_bias` pack them."""
+    """Return a layer's weight and bias, as :func:`pack_weight` and :func:`pack_bias` pack them.
+
+    Of bfloat16 weights lie as :func:`rows_in_steps` packs them.
+    """
+    if work.dtype == "bfloat16":
+        return [rows_in_steps(narrowed(layer.weight), work), pack_bias(layer.bias, block)]
     weight = pack_weight(layer.weight, block, depth).astype(work.dtype, copy=False)
     return [weight, pack_bias(layer.bias, block)]
+
+
+def filters(work: Workload, layer: Affine) -> list[Array]:
+    """Return a depthwise layer's weight and bias; of bfloat16 as :func:`taps_in_steps`."""
+    if work.dtype == "bfloat16":
+        weight = taps_in_steps(narrowed(layer.weight), work.step)
+        return [weight, pack_bias(layer.bias, work.in_block)]
+    return panels(work, layer, work.in_block)
+
+
+def rows_in_steps(weight: Array, work: Workload) -> Array:
+    """Pack (O, I, ...) into (ceil(O / 16), taps * depth / step, 16, step), taps outside."""
+    taps, step = math.prod(weight.shape[2:]), work.step
+    blocks, block, depth = work.out_blocks, work.out_block, work.depth
+    rows = filled(weight.reshape(*weight.shape[:2], taps), (blocks * block, depth, taps))
+    rows = rows.transpose(0, 2, 1).reshape(blocks, block, taps * depth // step, step)
+    return rows.transpose(0, 2, 1, 3).copy()
+
+
+def taps_in_steps(weight: Array, step: int) -> Array:
+    """Pack (C, 1, KH, KW) into (ceil(C / 16), KH, ceil(KW / step), 16, step)."""
+    channels, _, rows, columns = weight.shape
+    blocks, steps = -(-channels // STEP_BLOCK), -(-columns // step)
+    taps = filled(weight[:, 0], (blocks * STEP_BLOCK, rows, steps * step))
+    taps = taps.reshape(blocks, STEP_BLOCK, rows, steps, step)
+    return taps.transpose(0, 2, 3, 1, 4).copy()
 
 
 def blocked(x: Array, block: int, idle: float = 0.0) -> Array:

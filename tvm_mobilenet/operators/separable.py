@@ -10,7 +10,7 @@ from tvm_mobilenet.models.layer import Layer
 from tvm_mobilenet.models.spec import INPUT, Conv2d
 from tvm_mobilenet.operators.facts import Shared
 from tvm_mobilenet.operators.footprint import blocked_in, blocked_out
-from tvm_mobilenet.operators.packing import Affine, Array, panels
+from tvm_mobilenet.operators.packing import Affine, Array, filters, panels
 from tvm_mobilenet.operators.workload import Workload
 
 
@@ -53,10 +53,9 @@ class Separable(Shared):
         return filtered * (math.prod(work.kernel) + work.out_channels)
 
     def weight_elements(self, work: Workload) -> int:
-        filters = blocked_in(work) * (math.prod(work.kernel) + 1)
-        return filters + blocked_out(work) * (work.depth + 1)
+        inside = blocked_in(work) * (math.prod(work.kernel) + 1)
+        return inside + blocked_out(work) * (work.depth + 1)
 
     def pack(self, work: Workload, layers: Sequence[Affine]) -> list[Array]:
         first, last = layers
-        filters = panels(work, first, work.in_block)
-        return [*filters, *panels(work, last, work.out_block, work.depth)]
+        return [*filters(work, first), *panels(work, last, work.out_block, work.depth)]

@@ -25,6 +25,14 @@ DENSE_VECTORS = 8
 multiply-add's latency of four cycles on two pipes."""
 
 
+STEP_BLOCK = 16
+"""Channels in a block of int8 and bfloat16, whatever the instruction set: one packed weight serves
+all."""
+
+_STEPS = {"int8": 4, "uint8": 4, "bfloat16": 2}
+"""Inputs of an output channel that one instruction multiplies and adds up, where it is several."""
+
+
 WORKLOAD = "tvm_mobilenet.workload"
 """Function attribute: :attr:`Workload.text`, by which a schedule recognises its function."""
 
@@ -38,17 +46,26 @@ def workload_key(kernel: str) -> str:
     return kernel.partition(f"_{AHEAD_OF}_")[0]
 
 
+def element_of(dtype: str) -> str:
+    """Return what TVM calls an element: uint16 of bfloat16, which it would make float32."""
+    return "uint16" if dtype == "bfloat16" else dtype
+
+
 def channel_block(channels: int, target: TargetSpec) -> int:
     """Return the channels in a block: the target's lanes, or fewer where there are fewer.
 
     Eight channels on a machine of sixteen lanes are a block of eight (half a
     register, a whole load), not sixteen with half of them padding.
     """
+    if target.dtype == "bfloat16":
+        return STEP_BLOCK
     return min(target.lanes, 1 << (channels - 1).bit_length())
 
 
 def class_block(classes: int, target: TargetSpec) -> int:
     """Return the classes in a block of the classifier: several vectors."""
+    if target.dtype == "bfloat16":
+        return STEP_BLOCK
     return min(DENSE_VECTORS, -(-classes // target.lanes)) * target.lanes
 
 
@@ -91,10 +108,10 @@ class Workload:
     classes, class_block : int
         The classifier's outputs, where it shares a kernel with a convolution, and how many
         of them are a block.
-    dtype : {"float32", "float16", "int8", "uint8"}
-        What maps in blocks and weights are stored as. Plain maps, biases and all
-        arithmetic are float32; but what maps of int8 or uint8 are multiplied by is int8, and
-        sums are of 32 bits (docs/adr/0028).
+    dtype : {"float32", "float16", "bfloat16", "int8", "uint8"}
+        What maps in blocks and weights are stored as. Plain maps, biases and all arithmetic are
+        float32 (docs/adr/0029 of bfloat16); but what maps of int8 or uint8 are multiplied by is
+        int8, and sums are of 32 bits (docs/adr/0028).
     out_dtype : str
         What an output in blocks is stored as where that is not `dtype`: float32 where sums
         leave unrounded.
@@ -175,6 +192,21 @@ class Workload:
         return self.dtype in ("int8", "uint8")
 
     @property
+    def step(self) -> int:
+        """Inputs of an output channel that lie together because one instruction adds them up."""
+        return _STEPS.get(self.dtype, 1)
+
+    @property
+    def written(self) -> bool:
+        """Whether its kernel is written with its loops, and no definition in TE is scheduled."""
+        return self.step > 1
+
+    @property
+    def element(self) -> str:
+        """What TVM calls an element of a map."""
+        return element_of(self.dtype)
+
+    @property
     def tabled(self) -> bool:
         """Whether a table makes the elements that leave: the activation is no clipping."""
         return self.integer and not self.out_dtype and self.activation in _TABLED
@@ -212,9 +244,9 @@ class Workload:
 
         The real channels, rounded up to a divisor of the block, so that an inner
         loop of that length never leaves a block: 24 channels in blocks of 16 reduce
-        over 24, not 32. Integers are multiplied by fours.
+        over 24, not 32. Integers are multiplied by fours, bfloat16 by twos.
         """
-        step = math.gcd(4 if self.integer else 8, self.in_block)
+        step = self.step if self.written else math.gcd(8, self.in_block)
         return -(-self.in_channels // step) * step
 
     @property
@@ -223,7 +255,8 @@ class Workload:
 
         See :attr:`depth`; MobileNets have none such.
         """
-        return self.out_channels if self.out_channels % math.gcd(8, self.out_block) else 0
+        read = self.step if self.written else math.gcd(8, self.out_block)
+        return self.out_channels if self.out_channels % read else 0
 
     @property
     def in_pixels(self) -> int:

@@ -52,5 +52,5 @@ def predict(
     """
     if target.gpu is not None:
         return gpu_predict(work, target, context)
-    cost = Products.integers if work.integer else _COSTS[work.operator]
+    cost = Products.written if work.written else _COSTS[work.operator]
     return cost(Products(work, target, context, threads, Knobs(knobs)))

@@ -17,7 +17,7 @@ from tvm_mobilenet.prediction.cache_context import CacheContext
 from tvm_mobilenet.prediction.cost import FLOAT, Caches, Cost, Phase, Stream, cost_of
 from tvm_mobilenet.prediction.speeds import speeds_of
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.plans import PLANS, plan
+from tvm_mobilenet.schedules.plans import plan, plans_for
 
 _CONV = 0.88
 """Share of the peak: benchmarks/layers.py, 112 x 112 x 32."""
@@ -42,7 +42,7 @@ class Maps:
     def __init__(
         self, work: Workload, target: TargetSpec, context: CacheContext, threads: int, knobs: Knobs
     ) -> None:
-        self.plan = plan(work, knobs, target, PLANS)
+        self.plan = plan(work, knobs, target, plans_for(target, "relax"))
         self.work, self.target, self.context, self.threads = work, target, context, threads
         self.caches, self.speeds = Caches.of(target, threads), speeds_of(target, work.dtype)
         self.lanes, self.peak = target.lanes, target.arithmetic(work.dtype).macs
@@ -155,8 +155,8 @@ class Maps:
         cycles = each * vectors * part / self.speeds.pipes
         return self._cost([Phase(cycles, loads, streams)], spread)
 
-    def integers(self) -> Cost:
-        """Return the cost of a kernel on elements of 8 bits: its products, or what it moves."""
+    def written(self) -> Cost:
+        """Return the cost of a kernel on int8 or bfloat16: its products, or what it moves."""
         work, (_, spread) = self.work, self._share()
         part, weights = 1 / spread, float(weight_bytes(work))
         elements = work.batch * self.outside * work.out_pixels

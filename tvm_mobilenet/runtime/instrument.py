@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.bfloat16 import widened
 from tvm_mobilenet.errors import ArtifactError
 
 Float32 = NDArray[np.float32]
@@ -107,7 +108,7 @@ def unblocked(array: NDArray[Any], record: dict[str, Any]) -> Float32:
     -------
     ndarray
         Its shape is `shape`; the zeros that fill the last block are dropped. What has another
-        layout stays as it is.
+        layout stays as it is. Maps in blocks of uint16 are bfloat16, and become float32.
 
     Raises
     ------
@@ -123,7 +124,8 @@ def unblocked(array: NDArray[Any], record: dict[str, Any]) -> Float32:
         batch, channels = shape[:2]
         planes = array.reshape(batch, -1, int(np.prod(shape[2:])), record["block"])
         plain = planes.transpose(0, 1, 3, 2).reshape(batch, -1, planes.shape[2])[:, :channels]
-        return plain.reshape(shape).copy()
+        found = plain.reshape(shape).copy()
+        return widened(found) if found.dtype == np.uint16 else found
     except ValueError as error:
         raise ArtifactError(
             f"a kernel left {array.shape}, and its manifest says {shape} in {record['layout']}",

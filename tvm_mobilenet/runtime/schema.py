@@ -89,7 +89,7 @@ class Target(Record):
     cores: Annotated[int, Meta(ge=1, le=MOST_CORES)]
     l2_bytes: Bytes
     gpu: Gpu | Absent | None
-    dtype: Literal["float32", "float16"] | Absent
+    dtype: Literal["float32", "float16", "bfloat16"] | Absent
 
 
 class Weights(Record):
@@ -172,7 +172,7 @@ class Call(Record):
     bytes: Moved | Absent
     workspace: Bytes | Absent
     predicted_us: Annotated[float, Meta(ge=0, lt=1e15)] | Absent
-    stored: Literal["float32", "float16", "int8", "uint8"] | Absent
+    stored: Literal["float32", "float16", "bfloat16", "int8", "uint8"] | Absent
     fusion: Choice | Absent
 
 

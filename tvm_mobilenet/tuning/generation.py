@@ -71,9 +71,9 @@ class _Relax:
 
 
 def _scheduled(work: Workload, target: TargetSpec, knobs: Knobs) -> Any:
-    """Return a kernel's function with its loops: written so in integers, else scheduled."""
+    """Return a kernel's function with its loops: written so, or scheduled."""
     from tvm_mobilenet.compute.primfunc import prim_func
-    from tvm_mobilenet.schedules.tensorir.cpu.integer.rules import written
+    from tvm_mobilenet.schedules.tensorir.cpu.written import written
     from tvm_mobilenet.schedules.tensorir.rules import schedule
 
     if work.integer:

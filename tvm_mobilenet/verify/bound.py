@@ -44,7 +44,11 @@ from tvm_mobilenet.verify.rounding import (
 
 # Roundings of a hard sigmoid, whose value is up to 1 however small its argument.
 _GATE = 4 * UNIT_ROUNDOFF
-_SUBNORMAL = {"float32": 0.0, "float16": 2.0**-25}
+
+SUBNORMAL = {"float32": 0.0, "float16": 2.0**-25, "bfloat16": 2.0**-100}
+"""What a result may lose however small it is: of float16 below 2**-14; what instructions on
+bfloat16 take for 0 is below 2**-126, and what it is multiplied by no greater than 2**26."""
+
 
 Weights = Mapping[str, NDArray[Any]]
 Float64 = NDArray[np.float64]
@@ -68,7 +72,7 @@ def guaranteed_bound(
     for layer in layers:
         roundings = ((0 if exact_sums else terms_of(layer)) + EPILOGUE) * UNIT_ROUNDOFF
         both = _gamma(roundings), _gamma(roundings + STORES * STORED[stored])
-        bound = _bound(layer, known, _Loss(*both, _SUBNORMAL[stored]))
+        bound = _bound(layer, known, _Loss(*both, SUBNORMAL[stored]))
         if bound is None:
             return None
         known.errors[layer.name] = bound

@@ -215,6 +215,8 @@ class Case:
 
     def _precision(self) -> Rounding:
         """Return the coarsest type in which numbers are stored."""
+        if self.stored == "bfloat16":
+            return "bfloat16"
         halves = any(layer.operator not in MOVES for layer in self._halves())
         return "float16" if halves or self.stored == "float16" else "float32"
 

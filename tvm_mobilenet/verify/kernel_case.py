@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.bfloat16 import narrowed, rounded, widened
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.activations import activate
@@ -18,16 +19,14 @@ from tvm_mobilenet.models.spec import INPUT, Activate, Add, Layer
 from tvm_mobilenet.operators.facts import OPERATORS, OTHER, Shared
 from tvm_mobilenet.operators.packing import Affine, blocked, pack
 from tvm_mobilenet.operators.workload import Workload
-from tvm_mobilenet.verify.bound import guaranteed_bound
+from tvm_mobilenet.verify.bound import SUBNORMAL, guaranteed_bound
+from tvm_mobilenet.verify.rounding import STORED
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 _DEVIATION = 3.0
 """Deviation of the sums, so that ReLU6 meets both of its ends."""
-
-_HALF, _SUBNORMAL = 2.0**-11, 2.0**-25
-"""What a result loses where it is stored as float16: of its magnitude, and below 2**-14."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class KernelCase:
     ----------
     inputs : tuple of ndarray
         As the operator's definition lists them, without the output: maps in blocks and
-        weights of the workload's dtype, the rest float32.
+        weights as the workload's dtype keeps them (bfloat16 by its bits), the rest float32.
     want : ndarray
         float64 reference, in the layout of the kernel's output; what 0
         becomes in lanes of no channel.
@@ -50,8 +49,9 @@ class KernelCase:
 
     Notes
     -----
-    Of float16 the inputs are halves, which the reference takes as they are: only the
-    result is rounded, and what passes between the layers of a separable block.
+    Of float16 and bfloat16 the inputs are such numbers, which the reference takes as they are:
+    only the result is rounded, and what passes between the layers of a separable block. A
+    convolution to bfloat16 rounds its image as well.
     """
 
     inputs: tuple[NDArray[Any], ...]
@@ -65,13 +65,14 @@ class KernelCase:
         Parameters
         ----------
         got : ndarray
-            The kernel's output, as it wrote it.
+            The kernel's output, as it wrote it; uint16 is bfloat16.
 
         Raises
         ------
         VerificationError
             An element is off by more than its bound, or not a number where the reference's is.
         """
+        got = widened(got) if got.dtype == np.uint16 else got
         with np.errstate(invalid="ignore"):  # of two infinities
             off = np.abs(got - self.want)
         off[np.isinf(self.bound)] = 0
@@ -129,13 +130,20 @@ def kernel_case(work: Workload, seed: int = 0, outlier: float | None = None) -> 
         bound = blocked(bound, work.out_block)
     others = []
     if OTHER in values:
-        others.append(blocked(values[OTHER], work.out_block).astype(work.dtype))
+        others.append(_kept(blocked(values[OTHER], work.out_block), work))
     return KernelCase((*_packed(work, x, weights), *others), want, bound)
 
 
 def _stored(value: Float32, work: Workload) -> Float32:
     """Return numbers as the workload's dtype keeps them, still as float32."""
+    if work.dtype == "bfloat16":
+        return rounded(value)
     return value.astype(work.dtype).astype(np.float32)
+
+
+def _kept(value: Float32, work: Workload) -> NDArray[Any]:
+    """Return numbers as they lie in a map in blocks."""
+    return narrowed(value) if work.dtype == "bfloat16" else value.astype(work.dtype)
 
 
 def _bound(
@@ -145,13 +153,15 @@ def _bound(
     values: Mapping[str, NDArray[Any]],
 ) -> Float64:
     facts = OPERATORS[work.operator]
-    middle = work.dtype if isinstance(facts, Shared) else "float32"
+    image = facts.reads_plain and work.dtype == "bfloat16"
+    middle = work.dtype if isinstance(facts, Shared) or image else "float32"
     bound = guaranteed_bound(layers, weights, values, middle)
     assert bound is not None
     if work.dtype == "float32" or facts.writes_plain:
         return bound
     want = np.abs(values[layers[-1].name])
-    return np.asarray(bound + _HALF * (want + bound) + _SUBNORMAL, np.float64)
+    stored = STORED[work.dtype] * (want + bound) + SUBNORMAL[work.dtype]
+    return np.asarray(bound + stored, np.float64)
 
 
 def layers_of(work: Workload) -> tuple[Layer, ...]:
@@ -172,7 +182,7 @@ def layers_of(work: Workload) -> tuple[Layer, ...]:
 def _packed(work: Workload, x: Float32, weights: Mapping[str, Float32]) -> tuple[NDArray[Any], ...]:
     """Return the inputs as the operator's definition in ``compute/`` lists them."""
     plain = OPERATORS[work.operator].reads_plain
-    data = x if plain else blocked(x, work.in_block).astype(work.dtype)
+    data = x if plain else _kept(blocked(x, work.in_block), work)
     named = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
     layers = [Affine(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in named]
     return data, *pack(work, layers)

@@ -34,11 +34,11 @@ from tvm_mobilenet.models.spec import (
 END_TO_END_TOLERANCE = 1e-5
 """Norm-wise relative error of the output against the float64 reference."""
 
-END_TO_END = {"float32": END_TO_END_TOLERANCE, "float16": 1e-2}
+END_TO_END = {"float32": END_TO_END_TOLERANCE, "float16": 1e-2, "bfloat16": 8e-2}
 """The same by the type in which maps and weights are stored. The reference itself, rounded to
 float16 where a network is, has errors of 0.7 to 1.0e-3 in the logits of V1, V2 and V3 (seeded)."""
 
-WIDEST = {"float32": 1e-3, "float16": 5e-2}
+WIDEST = {"float32": 1e-3, "float16": 5e-2, "bfloat16": 0.4}
 """Largest error of the output that is accepted where the network magnifies rounding. Beyond it
 fewer than three digits are left, and comparing whole networks shows nothing."""
 
@@ -60,7 +60,7 @@ _CONFIDENCE = 4.0
 # Roundings of one element beside its sum: batch norm folded into a weight (scale, quotient,
 # product), the bias folded and added, one for each padded or split accumulator.
 EPILOGUE = 8
-STORED = {"float32": 0.0, "float16": 2.0**-11}
+STORED = {"float32": 0.0, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 # A weight, a result, and one for a result that passes between layers of one kernel.
 STORES = 3
 

@@ -70,7 +70,7 @@ def plan_product(work: Workload, knobs: Knobs, target: TargetSpec) -> ProductPla
         pixels; ``threads``: all or one.
     """
     pixels, blocks = work.out_pixels, work.out_blocks
-    tile = choose_tile(knobs, pixels, blocks, work.depth, target)
+    tile = choose_tile(knobs, pixels, blocks, work.depth // work.step, target)
     groups = -(-blocks // tile[1])
     tiles = -(-pixels // tile[0])
     options = divisors(tiles)
@@ -78,7 +78,7 @@ def plan_product(work: Workload, knobs: Knobs, target: TargetSpec) -> ProductPla
     chunks = knobs.choice("chunks", options, default)
     units = work.batch * groups * chunks
     # Weights that few pixels share take as long as they need to arrive.
-    macs = work.macs // 4 * max(ELEMENT // pixels, 1)
+    macs = work.macs // work.step * max(ELEMENT // pixels, 1)
     return ProductPlan(*tile, chunks, units, share(units, macs, knobs, target))
 
 
@@ -91,31 +91,33 @@ def plan_rows_of_products(work: Workload, knobs: Knobs, target: TargetSpec) -> P
         As for :func:`plan_product`.
     """
     height, width = work.out_size
-    depth = work.depth * math.prod(work.kernel)
+    steps = work.depth // work.step * math.prod(work.kernel)
     most = _FEW if work.in_block < _BLOCK else None
-    tile = choose_tile(knobs, width, work.out_blocks, depth, target, most)
+    tile = choose_tile(knobs, width, work.out_blocks, steps, target, most)
     options = divisors(height)
     default = min(options, key=lambda i: (_uneven(work.batch * i, target), abs(i - 4)))
     chunks = knobs.choice("chunks", options, default)
     units = work.batch * chunks
-    return ProductPlan(*tile, chunks, units, share(units, work.macs // 4, knobs, target))
+    return ProductPlan(*tile, chunks, units, share(units, work.macs // work.step, knobs, target))
 
 
 def choose_tile(  # noqa: PLR0917  sizes, and what registers there are
     knobs: Knobs,
     pixels: int,
     blocks: int,
-    depth: int,
+    steps: int,
     target: TargetSpec,
     most: int | None = None,
 ) -> tuple[int, int]:
     """Ask for a tile: of those that registers hold, the one with the least to do.
 
     A step multiplies pixels times blocks, and loads a block's weights and a pixel's inputs; what
-    is beyond the map's end is computed twice; sums become elements, whatever the depth.
+    is beyond the map's end is computed twice; sums become elements, however many there are.
 
     Parameters
     ----------
+    steps : int
+        Instructions that a register of sums takes.
     most : int, optional
         Sums of 16 channels that the rule takes at most.
     """
@@ -129,8 +131,8 @@ def choose_tile(  # noqa: PLR0917  sizes, and what registers there are
 
     def cost(tile: tuple[int, int]) -> float:
         p, b = tile
-        steps = max(p * b * vectors, _LATENCY / 2, (p + b * vectors))
-        each = steps * depth / 4 + p * b * vectors * 4
+        step = max(p * b * vectors, _LATENCY / 2, (p + b * vectors))
+        each = steps * step + p * b * vectors * 4
         return -(-pixels // p) * -(-blocks // b) * each
 
     few = [(p, b) for p, b in fitting if most is None or p * b <= most]

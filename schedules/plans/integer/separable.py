@@ -10,7 +10,7 @@ from tvm_mobilenet.schedules.plans.integer.depthwise import SLOWER, WINDOW, choo
 from tvm_mobilenet.schedules.plans.integer.products import ProductPlan, choose_tile
 from tvm_mobilenet.schedules.plans.threads import BALANCED, divisors, imbalance, share
 
-from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.machine import ITEM_BYTES, TargetSpec
 from tvm_mobilenet.operators.workload import Workload
 
 _WHOLE = 1 << 17
@@ -61,7 +61,7 @@ def plan_block(work: Workload, knobs: Knobs, target: TargetSpec) -> BlockPlan:
         as of a pointwise layer; ``tap_rows``: as of a depthwise one; ``threads``: all or one.
     """
     height, width = work.out_size
-    row = work.in_blocks * 16 * width
+    row = ITEM_BYTES[work.dtype] * work.in_blocks * 16 * width
     room = (target.l2_bytes or _WHOLE) // 4
     first_share = SLOWER * math.prod(work.kernel) / (work.out_blocks * 16)
 
@@ -73,7 +73,7 @@ def plan_block(work: Workload, knobs: Knobs, target: TargetSpec) -> BlockPlan:
         return uneven * (1 + again + first_share * splits)
 
     def tile_of(rows: int, asked: Knobs) -> tuple[int, int]:
-        return choose_tile(asked, rows * width, work.out_blocks, work.depth, target)
+        return choose_tile(asked, rows * width, work.out_blocks, work.depth // work.step, target)
 
     def pieces_of(tile: tuple[int, int]) -> list[int]:
         return divisors(-(-work.out_blocks // tile[1]))
@@ -89,6 +89,6 @@ def plan_block(work: Workload, knobs: Knobs, target: TargetSpec) -> BlockPlan:
     splits = knobs.choice("splits", pieces, min(pieces, key=lambda i: cost(rows, i)))
     taps = choose_tap_rows(knobs, work, rows, target)
     units = work.batch * height // rows * splits
-    parallel = share(units, work.macs // 4, knobs, target)
+    parallel = share(units, work.macs // work.step, knobs, target)
     product = ProductPlan(*tile, height // rows, units, parallel)
     return BlockPlan(product, min(WINDOW, width), taps, rows, splits)

@@ -19,9 +19,9 @@ from tvm_mobilenet.network.fold import packed
 from tvm_mobilenet.network.plan import Call, Foreign, NetworkPlan, Value
 from tvm_mobilenet.operators.ahead import Ahead
 from tvm_mobilenet.operators.facts import OPERATORS
-from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.operators.workload import Workload, element_of
 from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.tensorir.cpu.integer.rules import written
+from tvm_mobilenet.schedules.tensorir.cpu.written import written
 
 ENTRY = "main"
 """Name of the one function of the module."""
@@ -102,7 +102,7 @@ class _Emitter:
             waiting = self._calls[at]
             arguments.append(self._packed(waiting)[OPERATORS[waiting.work.operator].prefetched])
         arguments = [self._builder.normalize(argument) for argument in arguments]
-        kind = relax.TensorType(call.output.laid_out, call.output.type.dtype)
+        kind = relax.TensorType(call.output.laid_out, element_of(call.output.type.dtype))
         value = relax.call_tir(self._kernel(call), arguments, kind)
         var = self._builder.emit(value, symbol(call.output.name))
         self.values[call.output.name] = _Bound(var, call.output)
@@ -123,7 +123,8 @@ class _Emitter:
         var, value = self.values[name].var, self.values[name].value
         if value is None or not value.block:
             return var
-        converted = from_blocked(var, value.shape, value.block, value.type.dtype)
+        dtype = value.type.dtype
+        converted = from_blocked(self._builder, var, value.shape, value.block, dtype)
         return self._builder.emit(converted)
 
     def _laid_out(self, wanted: Value) -> Any:
@@ -134,7 +135,8 @@ class _Emitter:
         plain = self.plain(wanted.name)
         if not wanted.block:
             return plain
-        return to_blocked(plain, wanted.shape, wanted.block, wanted.type.dtype)
+        dtype = wanted.type.dtype
+        return to_blocked(self._builder, plain, wanted.shape, wanted.block, dtype)
 
     def _packed(self, call: Call) -> list[Any]:
         """Return a call's packed parameters, the same constants each time."""
@@ -155,8 +157,8 @@ class _Emitter:
         return self._kernels[key]
 
     def _function(self, work: Workload, pieces: tuple[Ahead, ...]) -> Any:
-        """Return a kernel: as its operator is defined, but one in integers with its loops."""
-        if not work.integer:
+        """Return a kernel: as its operator is defined, or written with its loops."""
+        if not work.written:
             return prim_func(work, pieces)
         planned = self._plan.kernels[work.key]
         return written(work, Knobs(planned.knobs), self._plan.target)

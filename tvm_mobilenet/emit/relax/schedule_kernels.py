@@ -86,7 +86,7 @@ def _scheduled(
     name: str, func: Any, planned: KernelPlan, knobs: Knobs, target: TargetSpec
 ) -> tuple[Scheduled, Kernel]:
     note, work = planned.note, planned.work
-    if work.integer:
+    if work.written:
         how = f"cpu.{work.operator}"
         made = Kernel(name, work.operator, how, planned.knobs, planned.source, note)
         return Scheduled(func, how), made

@@ -10,6 +10,7 @@ from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import broadcast
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import load, store
 
+from tvm_mobilenet.machine import ITEM_BYTES
 from tvm_mobilenet.operators.workload import Workload
 
 _LINE = 64
@@ -105,7 +106,7 @@ def copy_rows(  # noqa: PLR0917  from where, to where
     (height, width), left, block = work.in_size, work.padding[1], work.in_block
     columns = int(into.shape[-2])
     inside = left + min(width, columns - left)
-    zeros = broadcast(tirx.const(work.zero_point, work.dtype), block)
+    zeros = broadcast(tirx.const(work.zero_point, work.element), block)
 
     def fill(y: Any, begin: int, end: int) -> None:
         if end > begin:
@@ -116,7 +117,7 @@ def copy_rows(  # noqa: PLR0917  from where, to where
         fill(y, begin, min(left, end))
         begin, stop = max(begin, left), min(end, inside)
         if stop > begin:
-            count = min(_LINE // block, stop - begin)
+            count = min(_LINE // (block * ITEM_BYTES[work.dtype]), stop - begin)
             with ir.serial(0, -(-(stop - begin) // count)) as step:
                 # The last step begins where it ends with the row, and copies some pixels again.
                 x = tirx.min(begin + step * count, stop - count)

@@ -39,6 +39,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tvm import tirx
@@ -49,14 +50,9 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.borders import (
     copy_rows,
     rows_of,
 )
-from tvm_mobilenet.schedules.tensorir.cpu.integer.epilogue import Epilogue
-from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
-    Instructions,
-    broadcast,
-    instructions_of,
-)
+from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import broadcast
+from tvm_mobilenet.schedules.tensorir.cpu.integer.numbers import INTEGERS, Ending, Numbers
 from tvm_mobilenet.schedules.tensorir.cpu.integer.windows import (
-    FOUR,
     Windows,
     taps_of,
     window_shape,
@@ -68,7 +64,6 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     load,
     scratch,
     units,
-    weight_parameters,
 )
 
 from tvm_mobilenet.machine import TargetSpec
@@ -77,8 +72,11 @@ from tvm_mobilenet.operators.workload import Workload
 _DIRECT = 16
 """Output columns and rows from which on a map is wide enough to be read where it lies."""
 
+_ALL: tuple[int, ...] = ()
+"""Instead of the pixels of a window that are kept: every one."""
+
 Reader = Callable[[Any, Any], Any]
-"""From a row and column of the window to four pixels."""
+"""From a row and column of the window to its pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +102,9 @@ class Source:
 class Filter:
     """Filters the rows of one channel block, for a register of its channels at a time."""
 
-    def __init__(self, work: Workload, machine: Instructions, epilogue: Epilogue) -> None:
-        self._work, self._machine, self._epilogue = work, machine, epilogue
-        self._windows = Windows(work.kernel[1], work.strides[1])
+    def __init__(self, work: Workload, epilogue: Ending) -> None:
+        self._work, self._machine, self._epilogue = work, epilogue.machine, epilogue
+        self._windows = Windows.of(work)
 
     def write(  # noqa: PLR0917  from where, how, to where
         self,
@@ -122,7 +120,7 @@ class Filter:
         Parameters
         ----------
         weight : Buffer
-            (Cb, KH, KW / 4, 16, 4).
+            As :func:`filter_shape` says.
         tile : tuple of int
             Output pixels of a tile: side by side, and rows.
         place : callable
@@ -133,7 +131,7 @@ class Filter:
         read = (rows_of(work, rows), self._windows.columns(pixels))
         copied = copied_of(work, tile, out_rows, read)
         direct = min(width, work.out_size[0]) >= _DIRECT and copied.left < copied.right
-        window = scratch("window", window_shape(work, out_rows), work.dtype)
+        window = scratch("window", window_shape(work, out_rows), work.element)
         copy_rows(
             work,
             source.data,
@@ -167,14 +165,15 @@ class Filter:
 
                     corner = (first * work.strides[0], column * work.strides[1])
                     readers = (self._copy_of(window), self._map_of(source))
+                    start = partial(self._epilogue.start, block, v)
                     if not direct:
-                        self._tile(readers[0], taps, v, tile, corner, leave)
+                        self._tile(readers[0], taps, v, tile, corner, start, leave)
                         continue
                     with ir.If(self._within(source, corner, read)):
                         with ir.Then(), ir.sblock("map"):
-                            self._tile(readers[1], taps, v, tile, corner, leave)
+                            self._tile(readers[1], taps, v, tile, corner, start, leave)
                         with ir.Else(), ir.sblock("window"):
-                            self._tile(readers[0], taps, v, tile, corner, leave)
+                            self._tile(readers[0], taps, v, tile, corner, start, leave)
 
     def _within(self, source: Source, corner: tuple[Any, Any], read: tuple[int, int]) -> Any:
         """Whether all that a tile reads is of the map."""
@@ -183,14 +182,15 @@ class Filter:
         return tirx.all(row >= 0, row + read[0] <= height, column >= 0, column + read[1] <= width)
 
     def _copy_of(self, window: Any) -> Reader:
-        return lambda row, column: load(window, (row, column, 0), 16 * FOUR)
+        return lambda row, column: load(window, (row, column, 0), 16 * self._windows.each)
 
     def _map_of(self, source: Source) -> Reader:
         width, left = self._work.in_size[1], self._work.padding[1]
 
         def read(row: Any, column: Any) -> Any:
             pixel = (source.above + row) * width + column - left
-            return load(source.data, (source.image, source.block, pixel, 0), 16 * FOUR)
+            place = (source.image, source.block, pixel, 0)
+            return load(source.data, place, 16 * self._windows.each)
 
         return read
 
@@ -201,56 +201,69 @@ class Filter:
         v: int,
         tile: tuple[int, int],
         corner: tuple[Any, Any],
+        start: Callable[[], Any],
         leave: Callable[[int, Registers], None],
     ) -> None:
         """Sum up a tile of output pixels; each of its rows leaves as soon as it is whole."""
         machine, windows = self._machine, self._windows
         (pixels, rows), (height, stride) = tile, (self._work.kernel[0], self._work.strides[0])
-        sums = Registers("sums", machine.lanes)
-        zeros = broadcast(tirx.const(0, "int32"), machine.lanes)
+        sums = Registers("sums", machine.lanes, machine.sums)
         for line in range((rows - 1) * stride + height):
-            loaded: dict[int, Any] = {}
+            loaded: dict[tuple[int, tuple[int, ...]], Any] = {}
             uses = [row for row in range(rows) if 0 <= line - row * stride < height]
             for row in uses:
                 if line == row * stride:
                     for pixel in range(pixels):
-                        sums[row, pixel] = zeros
+                        sums[row, pixel] = start()
             for pixel in range(pixels):
-                for four in range(windows.fours):
-                    at = windows.first(pixel) + FOUR * four
-                    if at not in loaded:
-                        elements = read(corner[0] + line, corner[1] + at)
-                        loaded[at] = self._beside(elements, v)
+                for step in range(windows.steps):
+                    at = windows.first(pixel) + windows.each * step
+                    seen = (at, windows.kept(pixel, step) if machine.masks else _ALL)
+                    if seen not in loaded:
+                        if (at, _ALL) not in loaded:
+                            elements = read(corner[0] + line, corner[1] + at)
+                            loaded[at, _ALL] = self._beside(elements, v)
+                        loaded[seen] = self._masked(loaded[at, _ALL], seen[1])
                     for row in uses:
-                        tap = taps[line - row * stride, four, windows.shift(pixel)]
-                        sums[row, pixel] = machine.step(sums[row, pixel], loaded[at], tap)
+                        tap = taps[line - row * stride, step, windows.shift(pixel)]
+                        sums[row, pixel] = machine.step(sums[row, pixel], loaded[seen], tap)
             for row in uses:
                 if line == row * stride + height - 1:
                     leave(row, sums)
 
+    def _masked(self, window: Any, kept: tuple[int, ...]) -> Any:
+        """Return a window whose pixels are 0 that no tap multiplies."""
+        each = self._windows.each
+        if kept in (_ALL, tuple(range(each))):
+            return window
+        bits = 32 // each
+        mask = sum(((1 << bits) - 1) << (bits * i) for i in kept)
+        signed = mask - (1 << 32) if mask >> 31 else mask
+        return tirx.bitwise_and(window, broadcast(tirx.const(signed, "int32"), self._machine.lanes))
+
     def _beside(self, elements: Any, v: int) -> Any:
-        """Return the four pixels of each of a register's channels, side by side."""
+        """Return the pixels of a window of each of a register's channels, side by side."""
         lanes = self._machine.lanes
-        order = [16 * p + v * lanes + c for c in range(lanes) for p in range(FOUR)]
+        order = [16 * p + v * lanes + c for c in range(lanes) for p in range(self._windows.each)]
         chosen = tirx.Shuffle([elements], [tirx.IntImm("int32", i) for i in order])
         return tirx.reinterpret(f"int32x{lanes}", chosen)
 
 
 def filter_shape(work: Workload) -> Shape:
-    """Return the shape of the packed weight: (Cb, KH, KW / 4, 16, 4)."""
-    return (work.in_blocks, work.kernel[0], -(-work.kernel[1] // FOUR), 16, 4)
+    """Return the shape of the packed weight: (Cb, KH, KW / step, 16, step)."""
+    return (work.in_blocks, work.kernel[0], Windows.of(work).steps, 16, work.step)
 
 
-def write_depthwise(work: Workload, plan: FilterPlan, target: TargetSpec) -> Any:
+def write_depthwise(
+    work: Workload, plan: FilterPlan, target: TargetSpec, numbers: Numbers = INTEGERS
+) -> Any:
     """Write a depthwise layer: data, weight, scale, shift, perhaps a table, out."""
-    machine = instructions_of(target)
+    machine = numbers.instructions(target)
     height, width = work.out_size
     rows = height // plan.chunks
 
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
-        floats = work.out_dtype == "float32"
-        epilogue = Epilogue(work, machine, others, work.limits, floats=floats)
-        filtering = Filter(work, machine, epilogue)
+        filtering = Filter(work, numbers.epilogue(work, machine, others))
         with units(plan.units, parallel=plan.parallel) as unit:
             chunk, block = unit % plan.chunks, unit // plan.chunks % work.out_blocks
             image = unit // (plan.chunks * work.out_blocks)
@@ -263,8 +276,8 @@ def write_depthwise(work: Workload, plan: FilterPlan, target: TargetSpec) -> Any
             filtering.write(source, weight, (plan.pixels, plan.rows), rows, out, place)
 
     parameters: dict[str, tuple[Shape, str]] = {
-        "data": ((work.batch, work.in_blocks, work.in_pixels, 16), work.dtype),
-        **weight_parameters(work, filter_shape(work)),
-        "out": ((work.batch, work.out_blocks, work.out_pixels, 16), work.out_dtype or work.dtype),
+        "data": ((work.batch, work.in_blocks, work.in_pixels, 16), work.element),
+        **numbers.weights(work, filter_shape(work)),
+        "out": ((work.batch, work.out_blocks, work.out_pixels, 16), work.out_dtype or work.element),
     }
-    return kernel(work, parameters, body)
+    return kernel(work, parameters, body, machine.functions)

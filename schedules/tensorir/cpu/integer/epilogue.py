@@ -61,6 +61,15 @@ class Epilogue:
         unsigned = work.dtype == "uint8"
         self._packs, self._tables = machine.packs and unsigned, machine.tables and unsigned
 
+    @property
+    def machine(self) -> Instructions:
+        """What the sums were added up by."""
+        return self._machine
+
+    def start(self, block: Any, v: int) -> Any:
+        """Return what sums begin with: the shift comes later, in one operation with the scale."""
+        return broadcast(tirx.const(0, "int32"), self._machine.lanes)
+
     def write(
         self,
         out: Any,

@@ -58,6 +58,12 @@ class Instructions:
         Whether four registers are packed into one with saturation (AVX-512BW).
     tables : bool
         Whether a register of bytes is looked up in a table of two (AVX-512 VBMI).
+    sums : str
+        What sums are.
+    masks : bool
+        Whether what a weight of 0 multiplies has to be made 0 first, because it may be NaN.
+    functions : str
+        LLVM's text of the functions that a step calls.
     """
 
     lanes: int
@@ -66,6 +72,9 @@ class Instructions:
     fused: bool
     packs: bool = False
     tables: bool = False
+    sums: str = "int32"
+    masks: bool = False
+    functions: str = ""
 
     @property
     def vectors(self) -> int:

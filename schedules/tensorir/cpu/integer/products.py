@@ -18,6 +18,8 @@ Bound
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,14 +27,8 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.plans.integer.products import ProductPlan
-from tvm_mobilenet.schedules.tensorir.cpu.integer.borders import columns_of, copy_rows, rows_of
-from tvm_mobilenet.schedules.tensorir.cpu.integer.epilogue import Epilogue
-from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
-    Instructions,
-    broadcast,
-    instructions_of,
-)
-from tvm_mobilenet.schedules.tensorir.cpu.integer.pixels import copy_pixels
+from tvm_mobilenet.schedules.tensorir.cpu.integer.borders import columns_of, rows_of
+from tvm_mobilenet.schedules.tensorir.cpu.integer.numbers import INTEGERS, Ending, Numbers
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     Registers,
     Shape,
@@ -42,18 +38,13 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     scratch,
     store,
     units,
-    weight_parameters,
 )
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
 
-
-def residual_parameters(work: Workload, shape: Shape) -> dict[str, tuple[Shape, str]]:
-    """Return the parameters of a residual connection."""
-    if not work.residual:
-        return {}
-    return {"addend": ((3,), "float32"), "residual": (shape, work.dtype)}
+_BLOCK = 16
+"""Channels in a block."""
 
 
 def first_block(work: Workload, plan: ProductPlan, group: Any) -> Any:
@@ -62,17 +53,16 @@ def first_block(work: Workload, plan: ProductPlan, group: Any) -> Any:
 
 
 class Sums:
-    """The sums of a tile, 0 at first: some pixels of some blocks of output channels."""
+    """The sums of a tile: some pixels of some blocks of output channels."""
 
     def __init__(
-        self, machine: Instructions, weight: Any, pixels: int, first_block: Any, blocks: int
+        self, epilogue: Ending, weight: Any, pixels: int, first_block: Any, blocks: int
     ) -> None:
-        self._machine, self._weight = machine, weight
+        self._epilogue, self._machine, self._weight = epilogue, epilogue.machine, weight
         self._pixels, self._first, self._blocks = pixels, first_block, blocks
-        self._sums = Registers("sums", machine.lanes)
-        zeros = broadcast(tirx.const(0, "int32"), self._machine.lanes)
-        for at in self._each():
-            self._sums[at] = zeros
+        self._sums = Registers("sums", self._machine.lanes, self._machine.sums)
+        for pixel, block, v in self._each():
+            self._sums[pixel, block, v] = epilogue.start(first_block + block, v)
 
     def add(self, row: Any, inputs: Callable[[int], Any]) -> None:
         """Add the products of one step.
@@ -90,11 +80,11 @@ class Sums:
             at = (pixel, block, v)
             self._sums[at] = self._machine.step(self._sums[at], inputs(pixel), weights)
 
-    def leave(self, epilogue: Epilogue, out: Any, place: Callable[[int, Any], list[Any]]) -> None:
+    def leave(self, out: Any, place: Callable[[int, Any], list[Any]]) -> None:
         """Write what they become; `place` is of a pixel of the tile and a block of the output."""
         for i in range(self._blocks):
             block = self._first + i
-            epilogue.write(
+            self._epilogue.write(
                 out,
                 block,
                 self._pixels,
@@ -118,46 +108,51 @@ def _swapped(place: Callable[[int, Any], list[Any]], block: Any, pixel: int) -> 
     return place(pixel, block)
 
 
-def _last_first(inputs: Callable[[int, Any, int], Any], block: Any, four: int, pixel: int) -> Any:
-    return inputs(pixel, block, four)
+def _last_first(
+    inputs: Callable[[int, Any, int], Any], block: Any, channel: int, pixel: int
+) -> Any:
+    return inputs(pixel, block, channel)
 
 
 def over_channels(
-    sums: Sums, depth: int, inputs: Callable[[int, Any, int], Any], first: Any = 0
+    sums: Sums, work: Workload, inputs: Callable[[int, Any, int], Any], first: Any = 0
 ) -> None:
     """Add up the products over input channels.
 
     Parameters
     ----------
     inputs : callable
-        From a pixel of the tile, a block of 16 input channels and one of its dwords to four inputs.
+        From a pixel of the tile, a block of 16 input channels and the first channel of one of its
+        dwords to that, in every lane.
     first : PrimExpr
         The row of the weights where these begin.
     """
-    whole, rest = divmod(depth, 16)
+    whole, rest = divmod(work.depth, _BLOCK)
+    each = work.step
 
-    def fours(block: Any, count: int) -> None:
-        for four in range(count):
-            at = first + block * 4 + four
-            sums.add(at, partial(_last_first, inputs, block, four))
+    def steps(block: Any, channels: int) -> None:
+        for channel in range(0, channels, each):
+            at = first + block * (_BLOCK // each) + channel // each
+            sums.add(at, partial(_last_first, inputs, block, channel))
 
     if whole == 1:
-        fours(0, 4)
+        steps(0, _BLOCK)
     elif whole:
         with ir.serial(0, whole) as block:
-            fours(block, 4)
+            steps(block, _BLOCK)
     if rest:
-        fours(whole, rest // 4)
+        steps(whole, rest)
 
 
-def write_pointwise(work: Workload, plan: ProductPlan, target: TargetSpec) -> Any:
+def write_pointwise(
+    work: Workload, plan: ProductPlan, target: TargetSpec, numbers: Numbers = INTEGERS
+) -> Any:
     """Write a pointwise layer: data, weights, perhaps table, addend and residual, out."""
-    machine, pixels = instructions_of(target), work.out_pixels
+    machine, pixels = numbers.instructions(target), work.out_pixels
     shape = (work.batch, work.out_blocks, pixels, 16)
-    floats = work.out_dtype == "float32"
 
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
-        epilogue = Epilogue(work, machine, others, work.limits, floats=floats)
+        epilogue = numbers.epilogue(work, machine, others)
         groups, tiles = -(-work.out_blocks // plan.blocks), plan.tiles(pixels) // plan.chunks
         with units(plan.units, parallel=plan.parallel) as unit:
             group, chunk = unit % groups, unit // groups % plan.chunks
@@ -165,68 +160,78 @@ def write_pointwise(work: Workload, plan: ProductPlan, target: TargetSpec) -> An
             block = first_block(work, plan, group)
             with ir.serial(0, tiles) as tile, ir.sblock("tile"):
                 first = tirx.min((chunk * tiles + tile) * plan.pixels, pixels - plan.pixels)
-                sums = Sums(machine, weight, plan.pixels, block, plan.blocks)
+                sums = Sums(epilogue, weight, plan.pixels, block, plan.blocks)
                 over_channels(
                     sums,
-                    work.depth,
-                    lambda pixel, kb, four: dword(
-                        data, (image, kb, first + pixel, 4 * four), machine.lanes
+                    work,
+                    lambda pixel, kb, channel: dword(
+                        data, (image, kb, first + pixel, channel), machine.lanes
                     ),
                 )
-                sums.leave(epilogue, out, lambda pixel, ob: [image, ob, first + pixel, 0])
+                sums.leave(out, lambda pixel, ob: [image, ob, first + pixel, 0])
 
     parameters: dict[str, tuple[Shape, str]] = {
-        "data": ((work.batch, work.in_blocks, work.in_pixels, 16), work.dtype),
-        **weight_parameters(work, (work.out_blocks, work.depth // 4, 16, 4)),
-        **residual_parameters(work, shape),
-        "out": (shape, work.out_dtype or work.dtype),
+        "data": ((work.batch, work.in_blocks, work.in_pixels, 16), work.element),
+        **numbers.weights(work, rows_shape(work)),
+        **numbers.residual(work, shape),
+        "out": (shape, work.out_dtype or work.element),
     }
-    return kernel(work, parameters, body)
+    return kernel(work, parameters, body, machine.functions)
 
 
-def write_dense(work: Workload, plan: ProductPlan, target: TargetSpec) -> Any:
+def write_dense(
+    work: Workload, plan: ProductPlan, target: TargetSpec, numbers: Numbers = INTEGERS
+) -> Any:
     """Write a classifier, whose sums leave as float32: data, weights, out (N, O)."""
-    machine, lanes = instructions_of(target), instructions_of(target).lanes
-    outputs = work.out_channels
+    machine, outputs = numbers.instructions(target), work.out_channels
+    leaving = dataclasses.replace(work, out_dtype="float32")
 
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
-        epilogue = Epilogue(work, machine, others, work.limits, floats=True)
+        epilogue = numbers.epilogue(leaving, machine, others)
         groups = -(-work.out_blocks // plan.blocks)
         with units(plan.units, parallel=plan.parallel) as unit:
             group, image = unit % groups, unit // groups
             block = first_block(work, plan, group)
-            sums = Sums(machine, weight, 1, block, plan.blocks)
+            sums = Sums(epilogue, weight, 1, block, plan.blocks)
             over_channels(
-                sums, work.depth, lambda _, kb, four: dword(data, (image, kb, 0, 4 * four), lanes)
+                sums,
+                work,
+                lambda _, kb, channel: dword(data, (image, kb, 0, channel), machine.lanes),
             )
             kept = scratch("kept", (plan.blocks * 16,), "float32")
-            sums.leave(epilogue, kept, lambda _, ob: [(ob - block) * 16])
+            sums.leave(kept, lambda _, ob: [(ob - block) * 16])
             with ir.serial(0, tirx.min(plan.blocks * 16, outputs - block * 16)) as i:
                 store(out, (image, block * 16 + i), kept[i])
 
     parameters: dict[str, tuple[Shape, str]] = {
-        "data": ((work.batch, work.in_blocks, 1, 16), work.dtype),
-        **weight_parameters(work, (work.out_blocks, work.depth // 4, 16, 4)),
+        "data": ((work.batch, work.in_blocks, 1, 16), work.element),
+        **numbers.weights(work, rows_shape(work)),
         "out": ((work.batch, outputs), "float32"),
     }
-    return kernel(work, parameters, body)
+    return kernel(work, parameters, body, machine.functions)
 
 
-def write_conv(work: Workload, plan: ProductPlan, target: TargetSpec) -> Any:
+def rows_shape(work: Workload) -> Shape:
+    """Return the shape of packed weights: (Ob, taps * depth / step, 16, step)."""
+    taps = math.prod(work.kernel)
+    return (work.out_blocks, taps * work.depth // work.step, _BLOCK, work.step)
+
+
+def write_conv(
+    work: Workload, plan: ProductPlan, target: TargetSpec, numbers: Numbers = INTEGERS
+) -> Any:
     """Write a full convolution: data, weights, perhaps a table, out; of an image also plain.
 
     Threads share rows. Each copies those that its windows touch, with their borders: of an
     image of four bytes a pixel that is little, and every window is alike afterwards.
     """
-    machine = instructions_of(target)
+    machine = numbers.instructions(target)
     (rows, width), stride = work.out_size, work.strides
     rows //= plan.chunks
-    fours = work.depth // 4
     taps = [(r, q) for r in range(work.kernel[0]) for q in range(work.kernel[1])]
-    floats = work.out_dtype == "float32"
 
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
-        epilogue = Epilogue(work, machine, others, work.limits, floats=floats)
+        epilogue = numbers.epilogue(work, machine, others)
         read, tiles = rows_of(work, rows), plan.tiles(width)
         groups = -(-work.out_blocks // plan.blocks)
 
@@ -234,37 +239,33 @@ def write_conv(work: Workload, plan: ProductPlan, target: TargetSpec) -> Any:
             image, chunk = place
             block = first_block(work, plan, group)
             first = tirx.min(tile * plan.pixels, width - plan.pixels)
-            sums = Sums(machine, weight, plan.pixels, block, plan.blocks)
+            sums = Sums(epilogue, weight, plan.pixels, block, plan.blocks)
             for number, (r, q) in enumerate(taps):
 
-                def inputs(pixel: int, kb: Any, four: int, r: int = r, q: int = q) -> Any:
-                    at = (kb, y * stride[0] + r, (first + pixel) * stride[1] + q, 4 * four)
+                def inputs(pixel: int, kb: Any, channel: int, r: int = r, q: int = q) -> Any:
+                    at = (kb, y * stride[0] + r, (first + pixel) * stride[1] + q, channel)
                     return dword(window, at, machine.lanes)
 
-                over_channels(sums, work.depth, inputs, number * fours)
+                over_channels(sums, work, inputs, number * work.depth // work.step)
             begin = (chunk * rows + y) * width + first
-            sums.leave(epilogue, out, lambda pixel, ob: [image, ob, begin + pixel, 0])
+            sums.leave(out, lambda pixel, ob: [image, ob, begin + pixel, 0])
 
         with units(plan.units, parallel=plan.parallel) as unit:
             chunk, image = unit % plan.chunks, unit // plan.chunks
-            shape = (work.in_blocks, read, columns_of(work), work.in_block)
-            window = scratch("window", shape, work.dtype)
+            block = max(work.in_block, min(work.depth, _BLOCK))
+            window = scratch(
+                "window", (-(-work.depth // block), read, columns_of(work), block), work.element
+            )
             above = chunk * rows * stride[0] - work.padding[0]
-            if work.border:
-                copy_pixels(work, machine, data, image, above, read, window)
-            else:
-                with ir.serial(0, work.in_blocks) as kb:
-                    copy_rows(work, data, (image, kb), above, read, window, (kb,))
+            numbers.copy(work, machine, data, image, above, window)
             loops = ir.serial(0, rows), ir.serial(0, groups), ir.serial(0, tiles)
             with loops[0] as y, loops[1] as group, loops[2] as tile, ir.sblock("tile"):
                 write_tile((image, chunk), window, y, group, tile)
 
     shape = (work.batch, work.out_blocks, work.out_pixels, 16)
-    blocks = (work.batch, work.in_blocks, work.in_pixels, work.in_block)
-    plain = (work.batch, work.in_channels, *work.in_size)
     parameters: dict[str, tuple[Shape, str]] = {
-        "data": (plain, "uint8") if work.border else (blocks, work.dtype),
-        **weight_parameters(work, (work.out_blocks, len(taps) * fours, 16, 4)),
-        "out": (shape, work.out_dtype or work.dtype),
+        "data": numbers.image(work),
+        **numbers.weights(work, rows_shape(work)),
+        "out": (shape, work.out_dtype or work.element),
     }
-    return kernel(work, parameters, body)
+    return kernel(work, parameters, body, machine.functions)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tvm_mobilenet.schedules.knobs import Knobs
-from tvm_mobilenet.schedules.plans import plan, plans_for
 from tvm_mobilenet.schedules.tensorir.cpu.integer.concat import write_concat
 from tvm_mobilenet.schedules.tensorir.cpu.integer.depthwise import write_depthwise
 from tvm_mobilenet.schedules.tensorir.cpu.integer.maps import (
@@ -46,27 +44,3 @@ WRITERS: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
     "quantize": write_quantize,
 }
 """By operator."""
-
-
-def written(work: Workload, knobs: Knobs, target: TargetSpec) -> Any:
-    """Write a kernel in integers.
-
-    Parameters
-    ----------
-    knobs : Knobs
-        As for :func:`tvm_mobilenet.schedules.plans.plan`.
-
-    Returns
-    -------
-    tirx.PrimFunc
-        With its loops, carrying its workload. Parameters: a map, then weights, scales, shifts
-        and tables as :mod:`tvm_mobilenet.network.integer_parameters` makes them, then other
-        maps, then the output.
-
-    Raises
-    ------
-    KnobError
-        The knobs do not fit.
-    """
-    planned = plan(work, knobs, target, plans_for(target, "relax"))
-    return WRITERS[work.operator](work, planned, target)

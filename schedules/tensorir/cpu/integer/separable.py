@@ -29,21 +29,14 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.depthwise import (
     Source,
     filter_shape,
 )
-from tvm_mobilenet.schedules.tensorir.cpu.integer.epilogue import Epilogue
-from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import instructions_of
-from tvm_mobilenet.schedules.tensorir.cpu.integer.products import (
-    Sums,
-    first_block,
-    over_channels,
-    residual_parameters,
-)
+from tvm_mobilenet.schedules.tensorir.cpu.integer.numbers import INTEGERS, Numbers
+from tvm_mobilenet.schedules.tensorir.cpu.integer.products import Sums, first_block, over_channels
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     Shape,
     dword,
     kernel,
     scratch,
     units,
-    weight_parameters,
 )
 
 from tvm_mobilenet.machine import TargetSpec
@@ -53,20 +46,26 @@ _FILTER = "filter_"
 """What the names of the depthwise layer's parameters begin with."""
 
 
-def write_separable(work: Workload, plan: BlockPlan, target: TargetSpec) -> Any:
+def write_separable(
+    work: Workload, plan: BlockPlan, target: TargetSpec, numbers: Numbers = INTEGERS
+) -> Any:
     """Write a block: data, the parameters of either layer, perhaps addend and residual, out."""
-    machine, product = instructions_of(target), plan.product
+    machine, product = numbers.instructions(target), plan.product
     width, rows = work.out_size[1], plan.rows
     pixels, chunks = rows * width, product.chunks
     shape = (work.batch, work.out_blocks, work.out_pixels, 16)
-    floats = work.out_dtype == "float32"
     mid = dataclasses.replace(
-        work, activation=work.mid_activation, limits=work.mid_limits, residual=False, out_dtype=""
+        work,
+        out_channels=work.in_channels,
+        activation=work.mid_activation,
+        limits=work.mid_limits,
+        residual=False,
+        out_dtype="",
     )
 
     def filtered(data: Any, own: dict[str, Any], image: Any, chunk: Any) -> Any:
-        filtering = Filter(mid, machine, Epilogue(mid, machine, own, mid.limits))
-        between = scratch("between", (work.in_blocks, pixels, 16), work.dtype)
+        filtering = Filter(mid, numbers.epilogue(mid, machine, own))
+        between = scratch("between", (work.in_blocks, pixels, 16), work.element)
         above = chunk * rows * work.strides[0] - work.padding[0]
         with ir.serial(0, work.in_blocks) as kb, ir.sblock("block"):
             tile = (plan.tap_pixels, plan.tap_rows)
@@ -78,7 +77,7 @@ def write_separable(work: Workload, plan: BlockPlan, target: TargetSpec) -> Any:
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
         own = {k.removeprefix(_FILTER): v for k, v in others.items() if k.startswith(_FILTER)}
         rest = {k: v for k, v in others.items() if not k.startswith(_FILTER)}
-        epilogue = Epilogue(work, machine, rest, work.limits, floats=floats)
+        epilogue = numbers.epilogue(work, machine, rest)
         groups = -(-work.out_blocks // product.blocks) // plan.splits
         with units(plan.units, parallel=plan.parallel) as unit:
             split, chunk = unit % plan.splits, unit // plan.splits % chunks
@@ -88,22 +87,22 @@ def write_separable(work: Workload, plan: BlockPlan, target: TargetSpec) -> Any:
             with loops[0] as turn, loops[1] as tile, ir.sblock("tile"):
                 block = first_block(work, product, split * groups + turn)
                 first = tirx.min(tile * product.pixels, pixels - product.pixels)
-                sums = Sums(machine, weight, product.pixels, block, product.blocks)
+                sums = Sums(epilogue, weight, product.pixels, block, product.blocks)
                 over_channels(
                     sums,
-                    work.depth,
-                    lambda pixel, kb, four: dword(
-                        between, (kb, first + pixel, 4 * four), machine.lanes
+                    work,
+                    lambda pixel, kb, channel: dword(
+                        between, (kb, first + pixel, channel), machine.lanes
                     ),
                 )
                 begin = chunk * pixels + first
-                sums.leave(epilogue, out, lambda pixel, ob: [image, ob, begin + pixel, 0])
+                sums.leave(out, lambda pixel, ob: [image, ob, begin + pixel, 0])
 
     parameters: dict[str, tuple[Shape, str]] = {
-        "data": ((work.batch, work.in_blocks, work.in_pixels, 16), work.dtype),
-        **weight_parameters(mid, filter_shape(mid), _FILTER),
-        **weight_parameters(work, (work.out_blocks, work.depth // 4, 16, 4)),
-        **residual_parameters(work, shape),
-        "out": (shape, work.out_dtype or work.dtype),
+        "data": ((work.batch, work.in_blocks, work.in_pixels, 16), work.element),
+        **numbers.weights(mid, filter_shape(mid), _FILTER),
+        **numbers.weights(work, (work.out_blocks, work.depth // work.step, 16, work.step)),
+        **numbers.residual(work, shape),
+        "out": (shape, work.out_dtype or work.element),
     }
-    return kernel(work, parameters, body)
+    return kernel(work, parameters, body, machine.functions)

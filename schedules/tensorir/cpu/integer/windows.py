@@ -1,4 +1,4 @@
-"""How the taps of a depthwise layer fall into windows of four pixels."""
+"""How the taps of a depthwise layer fall into windows: of four pixels, or of two of bfloat16."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import Registers, Shap
 
 from tvm_mobilenet.operators.workload import Workload
 
-FOUR = 4
-"""Taps of a step, and pixels of a window."""
+TILE = 4
+"""Output pixels of a tile that lie side by side, where a row has as many."""
 
 _PAIR = 2
 """Neighbours that share a window: four copies of 5 x 5 taps would be 40 registers, and spill."""
+
+_DWORD_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +29,32 @@ class Windows:
     ----------
     taps, stride : int
         A row of the filter has so many taps, and moves by so many columns.
+    each : int
+        Taps of a step, and pixels of a window.
     """
 
     taps: int
     stride: int
+    each: int
+
+    @classmethod
+    def of(cls, work: Workload) -> Windows:
+        """Return those of a layer."""
+        return cls(work.kernel[1], work.strides[1], work.step)
 
     @property
-    def fours(self) -> int:
+    def steps(self) -> int:
         """Steps that the taps of a row take."""
-        return -(-self.taps // FOUR)
+        return -(-self.taps // self.each)
+
+    def kept(self, pixel: int, step: int) -> tuple[int, ...]:
+        """Return which pixels of an output pixel's window its taps multiply; others see zeros."""
+        begin = self.each * step - self.shift(pixel)
+        return tuple(i for i in range(self.each) if 0 <= begin + i < self.taps)
 
     def shift(self, pixel: int) -> int:
         """Return how far the taps of an output pixel are moved up in its windows."""
-        free = self.fours * FOUR - self.taps
+        free = self.steps * self.each - self.taps
         return pixel % _PAIR * self.stride if self.stride <= free else 0
 
     def first(self, pixel: int) -> int:
@@ -48,32 +63,34 @@ class Windows:
 
     def columns(self, out_columns: int) -> int:
         """Return the input columns that windows of some output columns touch."""
-        return self.first(out_columns - 1) + self.fours * FOUR
+        return self.first(out_columns - 1) + self.steps * self.each
 
 
 def window_shape(work: Workload, out_rows: int) -> Shape:
     """Return the shape of the rows that windows read: rows, columns, 16."""
     width, stride = work.out_size[1], work.strides[1]
-    pixels = min(FOUR, width)
-    columns = (width - pixels) * stride + Windows(work.kernel[1], stride).columns(pixels)
+    pixels = min(TILE, width)
+    columns = (width - pixels) * stride + Windows.of(work).columns(pixels)
     return (rows_of(work, out_rows), max(columns_of(work), columns), 16)
 
 
 def taps_of(work: Workload, machine: Instructions, weight: Any, block: Any, v: int) -> Registers:
     """Load the taps of every row, once for each shift."""
     lanes, taps = machine.lanes, Registers("taps", machine.lanes)
-    windows = Windows(work.kernel[1], work.strides[1])
-    shifts = {windows.shift(pixel) for pixel in range(FOUR)}
+    windows = Windows.of(work)
+    shifts = {windows.shift(pixel) for pixel in range(TILE)}
+    bits = _DWORD_BITS // windows.each
     for row in range(work.kernel[0]):
-        for four in range(windows.fours):
-            at = (block, row, four, v * lanes, 0)
+        for step in range(windows.steps):
+            at = (block, row, step, v * lanes, 0)
             own = dwords(weight, at, lanes)
             for shift in shifts:
-                value = _moved(own, 8 * shift, lanes)
-                if shift and four:
-                    below = dwords(weight, (block, row, four - 1, v * lanes, 0), lanes)
-                    value = tirx.bitwise_or(value, _carried(below, 32 - 8 * shift, lanes))
-                taps[row, four, shift] = value
+                value = _moved(own, bits * shift, lanes)
+                if shift and step:
+                    below = dwords(weight, (block, row, step - 1, v * lanes, 0), lanes)
+                    carried = _carried(below, _DWORD_BITS - bits * shift, lanes)
+                    value = tirx.bitwise_or(value, carried)
+                taps[row, step, shift] = value
     return taps
 
 

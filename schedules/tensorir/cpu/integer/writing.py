@@ -14,9 +14,15 @@ from tvm_mobilenet.operators.workload import WORKLOAD, Workload
 
 Shape = tuple[int, ...]
 
+_DWORD = {"int8": 4, "uint8": 4, "uint16": 2}
+"""Elements in four bytes."""
+
 
 def kernel(
-    work: Workload, parameters: dict[str, tuple[Shape, str]], body: Callable[..., None]
+    work: Workload,
+    parameters: dict[str, tuple[Shape, str]],
+    body: Callable[..., None],
+    functions: str = "",
 ) -> Any:
     """Return a function whose loops `body` writes.
 
@@ -26,6 +32,8 @@ def kernel(
         In order, the output last.
     body : callable
         Called with the parameters' buffers, by name.
+    functions : str
+        LLVM's text of functions that it calls, which become part of it.
     """
     with IRBuilder() as builder, ir.prim_func(s_tir=True):
         ir.func_name("main")
@@ -33,7 +41,11 @@ def kernel(
             name: ir.arg(name, ir.Buffer(shape, dtype))
             for name, (shape, dtype) in parameters.items()
         }
-        body(**buffers)
+        if functions:
+            with ir.attr(tirx.const(0, "int32"), "pragma_import_llvm", functions):
+                body(**buffers)
+        else:
+            body(**buffers)
     made = builder.get().with_attr("tirx.noalias", True)
     return made.with_attr("global_symbol", work.key).with_attr(WORKLOAD, work.text)
 
@@ -104,9 +116,10 @@ def store(buffer: Any, at: Sequence[Any], value: Any) -> None:
 
 def dwords(buffer: Any, at: Sequence[Any], lanes: int) -> Any:
     """Load 4 * lanes bytes as int32 lanes."""
-    return tirx.reinterpret(f"int32x{lanes}", load(buffer, at, 4 * lanes))
+    return tirx.reinterpret(f"int32x{lanes}", load(buffer, at, _DWORD[str(buffer.dtype)] * lanes))
 
 
 def dword(buffer: Any, at: Sequence[Any], lanes: int) -> Any:
     """Load 4 bytes, the same in each lane."""
-    return tirx.Broadcast(tirx.reinterpret("int32", load(buffer, at, 4)), lanes)
+    read = load(buffer, at, _DWORD[str(buffer.dtype)])
+    return tirx.Broadcast(tirx.reinterpret("int32", read), lanes)

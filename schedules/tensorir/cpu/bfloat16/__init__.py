@@ -1,0 +1,1 @@
+"""Kernels on maps of bfloat16, with sums of float32."""
