@@ -257,6 +257,10 @@ def tune(
             "kernels in integers have no tuner yet", "compile it: their knobs are chosen by rule"
         )
     model, spec, stack = model_from(model), options.spec, this_stack().name
+    if spec.dtype == "bfloat16":
+        raise TuningError(
+            "kernels on bfloat16 have no tuner yet", "compile it: their knobs are chosen by rule"
+        )
     if tuner not in TUNERS[stack]:
         raise TuningError(
             f"there is no tuner {tuner!r} on the {stack} stack",
