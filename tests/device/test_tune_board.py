@@ -70,13 +70,13 @@ def test_kernels_in_integers(emulated: str, tmp_path: Path) -> None:
     first = conv("c1", (1, 3, 9, 9), 24, 3, padding=(1, 1, 1, 1), activation="relu6")
     tiny = Model("tiny", "tiny", {}, first.in_shape, (first, conv("p1", first, 33)))
     report = tm.tune(
-        tiny, trials=4, target=target, dtype="int8", device=emulated, log_dir=tmp_path, **PATIENT
+        tiny, trials=3, target=target, dtype="int8", device=emulated, log_dir=tmp_path, **PATIENT
     )
     tuned = tuned_by(report)
     assert {name.partition("_")[0] for name in tuned} == {"quantize", "qconv", "qpointwise"}
     assert all("_int8" in name for name in tuned)
     check_records(tmp_path, tuned)
-    made = tm.compile(quantized(tiny), target=target, records=tmp_path, device=emulated)
+    made = tm.compile(quantized(tiny), target=target, records=tmp_path, verify=False)
     ours = [call["source"] for call in made.manifest["calls"] if call["knobs"]]
     assert set(ours) == {"record"}
 
