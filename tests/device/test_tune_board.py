@@ -12,12 +12,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from integer_networks import conv, quantized
 from parts import START_S, device_command, free_port, running, served, wait_for
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.device import open_device
 from tvm_mobilenet.errors import TuningError
 from tvm_mobilenet.machine import parse
+from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.tuning.store import HISTORY, Store
 from tvm_mobilenet.tuning.tuning_report import TuningReport
 
@@ -60,6 +62,23 @@ def test_over_rpc(emulated: str, tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("emulated by QEMU", "a board"))
     with pytest.raises(TuningError, match="give another --log-dir"):
         tm.tune(MODEL, trials=1, target=target, log_dir=tmp_path, device=emulated)
+
+
+def test_kernels_in_integers(emulated: str, tmp_path: Path) -> None:
+    """Elements of int8, held to the reference bit for bit there."""
+    target = dataclasses.replace(parse("aarch64"), cores=1)
+    first = conv("c1", (1, 3, 9, 9), 24, 3, padding=(1, 1, 1, 1), activation="relu6")
+    tiny = Model("tiny", "tiny", {}, first.in_shape, (first, conv("p1", first, 33)))
+    report = tm.tune(
+        tiny, trials=3, target=target, dtype="int8", device=emulated, log_dir=tmp_path, **PATIENT
+    )
+    tuned = tuned_by(report)
+    assert {name.partition("_")[0] for name in tuned} == {"quantize", "qconv", "qpointwise"}
+    assert all("_int8" in name for name in tuned)
+    check_records(tmp_path, tuned)
+    made = tm.compile(quantized(tiny), target=target, records=tmp_path, verify=False)
+    ours = [call["source"] for call in made.manifest["calls"] if call["knobs"]]
+    assert set(ours) == {"record"}
 
 
 def test_over_the_tracker_on_two_boards(board: Path, tmp_path: Path) -> None:

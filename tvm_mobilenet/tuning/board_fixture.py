@@ -42,7 +42,11 @@ class BoardFixture:
         sets = [[first, *own, out]]
         for _ in range(copies - 1):
             with session.answering("copying weights"):
-                sets.append([first, *(session.empty(w.shape).copyfrom(w) for w in own), out])
+                copied = (
+                    session.empty(array.shape, array.dtype).copyfrom(there)
+                    for array, there in zip(weights, own, strict=True)
+                )
+                sets.append([first, *copied, out])
         self._turns = session.turns(sets)
 
     def control(self) -> float:
