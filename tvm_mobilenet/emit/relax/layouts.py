@@ -35,7 +35,7 @@ def as_float(builder: Any, value: Any, dtype: str) -> Any:
     if dtype == "float32":
         return value
     if dtype == "bfloat16":
-        return builder.call_te(_widened, value, primfunc_name_hint="of_bfloat16")
+        return builder.call_te(_widened, builder.emit(value), primfunc_name_hint="of_bfloat16")
     return relax.op.astype(value, "float32")
 
 
