@@ -145,7 +145,8 @@ def _global_avg_pool(_layer: GlobalAvgPool, _weights: Arrays) -> Written:
 
 @_written.register(Dense)
 def _dense(layer: Dense, weights: Arrays) -> Written:
-    tensors = [weights[name] for name in layer.parameters]
+    affine = folded(layer, weights)
+    tensors = [affine.weight, affine.bias]
     return "InnerProduct", _product(layer.activation, tensors), tensors
 
 

@@ -159,11 +159,7 @@ class Conv2d(Layer):
     @property
     def parameters(self) -> dict[str, Shape]:
         """Weight OIHW, then bias and batch-norm vectors of (O,)."""
-        vectors = ["bias"] if self.bias else []
-        if self.batch_norm is not None:
-            vectors += ["bn.gamma", "bn.beta", "bn.mean", "bn.variance"]
-        found: dict[str, Shape] = {f"{self.name}.weight": self.weight_shape}
-        return found | {f"{self.name}.{vector}": (self.out_channels,) for vector in vectors}
+        return _parameters(self, self.weight_shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +184,7 @@ class GlobalAvgPool(Layer):
 
 @dataclass(frozen=True, slots=True)
 class Dense(Layer):
-    """Fully connected layer, then activation: (N, I) to (N, O).
+    """Fully connected layer, then what follows a convolution: (N, I) to (N, O).
 
     Parameters
     ----------
@@ -198,6 +194,8 @@ class Dense(Layer):
         Whether there is a ``<name>.bias``.
     activation : Activation
         Applied last.
+    batch_norm : float or None
+        As of :class:`Conv2d`.
     """
 
     rank: ClassVar[int | None] = 2
@@ -205,6 +203,7 @@ class Dense(Layer):
     out_features: int
     bias: bool = True
     activation: Activation = "none"
+    batch_norm: float | None = None
 
     def __post_init__(self) -> None:
         Layer.__post_init__(self)
@@ -222,9 +221,8 @@ class Dense(Layer):
 
     @property
     def parameters(self) -> dict[str, Shape]:
-        """Weight (O, I), then bias (O,)."""
-        found: dict[str, Shape] = {f"{self.name}.weight": (self.out_features, self.in_shape[1])}
-        return found | ({f"{self.name}.bias": (self.out_features,)} if self.bias else {})
+        """Weight (O, I), then bias and batch-norm vectors of (O,)."""
+        return _parameters(self, (self.out_features, self.in_shape[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,3 +283,11 @@ class Activate(Layer):
 
 Weighted: TypeAlias = Conv2d | Dense
 """The layers that have a weight."""
+
+
+def _parameters(layer: Weighted, weight: Shape) -> dict[str, Shape]:
+    vectors = ["bias"] if layer.bias else []
+    if layer.batch_norm is not None:
+        vectors += ["bn.gamma", "bn.beta", "bn.mean", "bn.variance"]
+    found: dict[str, Shape] = {f"{layer.name}.weight": weight}
+    return found | {f"{layer.name}.{vector}": weight[:1] for vector in vectors}

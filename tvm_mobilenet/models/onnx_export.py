@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.common.files import written_aside
 from tvm_mobilenet.errors import InvalidModelError
-from tvm_mobilenet.models.layers import LIMITS, LpNormalization
+from tvm_mobilenet.models.layers import LIMITS, LpNormalization, Weighted
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -141,30 +141,31 @@ def nodes_of(layer: Layer, _constants: Constants) -> list[onnx.NodeProto]:
 
 @nodes_of.register(Conv2d)
 def _conv2d(layer: Conv2d, constants: Constants) -> list[onnx.NodeProto]:
-    name = layer.name
-    stages: list[_Stage] = [
-        (
-            "Conv",
-            name,
-            [f"{name}.weight", *([f"{name}.bias"] if layer.bias else [])],
-            {
-                "kernel_shape": layer.kernel,
-                "strides": layer.strides,
-                "pads": layer.padding,
-                "group": layer.groups,
-            },
-        )
-    ]
-    if layer.batch_norm is not None:
-        parts = [f"{name}.bn.{part}" for part in ("gamma", "beta", "mean", "variance")]
-        stages.append(("BatchNormalization", f"{name}.bn", parts, {"epsilon": layer.batch_norm}))
-    return _chained(layer, [*stages, *_activation(layer, constants)])
+    attributes = {
+        "kernel_shape": layer.kernel,
+        "strides": layer.strides,
+        "pads": layer.padding,
+        "group": layer.groups,
+    }
+    return _product(layer, constants, "Conv", attributes)
 
 
 @nodes_of.register(Dense)
 def _dense(layer: Dense, constants: Constants) -> list[onnx.NodeProto]:
-    product: _Stage = ("Gemm", layer.name, list(layer.parameters), {"transB": 1})
-    return _chained(layer, [product, *_activation(layer, constants)])
+    return _product(layer, constants, "Gemm", {"transB": 1})
+
+
+def _product(
+    layer: Weighted, constants: Constants, operator: str, attributes: dict[str, Any]
+) -> list[onnx.NodeProto]:
+    """Return a product with weights, its batch norm and its activation."""
+    name = layer.name
+    affine = [f"{name}.weight", *([f"{name}.bias"] if layer.bias else [])]
+    stages: list[_Stage] = [(operator, name, affine, attributes)]
+    if layer.batch_norm is not None:
+        parts = [f"{name}.bn.{part}" for part in ("gamma", "beta", "mean", "variance")]
+        stages.append(("BatchNormalization", f"{name}.bn", parts, {"epsilon": layer.batch_norm}))
+    return _chained(layer, [*stages, *_activation(layer, constants)])
 
 
 @nodes_of.register(Activate)

@@ -17,7 +17,7 @@ from tvm_mobilenet.models.quantized.model import (
     Quantize,
     QuantizedModel,
 )
-from tvm_mobilenet.models.spec import Add, Conv2d, Layer, Model
+from tvm_mobilenet.models.spec import Add, Layer, Model
 from tvm_mobilenet.models.tensors import TensorType
 
 IN_INTEGERS, IN_FLOAT = ".quantized", ".dequantized"
@@ -105,6 +105,4 @@ def _folded(layer: Layer, records: Mapping[str, Quantization]) -> Layer:
     """Return a layer as it computes in integers: with a bias, without batch norm."""
     if layer.name not in records or not isinstance(layer, Weighted):
         return layer
-    if isinstance(layer, Conv2d):
-        return dataclasses.replace(layer, bias=True, batch_norm=None)
-    return dataclasses.replace(layer, bias=True)
+    return dataclasses.replace(layer, bias=True, batch_norm=None)

@@ -212,7 +212,7 @@ def _check_weighted(layer: Weighted, weight: TensorType) -> None:
         "give one, or one for each output channel",
     )
     _require(
-        layer.bias and getattr(layer, "batch_norm", None) is None,
+        layer.bias and layer.batch_norm is None,
         layer.name,
         "has a batch norm or no bias",
         "fold the batch norm first (models/quantized/lowering.py)",
