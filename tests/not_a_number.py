@@ -58,6 +58,7 @@ def works(lanes: int, dtype: Any = "float32") -> dict[str, Workload]:
     odd["ragged conv"] = workload("conv", (3, 11), (9, 9), lanes, kernel=3, activation="relu")
     odd["pool"] = workload("pool", (24, 24), (5, 5), lanes, batch=2)
     odd["scale"] = workload("scale", (24, 24), (5, 5), lanes, batch=2)
+    odd["scale relu"] = dataclasses.replace(odd["scale"], activation="relu")
     odd["dense"] = workload("dense", (40, 20), (1, 1), lanes, batch=2, activation="relu")
     for name in ROWS:
         odd[name] = workload(name, (21, 21), (1, 1), lanes, batch=2)

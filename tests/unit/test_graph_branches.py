@@ -17,7 +17,16 @@ from tvm_mobilenet.emit.relax.legalize_rest import legalize_rest
 from tvm_mobilenet.machine import host
 from tvm_mobilenet.models import build as build_model
 from tvm_mobilenet.models import reference
-from tvm_mobilenet.models.spec import Activate, Activation, Add, Conv2d, Layer, Model, Scale
+from tvm_mobilenet.models.spec import (
+    Activate,
+    Activation,
+    Add,
+    Conv2d,
+    GlobalAvgPool,
+    Layer,
+    Model,
+    Scale,
+)
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.prediction.fusion import Fusion
@@ -100,6 +109,20 @@ def test_an_activation_is_part_of_its_kernel(activation: Activation) -> None:
         mod = same(of(first, conv("b", "a", activation, taps, groups), conv("c", "b")))
         ours = [name for name in kernels(mod) if name.split("_")[0] in (operator, "pointwise")]
         assert any(name.endswith(activation) or activation == "none" for name in ours)
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "hardswish", "hardsigmoid"])
+def test_an_activation_behind_squeeze_and_excite_is_part_of_the_scale(
+    activation: Activation,
+) -> None:
+    """What MobileOne has, whose gates read what the activation has not yet clipped."""
+    pooled = GlobalAvgPool("b", ("a",), SHAPE, keep_map=True)
+    gate = Conv2d("c", ("b",), pooled.out_shape, 5, (1, 1), bias=True, activation="hardsigmoid")
+    scaled = Scale("d", ("a", "c"), SHAPE)
+    behind = Activate("e", ("d",), SHAPE, activation)
+    mod = same(of(conv("a", "input", taps=3, groups=5), pooled, gate, scaled, behind))
+    assert len(kernels(mod)) == 4 + 2  # into blocks, and out of them
+    assert any(name.startswith("scale") and name.endswith(activation) for name in kernels(mod))
 
 
 def test_a_residual_is_part_of_the_pointwise_kernel() -> None:

@@ -94,8 +94,8 @@ def _grid(options: dict[str, Any]) -> Iterator[tuple[str, Model]]:
     for alpha, resolution in itertools.product(_ALPHAS, _RESOLUTIONS):
         yield "v1", build("v1", alpha=alpha, resolution=resolution, **options)
     for short in list(SHORT_NAMES)[1:]:
-        for alpha in _WIDTHS.get(short, (None,)):
-            width = {} if alpha is None else {"alpha": alpha}
+        widths: list[dict[str, Any]] = [{"alpha": alpha} for alpha in _WIDTHS.get(short, ())]
+        for width in widths or [{}]:
             yield short, build(short, **width, **options)
 
 

@@ -11,6 +11,7 @@ from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.spec import Activate, Add, Conv2d, Dense, Layer, Model
 from tvm_mobilenet.network.integers import adds_sums, integer_workload, with_residual
 from tvm_mobilenet.operators.dense import dense_in_blocks
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Workload
 
@@ -134,7 +135,7 @@ def units_of(
 def _grown(layer: Layer, work: Workload, readers: Readers, taken: Collection[str]) -> Unit:
     """Return a layer with a residual connection and an activation that are its alone."""
     unit = Unit((layer,), work)
-    if not isinstance(layer, Conv2d | Dense) or work.activation != "none":
+    if not OPERATORS[work.operator].activates or work.activation != "none":
         return unit
     added = readers.only(unit.name)
     if work.operator == "pointwise" and isinstance(added, Add) and added.name not in taken:

@@ -20,6 +20,8 @@ class Convolution(Facts):
 
     __slots__ = ()
 
+    activates = True
+
     @abstractmethod
     def takes(self, layer: Conv2d) -> bool:
         """Whether this operator is the kernel of a convolution."""
