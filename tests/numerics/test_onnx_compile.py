@@ -87,10 +87,14 @@ def test_nhwc_and_views(tmp_path: Path) -> None:
     assert made.manifest["preprocess"]["crop"] == 12
 
 
-@pytest.mark.parametrize("name", ["v1", "v2", "v3-large", "v3-small"])
+@pytest.mark.parametrize(
+    "name",
+    [*("v1", "v2", "v3-large", "v3-small"), *("v4-conv-small", "mnasnet-a1", "mobileone-s0")],
+)
 def test_imported_and_built_in_are_the_same_kernels(name: str, tmp_path: Path) -> None:
     """Exported and imported again: calls, layers, knobs, fusion, and the weights of each."""
-    model = tm.build(name, alpha=0.35 if name == "v2" else 0.5, resolution=64)
+    width = {} if "mobileone" in name else {"alpha": 0.35 if name == "v2" else 0.5}
+    model = tm.build(name, resolution=64, **width)
     weights = initialize(model, 1)
     export_onnx(model, weights, tmp_path / "net.onnx")
     imported = tm.import_onnx(tmp_path / "net.onnx")

@@ -240,7 +240,7 @@ def _same_numbers(one: TensorType, other: TensorType) -> bool:
 
 def _norm_factor(layer: Weighted, weights: dict[str, Array]) -> Array:
     """Return what a layer's batch norm multiplies its weights by, (O,)."""
-    if not isinstance(layer, Conv2d) or layer.batch_norm is None:
+    if layer.batch_norm is None:
         return np.ones(layer.out_shape[1], np.float32)
     gamma, variance = (weights[f"{layer.name}.bn.{name}"] for name in ("gamma", "variance"))
     return np.asarray(gamma / np.sqrt(variance.astype(np.float64) + layer.batch_norm))

@@ -182,7 +182,7 @@ class Layers:
 
     def _dense(self, node: Node, weight: Array, bias: Array | None) -> bool:
         """Add a dense layer of weights (O, I), and what is added to it."""
-        affine = Affine(weight.shape[0], bias, shifts_only=True)
+        affine = Affine(weight.shape[0], bias)
         out, activation = self._take_activation(self._take_affine(node.out, affine))
         layer = Dense(
             self._name(out),
@@ -191,6 +191,7 @@ class Layers:
             int(weight.shape[0]),
             bias=affine.bias is not None,
             activation=activation,
+            batch_norm=affine.epsilon,
         )
         return self._add(layer, weight=weight, **affine.parameters())
 
@@ -287,11 +288,7 @@ class Layers:
         layer = self._alone(name)
         if isinstance(layer, GlobalAvgPool) and layer.keep_map:
             return [dataclasses.replace(layer, keep_map=False)]
-        if (
-            not isinstance(layer, Conv2d)
-            or layer.kind != "pointwise"
-            or layer.batch_norm is not None
-        ):
+        if not isinstance(layer, Conv2d) or layer.kind != "pointwise":
             return None
         before = self._flat(layer.inputs[0]) if layer.in_shape[2:] == (1, 1) else None
         if before is None:
@@ -303,6 +300,7 @@ class Layers:
             layer.out_channels,
             bias=layer.bias,
             activation=layer.activation,
+            batch_norm=layer.batch_norm,
         )
         return [*before, dense]
 
@@ -321,6 +319,7 @@ class Layers:
             layer.out_features,
             (1, 1),
             bias=layer.bias,
+            batch_norm=layer.batch_norm,
             activation=layer.activation,
         )
         return [*before, conv]
