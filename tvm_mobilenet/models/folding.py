@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.models.layers import Conv2d, Weighted
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 
 Float64 = NDArray[np.float64]
 
 
 def without_batch_norm(
-    layer: Weighted, weights: Mapping[str, NDArray[Any]]
+    layer: Weighted | ConvTranspose2d, weights: Mapping[str, NDArray[Any]]
 ) -> tuple[Float64, Float64]:
     """Return a layer's weight and bias with its batch norm inside, in float64.
 
@@ -37,7 +38,7 @@ def without_batch_norm(
     bias = np.zeros(len(weight))
     if layer.bias:
         bias = weights[f"{layer.name}.bias"].reshape(-1).astype(np.float64)
-    if not isinstance(layer, Conv2d) or layer.batch_norm is None:
+    if not isinstance(layer, Conv2d | ConvTranspose2d) or layer.batch_norm is None:
         return weight, bias
     gamma, beta, mean, variance = (
         weights[f"{layer.name}.bn.{name}"].astype(np.float64)

@@ -30,6 +30,8 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.models.spread import inputs_first
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 from tvm_mobilenet.models.weights import validate
 
 if TYPE_CHECKING:
@@ -152,13 +154,37 @@ def _conv2d(layer: Conv2d, constants: Constants) -> list[onnx.NodeProto]:
                 "strides": layer.strides,
                 "pads": layer.padding,
                 "group": layer.groups,
+                **({"dilations": layer.dilations} if layer.dilations != (1, 1) else {}),
             },
         )
     ]
+    return _normalised(layer, stages, constants)
+
+
+def _normalised(
+    layer: Conv2d | ConvTranspose2d, stages: list[_Stage], constants: Constants
+) -> list[onnx.NodeProto]:
+    """Return the nodes of a convolution: itself, batch norm, activation."""
     if layer.batch_norm is not None:
-        parts = [f"{name}.bn.{part}" for part in ("gamma", "beta", "mean", "variance")]
-        stages.append(("BatchNormalization", f"{name}.bn", parts, {"epsilon": layer.batch_norm}))
+        parts = [f"{layer.name}.bn.{part}" for part in ("gamma", "beta", "mean", "variance")]
+        attributes = {"epsilon": layer.batch_norm}
+        stages.append(("BatchNormalization", f"{layer.name}.bn", parts, attributes))
     return _chained(layer, [*stages, *_activation(layer, constants)])
+
+
+@nodes_of.register(ConvTranspose2d)
+def _conv_transpose(layer: ConvTranspose2d, constants: Constants) -> list[onnx.NodeProto]:
+    name = layer.name
+    constants[f"{name}.turned"] = inputs_first(layer, constants[f"{name}.weight"])
+    attributes = {
+        "kernel_shape": layer.kernel,
+        "strides": layer.strides,
+        "pads": layer.padding,
+        "output_padding": layer.output_padding,
+        "group": layer.groups,
+    }
+    parts = [f"{name}.turned", *([f"{name}.bias"] if layer.bias else [])]
+    return _normalised(layer, [("ConvTranspose", name, parts, attributes)], constants)
 
 
 @nodes_of.register(Dense)
@@ -212,7 +238,9 @@ def _node(operator: str, layer: Layer, **attributes: int) -> onnx.NodeProto:
     return helper.make_node(operator, layer.inputs, [layer.name], layer.name, **attributes)
 
 
-def _activation(layer: Conv2d | Dense | Activate, constants: Constants) -> list[_Stage]:
+def _activation(
+    layer: Conv2d | ConvTranspose2d | Dense | Activate, constants: Constants
+) -> list[_Stage]:
     """Return the node of a layer's activation, if it has one."""
     activation = layer.activation
     if activation == "none":

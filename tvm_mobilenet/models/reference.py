@@ -35,6 +35,8 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.models.spread import spread
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 from tvm_mobilenet.models.weights import validate
 
 Float64 = NDArray[np.float64]
@@ -210,7 +212,16 @@ def _computed(layer: Layer, _weights: Weights, *_inputs: Float64) -> Float64:
 
 @_computed.register(Conv2d)
 def _conv2d(layer: Conv2d, weights: Weights, x: Float64) -> Float64:
-    y = convolve(layer, _parameter(layer, weights, "weight"), x)
+    return _ended(layer, weights, convolve(layer, _parameter(layer, weights, "weight"), x))
+
+
+@_computed.register(ConvTranspose2d)
+def _conv_transpose(layer: ConvTranspose2d, weights: Weights, x: Float64) -> Float64:
+    return _ended(layer, weights, spread(layer, _parameter(layer, weights, "weight"), x))
+
+
+def _ended(layer: Conv2d | ConvTranspose2d, weights: Weights, y: Float64) -> Float64:
+    """Return the output of a convolution for its sums, which are overwritten."""
     if layer.bias:
         y += _per_channel(_parameter(layer, weights, "bias"))
     if layer.batch_norm is not None:
