@@ -33,6 +33,7 @@ from tvm_mobilenet.prediction.fusion import Fusion
 
 TARGET = dataclasses.replace(host(), cores=1)
 SHAPE = (2, 5, 6, 7)
+WIDE = (2, 8, 6, 7)
 LAST = ("legalize_rest",)
 ALL = ("emit", "fold_constants", "legalize_rest")
 
@@ -132,6 +133,21 @@ def test_a_residual_is_part_of_the_pointwise_kernel() -> None:
         assert any("residual" in name for name in kernels(mod)), inputs
 
 
+def test_a_residual_is_part_of_a_full_convolutions_kernel() -> None:
+    for end in ("none", "hardswish"):
+        around = (1, 1, 1, 1)
+        wide = [
+            Conv2d("a", ("input",), WIDE, 8, (3, 3), (1, 1), around, 8, True),
+            Conv2d("b", ("a",), WIDE, 8, (3, 3), (1, 1), around, 1, True),
+        ]
+        layers: list[Layer] = [*wide, Add("c", ("b", "a"), WIDE)]
+        if end == "hardswish":
+            layers.append(Activate("d", ("c",), WIDE, "hardswish"))
+        model = Model("m", "M", {}, WIDE, tuple(layers))
+        (kernel,) = (name for name in kernels(same(model)) if "residual" in name)
+        assert kernel.startswith("conv_blocked")
+
+
 def test_both_sides_computed_by_pointwise_kernels() -> None:
     layers = (
         conv("a", "input", "relu6", taps=3, groups=5),
@@ -151,11 +167,10 @@ def test_what_is_added_may_be_the_kernels_own_input() -> None:
 
 
 def test_other_residuals_are_right_and_not_ours() -> None:
-    """Behind an activation; behind a full convolution; of a value with another reader; doubled."""
+    """Behind an activation; of a value with another reader; doubled."""
     first = conv("a", "input", "relu", taps=3, groups=5)
     models = [
         of(first, conv("b", "a", "relu"), Add("c", ("b", "a"), SHAPE)),
-        of(first, conv("b", "a", taps=3), Add("c", ("b", "a"), SHAPE)),
         of(first, conv("b", "a"), Add("c", ("b", "a"), SHAPE), Add("d", ("c", "b"), SHAPE)),
         of(first, conv("b", "a"), Add("c", ("b", "b"), SHAPE)),
     ]

@@ -280,7 +280,7 @@ def test_what_is_not_ours_stays_itself(tmp_path: Path) -> None:
     assert sorted(kinds(found)) == [
         "ArgMax",
         "Concat",
-        "Conv",
+        "Conv2d",
         "Conv2d",
         "Resize",
         "Slice",

@@ -92,11 +92,13 @@ def windows(
     """
     padding = "VALID"
     _, _, rows, columns = layer.in_shape
-    if layer.padding == same_padding((rows, columns), layer.kernel, layer.strides):
+    if layer.padding == same_padding((rows, columns), layer.reach, layer.strides):
         padding = "SAME"
     elif any(layer.padding):
         source = _padded(layer, graph, source, of)
     fields = {"padding": padding, "strideH": layer.strides[0], "strideW": layer.strides[1]}
+    if layer.dilations != (1, 1):
+        fields["dilationHFactor"], fields["dilationWFactor"] = layer.dilations
     kind = "CONV_2D"
     if 1 < layer.groups == layer.in_channels:
         kind = "DEPTHWISE_CONV_2D"

@@ -132,6 +132,8 @@ def _conv2d(layer: Conv2d, weights: Arrays) -> Written:
         f"4={left} 14={top} 15={right} 16={bottom} "
         f"5=1 6={affine.weight.size} {_ACTIVATIONS[layer.activation]}"
     )
+    if layer.dilations != (1, 1):
+        arguments += f" 2={layer.dilations[1]} 12={layer.dilations[0]}"
     tensors = [affine.weight, affine.bias]
     if layer.groups == 1:
         return "Convolution", arguments, tensors

@@ -90,6 +90,7 @@ def _conv2d(layer: Conv2d, weights: Weights) -> Step:
         layer.kernel,
         layer.strides,
         (top, left) if even else (0, 0),
+        dilation=layer.dilations,
         groups=layer.groups,
     )
     affine = folded(layer, weights)

@@ -27,20 +27,48 @@ def padded(work: Workload, leading: tuple[int, int], read: Callable[..., Any]) -
         (*leading, rows, columns) or, for a blocked map, (*leading, rows,
         columns, in_block); rows and columns are those that windows touch.
     """
-    (height, width), (top, left) = work.in_size, work.padding[:2]
     rows, columns = (
-        (out - 1) * stride + taps
-        for out, stride, taps in zip(work.out_size, work.strides, work.kernel, strict=True)
+        (out - 1) * stride + (taps - 1) * apart + 1
+        for out, stride, taps, apart in zip(
+            work.out_size, work.strides, work.kernel, work.dilations, strict=True
+        )
     )
+    top, left, *_ = work.padding
+    return bordered(work, leading, (-top, -left), (rows, columns), read)
+
+
+def bordered(
+    work: Workload,
+    leading: tuple[int, int],
+    first: tuple[int, int],
+    count: tuple[int, int],
+    read: Callable[..., Any],
+) -> Any:
+    """Return some rows and columns of a map, zeros where they lie outside of it.
+
+    Parameters
+    ----------
+    leading, read
+        As for :func:`padded`.
+    first, count : tuple of int
+        (row, column) of the map where they begin, negative in a border, and how many.
+
+    Returns
+    -------
+    te.Tensor
+        As :func:`padded` returns it.
+    """
+    (height, width), (rows, columns) = work.in_size, count
+    top, left = -first[0], -first[1]
     block = () if OPERATORS[work.operator].reads_plain else (work.in_block,)
 
     def element(n: Any, c: Any, y: Any, x: Any, *rest: Any) -> Any:
         inside = []
-        if top:
+        if top > 0:
             inside.append(y >= top)
         if rows - top > height:
             inside.append(y - top < height)
-        if left:
+        if left > 0:
             inside.append(x >= left)
         if columns - left > width:
             inside.append(x - left < width)

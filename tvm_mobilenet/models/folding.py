@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.models.layers import Weighted
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 
 Float64 = NDArray[np.float64]
 
 
 def without_batch_norm(
-    layer: Weighted, weights: Mapping[str, NDArray[Any]]
+    layer: Weighted | ConvTranspose2d, weights: Mapping[str, NDArray[Any]]
 ) -> tuple[Float64, Float64]:
     """Return a layer's weight and bias with its batch norm inside, in float64.
 

@@ -84,6 +84,8 @@ class Conv2d(Layer):
         Epsilon added to the variance, or None where there is no batch norm.
     activation : Activation
         Applied last.
+    dilations : tuple of int
+        (vertical, horizontal) distance of neighbouring taps, in pixels.
     """
 
     rank: ClassVar[int | None] = 4
@@ -96,11 +98,15 @@ class Conv2d(Layer):
     bias: bool = False
     batch_norm: float | None = None
     activation: Activation = "none"
+    dilations: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
         Layer.__post_init__(self)
-        positive = (self.out_channels, self.groups, *self.kernel, *self.strides)
-        self._require(min(positive) > 0, "has a channel count, group, kernel or stride below 1")
+        steps = (*self.strides, *self.dilations)
+        positive = (self.out_channels, self.groups, *self.kernel, *steps)
+        self._require(
+            min(positive) > 0, "has a channel count, group, kernel, stride or dilation below 1"
+        )
         self._require(min(self.padding) >= 0, f"has a negative padding {self.padding}")
         self._require(
             self.in_channels % self.groups == 0 and self.out_channels % self.groups == 0,
@@ -109,7 +115,7 @@ class Conv2d(Layer):
         )
         self._require(
             min(self.out_shape) > 0,
-            f"has no output pixel: kernel {self.kernel} on a padded map of "
+            f"has no output pixel: kernel {self.reach} on a padded map of "
             f"{self._padded[0]}x{self._padded[1]}",
         )
 
@@ -117,6 +123,14 @@ class Conv2d(Layer):
     def in_channels(self) -> int:
         """Channels of the input."""
         return self.in_shape[1]
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """(height, width) that a window covers, pixels: the kernel's, its taps set apart."""
+        height, width = (
+            (taps - 1) * apart + 1 for taps, apart in zip(self.kernel, self.dilations, strict=True)
+        )
+        return (height, width)
 
     @property
     def _padded(self) -> tuple[int, int]:
@@ -127,8 +141,8 @@ class Conv2d(Layer):
     def out_shape(self) -> Shape:
         """(N, O, OH, OW); a window that does not fit entirely gives no pixel."""
         rows, columns = (
-            (size - taps) // stride + 1
-            for size, taps, stride in zip(self._padded, self.kernel, self.strides, strict=True)
+            (size - reach) // stride + 1
+            for size, reach, stride in zip(self._padded, self.reach, self.strides, strict=True)
         )
         return (self.in_shape[0], self.out_channels, rows, columns)
 
@@ -150,6 +164,11 @@ class Conv2d(Layer):
         ):
             return "pointwise"
         return "full"
+
+    @property
+    def is_mobilenets(self) -> bool:
+        """Whether it is of a MobileNet's kinds: one group or depthwise, its taps side by side."""
+        return self.dilations == (1, 1) and (self.groups == 1 or self.kind == "depthwise")
 
     @property
     def macs(self) -> int:

@@ -30,6 +30,8 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.models.spread import inputs_first
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 from tvm_mobilenet.models.weights import validate
 
 if TYPE_CHECKING:
@@ -146,8 +148,23 @@ def _conv2d(layer: Conv2d, constants: Constants) -> list[onnx.NodeProto]:
         "strides": layer.strides,
         "pads": layer.padding,
         "group": layer.groups,
+        **({"dilations": layer.dilations} if layer.dilations != (1, 1) else {}),
     }
     return _product(layer, constants, "Conv", attributes)
+
+
+@nodes_of.register(ConvTranspose2d)
+def _conv_transpose(layer: ConvTranspose2d, constants: Constants) -> list[onnx.NodeProto]:
+    name = layer.name
+    constants[f"{name}.turned"] = inputs_first(layer, constants[f"{name}.weight"])
+    attributes = {
+        "kernel_shape": layer.kernel,
+        "strides": layer.strides,
+        "pads": layer.padding,
+        "output_padding": layer.output_padding,
+        "group": layer.groups,
+    }
+    return _product(layer, constants, "ConvTranspose", attributes, f"{name}.turned")
 
 
 @nodes_of.register(Dense)
@@ -156,11 +173,21 @@ def _dense(layer: Dense, constants: Constants) -> list[onnx.NodeProto]:
 
 
 def _product(
-    layer: Weighted, constants: Constants, operator: str, attributes: dict[str, Any]
+    layer: Weighted | ConvTranspose2d,
+    constants: Constants,
+    operator: str,
+    attributes: dict[str, Any],
+    weight: str = "",
 ) -> list[onnx.NodeProto]:
-    """Return a product with weights, its batch norm and its activation."""
+    """Return a product with weights, its batch norm and its activation.
+
+    Parameters
+    ----------
+    weight : str
+        The constant that holds its weights, where that is not the layer's own.
+    """
     name = layer.name
-    affine = [f"{name}.weight", *([f"{name}.bias"] if layer.bias else [])]
+    affine = [weight or f"{name}.weight", *([f"{name}.bias"] if layer.bias else [])]
     stages: list[_Stage] = [(operator, name, affine, attributes)]
     if layer.batch_norm is not None:
         parts = [f"{name}.bn.{part}" for part in ("gamma", "beta", "mean", "variance")]
@@ -213,7 +240,9 @@ def _node(operator: str, layer: Layer, **attributes: int) -> onnx.NodeProto:
     return helper.make_node(operator, layer.inputs, [layer.name], layer.name, **attributes)
 
 
-def _activation(layer: Conv2d | Dense | Activate, constants: Constants) -> list[_Stage]:
+def _activation(
+    layer: Conv2d | ConvTranspose2d | Dense | Activate, constants: Constants
+) -> list[_Stage]:
     """Return the node of a layer's activation, if it has one."""
     activation = layer.activation
     if activation == "none":

@@ -35,6 +35,8 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.models.spread import spread
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 from tvm_mobilenet.models.weights import validate
 
 Float64 = NDArray[np.float64]
@@ -214,8 +216,14 @@ def _conv2d(layer: Conv2d, weights: Weights, x: Float64) -> Float64:
     return _finished(layer, weights, y, (-1, 1, 1))
 
 
+@_computed.register(ConvTranspose2d)
+def _conv_transpose(layer: ConvTranspose2d, weights: Weights, x: Float64) -> Float64:
+    y = spread(layer, _parameter(layer, weights, "weight"), x)
+    return _finished(layer, weights, y, (-1, 1, 1))
+
+
 def _finished(
-    layer: Weighted, weights: Weights, y: Float64, per_channel: tuple[int, ...]
+    layer: Weighted | ConvTranspose2d, weights: Weights, y: Float64, per_channel: tuple[int, ...]
 ) -> Float64:
     """Add the bias, apply batch norm and activation, in place."""
     if layer.bias:

@@ -78,10 +78,11 @@ def _conv2d(layer: Conv2d, network: QuantizedModel) -> Workload:
     block = _block_of(network, layer.inputs[0])
     if operator == "qpointwise" and block != BLOCK:
         operator = "qconv"
-    if operator == "qconv" and layer.groups > 1:
+    if not layer.is_mobilenets:
+        apart = "" if layer.dilations == (1, 1) else ", its taps set apart"
         raise QuantizationError(
-            f"{layer.name!r} is a convolution of {layer.groups} groups, for which there is no "
-            "kernel in integers",
+            f"{layer.name!r} is a convolution of {layer.groups} groups{apart}, for which there is "
+            "no kernel in integers",
             f"leave it in float32: --keep {layer.name}",
         )
     (n, channels, *in_size), (_, out_channels, *out_size) = layer.in_shape, layer.out_shape

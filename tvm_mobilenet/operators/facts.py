@@ -35,6 +35,8 @@ class Facts(ABC):
         Whether its kernel can prefetch for others.
     activates : bool
         Whether its kernel can apply an activation to its output.
+    adds_residual : bool
+        Whether its kernel can add another map to its output.
     element_work : int
         Vector operations that an element takes, in multiply-adds, where it goes over elements.
     """
@@ -48,6 +50,7 @@ class Facts(ABC):
     prefetched = 0
     hosts_prefetches = False
     activates = False
+    adds_residual = False
     element_work = 1
 
     @property

@@ -61,6 +61,10 @@ _OF_INTEGERS = frozenset(
 """Fields that say something of elements of 8 bits only."""
 
 
+_UNUSUAL: dict[str, Any] = {"dilations": (1, 1), "groups": 1}
+"""Fields that are written only where they are not this."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """The sizes that a kernel is specialised for.
@@ -110,6 +114,10 @@ class Workload:
     residual_first : bool
         Whether the map is the first addend of a residual connection: each is rounded where
         it is added, so that the order is part of what is right.
+    dilations : tuple of int
+        (vertical, horizontal) distance of neighbouring taps, in pixels.
+    groups : int
+        Groups of channels that do not mix, of a convolution that is not depthwise.
     """
 
     operator: Operator
@@ -137,6 +145,8 @@ class Workload:
     mid_limits: tuple[int, int] = (0, 0)
     residual_first: bool = False
     in_plain: int = 0
+    dilations: tuple[int, int] = (1, 1)
+    groups: int = 1
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Workload:
@@ -158,6 +168,7 @@ class Workload:
         fields = dataclasses.asdict(self)
         if not self.integer:
             fields = {name: value for name, value in fields.items() if name not in _OF_INTEGERS}
+        fields = {n: value for n, value in fields.items() if value != _UNUSUAL.get(n)}
         return json.dumps(fields, separators=(",", ":"))
 
     @property
@@ -186,8 +197,11 @@ class Workload:
 
         The real channels, rounded up to a divisor of the block, so that an inner
         loop of that length never leaves a block: 24 channels in blocks of 16 reduce
-        over 24, not 32. Integers are multiplied by fours.
+        over 24, not 32. Integers are multiplied by fours. The channels of a group are
+        not rounded: behind them others follow.
         """
+        if self.groups > 1:
+            return self.in_channels // self.groups
         step = math.gcd(4 if self.integer else 8, self.in_block)
         return -(-self.in_channels // step) * step
 
@@ -230,6 +244,10 @@ class Workload:
             parts.append(f"k{self.kernel[0]}x{self.kernel[1]}")
             parts.append(f"t{self.strides[0]}x{self.strides[1]}")
             parts.append("p" + "x".join(map(str, self.padding)))
+        if self.dilations != (1, 1):
+            parts.append(f"d{self.dilations[0]}x{self.dilations[1]}")
+        if self.groups > 1:
+            parts.append(f"g{self.groups}")
         parts.append(f"c{self.in_block}x{self.out_block}")
         if self.classes:
             parts.append(f"j{self.classes}x{self.class_block}")

@@ -63,8 +63,8 @@ def records_for(
 
 def _has_kernel(layer: Layer) -> bool:
     """Whether a layer is none of the few that no kernel computes in integers."""
-    in_groups = isinstance(layer, Conv2d) and layer.groups > 1 and layer.kind != "depthwise"
-    return not in_groups and len(layer.in_shape) in _RANKS
+    other = isinstance(layer, Conv2d) and not layer.is_mobilenets
+    return not other and len(layer.in_shape) in _RANKS
 
 
 def _float_sums(model: Model, integer: Collection[str]) -> set[str]:

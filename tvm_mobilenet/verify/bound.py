@@ -31,6 +31,7 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 from tvm_mobilenet.verify.rounding import (
     END_TO_END,
     EPILOGUE,
@@ -122,8 +123,9 @@ def _bound(_layer: Layer, _known: _Known, _loss: _Loss) -> Float64 | None:
 
 
 @_bound.register(Conv2d)
+@_bound.register(ConvTranspose2d)
 @_bound.register(Dense)
-def _product_bound(layer: Conv2d | Dense, known: _Known, loss: _Loss) -> Float64:
+def _product_bound(layer: Conv2d | ConvTranspose2d | Dense, known: _Known, loss: _Loss) -> Float64:
     (source,) = layer.inputs
     magnitudes, offsets = _magnitudes(layer, known.weights)
     none = {name: np.zeros_like(offset) for name, offset in offsets.items()}

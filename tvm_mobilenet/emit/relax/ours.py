@@ -24,6 +24,8 @@ from tvm_mobilenet.models.spec import (
     Softmax,
     symbol,
 )
+from tvm_mobilenet.models.spread import inputs_first
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 from tvm_mobilenet.network.fold import folded
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -66,10 +68,26 @@ def _conv2d(layer: Conv2d, weights: Weights, bind: Bind, x: Any) -> Any:
         strides=layer.strides,
         padding=layer.padding,
         groups=layer.groups,
+        dilation=layer.dilations,
     )
     if layer.bias or layer.batch_norm is not None:
         bias = relax.const(affine.bias.reshape(1, -1, 1, 1))
         value = relax.op.add(bind(value), bias)
+    return _activated(value, layer.activation, bind)
+
+
+@_value.register(ConvTranspose2d)
+def _conv_transpose(layer: ConvTranspose2d, weights: Weights, bind: Bind, x: Any) -> Any:
+    affine = folded(layer, weights)
+    value = relax.op.nn.conv2d_transpose(
+        x,
+        relax.const(inputs_first(layer, affine.weight)),
+        strides=layer.strides,
+        padding=layer.padding,
+        output_padding=layer.output_padding,
+        groups=layer.groups,
+    )
+    value = relax.op.add(bind(value), relax.const(affine.bias.reshape(1, -1, 1, 1)))
     return _activated(value, layer.activation, bind)
 
 

@@ -25,6 +25,8 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.models.spread import inputs_first
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 from tvm_mobilenet.network.fold import folded
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -59,6 +61,24 @@ def _conv2d(layer: Conv2d, inputs: list[Any], weights: Weights) -> Any:
         relay.const(affine.weight),
         strides=layer.strides,
         padding=layer.padding,
+        channels=layer.out_channels,
+        kernel_size=layer.kernel,
+        groups=layer.groups,
+        dilation=layer.dilations,
+    )
+    value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
+    return _activated(value, layer.activation)
+
+
+@by_relay.register(ConvTranspose2d)
+def _conv_transpose(layer: ConvTranspose2d, inputs: list[Any], weights: Weights) -> Any:
+    affine = folded(layer, weights)
+    value = relay.nn.conv2d_transpose(
+        inputs[0],
+        relay.const(inputs_first(layer, affine.weight)),
+        strides=layer.strides,
+        padding=layer.padding,
+        output_padding=layer.output_padding,
         channels=layer.out_channels,
         kernel_size=layer.kernel,
         groups=layer.groups,

@@ -36,7 +36,7 @@ class IntegerLayers(Layers):
     rounded; a convolution or dense layer also if it is not, and its sums leave as float32. A
     rounding that is no layer's becomes a :class:`~tvm_mobilenet.models.quantized.model.Quantize`.
     All else stays in float32: among it the softmax, weights that int8 does not hold less their
-    zero points, and convolutions of several groups that are not depthwise.
+    zero points, and convolutions that are dilated or of several groups and not depthwise.
 
     Attributes
     ----------
@@ -194,10 +194,9 @@ class IntegerLayers(Layers):
     def _weight_type(self, layer: Weighted) -> TensorType | None:
         """Return the type of a weight where a layer can compute in integers, else None."""
         known = self._elements.get(layer.name)
-        depthwise = isinstance(layer, Conv2d) and layer.kind == "depthwise"
-        grouped = isinstance(layer, Conv2d) and layer.groups > 1 and not depthwise
+        other = isinstance(layer, Conv2d) and not layer.is_mobilenets
         low, high = RANGES["int8"]
-        if known is None or grouped or not self._type(layer.inputs[0]).quantized:
+        if known is None or other or not self._type(layer.inputs[0]).quantized:
             return None
         if known.numbers.min() < low or known.numbers.max() > high:
             return None
