@@ -53,7 +53,7 @@ best class. Centred outputs would differ more, but so would float32 rounding."""
 _QUANTILES = 64
 
 _FOLDED_EPSILON = 1e-5
-"""Of a batch norm that a layer has inside its weight and bias."""
+"""Added to the variance by the batch norm that a trained layer would have inside its bias."""
 
 _VARIES = 1e-12
 """Variance above which a map is no vector, such as squeeze-and-excite reads; rounding is less."""

@@ -27,7 +27,7 @@ def without_branches(arrays: Mapping[str, NDArray[Any]], epsilon: float, where: 
     Parameters
     ----------
     epsilon : float
-        Of every branch's batch norm.
+        What every branch's batch norm adds to its variance; a state dict does not say.
     where : str
         Name of the source in messages.
 
