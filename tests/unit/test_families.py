@@ -225,7 +225,7 @@ def test_variants_that_do_not_exist() -> None:
             make(variant)
 
 
-@pytest.mark.parametrize("name", [*SMALL, "mnasnet-a1"])
+@pytest.mark.parametrize("name", [*SMALL, "mnasnet-a1", "mobileone-s4"])
 def test_drawn_weights_neither_die_nor_saturate(name: str) -> None:
     model = build(name, resolution=64, classes=50, batch=2)
     weights = initialize(model)

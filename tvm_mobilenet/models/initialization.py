@@ -108,8 +108,12 @@ def _draw(layer: Layer, _rng: Generator, _drawn: Drawn, *_inputs: Moments) -> Mo
 @_draw.register(Conv2d)
 def _conv2d(layer: Conv2d, rng: Generator, drawn: Drawn, before: Moments) -> Moments:
     shape, channels = layer.weight_shape, layer.out_channels
-    fan_in = int(np.prod(shape[1:]))
-    weight = rng.normal(0.0, np.sqrt(2.0 / fan_in), shape)
+    varies = bool(before.variance.max() > _VARIES)
+    deviation = np.sqrt(2.0 / int(np.prod(shape[1:])))
+    if layer.activation == "sigmoid" and not varies:
+        # A gate that is shut for good leaves a map that the next batch norm blows up.
+        deviation = _rounded(np.asarray(1 / _length(before)))
+    weight = rng.normal(0.0, deviation, shape)
     drawn[f"{layer.name}.weight"] = weight
 
     # Taps of a channel summed, then input channels of the group: (G, O/G, C/G).
@@ -117,7 +121,7 @@ def _conv2d(layer: Conv2d, rng: Generator, drawn: Drawn, before: Moments) -> Mom
     mean = _through(weight.sum(axis=(2, 3)).reshape(groups), before.mean)
     variance = _through((weight**2).sum(axis=(2, 3)).reshape(groups), before.variance)
     found = Moments(mean, variance)
-    if layer.bias and layer.batch_norm is None and before.variance.max() > _VARIES:
+    if layer.bias and layer.batch_norm is None and varies:
         return _activated(layer.activation, _folded_batch_norm(layer, rng, drawn, found))
     return _finished(layer, rng, drawn, found)
 
