@@ -153,5 +153,6 @@ def _activation(activation: Activation) -> Callable[[Any], Any]:
         "relu6": torch.nn.functional.relu6,
         "hardswish": torch.nn.functional.hardswish,
         "hardsigmoid": torch.nn.functional.hardsigmoid,
+        "sigmoid": torch.sigmoid,
     }
     return functions[activation]
