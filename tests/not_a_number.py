@@ -12,12 +12,13 @@ from kernels import fused_pair, workload
 from schedule_cases import AROUND
 
 from tvm_mobilenet.machine import PRESETS, TargetSpec
+from tvm_mobilenet.models.functions import Activation
 from tvm_mobilenet.models.layer import Layer
 from tvm_mobilenet.models.layers import LpNormalization, Softmax
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.packing import blocked
 from tvm_mobilenet.operators.sizes import workload_of_layer
-from tvm_mobilenet.operators.workload import Activation, Workload
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.verify.kernel_case import kernel_case
 
 ACTIVATIONS: tuple[Activation, ...] = ("none", "relu", "relu6", "hardsigmoid", "hardswish")

@@ -11,31 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
+from tvm_mobilenet.models.functions import Activation
 from tvm_mobilenet.models.layer import Layer, Shape
 
-Activation = Literal["none", "relu", "relu6", "hardswish", "hardsigmoid"]
-"""Hard sigmoid is min(max(x + 3, 0), 6) / 6, hard swish x times that (arXiv 1905.02244,
-section 5.2)."""
-
 ConvKind = Literal["depthwise", "pointwise", "full"]
-
-LIMITS: dict[str, tuple[float, float]] = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0)}
-"""Lowest and highest output of the activations that only clip."""
-
-VARIES: dict[str, tuple[float, float]] = {
-    "hardswish": (-3.0, math.inf),
-    "hardsigmoid": (-3.0, 3.0),
-}
-"""Where the activations that are no clipping are not constant."""
-
-STEEPEST: dict[str, float] = {
-    "none": 1.0,
-    "relu": 1.0,
-    "relu6": 1.0,
-    "hardsigmoid": 1 / 6,
-    "hardswish": 1.5,  # (2 x + 3) / 6 at x = 3
-}
-"""Largest slope of each activation: what it multiplies an error of its input by, at most."""
 
 
 def same_padding(

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tvm_mobilenet.models.functions import Activation
 from tvm_mobilenet.models.layer import Layer, Shape
-from tvm_mobilenet.models.layers import Activation
 
 
 @dataclass(frozen=True, slots=True)

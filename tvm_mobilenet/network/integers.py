@@ -13,9 +13,9 @@ from typing import Any, cast
 
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.models.functions import tabled
 from tvm_mobilenet.models.quantized.model import (
     FLOAT,
-    TABLED,
     Dequantize,
     Quantize,
     QuantizedModel,
@@ -185,7 +185,7 @@ def _leaving(
     if record.output == FLOAT:
         stored = network.type_of(layer.inputs[0]).dtype
         return {"dtype": stored, "out_dtype": "float32", "activation": activation}
-    if activation in TABLED:
+    if tabled(activation):
         assert record.before is not None  # QuantizedModel holds every such layer to it
         return {
             "dtype": record.output.dtype,

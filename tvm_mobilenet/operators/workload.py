@@ -7,18 +7,14 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from tvm_mobilenet.machine import Dtype, TargetSpec
+from tvm_mobilenet.models.functions import Activation, identifier, tabled
 from tvm_mobilenet.operators.facts import OPERATORS
 
 Operator = str
 """Name of an operator of ours: a key of :data:`tvm_mobilenet.operators.facts.OPERATORS`."""
-
-Activation = Literal["none", "relu", "relu6", "hardswish", "hardsigmoid"]
-
-_TABLED = ("hardswish", "hardsigmoid")
-"""Activations that clip nothing: a kernel on elements of 8 bits looks them up."""
 
 DENSE_VECTORS = 8
 """Vectors in an output block of the classifier: as many accumulators hide a
@@ -85,9 +81,9 @@ class Workload:
         (height, width), in pixels.
     padding : tuple of int
         (top, left, bottom, right), in pixels.
-    activation : {"none", "relu", "relu6", "hardsigmoid", "hardswish"}
-        The activation of the epilogue, after the bias.
-    mid_activation : {"none", "relu", "relu6", "hardsigmoid", "hardswish"}
+    activation : str
+        The activation of the epilogue, after the bias; see :mod:`tvm_mobilenet.models.functions`.
+    mid_activation : str
         The activation between the two convolutions of a separable block.
     residual : bool
         Whether a pointwise layer or separable block adds a tensor of its output's shape,
@@ -179,7 +175,7 @@ class Workload:
     @property
     def tabled(self) -> bool:
         """Whether a table makes the elements that leave: the activation is no clipping."""
-        return self.integer and not self.out_dtype and self.activation in _TABLED
+        return self.integer and not self.out_dtype and tabled(self.activation)
 
     @property
     def in_blocks(self) -> int:
@@ -252,9 +248,9 @@ class Workload:
         if self.classes:
             parts.append(f"j{self.classes}x{self.class_block}")
         if self.mid_activation != "none":
-            parts.append(f"m{self.mid_activation}")
+            parts.append(f"m{identifier(self.mid_activation)}")
         if self.activation != "none":
-            parts.append(self.activation)
+            parts.append(identifier(self.activation))
         if self.residual:
             parts.append("residual")
         if self.dtype != "float32":

@@ -8,8 +8,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tvm_mobilenet.models.folding import without_batch_norm
+from tvm_mobilenet.models.functions import tabled
 from tvm_mobilenet.models.layers import Weighted
-from tvm_mobilenet.models.quantized.model import FLOAT, INTEGER_LAYERS, TABLED, Quantization
+from tvm_mobilenet.models.quantized.model import FLOAT, INTEGER_LAYERS, Quantization
 from tvm_mobilenet.models.spec import Add, Conv2d, Layer, Model, Softmax
 from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.quantization.weights import weight_type
@@ -76,7 +77,7 @@ def _float_sums(model: Model, integer: Collection[str]) -> set[str]:
     found: set[str] = set()
     joined: set[str] = set()
     for layer in model.layers:
-        if not isinstance(layer, Weighted) or layer.activation in TABLED:
+        if not isinstance(layer, Weighted) or tabled(layer.activation):
             continue
         behind = [reader for reader in readers[layer.name] if reader.name in integer]
         if not behind:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models import reference
-from tvm_mobilenet.models.layers import STEEPEST, LpNormalization
+from tvm_mobilenet.models.functions import losses, steepest
+from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.spec import (
     Activate,
     Activation,
@@ -43,8 +44,6 @@ from tvm_mobilenet.verify.rounding import (
     terms_of,
 )
 
-# Roundings of a hard sigmoid, whose value is up to 1 however small its argument.
-_GATE = 4 * UNIT_ROUNDOFF
 _SUBNORMAL = {"float32": 0.0, "float16": 2.0**-25}
 
 Weights = Mapping[str, NDArray[Any]]
@@ -112,9 +111,10 @@ class _Loss(NamedTuple):
 
     def bound(self, total: Float64, carried: Float64, activation: Activation = "none") -> Float64:
         """Bound errors by the sum of magnitudes, and by what errors before the layer become."""
-        gate = _GATE if activation == "hardsigmoid" else 0.0
         sums = self.stored * total + (1 + self.stored) * carried
-        return STEEPEST[activation] * sums + gate + self.least
+        always, relative = losses(activation)
+        own = (always + relative * (total + carried)) * UNIT_ROUNDOFF
+        return steepest(activation) * sums + own + self.least
 
 
 @singledispatch

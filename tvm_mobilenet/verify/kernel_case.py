@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.activations import activate
+from tvm_mobilenet.models.functions import losses
 from tvm_mobilenet.models.spec import INPUT, Activate, Add, Layer
 from tvm_mobilenet.operators.facts import OPERATORS, OTHER, Shared
 from tvm_mobilenet.operators.packing import Affine, blocked, pack
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.verify.bound import guaranteed_bound
+from tvm_mobilenet.verify.rounding import UNIT_ROUNDOFF
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -122,7 +124,7 @@ def kernel_case(work: Workload, seed: int = 0, outlier: float | None = None) -> 
     if not OPERATORS[work.operator].writes_plain:
         idle = float(activate(np.zeros(1), work.activation)[0])
         want = blocked(want, work.out_block, idle)
-        bound = blocked(bound, work.out_block)
+        bound = blocked(bound, work.out_block, losses(work.activation)[0] * UNIT_ROUNDOFF)
     others = []
     if OTHER in values:
         others.append(blocked(values[OTHER], work.out_block).astype(work.dtype))

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import relay
 
+from tvm_mobilenet.emit.relay.activations import activated
 from tvm_mobilenet.emit.relay.axes import axes_as_attributes
 from tvm_mobilenet.errors import InvalidModelError, UnsupportedOperatorError, reason
 from tvm_mobilenet.models.importer.expand import expand
 from tvm_mobilenet.models.spec import (
     Activate,
-    Activation,
     Add,
     Conv2d,
     Dense,
@@ -67,7 +67,7 @@ def _conv2d(layer: Conv2d, inputs: list[Any], weights: Weights) -> Any:
         dilation=layer.dilations,
     )
     value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
-    return _activated(value, layer.activation)
+    return activated(value, layer.activation)
 
 
 @by_relay.register(ConvTranspose2d)
@@ -84,7 +84,7 @@ def _conv_transpose(layer: ConvTranspose2d, inputs: list[Any], weights: Weights)
         groups=layer.groups,
     )
     value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
-    return _activated(value, layer.activation)
+    return activated(value, layer.activation)
 
 
 @by_relay.register(Dense)
@@ -92,7 +92,7 @@ def _dense(layer: Dense, inputs: list[Any], weights: Weights) -> Any:
     affine = folded(layer, weights)
     value = relay.nn.dense(inputs[0], relay.const(affine.weight))
     value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
-    return _activated(value, layer.activation)
+    return activated(value, layer.activation)
 
 
 @by_relay.register(GlobalAvgPool)
@@ -102,7 +102,7 @@ def _global_avg_pool(layer: GlobalAvgPool, inputs: list[Any], _weights: Weights)
 
 @by_relay.register(Activate)
 def _activate(layer: Activate, inputs: list[Any], _weights: Weights) -> Any:
-    return _activated(inputs[0], layer.activation)
+    return activated(inputs[0], layer.activation)
 
 
 @by_relay.register(Add)
@@ -118,18 +118,6 @@ def _scale(_layer: Scale, inputs: list[Any], _weights: Weights) -> Any:
 @by_relay.register(Softmax)
 def _softmax(_layer: Softmax, inputs: list[Any], _weights: Weights) -> Any:
     return relay.nn.softmax(inputs[0], axis=-1)
-
-
-def _activated(value: Any, activation: Activation) -> Any:
-    if activation == "none":
-        return value
-    if activation == "relu":
-        return relay.nn.relu(value)
-    if activation == "relu6":
-        return relay.clip(value, 0.0, 6.0)
-    raised = relay.add(value, relay.const(3.0, "float32"))
-    gate = relay.divide(relay.clip(raised, 0.0, 6.0), relay.const(6.0, "float32"))
-    return gate if activation == "hardsigmoid" else relay.multiply(value, gate)
 
 
 @by_relay.register(Operator)

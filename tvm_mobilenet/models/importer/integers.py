@@ -10,14 +10,14 @@ import numpy as np
 from tvm_mobilenet.errors import OnnxFileError
 from tvm_mobilenet.machine import RANGES
 from tvm_mobilenet.models.folding import without_batch_norm
+from tvm_mobilenet.models.functions import Activation, clips, tabled
 from tvm_mobilenet.models.importer.graph import Array, Elements, Graph, Node
 from tvm_mobilenet.models.importer.layers import Layers
 from tvm_mobilenet.models.importer.roundings import moves, type_of_rounding
 from tvm_mobilenet.models.layer import Layer
-from tvm_mobilenet.models.layers import LIMITS, Activation, Weighted
+from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized.model import (
     FLOAT,
-    TABLED,
     Quantization,
     Quantize,
     limits_of,
@@ -93,7 +93,7 @@ class IntegerLayers(Layers):
     def _take_activation(self, tensor: str) -> tuple[str, Activation]:
         """Leave what is no clipping: a table reads elements, and no sums."""
         out, activation = super()._take_activation(tensor)
-        if self._keeps_tables and activation in TABLED:
+        if self._keeps_tables and tabled(activation):
             node = self._only_reader(tensor)
             self._taken.discard(id(node))
             return tensor, "none"
@@ -173,9 +173,9 @@ class IntegerLayers(Layers):
     def _activated(self, layer: Activate, to: TensorType) -> tuple[Layer, Quantization] | None:
         """As :meth:`_rounded`; the layer before an activation takes it, if it can."""
         before, prior = self._type(layer.inputs[0]), self._alone(layer.inputs[0])
-        clips = layer.activation in LIMITS
+        clipped = clips(layer.activation) is not None
         if not before.quantized:
-            implied = clips and limits_of(layer.activation, to) == to.limits
+            implied = clipped and limits_of(layer.activation, to) == to.limits
             found = self._rounded(prior, to) if implied and prior is not None else None
             if found is not None:
                 del self.layers[layer.name]
@@ -183,11 +183,11 @@ class IntegerLayers(Layers):
         if (
             isinstance(prior, Weighted)
             and prior.activation == "none"
-            and (not clips or before == to)
+            and (not clipped or before == to)
         ):
             del self.layers[layer.name]
             known = self.records[prior.name]
-            record = Quantization(to, known.weight, None if clips else before)
+            record = Quantization(to, known.weight, None if clipped else before)
             return dataclasses.replace(prior, activation=layer.activation), record
         return layer, Quantization(to)
 

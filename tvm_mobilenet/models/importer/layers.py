@@ -9,13 +9,14 @@ import re
 import numpy as np
 
 from tvm_mobilenet.errors import OnnxFileError
+from tvm_mobilenet.models.functions import Activation
 from tvm_mobilenet.models.importer.activations import ACTIVATION
 from tvm_mobilenet.models.importer.affine import Affine
 from tvm_mobilenet.models.importer.foreign import foreign
 from tvm_mobilenet.models.importer.graph import Array, Graph, Node
 from tvm_mobilenet.models.importer.transposed import placed
 from tvm_mobilenet.models.layer import Layer, Shape
-from tvm_mobilenet.models.layers import Activation, LpNormalization
+from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,

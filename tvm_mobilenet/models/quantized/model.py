@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tvm_mobilenet.errors import QuantizationError
-from tvm_mobilenet.models.layers import VARIES, Weighted
+from tvm_mobilenet.models.functions import clips, tabled
+from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -23,9 +25,6 @@ from tvm_mobilenet.models.spec import (
 from tvm_mobilenet.models.tensors import TensorType
 
 FLOAT = TensorType()
-
-TABLED = frozenset(VARIES)
-"""Activations that are no clipping: a table gives the element for each of 256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,19 +167,19 @@ class QuantizedModel:
                 "put a Quantize between float32 and what computes in integers, nowhere else",
             )
         activation = getattr(layer, "activation", "none")
-        clips = activation not in TABLED
+        clipped = not tabled(activation)
         if record.output == FLOAT:
             _require(
-                isinstance(layer, Weighted) and clips,
+                isinstance(layer, Weighted) and clipped,
                 layer.name,
                 "has an output of float32",
                 "give it int8 or uint8; only sums that are at most clipped may leave as float32",
             )
         _require(
-            (record.before is not None) == (isinstance(layer, Weighted) and not clips),
+            (record.before is not None) == (isinstance(layer, Weighted) and not clipped),
             layer.name,
             f"has activation {activation!r} and a type before it: {record.before is not None}",
-            "a convolution or dense layer with a hard swish or sigmoid has one, no other layer",
+            "a convolution or dense layer whose activation clips nothing has one, no other layer",
         )
         _require(
             (record.weight is not None) == isinstance(layer, Weighted),
@@ -196,11 +195,9 @@ def limits_of(activation: Activation, to: TensorType) -> tuple[int, int]:
     """Return the least and greatest element that an activation which clips lets through."""
     low, high = to.limits
     zero, scale = to.zero_point or 0, to.scale[0]
-    if activation in ("relu", "relu6"):
-        low = max(low, zero)
-    if activation == "relu6":
-        high = min(high, zero + round(6.0 / scale))
-    return low, high
+    least, most = clips(activation) or (-math.inf, math.inf)
+    ends = [zero + round(min(max(end / scale, low - zero), high - zero)) for end in (least, most)]
+    return ends[0], ends[1]
 
 
 def _check_weighted(layer: Weighted, weight: TensorType) -> None:
