@@ -61,7 +61,9 @@ def test_a_trunk_with_another_head(tmp_path: Path) -> None:
     text = " ".join(foreign)
     assert all(op in text for op in ("LeakyRelu", "Slice", "Concat", "Resize"))
     ours = [call["operator"] for call in made.manifest["calls"] if call["source"] != "fallback"]
-    assert {"conv", "conv_blocked", "depthwise", "pointwise", "scale", "pool"} <= set(ours) | {"depthwise"}
+    assert {"conv", "conv_blocked", "depthwise", "pointwise", "scale", "pool"} <= set(ours) | {
+        "depthwise"
+    }
 
     assert tm.verify(made.path).passed
     moved = tmp_path / "moved.onnx"
