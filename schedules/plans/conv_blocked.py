@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.depthwise import row_tile
 from tvm_mobilenet.schedules.plans.row_groups import choose_rows
 from tvm_mobilenet.schedules.plans.threads import share
 from tvm_mobilenet.schedules.plans.tile import Tile, best_tile, choose_tile, inner_steps
@@ -96,6 +97,8 @@ def _planned(
     height, steps = (-(-size // phase) for size, phase in zip(work.out_size, phases, strict=True))
     depth, (lanes, shared) = work.depth, vectors_of(work)
     best = best_tile(steps, shared, depth * taps, target, work.batch, height)
+    if depth == 1:  # LLVM unrolls the taps, as it does those of a depthwise layer
+        best = Tile(1 if is_depthwise(work) else row_tile(steps, target), 1)
     tile = choose_tile(knobs, best, steps, shared, target)
     groups = work.out_blocks // tile.vectors
     default = "staged" if bordered else "inline"
