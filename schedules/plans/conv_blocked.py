@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass
 
 from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans.depthwise import row_tile
 from tvm_mobilenet.schedules.plans.row_groups import choose_rows
 from tvm_mobilenet.schedules.plans.threads import share
 from tvm_mobilenet.schedules.plans.tile import Tile, best_tile, choose_tile, inner_steps
 
 from tvm_mobilenet.machine import ITEM_BYTES, TargetSpec
+from tvm_mobilenet.operators.groups import repeats
 from tvm_mobilenet.operators.phases import is_depthwise, phase_taps
 from tvm_mobilenet.operators.workload import Workload
 
@@ -44,6 +46,8 @@ class ConvBlockedPlan:
         Whether they do.
     staged : bool
         Whether a unit's input is copied, its border of zeros around it.
+    copied : int
+        Channels that are copied at once: those that are read from one place.
     """
 
     phases: tuple[int, int]
@@ -57,6 +61,7 @@ class ConvBlockedPlan:
     units: int
     parallel: bool
     staged: bool
+    copied: int
 
 
 def plan_conv_blocked(work: Workload, knobs: Knobs, target: TargetSpec) -> ConvBlockedPlan:
@@ -69,7 +74,8 @@ def plan_conv_blocked(work: Workload, knobs: Knobs, target: TargetSpec) -> ConvB
         border, or read where it lies; ``rows``: output rows in a group; ``splits``: pieces that
         output channels are cut into; ``threads``: all or one.
     """
-    return _planned(work, knobs, target, (1, 1), math.prod(work.kernel), bordered=has_border(work))
+    bordered = has_border(work) or repeats(work)
+    return _planned(work, knobs, target, (1, 1), math.prod(work.kernel), bordered=bordered)
 
 
 def plan_conv_transpose(work: Workload, knobs: Knobs, target: TargetSpec) -> ConvBlockedPlan:
@@ -96,6 +102,8 @@ def _planned(
     height, steps = (-(-size // phase) for size, phase in zip(work.out_size, phases, strict=True))
     depth, (lanes, shared) = work.depth, vectors_of(work)
     best = best_tile(steps, shared, depth * taps, target, work.batch, height)
+    if depth == 1:  # LLVM unrolls the taps, as it does those of a depthwise layer
+        best = Tile(1 if is_depthwise(work) else row_tile(steps, target), 1)
     tile = choose_tile(knobs, best, steps, shared, target)
     groups = work.out_blocks // tile.vectors
     default = "staged" if bordered else "inline"
@@ -123,6 +131,7 @@ def _planned(
         units,
         parallel,
         staged,
+        math.gcd(work.out_channels // work.groups, work.out_block) if repeats(work) else 0,
     )
 
 
@@ -133,7 +142,7 @@ def vectors_of(work: Workload) -> tuple[int, int]:
     """
     if work.groups == 1:
         return work.out_block, work.out_blocks
-    if is_depthwise(work):
+    if is_depthwise(work) or repeats(work):
         return work.out_block, 1
     outside = work.out_channels // work.groups
     lanes = math.gcd(outside, work.out_block)
@@ -144,7 +153,8 @@ def _reads_whole_blocks(work: Workload) -> bool:
     """Whether what a part of the output's blocks reads are whole blocks of the input."""
     inside, outside = work.in_channels // work.groups, work.out_channels // work.groups
     ends_in_blocks = inside % work.in_block or outside % work.out_block
-    return work.groups == 1 or is_depthwise(work) or not ends_in_blocks
+    own = is_depthwise(work) or repeats(work)
+    return work.groups == 1 or own or not ends_in_blocks
 
 
 def has_border(work: Workload) -> bool:

@@ -12,7 +12,8 @@ Loop nest, outer to inner
 
 Registers
     As the pointwise micro-kernel: 7 x 2 + 2 + 1 = 17 of 32 with AVX-512. Where groups end
-    inside of a block, a vector is as wide as what belongs to one of them, and 14 x 1.
+    inside of a block, a vector is as wide as what belongs to one of them, and 14 x 1. A group
+    of one channel is copied for every output that reads it: its vectors are whole.
 
 Traffic
     A copy of the rows that a unit reads, at most half of L2, has zeros for a border: the
@@ -93,7 +94,11 @@ def _scheduled(sch: Any, plan: ConvBlockedPlan) -> list[tuple[Any, Any]]:
     window = sch.get_sblock("padded")
     if plan.staged:
         sch.compute_at(window, units, preserve_unit_loops=True)
-        sch.vectorize(sch.get_loops(window)[-1])
+        lanes = sch.get_loops(window)[-1]
+        if plan.copied:
+            each, lanes = sch.split(lanes, [None, plan.copied])
+            sch.unroll(each)
+        sch.vectorize(lanes)
     else:
         sch.compute_inline(window)
     share(sch, units, parallel=plan.parallel)
