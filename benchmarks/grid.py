@@ -1,9 +1,12 @@
-"""Every MobileNet V1 of the paper's grid, and V2 and V3, against every peer; the README's tables.
+"""Every MobileNet V1 of the paper's grid, and the other families, against every peer.
 
     python benchmarks/grid.py --write README.md
     python benchmarks/grid.py --models v2 v3-large v3-small --artifacts out/grid --write README.md
+    python benchmarks/grid.py --models families --artifacts out/grid --write README.md
 
-Each model but V1 is measured at 1.0/224. `--artifacts` keeps what is compiled, so that
+Each model but V1 is measured at its own size, without --alpha and --resolution; `families` are
+MobileNet V4, EfficientNet-Lite, MnasNet and MobileOne. Each of these lines makes one table of the
+README. `--artifacts` keeps what is compiled, so that
 `--prepare` can do it before the machine has to be quiet.
 
 Random weights of seed 0: the time of a network does not depend on them. Each
@@ -19,24 +22,27 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.bench.comparison import OURS, BenchReport, geometric_mean
 from tvm_mobilenet.bench.peers import FLOAT32, version_of
 from tvm_mobilenet.machine.host import processor_name
+from tvm_mobilenet.models import SHORT_NAMES
 from tvm_mobilenet.models.spec import Model
 
 ALPHAS = (1.0, 0.75, 0.5, 0.25)
 RESOLUTIONS = (224, 192, 160, 128)
 ATTEMPTS = 2
-V1 = "v1"
+V1, FAMILIES = "v1", "families"
+LATER = ("v2", "v3-large", "v3-small")
+OTHERS = tuple(name for name in SHORT_NAMES if name not in {V1, *LATER})
 
 
 def networks(arguments: argparse.Namespace) -> Iterator[tuple[str, Model]]:
     """Yield what is asked for: a file's name and the model."""
-    for name in arguments.models:
+    for name in named(arguments.models):
         if name != V1:
             yield name, tm.build(name)
             continue
@@ -44,6 +50,19 @@ def networks(arguments: argparse.Namespace) -> Iterator[tuple[str, Model]]:
             for resolution in arguments.resolutions:
                 model = tm.mobilenet_v1(alpha=alpha, resolution=resolution)
                 yield f"{name}-{alpha}-{resolution}", model
+
+
+def named(models: Sequence[str]) -> list[str]:
+    """Return the names that are asked for, those of :data:`FAMILIES` one by one."""
+    return [name for asked in models for name in (OTHERS if asked == FAMILIES else (asked,))]
+
+
+def region_of(models: Sequence[str]) -> str:
+    """Return the region of the README that a table of these models is written to."""
+    names = set(named(models))
+    if V1 in names:
+        return "grid"
+    return "later" if names <= set(LATER) else FAMILIES
 
 
 def compiled(folder: Path, arguments: argparse.Namespace) -> Iterator[Path]:
@@ -158,8 +177,7 @@ def main() -> None:
         lines += table(reports, threads)
     print("\n".join(lines))
     if arguments.write:
-        region = "grid" if V1 in arguments.models else "later"
-        write_region(arguments.write, region, lines)
+        write_region(arguments.write, region_of(arguments.models), lines)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,10 @@ from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.runtime.artifact import read_manifest, write_manifest
 from tvm_mobilenet.verify.artifact import sample_input
 
-NAMES = ("v1", "v2", "v3-large", "v3-small")
+NAMES = (
+    *("v1", "v2", "v3-large", "v3-small"),
+    *("v4-conv-small", "efficientnet-lite0", "mnasnet-a1", "mobileone-s0"),
+)
 WITHIN = 0.03
 BUILT_IN, IMPORTED = "built-in", "imported"
 CALLS = 6

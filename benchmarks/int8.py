@@ -38,7 +38,10 @@ from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.quantization.calibration import quantize
 
-MODELS = ("v1", "v2", "v3-large", "v3-small")
+MODELS = (
+    *("v1", "v2", "v3-large", "v3-small"),
+    *("v4-conv-small", "efficientnet-lite0", "mnasnet-b1", "mobileone-s0"),
+)
 INT8_PEERS = ("onnxruntime", "openvino", OPENVINO_BF16, "litert")
 OURS_FLOAT, OURS_BF16, OURS_INT8 = "ours float32", "ours bfloat16", "ours int8"
 IMAGES = 2

@@ -7,16 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from convolutions import workloads
 from kernels import fused_pair, workload
 from schedule_cases import AROUND
 
-from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.common.functions import Activation
+from tvm_mobilenet.machine import PRESETS, TargetSpec
 from tvm_mobilenet.models.layer import Layer
 from tvm_mobilenet.models.layers import LpNormalization, Softmax
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.packing import blocked
 from tvm_mobilenet.operators.sizes import workload_of_layer
-from tvm_mobilenet.operators.workload import Activation, Workload
+from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.verify.kernel_case import kernel_case
 
 ACTIVATIONS: tuple[Activation, ...] = ("none", "relu", "relu6", "hardsigmoid", "hardswish")
@@ -58,6 +60,7 @@ def works(lanes: int, dtype: Any = "float32") -> dict[str, Workload]:
     odd["ragged conv"] = workload("conv", (3, 11), (9, 9), lanes, kernel=3, activation="relu")
     odd["pool"] = workload("pool", (24, 24), (5, 5), lanes, batch=2)
     odd["scale"] = workload("scale", (24, 24), (5, 5), lanes, batch=2)
+    odd["scale relu"] = dataclasses.replace(odd["scale"], activation="relu")
     odd["dense"] = workload("dense", (40, 20), (1, 1), lanes, batch=2, activation="relu")
     for name in ROWS:
         odd[name] = workload(name, (21, 21), (1, 1), lanes, batch=2)
@@ -67,7 +70,15 @@ def works(lanes: int, dtype: Any = "float32") -> dict[str, Workload]:
         workload("pointwise", (32, 48), (3, 3), lanes, batch=2, activation="relu6"),
         operator="tail", classes=20, class_block=2 * lanes,
     )  # fmt: skip
-    return {name: dataclasses.replace(work, dtype=dtype) for name, work in odd.items()}
+    found = {name: dataclasses.replace(work, dtype=dtype) for name, work in odd.items()}
+    return found if dtype != "float32" else found | convolutions(lanes)
+
+
+def convolutions(lanes: int) -> dict[str, Workload]:
+    """Those that have kernels for processors only: groups that end in blocks, phases."""
+    target = dataclasses.replace(PRESETS["x86-64"], lanes=lanes)
+    names = ("groups across blocks", "dilated", "3 x 3, odd", "depthwise transposed, 3 x 3")
+    return {name: work for name, work in workloads(target).items() if name in names}
 
 
 def on_gpu(cases: dict[str, Workload], target: TargetSpec) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.conv import plan_conv
+from tvm_mobilenet.schedules.plans.conv_blocked import plan_conv_blocked, plan_conv_transpose
 from tvm_mobilenet.schedules.plans.conv_pool_dense import plan_conv_pool_dense
 from tvm_mobilenet.schedules.plans.depthwise import plan_depthwise
 from tvm_mobilenet.schedules.plans.gpu.conv import plan_gpu_conv
@@ -40,6 +41,8 @@ Plan = Callable[[Workload, Knobs, TargetSpec], Any]
 
 _PLANS: dict[str, Plan] = {
     "conv": plan_conv,
+    "conv_blocked": plan_conv_blocked,
+    "conv_transpose": plan_conv_transpose,
     "dense": plan_dense,
     "depthwise": plan_depthwise,
     "pointwise": plan_pointwise,

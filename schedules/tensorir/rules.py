@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,16 @@ from tvm.s_tir import Schedule
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.nan import keeping_nan
 from tvm_mobilenet.schedules.plans import plan, plans_for
+from tvm_mobilenet.schedules.tensorir.cpu.by_rows import by_rows
 from tvm_mobilenet.schedules.tensorir.cpu.conv import schedule_conv
+from tvm_mobilenet.schedules.tensorir.cpu.conv_blocked import (
+    schedule_conv_blocked,
+    schedule_conv_transpose,
+)
 from tvm_mobilenet.schedules.tensorir.cpu.conv_pool_dense import schedule_conv_pool_dense
 from tvm_mobilenet.schedules.tensorir.cpu.depthwise import schedule_depthwise
 from tvm_mobilenet.schedules.tensorir.cpu.head import schedule_dense, schedule_pool
+from tvm_mobilenet.schedules.tensorir.cpu.lengths import Length, with_lengths
 from tvm_mobilenet.schedules.tensorir.cpu.micro_kernel import workload_of
 from tvm_mobilenet.schedules.tensorir.cpu.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
@@ -38,11 +44,13 @@ from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.facts import by_loops
 from tvm_mobilenet.operators.workload import Workload
 
-Rule = Callable[[Any, Workload, Any, TargetSpec], list[Prefetch]]
+Rule = Callable[[Any, Workload, Any, TargetSpec], Sequence[Prefetch | Length]]
 GpuRule = Callable[[Any, Workload, Any, TargetSpec], None]
 
 _CPU: dict[str, Rule] = {
     "conv": schedule_conv,
+    "conv_blocked": schedule_conv_blocked,
+    "conv_transpose": schedule_conv_transpose,
     "dense": schedule_dense,
     "depthwise": schedule_depthwise,
     "pointwise": schedule_pointwise,
@@ -55,6 +63,14 @@ _CPU: dict[str, Rule] = {
 
 CPU = by_loops(_CPU)
 """Operator to schedule, for processors."""
+
+_PREPARED: dict[str, Callable[[Any, Workload, Any], Any]] = {
+    "conv_blocked": lambda func, work, plan: by_rows(func, work, plan.phases),
+    "conv_transpose": lambda func, work, plan: by_rows(func, work, plan.phases),
+}
+
+PREPARED = by_loops(_PREPARED)
+"""Operator to what brings its function into the form that the schedule takes, if anything."""
 
 GPU_WRITTEN: dict[str, Callable[[Any, Any, TargetSpec], Any]] = {
     "dense": write_dense,
@@ -132,9 +148,12 @@ def finished(func: Any, target: TargetSpec) -> Any:
 
 
 def _on_cpu(func: Any, work: Workload, planned: Any, target: TargetSpec) -> Any:
+    if prepare := PREPARED.get(work.operator):
+        func = prepare(func, work, planned)
     sch = Schedule(IRModule({"main": func}))
-    prefetches = CPU[work.operator](sch, work, planned, target)
-    return with_prefetches(sch, sch.mod["main"], prefetches)
+    edits = CPU[work.operator](sch, work, planned, target)
+    func = with_lengths(sch, sch.mod["main"], [e for e in edits if isinstance(e, Length)])
+    return with_prefetches(sch, func, [e for e in edits if isinstance(e, Prefetch)])
 
 
 def _on_gpu(func: Any, work: Workload, planned: Any, target: TargetSpec) -> Any:

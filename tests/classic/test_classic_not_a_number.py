@@ -15,6 +15,7 @@ from gpu.opencl import opencl_context, run_source
 from kernels import workload
 from not_a_number import check, on_gpu, works
 from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.plans import plans_for
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.machine import PRESETS, TargetSpec, parse
@@ -24,10 +25,9 @@ X86 = ["x86-64", "x86-64-v3"]
 
 
 def cases(target: TargetSpec) -> list[Workload]:
-    found = works(target.lanes)
-    del found["tail"]  # the main stack's alone
+    able = plans_for(target, "relay")
+    found = {name: w for name, w in works(target.lanes).items() if w.operator in able}
     if target.gpu is not None:
-        del found["separable"]
         on_gpu(found, target)
     return list(found.values())
 

@@ -59,7 +59,7 @@ def saved(folder: Path, *, dilated: bool = False) -> Path:
     """Layers of ours, and between them what only Relay has."""
     made = Net((1, 3, 16, 16))
     value = made.conv("image", 12, 3, bias=True, strides=[2, 2])
-    value = made.op("LeakyRelu", value, alpha=0.1)
+    value = made.op("Selu", value, alpha=0.1)
     value = made.op("Relu", made.conv(value, 20, 1))
     value = made.op("MaxPool", value, kernel_shape=[2, 2], strides=[2, 2])
     if dilated:

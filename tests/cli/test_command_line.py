@@ -91,12 +91,14 @@ def test_models_as_json(run: Run) -> None:
     assert data["macs"] == sum(layer["macs"] for layer in data["layers"])
     assert len(data["separable"]) == 13
     sizes = {
-        (model["name"], model["options"]["alpha"]): round(model["params"] / 1e6, 1)
+        (model["name"], model["options"].get("alpha")): round(model["params"] / 1e6, 1)
         for model in json.loads(run("models", "--json").stdout)
     }
     assert sizes["mobilenet_v2", 1.4] == 6.1
     assert sizes["mobilenet_v3_large", 1.0] == 5.5
     assert sizes["mobilenet_v3_small", 0.75] == 2.0
+    assert sizes["mobilenet_v4_conv_small", 0.5] == 2.2
+    assert sizes["efficientnet_lite4", None] == 13.0
 
 
 def test_a_model_with_branches_layer_by_layer(run: Run) -> None:
@@ -121,6 +123,7 @@ def test_targets(run: Run) -> None:
         (["models", "v9"], "unknown model 'v9'"),
         (["models", "--alpha", "0.5"], "needs a model"),
         (["models", "v1", "--alpha", "0.3"], "channel"),
+        (["models", "mobileone-s0", "--alpha", "0.5"], "has no option 'alpha'"),
         (["models", "v1", "--resolution", "8"], "resolution"),
         (["compile", "v1", "-o", "{}/a.so", "--target", "rpi44"], "rpi4"),
         (["compile", "v1", "-o", "{}/none/a.so"], "cannot write"),

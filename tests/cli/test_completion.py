@@ -35,6 +35,12 @@ def test_models_and_files(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     Path("nets").mkdir()
     assert {"v1", "v2", "v3-large", "v3-small"} <= set(offered(run, "compile", ""))
     assert offered(run, "compile", "v3-") == ["v3-large", "v3-small"]
+    assert offered(run, "compile", "mnas") == [
+        "mnasnet-a1",
+        "mnasnet-b1",
+        "mnasnet_a1",
+        "mnasnet_b1",
+    ]
     assert offered(run, "compile", "ne") == ["net.onnx", "nets/"]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 from assembly import Loop, innermost_loops
+from convolutions import AROUND, conv, transposed
 from kernels import compiled, fused_of_model, of_model
 
 from tvm_mobilenet.emit.relax.pipeline import lower
@@ -15,6 +16,7 @@ from tvm_mobilenet.models import build, mobilenet_v1
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.operators.ahead import AHEAD
+from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Workload
 
 TARGETS = ["znver5", "x86-64-v3", "x86-64", "rpi4", "rpi2"]
@@ -128,6 +130,25 @@ def test_nothing_spills_in_later_models(name: str, target: str) -> None:
     assert any("k5x5" in key for key in found) == (name != "v2")
     spilled = {key: loop.spilled for key, loops in found.items() for loop in loops if loop.spilled}
     assert not spilled
+
+
+@pytest.mark.parametrize("target", ["znver5", "x86-64-v3", "x86-64", "rpi4"])
+def test_nothing_spills_in_convolutions_of_other_kinds(target: str) -> None:
+    spec = PRESETS[target]
+    layers = (
+        conv((64, 64), (28, 28), (3, 3), padding=AROUND, activation="relu6"),
+        conv((64, 128), (28, 28), (3, 3), padding=AROUND, stride=(2, 2)),
+        conv((64, 64), (28, 28), (3, 3), padding=AROUND, groups=8, activation="relu"),
+        conv((32, 64), (28, 28), (3, 3), padding=AROUND, groups=32),
+        transposed((64, 64), (28, 28), (4, 4), before=(1, 1)),
+        transposed((64, 64), (28, 28), (3, 3), before=(1, 1), extra=(1, 1)),
+        transposed((64, 64), (28, 28), (4, 4), before=(1, 1), groups=64),
+    )
+    works = [work for layer in layers if (work := workload_of_layer(layer, spec))]
+    found = _loops({work.key: work for work in works}, spec)
+    assert len(found) == len(layers)
+    assert all(found.values())
+    nothing_spills(found, target)
 
 
 def test_nothing_spills_where_weights_are_fetched_for_others() -> None:

@@ -198,11 +198,19 @@ def test_a_peer_that_dies_is_named(folder: Path) -> None:
             worker.round(0.01)
 
 
-@pytest.mark.parametrize("name", ["v1", "v2", "v3-large", "v3-small"])
+FAMILIES: dict[str, dict[str, Any]] = {
+    **{name: {"alpha": 0.5} for name in ("v1", "v2", "v3-large", "v3-small", "v4-conv-small")},
+    "efficientnet-lite0": {},
+    "mnasnet-a1": {"alpha": 0.5},
+    "mobileone-s0": {},
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_ncnn_computes_every_model(name: str, tmp_path: Path, capfd: Any) -> None:
     import ncnn
 
-    model = build(name, alpha=0.5, resolution=64, classes=20)
+    model = build(name, resolution=64, classes=20, **FAMILIES[name])
     weights = initialize(model)
     files = tmp_path / "a.param", tmp_path / "a.bin"
     write_ncnn(model, weights, *files)
@@ -227,9 +235,10 @@ def litert_error(model: Model, folder: Path) -> float:
     return reference.relative_error(got, reference.run(model, weights, x))
 
 
-@pytest.mark.parametrize("name", ["v1", "v2", "v3-large", "v3-small"])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_litert_computes_every_model(name: str, tmp_path: Path) -> None:
-    assert litert_error(build(name, alpha=0.5, resolution=64, classes=20, batch=2), tmp_path) < 1e-5
+    model = build(name, resolution=64, classes=20, batch=2, **FAMILIES[name])
+    assert litert_error(model, tmp_path) < 1e-5
 
 
 _MAP = (1, 8, 7, 9)

@@ -17,13 +17,23 @@ from tvm_mobilenet.emit.relax.legalize_rest import legalize_rest
 from tvm_mobilenet.machine import host
 from tvm_mobilenet.models import build as build_model
 from tvm_mobilenet.models import reference
-from tvm_mobilenet.models.spec import Activate, Activation, Add, Conv2d, Layer, Model, Scale
+from tvm_mobilenet.models.spec import (
+    Activate,
+    Activation,
+    Add,
+    Conv2d,
+    GlobalAvgPool,
+    Layer,
+    Model,
+    Scale,
+)
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.prediction.fusion import Fusion
 
 TARGET = dataclasses.replace(host(), cores=1)
 SHAPE = (2, 5, 6, 7)
+WIDE = (2, 8, 6, 7)
 LAST = ("legalize_rest",)
 ALL = ("emit", "fold_constants", "legalize_rest")
 
@@ -102,11 +112,40 @@ def test_an_activation_is_part_of_its_kernel(activation: Activation) -> None:
         assert any(name.endswith(activation) or activation == "none" for name in ours)
 
 
+@pytest.mark.parametrize("activation", ["relu", "relu6", "hardswish", "hardsigmoid"])
+def test_an_activation_behind_squeeze_and_excite_is_part_of_the_scale(
+    activation: Activation,
+) -> None:
+    """What MobileOne has, whose gates read what the activation has not yet clipped."""
+    pooled = GlobalAvgPool("b", ("a",), SHAPE, keep_map=True)
+    gate = Conv2d("c", ("b",), pooled.out_shape, 5, (1, 1), bias=True, activation="hardsigmoid")
+    scaled = Scale("d", ("a", "c"), SHAPE)
+    behind = Activate("e", ("d",), SHAPE, activation)
+    mod = same(of(conv("a", "input", taps=3, groups=5), pooled, gate, scaled, behind))
+    assert len(kernels(mod)) == 4 + 2  # into blocks, and out of them
+    assert any(name.startswith("scale") and name.endswith(activation) for name in kernels(mod))
+
+
 def test_a_residual_is_part_of_the_pointwise_kernel() -> None:
     first = conv("a", "input", "relu6", taps=3, groups=5)
     for inputs in (("b", "a"), ("a", "b")):
         mod = same(of(first, conv("b", "a"), Add("c", inputs, SHAPE), conv("d", "c")))
         assert any("residual" in name for name in kernels(mod)), inputs
+
+
+def test_a_residual_is_part_of_a_full_convolutions_kernel() -> None:
+    for end in ("none", "hardswish"):
+        around = (1, 1, 1, 1)
+        wide = [
+            Conv2d("a", ("input",), WIDE, 8, (3, 3), (1, 1), around, 8, True),
+            Conv2d("b", ("a",), WIDE, 8, (3, 3), (1, 1), around, 1, True),
+        ]
+        layers: list[Layer] = [*wide, Add("c", ("b", "a"), WIDE)]
+        if end == "hardswish":
+            layers.append(Activate("d", ("c",), WIDE, "hardswish"))
+        model = Model("m", "M", {}, WIDE, tuple(layers))
+        (kernel,) = (name for name in kernels(same(model)) if "residual" in name)
+        assert kernel.startswith("conv_blocked")
 
 
 def test_both_sides_computed_by_pointwise_kernels() -> None:
@@ -128,11 +167,10 @@ def test_what_is_added_may_be_the_kernels_own_input() -> None:
 
 
 def test_other_residuals_are_right_and_not_ours() -> None:
-    """Behind an activation; behind a full convolution; of a value with another reader; doubled."""
+    """Behind an activation; of a value with another reader; doubled."""
     first = conv("a", "input", "relu", taps=3, groups=5)
     models = [
         of(first, conv("b", "a", "relu"), Add("c", ("b", "a"), SHAPE)),
-        of(first, conv("b", "a", taps=3), Add("c", ("b", "a"), SHAPE)),
         of(first, conv("b", "a"), Add("c", ("b", "a"), SHAPE), Add("d", ("c", "b"), SHAPE)),
         of(first, conv("b", "a"), Add("c", ("b", "b"), SHAPE)),
     ]

@@ -14,7 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvm_mobilenet.errors import InvalidModelError, UnknownModelError
-from tvm_mobilenet.models import MODELS, build, mobilenet_v1, model_from_manifest
+from tvm_mobilenet.models import (
+    MODELS,
+    SHORT_NAMES,
+    build,
+    mobilenet_v1,
+    model_from_manifest,
+)
 from tvm_mobilenet.models.spec import Conv2d, Dense, GlobalAvgPool, Model, Softmax, same_padding
 
 # arXiv 1704.04861: alpha, resolution, million MACs, million parameters.
@@ -216,8 +222,10 @@ def test_unknown_model_lists_the_known_ones(name: str) -> None:
 
 
 def test_every_registered_name_builds() -> None:
-    full = {"mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"}
-    assert {build(name).name for name in MODELS} == full
+    assert {build(name).name for name in MODELS} == set(SHORT_NAMES.values())
+    assert {build(short).name: short for short in SHORT_NAMES} == {
+        name: short for short, name in SHORT_NAMES.items()
+    }
 
 
 def test_description_survives_json() -> None:

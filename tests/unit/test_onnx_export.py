@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -69,12 +70,22 @@ def test_input_and_output_are_declared() -> None:
     assert [declared(info) for info in graph.output] == [("softmax", (3, 7))]
 
 
-@pytest.mark.parametrize("name", ["v1", "v2", "v3-large", "v3-small"])
-@pytest.mark.parametrize(("alpha", "resolution", "batch"), [(1.0, 224, 1), (0.75, 97, 2)])
-def test_onnxruntime_agrees(
-    tmp_path: Path, name: str, alpha: float, resolution: int, batch: int
-) -> None:
-    model = build(name, alpha=alpha, resolution=resolution, batch=batch)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *(
+            (name, {"alpha": alpha, "resolution": resolution, "batch": batch})
+            for name in ("v1", "v2", "v3-large", "v3-small")
+            for alpha, resolution, batch in ((1.0, 224, 1), (0.75, 97, 2))
+        ),
+        ("v4-conv-small", {"alpha": 0.5, "resolution": 65, "batch": 2}),
+        ("efficientnet-lite0", {"resolution": 49}),
+        ("mnasnet-a1", {"alpha": 0.5, "resolution": 33}),
+        ("mobileone-s0", {"resolution": 33}),
+    ],
+)
+def test_onnxruntime_agrees(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    model = build(name, **options)
     weights = initialize(model)
     path = tmp_path / "model.onnx"
     export_onnx(model, weights, path)

@@ -70,7 +70,8 @@ def test_its_layers_are_its_own(work: Workload) -> None:
         again = workload_of_layer(layers[0], TARGET)
         assert again is not None
         assert again.operator == work.operator
-        assert (again.key == work.key) or work.residual
+        # What is added and what ends it may be layers of their own.
+        assert again.key == work.key or len(layers) > 1
     weights = sum(layer.params for layer in layers)
     assert 4 * weights <= weight_bytes(work)
     assert (weights == 0) == (weight_bytes(work) == 0)
@@ -85,11 +86,24 @@ def test_it_costs_something(work: Workload) -> None:
 
 
 def test_layers_that_are_nobodys() -> None:
-    shape = (1, 8, 4, 4)
-    grouped = Conv2d("a", (INPUT,), shape, 16, (3, 3), groups=4)
     squared = Scale("a", ("b", "b"), (1, 8, 1, 1))
-    for layer in (grouped, squared):
-        assert workload_of_layer(layer, TARGET) is None
+    assert workload_of_layer(squared, TARGET) is None
+
+
+def test_what_a_stack_has_no_kernels_for() -> None:
+    """A full convolution is then the one that reads a plain map; groups are nobody's."""
+    wide = Conv2d("a", (INPUT,), (1, 8, 4, 4), 16, (3, 3))
+    grouped = dataclasses.replace(wide, groups=4)
+    dilated = dataclasses.replace(wide, kernel=(2, 2), dilations=(2, 2))
+    for layer in (wide, grouped, dilated):
+        work = workload_of_layer(layer, TARGET)
+        assert work is not None
+        assert work.operator == "conv_blocked"
+    plain = workload_of_layer(wide, TARGET, GPU_PLANS)
+    assert plain is not None
+    assert plain.operator == "conv"
+    assert workload_of_layer(grouped, TARGET, GPU_PLANS) is None
+    assert workload_of_layer(dilated, TARGET, GPU_PLANS) is None
 
 
 def test_a_lone_channel_reads_blocks() -> None:

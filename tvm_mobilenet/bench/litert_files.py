@@ -39,6 +39,13 @@ Weights = Mapping[str, NDArray[Any]]
 FUSED = {"relu": "RELU", "relu6": "RELU6", "hardsigmoid": "RELU6"}
 """What a convolution, product or sum applies itself; of a hard sigmoid the clipping."""
 
+OPERATORS = {
+    "relu": "RELU",
+    "relu6": "RELU6",
+    "hardswish": "HARD_SWISH",
+    "sigmoid": "LOGISTIC",
+}
+
 
 def write_tflite(model: Model, weights: Weights, path: Path) -> None:
     """Write the file.
@@ -92,11 +99,13 @@ def windows(
     """
     padding = "VALID"
     _, _, rows, columns = layer.in_shape
-    if layer.padding == same_padding((rows, columns), layer.kernel, layer.strides):
+    if layer.padding == same_padding((rows, columns), layer.reach, layer.strides):
         padding = "SAME"
     elif any(layer.padding):
         source = _padded(layer, graph, source, of)
     fields = {"padding": padding, "strideH": layer.strides[0], "strideW": layer.strides[1]}
+    if layer.dilations != (1, 1):
+        fields["dilationHFactor"], fields["dilationWFactor"] = layer.dilations
     kind = "CONV_2D"
     if 1 < layer.groups == layer.in_channels:
         kind = "DEPTHWISE_CONV_2D"
@@ -145,9 +154,20 @@ def _product(
     output = graph.operator(kind, inputs, f"{name}.sum", shape, options, **fields)
     if activation == "hardsigmoid":
         return _sixth(layer, graph, output)
-    if activation == "hardswish":
-        return graph.operator("HARD_SWISH", [output], name, shape)
-    return output
+    if activation == "none" or activation in FUSED:
+        return output
+    return graph.operator(_operator_of(layer), [output], name, shape)
+
+
+def _operator_of(layer: Conv2d | Dense | Activate) -> str:
+    """Return the operator that an activation is by itself."""
+    found = OPERATORS.get(layer.activation)
+    if found is None:
+        raise PeerError(
+            f"{layer.activation} of {layer.name!r} is not written for LiteRT yet",
+            "leave litert out of --against",
+        )
+    return found
 
 
 def _sixth(layer: Layer, graph: Graph, source: int) -> int:
@@ -165,8 +185,7 @@ def _activate(layer: Activate, graph: Graph, _weights: Weights) -> int:
         fused: dict[str, Any] = {"fusedActivationFunction": "RELU6"}
         added = graph.operator("ADD", inputs, f"{name}.sum", shape, "AddOptions", **fused)
         return _sixth(layer, graph, added)
-    kind = "HARD_SWISH" if layer.activation == "hardswish" else FUSED[layer.activation]
-    return graph.operator(kind, inputs, name, shape)
+    return graph.operator(_operator_of(layer), inputs, name, shape)
 
 
 @written.register(GlobalAvgPool)

@@ -119,6 +119,9 @@ def _read_as_float(source: str, target: str, made: _Integers) -> None:
         )
 
 
+_ACTIVATIONS = ("none", "relu", "relu6", "hardsigmoid", "hardswish")
+
+
 @singledispatch
 def _integers(layer: Layer, _made: _Integers) -> int:
     """Add a layer that computes in integers; return the number of its output's tensor."""
@@ -154,6 +157,11 @@ def _product(
     name, shape, activation = layer.name, layer.out_shape, layer.activation
     record = made.network.records[name]
     before = None if record.before is None else signed(record.before)
+    if activation not in _ACTIVATIONS:
+        raise PeerError(
+            f"{activation} of {name!r} in integers is not written for LiteRT yet",
+            "leave litert out of --against",
+        )
     if activation == "hardsigmoid":
         before = _UP_TO_6
     of = before or made.type_of(name)

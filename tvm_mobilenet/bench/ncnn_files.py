@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import PeerError
+from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.spec import (
     INPUT,
-    Activation,
+    Activate,
     Add,
     Conv2d,
     Dense,
@@ -42,6 +43,7 @@ _ACTIVATIONS = {
     "relu6": "9=3 -23310=2,0.0,6.0",
     "hardswish": "9=6 -23310=2,0.16666667,0.5",
     "hardsigmoid": "9=0",  # a layer of its own
+    "sigmoid": "9=4",
 }
 """Fused into a layer, by number and parameters."""
 
@@ -97,7 +99,7 @@ def write_ncnn(model: Model, weights: Arrays, param: Path, binary: Path) -> None
                 vectors.add(layer.name)
             elif isinstance(layer, Conv2d) and layer.inputs[0] in vectors:
                 vectors.add(layer.name)
-                kind, arguments = "InnerProduct", _product(layer.activation, tensors)
+                kind, arguments = "InnerProduct", _product(layer, tensors)
             sources = " ".join(source(name) for name in layer.inputs)
             gated = getattr(layer, "activation", "none") == "hardsigmoid"
             blob = f"{layer.name}.linear" if gated else layer.name
@@ -130,8 +132,10 @@ def _conv2d(layer: Conv2d, weights: Arrays) -> Written:
         f"0={layer.out_channels} 1={layer.kernel[1]} 11={layer.kernel[0]} "
         f"3={layer.strides[1]} 13={layer.strides[0]} "
         f"4={left} 14={top} 15={right} 16={bottom} "
-        f"5=1 6={affine.weight.size} {_ACTIVATIONS[layer.activation]}"
+        f"5=1 6={affine.weight.size} {_fused(layer)}"
     )
+    if layer.dilations != (1, 1):
+        arguments += f" 2={layer.dilations[1]} 12={layer.dilations[0]}"
     tensors = [affine.weight, affine.bias]
     if layer.groups == 1:
         return "Convolution", arguments, tensors
@@ -145,8 +149,9 @@ def _global_avg_pool(_layer: GlobalAvgPool, _weights: Arrays) -> Written:
 
 @_written.register(Dense)
 def _dense(layer: Dense, weights: Arrays) -> Written:
-    tensors = [weights[name] for name in layer.parameters]
-    return "InnerProduct", _product(layer.activation, tensors), tensors
+    affine = folded(layer, weights)
+    tensors = [affine.weight, affine.bias]
+    return "InnerProduct", _product(layer, tensors), tensors
 
 
 @_written.register(Add)
@@ -164,7 +169,28 @@ def _softmax(_layer: Softmax, _weights: Arrays) -> Written:
     return "Softmax", "0=0", []
 
 
-def _product(activation: Activation, tensors: list[NDArray[Any]]) -> str:
+@_written.register(Activate)
+def _activate(layer: Activate, _weights: Arrays) -> Written:
+    if layer.activation not in ("relu", "sigmoid"):
+        raise _lacking(layer)
+    return "ReLU" if layer.activation == "relu" else "Sigmoid", "", []
+
+
+def _product(layer: Weighted, tensors: list[NDArray[Any]]) -> str:
     """Return the arguments of a product with a vector: outputs, bias or not, weights."""
     weight, *bias = tensors
-    return f"0={weight.shape[0]} 1={len(bias)} 2={weight.size} {_ACTIVATIONS[activation]}"
+    return f"0={weight.shape[0]} 1={len(bias)} 2={weight.size} {_fused(layer)}"
+
+
+def _fused(layer: Weighted) -> str:
+    found = _ACTIVATIONS.get(layer.activation)
+    if found is None:
+        raise _lacking(layer)
+    return found
+
+
+def _lacking(layer: Weighted | Activate) -> PeerError:
+    return PeerError(
+        f"{layer.activation} of {layer.name!r} is not written for ncnn yet",
+        "leave ncnn out of --against",
+    )

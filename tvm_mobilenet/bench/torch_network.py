@@ -90,6 +90,7 @@ def _conv2d(layer: Conv2d, weights: Weights) -> Step:
         layer.kernel,
         layer.strides,
         (top, left) if even else (0, 0),
+        dilation=layer.dilations,
         groups=layer.groups,
     )
     affine = folded(layer, weights)
@@ -105,10 +106,9 @@ def _conv2d(layer: Conv2d, weights: Weights) -> Step:
 def _dense(layer: Dense, weights: Weights) -> Step:
     import torch
 
-    dense = torch.nn.Linear(layer.in_shape[1], layer.out_features, layer.bias)
-    dense.weight.data = _tensor(weights[f"{layer.name}.weight"])
-    if layer.bias:
-        dense.bias.data = _tensor(weights[f"{layer.name}.bias"])
+    dense = torch.nn.Linear(layer.in_shape[1], layer.out_features)
+    affine = folded(layer, weights)
+    dense.weight.data, dense.bias.data = _tensor(affine.weight), _tensor(affine.bias)
     act = _activation(layer.activation)
     return dense, lambda x: act(dense(x))
 
@@ -153,5 +153,6 @@ def _activation(activation: Activation) -> Callable[[Any], Any]:
         "relu6": torch.nn.functional.relu6,
         "hardswish": torch.nn.functional.hardswish,
         "hardsigmoid": torch.nn.functional.hardsigmoid,
+        "sigmoid": torch.sigmoid,
     }
     return functions[activation]

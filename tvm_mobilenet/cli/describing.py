@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +23,21 @@ if TYPE_CHECKING:
 # arXiv 1704.04861, Tables 6 and 7.
 _ALPHAS, _RESOLUTIONS = (1.0, 0.75, 0.5, 0.25), (224, 192, 160, 128)
 
-# arXiv 1801.04381, section 6.1, and 1905.02244, Tables 3 to 5; all at 224 x 224.
-_LATER = {
+# arXiv 1801.04381, section 6.1, 1905.02244, Tables 3 to 5, and what timm has of the others.
+_WIDTHS = {
     "v2": (1.4, 1.0, 0.75, 0.5, 0.35),
     "v3-large": (1.0, 0.75),
     "v3-small": (1.0, 0.75),
+    "v4-conv-small": (1.0, 0.5, 0.35),
+    "mnasnet-a1": (1.4, 1.0, 0.75, 0.5),
+    "mnasnet-b1": (1.4, 1.0, 0.75, 0.5),
 }
+"""Families that are listed at more widths than their own."""
+
+_PAPERS = (
+    "MobileNet V1 (arXiv 1704.04861), V2 (1801.04381), V3 (1905.02244), V4 (2404.10518), "
+    "EfficientNet-Lite (1905.11946), MnasNet (1807.11626), MobileOne (2206.04040)"
+)
 
 
 def _millions(count: int) -> str:
@@ -51,7 +62,6 @@ _BLOCKS = (
 
 def show_models(name: str | None, options: dict[str, Any], form: Form) -> None:
     """Print the tables of the papers, or one network layer by layer."""
-    from tvm_mobilenet.models import build
     from tvm_mobilenet.models.network import find_model, model_from
 
     if name is not None:
@@ -62,28 +72,31 @@ def show_models(name: str | None, options: dict[str, Any], form: Form) -> None:
             f"--{odd[0].replace('_', '-')} needs a model",
             "name one, such as v1, or an .onnx or .tflite file",
         )
-    grid = [
-        ("v1", build("v1", alpha=alpha, resolution=resolution, **options))
-        for alpha in _ALPHAS
-        for resolution in _RESOLUTIONS
-    ]
-    grid += [
-        (short, build(short, alpha=alpha, **options))
-        for short, alphas in _LATER.items()
-        for alpha in alphas
-    ]
+    grid = list(_grid(options))
     rows = [
-        (short, model.options["alpha"], model.options["resolution"], model.macs, model.params)
+        (short, model.options.get("alpha"), model.options["resolution"], model.macs, model.params)
         for short, model in grid
     ]
     table = Table(
         "models",
-        "MobileNet V1 (arXiv 1704.04861), V2 (1801.04381), V3 (1905.02244)",
+        _PAPERS,
         _MODELS,
         tuple(rows),
         ("Layer by layer: tvm-mobilenet models v1 --alpha 0.75 --resolution 192",),
     )
     show(form, table, data=[_model_facts(model) for _, model in grid])
+
+
+def _grid(options: dict[str, Any]) -> Iterator[tuple[str, Model]]:
+    """Yield the networks of the papers' tables: a short name and a model each."""
+    from tvm_mobilenet.models import SHORT_NAMES, build
+
+    for alpha, resolution in itertools.product(_ALPHAS, _RESOLUTIONS):
+        yield "v1", build("v1", alpha=alpha, resolution=resolution, **options)
+    for short in list(SHORT_NAMES)[1:]:
+        widths: list[dict[str, Any]] = [{"alpha": alpha} for alpha in _WIDTHS.get(short, ())]
+        for width in widths or [{}]:
+            yield short, build(short, **width, **options)
 
 
 def _model_facts(model: Model) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from tvm_mobilenet.cli.launching import cuda_facts, launch_facts
 from tvm_mobilenet.cli.output import Form, mega, show
 from tvm_mobilenet.common.judged import figure, not_judged
-from tvm_mobilenet.common.tables import LAYOUT, by_size, facts_table
+from tvm_mobilenet.common.tables import by_size, facts_table, layers_of
 from tvm_mobilenet.machine.triples import libc_of
 
 
@@ -75,7 +75,7 @@ def _memory(manifest: dict[str, Any]) -> dict[str, str]:
         "needed": f"{_kib(memory['bound'])}, live at once: {largest}",
     }
     if most["workspace"]:
-        where = " + ".join(most["layers"]) or LAYOUT
+        where = " + ".join(layers_of(most))
         threads = "" if gpu else f" on {target['cores']} threads"
         facts["workspace"] = f"{_kib(most['workspace'])}{threads}: {where}"
     if l2:

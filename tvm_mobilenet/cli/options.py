@@ -45,7 +45,8 @@ Artifact = Annotated[Path, typer.Argument(help=words.ARTIFACT, metavar="ARTIFACT
 ModelName = Annotated[
     str,
     typer.Argument(
-        help="Which network: v1, v2, v3-large, v3-small, or an .onnx or .tflite file.",
+        help="Which network: a name that `models` lists, such as v1, v3-small or mobileone-s0, or "
+        "an .onnx or .tflite file.",
         metavar="MODEL",
         autocompletion=_models,
     ),
@@ -112,9 +113,13 @@ Stores = Annotated[
 class ModelOptions(Group):
     """Which variant of a family; what is not given is the family's own."""
 
-    alpha: Annotated[float | None, typer.Option(help="Width multiplier; 1.0 by default.")] = None
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="Width multiplier of V1 to V4 and MnasNet; 1.0 by default."),
+    ] = None
     resolution: Annotated[
-        int | None, typer.Option(help="Height and width in pixels; 224 by default.")
+        int | None,
+        typer.Option(help="Height and width in pixels; by default the network's own, mostly 224."),
     ] = None
     classes: Annotated[int | None, typer.Option(help="Outputs; 1000 by default.")] = None
     batch: Annotated[int | None, typer.Option(help="Images a call; 1 by default.")] = None

@@ -22,8 +22,14 @@ names shortened in the middle, texts on several lines."""
 NONE = "-"
 """Text of a cell without a value."""
 
-LAYOUT = "(layout)"
+_LAYOUT = "(layout)"
 """Stands where a kernel computes no layer, only another order of the same numbers."""
+
+
+def layers_of(call: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what reports say that a call of the manifest computes: its layers, if it has any."""
+    whole = call.get("part_of")
+    return tuple(call["layers"]) or (_LAYOUT if whole is None else f"(part of {whole})",)
 
 
 @dataclass(frozen=True, slots=True)

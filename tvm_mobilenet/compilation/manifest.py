@@ -151,6 +151,7 @@ def describe_memory(model: Model, plan: MemoryPlan) -> dict[str, Any]:
 def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, Any]]:
     """Describe each call and the layers that it computes."""
     from tvm_mobilenet.emit.relax.emit import ENTRY
+    from tvm_mobilenet.emit.relax.foreign import whole_of
     from tvm_mobilenet.emit.relax.traffic import traffic
     from tvm_mobilenet.emit.relax.workspace import workspaces
 
@@ -160,6 +161,7 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
     groups = _layers_of(model, [call.value for call in lowered.calls])
     predicted = _predicted(model, lowered, spec)
     choices = {symbol(call.output.name): call.choice for call in lowered.plan.calls}
+    wholes = {symbol(layer.name): layer.name for layer in model.layers}
     for call, layers, moved, us in zip(lowered.calls, groups, moves, predicted, strict=True):
         kernel = lowered.kernels[call.kernel]
         record = {
@@ -174,6 +176,9 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
             "workspace": workspace[call.kernel],
             "output": _layout(call, kernel, layers),
         }
+        whole = wholes.get(whole_of(call.value) or "")
+        if whole is not None and not layers:
+            record["part_of"] = whole
         if us is not None:
             record["predicted_us"] = round(us, 2)
         planned = lowered.plan.kernels.get(workload_key(call.kernel))

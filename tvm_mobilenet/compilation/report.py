@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from tvm_mobilenet.common.tables import LAYOUT, Column, Table, Tabular, by_size, together
+from tvm_mobilenet.common.tables import Column, Table, Tabular, by_size, layers_of, together
 from tvm_mobilenet.schedules.knobs import described
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def report_of(manifest: Mapping[str, Any], profile: Profile | None = None) -> Co
         span = spans[number] if spans else None
         rows.append(
             KernelRow(
-                tuple(call["layers"]) or (LAYOUT,),
+                layers_of(call),
                 call["operator"],
                 call["schedule"],
                 call["source"],

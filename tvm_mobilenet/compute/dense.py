@@ -6,7 +6,8 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.compute.epilogue import activate, exact
+from tvm_mobilenet.compute.activations import activate
+from tvm_mobilenet.compute.epilogue import exact
 from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.operators.workload import Workload
 

@@ -22,7 +22,7 @@ def depthwise(work: Workload) -> list[Any]:
         out (N, Cb, OH*OW, block); of the workload's dtype, biases float32.
     """
     block, blocks = work.out_block, work.out_blocks
-    (kh, kw), (sh, sw) = work.kernel, work.strides
+    (kh, kw), (sh, sw), (dh, dw) = work.kernel, work.strides, work.dilations
     width, out_width = work.in_size[1], work.out_size[1]
     data = placeholder((work.batch, blocks, work.in_pixels, block), work.dtype, name="data")
     weight = placeholder((blocks, kh * kw, block), work.dtype, name="weight")
@@ -32,7 +32,7 @@ def depthwise(work: Workload) -> list[Any]:
     acc = te.compute(
         (work.batch, blocks, work.out_pixels, block),
         lambda n, o, p, c: te.sum(
-            exact(window[n, o, p // out_width * sh + r, p % out_width * sw + q, c])
+            exact(window[n, o, p // out_width * sh + r * dh, p % out_width * sw + q * dw, c])
             * exact(weight[o, r * kw + q, c]),
             axis=[r, q],
         ),

@@ -11,32 +11,9 @@ try:
 except ImportError:  # as TVM 0.19 calls it
     from tvm import tir as tirx
 
+from tvm_mobilenet.common.functions import Activation
+from tvm_mobilenet.compute.activations import activate
 from tvm_mobilenet.machine import Dtype
-from tvm_mobilenet.operators.workload import Activation
-
-
-def activate(value: Any, activation: Activation) -> Any:
-    """Apply an activation to one element.
-
-    Parameters
-    ----------
-    value : PrimExpr
-        The biased accumulator.
-    activation : {"none", "relu", "relu6", "hardsigmoid", "hardswish"}
-        ReLU is max(x, 0); ReLU6 is min(max(x, 0), 6) (arXiv 1704.04861); hard sigmoid is
-        ReLU6(x + 3) / 6, hard swish x times that (arXiv 1905.02244, section 5.2). Behind
-        a hard sigmoid, lanes that belong to no channel hold 1/2 instead of 0; the next
-        layer's weights for them are zero.
-    """
-    if activation == "none":
-        return value
-    if activation == "relu":
-        return te.max(value, te.const(0.0, "float32"))
-    if activation == "relu6":
-        return te.min(te.max(value, te.const(0.0, "float32")), te.const(6.0, "float32"))
-    sixth = te.const(1.0 / 6.0, "float32")
-    gate = activate(value + te.const(3.0, "float32"), "relu6") * sixth
-    return gate if activation == "hardsigmoid" else value * gate
 
 
 def exact(value: Any) -> Any:

@@ -11,7 +11,9 @@ from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
 
 
-def padded(work: Workload, leading: tuple[int, int], read: Callable[..., Any]) -> Any:
+def padded(
+    work: Workload, leading: tuple[int, int], read: Callable[..., Any], lanes: int = 0
+) -> Any:
     """Return the map with its border of zeros.
 
     Parameters
@@ -20,27 +22,58 @@ def padded(work: Workload, leading: tuple[int, int], read: Callable[..., Any]) -
         The two axes before the pixels: (N, channels) or (N, channel blocks).
     read : callable
         ``read(n, c, y, x, *rest)`` gives the input at an unpadded pixel.
+    lanes : int
+        Channels in a block of what is returned, where those are not the input's.
 
     Returns
     -------
     te.Tensor
         (*leading, rows, columns) or, for a blocked map, (*leading, rows,
-        columns, in_block); rows and columns are those that windows touch.
+        columns, lanes); rows and columns are those that windows touch.
     """
-    (height, width), (top, left) = work.in_size, work.padding[:2]
     rows, columns = (
-        (out - 1) * stride + taps
-        for out, stride, taps in zip(work.out_size, work.strides, work.kernel, strict=True)
+        (out - 1) * stride + (taps - 1) * apart + 1
+        for out, stride, taps, apart in zip(
+            work.out_size, work.strides, work.kernel, work.dilations, strict=True
+        )
     )
-    block = () if OPERATORS[work.operator].reads_plain else (work.in_block,)
+    top, left, *_ = work.padding
+    return bordered(work, leading, (-top, -left), (rows, columns), read, lanes)
+
+
+def bordered(  # noqa: PLR0917  which map, from where, how much, and what of it
+    work: Workload,
+    leading: tuple[int, int],
+    first: tuple[int, int],
+    count: tuple[int, int],
+    read: Callable[..., Any],
+    lanes: int = 0,
+) -> Any:
+    """Return some rows and columns of a map, zeros where they lie outside of it.
+
+    Parameters
+    ----------
+    leading, read, lanes
+        As for :func:`padded`.
+    first, count : tuple of int
+        (row, column) of the map where they begin, negative in a border, and how many.
+
+    Returns
+    -------
+    te.Tensor
+        As :func:`padded` returns it.
+    """
+    (height, width), (rows, columns) = work.in_size, count
+    top, left = -first[0], -first[1]
+    block = () if OPERATORS[work.operator].reads_plain else (lanes or work.in_block,)
 
     def element(n: Any, c: Any, y: Any, x: Any, *rest: Any) -> Any:
         inside = []
-        if top:
+        if top > 0:
             inside.append(y >= top)
         if rows - top > height:
             inside.append(y - top < height)
-        if left:
+        if left > 0:
             inside.append(x >= left)
         if columns - left > width:
             inside.append(x - left < width)

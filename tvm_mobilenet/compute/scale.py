@@ -6,13 +6,14 @@ from typing import Any
 
 from tvm import te
 
+from tvm_mobilenet.compute.activations import activate
 from tvm_mobilenet.compute.epilogue import exact
 from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.operators.workload import Workload
 
 
 def scale(work: Workload) -> list[Any]:
-    """Define ``out[c, p] = data[c, p] * factor[c]``.
+    """Define ``out[c, p] = act(data[c, p] * factor[c])``.
 
     Returns
     -------
@@ -25,7 +26,8 @@ def scale(work: Workload) -> list[Any]:
     factor = placeholder((*shape[:2], 1, shape[3]), work.dtype, name="factor")
 
     def element(n: Any, o: Any, p: Any, c: Any) -> Any:
-        return (exact(data[n, o, p, c]) * exact(factor[n, o, 0, c])).astype(work.dtype)
+        product = exact(data[n, o, p, c]) * exact(factor[n, o, 0, c])
+        return activate(product, work.activation).astype(work.dtype)
 
     out = te.compute(shape, element, name="out")
     return [data, factor, out]

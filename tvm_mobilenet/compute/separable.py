@@ -35,7 +35,7 @@ def separable(work: Workload) -> list[Any]:
         shape; of the workload's dtype, biases float32. Weights of padded channels are zero.
     """
     kc, oc, blocks = work.in_block, work.out_block, work.in_blocks
-    (kh, kw), (sh, sw) = work.kernel, work.strides
+    (kh, kw), (sh, sw), (dh, dw) = work.kernel, work.strides, work.dilations
     width, out_width = work.in_size[1], work.out_size[1]
     pixels, depth = work.out_pixels, work.depth
     data = placeholder((work.batch, blocks, work.in_pixels, kc), work.dtype, name="data")
@@ -48,7 +48,7 @@ def separable(work: Workload) -> list[Any]:
     filtered = te.compute(
         (work.batch, blocks, pixels, kc),
         lambda n, k, p, c: te.sum(
-            exact(window[n, k, p // out_width * sh + r, p % out_width * sw + q, c])
+            exact(window[n, k, p // out_width * sh + r * dh, p % out_width * sw + q * dw, c])
             * exact(taps[k, r * kw + q, c]),
             axis=[r, q],
         ),

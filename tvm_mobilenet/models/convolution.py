@@ -37,16 +37,25 @@ def mean_sums(layer: Conv2d, weight: Float64, x: Float64) -> Float64:
 
     Each sum is linear in what its taps see, so that the mean of the sums is that of the means.
     """
-    padded, (_, _, rows, columns) = _pad(layer, x), layer.out_shape
-    (down, right), (kernel_rows, kernel_columns) = layer.strides, layer.kernel
+    padded, (kernel_rows, kernel_columns) = _pad(layer, x), layer.kernel
     seen = np.empty((layer.in_channels, *layer.kernel))
     for i in range(kernel_rows):
         for j in range(kernel_columns):
-            shifted = padded[:, :, i : i + down * rows : down, j : j + right * columns : right]
-            seen[:, i, j] = shifted[:, :, :rows, :columns].mean(axis=(0, 2, 3))
+            seen[:, i, j] = _shifted(layer, padded, (i, j)).mean(axis=(0, 2, 3))
     per_group = weight.reshape(layer.groups, layer.out_channels // layer.groups, -1)
     means = np.einsum("gok,gk->go", per_group, seen.reshape(layer.groups, -1))
     return np.asarray(means).reshape(-1)
+
+
+def _shifted(layer: Conv2d, padded: NDArray[F], tap: tuple[int, int]) -> NDArray[F]:
+    """Return what every output pixel sees of (..., H, W) through one tap."""
+    rows, columns = (
+        slice(at * apart, at * apart + (count - 1) * stride + 1, stride)
+        for at, apart, count, stride in zip(
+            tap, layer.dilations, layer.out_shape[2:], layer.strides, strict=True
+        )
+    )
+    return padded[..., rows, columns]
 
 
 def _pad(layer: Conv2d, x: NDArray[F]) -> NDArray[F]:
@@ -57,7 +66,7 @@ def _pad(layer: Conv2d, x: NDArray[F]) -> NDArray[F]:
 def _depthwise(layer: Conv2d, weight: NDArray[F], padded: NDArray[F]) -> NDArray[F]:
     """Add up the shifted maps (N, C, OH, OW), one for each tap of (C, 1, KH, KW)."""
     batch, channels, rows, columns = layer.out_shape
-    (down, right), (kernel_rows, kernel_columns) = layer.strides, layer.kernel
+    kernel_rows, kernel_columns = layer.kernel
     y = np.zeros(layer.out_shape, padded.dtype)
     step = min(channels, max(1, _CACHED_ELEMENTS // (rows * columns)))
     product = np.empty((step, rows, columns), padded.dtype)
@@ -68,9 +77,7 @@ def _depthwise(layer: Conv2d, weight: NDArray[F], padded: NDArray[F]) -> NDArray
             scratch = product[: total.shape[0]]
             for i in range(kernel_rows):
                 for j in range(kernel_columns):
-                    shifted = maps[:, i : i + down * rows : down, j : j + right * columns : right][
-                        :, :rows, :columns
-                    ]
+                    shifted = _shifted(layer, maps, (i, j))
                     np.multiply(shifted, taps[:, i, j, None, None], out=scratch)
                     total += scratch
     return y
@@ -79,9 +86,9 @@ def _depthwise(layer: Conv2d, weight: NDArray[F], padded: NDArray[F]) -> NDArray
 def _unfolded(layer: Conv2d, weight: NDArray[F], padded: NDArray[F]) -> NDArray[F]:
     """Multiply unfolded windows by the weights, group by group."""
     batch, out_channels, rows, columns = layer.out_shape
-    windows = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(2, 3))
-    down, right = layer.strides
-    windows = windows[:, :, ::down, ::right]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, layer.reach, axis=(2, 3))
+    (down, right), (below, beside) = layer.strides, layer.dilations
+    windows = windows[:, :, ::down, ::right, ::below, ::beside]
     # (N, C, OH, OW, KH, KW) to (N, G, C/G * KH * KW, OH * OW): the order of OIHW.
     unfolded = windows.transpose(0, 1, 4, 5, 2, 3).reshape(batch, layer.groups, -1, rows * columns)
     per_group = weight.reshape(layer.groups, out_channels // layer.groups, -1)

@@ -1,4 +1,4 @@
-"""Batch norm becomes a scale of a convolution's weights, and a bias.
+"""Batch norm becomes a scale of a layer's weights, and a bias.
 
 ``gamma * (conv(x, w) - mean) / sqrt(variance + eps) + beta`` is
 ``conv(x, w * s) + (beta - mean * s)`` with ``s = gamma / sqrt(variance + eps)``
@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.models.layers import Conv2d, Weighted
+from tvm_mobilenet.models.layers import Weighted
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 
 Float64 = NDArray[np.float64]
 
 
 def without_batch_norm(
-    layer: Weighted, weights: Mapping[str, NDArray[Any]]
+    layer: Weighted | ConvTranspose2d, weights: Mapping[str, NDArray[Any]]
 ) -> tuple[Float64, Float64]:
     """Return a layer's weight and bias with its batch norm inside, in float64.
 
@@ -37,11 +38,12 @@ def without_batch_norm(
     bias = np.zeros(len(weight))
     if layer.bias:
         bias = weights[f"{layer.name}.bias"].reshape(-1).astype(np.float64)
-    if not isinstance(layer, Conv2d) or layer.batch_norm is None:
+    if layer.batch_norm is None:
         return weight, bias
     gamma, beta, mean, variance = (
         weights[f"{layer.name}.bn.{name}"].astype(np.float64)
         for name in ("gamma", "beta", "mean", "variance")
     )
     scale = gamma / np.sqrt(variance + layer.batch_norm)
-    return weight * scale[:, None, None, None], beta + (bias - mean) * scale
+    per_output = scale.reshape(-1, *(1,) * (weight.ndim - 1))
+    return weight * per_output, beta + (bias - mean) * scale

@@ -1,8 +1,8 @@
-"""A model that grows layer by layer, and the block of MobileNet V2 and V3.
+"""A model that grows layer by layer, and the block that most families are made of.
 
 Inverted residual with linear bottleneck (Sandler et al., 2018, arXiv 1801.04381,
 section 3.4): a pointwise layer expands, a depthwise layer filters, a pointwise layer
-without activation projects; the input is added where the shapes agree. V3 puts
+without activation projects; the input is added where the shapes agree. MnasNet and V3 put
 squeeze-and-excite (arXiv 1905.02244, section 5.3) before the projection.
 """
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tvm_mobilenet.models.options import Options, Padding
 from tvm_mobilenet.models.spec import (
     INPUT,
+    Activate,
     Activation,
     Add,
     Conv2d,
@@ -42,6 +43,8 @@ class Block:
         Activation of the expanding and of the depthwise layer.
     squeezed : int
         Channels in the middle of squeeze-and-excite; 0 for none.
+    gate : Activation
+        Activation that ends squeeze-and-excite.
     """
 
     expanded: int
@@ -50,6 +53,7 @@ class Block:
     stride: int
     activation: Activation
     squeezed: int = 0
+    gate: Activation = "hardsigmoid"
 
 
 class Growing:
@@ -60,11 +64,12 @@ class Growing:
     padding : {"same", "symmetric"}
         Padding of strided layers where no other was asked for, see
         :func:`tvm_mobilenet.models.mobilenet_v1`.
-    epsilon : float
-        Added to the variance of every batch norm where no other was asked for.
+    epsilon : float or None
+        Added to the variance of every batch norm where no other was asked for. None where
+        convolutions have a bias instead.
     """
 
-    def __init__(self, asked: Options, padding: Padding, epsilon: float) -> None:
+    def __init__(self, asked: Options, padding: Padding, epsilon: float | None) -> None:
         self._asked = asked
         self._padding = asked.padding or padding
         self._batch_norm = asked.epsilon or epsilon
@@ -72,7 +77,8 @@ class Growing:
         self._layers: list[Layer] = []
 
     @property
-    def _last(self) -> tuple[str, Shape]:
+    def last(self) -> tuple[str, Shape]:
+        """Name and shape of what the next layer reads."""
         if not self._layers:
             return INPUT, self._input_shape
         return self._layers[-1].name, self._layers[-1].out_shape
@@ -86,8 +92,8 @@ class Growing:
         activation: Activation,
         groups: int = 1,
     ) -> None:
-        """Append a convolution with batch norm."""
-        source, shape = self._last
+        """Append a convolution with batch norm, or with a bias where the network has none."""
+        source, shape = self.last
         around = (taps // 2,) * 4
         if self._padding == "same":
             around = same_padding((shape[2], shape[3]), (taps, taps), (stride, stride))
@@ -101,6 +107,7 @@ class Growing:
                 (stride, stride),
                 around,
                 groups,
+                bias=self._batch_norm is None,
                 batch_norm=self._batch_norm,
                 activation=activation,
             )
@@ -108,29 +115,41 @@ class Growing:
 
     def block(self, name: str, block: Block) -> None:
         """Append an inverted residual: ``.expand``, ``.dw``, ``.se.*``, ``.project``, ``.add``."""
-        source, shape = self._last
-        if block.expanded != shape[1]:
+        before = self.last
+        if block.expanded != before[1][1]:
             self.conv(f"{name}.expand", block.expanded, 1, 1, block.activation)
-        self.conv(
-            f"{name}.dw", block.expanded, block.kernel, block.stride, block.activation,
-            groups=block.expanded,
-        )  # fmt: skip
+        self.depthwise(f"{name}.dw", block.kernel, block.stride, block.activation)
         if block.squeezed:
-            self._squeeze_and_excite(f"{name}.se", block.squeezed)
+            self.squeeze_and_excite(f"{name}.se", block.squeezed, block.gate)
         self.conv(f"{name}.project", block.channels, 1, 1, "none")
-        projected, out_shape = self._last
-        if shape == out_shape:
-            self._layers.append(Add(f"{name}.add", (projected, source), shape))
+        self.add(f"{name}.add", before)
 
-    def _squeeze_and_excite(self, name: str, squeezed: int) -> None:
-        source, shape = self._last
+    def depthwise(self, name: str, taps: int, stride: int, activation: Activation) -> None:
+        """Append a depthwise convolution."""
+        channels = self.last[1][1]
+        self.conv(name, channels, taps, stride, activation, groups=channels)
+
+    def add(self, name: str, before: tuple[str, Shape]) -> None:
+        """Append a residual connection to what :attr:`last` was, where the shapes agree."""
+        source, shape = self.last
+        if shape == before[1]:
+            self._layers.append(Add(name, (source, before[0]), shape))
+
+    def activate(self, name: str, activation: Activation) -> None:
+        """Append an activation that follows no convolution."""
+        source, shape = self.last
+        self._layers.append(Activate(name, (source,), shape, activation))
+
+    def squeeze_and_excite(self, name: str, squeezed: int, gate: Activation) -> None:
+        """Append ``.pool``, ``.reduce``, ``.expand``, ``.scale``."""
+        source, shape = self.last
         self._layers.append(GlobalAvgPool(f"{name}.pool", (source,), shape, keep_map=True))
         steps: tuple[tuple[str, int, Activation], ...] = (
             ("reduce", squeezed, "relu"),
-            ("expand", shape[1], "hardsigmoid"),
+            ("expand", shape[1], gate),
         )
         for step, channels, activation in steps:
-            last, pooled = self._last
+            last, pooled = self.last
             self._layers.append(
                 Conv2d(
                     f"{name}.{step}",
@@ -142,24 +161,37 @@ class Growing:
                     activation=activation,
                 )
             )
-        self._layers.append(Scale(f"{name}.scale", (source, self._last[0]), shape))
+        self._layers.append(Scale(f"{name}.scale", (source, self.last[0]), shape))
 
-    def head(self, hidden: int = 0) -> None:
-        """Append pool, a hidden dense layer with hard swish if asked for, classifier, softmax."""
-        source, shape = self._last
+    def head(
+        self, hidden: int = 0, activation: Activation = "hardswish", *, normed: bool = False
+    ) -> None:
+        """Append pool, a hidden dense layer if asked for, classifier, softmax.
+
+        Parameters
+        ----------
+        hidden : int
+            Features of the hidden layer; 0 for none.
+        normed : bool
+            Whether it has a batch norm instead of a bias.
+        """
+        source, shape = self.last
         self._layers.append(GlobalAvgPool("pool", (source,), shape))
         if hidden:
-            _, shape = self._last
-            self._layers.append(Dense("hidden", ("pool",), shape, hidden, activation="hardswish"))
-        source, shape = self._last
+            source, shape = self.last
+            norm = self._batch_norm if normed else None
+            self._layers.append(
+                Dense("hidden", (source,), shape, hidden, not normed, activation, norm)
+            )
+        source, shape = self.last
         self._layers.append(Dense("classifier", (source,), shape, self._asked.classes))
-        self._layers.append(Softmax("softmax", ("classifier",), self._last[1]))
+        self._layers.append(Softmax("softmax", ("classifier",), self.last[1]))
 
     def model(self, name: str, title: str) -> Model:
         """Return the network, its width and resolution behind its title."""
         return Model(
             name=name,
-            title=f"{title} {float(self._asked.alpha)}/{self._asked.resolution}",
+            title=f"{title} {self._asked.text}",
             options=self._asked.to_dict(),
             input_shape=self._input_shape,
             layers=tuple(self._layers),

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.models.activations import activate
-from tvm_mobilenet.models.layers import LpNormalization
+from tvm_mobilenet.models.layers import LpNormalization, Weighted
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -51,6 +51,12 @@ Between images the outputs differ by a tenth of that, which is not enough to cha
 best class. Centred outputs would differ more, but so would float32 rounding."""
 
 _QUANTILES = 64
+
+_FOLDED_EPSILON = 1e-5
+"""Added to the variance by the batch norm that a trained layer would have inside its bias."""
+
+_VARIES = 1e-12
+"""Variance above which a map is no vector, such as squeeze-and-excite reads; rounding is less."""
 
 
 class Moments(NamedTuple):
@@ -102,29 +108,22 @@ def _draw(layer: Layer, _rng: Generator, _drawn: Drawn, *_inputs: Moments) -> Mo
 @_draw.register(Conv2d)
 def _conv2d(layer: Conv2d, rng: Generator, drawn: Drawn, before: Moments) -> Moments:
     shape, channels = layer.weight_shape, layer.out_channels
-    fan_in = int(np.prod(shape[1:]))
-    weight = rng.normal(0.0, np.sqrt(2.0 / fan_in), shape)
+    varies = bool(before.variance.max() > _VARIES)
+    deviation = np.sqrt(2.0 / int(np.prod(shape[1:])))
+    if layer.activation == "sigmoid" and not varies:
+        # A gate that is shut for good leaves a map that the next batch norm blows up.
+        deviation = _rounded(np.asarray(1 / _length(before)))
+    weight = rng.normal(0.0, deviation, shape)
     drawn[f"{layer.name}.weight"] = weight
 
     # Taps of a channel summed, then input channels of the group: (G, O/G, C/G).
     groups = (layer.groups, channels // layer.groups, shape[1])
     mean = _through(weight.sum(axis=(2, 3)).reshape(groups), before.mean)
     variance = _through((weight**2).sum(axis=(2, 3)).reshape(groups), before.variance)
-    if layer.bias:
-        bias = rng.normal(0.0, 0.1, channels)
-        drawn[f"{layer.name}.bias"] = bias
-        mean = mean + bias
-    if layer.batch_norm is not None:
-        # Sums differ in their last bits between machines; rounded they do not.
-        mean, variance = _rounded(mean), _rounded(variance)
-        gamma = rng.uniform(1.5, 2.5, channels)
-        beta = rng.normal(2.0, 0.5, channels)
-        drawn[f"{layer.name}.bn.gamma"] = gamma
-        drawn[f"{layer.name}.bn.beta"] = beta
-        drawn[f"{layer.name}.bn.mean"] = mean
-        drawn[f"{layer.name}.bn.variance"] = variance
-        mean, variance = beta, gamma**2 * variance / (variance + layer.batch_norm)
-    return _activated(layer.activation, Moments(mean, variance))
+    found = Moments(mean, variance)
+    if layer.bias and layer.batch_norm is None and varies:
+        return _activated(layer.activation, _folded_batch_norm(layer, rng, drawn, found))
+    return _finished(layer, rng, drawn, found)
 
 
 @_draw.register(Dense)
@@ -134,12 +133,50 @@ def _dense(layer: Dense, rng: Generator, drawn: Drawn, before: Moments) -> Momen
         0.0, _rounded(np.asarray(deviation)), (layer.out_features, before.mean.size)
     )
     drawn[f"{layer.name}.weight"] = weight
-    mean = weight @ before.mean
+    found = Moments(weight @ before.mean, weight**2 @ before.variance)
+    return _finished(layer, rng, drawn, found)
+
+
+def _finished(layer: Weighted, rng: Generator, drawn: Drawn, sums: Moments) -> Moments:
+    """Draw what follows the sums of a layer's products; return the moments behind it."""
     if layer.bias:
-        bias = rng.normal(0.0, 0.1, layer.out_features)
+        bias = rng.normal(0.0, 0.1, sums.mean.size)
         drawn[f"{layer.name}.bias"] = bias
-        mean = mean + bias
-    return _activated(layer.activation, Moments(mean, weight**2 @ before.variance))
+        sums = Moments(sums.mean + bias, sums.variance)
+    if layer.batch_norm is not None:
+        norm = _batch_norm(rng, sums)
+        for part, values in norm._asdict().items():
+            drawn[f"{layer.name}.bn.{part}"] = values
+        sums = norm.behind(layer.batch_norm)
+    return _activated(layer.activation, sums)
+
+
+class _BatchNorm(NamedTuple):
+    """Its parameters, (C,) each."""
+
+    gamma: Float64
+    beta: Float64
+    mean: Float64
+    variance: Float64
+
+    def behind(self, epsilon: float) -> Moments:
+        return Moments(self.beta, self.gamma**2 * self.variance / (self.variance + epsilon))
+
+
+def _batch_norm(rng: Generator, sums: Moments) -> _BatchNorm:
+    # Sums differ in their last bits between machines; rounded they do not.
+    mean, variance = _rounded(sums.mean), _rounded(sums.variance)
+    gamma = rng.uniform(1.5, 2.5, mean.size)
+    return _BatchNorm(gamma, rng.normal(2.0, 0.5, mean.size), mean, variance)
+
+
+def _folded_batch_norm(layer: Conv2d, rng: Generator, drawn: Drawn, sums: Moments) -> Moments:
+    """Scale a drawn weight and draw a bias as if training had left a batch norm to be folded."""
+    norm = _batch_norm(rng, sums)
+    scale = norm.gamma / np.sqrt(norm.variance + _FOLDED_EPSILON)
+    drawn[f"{layer.name}.weight"] *= scale[:, None, None, None]
+    drawn[f"{layer.name}.bias"] = norm.beta - norm.mean * scale
+    return norm.behind(_FOLDED_EPSILON)
 
 
 @_draw.register(Activate)

@@ -11,31 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
+from tvm_mobilenet.common.functions import Activation
 from tvm_mobilenet.models.layer import Layer, Shape
 
-Activation = Literal["none", "relu", "relu6", "hardswish", "hardsigmoid"]
-"""Hard sigmoid is min(max(x + 3, 0), 6) / 6, hard swish x times that (arXiv 1905.02244,
-section 5.2)."""
-
 ConvKind = Literal["depthwise", "pointwise", "full"]
-
-LIMITS: dict[str, tuple[float, float]] = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0)}
-"""Lowest and highest output of the activations that only clip."""
-
-VARIES: dict[str, tuple[float, float]] = {
-    "hardswish": (-3.0, math.inf),
-    "hardsigmoid": (-3.0, 3.0),
-}
-"""Where the activations that are no clipping are not constant."""
-
-STEEPEST: dict[str, float] = {
-    "none": 1.0,
-    "relu": 1.0,
-    "relu6": 1.0,
-    "hardsigmoid": 1 / 6,
-    "hardswish": 1.5,  # (2 x + 3) / 6 at x = 3
-}
-"""Largest slope of each activation: what it multiplies an error of its input by, at most."""
 
 
 def same_padding(
@@ -84,6 +63,8 @@ class Conv2d(Layer):
         Epsilon added to the variance, or None where there is no batch norm.
     activation : Activation
         Applied last.
+    dilations : tuple of int
+        (vertical, horizontal) distance of neighbouring taps, in pixels.
     """
 
     rank: ClassVar[int | None] = 4
@@ -96,11 +77,15 @@ class Conv2d(Layer):
     bias: bool = False
     batch_norm: float | None = None
     activation: Activation = "none"
+    dilations: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
         Layer.__post_init__(self)
-        positive = (self.out_channels, self.groups, *self.kernel, *self.strides)
-        self._require(min(positive) > 0, "has a channel count, group, kernel or stride below 1")
+        steps = (*self.strides, *self.dilations)
+        positive = (self.out_channels, self.groups, *self.kernel, *steps)
+        self._require(
+            min(positive) > 0, "has a channel count, group, kernel, stride or dilation below 1"
+        )
         self._require(min(self.padding) >= 0, f"has a negative padding {self.padding}")
         self._require(
             self.in_channels % self.groups == 0 and self.out_channels % self.groups == 0,
@@ -109,7 +94,7 @@ class Conv2d(Layer):
         )
         self._require(
             min(self.out_shape) > 0,
-            f"has no output pixel: kernel {self.kernel} on a padded map of "
+            f"has no output pixel: kernel {self.reach} on a padded map of "
             f"{self._padded[0]}x{self._padded[1]}",
         )
 
@@ -117,6 +102,14 @@ class Conv2d(Layer):
     def in_channels(self) -> int:
         """Channels of the input."""
         return self.in_shape[1]
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """(height, width) that a window covers, pixels: the kernel's, its taps set apart."""
+        height, width = (
+            (taps - 1) * apart + 1 for taps, apart in zip(self.kernel, self.dilations, strict=True)
+        )
+        return (height, width)
 
     @property
     def _padded(self) -> tuple[int, int]:
@@ -127,8 +120,8 @@ class Conv2d(Layer):
     def out_shape(self) -> Shape:
         """(N, O, OH, OW); a window that does not fit entirely gives no pixel."""
         rows, columns = (
-            (size - taps) // stride + 1
-            for size, taps, stride in zip(self._padded, self.kernel, self.strides, strict=True)
+            (size - reach) // stride + 1
+            for size, reach, stride in zip(self._padded, self.reach, self.strides, strict=True)
         )
         return (self.in_shape[0], self.out_channels, rows, columns)
 
@@ -152,6 +145,11 @@ class Conv2d(Layer):
         return "full"
 
     @property
+    def is_mobilenets(self) -> bool:
+        """Whether it is of a MobileNet's kinds: one group or depthwise, its taps side by side."""
+        return self.dilations == (1, 1) and (self.groups == 1 or self.kind == "depthwise")
+
+    @property
     def macs(self) -> int:
         """Output pixels times the taps behind each; padded taps count, as in the paper."""
         return math.prod(self.out_shape) * math.prod(self.weight_shape[1:])
@@ -159,11 +157,7 @@ class Conv2d(Layer):
     @property
     def parameters(self) -> dict[str, Shape]:
         """Weight OIHW, then bias and batch-norm vectors of (O,)."""
-        vectors = ["bias"] if self.bias else []
-        if self.batch_norm is not None:
-            vectors += ["bn.gamma", "bn.beta", "bn.mean", "bn.variance"]
-        found: dict[str, Shape] = {f"{self.name}.weight": self.weight_shape}
-        return found | {f"{self.name}.{vector}": (self.out_channels,) for vector in vectors}
+        return _parameters(self, self.weight_shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +182,7 @@ class GlobalAvgPool(Layer):
 
 @dataclass(frozen=True, slots=True)
 class Dense(Layer):
-    """Fully connected layer, then activation: (N, I) to (N, O).
+    """Fully connected layer, then what follows a convolution: (N, I) to (N, O).
 
     Parameters
     ----------
@@ -198,6 +192,8 @@ class Dense(Layer):
         Whether there is a ``<name>.bias``.
     activation : Activation
         Applied last.
+    batch_norm : float or None
+        As of :class:`Conv2d`.
     """
 
     rank: ClassVar[int | None] = 2
@@ -205,6 +201,7 @@ class Dense(Layer):
     out_features: int
     bias: bool = True
     activation: Activation = "none"
+    batch_norm: float | None = None
 
     def __post_init__(self) -> None:
         Layer.__post_init__(self)
@@ -222,9 +219,8 @@ class Dense(Layer):
 
     @property
     def parameters(self) -> dict[str, Shape]:
-        """Weight (O, I), then bias (O,)."""
-        found: dict[str, Shape] = {f"{self.name}.weight": (self.out_features, self.in_shape[1])}
-        return found | ({f"{self.name}.bias": (self.out_features,)} if self.bias else {})
+        """Weight (O, I), then bias and batch-norm vectors of (O,)."""
+        return _parameters(self, (self.out_features, self.in_shape[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,3 +281,11 @@ class Activate(Layer):
 
 Weighted: TypeAlias = Conv2d | Dense
 """The layers that have a weight."""
+
+
+def _parameters(layer: Weighted, weight: Shape) -> dict[str, Shape]:
+    vectors = ["bias"] if layer.bias else []
+    if layer.batch_norm is not None:
+        vectors += ["bn.gamma", "bn.beta", "bn.mean", "bn.variance"]
+    found: dict[str, Shape] = {f"{layer.name}.weight": weight}
+    return found | {f"{layer.name}.{vector}": weight[:1] for vector in vectors}

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.common.files import written_aside
 from tvm_mobilenet.errors import InvalidModelError
-from tvm_mobilenet.models.layers import LIMITS, LpNormalization
+from tvm_mobilenet.models.layers import LpNormalization, Weighted
 from tvm_mobilenet.models.maps import Concat, Pool2d
+from tvm_mobilenet.models.onnx_activations import Constants, Stage, stages_of
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -31,27 +32,17 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.models.spread import inputs_first
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 from tvm_mobilenet.models.weights import validate
 
 if TYPE_CHECKING:
     import onnx
 
-_Stage = tuple[str, str, list[str], dict[str, Any]]
-"""Operator, name of the node, inputs beside the first, attributes."""
-
-Constants = dict[str, NDArray[Any]]
-
 OPSET = 17
 
 IR_VERSION = 8
 """What ONNX released together with opset 17; newer ones shut out older runtimes."""
-
-_OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
-    "relu": ("Relu", {}),
-    "hardswish": ("HardSwish", {}),
-    "hardsigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
-}
-"""Activations that ONNX has an operator for; the others clip."""
 
 
 def to_onnx(model: Model, weights: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
@@ -142,35 +133,61 @@ def nodes_of(layer: Layer, _constants: Constants) -> list[onnx.NodeProto]:
 
 @nodes_of.register(Conv2d)
 def _conv2d(layer: Conv2d, constants: Constants) -> list[onnx.NodeProto]:
+    attributes = {
+        "kernel_shape": layer.kernel,
+        "strides": layer.strides,
+        "pads": layer.padding,
+        "group": layer.groups,
+        **({"dilations": layer.dilations} if layer.dilations != (1, 1) else {}),
+    }
+    return _product(layer, constants, "Conv", attributes)
+
+
+@nodes_of.register(ConvTranspose2d)
+def _conv_transpose(layer: ConvTranspose2d, constants: Constants) -> list[onnx.NodeProto]:
     name = layer.name
-    stages: list[_Stage] = [
-        (
-            "Conv",
-            name,
-            [f"{name}.weight", *([f"{name}.bias"] if layer.bias else [])],
-            {
-                "kernel_shape": layer.kernel,
-                "strides": layer.strides,
-                "pads": layer.padding,
-                "group": layer.groups,
-            },
-        )
-    ]
-    if layer.batch_norm is not None:
-        parts = [f"{name}.bn.{part}" for part in ("gamma", "beta", "mean", "variance")]
-        stages.append(("BatchNormalization", f"{name}.bn", parts, {"epsilon": layer.batch_norm}))
-    return _chained(layer, [*stages, *_activation(layer, constants)])
+    constants[f"{name}.turned"] = inputs_first(layer, constants[f"{name}.weight"])
+    attributes = {
+        "kernel_shape": layer.kernel,
+        "strides": layer.strides,
+        "pads": layer.padding,
+        "output_padding": layer.output_padding,
+        "group": layer.groups,
+    }
+    return _product(layer, constants, "ConvTranspose", attributes, f"{name}.turned")
 
 
 @nodes_of.register(Dense)
 def _dense(layer: Dense, constants: Constants) -> list[onnx.NodeProto]:
-    product: _Stage = ("Gemm", layer.name, list(layer.parameters), {"transB": 1})
-    return _chained(layer, [product, *_activation(layer, constants)])
+    return _product(layer, constants, "Gemm", {"transB": 1})
+
+
+def _product(
+    layer: Weighted | ConvTranspose2d,
+    constants: Constants,
+    operator: str,
+    attributes: dict[str, Any],
+    weight: str = "",
+) -> list[onnx.NodeProto]:
+    """Return a product with weights, its batch norm and its activation.
+
+    Parameters
+    ----------
+    weight : str
+        The constant that holds its weights, where that is not the layer's own.
+    """
+    name = layer.name
+    affine = [weight or f"{name}.weight", *([f"{name}.bias"] if layer.bias else [])]
+    stages: list[Stage] = [(operator, name, affine, attributes)]
+    if layer.batch_norm is not None:
+        parts = [f"{name}.bn.{part}" for part in ("gamma", "beta", "mean", "variance")]
+        stages.append(("BatchNormalization", f"{name}.bn", parts, {"epsilon": layer.batch_norm}))
+    return _activated(layer, stages, constants)
 
 
 @nodes_of.register(Activate)
 def _activate(layer: Activate, constants: Constants) -> list[onnx.NodeProto]:
-    return _chained(layer, _activation(layer, constants))
+    return _activated(layer, [], constants)
 
 
 @nodes_of.register(GlobalAvgPool)
@@ -240,22 +257,16 @@ def _node(operator: str, layer: Layer, **attributes: Any) -> onnx.NodeProto:
     return helper.make_node(operator, layer.inputs, [layer.name], layer.name, **attributes)
 
 
-def _activation(layer: Conv2d | Dense | Activate, constants: Constants) -> list[_Stage]:
-    """Return the node of a layer's activation, if it has one."""
-    activation = layer.activation
-    if activation == "none":
-        return []
-    node = f"{layer.name}.{activation}"
-    if activation in _OPERATORS:
-        operator, attributes = _OPERATORS[activation]
-        return [(operator, node, [], attributes)]
-    low, high = f"{activation}.min", f"{activation}.max"
-    limits = zip((low, high), LIMITS[activation], strict=True)
-    constants.update({limit: np.array(value, np.float32) for limit, value in limits})
-    return [("Clip", node, [low, high], {})]
+def _activated(
+    layer: Weighted | ConvTranspose2d | Activate, stages: list[Stage], constants: Constants
+) -> list[onnx.NodeProto]:
+    """Return a layer's nodes: those of some stages, and behind them its activation's."""
+    source = f"{stages[-1][1]}.out" if stages else layer.inputs[0]
+    behind = stages_of(layer.activation, f"{layer.name}.{layer.activation}", source, constants)
+    return _chained(layer, [*stages, *behind])
 
 
-def _chained(layer: Layer, stages: list[_Stage]) -> list[onnx.NodeProto]:
+def _chained(layer: Layer, stages: list[Stage]) -> list[onnx.NodeProto]:
     """Return a node for each stage, the first of which reads the layer's input."""
     from onnx import helper
 

@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.common.files import written_aside
+from tvm_mobilenet.common.functions import clips
 from tvm_mobilenet.errors import QuantizationError
-from tvm_mobilenet.models.layers import LIMITS, Weighted
+from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.network import Network
-from tvm_mobilenet.models.onnx_export import Constants, checked, nodes_of
+from tvm_mobilenet.models.onnx_activations import Constants
+from tvm_mobilenet.models.onnx_export import checked, nodes_of
 from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized.model import Dequantize, Quantize, QuantizedModel, limits_of
 from tvm_mobilenet.models.spec import Activate, GlobalAvgPool, Layer
@@ -225,6 +227,6 @@ def _parameters_of(of: TensorType) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def _implied(activation: str, to: TensorType) -> bool:
     """Return whether an activation clips no more than rounding to a type does."""
-    if not to.quantized or activation not in LIMITS:
+    if not to.quantized or clips(activation) is None:
         return False
-    return limits_of(activation, to) == to.limits  # type: ignore[arg-type]
+    return limits_of(activation, to) == to.limits

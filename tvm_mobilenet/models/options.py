@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import operator
 import reprlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import Any, Literal, SupportsIndex
+from typing import Any, Literal, SupportsIndex, TypeVar
 
 from tvm_mobilenet.common.limits import LARGEST_TENSOR
 from tvm_mobilenet.errors import InvalidModelError
 
 Padding = Literal["same", "symmetric"]
+
+T = TypeVar("T")
 
 _PADDINGS: tuple[Padding | None, ...] = (None, "same", "symmetric")
 
@@ -35,6 +38,8 @@ class Options:
         Exactly what its decimal text means.
     padding : {"same", "symmetric"} or None
         None for the family's own, as epsilon.
+    lacks : tuple of str
+        Those that the family's function has no parameter for; they hold what changes nothing.
     """
 
     alpha: Fraction
@@ -43,10 +48,19 @@ class Options:
     batch: int
     padding: Padding | None
     epsilon: float | None
+    lacks: tuple[str, ...] = ()
 
     @classmethod
     def checked(  # noqa: PLR0917  those of the families' functions
-        cls, alpha: Any, resolution: Any, classes: Any, batch: Any, padding: Any, epsilon: Any
+        cls,
+        alpha: Any,
+        resolution: Any,
+        classes: Any,
+        batch: Any,
+        padding: Any,
+        epsilon: Any,
+        *,
+        lacks: tuple[str, ...] = (),
     ) -> Options:
         """Check what was asked for.
 
@@ -62,11 +76,19 @@ class Options:
             classes=whole("classes", classes, 1),
             padding=_padding(padding),
             epsilon=_epsilon(epsilon),
+            lacks=lacks,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, which asks for the same model again."""
-        return asdict(self) | {"alpha": float(self.alpha)}
+        values = asdict(self) | {"alpha": float(self.alpha)}
+        return {name: value for name, value in values.items() if name not in (*self.lacks, "lacks")}
+
+    @property
+    def text(self) -> str:
+        """The width and the resolution as titles have them, such as ``"1.0/224"``."""
+        width = "" if "alpha" in self.lacks else f"{float(self.alpha)}/"
+        return f"{width}{self.resolution}"
 
 
 def exact(alpha: Any) -> Fraction:
@@ -90,6 +112,22 @@ def exact(alpha: Any) -> Fraction:
             "use 0.25, 0.5, 0.75 or 1.0",
         )
     return width
+
+
+def chosen(kind: str, value: Any, known: Mapping[T, Any]) -> T:
+    """Return which variant of a family was asked for.
+
+    Raises
+    ------
+    InvalidModelError
+        There is no such one.
+    """
+    for found in known:
+        if value == found and type(value) is type(found):
+            return found
+    raise InvalidModelError(
+        f"there is no {kind} {_shown(value)}", f"known: {', '.join(map(str, known))}"
+    )
 
 
 def divisible(channels: Fraction, divisor: int = 8) -> int:

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from tvm_mobilenet.errors import InputError, InvalidModelError, VerificationError, WeightsError
 from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.convolution import convolve
-from tvm_mobilenet.models.layers import LpNormalization
+from tvm_mobilenet.models.layers import LpNormalization, Weighted
 from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.spec import (
     INPUT,
@@ -36,6 +36,8 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.models.spread import spread
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 from tvm_mobilenet.models.weights import validate
 
 Float64 = NDArray[np.float64]
@@ -212,21 +214,30 @@ def _computed(layer: Layer, _weights: Weights, *_inputs: Float64) -> Float64:
 @_computed.register(Conv2d)
 def _conv2d(layer: Conv2d, weights: Weights, x: Float64) -> Float64:
     y = convolve(layer, _parameter(layer, weights, "weight"), x)
+    return _finished(layer, weights, y, (-1, 1, 1))
+
+
+@_computed.register(ConvTranspose2d)
+def _conv_transpose(layer: ConvTranspose2d, weights: Weights, x: Float64) -> Float64:
+    y = spread(layer, _parameter(layer, weights, "weight"), x)
+    return _finished(layer, weights, y, (-1, 1, 1))
+
+
+def _finished(
+    layer: Weighted | ConvTranspose2d, weights: Weights, y: Float64, per_channel: tuple[int, ...]
+) -> Float64:
+    """Add the bias, apply batch norm and activation, in place."""
     if layer.bias:
-        y += _per_channel(_parameter(layer, weights, "bias"))
+        y += _parameter(layer, weights, "bias").reshape(per_channel)
     if layer.batch_norm is not None:
         gamma, beta, mean, variance = (
             _parameter(layer, weights, f"bn.{part}")
             for part in ("gamma", "beta", "mean", "variance")
         )
         scale = gamma / np.sqrt(variance + layer.batch_norm)
-        y *= _per_channel(scale)
-        y += _per_channel(beta - mean * scale)
+        y *= scale.reshape(per_channel)
+        y += (beta - mean * scale).reshape(per_channel)
     return activate(y, layer.activation, out=y)
-
-
-def _per_channel(vector: Float64) -> Float64:
-    return vector[:, None, None]
 
 
 @_computed.register(Pixels)
@@ -242,8 +253,7 @@ def _global_avg_pool(layer: GlobalAvgPool, _weights: Weights, x: Float64) -> Flo
 @_computed.register(Dense)
 def _dense(layer: Dense, weights: Weights, x: Float64) -> Float64:
     product = x @ _parameter(layer, weights, "weight").T
-    y = product + _parameter(layer, weights, "bias") if layer.bias else product
-    return activate(y, layer.activation)
+    return _finished(layer, weights, product, (-1,))
 
 
 @_computed.register(Operator)

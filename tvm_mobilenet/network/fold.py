@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tvm_mobilenet.models.folding import without_batch_norm
 from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized.model import QuantizedModel
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 from tvm_mobilenet.network.integer_parameters import parameters
 from tvm_mobilenet.network.plan import Call
 from tvm_mobilenet.operators.packing import Affine, Array, pack
@@ -35,7 +36,7 @@ def packed(
     return pack(call.work, layers)
 
 
-def folded(layer: Weighted, weights: Weights) -> Affine:
+def folded(layer: Weighted | ConvTranspose2d, weights: Weights) -> Affine:
     """Return a layer's weight and bias with its batch norm inside, zeros where it has no bias.
 
     Parameters

@@ -11,17 +11,17 @@ import dataclasses
 from functools import singledispatch
 from typing import Any, cast
 
+from tvm_mobilenet.common.functions import tabled
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.maps import Concat, Pool2d
 from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized.model import (
     FLOAT,
-    MOST_GROUPS,
-    TABLED,
     Dequantize,
     Quantize,
     QuantizedModel,
+    has_kernel,
     limits_of,
 )
 from tvm_mobilenet.models.quantized.storing import Stored
@@ -84,10 +84,11 @@ def _conv2d(layer: Conv2d, network: QuantizedModel) -> Workload:
         operator = "qpointwise"
     if operator == "qpointwise" and block != BLOCK:
         operator = "qconv"
-    if operator != "qdepthwise" and layer.groups > MOST_GROUPS:
+    if not has_kernel(layer):
+        apart = "" if layer.dilations == (1, 1) else ", its taps set apart"
         raise QuantizationError(
-            f"{layer.name!r} is a convolution of {layer.groups} groups, for which there is no "
-            "kernel in integers",
+            f"{layer.name!r} is a convolution of {layer.groups} groups{apart}, for which there is "
+            "no kernel in integers",
             f"leave it in float32: --keep {layer.name}",
         )
     (n, channels, *in_size), (_, out_channels, *out_size) = layer.in_shape, layer.out_shape
@@ -235,7 +236,7 @@ def _leaving(
     if record.output == FLOAT:
         stored = network.type_of(layer.inputs[0]).dtype
         return {"dtype": stored, "out_dtype": "float32", "activation": activation}
-    if activation in TABLED:
+    if tabled(activation):
         assert record.before is not None  # QuantizedModel holds every such layer to it
         return {
             "dtype": record.output.dtype,

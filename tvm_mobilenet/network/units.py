@@ -12,6 +12,7 @@ from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.spec import Activate, Add, Conv2d, Dense, Layer, Model
 from tvm_mobilenet.network.integers import adds_sums, integer_workload, with_residual
 from tvm_mobilenet.operators.dense import dense_in_blocks
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Workload
 
@@ -64,7 +65,8 @@ class Unit:
         work, anchor = self.work, self.anchor
         if work.residual:
             kind = "qresidual" if work.integer else "residual"
-            return "" if self.source in self.others else kind
+            joined = work.operator in ("pointwise", "qpointwise")
+            return kind if joined and self.source not in self.others else ""
         if isinstance(anchor, Dense):
             return "dense" if work.operator == "dense" and work.activation == "none" else ""
         # A lone channel is depthwise by its kernel, and no group that could be joined.
@@ -120,7 +122,7 @@ def units_of(
     units: list[Unit] = []
     for layer in model.layers:
         work = None if network is None else integer_workload(network, layer)
-        work = work or workload_of_layer(layer, target)
+        work = work or workload_of_layer(layer, target, operators)
         if layer.name in taken or work is None or work.operator not in operators:
             continue
         if network is not None and work.integer:
@@ -135,10 +137,11 @@ def units_of(
 def _grown(layer: Layer, work: Workload, readers: Readers, taken: Collection[str]) -> Unit:
     """Return a layer with a residual connection and an activation that are its alone."""
     unit = Unit((layer,), work)
-    if not isinstance(layer, Conv2d | Dense) or work.activation != "none":
+    if not OPERATORS[work.operator].activates or work.activation != "none":
         return unit
     added = readers.only(unit.name)
-    if work.operator == "pointwise" and isinstance(added, Add) and added.name not in taken:
+    adds = OPERATORS[work.operator].adds_residual
+    if adds and isinstance(added, Add) and added.name not in taken:
         unit = Unit((*unit.layers, added), dataclasses.replace(unit.work, residual=True))
     last = readers.only(unit.name)
     if isinstance(last, Activate):

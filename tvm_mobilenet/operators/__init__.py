@@ -5,7 +5,9 @@ schedules, the cost model and the tuner ask here. The list below is the only one
 """
 
 from tvm_mobilenet.operators.conv import Conv
+from tvm_mobilenet.operators.conv_blocked import ConvBlocked
 from tvm_mobilenet.operators.conv_pool_dense import ConvPoolDense
+from tvm_mobilenet.operators.conv_transpose import ConvTranspose
 from tvm_mobilenet.operators.dense import Dense
 from tvm_mobilenet.operators.depthwise import Depthwise
 from tvm_mobilenet.operators.facts import OPERATORS, Facts
@@ -18,6 +20,8 @@ from tvm_mobilenet.operators.separable import Separable
 from tvm_mobilenet.operators.softmax import Softmax
 
 _ALL: tuple[Facts, ...] = (
+    ConvBlocked(),
+    ConvTranspose(),
     Conv(),
     Depthwise(),
     Pointwise(),

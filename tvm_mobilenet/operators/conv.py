@@ -20,6 +20,8 @@ class Convolution(Facts):
 
     __slots__ = ()
 
+    activates = True
+
     @abstractmethod
     def takes(self, layer: Conv2d) -> bool:
         """Whether this operator is the kernel of a convolution."""
@@ -27,6 +29,10 @@ class Convolution(Facts):
     def in_block(self, channels: int, target: TargetSpec) -> int:
         """Return the channels in a block of its input."""
         return channel_block(channels, target)
+
+    def groups_of(self, layer: Conv2d) -> int:
+        """Return the groups that a workload says: of what is depthwise, its operator does."""
+        return 1
 
     def of_layer(self, layer: Layer, target: TargetSpec) -> Workload | None:
         if not isinstance(layer, Conv2d) or not self.takes(layer):
@@ -47,6 +53,8 @@ class Convolution(Facts):
             layer.padding,
             layer.activation,
             dtype=target.dtype,
+            dilations=layer.dilations,
+            groups=self.groups_of(layer),
         )
 
     def layers(self, work: Workload) -> tuple[Layer, ...]:
@@ -56,7 +64,7 @@ class Convolution(Facts):
         shape = (work.batch, work.in_channels, *work.in_size)
         return Conv2d(
             "a", (INPUT,), shape, work.out_channels, work.kernel, work.strides, work.padding,
-            groups, True, None, work.activation,
+            groups, True, None, work.activation, work.dilations,
         )  # fmt: skip
 
     def macs(self, work: Workload) -> int:
@@ -73,7 +81,7 @@ class Conv(Convolution):
     reads_plain = True
 
     def takes(self, layer: Conv2d) -> bool:
-        return layer.kind == "full" and layer.groups == 1
+        return layer.kind == "full" and layer.groups == 1 and layer.dilations == (1, 1)
 
     def in_block(self, channels: int, target: TargetSpec) -> int:
         return 1

@@ -21,6 +21,7 @@ class Dense(Facts):
 
     name = "dense"
     writes_plain = True
+    activates = True
 
     def of_layer(self, layer: Layer, target: TargetSpec) -> Workload | None:
         if not isinstance(layer, DenseLayer):

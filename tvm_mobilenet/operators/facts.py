@@ -33,6 +33,10 @@ class Facts(ABC):
         Which of its packed parameters kernels before it may prefetch, if any.
     hosts_prefetches : bool
         Whether its kernel can prefetch for others.
+    activates : bool
+        Whether its kernel can apply an activation to its output.
+    adds_residual : bool
+        Whether its kernel can add another map to its output.
     element_work : int
         Vector operations that an element takes, in multiply-adds, where it goes over elements.
     """
@@ -45,6 +49,8 @@ class Facts(ABC):
     writes_plain = False
     prefetched = 0
     hosts_prefetches = False
+    activates = False
+    adds_residual = False
     element_work = 1
 
     @property

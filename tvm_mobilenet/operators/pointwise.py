@@ -23,6 +23,7 @@ class Pointwise(Convolution):
 
     name = "pointwise"
     hosts_prefetches = True
+    adds_residual = True
 
     def takes(self, layer: Conv2d) -> bool:
         return layer.groups == 1 and is_pointwise(layer.kernel, layer.strides, layer.padding)

@@ -7,18 +7,14 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from tvm_mobilenet.common.functions import Activation, identifier, tabled
 from tvm_mobilenet.machine import RANGES, Dtype, TargetSpec
 from tvm_mobilenet.operators.facts import OPERATORS
 
 Operator = str
 """Name of an operator of ours: a key of :data:`tvm_mobilenet.operators.facts.OPERATORS`."""
-
-Activation = Literal["none", "relu", "relu6", "hardswish", "hardsigmoid"]
-
-_TABLED = ("hardswish", "hardsigmoid")
-"""Activations that clip nothing: a kernel on elements of 8 bits looks them up."""
 
 DENSE_VECTORS = 8
 """Vectors in an output block of the classifier: as many accumulators hide a
@@ -78,6 +74,10 @@ _OF_INTEGERS = frozenset(
 """Fields that say something of elements of 8 bits only."""
 
 
+_UNUSUAL: dict[str, Any] = {"dilations": (1, 1), "groups": 1}
+"""Fields that are written only where they are not this."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """The sizes that a kernel is specialised for.
@@ -98,9 +98,9 @@ class Workload:
         (height, width), in pixels.
     padding : tuple of int
         (top, left, bottom, right), in pixels.
-    activation : {"none", "relu", "relu6", "hardsigmoid", "hardswish"}
-        The activation of the epilogue, after the bias.
-    mid_activation : {"none", "relu", "relu6", "hardsigmoid", "hardswish"}
+    activation : str
+        The activation of the epilogue, after the bias; see :mod:`tvm_mobilenet.common.functions`.
+    mid_activation : str
         The activation between the two convolutions of a separable block.
     residual : bool
         Whether a pointwise layer or separable block adds a tensor of its output's shape,
@@ -133,6 +133,10 @@ class Workload:
     residual_first : bool
         Whether the map is the first addend of a residual connection: each is rounded where
         it is added, so that the order is part of what is right.
+    dilations : tuple of int
+        (vertical, horizontal) distance of neighbouring taps, in pixels.
+    groups : int
+        Groups of channels that do not mix, of a convolution that is not depthwise.
     """
 
     operator: Operator
@@ -163,6 +167,8 @@ class Workload:
     border: tuple[int, ...] = ()
     parts: tuple[int, ...] = ()
     moved: tuple[int, ...] = ()
+    dilations: tuple[int, int] = (1, 1)
+    groups: int = 1
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Workload:
@@ -184,6 +190,7 @@ class Workload:
         fields = dataclasses.asdict(self)
         if not self.integer:
             fields = {name: value for name, value in fields.items() if name not in _OF_INTEGERS}
+        fields = {n: value for n, value in fields.items() if value != _UNUSUAL.get(n)}
         return json.dumps(fields, separators=(",", ":"))
 
     @property
@@ -209,7 +216,7 @@ class Workload:
     @property
     def tabled(self) -> bool:
         """Whether a table makes the elements that leave: the activation is no clipping."""
-        return self.integer and not self.out_dtype and self.activation in _TABLED
+        return self.integer and not self.out_dtype and tabled(self.activation)
 
     @property
     def tuned(self) -> Workload:
@@ -244,8 +251,11 @@ class Workload:
 
         The real channels, rounded up to a divisor of the block, so that an inner
         loop of that length never leaves a block: 24 channels in blocks of 16 reduce
-        over 24, not 32. Integers are multiplied by fours, bfloat16 by twos.
+        over 24, not 32. Integers are multiplied by fours, bfloat16 by twos. The channels of
+        a group are not rounded: behind them others follow.
         """
+        if self.groups > 1:
+            return self.in_channels // self.groups
         step = self.step if self.written else math.gcd(8, self.in_block)
         return -(-self.in_channels // step) * step
 
@@ -289,13 +299,17 @@ class Workload:
             parts.append(f"k{self.kernel[0]}x{self.kernel[1]}")
             parts.append(f"t{self.strides[0]}x{self.strides[1]}")
             parts.append("p" + "x".join(map(str, self.padding)))
+        if self.dilations != (1, 1):
+            parts.append(f"d{self.dilations[0]}x{self.dilations[1]}")
+        if self.groups > 1:
+            parts.append(f"g{self.groups}")
         parts.append(f"c{self.in_block}x{self.out_block}")
         if self.classes:
             parts.append(f"j{self.classes}x{self.class_block}")
         if self.mid_activation != "none":
-            parts.append(f"m{self.mid_activation}")
+            parts.append(f"m{identifier(self.mid_activation)}")
         if self.activation != "none":
-            parts.append(self.activation)
+            parts.append(identifier(self.activation))
         if self.residual:
             parts.append("residual")
         if self.dtype != "float32":

@@ -16,6 +16,8 @@ from tvm_mobilenet.schedules.knobs import Knobs
 _COSTS = by_loops(
     {
         "conv": Products.conv,
+        "conv_blocked": Products.windows,
+        "conv_transpose": Products.windows,
         "dense": Products.dense,
         "depthwise": Products.depthwise,
         "pointwise": Products.pointwise,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from tvm_mobilenet.machine.arithmetic import LATENCY
-from tvm_mobilenet.operators.footprint import blocked_classes
+from tvm_mobilenet.operators.footprint import blocked_classes, weight_bytes
 from tvm_mobilenet.prediction.cost import Cost, Phase, Stream
 from tvm_mobilenet.prediction.predict_maps import Maps
 from tvm_mobilenet.schedules.plans.tile import MAX_PIXELS, Tile
@@ -17,6 +17,10 @@ from tvm_mobilenet.schedules.plans.tile import MAX_PIXELS, Tile
 _ROWS = 18.0
 """Bytes a cycle of the classifier's rows inside such a kernel, whose eight accumulators are stored
 after every 32 channels: 57 to 74 GB/s in V1 from 1.0/224 to 0.25/128."""
+
+
+_WINDOWS = 0.8
+"""Share of the peak of a convolution on blocks."""
 
 
 class Products(Maps):
@@ -74,6 +78,26 @@ class Products(Maps):
             *self._written(1 / spread),
         )
         return self._cost([Phase(cycles, loads, streams)], spread, panel)
+
+    def windows(self) -> Cost:
+        """Return the cost of a convolution on blocks, transposed perhaps."""
+        work, plan = self.work, self.plan
+        units, spread = self._share()
+        part = 1 / spread
+        filled = -(-plan.lanes // self.lanes) * self.lanes / plan.lanes
+        weights = float(weight_bytes(work))
+        cycles = work.macs * filled / self.peak / _WINDOWS
+        loads = self.item * work.macs * part / plan.tile.pixels
+        panel = weights / (plan.groups * plan.splits)
+        rest = (self.in_bytes + self.out_bytes) / plan.chunks
+        again = (units / plan.splits - 1) * weights / plan.splits
+        streams = (
+            Stream(self.in_bytes * part, self.source),
+            Stream(weights, self.cold, ((max(again, 0.0), weights + rest),)),
+            *self._residual(part),
+            *self._written(part),
+        )
+        return self._cost([Phase(cycles * part, loads, streams)], spread, panel)
 
     def separable(self) -> Cost:
         """Return the cost of a depthwise and a pointwise layer as one kernel."""

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from tvm_mobilenet.common.tables import LAYOUT, Column, Table, Tabular, threads_text, together
+from tvm_mobilenet.common.tables import Column, Table, Tabular, layers_of, threads_text, together
 from tvm_mobilenet.device import Device
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.runtime.inputs import noise
@@ -130,6 +130,4 @@ def profile_on(
 
 def _row(call: dict[str, Any], network_us: float, alone_us: float) -> BoardRow:
     gflops = 2e-3 * call["macs"] / network_us
-    return BoardRow(
-        tuple(call["layers"]) or (LAYOUT,), str(call["kernel"]), network_us, alone_us, gflops
-    )
+    return BoardRow(layers_of(call), str(call["kernel"]), network_us, alone_us, gflops)

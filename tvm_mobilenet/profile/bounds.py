@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tvm_mobilenet.common.tables import LAYOUT
+from tvm_mobilenet.common.tables import layers_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def bounds_of(
     """
     maps, weights = moved_maps(call), call["bytes"]["weights"]
     return {
-        "layers": tuple(call["layers"]) or (LAYOUT,),
+        "layers": layers_of(call),
         **{name: call[name] for name in ("kernel", "operator", "schedule", "macs")},
         "compute_us": compute_us,
         "memory_us": maps / rate(near) + weights / rate(cold),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_mobilenet.bench.machine import Machine, measure_machine, measure_peak
 from tvm_mobilenet.bench.peak import times_float32
-from tvm_mobilenet.common.tables import LAYOUT
+from tvm_mobilenet.common.tables import layers_of
 from tvm_mobilenet.errors import ArtifactError, InputError
 from tvm_mobilenet.profile.bounds import bounds_of, moved_maps
 from tvm_mobilenet.profile.breakdown import KernelProfile, ProfileReport
@@ -136,7 +136,7 @@ def _alone(
     found: dict[str, tuple[float, Split]] = {}
     for position, call in enumerate(manifest["calls"]):
         if call["kernel"] not in found:
-            step(" + ".join(call["layers"]) or LAYOUT)
+            step(" + ".join(layers_of(call)))
             found[call["kernel"]] = kernels.alone(position), kernels.split(position)
     return found
 

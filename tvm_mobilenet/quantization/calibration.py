@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tvm_mobilenet.common.functions import varies
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.convolution import mean_sums
-from tvm_mobilenet.models.layers import VARIES, Weighted
+from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized import reference
 from tvm_mobilenet.models.quantized.arithmetic import Array
 from tvm_mobilenet.models.quantized.lowering import lowered
@@ -105,7 +106,7 @@ def types_for(seen: Observation, method: Method) -> dict[str, TensorType]:
 
 def _varying(layer: Weighted, of: Range) -> Range:
     """Return the part of a range of sums in which a layer's activation is not constant."""
-    least, greatest = VARIES[layer.activation]
+    least, greatest = varies(layer.activation)
     return max(of[0], least), min(of[1], greatest)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.functions import tabled
 from tvm_mobilenet.models.folding import without_batch_norm
 from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.maps import Concat, Pool2d
@@ -16,9 +17,8 @@ from tvm_mobilenet.models.quantized.model import (
     BYTES,
     FLOAT,
     INTEGER_LAYERS,
-    MOST_GROUPS,
-    TABLED,
     Quantization,
+    has_kernel,
 )
 from tvm_mobilenet.models.quantized.weights import weight_type
 from tvm_mobilenet.models.spec import INPUT, Add, Conv2d, Layer, Model, Softmax
@@ -107,7 +107,8 @@ def _integer_layers(model: Model, keep: Collection[str]) -> set[str]:
             isinstance(form, INTEGER_LAYERS)
             and not isinstance(layer, Softmax)
             and layer.name not in keep
-            and _has_kernel(layer)
+            and (not isinstance(layer, Conv2d) or has_kernel(layer))
+            and len(layer.in_shape) in _RANKS
             and (not moves or found.issuperset(layer.inputs))
         ):
             found.add(layer.name)
@@ -123,20 +124,13 @@ def _readers(model: Model) -> dict[str, list[Layer]]:
     return readers
 
 
-def _has_kernel(layer: Layer) -> bool:
-    """Whether a layer is none of the few that no kernel computes in integers."""
-    in_groups = isinstance(layer, Conv2d) and layer.groups > 1 and layer.kind != "depthwise"
-    many = isinstance(layer, Conv2d) and in_groups and layer.groups > MOST_GROUPS
-    return not many and len(layer.in_shape) in _RANKS
-
-
 def _float_sums(model: Model, integer: Collection[str]) -> set[str]:
     """Return the layers whose sums leave as float32."""
     readers = _readers(model)
     found: set[str] = set()
     joined: set[str] = set()
     for layer in model.layers:
-        if not isinstance(layer, Weighted) or layer.activation in TABLED:
+        if not isinstance(layer, Weighted) or tabled(layer.activation):
             continue
         behind = [reader for reader in readers[layer.name] if reader.name in integer]
         if not behind:

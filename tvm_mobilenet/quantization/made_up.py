@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tvm_mobilenet.models.layers import VARIES, Weighted
+from tvm_mobilenet.common.functions import tabled
+from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized.lowering import lowered
 from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.spec import INPUT, Model
@@ -28,6 +29,6 @@ def made_up(model: Model) -> QuantizedModel:
     sums = {
         layer.name: _ANY
         for layer in model.layers
-        if isinstance(layer, Weighted) and layer.activation in VARIES
+        if isinstance(layer, Weighted) and tabled(layer.activation)
     }
     return lowered(model, records_for(model, weights, types, sums, ()), types)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tvm_mobilenet.common.functions import tabled
 from tvm_mobilenet.errors import InputError, QuantizationError
 from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.layers import Weighted
-from tvm_mobilenet.models.quantized.model import TABLED
 from tvm_mobilenet.models.spec import INPUT, Model
 from tvm_mobilenet.quantization.floats import Float32, FloatNetwork
 from tvm_mobilenet.quantization.progress import Progress, silent, told
@@ -92,7 +92,7 @@ def _observed(layer: Weighted, network: FloatNetwork, x: Float32, seen: Observat
     sums = network.sums(layer, x)
     mean = sums.mean(axis=(0, *range(2, sums.ndim)), dtype=np.float64)
     seen.means[layer.name] = seen.means.get(layer.name, 0.0) + mean
-    if layer.activation in TABLED:
+    if tabled(layer.activation):
         _count(seen.sums, layer.name, sums)
     return activate(sums, layer.activation, out=sums)
 

@@ -162,6 +162,8 @@ class Call(Record):
     kernel: Name
     layers: list[Name]
     """That it computes; none of a change of layout."""
+    part_of: Name | Absent
+    """The layer on the way to whose value this is, where it computes no layer whole."""
     operator: Name
     schedule: Text
     source: Name

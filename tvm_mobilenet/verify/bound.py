@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.functions import losses, steepest
 from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models import reference
-from tvm_mobilenet.models.layers import STEEPEST, LpNormalization
+from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.spec import (
     Activate,
     Activation,
@@ -31,6 +32,7 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 from tvm_mobilenet.verify.rounding import (
     END_TO_END,
     EPILOGUE,
@@ -41,9 +43,6 @@ from tvm_mobilenet.verify.rounding import (
     row_lengths,
     terms_of,
 )
-
-# Roundings of a hard sigmoid, whose value is up to 1 however small its argument.
-_GATE = 4 * UNIT_ROUNDOFF
 
 SUBNORMAL = {"float32": 0.0, "float16": 2.0**-25, "bfloat16": 2.0**-100}
 """What a result may lose however small it is: of float16 below 2**-14; what instructions on
@@ -115,9 +114,10 @@ class _Loss(NamedTuple):
 
     def bound(self, total: Float64, carried: Float64, activation: Activation = "none") -> Float64:
         """Bound errors by the sum of magnitudes, and by what errors before the layer become."""
-        gate = _GATE if activation == "hardsigmoid" else 0.0
         sums = self.stored * total + (1 + self.stored) * carried
-        return STEEPEST[activation] * sums + gate + self.least
+        always, relative = losses(activation)
+        own = (always + relative * (total + carried)) * UNIT_ROUNDOFF
+        return steepest(activation) * sums + own + self.least
 
 
 @singledispatch
@@ -126,8 +126,9 @@ def _bound(_layer: Layer, _known: _Known, _loss: _Loss) -> Float64 | None:
 
 
 @_bound.register(Conv2d)
+@_bound.register(ConvTranspose2d)
 @_bound.register(Dense)
-def _product_bound(layer: Conv2d | Dense, known: _Known, loss: _Loss) -> Float64:
+def _product_bound(layer: Conv2d | ConvTranspose2d | Dense, known: _Known, loss: _Loss) -> Float64:
     (source,) = layer.inputs
     magnitudes, offsets = _magnitudes(layer, known.weights)
     none = {name: np.zeros_like(offset) for name, offset in offsets.items()}

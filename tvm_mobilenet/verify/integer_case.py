@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.functions import tabled
 from tvm_mobilenet.machine import RANGES, Dtype
 from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized import reference
 from tvm_mobilenet.models.quantized.model import (
     FLOAT,
-    TABLED,
     Dequantize,
     Quantization,
     Quantize,
@@ -148,7 +148,7 @@ def _rounded(layer: Layer, dtype: Dtype, limits: tuple[int, int]) -> Link:
     assert isinstance(layer, Conv2d)
     low, high = limits
     output, weight = TensorType(dtype, (2 * _CENTRE / (high - low),), low), _weight_type(layer)
-    if layer.activation in TABLED:
+    if tabled(layer.activation):
         return layer, Quantization(output, weight, output)
     clipped = dataclasses.replace(layer, activation="relu6")
     return clipped, Quantization(output, weight)

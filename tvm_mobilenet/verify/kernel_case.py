@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.common.bfloat16 import narrowed, rounded, widened
+from tvm_mobilenet.common.functions import losses
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.activations import activate
@@ -20,7 +21,7 @@ from tvm_mobilenet.operators.facts import OPERATORS, OTHER, Shared
 from tvm_mobilenet.operators.packing import Affine, blocked, pack
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.verify.bound import SUBNORMAL, guaranteed_bound
-from tvm_mobilenet.verify.rounding import STORED
+from tvm_mobilenet.verify.rounding import STORED, UNIT_ROUNDOFF
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -127,7 +128,7 @@ def kernel_case(work: Workload, seed: int = 0, outlier: float | None = None) -> 
     if not OPERATORS[work.operator].writes_plain:
         idle = float(activate(np.zeros(1), work.activation)[0])
         want = blocked(want, work.out_block, idle)
-        bound = blocked(bound, work.out_block)
+        bound = blocked(bound, work.out_block, losses(work.activation)[0] * UNIT_ROUNDOFF)
     others = []
     if OTHER in values:
         others.append(_kept(blocked(values[OTHER], work.out_block), work))

@@ -30,6 +30,7 @@ from tvm_mobilenet.models.spec import (
     Operator,
     Softmax,
 )
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 
 END_TO_END_TOLERANCE = 1e-5
 """Norm-wise relative error of the output against the float64 reference."""
@@ -84,6 +85,13 @@ def _operator_terms(layer: Operator) -> int:
 @terms_of.register(Dense)
 def _product_terms(layer: Conv2d | Dense) -> int:
     return max(1, layer.macs // math.prod(layer.out_shape))
+
+
+@terms_of.register(ConvTranspose2d)
+def _transposed_terms(layer: ConvTranspose2d) -> int:
+    # What an output pixel of any phase sums, at most.
+    taps = (-(-k // s) for k, s in zip(layer.kernel, layer.strides, strict=True))
+    return math.prod(taps) * layer.weight_shape[1]
 
 
 @terms_of.register(GlobalAvgPool)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from tvm import tirx
@@ -23,7 +24,8 @@ def with_prefetches(sch: Any, func: Any, prefetches: Sequence[Prefetch]) -> Any:
     """
     for prefetch in prefetches:
         at = sch.get(prefetch.loop).loop_var
-        func = func.with_body(_insert(func.body, at, _statements(sch, func, prefetch)))
+        first = _statements(sch, func, prefetch)
+        func = func.with_body(changed(func.body, at, partial(_behind, first)))
     return func
 
 
@@ -47,7 +49,26 @@ def _touch(buffer: Any, index: tuple[Any, ...], *, near: bool = True) -> Any:
     return tirx.call_intrin("void", "tirx.prefetch", address, _READ, level, _DATA)
 
 
-def _insert(statement: Any, variable: Any, first: Sequence[Any]) -> Any:
+def _behind(first: Sequence[Any], loop: Any) -> Any:
+    """Return a loop whose body begins with some statements."""
+    return rebuilt(loop, SeqStmt([*first, loop.body]), loop.extent)
+
+
+def rebuilt(loop: Any, body: Any, extent: Any) -> Any:
+    """Return a loop with another body, and another extent perhaps."""
+    return For(
+        loop.loop_var,
+        loop.min,
+        extent,
+        loop.kind,
+        body,
+        loop.thread_binding,
+        loop.annotations,
+        loop.step,
+    )
+
+
+def changed(statement: Any, variable: Any, change: Callable[[Any], Any]) -> Any:
     """Rebuild the path to a loop; everything else is shared with the old function."""
     if isinstance(statement, SBlockRealize):
         block = statement.block
@@ -56,7 +77,7 @@ def _insert(statement: Any, variable: Any, first: Sequence[Any]) -> Any:
             block.reads,
             block.writes,
             block.name_hint,
-            _insert(block.body, variable, first),
+            changed(block.body, variable, change),
             block.init,
             block.alloc_buffers,
             block.match_buffers,
@@ -64,20 +85,9 @@ def _insert(statement: Any, variable: Any, first: Sequence[Any]) -> Any:
         )
         return SBlockRealize(statement.iter_values, statement.predicate, inner)
     if isinstance(statement, SeqStmt):
-        return SeqStmt([_insert(part, variable, first) for part in statement.seq])
+        return SeqStmt([changed(part, variable, change) for part in statement.seq])
     if isinstance(statement, For):
         if statement.loop_var.same_as(variable):
-            body = SeqStmt([*first, statement.body])
-        else:
-            body = _insert(statement.body, variable, first)
-        return For(
-            statement.loop_var,
-            statement.min,
-            statement.extent,
-            statement.kind,
-            body,
-            statement.thread_binding,
-            statement.annotations,
-            statement.step,
-        )
+            return change(statement)
+        return rebuilt(statement, changed(statement.body, variable, change), statement.extent)
     return statement

@@ -102,7 +102,13 @@ def part_of(name: str) -> str:
 
 def is_part(name: str) -> bool:
     """Whether a variable is called so; the builder may have appended a number."""
-    return name.rstrip("0123456789_").endswith(_PART)
+    return whole_of(name) is not None
+
+
+def whole_of(name: str) -> str | None:
+    """Return the name of the value that a variable so called is on the way to, else None."""
+    whole = name.rstrip("0123456789_")
+    return whole.removesuffix(_PART) if whole.endswith(_PART) else None
 
 
 def _unsupported(layer: Operator, why: str) -> UnsupportedOperatorError:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tvm import relax
+from tvm import relax, te
 
+from tvm_mobilenet.common.functions import clips, identifier
+from tvm_mobilenet.compute.activations import activate
 from tvm_mobilenet.emit.relax.foreign import part_of
 from tvm_mobilenet.errors import InvalidModelError
 from tvm_mobilenet.models.spec import (
@@ -24,11 +27,23 @@ from tvm_mobilenet.models.spec import (
     Softmax,
     symbol,
 )
+from tvm_mobilenet.models.spread import inputs_first
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 from tvm_mobilenet.network.fold import folded
 
 Weights = Mapping[str, NDArray[np.float32]]
-Bind = Callable[[Any], Any]
-"""Binds a value to a variable of the layer, which it returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Binds a value to a variable of the layer, which it returns."""
+
+    builder: Any
+    part: str
+
+    def __call__(self, value: Any) -> Any:
+        """Bind a value."""
+        return self.builder.emit(value, self.part)
 
 
 def ours_by_tvm(builder: Any, layer: Layer, inputs: list[Any], weights: Weights) -> Any:
@@ -48,8 +63,7 @@ def ours_by_tvm(builder: Any, layer: Layer, inputs: list[Any], weights: Weights)
     InvalidModelError
         It is no such layer.
     """
-    part = part_of(symbol(layer.name))
-    return _value(layer, weights, lambda value: builder.emit(value, part), *inputs)
+    return _value(layer, weights, Bind(builder, part_of(symbol(layer.name))), *inputs)
 
 
 @singledispatch
@@ -66,10 +80,26 @@ def _conv2d(layer: Conv2d, weights: Weights, bind: Bind, x: Any) -> Any:
         strides=layer.strides,
         padding=layer.padding,
         groups=layer.groups,
+        dilation=layer.dilations,
     )
     if layer.bias or layer.batch_norm is not None:
         bias = relax.const(affine.bias.reshape(1, -1, 1, 1))
         value = relax.op.add(bind(value), bias)
+    return _activated(value, layer.activation, bind)
+
+
+@_value.register(ConvTranspose2d)
+def _conv_transpose(layer: ConvTranspose2d, weights: Weights, bind: Bind, x: Any) -> Any:
+    affine = folded(layer, weights)
+    value = relax.op.nn.conv2d_transpose(
+        x,
+        relax.const(inputs_first(layer, affine.weight)),
+        strides=layer.strides,
+        padding=layer.padding,
+        output_padding=layer.output_padding,
+        groups=layer.groups,
+    )
+    value = relax.op.add(bind(value), relax.const(affine.bias.reshape(1, -1, 1, 1)))
     return _activated(value, layer.activation, bind)
 
 
@@ -112,9 +142,19 @@ def _activated(value: Any, activation: Activation, bind: Bind) -> Any:
     value = bind(value)
     if activation == "relu":
         return relax.op.nn.relu(value)
-    if activation == "relu6":
-        return relax.op.clip(value, 0.0, 6.0)
+    limits = clips(activation)
+    if limits is not None:
+        return relax.op.clip(value, *limits)
+    if activation not in ("hardsigmoid", "hardswish"):
+        return bind.builder.call_te(
+            _over_elements, value, activation, primfunc_name_hint=identifier(activation)
+        )
     raised = bind(relax.op.add(value, relax.const(3.0, "float32")))
     clipped = bind(relax.op.clip(raised, 0.0, 6.0))
     gate = relax.op.divide(clipped, relax.const(6.0, "float32"))
     return gate if activation == "hardsigmoid" else relax.op.multiply(value, bind(gate))
+
+
+def _over_elements(x: Any, activation: Activation) -> Any:
+    """Define an activation of each element, as kernels of ours compute it."""
+    return te.compute(x.shape, lambda *at: activate(x[at], activation), name="activated")

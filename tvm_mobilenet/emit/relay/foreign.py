@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import relay
 
+from tvm_mobilenet.emit.relay.activations import activated
 from tvm_mobilenet.emit.relay.axes import axes_as_attributes
 from tvm_mobilenet.errors import InvalidModelError, UnsupportedOperatorError, reason
 from tvm_mobilenet.models.importer.expand import expand
 from tvm_mobilenet.models.spec import (
     Activate,
-    Activation,
     Add,
     Conv2d,
     Dense,
@@ -25,6 +25,8 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.models.spread import inputs_first
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 from tvm_mobilenet.network.fold import folded
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -62,9 +64,27 @@ def _conv2d(layer: Conv2d, inputs: list[Any], weights: Weights) -> Any:
         channels=layer.out_channels,
         kernel_size=layer.kernel,
         groups=layer.groups,
+        dilation=layer.dilations,
     )
     value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
-    return _activated(value, layer.activation)
+    return activated(value, layer.activation)
+
+
+@by_relay.register(ConvTranspose2d)
+def _conv_transpose(layer: ConvTranspose2d, inputs: list[Any], weights: Weights) -> Any:
+    affine = folded(layer, weights)
+    value = relay.nn.conv2d_transpose(
+        inputs[0],
+        relay.const(inputs_first(layer, affine.weight)),
+        strides=layer.strides,
+        padding=layer.padding,
+        output_padding=layer.output_padding,
+        channels=layer.out_channels,
+        kernel_size=layer.kernel,
+        groups=layer.groups,
+    )
+    value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
+    return activated(value, layer.activation)
 
 
 @by_relay.register(Dense)
@@ -72,7 +92,7 @@ def _dense(layer: Dense, inputs: list[Any], weights: Weights) -> Any:
     affine = folded(layer, weights)
     value = relay.nn.dense(inputs[0], relay.const(affine.weight))
     value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
-    return _activated(value, layer.activation)
+    return activated(value, layer.activation)
 
 
 @by_relay.register(GlobalAvgPool)
@@ -82,7 +102,7 @@ def _global_avg_pool(layer: GlobalAvgPool, inputs: list[Any], _weights: Weights)
 
 @by_relay.register(Activate)
 def _activate(layer: Activate, inputs: list[Any], _weights: Weights) -> Any:
-    return _activated(inputs[0], layer.activation)
+    return activated(inputs[0], layer.activation)
 
 
 @by_relay.register(Add)
@@ -98,18 +118,6 @@ def _scale(_layer: Scale, inputs: list[Any], _weights: Weights) -> Any:
 @by_relay.register(Softmax)
 def _softmax(_layer: Softmax, inputs: list[Any], _weights: Weights) -> Any:
     return relay.nn.softmax(inputs[0], axis=-1)
-
-
-def _activated(value: Any, activation: Activation) -> Any:
-    if activation == "none":
-        return value
-    if activation == "relu":
-        return relay.nn.relu(value)
-    if activation == "relu6":
-        return relay.clip(value, 0.0, 6.0)
-    raised = relay.add(value, relay.const(3.0, "float32"))
-    gate = relay.divide(relay.clip(raised, 0.0, 6.0), relay.const(6.0, "float32"))
-    return gate if activation == "hardsigmoid" else relay.multiply(value, gate)
 
 
 @by_relay.register(Operator)

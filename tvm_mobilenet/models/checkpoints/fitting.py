@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import WeightsError
+from tvm_mobilenet.models.checkpoints.branches import without_branches
 from tvm_mobilenet.models.checkpoints.names import (
     IGNORED,
     MARKS,
@@ -76,6 +77,8 @@ def fitted(
                 "store weights as float16, float32 or float64",
             )
     names = _source_names(arrays, model, where)
+    if names is not None:
+        arrays = without_branches(arrays, names.epsilon, where)
     theirs = (
         {name: (name, shape) for name, shape in model.parameters.items()}
         if names is None
@@ -116,7 +119,8 @@ def _adapted(model: Model, **wanted: Any) -> Model:
     """Build the model with these options, where it was not asked for others."""
     from tvm_mobilenet.models import build
 
-    unsaid = {key: value for key, value in wanted.items() if model.options.get(key) is None}
+    options = model.options
+    unsaid = {name: value for name, value in wanted.items() if options.get(name, value) is None}
     return build(model.name, **{**model.options, **unsaid})
 
 

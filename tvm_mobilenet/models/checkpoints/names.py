@@ -1,8 +1,8 @@
 """How others name the parameters of the same networks, as data.
 
 Sources: torchvision 0.29, ``models/mobilenetv2.py`` and ``mobilenetv3.py``; timm 1.0.31,
-``models/efficientnet.py``, ``mobilenetv3.py`` and ``_efficientnet_blocks.py``. Names, shapes and
-epsilons were compared with what the constructors there register.
+``models/efficientnet.py``, ``mobilenetv3.py``, ``_efficientnet_blocks.py`` and ``byobnet.py``.
+Names, shapes and epsilons were compared with what the constructors there register.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tvm_mobilenet.models.efficientnet_lite import DEPTHS as LITE_DEPTHS
+from tvm_mobilenet.models.mnasnet import DEPTHS as MNASNET_DEPTHS
+from tvm_mobilenet.models.mobilenet_v4 import DEPTHS as V4_DEPTHS
+from tvm_mobilenet.models.mobileone import DEPTHS as ONE_DEPTHS
 from tvm_mobilenet.models.options import Padding
 from tvm_mobilenet.models.spec import Conv2d, Model, Shape
 
@@ -34,6 +38,7 @@ class Names:
         ``{j}``      the index after it
         ``{k}``      index among the block's batch norms, from 1
         ``{s}{b}``   stage of the block, and index in the stage, both from 0
+        ``{d}{p}``   twice that index, and the number after it
         ===========  ==========================================================
     plain : mapping
         The same for blocks without an expanding layer, where that differs.
@@ -72,7 +77,7 @@ class Names:
 
         Their names within the file are the same; timm tells them by ``tf_`` in the model's.
         """
-        return bool(self.stages) and re.search(r"(^|[/:])tf_mobilenet", where) is not None
+        return bool(self.stages) and re.search(_TENSORFLOWS, where) is not None
 
     def _prefixes(self, name: str, members: Mapping[str, list[str]]) -> Pair:
         block, _, role = name.partition(".")
@@ -93,6 +98,7 @@ class Names:
         if "expand" not in roles:
             pair = self.plain.get(role, pair)
         values = {"n": number, "i": at, "j": at + 1, "s": stage, "b": place}
+        values |= {"d": 2 * place, "p": 2 * place + 1}
         values["k"] = normed.index(role) + 1 if role in normed else 0
         return pair[0].format(**values), pair[1].format(**values)
 
@@ -159,6 +165,37 @@ _TIMM_V3_HEAD: dict[str, Pair] = {
     "hidden": ("conv_head", ""),
 }
 
+_TIMM_V2_ENDS: dict[str, Pair] = {"last": ("conv_head", "bn2")}
+_TIMM_V4: dict[str, Pair] = {
+    "conv1": ("conv_stem", "bn1"),
+    "conv": ("blocks.{s}.{b}.conv", "blocks.{s}.{b}.bn1"),
+    "fused": ("blocks.{s}.{b}.conv_exp", "blocks.{s}.{b}.bn1"),
+    "start": ("blocks.{s}.{b}.dw_start.conv", "blocks.{s}.{b}.dw_start.bn"),
+    "expand": ("blocks.{s}.{b}.pw_exp.conv", "blocks.{s}.{b}.pw_exp.bn"),
+    "dw": ("blocks.{s}.{b}.dw_mid.conv", "blocks.{s}.{b}.dw_mid.bn"),
+    "project": ("blocks.{s}.{b}.pw_proj.conv", "blocks.{s}.{b}.pw_proj.bn"),
+    "last": ("blocks.{stages}.0.conv", "blocks.{stages}.0.bn1"),
+    "hidden": ("conv_head", "norm_head"),
+    "classifier": ("classifier", ""),
+}
+_TIMM_V4_FUSED: dict[str, Pair] = {"project": ("blocks.{s}.{b}.conv_pwl", "blocks.{s}.{b}.bn2")}
+_TIMM_ONE: dict[str, Pair] = {
+    "conv1": ("stem.reparam_conv", ""),
+    "dw": ("stages.{s}.{d}.reparam_conv", ""),
+    "dw_se.reduce": ("stages.{s}.{d}.attn.fc1", ""),
+    "dw_se.expand": ("stages.{s}.{d}.attn.fc2", ""),
+    "pw": ("stages.{s}.{p}.reparam_conv", ""),
+    "pw_se.reduce": ("stages.{s}.{p}.attn.fc1", ""),
+    "pw_se.expand": ("stages.{s}.{p}.attn.fc2", ""),
+    "classifier": ("head.fc", ""),
+}
+
+
+def _timm_v2(stages: tuple[int, ...]) -> Names:
+    """Return the names of a network of inverted residuals whose head is V2's."""
+    return Names({**_TIMM, **_TIMM_V2_ENDS}, _TIMM_PLAIN, stages)
+
+
 NAMES: dict[str, dict[str, Names]] = {
     "torchvision": {
         "mobilenet_v2": _TORCHVISION_V2,
@@ -167,27 +204,42 @@ NAMES: dict[str, dict[str, Names]] = {
     },
     "timm": {
         "mobilenet_v1": Names(_TIMM, stages=(1, 2, 2, 6, 2)),
-        "mobilenet_v2": Names(
-            {**_TIMM, "last": ("conv_head", "bn2")}, _TIMM_PLAIN, (1, 2, 3, 4, 3, 3, 1)
-        ),
+        "mobilenet_v2": _timm_v2((1, 2, 3, 4, 3, 3, 1)),
         "mobilenet_v3_large": Names(
             {**_TIMM, **_TIMM_V3_HEAD}, _TIMM_PLAIN, (1, 2, 3, 4, 2, 3), pointwise_hidden=True
         ),
         "mobilenet_v3_small": Names(
             {**_TIMM, **_TIMM_V3_HEAD}, _TIMM_PLAIN, (1, 2, 3, 2, 3), pointwise_hidden=True
         ),
+        **{
+            f"mobilenet_v4_{variant.replace('-', '_')}": Names(
+                _TIMM_V4, _TIMM_V4_FUSED, depths, pointwise_hidden=True
+            )
+            for variant, depths in V4_DEPTHS.items()
+        },
+        **{
+            f"efficientnet_lite{number}": _timm_v2(depths) for number, depths in LITE_DEPTHS.items()
+        },
+        **{f"mnasnet_{variant}": _timm_v2(depths) for variant, depths in MNASNET_DEPTHS.items()},
+        **{
+            f"mobileone_{variant}": Names(_TIMM_ONE, stages=depths)
+            for variant, depths in ONE_DEPTHS.items()
+        },
     },
 }
 """By source, then by the model's name."""
 
 MARKS = {
     "torchvision": ("features.", "classifier.1.", "classifier.3."),
-    "timm": ("conv_stem.", "blocks.", "conv_head."),
+    "timm": ("conv_stem.", "blocks.", "conv_head.", "stem.", "stages."),
 }
 """What a name of each source begins with, and of no other's."""
 
 IGNORED = ".num_batches_tracked"
 """How many batches batch norm has seen: of use in training only."""
+
+_TENSORFLOWS = r"(^|[/:])tf_(mobilenet|efficientnet)"
+"""Weights that timm took from TensorFlow, by the name of their file or repository."""
 
 TF_EPSILON = 1e-3
 """Epsilon of weights that timm took from TensorFlow (``tf_`` names); their padding is SAME."""

@@ -214,6 +214,7 @@ def _imported(
     source: onnx.ModelProto, name: str, title: str, options: dict[str, Any], where: str
 ) -> Imported:
     from tvm_mobilenet.models.importer.activations import recognise_activations
+    from tvm_mobilenet.models.importer.branches import join_branches
     from tvm_mobilenet.models.importer.fold import fold
     from tvm_mobilenet.models.importer.halves import in_float32
     from tvm_mobilenet.models.importer.integers import IntegerLayers
@@ -230,6 +231,7 @@ def _imported(
     simplify(graph, views=False)
     sink_transposes(graph)
     simplify(graph, views=True)
+    join_branches(graph)
     recognise_activations(graph)
     merge_views(graph)
     own_outputs(graph)

@@ -11,49 +11,40 @@ table is nearer to the function than its parts, rounded each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tvm_mobilenet.common.functions import spelled
 from tvm_mobilenet.models.activations import activate
+from tvm_mobilenet.models.importer.fits import GRID, Float64, fitted
 from tvm_mobilenet.models.importer.graph import Graph, Node
 from tvm_mobilenet.models.importer.roundings import ROUND
-from tvm_mobilenet.models.layers import Activation
 
 ACTIVATION = "Activation"
 """Operator of the nodes made here; its attribute of that name says which."""
 
-Float64 = NDArray[np.float64]
-
-# Every piece of the functions in question has points, and their corners, ±3 and 6, as well.
-_GRID: Float64 = np.concatenate(
-    [np.arange(-1024, 1025) / 64.0, [-1e38, -1e6, -1e2, 1e2, 1e6, 1e38]]
-)
-_AGREES = 1e-6
-"""Relative to 1 + |value|: constants such as 1/6 are float32 in the file."""
-_LONGEST = 8
-"""Nodes between the ends of a function, at most; the longest spelling seen has five."""
+_LONGEST = 9
+"""Nodes of a function, at most; a GELU by its hyperbolic tangent has that many."""
 
 
 def recognise_activations(graph: Graph) -> None:
     """Replace the nodes of each activation by one, and drop those that compute nothing.
 
     before: ``Clip(x, 0, 6)``; ``Mul(x, HardSigmoid(x))``; …
-    after: ``Activation(x)``, its attribute one of
-    :data:`tvm_mobilenet.models.layers.Activation`
+    after: ``Activation(x)``, its attribute as :mod:`tvm_mobilenet.common.functions` has it
     """
-    known = {str(name): activate(_GRID, name) for name in get_args(Activation)}
     functions = _functions(graph)
     readers = graph.readers()
     gone: set[int] = set()
     made: dict[int, Node] = {}
     for node in reversed(graph.nodes):
-        if id(node) in gone or node.op == ROUND:
+        if id(node) in gone or node.op == ROUND or graph.dtype(node.out) != "float32":
             continue
         for source, values in reversed([*functions.get(node.out, {}).items()][1:]):
-            name = next((name for name, other in known.items() if _agree(values, other)), None)
+            name = fitted(values)
             inside = _between(graph, readers, node, source) if name else None
             if name and inside is not None and graph.shape(source) == graph.shape(node.out):
                 gone.update(map(id, inside))
@@ -74,16 +65,12 @@ def recognise_activations(graph: Graph) -> None:
     graph.keep(graph.nodes)
 
 
-def _agree(values: Float64, others: Float64) -> bool:
-    return bool(np.all(np.abs(values - others) <= _AGREES * (1 + np.abs(others))))
-
-
 def _functions(graph: Graph) -> dict[str, dict[str, Float64]]:
     """Return each tensor as functions of those before it: itself, then ever earlier ones."""
     found: dict[str, dict[str, Float64]] = {}
     for node in graph.nodes:
         for tensor in node.outputs:
-            found[tensor] = {tensor: _GRID}
+            found[tensor] = {tensor: GRID}
         rule = _RULES.get(node.op)
         if rule is None:
             continue
@@ -95,7 +82,7 @@ def _functions(graph: Graph) -> dict[str, dict[str, Float64]]:
             elif not tensor or constant is not None:
                 operands.append(None)
             else:
-                operands.append(found.setdefault(tensor, {tensor: _GRID}))
+                operands.append(found.setdefault(tensor, {tensor: GRID}))
         if any(
             constant is None and name for constant, name in zip(operands, node.inputs, strict=True)
         ):
@@ -160,6 +147,25 @@ def _extreme(function: Any) -> Callable[[Node, _Values], Any]:
     return rule
 
 
+def _named(name: str, **defaults: float) -> Callable[[Node, _Values], Any]:
+    """Return the rule of an operator that is an activation, its parameters attributes."""
+
+    def rule(node: Node, values: _Values) -> Any:
+        parameters = [float(node.attrs.get(key, value)) for key, value in defaults.items()]
+        return activate(np.asarray(values[0], np.float64), spelled(name, *parameters))
+
+    return rule
+
+
+def _gelu(node: Node, values: _Values) -> Any:
+    by_tanh = node.attrs.get("approximate", "none") in ("tanh", b"tanh")
+    return activate(np.asarray(values[0], np.float64), "gelutanh" if by_tanh else "gelu")
+
+
+def _erf(x: Any) -> Any:
+    return np.asarray(np.frompyfunc(math.erf, 1, 1)(x), np.float64)
+
+
 _RULES: dict[str, Callable[[Node, _Values], Any]] = {
     ACTIVATION: lambda node, values: activate(values[0], node.attrs["activation"]),
     "Add": lambda _, values: values[0] + values[1],
@@ -167,11 +173,25 @@ _RULES: dict[str, Callable[[Node, _Values], Any]] = {
     "Mul": lambda _, values: values[0] * values[1],
     "Div": lambda _, values: values[0] / values[1],
     "Neg": lambda _, values: -values[0],
+    "Abs": lambda _, values: np.abs(values[0]),
+    "Pow": lambda _, values: np.power(values[0], values[1]),
+    "Reciprocal": lambda _, values: 1.0 / values[0],
+    "Exp": lambda _, values: np.exp(values[0]),
+    "Erf": lambda _, values: _erf(values[0]),
+    "Tanh": lambda _, values: np.tanh(values[0]),
+    "Sigmoid": _named("sigmoid"),
+    "Softplus": _named("softplus"),
+    "Mish": _named("mish"),
+    "Elu": _named("elu", alpha=1.0),
+    "LeakyRelu": _named("leakyrelu", alpha=0.01),
+    "PRelu": lambda _, values: np.where(values[0] < 0, values[1] * values[0], values[0]),
+    "Gelu": _gelu,
+    "Swish": _named("swish", alpha=1.0),
     "Min": _extreme(np.minimum),
     "Max": _extreme(np.maximum),
     "Relu": lambda _, values: np.maximum(values[0], 0.0),
     "Clip": _clip,
     "HardSigmoid": _hard_sigmoid,
-    "HardSwish": lambda _, values: activate(values[0], "hardswish"),
+    "HardSwish": _named("hardswish"),
     ROUND: lambda _, values: values[0],
 }

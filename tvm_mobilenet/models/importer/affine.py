@@ -1,4 +1,4 @@
-"""Bias and batch norm of a convolution, however they are spelled."""
+"""Bias and batch norm of a convolution or dense layer, however they are spelled."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ class Affine:
     ----------
     bias : ndarray or None
         What is added first.
-    shifts_only : bool
-        Whether there may be no batch norm.
 
     Attributes
     ----------
@@ -28,9 +26,8 @@ class Affine:
         Epsilon of the batch norm, if there is one.
     """
 
-    def __init__(self, channels: int, bias: Array | None, *, shifts_only: bool = False) -> None:
+    def __init__(self, channels: int, bias: Array | None) -> None:
         self._channels = channels
-        self._shifts_only = shifts_only
         self._norm: tuple[Array, Array, Array, Array] | None = None
         self.bias = bias
         self.epsilon: float | None = None
@@ -74,7 +71,7 @@ class Affine:
         values = [graph.constants.get(name) for name in node.inputs[1:5]]
         used = len([name for name in node.outputs if name]) == 1
         spatial = node.attrs.get("spatial", 1)
-        if self._shifts_only or not used or not spatial or node.attrs.get("training_mode", 0):
+        if not used or not spatial or node.attrs.get("training_mode", 0):
             return False
         gamma, beta, mean, variance = values
         if gamma is None or beta is None or mean is None or variance is None:
@@ -94,7 +91,7 @@ class Affine:
             before = np.zeros(self._channels) if self.bias is None else self.bias
             self.bias = (before + np.asarray(shift, np.float64)).astype(np.float32)
             return True
-        if self._shifts_only or not np.all(np.isfinite(scale)):
+        if not np.all(np.isfinite(scale)):
             return False
         factor, offset = np.ones(self._channels), np.zeros(self._channels)
         if self._norm is not None and self.epsilon is not None:

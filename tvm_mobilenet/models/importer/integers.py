@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tvm_mobilenet.common.functions import Activation, clips, tabled
 from tvm_mobilenet.errors import OnnxFileError
 from tvm_mobilenet.machine import RANGES
 from tvm_mobilenet.models.folding import without_batch_norm
@@ -14,10 +15,9 @@ from tvm_mobilenet.models.importer.graph import Array, Elements, Graph, Node
 from tvm_mobilenet.models.importer.layers import Layers
 from tvm_mobilenet.models.importer.roundings import moves, type_of_rounding
 from tvm_mobilenet.models.layer import Layer
-from tvm_mobilenet.models.layers import LIMITS, Activation, Weighted
+from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized.model import (
     FLOAT,
-    TABLED,
     Quantization,
     Quantize,
     limits_of,
@@ -36,7 +36,7 @@ class IntegerLayers(Layers):
     rounded; a convolution or dense layer also if it is not, and its sums leave as float32. A
     rounding that is no layer's becomes a :class:`~tvm_mobilenet.models.quantized.model.Quantize`.
     All else stays in float32: among it the softmax, weights that int8 does not hold less their
-    zero points, and convolutions of several groups that are not depthwise.
+    zero points, and convolutions that are dilated or of several groups and not depthwise.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class IntegerLayers(Layers):
     def _take_activation(self, tensor: str) -> tuple[str, Activation]:
         """Leave what is no clipping: a table reads elements, and no sums."""
         out, activation = super()._take_activation(tensor)
-        if self._keeps_tables and activation in TABLED:
+        if self._keeps_tables and tabled(activation):
             node = self._only_reader(tensor)
             self._taken.discard(id(node))
             return tensor, "none"
@@ -173,9 +173,9 @@ class IntegerLayers(Layers):
     def _activated(self, layer: Activate, to: TensorType) -> tuple[Layer, Quantization] | None:
         """As :meth:`_rounded`; the layer before an activation takes it, if it can."""
         before, prior = self._type(layer.inputs[0]), self._alone(layer.inputs[0])
-        clips = layer.activation in LIMITS
+        clipped = clips(layer.activation) is not None
         if not before.quantized:
-            implied = clips and limits_of(layer.activation, to) == to.limits
+            implied = clipped and limits_of(layer.activation, to) == to.limits
             found = self._rounded(prior, to) if implied and prior is not None else None
             if found is not None:
                 del self.layers[layer.name]
@@ -183,21 +183,20 @@ class IntegerLayers(Layers):
         if (
             isinstance(prior, Weighted)
             and prior.activation == "none"
-            and (not clips or before == to)
+            and (not clipped or before == to)
         ):
             del self.layers[layer.name]
             known = self.records[prior.name]
-            record = Quantization(to, known.weight, None if clips else before)
+            record = Quantization(to, known.weight, None if clipped else before)
             return dataclasses.replace(prior, activation=layer.activation), record
         return layer, Quantization(to)
 
     def _weight_type(self, layer: Weighted) -> TensorType | None:
         """Return the type of a weight where a layer can compute in integers, else None."""
         known = self._elements.get(layer.name)
-        depthwise = isinstance(layer, Conv2d) and layer.kind == "depthwise"
-        grouped = isinstance(layer, Conv2d) and layer.groups > 1 and not depthwise
+        other = isinstance(layer, Conv2d) and not layer.is_mobilenets
         low, high = RANGES["int8"]
-        if known is None or grouped or not self._type(layer.inputs[0]).quantized:
+        if known is None or other or not self._type(layer.inputs[0]).quantized:
             return None
         if known.numbers.min() < low or known.numbers.max() > high:
             return None
@@ -240,7 +239,7 @@ def _same_numbers(one: TensorType, other: TensorType) -> bool:
 
 def _norm_factor(layer: Weighted, weights: dict[str, Array]) -> Array:
     """Return what a layer's batch norm multiplies its weights by, (O,)."""
-    if not isinstance(layer, Conv2d) or layer.batch_norm is None:
+    if layer.batch_norm is None:
         return np.ones(layer.out_shape[1], np.float32)
     gamma, variance = (weights[f"{layer.name}.bn.{name}"] for name in ("gamma", "variance"))
     return np.asarray(gamma / np.sqrt(variance.astype(np.float64) + layer.batch_norm))

@@ -8,13 +8,15 @@ import re
 
 import numpy as np
 
+from tvm_mobilenet.common.functions import Activation
 from tvm_mobilenet.errors import OnnxFileError
 from tvm_mobilenet.models.importer.activations import ACTIVATION
 from tvm_mobilenet.models.importer.affine import Affine
 from tvm_mobilenet.models.importer.foreign import foreign
 from tvm_mobilenet.models.importer.graph import Array, Graph, Node
+from tvm_mobilenet.models.importer.transposed import placed
 from tvm_mobilenet.models.layer import Layer, Shape
-from tvm_mobilenet.models.layers import Activation, LpNormalization
+from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -26,6 +28,8 @@ from tvm_mobilenet.models.spec import (
     Softmax,
     symbol,
 )
+from tvm_mobilenet.models.spread import outputs_first
+from tvm_mobilenet.models.transposed import ConvTranspose2d
 
 _RESERVED = (INPUT, "x", "main")
 _AUTOMATIC = re.compile(r"(lv|gv)\d*")
@@ -138,13 +142,14 @@ class Layers:
         weight, bias = self._constant(node.inputs[1]), self._added(node.input(2))
         shape = graph.shape(source)
         known = weight is not None and (bias is not None or not node.input(2))
-        plain = known and len(shape) == 4 and set(node.attrs["dilations"]) == {1}
+        plain = known and len(shape) == 4
         if not plain or weight is None or not self._maps(source):
             return False
         affine = Affine(weight.shape[0], bias)
         out = self._take_affine(node.out, affine)
         out, activation = self._take_activation(out)
-        kernel, strides, pads = (node.attrs[key] for key in ("kernel_shape", "strides", "pads"))
+        keys = ("kernel_shape", "strides", "pads", "dilations")
+        kernel, strides, pads, apart = (node.attrs[key] for key in keys)
         layer = Conv2d(
             self._name(out),
             self._inputs(source),
@@ -154,6 +159,31 @@ class Layers:
             (int(strides[0]), int(strides[1])),
             (int(pads[0]), int(pads[1]), int(pads[2]), int(pads[3])),
             node.attrs["group"],
+            bias=affine.bias is not None,
+            batch_norm=affine.epsilon,
+            activation=activation,
+            dilations=(int(apart[0]), int(apart[1])),
+        )
+        return self._add(layer, weight=weight, **affine.parameters())
+
+    def _lower_convtranspose(self, node: Node) -> bool:
+        graph, source = self._graph, node.inputs[0]
+        weight, bias = self._constant(node.inputs[1]), self._added(node.input(2))
+        known = weight is not None and (bias is not None or not node.input(2))
+        places = placed(graph, node) if known and self._maps(source) else None
+        if places is None or weight is None:
+            return False
+        groups = int(node.attrs.get("group", 1))
+        weight = outputs_first(weight, groups)
+        affine = Affine(len(weight), bias)
+        out, activation = self._take_activation(self._take_affine(node.out, affine))
+        layer = ConvTranspose2d(
+            self._name(out),
+            self._inputs(source),
+            graph.shape(source),
+            len(weight),
+            *places,
+            groups,
             bias=affine.bias is not None,
             batch_norm=affine.epsilon,
             activation=activation,
@@ -182,7 +212,7 @@ class Layers:
 
     def _dense(self, node: Node, weight: Array, bias: Array | None) -> bool:
         """Add a dense layer of weights (O, I), and what is added to it."""
-        affine = Affine(weight.shape[0], bias, shifts_only=True)
+        affine = Affine(weight.shape[0], bias)
         out, activation = self._take_activation(self._take_affine(node.out, affine))
         layer = Dense(
             self._name(out),
@@ -191,6 +221,7 @@ class Layers:
             int(weight.shape[0]),
             bias=affine.bias is not None,
             activation=activation,
+            batch_norm=affine.epsilon,
         )
         return self._add(layer, weight=weight, **affine.parameters())
 
@@ -287,11 +318,7 @@ class Layers:
         layer = self._alone(name)
         if isinstance(layer, GlobalAvgPool) and layer.keep_map:
             return [dataclasses.replace(layer, keep_map=False)]
-        if (
-            not isinstance(layer, Conv2d)
-            or layer.kind != "pointwise"
-            or layer.batch_norm is not None
-        ):
+        if not isinstance(layer, Conv2d) or layer.kind != "pointwise":
             return None
         before = self._flat(layer.inputs[0]) if layer.in_shape[2:] == (1, 1) else None
         if before is None:
@@ -303,6 +330,7 @@ class Layers:
             layer.out_channels,
             bias=layer.bias,
             activation=layer.activation,
+            batch_norm=layer.batch_norm,
         )
         return [*before, dense]
 
@@ -321,6 +349,7 @@ class Layers:
             layer.out_features,
             (1, 1),
             bias=layer.bias,
+            batch_norm=layer.batch_norm,
             activation=layer.activation,
         )
         return [*before, conv]

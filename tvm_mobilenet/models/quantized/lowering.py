@@ -19,7 +19,7 @@ from tvm_mobilenet.models.quantized.model import (
     Quantize,
     QuantizedModel,
 )
-from tvm_mobilenet.models.spec import Add, Conv2d, Layer, Model
+from tvm_mobilenet.models.spec import Add, Layer, Model
 from tvm_mobilenet.models.tensors import TensorType
 
 IN_INTEGERS, IN_FLOAT = ".quantized", ".dequantized"
@@ -111,6 +111,4 @@ def _folded(layer: Layer, records: Mapping[str, Quantization]) -> Layer:
         return layer.whole
     if not isinstance(layer, Weighted):
         return integer_form(layer)
-    if isinstance(layer, Conv2d):
-        return dataclasses.replace(layer, bias=True, batch_norm=None)
-    return dataclasses.replace(layer, bias=True)
+    return dataclasses.replace(layer, bias=True, batch_norm=None)

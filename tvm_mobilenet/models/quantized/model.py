@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tvm_mobilenet.common.functions import clips, tabled
 from tvm_mobilenet.errors import QuantizationError
-from tvm_mobilenet.models.layers import VARIES, Weighted
+from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.maps import Concat, Pool2d
 from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.spec import (
@@ -29,9 +31,6 @@ FLOAT = TensorType()
 BYTES = TensorType("uint8", (1.0,), 0)
 """Pixels, which are what they are stored as."""
 
-TABLED = frozenset(VARIES)
-"""Activations that are no clipping: a table gives the element for each of 256."""
-
 
 @dataclass(frozen=True, slots=True)
 class Quantize(Layer):
@@ -43,7 +42,7 @@ class Dequantize(Layer):
     """Elements become the float32 numbers that they stand for."""
 
 
-MOST_GROUPS = 8
+_MOST_GROUPS = 8
 """Groups of a convolution, but depthwise ones, whose kernel multiplies by the zeros between
 them: being four times as fast as float32 does not pay for more."""
 
@@ -52,6 +51,12 @@ INTEGER_LAYERS = (
     *(Pixels, Concat, Pool2d),
 )
 """Every kind of layer that can compute in integers."""
+
+
+def has_kernel(layer: Conv2d) -> bool:
+    """Whether a kernel computes a convolution in integers: taps side by side, few groups."""
+    few = layer.kind == "depthwise" or layer.groups <= _MOST_GROUPS
+    return few and layer.dilations == (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,19 +187,19 @@ class QuantizedModel:
         if isinstance(layer, Pixels):
             self._check_pixels(layer, record.output)
         activation = getattr(layer, "activation", "none")
-        clips = activation not in TABLED
+        clipped = not tabled(activation)
         if record.output == FLOAT:
             _require(
-                isinstance(layer, Weighted) and clips,
+                isinstance(layer, Weighted) and clipped,
                 layer.name,
                 "has an output of float32",
                 "give it int8 or uint8; only sums that are at most clipped may leave as float32",
             )
         _require(
-            (record.before is not None) == (isinstance(layer, Weighted) and not clips),
+            (record.before is not None) == (isinstance(layer, Weighted) and not clipped),
             layer.name,
             f"has activation {activation!r} and a type before it: {record.before is not None}",
-            "a convolution or dense layer with a hard swish or sigmoid has one, no other layer",
+            "a convolution or dense layer whose activation clips nothing has one, no other layer",
         )
         _require(
             (record.weight is not None) == isinstance(layer, Weighted),
@@ -225,11 +230,9 @@ def limits_of(activation: Activation, to: TensorType) -> tuple[int, int]:
     """Return the least and greatest element that an activation which clips lets through."""
     low, high = to.limits
     zero, scale = to.zero_point or 0, to.scale[0]
-    if activation in ("relu", "relu6"):
-        low = max(low, zero)
-    if activation == "relu6":
-        high = min(high, zero + round(6.0 / scale))
-    return low, high
+    least, most = clips(activation) or (-math.inf, math.inf)
+    ends = [zero + round(min(max(end / scale, low - zero), high - zero)) for end in (least, most)]
+    return ends[0], ends[1]
 
 
 def _check_weighted(layer: Weighted, weight: TensorType) -> None:
@@ -241,7 +244,7 @@ def _check_weighted(layer: Weighted, weight: TensorType) -> None:
         "give one, or one for each output channel",
     )
     _require(
-        layer.bias and getattr(layer, "batch_norm", None) is None,
+        layer.bias and layer.batch_norm is None,
         layer.name,
         "has a batch norm or no bias",
         "fold the batch norm first (models/quantized/lowering.py)",

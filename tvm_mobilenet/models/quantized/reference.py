@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tvm_mobilenet.common.functions import clips
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.convolution import convolve
-from tvm_mobilenet.models.layers import LIMITS, Weighted
+from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.maps import Concat, Pool2d
 from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized import requantization
@@ -146,7 +147,7 @@ def _finished(layer: Weighted, network: QuantizedModel, weights: Weights, sums: 
     along = (-1, *(1,) * (sums.ndim - 2))
     values = fused_multiply_add(sums, to.scale.reshape(along), to.shift.reshape(along))
     if not record.output.quantized:
-        low, high = LIMITS.get(layer.activation, (-np.inf, np.inf))
+        low, high = clips(layer.activation) or (-np.inf, np.inf)
         return np.asarray(np.clip(values, np.float32(low), np.float32(high)))
     if record.before is None:
         return saturated(values, record.output, limits_of(layer.activation, record.output))

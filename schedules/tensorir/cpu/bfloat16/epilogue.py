@@ -13,7 +13,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.bfloat16.instructions import narrowed,
 from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import Instructions, broadcast
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import load, store
 
-from tvm_mobilenet.operators.workload import Activation, Workload
+from tvm_mobilenet.operators.workload import Workload
 
 _CHANNELS = 16
 
@@ -75,7 +75,7 @@ class Epilogue:
         return activated(value, self._work.activation, lanes)
 
 
-def activated(value: Any, activation: Activation, lanes: int) -> Any:
+def activated(value: Any, activation: str, lanes: int) -> Any:
     """Apply an activation to a register of float32."""
     if activation == "none":
         return value

@@ -8,6 +8,7 @@ Elsewhere LLVM narrows a pixel at a time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,13 +21,12 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
 )
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import load, scratch, store
 
+from tvm_mobilenet.common.functions import clips
 from tvm_mobilenet.machine import RANGES
 from tvm_mobilenet.operators.workload import Workload
 
 _CHANNELS = 16
 
-_CLIPS = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
-"""What activations let through where sums leave as float32."""
 
 Sums = Callable[[int, int], Any]
 """From a pixel of the tile and one of its registers to sums."""
@@ -172,8 +172,8 @@ class Epilogue:
         return self._machine.multiply_add(pair[1], second, moved)
 
     def _clipped(self, value: Any) -> Any:
-        low, high = _CLIPS.get(self._work.activation, (None, None))
-        return self._between(value, low, high)
+        ends = clips(self._work.activation) or (-math.inf, math.inf)
+        return self._between(value, *(end if math.isfinite(end) else None for end in ends))
 
     def _between(self, value: Any, low: float | None, high: float | None) -> Any:
         lanes = self._machine.lanes
