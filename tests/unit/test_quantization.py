@@ -186,17 +186,14 @@ def test_average_extremes_leave_what_weights_moved_the_mean_by_to_the_bias() -> 
     images[0][0, 0, 0, 0] = 50.0
     network = quantize(model, weights, images, method="average")
     scale = np.asarray(network.model.records["a"].weight.scale)[:, None, None, None]
-    rounded = {
-        "a.weight": network.weights["a.weight"] * scale,
-        "a.bias": network.weights["a.bias"],
-    }
-    model = dataclasses.replace(model, layers=(dataclasses.replace(model.layers[0], bias=True),))
-    plain = {"a.weight": weights["a.weight"], "a.bias": np.zeros(8)}
-    moved = sum(
-        (float_reference.run(model, rounded, x)["a"] - float_reference.run(model, plain, x)["a"])
-        for x in images
-    )
-    assert np.abs(moved.mean(axis=(0, 2, 3))).max() < 1e-5
+    conv = dataclasses.replace(model.layers[0], bias=True)
+    wide = dataclasses.replace(model, layers=(conv,))
+    rounded = network.weights | {"a.weight": network.weights["a.weight"] * scale}
+    plain = {**weights, "a.bias": np.zeros(8)}
+    moved = [
+        float_reference.run(wide, rounded, x) - float_reference.run(wide, plain, x) for x in images
+    ]
+    assert np.abs(np.mean(moved, axis=(0, 1, 3, 4))).max() < 1e-5
 
 
 def test_what_is_better_for_the_logits_is_taken() -> None:
