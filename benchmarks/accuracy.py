@@ -33,7 +33,7 @@ import tvm_mobilenet as tm
 from tvm_mobilenet.models.network import Network, network_from
 from tvm_mobilenet.models.onnx_export import export_onnx
 from tvm_mobilenet.models.spec import INPUT
-from tvm_mobilenet.quantization.ranges import METHODS
+from tvm_mobilenet.quantization.post_training import CHOICES
 from tvm_mobilenet.runtime.preprocess import load_image
 from tvm_mobilenet.runtime.recipe import preprocess_for
 
@@ -163,7 +163,7 @@ def measured(folder: Path, photos: Path) -> list[dict[str, Any]]:
     export_onnx(network.model, network.weights, file)
     exact = session(file)
     ways: dict[str, Run | None] = {"float32": exact}
-    for method in METHODS:
+    for method in CHOICES:
         made, _ = tm.quantize(network, [image[0] for image in seen], method=method)
         ways[f"ours, {method}"] = tm.compile(made, verify=False).module
     ways["ONNX Runtime"] = by_onnxruntime(file, seen, folder)

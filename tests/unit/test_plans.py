@@ -17,7 +17,8 @@ from tvm_mobilenet.schedules.tensorir.rules import CPU, schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.emit.relax.workspace import parallel_units
-from tvm_mobilenet.machine import PRESETS, TargetSpec
+from tvm_mobilenet.machine import PRESETS, TargetSpec, parse
+from tvm_mobilenet.network.integers import elements_for
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.prediction.cache_context import CacheContext
 from tvm_mobilenet.prediction.predict import predict
@@ -85,3 +86,23 @@ def test_recorded_knobs_are_predicted() -> None:
     assert alone.cycles > 1.5 * rule.cycles
     with pytest.raises(KnobError, match="has no knob 'tile_q'"):
         predict(work, AVX512, context, 2, {"tile_q": 4})
+
+
+@pytest.mark.parametrize(
+    ("target", "channels", "side", "tile"),
+    [
+        ("x86-64-v4", (16, 96), 112, "4x2"),  # of all with as much to do the smallest of 8 sums
+        ("x86-64-v4", (24, 144), 56, "4x3"),  # nine blocks
+        ("x86-64-v4", (576, 160), 7, "7x2"),  # 49 pixels
+        ("x86-64-v3", (16, 96), 112, "4x1"),
+        ("rpi5", (16, 96), 112, "4x1"),
+    ],
+)
+def test_tiles_of_products_in_integers(
+    target: str, channels: tuple[int, int], side: int, tile: str
+) -> None:
+    spec, size, knobs = parse(target), (side, side), Knobs()
+    dtype = elements_for(spec)
+    work = Workload("qpointwise", 1, *channels, size, size, 16, 16, dtype=dtype, limits=(0, 127))
+    plan(work, knobs, spec, PLANS)
+    assert knobs.chosen["tile"] == tile

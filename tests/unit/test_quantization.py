@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from tvm_mobilenet.errors import InputError, InvalidModelError, QuantizationErro
 from tvm_mobilenet.models import build
 from tvm_mobilenet.models import reference as float_reference
 from tvm_mobilenet.models.convolution import convolve, mean_sums
+from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.quantized import reference
 from tvm_mobilenet.models.quantized.model import FLOAT
 from tvm_mobilenet.models.quantized.weights import rounded, weight_type
@@ -19,8 +21,9 @@ from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.quantization.budget import Budget, fewest
 from tvm_mobilenet.quantization.calibration import quantize, types_for
 from tvm_mobilenet.quantization.observation import observe
+from tvm_mobilenet.quantization.post_training import post_training
 from tvm_mobilenet.quantization.quality import Quality, quality
-from tvm_mobilenet.quantization.ranges import Histogram, range_of, type_of
+from tvm_mobilenet.quantization.ranges import METHODS, Histogram, range_of, type_of
 from tvm_mobilenet.quantization.sensitivity import hurting
 
 
@@ -61,7 +64,9 @@ def test_ranges() -> None:
     assert bulk.min() <= least[0] < -3
     assert 3 < least[1] < 40  # one number in 100,000 is clipped
     assert range_of(seen([2.0, 5.0]), "minmax") == (0.0, 5.0)
-    for method in ("mse", "minmax", "percentile"):
+    images = seen([[2.0, -1.0], [4.0, 1.0]], [[9.0, -2.0]])
+    assert range_of(images, "average") == (-1.0, 5.0)
+    for method in METHODS:
         assert range_of(seen(np.zeros(9)), method) == (0.0, 0.0)
 
 
@@ -170,6 +175,36 @@ def test_biases_take_what_the_mean_has_moved_by() -> None:
         moved[correct] = np.abs(difference).max()
     assert moved[True] < 1e-6
     assert moved[False] > 1e-4
+
+
+def test_average_extremes_leave_what_weights_moved_the_mean_by_to_the_bias() -> None:
+    """Of the float values, whatever the ranges clip."""
+    shape = (1, 8, 9, 9)
+    model = Model("m", "M", {}, shape, (Conv2d("a", (INPUT,), shape, 8, (3, 3)),))
+    weights = initialize(model)
+    images = images_for(model, 4)
+    images[0][0, 0, 0, 0] = 50.0
+    network = quantize(model, weights, images, method="average")
+    scale = np.asarray(network.model.records["a"].weight.scale)[:, None, None, None]
+    conv = dataclasses.replace(model.layers[0], bias=True)
+    wide = dataclasses.replace(model, layers=(conv,))
+    rounded = network.weights | {"a.weight": network.weights["a.weight"] * scale}
+    plain = {**weights, "a.bias": np.zeros(8)}
+    moved = [
+        float_reference.run(wide, rounded, x) - float_reference.run(wide, plain, x) for x in images
+    ]
+    assert np.abs(np.mean(moved, axis=(0, 1, 3, 4))).max() < 1e-5
+
+
+def test_what_is_better_for_the_logits_is_taken() -> None:
+    network = Network(V2, initialize(V2), "arrays")
+    images = images_for(V2, 4)
+    found = {
+        method: post_training(network, images, method=method)[1]
+        for method in ("auto", "mse", "average")
+    }
+    better = max((found["mse"], found["average"]), key=lambda report: report.logits)
+    assert found["auto"] == better
 
 
 def test_numbers_far_outside_ruin_what_clips_nothing() -> None:

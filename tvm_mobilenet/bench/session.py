@@ -132,7 +132,7 @@ def bench(
     with scratch() as name:
         folder = Path(name)
         np.save(folder / INPUT_FILE, noise(manifest["inputs"][0]))
-        rounded = OPENVINO_BF16 in against or manifest["target"]["dtype"] == "bfloat16"
+        rounded = OPENVINO_BF16 in against or manifest["target"].get("dtype") == "bfloat16"
         if against:
             network = network_of(manifest, weights, model)
             _write_for_peers(network, against, folder)

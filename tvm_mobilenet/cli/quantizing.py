@@ -32,9 +32,12 @@ class Ranges(Group):
     """How ranges are chosen, and which layers stay in float32."""
 
     method: Annotated[
-        Literal["mse", "minmax", "percentile"],
-        typer.Option(help="Ranges by least squared error, extremes, or without the outermost."),
-    ] = "mse"
+        Literal["auto", "mse", "average", "minmax", "percentile"],
+        typer.Option(
+            help="Ranges by least squared error, the images' average extremes, extremes, or "
+            "without the outermost; auto takes the better of the first two."
+        ),
+    ] = "auto"
     keep: Annotated[
         list[str] | None,
         typer.Option(help="A layer to leave in float32; once for each.", metavar="LAYER"),

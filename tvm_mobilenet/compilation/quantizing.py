@@ -15,9 +15,8 @@ from tvm_mobilenet.models.network import Network, network_from
 from tvm_mobilenet.quantization.budget import Budget
 from tvm_mobilenet.quantization.images import batches, check_looks, sampled
 from tvm_mobilenet.quantization.pixels import of_pixels
-from tvm_mobilenet.quantization.post_training import post_training
+from tvm_mobilenet.quantization.post_training import CHOICES, Choice, post_training
 from tvm_mobilenet.quantization.progress import Progress, silent, told
-from tvm_mobilenet.quantization.ranges import METHODS, Method
 from tvm_mobilenet.quantization.report import QuantizationReport
 from tvm_mobilenet.runtime.images import find_images
 from tvm_mobilenet.runtime.preprocess import load_image
@@ -39,7 +38,7 @@ def quantize(
     weights: WeightsLike | None = None,
     seed: int = 0,
     preprocess: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-    method: Method = "mse",
+    method: Choice = "auto",
     keep: Collection[str] = (),
     min_sqnr: float | None = None,
     min_agreement: float | None = None,
@@ -50,7 +49,7 @@ def quantize(
     """Quantise a model after training, by what it computes for some images.
 
     Weights get a scale for each output channel, values one each; biases are corrected by what
-    quantising moves the mean of their sums by, in one pass over the network.
+    quantising moves the mean of their sums by.
 
     Parameters
     ----------
@@ -63,9 +62,10 @@ def quantize(
         As for :func:`tvm_mobilenet.compile`.
     seed : int
         Decides random weights, and which images are taken where there are more than `samples`.
-    method : {"mse", "minmax", "percentile"}
-        How ranges are chosen: by least squared error, extremes, or without one number in 10,000
-        at either end.
+    method : {"auto", "mse", "average", "minmax", "percentile"}
+        How ranges are chosen: by least squared error, the mean of the images' extremes, the
+        extremes of all, or without one number in 10,000 at either end. ``"auto"`` tries the first
+        two and takes what leaves more decibels to the logits.
     keep : collection of str
         Layers that compute in float32.
     min_sqnr : float, optional
@@ -102,7 +102,7 @@ def quantize(
     UnknownModelError, InvalidModelError, OnnxError, WeightsError
         As of :func:`tvm_mobilenet.compile`.
     """
-    check_one_of(method, METHODS, "method", QuantizationError)
+    check_one_of(method, CHOICES, "method", QuantizationError)
     budget = Budget(min_sqnr, min_agreement)
     network = network_from(model, weights, seed)
     made = network.model

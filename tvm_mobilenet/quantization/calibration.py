@@ -64,12 +64,14 @@ def quantize(
     ----------
     images : sequence of array_like
         Inputs of the network's shape, NCHW; read twice.
-    method : {"mse", "minmax", "percentile"}
+    method : {"mse", "average", "minmax", "percentile"}
         How ranges are chosen, see :func:`tvm_mobilenet.quantization.ranges.range_of`.
     keep : collection of str
         Layers that compute in float32.
     correct_biases : bool
-        Whether each bias takes what quantising has moved the mean of its sums by.
+        Whether each bias takes what quantising has moved the mean of its sums by: its weight
+        and all before it, or with ``"average"`` its weight alone. Images differ in what such
+        ranges clip, and a correction of the mean would be right for none.
     seen : Observation, optional
         What the float network computes for these images, where that is known.
 
@@ -96,7 +98,11 @@ def quantize(
     }
     records = records_for(model, weights, types, sums, keep)
     network = Quantized(lowered(model, records, types), in_elements(model, weights, records))
-    return _corrected(network, seen.means, images, progress) if correct_biases else network
+    if not correct_biases:
+        return network
+    if method == "average":
+        return _corrected_by_weights(network, seen)
+    return _corrected(network, seen.means, images, progress)
 
 
 def types_for(seen: Observation, method: Method) -> dict[str, TensorType]:
@@ -108,6 +114,21 @@ def _varying(layer: Weighted, of: Range) -> Range:
     """Return the part of a range of sums in which a layer's activation is not constant."""
     least, greatest = varies(layer.activation)
     return max(of[0], least), min(of[1], greatest)
+
+
+def _corrected_by_weights(network: Quantized, seen: Observation) -> Quantized:
+    """Give each bias the difference of means that its layer's weight makes of the float values."""
+    model, weights = network.model, dict(network.weights)
+    for layer in model.model.layers:
+        if layer.name in model.records and isinstance(layer, Weighted):
+            of_layer = _mean(model, layer, weights, seen.inputs[layer.name])
+            _move(weights, layer, seen.means[layer.name] - of_layer)
+    return Quantized(model, weights)
+
+
+def _move(weights: Weights, layer: Weighted, by: NDArray[np.float64]) -> None:
+    bias = f"{layer.name}.bias"
+    weights[bias] = (weights[bias] + by).astype(np.float32)
 
 
 def _corrected(
@@ -130,9 +151,10 @@ def _corrected(
     for layer in told(model.model.layers, progress, "correcting biases"):
         inputs = [values[name] for name in layer.inputs]
         if layer.name in model.records and isinstance(layer, Weighted):
-            moved = means[layer.name] - _mean(model, layer, weights, inputs[0])
-            bias = f"{layer.name}.bias"
-            weights[bias] = (weights[bias] + moved).astype(np.float32)
+            source = model.type_of(layer.inputs[0])
+            total = sum(inputs[0], np.zeros(layer.in_shape))
+            numbers = (total / len(images) - (source.zero_point or 0)) * source.scale[0]
+            _move(weights, layer, means[layer.name] - _mean(model, layer, weights, numbers))
         values[layer.name] = list(_run(model, weights, layer, inputs))
         for name in set(layer.inputs):
             if last_use[name] == layer.name:
@@ -157,18 +179,17 @@ def _run(
 
 
 def _mean(
-    model: QuantizedModel, layer: Weighted, weights: Weights, inputs: Sequence[Array]
+    model: QuantizedModel, layer: Weighted, weights: Weights, x: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the mean of what a layer's activation reads, (O,), before any rounding."""
-    record, source = model.records[layer.name], model.type_of(layer.inputs[0])
+    """Return the mean of what a layer's activation reads, (O,), before any rounding.
+
+    Parameters
+    ----------
+    x : ndarray
+        Mean over images of the numbers that it reads, of its input's shape.
+    """
+    record = model.records[layer.name]
     assert record.weight is not None  # QuantizedModel holds every layer with weights to it
     weight = weights[f"{layer.name}.weight"].astype(np.float64)
-    total = np.zeros(layer.in_shape)
-    for x in inputs:
-        total += x
-    seen = total / len(inputs) - (source.zero_point or 0)
-    sums = (
-        mean_sums(layer, weight, seen) if isinstance(layer, Conv2d) else weight @ seen.mean(axis=0)
-    )
-    scale = source.scale[0] * np.asarray(record.weight.scale)
-    return np.asarray(sums * scale + weights[f"{layer.name}.bias"])
+    sums = mean_sums(layer, weight, x) if isinstance(layer, Conv2d) else weight @ x.mean(axis=0)
+    return np.asarray(sums * np.asarray(record.weight.scale) + weights[f"{layer.name}.bias"])

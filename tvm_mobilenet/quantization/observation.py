@@ -34,11 +34,14 @@ class Observation:
         What the activations that are no clipping read, by layer.
     means : dict of str to ndarray
         Mean of what a layer's activation reads, for each output channel, over images and pixels.
+    inputs : dict of str to ndarray
+        Mean over images of what a layer with weights reads, of its input's shape.
     """
 
     values: dict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
     sums: dict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
     means: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    inputs: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def observe(
@@ -77,6 +80,7 @@ def observe(
                 if last_use[name] == layer.name:
                     del values[name]
     seen.means = {name: total / len(images) for name, total in seen.means.items()}
+    seen.inputs = {name: total / len(images) for name, total in seen.inputs.items()}
     return seen
 
 
@@ -90,6 +94,9 @@ def _input(image: ArrayLike, shape: tuple[int, ...]) -> Float32:
 def _observed(layer: Weighted, network: FloatNetwork, x: Float32, seen: Observation) -> Float32:
     """Compute a layer, and keep what its activation reads."""
     sums = network.sums(layer, x)
+    if layer.name not in seen.inputs:
+        seen.inputs[layer.name] = np.zeros(x.shape)
+    seen.inputs[layer.name] += x
     mean = sums.mean(axis=(0, *range(2, sums.ndim)), dtype=np.float64)
     seen.means[layer.name] = seen.means.get(layer.name, 0.0) + mean
     if tabled(layer.activation):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -22,7 +23,7 @@ from tvm_mobilenet.quantization.observation import observe
 from tvm_mobilenet.quantization.pixels import PIXELS
 from tvm_mobilenet.quantization.progress import Progress, silent
 from tvm_mobilenet.quantization.quality import Quality, quality
-from tvm_mobilenet.quantization.ranges import Method
+from tvm_mobilenet.quantization.ranges import METHODS, Method
 from tvm_mobilenet.quantization.report import ASKED, BUDGET, NEVER, QuantizationReport
 from tvm_mobilenet.quantization.sensitivity import hurting
 
@@ -35,6 +36,15 @@ _ORDERED_BY = 4
 _NONE = Budget()
 
 
+Choice = Method | Literal["auto"]
+"""How ranges are chosen; by what is better for the logits, if nothing is said."""
+
+CHOICES: tuple[str, ...] = ("auto", *METHODS)
+
+_TRIED: tuple[Method, ...] = ("mse", "average")
+"""What ``"auto"`` compares: it is the network that decides which is better, and by much."""
+
+
 class _Attempt(NamedTuple):
     made: Quantized
     cost: Quality
@@ -44,7 +54,7 @@ def post_training(
     network: Network,
     images: Sequence[NDArray[Any]],
     *,
-    method: Method = "mse",
+    method: Choice = "auto",
     keep: Collection[str] = (),
     budget: Budget = _NONE,
     progress: Progress = silent,
@@ -58,8 +68,9 @@ def post_training(
     ----------
     images : sequence of ndarray
         Inputs of the network's shape and type, NCHW.
-    method : {"mse", "minmax", "percentile"}
-        How ranges are chosen.
+    method : {"auto", "mse", "average", "minmax", "percentile"}
+        How ranges are chosen; ``"auto"`` takes least error or average extremes, whichever leaves
+        more decibels to the logits.
     keep : collection of str
         Layers that compute in float32.
 
@@ -83,27 +94,30 @@ def post_training(
     seen = observe(model, weights, images, progress)
     judged = images if budget.agreement is not None else _spread(images, _JUDGED)
 
-    def attempt(more: Iterable[str]) -> _Attempt:
+    def attempt(more: Iterable[str], by: Method) -> _Attempt:
         floats = {*keep, *more}
         made = quantize(
-            model, weights, images, method=method, keep=floats, seen=seen, progress=progress
+            model, weights, images, method=by, keep=floats, seen=seen, progress=progress
         )
         return _Attempt(made, quality(model, weights, made, judged, progress))
 
-    first = attempt(())
-    made, cost = first
+    methods = _TRIED if method == "auto" else (method,)
+    firsts = {by: attempt((), by) for by in methods}
+    chosen = max(methods, key=lambda by: firsts[by].cost.logits)
+    made, cost = first = firsts[chosen]
     if not budget.allows(cost):
         spared = hurting(
             model,
             weights,
             made.model.records,
-            types_for(seen, method),
+            types_for(seen, chosen),
             _spread(images, _ORDERED_BY),
             progress=progress,
         )
         movable = (name for name in spared if PIXELS not in model.layer(name).inputs)
         order = sorted(movable, key=lambda name: -spared[name])
-        made, cost = fewest(order, attempt, lambda tried: budget.allows(tried.cost))
+        again = partial(attempt, by=chosen)
+        made, cost = fewest(order, again, lambda tried: budget.allows(tried.cost))
     if not budget.allows(cost):
         raise QuantizationError(
             f"with every layer in float32 the logits have {cost.logits:.1f} dB and "
@@ -117,6 +131,7 @@ def post_training(
         cost.agreement,
         len(images),
         len(judged),
+        chosen,
         _kept(model, first.made, made, keep),
     )
     return dataclasses.replace(

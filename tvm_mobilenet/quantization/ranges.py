@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.tensors import TensorType
 
-Method = Literal["mse", "minmax", "percentile"]
-METHODS: tuple[str, ...] = get_args(Method)
+Method = Literal["mse", "average", "minmax", "percentile"]
+METHODS: tuple[Method, ...] = get_args(Method)
 
 Range = tuple[float, float]
 
@@ -47,6 +47,10 @@ class Histogram:
         The first bin begins at ``first * 2**exponent``.
     low, high : float
         Least and greatest number, or 0, which every range holds since borders need it.
+    lows, highs : float
+        Sums of the same of every image.
+    images : int
+        That were counted.
     """
 
     exponent: int = -126
@@ -54,19 +58,27 @@ class Histogram:
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     low: float = 0.0
     high: float = 0.0
+    lows: float = 0.0
+    highs: float = 0.0
+    images: int = 0
 
     def add(self, values: NDArray[np.floating[Any]]) -> None:
-        """Count some numbers.
+        """Count the numbers of some images, (N, ...).
 
         Raises
         ------
         QuantizationError
             If one is NaN, or beyond float32.
         """
-        low, high = float(values.min()), float(values.max())
+        each = values.reshape(len(values), -1)
+        lows, highs = each.min(axis=1).astype(np.float64), each.max(axis=1).astype(np.float64)
+        low, high = float(lows.min()), float(highs.max())
         if not -_LARGEST <= low <= high <= _LARGEST:
             raise QuantizationError(f"numbers from {low} to {high} have no range")
         self.low, self.high = min(self.low, low), max(self.high, high)
+        self.lows += float(np.minimum(lows, 0).sum())
+        self.highs += float(np.maximum(highs, 0).sum())
+        self.images += len(values)
         exponent = self.exponent
         while self._bin(self.high, exponent) - self._bin(self.low, exponent) >= _BINS:
             exponent += 1
@@ -74,9 +86,9 @@ class Histogram:
         size = self._bin(self.high, exponent) - first + 1
         old = (np.arange(len(self.counts)) + self.first) >> (exponent - self.exponent)
         counts = np.zeros(size, np.int64)
-        each = values.ravel()
-        for at in range(0, len(each), _BLOCK):
-            bins = np.floor(np.ldexp(each[at : at + _BLOCK], -exponent)).astype(np.int64)
+        flat = values.ravel()
+        for at in range(0, len(flat), _BLOCK):
+            bins = np.floor(np.ldexp(flat[at : at + _BLOCK], -exponent)).astype(np.int64)
             counts += np.bincount(bins - first, minlength=size)
         np.add.at(counts, old - first, self.counts)
         self.exponent, self.first, self.counts = exponent, first, counts
@@ -97,13 +109,16 @@ def range_of(seen: Histogram, method: Method) -> Range:
 
     Parameters
     ----------
-    method : {"mse", "minmax", "percentile"}
-        ``"minmax"`` clips nothing, ``"percentile"`` one number in 10,000 at either end, and
-        ``"mse"`` as much as makes the mean squared error of rounding and clipping least.
+    method : {"mse", "average", "minmax", "percentile"}
+        ``"minmax"`` clips nothing, ``"percentile"`` one number in 10,000 at either end,
+        ``"average"`` what is beyond the mean of the images' extremes, and ``"mse"`` as much as
+        makes the mean squared error of rounding and clipping least.
     """
     whole = seen.low, seen.high
     if method == "percentile":
         return _percentiles(seen, whole)
+    if method == "average":
+        return seen.lows / max(seen.images, 1), seen.highs / max(seen.images, 1)
     return _least_error(seen, whole) if method == "mse" else whole
 
 

@@ -35,6 +35,8 @@ class QuantizationReport(Tabular):
     judged : int
         Inputs that `layers`, `logits` and `agreement` were measured on: 16 from all over the
         images, or all of them where the budget names a share.
+    method : str
+        How ranges were chosen.
     kept : mapping of str to str
         Layers that compute in float32, and why: ``"asked for"``, ``"budget"``, or ``"never in
         integers"``, which are softmaxes and what has no kernel.
@@ -46,6 +48,7 @@ class QuantizationReport(Tabular):
     agreement: float
     images: int
     judged: int
+    method: str
     kept: Mapping[str, str]
 
     def __repr__(self) -> str:
@@ -58,7 +61,8 @@ class QuantizationReport(Tabular):
         kept = f", {len(self.kept)} layers in float32" if self.kept else ""
         return (
             f"{self.title} in integers: logits {self.logits:.1f} dB, the same first class for "
-            f"{self.agreement:.0%} of {self.judged} calibration images{kept}"
+            f"{self.agreement:.0%} of {self.judged} calibration images{kept}; "
+            f"ranges by {self.method}"
         )
 
     def table(self) -> Table:

@@ -10,7 +10,9 @@ ARM with BF16  4      ``bfdot``                                    ``bfcvtn``
 A step adds to each sum of float32 the products of two inputs and two weights, which are exact.
 TVM knows maps of bfloat16 as uint16: its own passes would turn bfloat16 into float32 on the way
 into a call. So a step is a function in LLVM's own text, which takes and returns bits and becomes
-part of the kernel.
+part of the kernel. Inputs are its last operand: ``vdpbf16ps`` broadcasts that itself, which a
+register of it would cost a second instruction (480 to 112 channels at 14 x 14 on a Zen 4: 93 µs,
+not 126).
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ declare <$L x float> @$DOT(<$L x float>, <$W x bfloat>, <$W x bfloat>)
 define <$L x float> @{_DOT}(<$L x float> %sums, <$L x i32> %inputs, <$L x i32> %weights) {{
   %read = bitcast <$L x i32> %inputs to <$W x bfloat>
   %by = bitcast <$L x i32> %weights to <$W x bfloat>
-  %next = call <$L x float> @$DOT(<$L x float> %sums, <$W x bfloat> %read, <$W x bfloat> %by)
+  %next = call <$L x float> @$DOT(<$L x float> %sums, <$W x bfloat> %by, <$W x bfloat> %read)
   ret <$L x float> %next
 }}
 
