@@ -9,7 +9,14 @@ from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.depthwise import row_tile
 from tvm_mobilenet.schedules.plans.row_groups import choose_rows
 from tvm_mobilenet.schedules.plans.threads import share
-from tvm_mobilenet.schedules.plans.tile import Tile, best_tile, choose_tile, inner_steps
+from tvm_mobilenet.schedules.plans.tile import (
+    Fits,
+    Tile,
+    best_tile,
+    choose_tile,
+    fits,
+    inner_steps,
+)
 
 from tvm_mobilenet.machine import ITEM_BYTES, TargetSpec
 from tvm_mobilenet.operators.groups import repeats
@@ -101,7 +108,7 @@ def _planned(
 ) -> ConvBlockedPlan:
     height, steps = (-(-size // phase) for size, phase in zip(work.out_size, phases, strict=True))
     depth, (lanes, shared) = work.depth, vectors_of(work)
-    best = best_tile(steps, shared, depth * taps, target, work.batch, height)
+    best = best_tile(*(steps, shared, depth * taps, target, work.batch, height), fits_row(steps))
     if depth == 1:  # LLVM unrolls the taps, as it does those of a depthwise layer
         best = Tile(1 if is_depthwise(work) else row_tile(steps, target), 1)
     tile = choose_tile(knobs, best, steps, shared, target)
@@ -133,6 +140,13 @@ def _planned(
         staged,
         math.gcd(work.out_channels // work.groups, work.out_block) if repeats(work) else 0,
     )
+
+
+def fits_row(steps: int) -> Fits:
+    """Return what tiles to choose from: those that divide a row, if one of a good size does."""
+    if not any(steps % pixels == 0 for pixels in range(4, 9)):
+        return fits
+    return lambda tile, target: steps % tile.pixels == 0 and fits(tile, target)
 
 
 def vectors_of(work: Workload) -> tuple[int, int]:
