@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm_mobilenet.schedules.knobs import Knobs
 
+from tvm_mobilenet.common.functions import Activation
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.machine import TargetSpec
-from tvm_mobilenet.models.functions import Activation
 from tvm_mobilenet.models.spec import Conv2d, Dense, GlobalAvgPool, Softmax
 from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.verify.kernel_case import KernelCase, kernel_case

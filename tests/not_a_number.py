@@ -10,8 +10,8 @@ import numpy as np
 from kernels import fused_pair, workload
 from schedule_cases import AROUND
 
+from tvm_mobilenet.common.functions import Activation
 from tvm_mobilenet.machine import TargetSpec
-from tvm_mobilenet.models.functions import Activation
 from tvm_mobilenet.models.layer import Layer
 from tvm_mobilenet.models.layers import LpNormalization, Softmax
 from tvm_mobilenet.operators.facts import OPERATORS

@@ -18,10 +18,10 @@ from opencl import run_on_opencl
 from tvm_mobilenet.schedules.knobs import Knobs, SeededKnobs
 from tvm_mobilenet.schedules.tensorir.rules import schedule
 
+from tvm_mobilenet.common.functions import Activation
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.emit.relax.device_code import device_code
 from tvm_mobilenet.machine import TargetSpec, parse
-from tvm_mobilenet.models.functions import Activation
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.verify.kernel_case import kernel_case
 

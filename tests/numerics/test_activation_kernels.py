@@ -12,9 +12,9 @@ from kernels import check_kernel, compiled, fused_pair, workload
 from not_a_number import check
 from schedule_cases import AROUND
 
+from tvm_mobilenet.common.functions import losses
 from tvm_mobilenet.machine import TargetSpec, host
 from tvm_mobilenet.models.activations import activate as right
-from tvm_mobilenet.models.functions import losses
 from tvm_mobilenet.operators.workload import Workload
 
 

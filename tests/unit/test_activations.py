@@ -11,9 +11,7 @@ from activation_cases import ACTIVATIONS, SPELLINGS
 from onnx_nets import Net
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.errors import InvalidModelError
-from tvm_mobilenet.models.activations import activate
-from tvm_mobilenet.models.functions import (
+from tvm_mobilenet.common.functions import (
     KINDS,
     clips,
     identifier,
@@ -23,6 +21,8 @@ from tvm_mobilenet.models.functions import (
     tabled,
     varies,
 )
+from tvm_mobilenet.errors import InvalidModelError
+from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.importer import fits
 from tvm_mobilenet.models.onnx_export import export_onnx
 from tvm_mobilenet.models.spec import Conv2d

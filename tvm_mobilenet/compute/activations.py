@@ -1,4 +1,4 @@
-"""What each activation computes, in TE; how much float32 loses is in ``models/functions.py``.
+"""What each activation computes, in TE; how much float32 loses is in ``common/functions.py``.
 
 What gates its input is NaN at minus infinity, as is 0 times infinity in a file's own operators.
 """
@@ -16,6 +16,7 @@ try:
 except ImportError:  # as TVM 0.19 calls it
     from tvm import tir as tirx
 
+from tvm_mobilenet.common.functions import Activation, clips, parsed
 from tvm_mobilenet.compute.elementary import (
     constant,
     exponential,
@@ -25,7 +26,6 @@ from tvm_mobilenet.compute.elementary import (
     normal_error_function,
     one_plus_exponential,
 )
-from tvm_mobilenet.models.functions import Activation, clips, parsed
 
 # From here on e**x is so large that tanh and softplus are 1 and x, to the last bit.
 _FLAT = 20.0

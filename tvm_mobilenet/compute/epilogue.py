@@ -11,9 +11,9 @@ try:
 except ImportError:  # as TVM 0.19 calls it
     from tvm import tir as tirx
 
+from tvm_mobilenet.common.functions import Activation
 from tvm_mobilenet.compute.activations import activate
 from tvm_mobilenet.machine import Dtype
-from tvm_mobilenet.models.functions import Activation
 
 
 def exact(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tvm_mobilenet.models.functions import Activation, clips, parsed
+from tvm_mobilenet.common.functions import Activation, clips, parsed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

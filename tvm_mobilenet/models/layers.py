@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
-from tvm_mobilenet.models.functions import Activation
+from tvm_mobilenet.common.functions import Activation
 from tvm_mobilenet.models.layer import Layer, Shape
 
 ConvKind = Literal["depthwise", "pointwise", "full"]

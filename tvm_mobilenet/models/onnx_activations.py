@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.models.functions import Activation, clips, parsed
+from tvm_mobilenet.common.functions import Activation, clips, parsed
 
 Stage = tuple[str, str, list[str], dict[str, Any]]
 """Operator, name of the node, inputs beside the first, attributes."""

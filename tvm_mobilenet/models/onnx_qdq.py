@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.common.files import written_aside
-from tvm_mobilenet.models.functions import clips
+from tvm_mobilenet.common.functions import clips
 from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.onnx_activations import Constants

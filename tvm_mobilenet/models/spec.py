@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from tvm_mobilenet.common.functions import Activation
 from tvm_mobilenet.common.limits import LARGEST_TENSOR, LARGEST_WEIGHTS
 from tvm_mobilenet.common.tables import Column, Table, Tabular, by_size
 from tvm_mobilenet.errors import InvalidModelError
-from tvm_mobilenet.models.functions import Activation
 from tvm_mobilenet.models.layer import Layer, Shape
 from tvm_mobilenet.models.layers import (
     Activate,

@@ -11,9 +11,9 @@ import dataclasses
 from functools import singledispatch
 from typing import Any, cast
 
+from tvm_mobilenet.common.functions import tabled
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.machine import TargetSpec
-from tvm_mobilenet.models.functions import tabled
 from tvm_mobilenet.models.quantized.model import (
     FLOAT,
     Dequantize,

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tvm_mobilenet.common.functions import Activation, clips, identifier, tabled
 from tvm_mobilenet.machine import Dtype, TargetSpec
-from tvm_mobilenet.models.functions import Activation, identifier, tabled
 from tvm_mobilenet.operators.facts import OPERATORS
 
 Operator = str
@@ -78,7 +78,7 @@ class Workload:
     padding : tuple of int
         (top, left, bottom, right), in pixels.
     activation : str
-        The activation of the epilogue, after the bias; see :mod:`tvm_mobilenet.models.functions`.
+        The activation of the epilogue, after the bias; see :mod:`tvm_mobilenet.common.functions`.
     mid_activation : str
         The activation between the two convolutions of a separable block.
     residual : bool
@@ -165,6 +165,11 @@ class Workload:
     def tabled(self) -> bool:
         """Whether a table makes the elements that leave: the activation is no clipping."""
         return self.integer and not self.out_dtype and tabled(self.activation)
+
+    @property
+    def clips(self) -> tuple[float, float]:
+        """Lowest and highest number that the activation lets through, if it does nothing else."""
+        return clips(self.activation) or (-math.inf, math.inf)
 
     @property
     def in_blocks(self) -> int:

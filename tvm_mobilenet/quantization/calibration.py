@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tvm_mobilenet.common.functions import varies
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.convolution import mean_sums
 from tvm_mobilenet.models.folding import without_batch_norm
-from tvm_mobilenet.models.functions import varies
 from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized import reference
 from tvm_mobilenet.models.quantized.arithmetic import Array

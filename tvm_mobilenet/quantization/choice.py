@@ -7,8 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.functions import tabled
 from tvm_mobilenet.models.folding import without_batch_norm
-from tvm_mobilenet.models.functions import tabled
 from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized.model import FLOAT, INTEGER_LAYERS, Quantization
 from tvm_mobilenet.models.spec import Add, Conv2d, Layer, Model, Softmax

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tvm_mobilenet.common.functions import tabled
 from tvm_mobilenet.errors import InputError, QuantizationError
 from tvm_mobilenet.models.activations import activate
-from tvm_mobilenet.models.functions import tabled
 from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.spec import INPUT, Model
 from tvm_mobilenet.quantization.floats import Float32, FloatNetwork

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.functions import losses, steepest
 from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models import reference
-from tvm_mobilenet.models.functions import losses, steepest
 from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.spec import (
     Activate,

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.functions import losses
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.activations import activate
-from tvm_mobilenet.models.functions import losses
 from tvm_mobilenet.models.spec import INPUT, Activate, Add, Layer
 from tvm_mobilenet.operators.facts import OPERATORS, OTHER, Shared
 from tvm_mobilenet.operators.packing import Affine, blocked, pack

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import relax, te
 
+from tvm_mobilenet.common.functions import clips, identifier
 from tvm_mobilenet.compute.activations import activate
 from tvm_mobilenet.emit.relax.foreign import part_of
 from tvm_mobilenet.errors import InvalidModelError
-from tvm_mobilenet.models.functions import clips, identifier
 from tvm_mobilenet.models.spec import (
     Activate,
     Activation,

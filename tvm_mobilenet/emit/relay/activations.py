@@ -8,7 +8,7 @@ from typing import Any
 
 from tvm import relay
 
-from tvm_mobilenet.models.functions import Activation, clips, parsed
+from tvm_mobilenet.common.functions import Activation, clips, parsed
 
 
 def activated(value: Any, activation: Activation) -> Any:

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from tvm_mobilenet.common.functions import spelled
 from tvm_mobilenet.models.activations import activate
-from tvm_mobilenet.models.functions import spelled
 from tvm_mobilenet.models.importer.fits import GRID, Float64, fitted
 from tvm_mobilenet.models.importer.graph import Graph, Node
 from tvm_mobilenet.models.importer.roundings import ROUND
@@ -34,7 +34,7 @@ def recognise_activations(graph: Graph) -> None:
     """Replace the nodes of each activation by one, and drop those that compute nothing.
 
     before: ``Clip(x, 0, 6)``; ``Mul(x, HardSigmoid(x))``; …
-    after: ``Activation(x)``, its attribute as :mod:`tvm_mobilenet.models.functions` has it
+    after: ``Activation(x)``, its attribute as :mod:`tvm_mobilenet.common.functions` has it
     """
     functions = _functions(graph)
     readers = graph.readers()

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.functions import KINDS, Activation, spelled
 from tvm_mobilenet.models.activations import activate
-from tvm_mobilenet.models.functions import KINDS, Activation, spelled
 
 Float64 = NDArray[np.float64]
 

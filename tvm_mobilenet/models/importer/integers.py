@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tvm_mobilenet.common.functions import Activation, clips, tabled
 from tvm_mobilenet.errors import OnnxFileError
 from tvm_mobilenet.machine import RANGES
 from tvm_mobilenet.models.folding import without_batch_norm
-from tvm_mobilenet.models.functions import Activation, clips, tabled
 from tvm_mobilenet.models.importer.graph import Array, Elements, Graph, Node
 from tvm_mobilenet.models.importer.layers import Layers
 from tvm_mobilenet.models.importer.roundings import moves, type_of_rounding

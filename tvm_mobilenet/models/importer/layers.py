@@ -8,8 +8,8 @@ import re
 
 import numpy as np
 
+from tvm_mobilenet.common.functions import Activation
 from tvm_mobilenet.errors import OnnxFileError
-from tvm_mobilenet.models.functions import Activation
 from tvm_mobilenet.models.importer.activations import ACTIVATION
 from tvm_mobilenet.models.importer.affine import Affine
 from tvm_mobilenet.models.importer.foreign import foreign

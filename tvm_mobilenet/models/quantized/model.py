@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tvm_mobilenet.common.functions import clips, tabled
 from tvm_mobilenet.errors import QuantizationError
-from tvm_mobilenet.models.functions import clips, tabled
 from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.spec import (
     INPUT,

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tvm_mobilenet.common.functions import clips
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.convolution import convolve
-from tvm_mobilenet.models.functions import clips
 from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized import requantization
 from tvm_mobilenet.models.quantized.arithmetic import (

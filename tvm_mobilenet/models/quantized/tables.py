@@ -7,8 +7,8 @@ from decimal import Context, Decimal
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.functions import Activation
 from tvm_mobilenet.models.activations import activate
-from tvm_mobilenet.models.functions import Activation
 from tvm_mobilenet.models.quantized.arithmetic import Array
 from tvm_mobilenet.models.tensors import TensorType
 
