@@ -21,7 +21,9 @@ from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.verify.kernel_case import kernel_case
 
-ACTIVATIONS: tuple[Activation, ...] = ("none", "relu", "relu6", "hardsigmoid", "hardswish")
+ACTIVATIONS: tuple[Activation, ...] = (
+    *("none", "relu", "relu6", "hardsigmoid", "hardswish", "silu", "gelu", "elu(0.5)"),
+)
 ROWS: dict[str, type[Layer]] = {"softmax": Softmax, "lp_normalization": LpNormalization}
 
 PLACE = (1, 2, 4, 6)

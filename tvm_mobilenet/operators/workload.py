@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tvm_mobilenet.common.functions import Activation, identifier, tabled
+from tvm_mobilenet.common.functions import Activation, clips, identifier, tabled
 from tvm_mobilenet.machine import RANGES, Dtype, TargetSpec
 from tvm_mobilenet.operators.facts import OPERATORS
 
@@ -217,6 +217,11 @@ class Workload:
     def tabled(self) -> bool:
         """Whether a table makes the elements that leave: the activation is no clipping."""
         return self.integer and not self.out_dtype and tabled(self.activation)
+
+    @property
+    def clips(self) -> tuple[float, float]:
+        """Lowest and highest number that the activation lets through, if it does nothing else."""
+        return clips(self.activation) or (-math.inf, math.inf)
 
     @property
     def tuned(self) -> Workload:

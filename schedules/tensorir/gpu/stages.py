@@ -62,11 +62,28 @@ class Stages:
         return _rebuilt(block.body.value, places, feed)
 
 
+def _called(node: Any, arguments: Sequence[Any]) -> Any:
+    rule = _CALLS.get(str(node.op.name).rpartition(".")[2])
+    if rule is None:
+        raise NotImplementedError(f"a stage calls {node.op}")
+    return rule(str(node.ty.dtype), *arguments)
+
+
+_CALLS: dict[str, Callable[..., Any]] = {
+    "if_then_else": lambda _, *parts: ir.if_then_else(*parts),
+    "reinterpret": tirx.reinterpret,
+    "shift_left": lambda _, *parts: tirx.shift_left(*parts),
+}
+"""Intrinsics that definitions call, by their names: of a type and the arguments."""
+
+
 def _shape(param: Any) -> tuple[int, ...]:
     return tuple(int(size) for size in param.ty.shape)
 
 
-def _rebuilt(node: Any, places: Mapping[Any, Any], feed: Mapping[str, Value]) -> Any:
+def _rebuilt(  # noqa: PLR0911  one for each kind of expression
+    node: Any, places: Mapping[Any, Any], feed: Mapping[str, Value]
+) -> Any:
     def again(part: Any) -> Any:
         return _rebuilt(part, places, feed)
 
@@ -79,10 +96,13 @@ def _rebuilt(node: Any, places: Mapping[Any, Any], feed: Mapping[str, Value]) ->
     if isinstance(node, tirx.Select):
         parts = (node.condition, node.true_value, node.false_value)
         return tirx.Select(*(again(part) for part in parts))
+    if isinstance(node, tirx.Let):
+        # Each time another variable: none may be defined twice in a function.
+        own = tirx.Var(str(node.var.name), str(node.var.ty.dtype))
+        body = _rebuilt(node.body, {**places, node.var: own}, feed)
+        return tirx.Let(own, again(node.value), body)
     if hasattr(node, "args"):
-        if not str(node.op.name).endswith("if_then_else"):
-            raise NotImplementedError(f"a stage calls {node.op}")
-        return ir.if_then_else(*(again(part) for part in node.args))
+        return _called(node, [again(part) for part in node.args])
     return places.get(node, node) if hasattr(node, "name") else node
 
 

@@ -21,7 +21,6 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
 )
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import load, scratch, store
 
-from tvm_mobilenet.common.functions import clips
 from tvm_mobilenet.machine import RANGES
 from tvm_mobilenet.operators.workload import Workload
 
@@ -172,8 +171,8 @@ class Epilogue:
         return self._machine.multiply_add(pair[1], second, moved)
 
     def _clipped(self, value: Any) -> Any:
-        ends = clips(self._work.activation) or (-math.inf, math.inf)
-        return self._between(value, *(end if math.isfinite(end) else None for end in ends))
+        ends = (end if math.isfinite(end) else None for end in self._work.clips)
+        return self._between(value, *ends)
 
     def _between(self, value: Any, low: float | None, high: float | None) -> Any:
         lanes = self._machine.lanes
