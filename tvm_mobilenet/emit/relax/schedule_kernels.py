@@ -14,6 +14,7 @@ from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.network.plan import KernelPlan, NetworkPlan
 from tvm_mobilenet.operators.workload import workload_key
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs
+from tvm_mobilenet.schedules.tensorir.cpu.fallback import share_among_threads
 from tvm_mobilenet.schedules.tensorir.gpu.fallback import bind_to_threads
 from tvm_mobilenet.schedules.tensorir.rules import Scheduled, finished, schedule
 
@@ -78,8 +79,8 @@ def schedule_kernels(mod: Any, plan: NetworkPlan) -> tuple[Any, dict[str, Kernel
 
 
 def _foreign(func: Any, target: TargetSpec) -> Any:
-    bound = func if target.gpu is None else bind_to_threads(func, target)
-    return finished(bound, target)
+    shared = share_among_threads if target.gpu is None else bind_to_threads
+    return finished(shared(func, target), target)
 
 
 def _scheduled(
