@@ -16,6 +16,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.conv_pool_dense import schedule_conv_p
 from tvm_mobilenet.schedules.tensorir.cpu.depthwise import schedule_depthwise
 from tvm_mobilenet.schedules.tensorir.cpu.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.tensorir.cpu.micro_kernel import workload_of
+from tvm_mobilenet.schedules.tensorir.cpu.moves import write_moves
 from tvm_mobilenet.schedules.tensorir.cpu.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.tensorir.cpu.prefetch_insert import with_prefetches
@@ -55,6 +56,9 @@ _CPU: dict[str, Rule] = {
 
 CPU = by_loops(_CPU)
 """Operator to schedule, for processors."""
+
+CPU_WRITTEN: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {"moves": write_moves}
+"""Operators whose loops are written anew for processors."""
 
 GPU_WRITTEN: dict[str, Callable[[Any, Any, TargetSpec], Any]] = {
     "dense": write_dense,
@@ -132,6 +136,8 @@ def finished(func: Any, target: TargetSpec) -> Any:
 
 
 def _on_cpu(func: Any, work: Workload, planned: Any, target: TargetSpec) -> Any:
+    if write := CPU_WRITTEN.get(work.operator):
+        return write(work, planned, target)
     sch = Schedule(IRModule({"main": func}))
     prefetches = CPU[work.operator](sch, work, planned, target)
     return with_prefetches(sch, sch.mod["main"], prefetches)

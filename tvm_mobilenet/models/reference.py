@@ -22,6 +22,7 @@ from tvm_mobilenet.errors import InputError, InvalidModelError, VerificationErro
 from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.convolution import convolve
 from tvm_mobilenet.models.layers import LpNormalization
+from tvm_mobilenet.models.moves import Moves
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -243,6 +244,11 @@ def _dense(layer: Dense, weights: Weights, x: Float64) -> Float64:
 @_computed.register(Operator)
 def _operator(layer: Operator, weights: Weights, *inputs: Float64) -> Float64:
     return np.asarray(layer.run(weights, *inputs), np.float64)
+
+
+@_computed.register(Moves)
+def _moves(layer: Moves, _weights: Weights, *inputs: Float64) -> Float64:
+    return layer.run(*inputs)
 
 
 @_computed.register(Activate)

@@ -11,6 +11,7 @@ from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.spec import Activate, Add, Conv2d, Dense, Layer, Model
 from tvm_mobilenet.network.integers import adds_sums, integer_workload, with_residual
 from tvm_mobilenet.operators.dense import dense_in_blocks
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Workload
 
@@ -120,7 +121,13 @@ def units_of(
     for layer in model.layers:
         work = None if network is None else integer_workload(network, layer)
         work = work or workload_of_layer(layer, target)
-        if layer.name in taken or work is None or work.operator not in operators:
+        if layer.name in taken:
+            continue
+        if work is None and (unit := _chained(layer, target, operators, readers)) is not None:
+            units.append(unit)
+            taken.update(member.name for member in unit.layers)
+            continue
+        if work is None or work.operator not in operators:
             continue
         if network is not None and work.integer:
             units.append(_with_residual(layer, work, readers, network))
@@ -129,6 +136,24 @@ def units_of(
         taken.update(member.name for member in units[-1].layers)
     places = {layer.name: at for at, layer in enumerate(model.layers)}
     return sorted(units, key=lambda unit: places[unit.name])
+
+
+def _chained(
+    layer: Layer, target: TargetSpec, operators: Collection[str], readers: Readers
+) -> Unit | None:
+    """Return layers that are one operator only together."""
+    for name, facts in OPERATORS.items():
+        chain = [layer]
+        while len(chain) < facts.chain(layer):
+            following = readers.only(chain[-1].name)
+            if following is None:
+                break
+            chain.append(following)
+        if name in operators and len(chain) == facts.chain(layer):
+            work = facts.of_chain(chain, target)
+            if work is not None:
+                return Unit(tuple(chain), work)
+    return None
 
 
 def _grown(layer: Layer, work: Workload, readers: Readers, taken: Collection[str]) -> Unit:

@@ -11,6 +11,7 @@ from tvm_mobilenet.operators.depthwise import Depthwise
 from tvm_mobilenet.operators.facts import OPERATORS, Facts
 from tvm_mobilenet.operators.integers import INTEGER_OPERATORS
 from tvm_mobilenet.operators.lp_normalization import LpNormalization
+from tvm_mobilenet.operators.moves import Move
 from tvm_mobilenet.operators.pointwise import Pointwise
 from tvm_mobilenet.operators.pool import Pool
 from tvm_mobilenet.operators.scale import Scale
@@ -28,6 +29,7 @@ _ALL: tuple[Facts, ...] = (
     Dense(),
     Softmax(),
     LpNormalization(),
+    Move(),
     *INTEGER_OPERATORS,
 )
 """Those of several layers in the order in which they are tried: the longest first."""

@@ -18,6 +18,11 @@ OTHER = "other"
 """Name of a layer's second input: what a residual connection adds, the factors of a scale."""
 
 
+def other_names(count: int) -> tuple[str, ...]:
+    """Return the names of a layer's inputs behind the first."""
+    return tuple(f"{OTHER}{i or ''}" for i in range(count))
+
+
 class Facts(ABC):
     """An operator.
 
@@ -63,6 +68,18 @@ class Facts(ABC):
     def of_layer(self, layer: Layer, target: TargetSpec) -> Workload | None:
         """Return the workload of a layer whose kernel this operator is; None for others."""
         return None
+
+    def chain(self, layer: Layer) -> int:
+        """Return how many layers, `layer` first, could be one of it; 0 where none could."""
+        return 0
+
+    def of_chain(self, layers: Sequence[Layer], target: TargetSpec) -> Workload | None:
+        """Return the workload of layers of which each alone reads the one before it."""
+        return None
+
+    def other_blocks(self, work: Workload) -> tuple[int, ...]:
+        """Return the blocks that maps lie in which it reads behind the first, at least so many."""
+        return (work.out_block,)
 
     @abstractmethod
     def layers(self, work: Workload) -> tuple[Layer, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -16,6 +17,9 @@ Operator = str
 """Name of an operator of ours: a key of :data:`tvm_mobilenet.operators.facts.OPERATORS`."""
 
 Activation = Literal["none", "relu", "relu6", "hardswish", "hardsigmoid"]
+
+_DIGEST = 12
+"""Hexadecimal digits that tell the details of two workloads from each other."""
 
 _TABLED = ("hardswish", "hardsigmoid")
 """Activations that clip nothing: a kernel on elements of 8 bits looks them up."""
@@ -110,6 +114,8 @@ class Workload:
     residual_first : bool
         Whether the map is the first addend of a residual connection: each is rounded where
         it is added, so that the order is part of what is right.
+    detail : str
+        What else its operator has to know, as JSON that its facts write and read.
     """
 
     operator: Operator
@@ -137,6 +143,7 @@ class Workload:
     mid_limits: tuple[int, int] = (0, 0)
     residual_first: bool = False
     in_plain: int = 0
+    detail: str = ""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Workload:
@@ -158,6 +165,8 @@ class Workload:
         fields = dataclasses.asdict(self)
         if not self.integer:
             fields = {name: value for name, value in fields.items() if name not in _OF_INTEGERS}
+        if not self.detail:
+            del fields["detail"]
         return json.dumps(fields, separators=(",", ":"))
 
     @property
@@ -239,6 +248,8 @@ class Workload:
             parts.append(self.activation)
         if self.residual:
             parts.append("residual")
+        if self.detail:
+            parts.append("d" + hashlib.sha256(self.detail.encode()).hexdigest()[:_DIGEST])
         if self.dtype != "float32":
             parts.append(self.dtype)
         if self.integer:

@@ -18,6 +18,7 @@ _COSTS = by_loops(
         "conv": Products.conv,
         "dense": Products.dense,
         "depthwise": Products.depthwise,
+        "moves": Products.scale,
         "pointwise": Products.pointwise,
         "pool": Products.pool,
         "rows": Products.rows,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.layers import STEEPEST, LpNormalization
+from tvm_mobilenet.models.moves import Moves
 from tvm_mobilenet.models.spec import (
     Activate,
     Activation,
@@ -156,6 +157,11 @@ def _add_bound(layer: Add, known: _Known, loss: _Loss) -> Float64:
 def _scale_bound(layer: Scale, known: _Known, loss: _Loss) -> Float64:
     (x, y), (off_x, off_y) = map(known.magnitude, layer.inputs), map(known.error, layer.inputs)
     return loss.bound(x * y, x * off_y + y * off_x + off_x * off_y)
+
+
+@_bound.register(Moves)
+def _moves_bound(layer: Moves, known: _Known, _loss: _Loss) -> Float64:
+    return dataclasses.replace(layer, fill=0.0).run(*map(known.error, layer.inputs))
 
 
 @_bound.register(Softmax)
