@@ -22,6 +22,7 @@ from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.tensorir.cpu.integer.rules import written
+from tvm_mobilenet.schedules.tensorir.cpu.layout import write_layout
 
 ENTRY = "main"
 """Name of the one function of the module."""
@@ -123,8 +124,24 @@ class _Emitter:
         var, value = self.values[name].var, self.values[name].value
         if value is None or not value.block:
             return var
+        if self._has_kernels(value):
+            return self._builder.emit(self._moved(var, value, blocks=False))
         converted = from_blocked(var, value.shape, value.block, value.type.dtype)
         return self._builder.emit(converted)
+
+    def _has_kernels(self, value: Value) -> bool:
+        """Whether to change its layout is a kernel of ours, and not TVM's operators."""
+        return self._plan.target.gpu is None and value.type.dtype == "float32"
+
+    def _moved(self, var: Any, value: Value, *, blocks: bool) -> Any:
+        """Return a value in the other layout."""
+        key = (value.shape, value.block, blocks)
+        if key not in self._kernels:
+            func = write_layout(value.shape, value.block, self._plan.target, blocks=blocks)
+            name = str(func.attrs["global_symbol"])
+            self._kernels[key] = self._builder.add_func(func.with_attr("op_pattern", _OPAQUE), name)
+        kind = relax.TensorType(value.laid_out if blocks else value.shape, "float32")
+        return relax.call_tir(self._kernels[key], [self._builder.normalize(var)], kind)
 
     def _laid_out(self, wanted: Value) -> Any:
         """Return a value in the layout in which a kernel takes it."""
@@ -134,6 +151,8 @@ class _Emitter:
         plain = self.plain(wanted.name)
         if not wanted.block:
             return plain
+        if self._has_kernels(wanted):
+            return self._moved(plain, wanted, blocks=True)
         return to_blocked(plain, wanted.shape, wanted.block, wanted.type.dtype)
 
     def _packed(self, call: Call) -> list[Any]:

@@ -15,6 +15,7 @@ from tvm_mobilenet.network.plan import KernelPlan, NetworkPlan
 from tvm_mobilenet.operators.workload import workload_key
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs
 from tvm_mobilenet.schedules.tensorir.cpu.fallback import share_among_threads
+from tvm_mobilenet.schedules.tensorir.cpu.layout import FINISHED
 from tvm_mobilenet.schedules.tensorir.gpu.fallback import bind_to_threads
 from tvm_mobilenet.schedules.tensorir.rules import Scheduled, finished, schedule
 
@@ -67,7 +68,9 @@ def schedule_kernels(mod: Any, plan: NetworkPlan) -> tuple[Any, dict[str, Kernel
         name = str(gv.name_hint)
         if isinstance(func, tirx.PrimFunc):
             planned = plan.kernels.get(workload_key(name))
-            if planned is None:
+            if (func.attrs or {}).get(FINISHED):
+                kernels[name] = Kernel(name, name, "cpu.layout")
+            elif planned is None:
                 kernels[name] = Kernel(name, name, "tvm")
                 func = _foreign(func, plan.target)  # noqa: PLW2901
             else:

@@ -18,6 +18,12 @@ Shape = tuple[int, ...]
 def kernel(
     work: Workload, parameters: dict[str, tuple[Shape, str]], body: Callable[..., None]
 ) -> Any:
+    """Return a workload's function, whose loops `body` writes: see :func:`function`."""
+    made = function(parameters, body)
+    return made.with_attr("global_symbol", work.key).with_attr(WORKLOAD, work.text)
+
+
+def function(parameters: dict[str, tuple[Shape, str]], body: Callable[..., None]) -> Any:
     """Return a function whose loops `body` writes.
 
     Parameters
@@ -34,8 +40,7 @@ def kernel(
             for name, (shape, dtype) in parameters.items()
         }
         body(**buffers)
-    made = builder.get().with_attr("tirx.noalias", True)
-    return made.with_attr("global_symbol", work.key).with_attr(WORKLOAD, work.text)
+    return builder.get().with_attr("tirx.noalias", True)
 
 
 def weight_parameters(work: Workload, shape: Shape, name: str = "") -> dict[str, tuple[Shape, str]]:
