@@ -11,8 +11,10 @@ from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
 
 
-def padded(work: Workload, leading: tuple[int, int], read: Callable[..., Any]) -> Any:
-    """Return the map with its border of zeros.
+def padded(
+    work: Workload, leading: tuple[int, int], read: Callable[..., Any], fill: float = 0.0
+) -> Any:
+    """Return the map with its border, of zeros if nothing else is said.
 
     Parameters
     ----------
@@ -47,6 +49,6 @@ def padded(work: Workload, leading: tuple[int, int], read: Callable[..., Any]) -
         value = read(n, c, y - top, x - left, *rest)
         if not inside:
             return value
-        return te.if_then_else(te.all(*inside), value, te.const(0.0, value.dtype))
+        return te.if_then_else(te.all(*inside), value, te.const(fill, value.dtype))
 
     return te.compute((*leading, rows, columns, *block), element, name="padded")

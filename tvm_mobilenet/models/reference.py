@@ -37,6 +37,7 @@ from tvm_mobilenet.models.spec import (
     Softmax,
 )
 from tvm_mobilenet.models.weights import validate
+from tvm_mobilenet.models.windows import Window
 
 Float64 = NDArray[np.float64]
 Weights = Mapping[str, NDArray[Any]]
@@ -249,6 +250,11 @@ def _operator(layer: Operator, weights: Weights, *inputs: Float64) -> Float64:
 @_computed.register(Moves)
 def _moves(layer: Moves, _weights: Weights, *inputs: Float64) -> Float64:
     return layer.run(*inputs)
+
+
+@_computed.register(Window)
+def _window(layer: Window, _weights: Weights, x: Float64) -> Float64:
+    return layer.run(x)
 
 
 @_computed.register(Activate)

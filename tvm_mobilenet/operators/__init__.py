@@ -17,6 +17,7 @@ from tvm_mobilenet.operators.pool import Pool
 from tvm_mobilenet.operators.scale import Scale
 from tvm_mobilenet.operators.separable import Separable
 from tvm_mobilenet.operators.softmax import Softmax
+from tvm_mobilenet.operators.windows import AveragePool, MaxPool
 
 _ALL: tuple[Facts, ...] = (
     Conv(),
@@ -30,6 +31,8 @@ _ALL: tuple[Facts, ...] = (
     Softmax(),
     LpNormalization(),
     Move(),
+    MaxPool(),
+    AveragePool(),
     *INTEGER_OPERATORS,
 )
 """Those of several layers in the order in which they are tried: the longest first."""

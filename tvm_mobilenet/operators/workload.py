@@ -115,7 +115,7 @@ class Workload:
         Whether the map is the first addend of a residual connection: each is rounded where
         it is added, so that the order is part of what is right.
     detail : str
-        What else its operator has to know, as JSON that its facts write and read.
+        What else its operator has to know, as its facts write and read it.
     """
 
     operator: Operator

@@ -32,6 +32,7 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.models.windows import Window
 from tvm_mobilenet.verify.rounding import (
     END_TO_END,
     EPILOGUE,
@@ -162,6 +163,15 @@ def _scale_bound(layer: Scale, known: _Known, loss: _Loss) -> Float64:
 @_bound.register(Moves)
 def _moves_bound(layer: Moves, known: _Known, _loss: _Loss) -> Float64:
     return dataclasses.replace(layer, fill=0.0).run(*map(known.error, layer.inputs))
+
+
+@_bound.register(Window)
+def _window_bound(layer: Window, known: _Known, loss: _Loss) -> Float64:
+    (source,) = layer.inputs
+    carried = layer.run(known.error(source))
+    if layer.kind == "max":
+        return carried
+    return loss.bound(layer.run(known.magnitude(source)), carried)
 
 
 @_bound.register(Softmax)

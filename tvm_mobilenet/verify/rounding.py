@@ -30,6 +30,7 @@ from tvm_mobilenet.models.spec import (
     Operator,
     Softmax,
 )
+from tvm_mobilenet.models.windows import Window
 
 END_TO_END_TOLERANCE = 1e-5
 """Norm-wise relative error of the output against the float64 reference."""
@@ -84,6 +85,11 @@ def _operator_terms(layer: Operator) -> int:
 @terms_of.register(Dense)
 def _product_terms(layer: Conv2d | Dense) -> int:
     return max(1, layer.macs // math.prod(layer.out_shape))
+
+
+@terms_of.register(Window)
+def _window_terms(layer: Window) -> int:
+    return math.prod(layer.kernel)
 
 
 @terms_of.register(GlobalAvgPool)
