@@ -14,6 +14,7 @@ from tvm_mobilenet.schedules.plans import plan, plans_for
 from tvm_mobilenet.schedules.tensorir.cpu.conv import schedule_conv
 from tvm_mobilenet.schedules.tensorir.cpu.conv_pool_dense import schedule_conv_pool_dense
 from tvm_mobilenet.schedules.tensorir.cpu.depthwise import schedule_depthwise
+from tvm_mobilenet.schedules.tensorir.cpu.elements import schedule_elements
 from tvm_mobilenet.schedules.tensorir.cpu.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.tensorir.cpu.micro_kernel import workload_of
 from tvm_mobilenet.schedules.tensorir.cpu.moves import write_moves
@@ -46,6 +47,7 @@ _CPU: dict[str, Rule] = {
     "conv": schedule_conv,
     "dense": schedule_dense,
     "depthwise": schedule_depthwise,
+    "elements": schedule_elements,
     "pointwise": schedule_pointwise,
     "pool": schedule_pool,
     "rows": schedule_rows,

@@ -59,7 +59,7 @@ def test_a_trunk_with_another_head(tmp_path: Path) -> None:
     assert named - {"(layout)"} == {layer.name for layer in imported.model.layers}
     foreign = {call["operator"] for call in made.manifest["calls"] if call["source"] == "fallback"}
     text = " ".join(foreign)
-    assert all(op in text for op in ("LeakyRelu", "Conv", "Slice", "Concat", "Resize"))
+    assert all(op in text for op in ("LeakyRelu", "Conv", "Resize"))
     ours = [call["operator"] for call in made.manifest["calls"] if call["source"] != "fallback"]
     assert {"conv", "depthwise", "pointwise", "scale", "pool"} <= set(ours) | {"depthwise"}
 

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from tvm_mobilenet.errors import InputError, InvalidModelError, VerificationError, WeightsError
 from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.convolution import convolve
+from tvm_mobilenet.models.elements import Elementwise
 from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.moves import Moves
 from tvm_mobilenet.models.spec import (
@@ -250,6 +251,11 @@ def _operator(layer: Operator, weights: Weights, *inputs: Float64) -> Float64:
 @_computed.register(Moves)
 def _moves(layer: Moves, _weights: Weights, *inputs: Float64) -> Float64:
     return layer.run(*inputs)
+
+
+@_computed.register(Elementwise)
+def _elementwise(layer: Elementwise, _weights: Weights, x: Float64, other: Float64) -> Float64:
+    return layer.run(x, other)
 
 
 @_computed.register(Window)

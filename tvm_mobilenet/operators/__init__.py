@@ -8,6 +8,7 @@ from tvm_mobilenet.operators.conv import Conv
 from tvm_mobilenet.operators.conv_pool_dense import ConvPoolDense
 from tvm_mobilenet.operators.dense import Dense
 from tvm_mobilenet.operators.depthwise import Depthwise
+from tvm_mobilenet.operators.elements import Elements
 from tvm_mobilenet.operators.facts import OPERATORS, Facts
 from tvm_mobilenet.operators.integers import INTEGER_OPERATORS
 from tvm_mobilenet.operators.lp_normalization import LpNormalization
@@ -30,6 +31,7 @@ _ALL: tuple[Facts, ...] = (
     Dense(),
     Softmax(),
     LpNormalization(),
+    Elements(),
     Move(),
     MaxPool(),
     AveragePool(),

@@ -105,6 +105,10 @@ class Facts(ABC):
         """Pack the parameters of its layers: see :func:`tvm_mobilenet.operators.packing.pack`."""
         return []
 
+    def constants(self, work: Workload, layer: Layer, weights: Mapping[str, Array]) -> list[Array]:
+        """Return the parameters that an operator of an ONNX file has, as the kernel takes them."""
+        return self.pack(work, [])
+
 
 class Shared(Facts):
     """An operator that computes several layers in one kernel.

@@ -18,6 +18,7 @@ _COSTS = by_loops(
         "conv": Products.conv,
         "dense": Products.dense,
         "depthwise": Products.depthwise,
+        "elements": Products.scale,
         "moves": Products.scale,
         "pointwise": Products.pointwise,
         "pool": Products.pool,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models import reference
+from tvm_mobilenet.models.elements import Elementwise
 from tvm_mobilenet.models.layers import STEEPEST, LpNormalization
 from tvm_mobilenet.models.moves import Moves
 from tvm_mobilenet.models.spec import (
@@ -163,6 +164,14 @@ def _scale_bound(layer: Scale, known: _Known, loss: _Loss) -> Float64:
 @_bound.register(Moves)
 def _moves_bound(layer: Moves, known: _Known, _loss: _Loss) -> Float64:
     return dataclasses.replace(layer, fill=0.0).run(*map(known.error, layer.inputs))
+
+
+@_bound.register(Elementwise)
+def _elementwise_bound(layer: Elementwise, known: _Known, loss: _Loss) -> Float64:
+    (x, y), (off_x, off_y) = map(known.magnitude, layer.inputs), map(known.error, layer.inputs)
+    if layer.operator == "Mul":
+        return loss.bound(x * y, x * off_y + y * off_x + off_x * off_y)
+    return loss.bound(x + y, off_x + off_y)
 
 
 @_bound.register(Window)
