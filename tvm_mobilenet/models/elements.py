@@ -48,9 +48,11 @@ class Elementwise(Layer):
     def run(self, x: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
         """Compute it for arrays of the layer's ``in_shapes``."""
         one, two = (other, x) if self.swapped else (x, other)
-        if self.operator == "Add":
-            return one + two
-        return one * two if self.operator == "Mul" else one - two
+        import numpy as np
+
+        return np.asarray(
+            {"Add": np.add, "Mul": np.multiply, "Sub": np.subtract}[self.operator](one, two)
+        )
 
 
 def elementwise_of(layer: Operator) -> Elementwise | None:

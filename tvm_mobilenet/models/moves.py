@@ -109,10 +109,10 @@ def moves_of(*layers: Operator) -> Moves | None:
         return None
     import numpy as np
 
-    maps = np.arange(_FIRST, _FIRST + sum(map(math.prod, first.in_shapes)), dtype=np.float64)
+    numbers = np.arange(_FIRST, _FIRST + sum(map(math.prod, first.in_shapes)), dtype=np.float64)
     n, _, height, width = first.in_shape
     counts = [shape[1] for shape in first.in_shapes]
-    maps = maps.reshape(n, sum(counts), height, width)
+    maps = numbers.reshape(n, sum(counts), height, width)
     inputs = np.split(maps, np.cumsum(counts)[:-1], axis=1)
     try:
         moved = layers[0].run({}, *inputs)
@@ -133,8 +133,8 @@ def _described(first: Operator, moved: NDArray[Any], maps: NDArray[Any]) -> Move
         return None
     number = np.where(there, moved - _FIRST, -1).astype(np.int64)
     _, count, height, width = maps.shape
-    where = number // (height * width) % count, number // width % height, number % width
-    where = tuple(np.where(there, part, FILLED) for part in where)
+    raw = number // (height * width) % count, number // width % height, number % width
+    where = tuple(np.where(there, part, FILLED) for part in raw)
     marked = np.where(there, moved, -1.0)
     _, _, rows, columns = moved.shape
     for a, b in _PERIODS:

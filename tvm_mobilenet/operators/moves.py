@@ -14,13 +14,11 @@ from tvm_mobilenet.models.operator import Operator
 from tvm_mobilenet.models.spec import INPUT
 from tvm_mobilenet.operators.facts import Facts, other_names
 from tvm_mobilenet.operators.packing import Affine, Array
+from tvm_mobilenet.operators.runs import MOST_RUNS, runs
 from tvm_mobilenet.operators.workload import Workload, channel_block
 
 IDLE = -2
 """Instead of a channel: a lane of no channel, which holds 0."""
-
-MOST_RUNS = 5
-"""Runs of columns that are loops of their own; where there are more, a table is read."""
 
 _CHAIN = ("Reshape", "Transpose", "Reshape")
 
@@ -82,10 +80,10 @@ def described(work: Workload) -> Moves:
     told = json.loads(work.detail)
     shape = (work.batch, work.in_channels, *work.in_size)
     others = tuple((work.batch, count, *work.in_size) for count in told["others"])
-    tables = (_numbers(told[name]) for name in ("channels", "rows", "columns"))
+    channels, rows, columns = (_numbers(told[name]) for name in ("channels", "rows", "columns"))
     period = (told["period"][0], told["period"][1])
     inputs = (INPUT, *other_names(len(others)))
-    return Moves("a", inputs, shape, others, *tables, period, told["fill"])
+    return Moves("a", inputs, shape, others, channels, rows, columns, period, told["fill"])
 
 
 def _workload(layer: Moves, target: TargetSpec) -> Workload:
@@ -111,24 +109,6 @@ def _workload(layer: Moves, target: TargetSpec) -> Workload:
         channel_block(out_channels, target),
         detail=json.dumps(detail, separators=(",", ":")),
     )
-
-
-def runs(numbers: Iterable[int]) -> list[tuple[int, int, int]]:
-    """Cut a list into (first, step, count), each as long as its step stays the same.
-
-    What is filled in is in runs of its own.
-    """
-    found: list[tuple[int, int, int]] = []
-    for number in numbers:
-        if found:
-            first, step, count = found[-1]
-            step = number - first if count == 1 else step
-            apart = (first == FILLED) != (number == FILLED)
-            if not apart and number == first + step * count:
-                found[-1] = (first, step, count + 1)
-                continue
-        found.append((number, 0, 1))
-    return found
 
 
 def _numbers(listed: Iterable[tuple[int, int, int]]) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import kernel, load, s
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.facts import OPERATORS
-from tvm_mobilenet.operators.moves import MOST_RUNS, described, runs
+from tvm_mobilenet.operators.runs import MOST_RUNS, runs
 from tvm_mobilenet.operators.workload import Workload
 
 _NOTHING = (-1, 0)
@@ -76,7 +76,7 @@ class _Run:
 
 def write_moves(work: Workload, plan: SharedPlan, _target: TargetSpec) -> Any:
     """Write the kernel."""
-    layer = described(work)
+    layer = _layer(work)
     facts = OPERATORS[work.operator]
     blocks = (work.in_block, *facts.other_blocks(work))
     shapes = [
@@ -86,7 +86,7 @@ def write_moves(work: Workload, plan: SharedPlan, _target: TargetSpec) -> Any:
     (rows, columns), (a, b) = work.out_size, layer.period
     lanes = work.out_blocks * work.out_block
     tables = {"channels": (a * b, lanes), "rows": (rows,), "columns": (columns,)}
-    parameters = {
+    parameters: dict[str, tuple[tuple[int, ...], str]] = {
         "data": (shapes[0], "float32"),
         **{name: (shape, "int32") for name, shape in tables.items()},
         **{f"other{i}": (shape, "float32") for i, shape in enumerate(shapes[1:])},
@@ -107,7 +107,7 @@ def write_moves(work: Workload, plan: SharedPlan, _target: TargetSpec) -> Any:
 
 class _Mover:
     def __init__(self, work: Workload, maps: list[Any], out: Any) -> None:
-        self._work, self._layer, self._maps, self._out = work, described(work), maps, out
+        self._work, self._layer, self._maps, self._out = work, _layer(work), maps, out
         self._vectors = _vectors(work)
 
     def line(self, image: Any, y: Any, place: int, rows: Any, columns: Any) -> None:
@@ -229,6 +229,11 @@ class _Mover:
         return own == width and straight and all(i >= last for i in idle)
 
 
+def _layer(work: Workload) -> Any:
+    (layer,) = OPERATORS[work.operator].layers(work)
+    return layer
+
+
 def _lanes(value: Any) -> int:
     return int(str(value.ty).partition("x")[2] or 1)
 
@@ -243,7 +248,7 @@ def _shuffle(vectors: list[Any], order: list[int]) -> Any:
 
 def _vectors(work: Workload) -> list[list[_Vector]]:
     """Return, for each place in a period, the vector of each output block."""
-    layer, block = described(work), work.out_block
+    layer, block = _layer(work), work.out_block
     blocks = (work.in_block, *OPERATORS[work.operator].other_blocks(work))
     places: list[tuple[int, int, int]] = []  # of a channel: map, block, lane
     for which, (shape, own) in enumerate(zip(layer.in_shapes, blocks, strict=True)):
@@ -275,7 +280,7 @@ def _runs_of(columns: tuple[int, ...], period: int, table: Any) -> list[_Run]:
         same = all(columns[i] == columns[i // wide * wide] for i in range(len(columns)))
         if wide > 1 and same and len(every) == 1 and len(columns) % wide == 0 and columns[0] >= 0:
             first, step, count = every[0]
-            return [_Run(0, count, wide, lambda at, _, f=first, s=step: at * s + f)]
+            return [_Run(0, count, wide, _repeated(first, step))]
     listed, found, at = runs(columns), [], 0
     for first, step, count in listed:
         if count % period or len(listed) > MOST_RUNS:
@@ -287,6 +292,10 @@ def _runs_of(columns: tuple[int, ...], period: int, table: Any) -> list[_Run]:
         found.append(_Run(at, count // period, period, column))
         at += count
     return found
+
+
+def _repeated(first: int, step: int) -> Callable[[Any, int], Any]:
+    return lambda at, _: at * step + first
 
 
 def _looked_up(columns: tuple[int, ...], period: int, table: Any) -> Callable[[Any, int], Any]:
