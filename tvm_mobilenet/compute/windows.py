@@ -19,7 +19,7 @@ from tvm_mobilenet.operators.workload import Workload
 
 def _larger(a: Any, b: Any) -> Any:
     """Return the larger number, or the one that is none: two comparisons and a choice."""
-    return tirx.Select(tirx.any(a > b, a != a), a, b)  # noqa: PLR0124
+    return tirx.Select(tirx.any(a > b, tirx.isnan(a)), a, b)
 
 
 _LARGEST = te.comm_reducer(_larger, lambda dtype: te.const(-math.inf, dtype), name="largest")
