@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +64,21 @@ def works(lanes: int, dtype: Any = "float32") -> dict[str, Workload]:
     odd["pool"] = workload("pool", (24, 24), (5, 5), lanes, batch=2)
     odd["scale"] = workload("scale", (24, 24), (5, 5), lanes, batch=2)
     odd["scale relu"] = dataclasses.replace(odd["scale"], activation="relu")
+    moved = {"others": [8], "channels": [[0, 1, 32]], "rows": [[0, 1, 5]], "columns": [[0, 1, 5]],
+             "period": [1, 1], "fill": 0.0, "lanes": lanes}  # fmt: skip
+    odd["moves"] = dataclasses.replace(
+        workload("moves", (24, 32), (5, 5), lanes),
+        detail=json.dumps(moved, separators=(",", ":")),
+    )
+    added = {"operator": "Add", "shapes": [[1, 24, 5, 5]] * 2, "swapped": False}
+    odd["elements"] = dataclasses.replace(
+        workload("elements", (24, 24), (5, 5), lanes),
+        detail=json.dumps(added, separators=(",", ":")),
+    )
+    for name in ("max_pool", "average_pool"):
+        odd[name] = workload(
+            name, (24, 24), (9, 9), lanes, batch=2, kernel=3, stride=2, padding=AROUND
+        )
     odd["dense"] = workload("dense", (40, 20), (1, 1), lanes, batch=2, activation="relu")
     for name in ROWS:
         odd[name] = workload(name, (21, 21), (1, 1), lanes, batch=2)

@@ -27,7 +27,13 @@ from tvm_mobilenet.schedules.plans.integer.depthwise import plan_filter
 from tvm_mobilenet.schedules.plans.integer.maps import plan_map, plan_quantize
 from tvm_mobilenet.schedules.plans.integer.products import plan_product, plan_rows_of_products
 from tvm_mobilenet.schedules.plans.integer.separable import plan_block
-from tvm_mobilenet.schedules.plans.maps import plan_dense, plan_pool, plan_scale
+from tvm_mobilenet.schedules.plans.maps import (
+    plan_dense,
+    plan_elements,
+    plan_moves,
+    plan_pool,
+    plan_scale,
+)
 from tvm_mobilenet.schedules.plans.pointwise import plan_pointwise
 from tvm_mobilenet.schedules.plans.rows import plan_gpu_rows, plan_rows
 from tvm_mobilenet.schedules.plans.separable import plan_separable
@@ -45,6 +51,8 @@ _PLANS: dict[str, Plan] = {
     "conv_transpose": plan_conv_transpose,
     "dense": plan_dense,
     "depthwise": plan_depthwise,
+    "elements": plan_elements,
+    "moves": plan_moves,
     "pointwise": plan_pointwise,
     "pool": plan_pool,
     "rows": plan_rows,

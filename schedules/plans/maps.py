@@ -31,6 +31,19 @@ def plan_scale(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
     return _shared(work.batch * work.out_blocks, macs, knobs, target)
 
 
+def plan_moves(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
+    """Plan what moves elements: a row of an image, of all channels, is a unit; ``threads``."""
+    elements = work.batch * work.out_blocks * work.out_pixels * work.out_block
+    return _shared(work.batch * work.out_size[0], ELEMENT * elements, knobs, target)
+
+
+def plan_elements(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
+    """Plan two maps element by element: a row of a channel block is a unit; ``threads``."""
+    units = work.batch * work.out_blocks * work.out_size[0]
+    elements = work.batch * work.out_blocks * work.out_pixels * work.out_block
+    return _shared(units, ELEMENT * elements, knobs, target)
+
+
 def _shared(units: int, macs: int, knobs: Knobs, target: TargetSpec) -> SharedPlan:
     return SharedPlan(units, share(units, macs, knobs, target))
 

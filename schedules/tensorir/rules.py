@@ -19,9 +19,11 @@ from tvm_mobilenet.schedules.tensorir.cpu.conv_blocked import (
 )
 from tvm_mobilenet.schedules.tensorir.cpu.conv_pool_dense import schedule_conv_pool_dense
 from tvm_mobilenet.schedules.tensorir.cpu.depthwise import schedule_depthwise
+from tvm_mobilenet.schedules.tensorir.cpu.elements import schedule_elements
 from tvm_mobilenet.schedules.tensorir.cpu.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.tensorir.cpu.lengths import Length, with_lengths
 from tvm_mobilenet.schedules.tensorir.cpu.micro_kernel import workload_of
+from tvm_mobilenet.schedules.tensorir.cpu.moves import write_moves
 from tvm_mobilenet.schedules.tensorir.cpu.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.tensorir.cpu.prefetch_insert import with_prefetches
@@ -53,6 +55,7 @@ _CPU: dict[str, Rule] = {
     "conv_transpose": schedule_conv_transpose,
     "dense": schedule_dense,
     "depthwise": schedule_depthwise,
+    "elements": schedule_elements,
     "pointwise": schedule_pointwise,
     "pool": schedule_pool,
     "rows": schedule_rows,
@@ -71,6 +74,9 @@ _PREPARED: dict[str, Callable[[Any, Workload, Any], Any]] = {
 
 PREPARED = by_loops(_PREPARED)
 """Operator to what brings its function into the form that the schedule takes, if anything."""
+
+CPU_WRITTEN: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {"moves": write_moves}
+"""Operators whose loops are written anew for processors."""
 
 GPU_WRITTEN: dict[str, Callable[[Any, Any, TargetSpec], Any]] = {
     "dense": write_dense,
@@ -148,6 +154,8 @@ def finished(func: Any, target: TargetSpec) -> Any:
 
 
 def _on_cpu(func: Any, work: Workload, planned: Any, target: TargetSpec) -> Any:
+    if write := CPU_WRITTEN.get(work.operator):
+        return write(work, planned, target)
     if prepare := PREPARED.get(work.operator):
         func = prepare(func, work, planned)
     sch = Schedule(IRModule({"main": func}))

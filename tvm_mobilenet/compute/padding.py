@@ -12,9 +12,13 @@ from tvm_mobilenet.operators.workload import Workload
 
 
 def padded(
-    work: Workload, leading: tuple[int, int], read: Callable[..., Any], lanes: int = 0
+    work: Workload,
+    leading: tuple[int, int],
+    read: Callable[..., Any],
+    lanes: int = 0,
+    fill: float = 0.0,
 ) -> Any:
-    """Return the map with its border of zeros.
+    """Return the map with its border, of zeros if nothing else is said.
 
     Parameters
     ----------
@@ -24,6 +28,8 @@ def padded(
         ``read(n, c, y, x, *rest)`` gives the input at an unpadded pixel.
     lanes : int
         Channels in a block of what is returned, where those are not the input's.
+    fill : float
+        What the border holds.
 
     Returns
     -------
@@ -38,7 +44,7 @@ def padded(
         )
     )
     top, left, *_ = work.padding
-    return bordered(work, leading, (-top, -left), (rows, columns), read, lanes)
+    return bordered(work, leading, (-top, -left), (rows, columns), read, lanes, fill)
 
 
 def bordered(  # noqa: PLR0917  which map, from where, how much, and what of it
@@ -48,12 +54,13 @@ def bordered(  # noqa: PLR0917  which map, from where, how much, and what of it
     count: tuple[int, int],
     read: Callable[..., Any],
     lanes: int = 0,
+    fill: float = 0.0,
 ) -> Any:
-    """Return some rows and columns of a map, zeros where they lie outside of it.
+    """Return some rows and columns of a map, its border where they lie outside of it.
 
     Parameters
     ----------
-    leading, read, lanes
+    leading, read, lanes, fill
         As for :func:`padded`.
     first, count : tuple of int
         (row, column) of the map where they begin, negative in a border, and how many.
@@ -80,6 +87,6 @@ def bordered(  # noqa: PLR0917  which map, from where, how much, and what of it
         value = read(n, c, y - top, x - left, *rest)
         if not inside:
             return value
-        return te.if_then_else(te.all(*inside), value, te.const(0.0, value.dtype))
+        return te.if_then_else(te.all(*inside), value, te.const(fill, value.dtype))
 
     return te.compute((*leading, rows, columns, *block), element, name="padded")

@@ -21,7 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 from tvm_mobilenet.errors import InputError, InvalidModelError, VerificationError, WeightsError
 from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.convolution import convolve
+from tvm_mobilenet.models.elements import Elementwise
 from tvm_mobilenet.models.layers import LpNormalization, Weighted
+from tvm_mobilenet.models.moves import Moves
 from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.spec import (
     INPUT,
@@ -39,6 +41,7 @@ from tvm_mobilenet.models.spec import (
 from tvm_mobilenet.models.spread import spread
 from tvm_mobilenet.models.transposed import ConvTranspose2d
 from tvm_mobilenet.models.weights import validate
+from tvm_mobilenet.models.windows import Window
 
 Float64 = NDArray[np.float64]
 Weights = Mapping[str, NDArray[Any]]
@@ -259,6 +262,21 @@ def _dense(layer: Dense, weights: Weights, x: Float64) -> Float64:
 @_computed.register(Operator)
 def _operator(layer: Operator, weights: Weights, *inputs: Float64) -> Float64:
     return np.asarray(layer.run(weights, *inputs), np.float64)
+
+
+@_computed.register(Moves)
+def _moves(layer: Moves, _weights: Weights, *inputs: Float64) -> Float64:
+    return layer.run(*inputs)
+
+
+@_computed.register(Elementwise)
+def _elementwise(layer: Elementwise, _weights: Weights, x: Float64, other: Float64) -> Float64:
+    return layer.run(x, other)
+
+
+@_computed.register(Window)
+def _window(layer: Window, _weights: Weights, x: Float64) -> Float64:
+    return layer.run(x)
 
 
 @_computed.register(Activate)

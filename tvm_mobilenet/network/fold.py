@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.models.folding import without_batch_norm
 from tvm_mobilenet.models.layers import Weighted
+from tvm_mobilenet.models.operator import Operator
 from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.transposed import ConvTranspose2d
 from tvm_mobilenet.network.integer_parameters import parameters
 from tvm_mobilenet.network.plan import Call
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.packing import Affine, Array, pack
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -32,6 +34,9 @@ def packed(
     if call.work.integer:
         assert integers is not None  # the plan of such a kernel has one
         return parameters(integers, call.work, call.layers, weights)
+    first = call.layers[0]
+    if isinstance(first, Operator):
+        return OPERATORS[call.work.operator].constants(call.work, first, weights)
     layers = [folded(layer, weights) for layer in call.weighted]  # type: ignore[arg-type]
     return pack(call.work, layers)
 

@@ -188,6 +188,8 @@ def _call(
 
     first, last, facts = group[0], group[-1], OPERATORS[work.operator]
     source = value(first.source, 0 if facts.reads_plain else work.in_block)
-    others = (value(name, work.out_block) for unit in group for name in unit.others)
+    names, blocks = [name for unit in group for name in unit.others], facts.other_blocks(work)
+    blocks += (work.out_block,) * (len(names) - len(blocks))
+    others = (value(name, block) for name, block in zip(names, blocks, strict=False))
     out = value(last.name, 0 if facts.writes_plain else work.out_block)
     return Call(group, work, (source, *others), out, choice=choice)

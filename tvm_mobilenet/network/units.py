@@ -123,7 +123,13 @@ def units_of(
     for layer in model.layers:
         work = None if network is None else integer_workload(network, layer)
         work = work or workload_of_layer(layer, target, operators)
-        if layer.name in taken or work is None or work.operator not in operators:
+        if layer.name in taken:
+            continue
+        if work is None and (unit := _chained(layer, target, operators, readers)) is not None:
+            units.append(unit)
+            taken.update(member.name for member in unit.layers)
+            continue
+        if work is None or work.operator not in operators:
             continue
         if network is not None and work.integer:
             units.append(_in_integers(layer, work, readers, network))
@@ -132,6 +138,24 @@ def units_of(
         taken.update(member.name for member in units[-1].layers)
     places = {layer.name: at for at, layer in enumerate(model.layers)}
     return sorted(units, key=lambda unit: places[unit.name])
+
+
+def _chained(
+    layer: Layer, target: TargetSpec, operators: Collection[str], readers: Readers
+) -> Unit | None:
+    """Return layers that are one operator only together."""
+    for name, facts in OPERATORS.items():
+        chain = [layer]
+        while len(chain) < facts.chain(layer):
+            following = readers.only(chain[-1].name)
+            if following is None:
+                break
+            chain.append(following)
+        if name in operators and len(chain) == facts.chain(layer):
+            work = facts.of_chain(chain, target)
+            if work is not None:
+                return Unit(tuple(chain), work)
+    return None
 
 
 def _grown(layer: Layer, work: Workload, readers: Readers, taken: Collection[str]) -> Unit:

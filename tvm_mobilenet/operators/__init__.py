@@ -10,14 +10,17 @@ from tvm_mobilenet.operators.conv_pool_dense import ConvPoolDense
 from tvm_mobilenet.operators.conv_transpose import ConvTranspose
 from tvm_mobilenet.operators.dense import Dense
 from tvm_mobilenet.operators.depthwise import Depthwise
+from tvm_mobilenet.operators.elements import Elements
 from tvm_mobilenet.operators.facts import OPERATORS, Facts
 from tvm_mobilenet.operators.integers import INTEGER_OPERATORS
 from tvm_mobilenet.operators.lp_normalization import LpNormalization
+from tvm_mobilenet.operators.moves import Move
 from tvm_mobilenet.operators.pointwise import Pointwise
 from tvm_mobilenet.operators.pool import Pool
 from tvm_mobilenet.operators.scale import Scale
 from tvm_mobilenet.operators.separable import Separable
 from tvm_mobilenet.operators.softmax import Softmax
+from tvm_mobilenet.operators.windows import AveragePool, MaxPool
 
 _ALL: tuple[Facts, ...] = (
     ConvBlocked(),
@@ -32,6 +35,10 @@ _ALL: tuple[Facts, ...] = (
     Dense(),
     Softmax(),
     LpNormalization(),
+    Elements(),
+    Move(),
+    MaxPool(),
+    AveragePool(),
     *INTEGER_OPERATORS,
 )
 """Those of several layers in the order in which they are tried: the longest first."""

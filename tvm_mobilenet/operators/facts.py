@@ -18,6 +18,11 @@ OTHER = "other"
 """Name of a layer's second input: what a residual connection adds, the factors of a scale."""
 
 
+def other_names(count: int) -> tuple[str, ...]:
+    """Return the names of a layer's inputs behind the first."""
+    return tuple(f"{OTHER}{i or ''}" for i in range(count))
+
+
 class Facts(ABC):
     """An operator.
 
@@ -70,6 +75,18 @@ class Facts(ABC):
         """Return the workload of a layer whose kernel this operator is; None for others."""
         return None
 
+    def chain(self, layer: Layer) -> int:
+        """Return how many layers, `layer` first, could be one of it; 0 where none could."""
+        return 0
+
+    def of_chain(self, layers: Sequence[Layer], target: TargetSpec) -> Workload | None:
+        """Return the workload of layers of which each alone reads the one before it."""
+        return None
+
+    def other_blocks(self, work: Workload) -> tuple[int, ...]:
+        """Return the blocks that maps lie in which it reads behind the first, at least so many."""
+        return (work.out_block,)
+
     @abstractmethod
     def layers(self, work: Workload) -> tuple[Layer, ...]:
         """Return the layers that a workload computes, a residual connection left out.
@@ -93,6 +110,10 @@ class Facts(ABC):
     def pack(self, work: Workload, layers: Sequence[Affine]) -> list[Array]:
         """Pack the parameters of its layers: see :func:`tvm_mobilenet.operators.packing.pack`."""
         return []
+
+    def constants(self, work: Workload, layer: Layer, weights: Mapping[str, Array]) -> list[Array]:
+        """Return the parameters that an operator of an ONNX file has, as the kernel takes them."""
+        return self.pack(work, [])
 
 
 class Shared(Facts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -15,6 +16,9 @@ from tvm_mobilenet.operators.facts import OPERATORS
 
 Operator = str
 """Name of an operator of ours: a key of :data:`tvm_mobilenet.operators.facts.OPERATORS`."""
+
+_DIGEST = 12
+"""Hexadecimal digits that tell the details of two workloads from each other."""
 
 DENSE_VECTORS = 8
 """Vectors in an output block of the classifier: as many accumulators hide a
@@ -74,7 +78,7 @@ _OF_INTEGERS = frozenset(
 """Fields that say something of elements of 8 bits only."""
 
 
-_UNUSUAL: dict[str, Any] = {"dilations": (1, 1), "groups": 1}
+_UNUSUAL: dict[str, Any] = {"dilations": (1, 1), "groups": 1, "detail": ""}
 """Fields that are written only where they are not this."""
 
 
@@ -137,6 +141,8 @@ class Workload:
         (vertical, horizontal) distance of neighbouring taps, in pixels.
     groups : int
         Groups of channels that do not mix, of a convolution that is not depthwise.
+    detail : str
+        What else its operator has to know, as its facts write and read it.
     """
 
     operator: Operator
@@ -169,6 +175,7 @@ class Workload:
     moved: tuple[int, ...] = ()
     dilations: tuple[int, int] = (1, 1)
     groups: int = 1
+    detail: str = ""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Workload:
@@ -317,6 +324,8 @@ class Workload:
             parts.append(identifier(self.activation))
         if self.residual:
             parts.append("residual")
+        if self.detail:
+            parts.append("d" + hashlib.sha256(self.detail.encode()).hexdigest()[:_DIGEST])
         if self.dtype != "float32":
             parts.append(self.dtype)
         if self.integer:

@@ -20,6 +20,8 @@ _COSTS = by_loops(
         "conv_transpose": Products.windows,
         "dense": Products.dense,
         "depthwise": Products.depthwise,
+        "elements": Products.scale,
+        "moves": Products.scale,
         "pointwise": Products.pointwise,
         "pool": Products.pool,
         "rows": Products.rows,

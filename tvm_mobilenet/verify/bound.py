@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from tvm_mobilenet.common.functions import losses, steepest
 from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models import reference
+from tvm_mobilenet.models.elements import Elementwise
 from tvm_mobilenet.models.layers import LpNormalization
+from tvm_mobilenet.models.moves import Moves
 from tvm_mobilenet.models.spec import (
     Activate,
     Activation,
@@ -33,6 +35,7 @@ from tvm_mobilenet.models.spec import (
     Softmax,
 )
 from tvm_mobilenet.models.transposed import ConvTranspose2d
+from tvm_mobilenet.models.windows import Window
 from tvm_mobilenet.verify.rounding import (
     END_TO_END,
     EPILOGUE,
@@ -161,6 +164,28 @@ def _add_bound(layer: Add, known: _Known, loss: _Loss) -> Float64:
 def _scale_bound(layer: Scale, known: _Known, loss: _Loss) -> Float64:
     (x, y), (off_x, off_y) = map(known.magnitude, layer.inputs), map(known.error, layer.inputs)
     return loss.bound(x * y, x * off_y + y * off_x + off_x * off_y)
+
+
+@_bound.register(Moves)
+def _moves_bound(layer: Moves, known: _Known, _loss: _Loss) -> Float64:
+    return dataclasses.replace(layer, fill=0.0).run(*map(known.error, layer.inputs))
+
+
+@_bound.register(Elementwise)
+def _elementwise_bound(layer: Elementwise, known: _Known, loss: _Loss) -> Float64:
+    (x, y), (off_x, off_y) = map(known.magnitude, layer.inputs), map(known.error, layer.inputs)
+    if layer.operator == "Mul":
+        return loss.bound(x * y, x * off_y + y * off_x + off_x * off_y)
+    return loss.bound(x + y, off_x + off_y)
+
+
+@_bound.register(Window)
+def _window_bound(layer: Window, known: _Known, loss: _Loss) -> Float64:
+    (source,) = layer.inputs
+    carried = layer.run(known.error(source))
+    if layer.kind == "max":
+        return carried
+    return loss.bound(layer.run(known.magnitude(source)), carried)
 
 
 @_bound.register(Softmax)

@@ -116,11 +116,13 @@ def kernel_case(work: Workload, seed: int = 0, outlier: float | None = None) -> 
         image[len(image) // 2, image.shape[1] // 2] = outlier
     values: dict[str, NDArray[Any]] = {INPUT: x}
     for layer in layers:
-        if OTHER in layer.inputs:
-            other = rng.standard_normal(layer.in_shapes[1]).astype(np.float32)
+        for name, shape in zip(layer.inputs, layer.in_shapes, strict=True):
+            if not name.startswith(OTHER):
+                continue
+            other = rng.standard_normal(shape).astype(np.float32)
             if outlier is not None:
                 other.reshape(-1)[0] = outlier
-            values[OTHER] = _stored(other, work)
+            values[name] = _stored(other, work)
         inputs = [values[name] for name in layer.inputs]
         values[layer.name] = reference.run_layer(layer, weights, *inputs)
     want = values[layers[-1].name]
@@ -129,9 +131,12 @@ def kernel_case(work: Workload, seed: int = 0, outlier: float | None = None) -> 
         idle = float(activate(np.zeros(1), work.activation)[0])
         want = blocked(want, work.out_block, idle)
         bound = blocked(bound, work.out_block, losses(work.activation)[0] * UNIT_ROUNDOFF)
-    others = []
-    if OTHER in values:
-        others.append(_kept(blocked(values[OTHER], work.out_block), work))
+    names = [name for name in values if name.startswith(OTHER)]
+    blocks = OPERATORS[work.operator].other_blocks(work)
+    others = [
+        _kept(blocked(values[name], block), work)
+        for name, block in zip(names, blocks, strict=False)
+    ]
     return KernelCase((*_packed(work, x, weights), *others), want, bound)
 
 

@@ -31,6 +31,7 @@ from tvm_mobilenet.models.spec import (
     Softmax,
 )
 from tvm_mobilenet.models.transposed import ConvTranspose2d
+from tvm_mobilenet.models.windows import Window
 
 END_TO_END_TOLERANCE = 1e-5
 """Norm-wise relative error of the output against the float64 reference."""
@@ -92,6 +93,11 @@ def _transposed_terms(layer: ConvTranspose2d) -> int:
     # What an output pixel of any phase sums, at most.
     taps = (-(-k // s) for k, s in zip(layer.kernel, layer.strides, strict=True))
     return math.prod(taps) * layer.weight_shape[1]
+
+
+@terms_of.register(Window)
+def _window_terms(layer: Window) -> int:
+    return math.prod(layer.kernel)
 
 
 @terms_of.register(GlobalAvgPool)

@@ -21,6 +21,7 @@ from tvm_mobilenet.operators.ahead import Ahead
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload, element_of
 from tvm_mobilenet.schedules.knobs import Knobs
+from tvm_mobilenet.schedules.tensorir.cpu.layout import write_layout
 from tvm_mobilenet.schedules.tensorir.cpu.written import written
 
 ENTRY = "main"
@@ -123,9 +124,25 @@ class _Emitter:
         var, value = self.values[name].var, self.values[name].value
         if value is None or not value.block:
             return var
+        if self._has_kernels(value):
+            return self._builder.emit(self._moved(var, value, blocks=False))
         dtype = value.type.dtype
         converted = from_blocked(self._builder, var, value.shape, value.block, dtype)
         return self._builder.emit(converted)
+
+    def _has_kernels(self, value: Value) -> bool:
+        """Whether to change its layout is a kernel of ours, and not TVM's operators."""
+        return self._plan.target.gpu is None and value.type.dtype == "float32"
+
+    def _moved(self, var: Any, value: Value, *, blocks: bool) -> Any:
+        """Return a value in the other layout."""
+        key = (value.shape, value.block, blocks)
+        if key not in self._kernels:
+            func = write_layout(value.shape, value.block, self._plan.target, blocks=blocks)
+            name = str(func.attrs["global_symbol"])
+            self._kernels[key] = self._builder.add_func(func.with_attr("op_pattern", _OPAQUE), name)
+        kind = relax.TensorType(value.laid_out if blocks else value.shape, "float32")
+        return relax.call_tir(self._kernels[key], [self._builder.normalize(var)], kind)
 
     def _laid_out(self, wanted: Value) -> Any:
         """Return a value in the layout in which a kernel takes it."""
@@ -135,6 +152,8 @@ class _Emitter:
         plain = self.plain(wanted.name)
         if not wanted.block:
             return plain
+        if self._has_kernels(wanted):
+            return self._moved(plain, wanted, blocks=True)
         dtype = wanted.type.dtype
         return to_blocked(self._builder, plain, wanted.shape, wanted.block, dtype)
 

@@ -14,6 +14,8 @@ from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.network.plan import KernelPlan, NetworkPlan
 from tvm_mobilenet.operators.workload import workload_key
 from tvm_mobilenet.schedules.knobs import KnobError, Knobs
+from tvm_mobilenet.schedules.tensorir.cpu.fallback import share_among_threads
+from tvm_mobilenet.schedules.tensorir.cpu.layout import FINISHED
 from tvm_mobilenet.schedules.tensorir.gpu.fallback import bind_to_threads
 from tvm_mobilenet.schedules.tensorir.rules import Scheduled, finished, schedule
 
@@ -66,7 +68,9 @@ def schedule_kernels(mod: Any, plan: NetworkPlan) -> tuple[Any, dict[str, Kernel
         name = str(gv.name_hint)
         if isinstance(func, tirx.PrimFunc):
             planned = plan.kernels.get(workload_key(name))
-            if planned is None:
+            if (func.attrs or {}).get(FINISHED):
+                kernels[name] = Kernel(name, name, "cpu.layout")
+            elif planned is None:
                 kernels[name] = Kernel(name, name, "tvm")
                 func = _foreign(func, plan.target)  # noqa: PLW2901
             else:
@@ -78,8 +82,8 @@ def schedule_kernels(mod: Any, plan: NetworkPlan) -> tuple[Any, dict[str, Kernel
 
 
 def _foreign(func: Any, target: TargetSpec) -> Any:
-    bound = func if target.gpu is None else bind_to_threads(func, target)
-    return finished(bound, target)
+    shared = share_among_threads if target.gpu is None else bind_to_threads
+    return finished(shared(func, target), target)
 
 
 def _scheduled(

@@ -36,6 +36,10 @@ _AUTOMATIC = re.compile(r"(lv|gv)\d*")
 """Names that mean nothing to TVM."""
 
 
+_FEWEST_CHANNELS = 4
+"""Channels of a map that is worth blocks."""
+
+
 def _parameter(name: str, value: Array, shape: Shape) -> Array:
     """Return a parameter of a layer; ONNX's own checks do not look at its numbers or sizes."""
     if value.shape != shape:
@@ -99,7 +103,7 @@ class Layers:
 
     def _lower(self, node: Node) -> None:
         rule = getattr(self, f"_lower_{node.op.lower()}", None)
-        if rule is None or not rule(node):
+        if (rule is None or not rule(node)) and not self._lower_affine(node):
             self._lower_other(node)
 
     def _name(self, tensor: str) -> str:
@@ -189,6 +193,36 @@ class Layers:
             activation=activation,
         )
         return self._add(layer, weight=weight, **affine.parameters())
+
+    def _lower_affine(self, node: Node) -> bool:
+        """Let what scales and shifts the channels of a map be a depthwise layer of one tap.
+
+        The image is left alone: a first convolution reads it in no blocks.
+        """
+        source = next((tensor for tensor in node.inputs if tensor in self.names), "")
+        shape = self._graph.shape(source) if source else ()
+        if len(shape) != 4 or not self._maps(source) or self.names[source] == INPUT:
+            return False
+        affine = Affine(shape[1], None)
+        constants = [self._graph.constants.get(tensor) for tensor in node.inputs]
+        if max((value.size for value in constants if value is not None), default=0) < 2:
+            return False  # a number for all channels is part of an activation, or of one to come
+        if shape[1] < _FEWEST_CHANNELS or not affine.take(self._graph, node, source):
+            return False
+        out, activation = self._take_activation(self._take_affine(node.out, affine))
+        layer = Conv2d(
+            self._name(out),
+            self._inputs(source),
+            shape,
+            shape[1],
+            (1, 1),
+            groups=shape[1],
+            bias=affine.bias is not None,
+            batch_norm=affine.epsilon,
+            activation=activation,
+        )
+        ones = np.ones((shape[1], 1, 1, 1), np.float32)
+        return self._add(layer, weight=ones, **affine.parameters())
 
     def _lower_gemm(self, node: Node) -> bool:
         weight, bias = self._constant(node.inputs[1]), self._added(node.input(2))

@@ -24,6 +24,14 @@ def kernel(
     body: Callable[..., None],
     functions: str = "",
 ) -> Any:
+    """Return a workload's function, whose loops `body` writes: see :func:`function`."""
+    made = function(parameters, body, functions)
+    return made.with_attr("global_symbol", work.key).with_attr(WORKLOAD, work.text)
+
+
+def function(
+    parameters: dict[str, tuple[Shape, str]], body: Callable[..., None], functions: str = ""
+) -> Any:
     """Return a function whose loops `body` writes.
 
     Parameters
@@ -46,8 +54,7 @@ def kernel(
                 body(**buffers)
         else:
             body(**buffers)
-    made = builder.get().with_attr("tirx.noalias", True)
-    return made.with_attr("global_symbol", work.key).with_attr(WORKLOAD, work.text)
+    return builder.get().with_attr("tirx.noalias", True)
 
 
 def weight_parameters(work: Workload, shape: Shape, name: str = "") -> dict[str, tuple[Shape, str]]:
