@@ -129,7 +129,7 @@ def units_of(
             units.append(unit)
             taken.update(member.name for member in unit.layers)
             continue
-        if work is None or work.operator not in operators:
+        if work is None or work.operator not in operators or not work.expressible:
             continue
         if network is not None and work.integer:
             units.append(_in_integers(layer, work, readers, network))
@@ -170,7 +170,8 @@ def _grown(layer: Layer, work: Workload, readers: Readers, taken: Collection[str
     last = readers.only(unit.name)
     if isinstance(last, Activate):
         work = dataclasses.replace(unit.work, activation=last.activation)
-        unit = Unit((*unit.layers, last), work)
+        if work.expressible:
+            return Unit((*unit.layers, last), work)
     return unit
 
 

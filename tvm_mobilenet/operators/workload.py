@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tvm_mobilenet.common.functions import Activation, clips, identifier, tabled
+from tvm_mobilenet.common.functions import Activation, clips, identifier, parsed, tabled
 from tvm_mobilenet.machine import RANGES, Dtype, TargetSpec
 from tvm_mobilenet.operators.facts import OPERATORS
 
@@ -77,6 +77,11 @@ _OF_INTEGERS = frozenset(
 )
 """Fields that say something of elements of 8 bits only."""
 
+
+_STRAIGHT = frozenset(
+    {"none", "relu", "relu6", "clip", "gate", "gated", "hardsigmoid", "hardswish"}
+)
+"""Kinds of activations that are made of straight lines."""
 
 _UNUSUAL: dict[str, Any] = {"dilations": (1, 1), "groups": 1, "detail": ""}
 """Fields that are written only where they are not this."""
@@ -214,6 +219,17 @@ class Workload:
     def written(self) -> bool:
         """Whether its kernel is written with its loops, and no definition in TE is scheduled."""
         return self.step > 1
+
+    @property
+    def expressible(self) -> bool:
+        """Whether the kernels of its type can say it.
+
+        Those on bfloat16 activate along straight lines, and their taps lie side by side.
+        """
+        if self.dtype != "bfloat16":
+            return True
+        names = {parsed(activation)[0] for activation in (self.activation, self.mid_activation)}
+        return names <= _STRAIGHT and self.dilations == (1, 1)
 
     @property
     def element(self) -> str:

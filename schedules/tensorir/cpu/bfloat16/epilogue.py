@@ -5,6 +5,7 @@ Sums begin with the bias, so that it costs nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.bfloat16.instructions import narrowed,
 from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import Instructions, broadcast
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import load, store
 
+from tvm_mobilenet.common.functions import clips, parsed
 from tvm_mobilenet.operators.workload import Workload
 
 _CHANNELS = 16
@@ -76,16 +78,26 @@ class Epilogue:
 
 
 def activated(value: Any, activation: str, lanes: int) -> Any:
-    """Apply an activation to a register of float32."""
-    if activation == "none":
-        return value
-    if activation == "relu":
-        return tirx.Max(value, _number(0.0, lanes))
-    if activation == "relu6":
-        return tirx.Min(tirx.Max(value, _number(0.0, lanes)), _number(6.0, lanes))
-    raised = value + _number(3.0, lanes)
-    gate = activated(raised, "relu6", lanes) * _number(1.0 / 6.0, lanes)
-    return gate if activation == "hardsigmoid" else value * gate
+    """Apply an activation of straight lines to a register of float32."""
+    name, parameters = parsed(activation)
+    ends = clips(activation)
+    if ends is not None or name == "none":
+        return _between(value, ends or (-math.inf, math.inf), lanes)
+    if name in ("gate", "gated"):
+        slope, offset, top = parameters
+        line = value * _number(slope, lanes) + _number(offset, lanes)
+        gate = _between(line, (0.0, top), lanes)
+    else:
+        raised = value + _number(3.0, lanes)
+        gate = _between(raised, (0.0, 6.0), lanes) * _number(1.0 / 6.0, lanes)
+    return gate if name in ("gate", "hardsigmoid") else value * gate
+
+
+def _between(value: Any, ends: tuple[float, float], lanes: int) -> Any:
+    low, high = ends
+    if math.isfinite(low):
+        value = tirx.Max(value, _number(low, lanes))
+    return tirx.Min(value, _number(high, lanes)) if math.isfinite(high) else value
 
 
 def _number(value: float, lanes: int) -> Any:
