@@ -170,7 +170,7 @@ def test_which_layers_share_a_kernel_is_as_asked_for_or_recorded(tmp_path: Path)
 
 def test_a_network_is_compiled_with_what_autotvm_found(tmp_path: Path) -> None:
     model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
-    works, parts = workloads(model, TARGET, "auto", Found())
+    works, parts = workloads(model, TARGET, "auto", Found(), {})
     assert sum(part.calls for part in parts.values()) == sum(calls for _, calls in works.values())
     key = max(works, key=lambda key: works[key][0].macs * works[key][1])
     with Store(tmp_path).writing() as writer:

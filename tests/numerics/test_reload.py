@@ -307,11 +307,14 @@ def test_what_nobody_holds_is_unloaded_at_once(path: Path, tmp_path: Path) -> No
     for number in range(4):
         life(number)
     before = mapped(), len(os.listdir("/proc/self/fd")), len(library._unloading)
-    resident = resident_kb()
-    for number in range(4, 44):
-        life(number)
-    assert (mapped(), len(os.listdir("/proc/self/fd")), len(library._unloading)) == before
-    assert resident_kb() - resident < 3000  # they have 40 × 200 KB
+    grown = []
+    for first in (4, 44, 84):  # what other tests left may grow once, not each time
+        resident = resident_kb()
+        for number in range(first, first + 40):
+            life(number)
+        assert (mapped(), len(os.listdir("/proc/self/fd")), len(library._unloading)) == before
+        grown.append(resident_kb() - resident)
+    assert min(grown) < 3000  # they have 40 × 200 KB
 
 
 @pytest.mark.usefixtures("uncollected")

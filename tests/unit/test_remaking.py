@@ -33,7 +33,6 @@ def manifest_of(network: Network) -> dict[str, Any]:
     said = {
         "model": network.model.describe(),
         "title": network.model.title,
-        "inputs": [{"dtype": network.model.input_dtype}],
         "weights": {"source": network.source, "sha256": digest(network.weights)},
         "quantized": decided(QuantizedModel(network.model, network.records), network.weights),
     }

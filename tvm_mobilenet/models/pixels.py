@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tvm_mobilenet.models.layer import Layer, Shape
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MOST = 255
 """The brightest pixel."""
@@ -51,6 +52,8 @@ class Pixels(Layer):
 
     def framed(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return (N, C, H, W) as the layer's value, in the same type."""
+        import numpy as np
+
         _, channels, height, width = self.in_shape
         top, left = self.padding[:2]
         rows, columns = slice(top, top + height), slice(left, left + width)
@@ -71,6 +74,8 @@ def edge_weights(weight: NDArray[np.int8], pixels: Pixels) -> NDArray[np.int8]:
     pixels : Pixels
         With its border as it is in the float network.
     """
+    import numpy as np
+
     lost = np.asarray(pixels.border[:-1]) - np.asarray(pixels.whole.border[:-1])
     found = weight.copy()
     found[:, -1] = np.rint(np.einsum("ocyx,c->oyx", weight[:, :-1].astype(float), lost) / EDGE)
