@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -101,15 +100,20 @@ def test_ctrl_c_while_a_temporary_folder_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    removed = shutil.rmtree
+    cleanup = tempfile.TemporaryDirectory.cleanup
 
-    def interrupted(*told: Any, **named: Any) -> None:
+    def interrupted(folder: tempfile.TemporaryDirectory[str]) -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        removed(*told, **named)
+        cleanup(folder)
 
-    monkeypatch.setattr(shutil, "rmtree", interrupted)
-    with pytest.raises(KeyboardInterrupt), scratch.scratch() as folder:
-        Path(folder, "object.o").touch()
+    monkeypatch.setattr(tempfile.TemporaryDirectory, "cleanup", interrupted)
+    # Whoever started the tests may have it ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), scratch.scratch() as folder:
+            Path(folder, "object.o").touch()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert os.listdir(tmp_path) == []
 
 
