@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from integer_kernels import NATIVE, ran, skip_unless_here, target_of
-from integer_networks import conv, odd_network, quantized
+from integer_networks import conv, joined_network, odd_network, pixel_network, quantized
 from tvm_mobilenet.schedules.knobs import TRACE
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.errors import RecordsWarning, TuningError, VerificationError
+from tvm_mobilenet.models.network import Network
 from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.network.planning import plan_network
@@ -24,8 +26,9 @@ from tvm_mobilenet.tuning.generation import tvm_version
 from tvm_mobilenet.tuning.records import Record, target_key
 from tvm_mobilenet.tuning.sampling import GUARD, blank, judge
 from tvm_mobilenet.tuning.space import Space
-from tvm_mobilenet.tuning.store import HISTORY, Store
-from tvm_mobilenet.verify.integer_case import integer_case
+from tvm_mobilenet.tuning.store import HISTORY, Found, Store
+from tvm_mobilenet.tuning.works import workloads
+from tvm_mobilenet.verify.integer_case import UNMADE, integer_case
 
 TARGET = target_of(NATIVE)
 _FIRST = conv("c1", (1, 3, 12, 12), 24, 3, padding=(1, 1, 1, 1), activation="relu6")
@@ -47,6 +50,18 @@ def works(name: str) -> dict[str, Workload]:
             plan = plan_network(made.model, target_of(name), records=made.records, fusion=how)
             found |= {call.work.key: call.work for call in plan.calls if call.work.integer}
     return found
+
+
+@pytest.mark.parametrize("made", [joined_network, pixel_network])
+def test_what_has_no_data_is_left_to_its_rule(made: Callable[[], Network]) -> None:
+    """The rest of the network is tuned."""
+    network = made()
+    tuned, _ = workloads(network.model, TARGET, "auto", Found(), network.records)
+    found = [work for work, _ in tuned.values() if work.integer]
+    assert found
+    assert not {work.operator for work in found} & UNMADE
+    for work in found:
+        assert integer_case(work).want.size
 
 
 @pytest.mark.parametrize("name", [NATIVE, "x86-64-v3"])

@@ -14,6 +14,7 @@ from tvm_mobilenet.prediction.fusion import Fusion
 from tvm_mobilenet.tuning.generation import generation
 from tvm_mobilenet.tuning.runs import Part
 from tvm_mobilenet.tuning.store import Found
+from tvm_mobilenet.verify.integer_case import UNMADE
 
 
 def workloads(
@@ -52,6 +53,8 @@ def workloads(
     parts: dict[str, Part] = {}
     for call in plan.calls:
         work = call.work.tuned
+        if work.operator in UNMADE:  # its rule chooses
+            continue
         key, before = work.key, parts.get(work.key)
         layers = (*(before.layers if before else ()), call.output.name)
         works[key] = (work, len(layers))

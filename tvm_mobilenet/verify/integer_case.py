@@ -66,6 +66,9 @@ _OVER: dict[str, Callable[[Shape], Layer]] = {
 }
 """The layers of operators that go over elements."""
 
+UNMADE = frozenset({"qconcat", "qlargest", "qmean", "qpixels"})
+"""Operators for which no case is made: a network has one or two of their kernels."""
+
 Link = tuple[Layer, Quantization | None]
 """A layer, and how it computes in integers."""
 
