@@ -11,7 +11,7 @@ from onnx_cases import saved
 from onnx_nets import Net
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.compilation.report import LAYOUT, report_of
+from tvm_mobilenet.compilation.report import report_of
 
 Made = tuple[Any, Any]
 
@@ -71,11 +71,11 @@ def test_what_leads_to_a_layer_is_not_the_layer(operator: str, tmp_path: Path) -
     value = net.conv(y, 4, 3, bias=True)
     compiled, _ = made(net, tmp_path, value)
     rows = report_of(compiled.manifest).rows
-    assert any(LAYOUT in row.layers for row in rows)
+    assert any(row.layers[0].startswith("(part of") for row in rows)
 
 
 def test_kernels_that_the_importer_of_tvm_defines_itself(tmp_path: Path) -> None:
-    """Pads that no convolution takes, bounds of a clip, a maximum: twice each, in one network."""
+    """Pads that no convolution takes, a maximum: twice each, in one network."""
     net = Net((1, 3, 16, 16), 13)
     x = net.conv("image", 8, 3, bias=True)
     for _ in range(2):
@@ -88,4 +88,4 @@ def test_kernels_that_the_importer_of_tvm_defines_itself(tmp_path: Path) -> None
         net.channels[x] = 8
     compiled, _ = made(net, tmp_path, x)
     operators = " ".join(call["operator"] for call in compiled.manifest["calls"])
-    assert all(name in operators for name in ("Clip", "Pad", "Max"))
+    assert all(name in operators for name in ("Pad", "Max"))
