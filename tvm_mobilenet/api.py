@@ -264,9 +264,9 @@ def tune(
 
     options = PlanOptions(target=target, cores=cores, dtype=dtype, fusion=fusion, records=records)
     (model, integers), spec, stack = _planned(model, dtype), options.spec, this_stack().name
-    if spec.dtype == "bfloat16":
+    if spec.in_sixteen_bits:
         raise TuningError(
-            "kernels on bfloat16 have no tuner yet", "compile it: their knobs are chosen by rule"
+            f"kernels on {spec.dtype} have no tuner yet", "compile it: their knobs are chosen by rule"
         )
     if tuner not in TUNERS[stack]:
         raise TuningError(

@@ -62,6 +62,8 @@ class ProductPlan:
 
 def vectors_of(target: TargetSpec) -> int:
     """Return the registers that sums of 16 channels take."""
+    if target.half_products:
+        return 16 // target.arithmetic(target.dtype).lanes
     return 16 // {"avx512": 16, "avx2": 8}.get(target.isa, 4)
 
 

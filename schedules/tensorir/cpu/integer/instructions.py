@@ -21,16 +21,20 @@ is decided by its features before LLVM sees an intrinsic, since LLVM aborts wher
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tvm import tirx
+from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import dword, dwords
 
 from tvm_mobilenet.machine import TargetSpec
 
 Step = Callable[[Any, Any, Any], Any]
 """From sums, inputs and weights to the next sums."""
+
+Reader = Callable[[Any, Sequence[Any], int], Any]
+"""From a buffer, indices and lanes to a register."""
 
 _MAGIC = 12582912.0
 """1.5 * 2**23: added to a float32 below 2**22 it leaves the whole number, ties to even, as the last
@@ -64,6 +68,9 @@ class Instructions:
         Whether what a weight of 0 multiplies has to be made 0 first, because it may be NaN.
     functions : str
         LLVM's text of the functions that a step calls.
+    weights, inputs : callable
+        They read a step's register of weights, and its inputs of one pixel, which are the same for
+        each output channel: from a buffer, indices and lanes.
     """
 
     lanes: int
@@ -75,6 +82,8 @@ class Instructions:
     sums: str = "int32"
     masks: bool = False
     functions: str = ""
+    weights: Reader = dwords
+    inputs: Reader = dword
 
     @property
     def vectors(self) -> int:

@@ -29,8 +29,15 @@ class Ending(Protocol):
     def machine(self) -> Instructions:
         """What they were added up by."""
 
+    @property
+    def most(self) -> int:
+        """Products that a sum may have before it is carried to a total; 0: any number."""
+
     def start(self, block: Any, v: int) -> Any:
-        """Return what the sums of a register of an output block begin with."""
+        """Return what the sums of a register of an output block begin with, or their totals."""
+
+    def carried(self, total: Any, sums: Any) -> Any:
+        """Return a total with sums added to it."""
 
     def write(
         self,
@@ -64,8 +71,18 @@ class Numbers(ABC):
         """Return how a target multiplies them."""
 
     @abstractmethod
-    def epilogue(self, work: Workload, machine: Instructions, buffers: dict[str, Any]) -> Ending:
-        """Return what becomes of sums; `buffers` are the layer's parameters but its weight."""
+    def epilogue(
+        self, work: Workload, machine: Instructions, buffers: dict[str, Any], products: int
+    ) -> Ending:
+        """Return what becomes of sums.
+
+        Parameters
+        ----------
+        buffers : dict
+            The layer's parameters but its weight.
+        products : int
+            Of each sum.
+        """
 
     @abstractmethod
     def weights(self, work: Workload, shape: Shape, name: str = "") -> Parameters:
@@ -100,7 +117,9 @@ class Integers(Numbers):
     def instructions(self, target: TargetSpec) -> Instructions:
         return instructions_of(target)
 
-    def epilogue(self, work: Workload, machine: Instructions, buffers: dict[str, Any]) -> Ending:
+    def epilogue(
+        self, work: Workload, machine: Instructions, buffers: dict[str, Any], products: int
+    ) -> Ending:
         floats = work.out_dtype == "float32"
         return Epilogue(work, machine, buffers, work.limits, floats=floats)
 

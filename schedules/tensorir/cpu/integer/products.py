@@ -28,12 +28,11 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.plans.integer.products import ProductPlan
 from tvm_mobilenet.schedules.tensorir.cpu.integer.borders import columns_of, rows_of
+from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import broadcast
 from tvm_mobilenet.schedules.tensorir.cpu.integer.numbers import INTEGERS, Ending, Numbers
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     Registers,
     Shape,
-    dword,
-    dwords,
     kernel,
     scratch,
     store,
@@ -53,7 +52,11 @@ def first_block(work: Workload, plan: ProductPlan, group: Any) -> Any:
 
 
 class Sums:
-    """The sums of a tile: some pixels of some blocks of output channels."""
+    """The sums of a tile: some pixels of some blocks of output channels.
+
+    Sums that are exact for so many products only are carried to totals as often (of float16, to
+    float32), and begin with 0 again.
+    """
 
     def __init__(
         self, epilogue: Ending, weight: Any, pixels: int, first_block: Any, blocks: int
@@ -61,8 +64,37 @@ class Sums:
         self._epilogue, self._machine, self._weight = epilogue, epilogue.machine, weight
         self._pixels, self._first, self._blocks = pixels, first_block, blocks
         self._sums = Registers("sums", self._machine.lanes, self._machine.sums)
+        self._totals = Registers("totals", self._machine.lanes, "float32")
+        self._most, self._pending = epilogue.most, 0
+        first = self._totals if self._most else self._sums
         for pixel, block, v in self._each():
-            self._sums[pixel, block, v] = epilogue.start(first_block + block, v)
+            first[pixel, block, v] = epilogue.start(first_block + block, v)
+            if self._most:
+                self._begin((pixel, block, v))
+
+    @property
+    def most(self) -> int:
+        """Products that sums may have before :meth:`carry`; 0: any number."""
+        return self._most
+
+    def reserve(self, products: int) -> None:
+        """Carry the sums if they have no room for some products more."""
+        if self._most and self._pending + products > self._most:
+            self.carry()
+        self._pending += products
+
+    def carry(self) -> None:
+        """Add the sums to the totals, if there are any, and begin again."""
+        if not self._most or not self._pending:
+            return
+        for at in self._each():
+            self._totals[at] = self._epilogue.carried(self._totals[at], self._sums[at])
+            self._begin(at)
+        self._pending = 0
+
+    def _begin(self, at: tuple[int, int, int]) -> None:
+        zero = tirx.const(0, self._machine.sums)
+        self._sums[at] = broadcast(zero, self._machine.lanes)
 
     def add(self, row: Any, inputs: Callable[[int], Any]) -> None:
         """Add the products of one step.
@@ -76,12 +108,15 @@ class Sums:
         """
         lanes = self._machine.lanes
         for pixel, block, v in self._each():
-            weights = dwords(self._weight, (self._first + block, row, v * lanes, 0), lanes)
+            weights = self._machine.weights(
+                self._weight, (self._first + block, row, v * lanes, 0), lanes
+            )
             at = (pixel, block, v)
             self._sums[at] = self._machine.step(self._sums[at], inputs(pixel), weights)
 
     def leave(self, out: Any, place: Callable[[int, Any], list[Any]]) -> None:
         """Write what they become; `place` is of a pixel of the tile and a block of the output."""
+        self.carry()
         for i in range(self._blocks):
             block = self._first + i
             self._epilogue.write(
@@ -93,7 +128,7 @@ class Sums:
             )
 
     def _of(self, block: int, pixel: int, v: int) -> Any:
-        return self._sums[pixel, block, v]
+        return (self._totals if self._most else self._sums)[pixel, block, v]
 
     def _each(self) -> list[tuple[int, int, int]]:
         return [
@@ -131,15 +166,23 @@ def over_channels(
     each = work.step
 
     def steps(block: Any, channels: int) -> None:
+        sums.reserve(channels)
         for channel in range(0, channels, each):
             at = first + block * (_BLOCK // each) + channel // each
             sums.add(at, partial(_last_first, inputs, block, channel))
 
-    if whole == 1:
-        steps(0, _BLOCK)
-    elif whole:
-        with ir.serial(0, whole) as block:
-            steps(block, _BLOCK)
+    together = max(sums.most // _BLOCK, 1)
+    turns, left = divmod(whole, together)
+    if turns > 1:
+        sums.carry()
+        with ir.serial(0, turns) as turn:
+            for i in range(together):
+                steps(turn * together + i, _BLOCK)
+            sums.carry()
+    else:
+        left = whole
+    for block in range(whole - left, whole):
+        steps(block, _BLOCK)
     if rest:
         steps(whole, rest)
 
@@ -152,7 +195,7 @@ def write_pointwise(
     shape = (work.batch, work.out_blocks, pixels, 16)
 
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
-        epilogue = numbers.epilogue(work, machine, others)
+        epilogue = numbers.epilogue(work, machine, others, work.depth)
         groups, tiles = -(-work.out_blocks // plan.blocks), plan.tiles(pixels) // plan.chunks
         with units(plan.units, parallel=plan.parallel) as unit:
             group, chunk = unit % groups, unit // groups % plan.chunks
@@ -164,7 +207,7 @@ def write_pointwise(
                 over_channels(
                     sums,
                     work,
-                    lambda pixel, kb, channel: dword(
+                    lambda pixel, kb, channel: machine.inputs(
                         data, (image, kb, first + pixel, channel), machine.lanes
                     ),
                 )
@@ -187,7 +230,7 @@ def write_dense(
     leaving = dataclasses.replace(work, out_dtype="float32")
 
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
-        epilogue = numbers.epilogue(leaving, machine, others)
+        epilogue = numbers.epilogue(leaving, machine, others, work.depth)
         groups = -(-work.out_blocks // plan.blocks)
         with units(plan.units, parallel=plan.parallel) as unit:
             group, image = unit % groups, unit // groups
@@ -196,7 +239,7 @@ def write_dense(
             over_channels(
                 sums,
                 work,
-                lambda _, kb, channel: dword(data, (image, kb, 0, channel), machine.lanes),
+                lambda _, kb, channel: machine.inputs(data, (image, kb, 0, channel), machine.lanes),
             )
             kept = scratch("kept", (plan.blocks * 16,), "float32")
             sums.leave(kept, lambda _, ob: [(ob - block) * 16])
@@ -231,7 +274,7 @@ def write_conv(
     taps = [(r, q) for r in range(work.kernel[0]) for q in range(work.kernel[1])]
 
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
-        epilogue = numbers.epilogue(work, machine, others)
+        epilogue = numbers.epilogue(work, machine, others, len(taps) * work.depth)
         read, tiles = rows_of(work, rows), plan.tiles(width)
         groups = -(-work.out_blocks // plan.blocks)
 
@@ -244,7 +287,7 @@ def write_conv(
 
                 def inputs(pixel: int, kb: Any, channel: int, r: int = r, q: int = q) -> Any:
                     at = (kb, y * stride[0] + r, (first + pixel) * stride[1] + q, channel)
-                    return dword(window, at, machine.lanes)
+                    return machine.inputs(window, at, machine.lanes)
 
                 over_channels(sums, work, inputs, number * work.depth // work.step)
             begin = (chunk * rows + y) * width + first
@@ -252,7 +295,7 @@ def write_conv(
 
         with units(plan.units, parallel=plan.parallel) as unit:
             chunk, image = unit % plan.chunks, unit // plan.chunks
-            block = max(work.in_block, min(work.depth, _BLOCK))
+            block = max(work.in_block, min(1 << (work.depth - 1).bit_length(), _BLOCK))
             window = scratch(
                 "window", (-(-work.depth // block), read, columns_of(work), block), work.element
             )

@@ -19,6 +19,7 @@ Gain
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from tvm import tirx
@@ -33,7 +34,6 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.numbers import INTEGERS, Numbe
 from tvm_mobilenet.schedules.tensorir.cpu.integer.products import Sums, first_block, over_channels
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     Shape,
-    dword,
     kernel,
     scratch,
     units,
@@ -64,7 +64,7 @@ def write_separable(
     )
 
     def filtered(data: Any, own: dict[str, Any], image: Any, chunk: Any) -> Any:
-        filtering = Filter(mid, numbers.epilogue(mid, machine, own))
+        filtering = Filter(mid, numbers.epilogue(mid, machine, own, math.prod(mid.kernel)))
         between = scratch("between", (work.in_blocks, pixels, 16), work.element)
         above = chunk * rows * work.strides[0] - work.padding[0]
         with ir.serial(0, work.in_blocks) as kb, ir.sblock("block"):
@@ -77,7 +77,7 @@ def write_separable(
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
         own = {k.removeprefix(_FILTER): v for k, v in others.items() if k.startswith(_FILTER)}
         rest = {k: v for k, v in others.items() if not k.startswith(_FILTER)}
-        epilogue = numbers.epilogue(work, machine, rest)
+        epilogue = numbers.epilogue(work, machine, rest, work.depth)
         groups = -(-work.out_blocks // product.blocks) // plan.splits
         with units(plan.units, parallel=plan.parallel) as unit:
             split, chunk = unit % plan.splits, unit // plan.splits % chunks
@@ -91,7 +91,7 @@ def write_separable(
                 over_channels(
                     sums,
                     work,
-                    lambda pixel, kb, channel: dword(
+                    lambda pixel, kb, channel: machine.inputs(
                         between, (kb, first + pixel, channel), machine.lanes
                     ),
                 )

@@ -25,6 +25,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
     broadcast,
     vector,
 )
+from tvm_mobilenet.schedules.tensorir.cpu.sixteen.numbers import Sixteen
 
 from tvm_mobilenet.machine import TargetSpec
 
@@ -48,11 +49,22 @@ define <$L x i16> @{_NARROW}(<$L x float> %numbers) {{
 """
 
 
-def instructions_of(target: TargetSpec) -> Instructions:
-    """Return the row of a target, which has one: :meth:`TargetSpec.storing` says."""
-    if target.isa == "avx512":
-        return _row(16, "llvm.x86.avx512bf16.dpbf16ps.512")
-    return _row(4, "llvm.aarch64.neon.bfdot.v4f32.v8bf16")
+class BFloat16(Sixteen):
+    """The upper half of float32."""
+
+    def instructions(self, target: TargetSpec) -> Instructions:
+        if target.isa == "avx512":
+            return _row(16, "llvm.x86.avx512bf16.dpbf16ps.512")
+        return _row(4, "llvm.aarch64.neon.bfdot.v4f32.v8bf16")
+
+    def narrowed(self, numbers: Any, lanes: int) -> Any:
+        return tirx.call_pure_extern(vector("uint16", lanes), _NARROW, numbers)
+
+    def widened(self, stored: Any, lanes: int) -> Any:
+        wide = vector("uint32", lanes)
+        bits = broadcast(tirx.const(16, "uint32"), lanes)
+        moved = tirx.shift_left(tirx.Cast(wide, stored), bits)
+        return tirx.reinterpret(vector("float32", lanes), moved)
 
 
 def _row(lanes: int, dot: str) -> Instructions:
@@ -65,13 +77,5 @@ def _dot(sums: Any, inputs: Any, weights: Any) -> Any:
     return tirx.call_pure_extern(str(sums.ty), _DOT, sums, inputs, weights)
 
 
-def narrowed(numbers: Any, lanes: int) -> Any:
-    """Return float32 numbers as bits of bfloat16, the nearest, ties to even."""
-    return tirx.call_pure_extern(vector("uint16", lanes), _NARROW, numbers)
-
-
-def widened(bits: Any, lanes: int) -> Any:
-    """Return what bits of bfloat16 stand for, as float32."""
-    wide = vector("uint32", lanes)
-    moved = tirx.shift_left(tirx.Cast(wide, bits), broadcast(tirx.const(16, "uint32"), lanes))
-    return tirx.reinterpret(vector("float32", lanes), moved)
+BFLOAT16 = BFloat16()
+"""The one such object."""
