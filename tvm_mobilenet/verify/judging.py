@@ -90,9 +90,7 @@ def judge(
             values = _computed(layers, weights, known, by)
         except UnjudgedError:
             continue
-        found = compare(
-            layers, weights, values, got, stored=stored, half_products=half_products
-        )
+        found = compare(layers, weights, values, got, stored=stored, half_products=half_products)
         verdicts.append(Verdict(*found, by if foreign else REFERENCE))
         if verdicts[-1].passed or not foreign:
             return verdicts[-1]

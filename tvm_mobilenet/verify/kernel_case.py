@@ -156,9 +156,7 @@ def _bound(
     facts = OPERATORS[work.operator]
     image = facts.reads_plain and work.written
     middle = work.dtype if isinstance(facts, Shared) or image else "float32"
-    bound = guaranteed_bound(
-        layers, weights, values, middle, half_products=work.half_products
-    )
+    bound = guaranteed_bound(layers, weights, values, middle, half_products=work.half_products)
     assert bound is not None
     if work.dtype == "float32" or facts.writes_plain:
         return bound

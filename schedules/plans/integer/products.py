@@ -16,6 +16,10 @@ _TILES = ((14, 2), (12, 2), (8, 3), (7, 3), (7, 2), (6, 4), (4, 4), (8, 2), (4, 
           (5, 2), (6, 1), (3, 1), (16, 1), (12, 1), (4, 3))  # fmt: skip
 """Pixels and blocks of output channels of a tile of sums."""
 
+_HALF_TILES = (*_TILES, (7, 1), (5, 1))
+"""The same where a register holds eight sums of float16, whose tiles stay small: a register of
+inputs for each pixel is kept beside them."""
+
 _LATENCY = 8
 """Steps that must be under way at once: four cycles, two a cycle."""
 
@@ -126,10 +130,13 @@ def choose_tile(
     """
     vectors, registers = vectors_of(target), 32 if target.isa in ("avx512", "neon", "rvv") else 16
     spare = 3 if vectors == 1 else vectors + 1
+    halves = target.half_products > 0
     fitting = [
         (p, b)
-        for p, b in _TILES
-        if p <= pixels and b <= blocks and (p * b + b) * vectors + spare <= registers + vectors
+        for p, b in (_HALF_TILES if halves else _TILES)
+        if p <= pixels
+        and b <= blocks
+        and (p * b + b) * vectors + (p if halves else spare) <= registers + vectors
     ] or [(1, 1)]
 
     def cost(tile: tuple[int, int]) -> float:
@@ -141,6 +148,8 @@ def choose_tile(
             each = steps * step + sums * (1 if b == 1 and sums <= _OVERLAPPED else 4)
         else:
             each = steps * max(sums, _LATENCY / 2, (p + b * vectors)) + sums * 4
+            if halves:  # inputs of eight steps come at once
+                each = steps * max(sums, _LATENCY, p / _LATENCY + b * vectors) + sums * 4
         return -(-pixels // p) * -(-blocks // b) * each
 
     def size(tile: tuple[int, int]) -> tuple[int, int]:

@@ -71,6 +71,9 @@ class Instructions:
     weights, inputs : callable
         They read a step's register of weights, and its inputs of one pixel, which are the same for
         each output channel: from a buffer, indices and lanes.
+    unrolls : bool
+        Whether the taps of a convolution are unrolled; where inputs are multiplied by lane, LLVM
+        would load so many of them ahead that sums leave their registers.
     """
 
     lanes: int
@@ -84,6 +87,7 @@ class Instructions:
     functions: str = ""
     weights: Reader = dwords
     inputs: Reader = dword
+    unrolls: bool = True
 
     @property
     def vectors(self) -> int:

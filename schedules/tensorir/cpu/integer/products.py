@@ -176,7 +176,7 @@ def over_channels(
     if turns > 1:
         sums.carry()
         with ir.serial(0, turns) as turn:
-            for i in range(together):
+            with ir.serial(0, together) as i:
                 steps(turn * together + i, _BLOCK)
             sums.carry()
     else:
@@ -269,12 +269,11 @@ def write_conv(
     image of four bytes a pixel that is little, and every window is alike afterwards.
     """
     machine = numbers.instructions(target)
-    (rows, width), stride = work.out_size, work.strides
+    (rows, width), stride, (down, along) = work.out_size, work.strides, work.kernel
     rows //= plan.chunks
-    taps = [(r, q) for r in range(work.kernel[0]) for q in range(work.kernel[1])]
 
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
-        epilogue = numbers.epilogue(work, machine, others, len(taps) * work.depth)
+        epilogue = numbers.epilogue(work, machine, others, down * along * work.depth)
         read, tiles = rows_of(work, rows), plan.tiles(width)
         groups = -(-work.out_blocks // plan.blocks)
 
@@ -283,13 +282,24 @@ def write_conv(
             block = first_block(work, plan, group)
             first = tirx.min(tile * plan.pixels, width - plan.pixels)
             sums = Sums(epilogue, weight, plan.pixels, block, plan.blocks)
-            for number, (r, q) in enumerate(taps):
 
-                def inputs(pixel: int, kb: Any, channel: int, r: int = r, q: int = q) -> Any:
-                    at = (kb, y * stride[0] + r, (first + pixel) * stride[1] + q, channel)
-                    return machine.inputs(window, at, machine.lanes)
+            def add_row(r: Any) -> None:
+                for q in range(along):
 
-                over_channels(sums, work, inputs, number * work.depth // work.step)
+                    def inputs(pixel: int, kb: Any, channel: int, q: int = q) -> Any:
+                        at = (kb, y * stride[0] + r, (first + pixel) * stride[1] + q, channel)
+                        return machine.inputs(window, at, machine.lanes)
+
+                    number = r * along + q
+                    over_channels(sums, work, inputs, number * (work.depth // work.step))
+
+            if machine.unrolls:
+                for r in range(down):
+                    add_row(r)
+            else:
+                with ir.serial(0, down) as r:
+                    add_row(r)
+                    sums.carry()
             begin = (chunk * rows + y) * width + first
             sums.leave(out, lambda pixel, ob: [image, ob, begin + pixel, 0])
 

@@ -93,9 +93,7 @@ class Epilogue:
         kept = _kind(numbers) == str(out.dtype)
         store(out, at, numbers if kept else self._numbers.narrowed(numbers, self._machine.lanes))
 
-    def _ended_as(  # noqa: PLR0917  of what, where
-        self, out: Any, value: Any, block: Any, v: int, at: Sequence[Any]
-    ) -> Any:
+    def _ended_as(self, out: Any, value: Any, block: Any, v: int, at: Sequence[Any]) -> Any:
         """Return what leaves; sums of float16 are widened where it is not their clipping alone."""
         if _kind(value) != "float16":
             return self._ended(value, block, v, at)

@@ -33,7 +33,14 @@ class Float16(Sixteen):
 
     def instructions(self, target: TargetSpec) -> Instructions:
         return Instructions(
-            _LANES, _multiply_add, "", fused=True, sums="float16", weights=load, inputs=_by_lane
+            _LANES,
+            _multiply_add,
+            "",
+            fused=True,
+            sums="float16",
+            weights=load,
+            inputs=_by_lane,
+            unrolls=False,
         )
 
     def narrowed(self, numbers: Any, lanes: int) -> Any:

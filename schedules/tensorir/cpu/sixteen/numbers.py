@@ -67,7 +67,7 @@ class Sixteen(Numbers):
 class _Rows:
     """Copies rows of an image into a window."""
 
-    def __init__(  # noqa: PLR0917  of what, from where, to where
+    def __init__(
         self, numbers: Sixteen, work: Workload, machine: Instructions, data: Any, window: Any
     ) -> None:
         self._numbers, self._work, self._machine = numbers, work, machine
