@@ -73,7 +73,7 @@ def panels(work: Workload, layer: Affine, block: int, depth: int = 0) -> list[Ar
 def filters(work: Workload, layer: Affine) -> list[Array]:
     """Return a depthwise layer's weight and bias; if written as :func:`taps_in_steps`."""
     if work.written:
-        weight = taps_in_steps(as_stored(layer.weight, work), work.step)
+        weight = taps_in_steps(as_stored(layer.weight, work), work.tap_step)
         return [weight, pack_bias(layer.bias, work.in_block)]
     return panels(work, layer, work.in_block)
 

@@ -83,7 +83,13 @@ _STRAIGHT = frozenset(
 )
 """Kinds of activations that are made of straight lines."""
 
-_UNUSUAL: dict[str, Any] = {"dilations": (1, 1), "groups": 1, "detail": "", "half_products": 0}
+_UNUSUAL: dict[str, Any] = {
+    "dilations": (1, 1),
+    "groups": 1,
+    "detail": "",
+    "half_products": 0,
+    "rows": 1,
+}
 """Fields that are written only where they are not this."""
 
 
@@ -151,6 +157,9 @@ class Workload:
     half_products : int
         Products that are added up in float16 before their sum goes on in float32, at most; 0
         where all sums are float32.
+    rows : int
+        Pixels that the sums of a register belong to: two where ARM's matrix instructions multiply
+        (:mod:`tvm_mobilenet.operators.pairs`), whose steps are twice as long.
     """
 
     operator: Operator
@@ -185,6 +194,7 @@ class Workload:
     groups: int = 1
     detail: str = ""
     half_products: int = 0
+    rows: int = 1
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Workload:
@@ -217,6 +227,11 @@ class Workload:
     @property
     def step(self) -> int:
         """Inputs of an output channel that lie together because one instruction adds them up."""
+        return self.tap_step * self.rows
+
+    @property
+    def tap_step(self) -> int:
+        """The same of a depthwise layer, also where it shares a kernel: taps of a row."""
         return _STEPS.get(self.dtype, 1)
 
     @property
@@ -300,7 +315,9 @@ class Workload:
 
         See :attr:`depth`; MobileNets have none such.
         """
-        read = self.step if self.written else math.gcd(8, self.out_block)
+        # A reader's steps may be twice as long as its own.
+        longest = 1 if self.half_products else 2 * self.tap_step
+        read = longest if self.written else math.gcd(8, self.out_block)
         return self.out_channels if self.out_channels % read else 0
 
     @property
@@ -351,8 +368,8 @@ class Workload:
             parts.append("d" + hashlib.sha256(self.detail.encode()).hexdigest()[:_DIGEST])
         if self.dtype != "float32":
             parts.append(self.dtype)
-        if self.half_products:
-            parts.append(f"h{self.half_products}")
+        parts += [f"h{self.half_products}"] * (self.half_products > 0)
+        parts += ["pairs"] * (self.rows > 1)
         if self.integer:
             parts += self._integer_parts()
         return "_".join(parts)

@@ -149,15 +149,19 @@ def compare(
     exact_sums : bool
         Whether `got` was computed in float64, from constants of float32.
     """
-    tolerance, how = 0.0, {"exact_sums": exact_sums, "half_products": half_products}
+    tolerance = 0.0
     for layer in layers:
         inputs = [values[name] for name in layer.inputs]
-        tolerance = tolerance_behind(layer, tolerance, inputs, stored, **how)
+        tolerance = tolerance_behind(
+            layer, tolerance, inputs, stored, exact_sums=exact_sums, half_products=half_products
+        )
     want = np.asarray(values[layers[-1].name], np.float64)
     alone = reference.relative_error(got, want)
     if alone <= tolerance or not math.isfinite(alone):
         return alone, tolerance, alone <= tolerance
-    bound = guaranteed_bound(layers, weights, values, stored, **how)
+    bound = guaranteed_bound(
+        layers, weights, values, stored, exact_sums=exact_sums, half_products=half_products
+    )
     if bound is None:
         return alone, tolerance, False
     # Where a number is not finite, or its bound, nothing but the same will do.

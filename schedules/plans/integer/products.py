@@ -81,7 +81,7 @@ def plan_product(work: Workload, knobs: Knobs, target: TargetSpec) -> ProductPla
         pixels; ``threads``: all or one.
     """
     pixels, blocks = work.out_pixels, work.out_blocks
-    tile = choose_tile(knobs, pixels, blocks, work.depth // work.step, target)
+    tile = choose_tile(knobs, pixels, blocks, work.depth // work.step, target, work.rows)
     groups = -(-blocks // tile[1])
     tiles = -(-pixels // tile[0])
     options = divisors(tiles)
@@ -103,7 +103,7 @@ def plan_rows_of_products(work: Workload, knobs: Knobs, target: TargetSpec) -> P
     """
     height, width = work.out_size
     steps = work.depth // work.step * math.prod(work.kernel)
-    tile = choose_tile(knobs, width, work.out_blocks, steps, target)
+    tile = choose_tile(knobs, width, work.out_blocks, steps, target, work.rows)
     options = divisors(height)
     default = min(options, key=lambda i: (_uneven(work.batch * i, target), abs(i - 4)))
     chunks = knobs.choice("chunks", options, default)
@@ -111,8 +111,8 @@ def plan_rows_of_products(work: Workload, knobs: Knobs, target: TargetSpec) -> P
     return ProductPlan(*tile, chunks, units, share(units, work.macs // work.step, knobs, target))
 
 
-def choose_tile(
-    knobs: Knobs, pixels: int, blocks: int, steps: int, target: TargetSpec
+def choose_tile(  # noqa: PLR0917  sizes
+    knobs: Knobs, pixels: int, blocks: int, steps: int, target: TargetSpec, rows: int
 ) -> tuple[int, int]:
     """Ask for a tile: of those that registers hold, the one with the least to do.
 
@@ -127,6 +127,8 @@ def choose_tile(
     ----------
     steps : int
         Instructions that a register of sums takes.
+    rows : int
+        Pixels that its sums belong to, which a tile has a multiple of.
     """
     vectors, registers = vectors_of(target), 32 if target.isa in ("avx512", "neon", "rvv") else 16
     spare = 3 if vectors == 1 else vectors + 1
@@ -136,8 +138,9 @@ def choose_tile(
         for p, b in (_HALF_TILES if halves else _TILES)
         if p <= pixels
         and b <= blocks
+        and p % rows == 0
         and (p * b + b) * vectors + (p if halves else spare) <= registers + vectors
-    ] or [(1, 1)]
+    ] or [(rows, 1)]
 
     def cost(tile: tuple[int, int]) -> float:
         p, b = tile

@@ -252,7 +252,7 @@ class Filter:
 
 def filter_shape(work: Workload) -> Shape:
     """Return the shape of the packed weight: (Cb, KH, KW / step, 16, step)."""
-    return (work.in_blocks, work.kernel[0], Windows.of(work).steps, 16, work.step)
+    return (work.in_blocks, work.kernel[0], Windows.of(work).steps, 16, work.tap_step)
 
 
 def write_depthwise(

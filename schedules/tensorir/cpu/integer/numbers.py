@@ -67,8 +67,8 @@ class Numbers(ABC):
     """A type that maps and weights are stored as."""
 
     @abstractmethod
-    def instructions(self, target: TargetSpec) -> Instructions:
-        """Return how a target multiplies them."""
+    def instructions(self, target: TargetSpec, rows: int = 1) -> Instructions:
+        """Return how a target multiplies them; `rows` as of a workload."""
 
     @abstractmethod
     def epilogue(
@@ -114,8 +114,8 @@ class Numbers(ABC):
 class Integers(Numbers):
     """Elements of 8 bits."""
 
-    def instructions(self, target: TargetSpec) -> Instructions:
-        return instructions_of(target)
+    def instructions(self, target: TargetSpec, rows: int = 1) -> Instructions:
+        return instructions_of(target, rows)
 
     def epilogue(
         self, work: Workload, machine: Instructions, buffers: dict[str, Any], products: int

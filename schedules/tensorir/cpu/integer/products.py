@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,8 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     Registers,
     Shape,
     kernel,
+    lanes_of,
+    load,
     scratch,
     store,
     units,
@@ -44,6 +46,9 @@ from tvm_mobilenet.operators.workload import Workload
 
 _BLOCK = 16
 """Channels in a block."""
+
+_PAIR = 2
+"""Pixels, and channels, of a register of :class:`PairedSums`."""
 
 
 def first_block(work: Workload, plan: ProductPlan, group: Any) -> Any:
@@ -63,12 +68,13 @@ class Sums:
     ) -> None:
         self._epilogue, self._machine, self._weight = epilogue, epilogue.machine, weight
         self._pixels, self._first, self._blocks = pixels, first_block, blocks
+        self._rows, self._vectors = self._shape()
         self._sums = Registers("sums", self._machine.lanes, self._machine.sums)
         self._totals = Registers("totals", self._machine.lanes, "float32")
         self._most, self._pending = epilogue.most, 0
         first = self._totals if self._most else self._sums
         for pixel, block, v in self._each():
-            first[pixel, block, v] = epilogue.start(first_block + block, v)
+            first[pixel, block, v] = self._start(first_block + block, v)
             if self._most:
                 self._begin((pixel, block, v))
 
@@ -106,13 +112,10 @@ class Sums:
         inputs : callable
             From a pixel of the tile to its four inputs, in every lane.
         """
-        lanes = self._machine.lanes
         for pixel, block, v in self._each():
-            weights = self._machine.weights(
-                self._weight, (self._first + block, row, v * lanes, 0), lanes
-            )
+            weights = self._weights(self._first + block, row, v)
             at = (pixel, block, v)
-            self._sums[at] = self._machine.step(self._sums[at], inputs(pixel), weights)
+            self._sums[at] = self._machine.step(self._sums[at], self._read(inputs, pixel), weights)
 
     def leave(self, out: Any, place: Callable[[int, Any], list[Any]]) -> None:
         """Write what they become; `place` is of a pixel of the tile and a block of the output."""
@@ -127,16 +130,71 @@ class Sums:
                 partial(_swapped, place, block),
             )
 
-    def _of(self, block: int, pixel: int, v: int) -> Any:
-        return (self._totals if self._most else self._sums)[pixel, block, v]
-
     def _each(self) -> list[tuple[int, int, int]]:
         return [
             (pixel, block, v)
-            for pixel in range(self._pixels)
+            for pixel in range(self._rows)
             for block in range(self._blocks)
-            for v in range(self._machine.vectors)
+            for v in range(self._vectors)
         ]
+
+    def _shape(self) -> tuple[int, int]:
+        """Return rows of registers, of a pixel each, and how many of a block are in one."""
+        return self._pixels, self._machine.vectors
+
+    def _start(self, block: Any, v: int) -> Any:
+        return self._epilogue.start(block, v)
+
+    def _read(self, inputs: Callable[[int], Any], row: int) -> Any:
+        return inputs(row)
+
+    def _weights(self, block: Any, row: Any, v: int) -> Any:
+        lanes = self._machine.lanes
+        return self._machine.weights(self._weight, (block, row, v * lanes, 0), lanes)
+
+    def _of(self, block: int, pixel: int, v: int) -> Any:
+        return (self._totals if self._most else self._sums)[pixel, block, v]
+
+
+class PairedSums(Sums):
+    """The same by ARM's matrix instructions: a register is of two pixels and two channels.
+
+    ``smmla`` multiplies 2 x 8 elements by 8 x 2, ``bfmmla`` 2 x 4 numbers by 4 x 2: twice as many
+    products as ``sdot`` and ``bfdot`` do. A step of two pixels lies side by side after one ``zip``
+    of doublewords; of ``[p0 c0, p0 c1, p1 c0, p1 c1]`` two registers and one more ``zip`` are four
+    channels of a pixel. A tile of 6 pixels and 16 channels has 11 loads for 24 instructions.
+    """
+
+    def _shape(self) -> tuple[int, int]:
+        return self._pixels // _PAIR, self._machine.vectors * _PAIR
+
+    def _start(self, block: Any, v: int) -> Any:
+        begin = v % _PAIR * _PAIR
+        return _chosen([self._epilogue.start(block, v // _PAIR)], [begin, begin + 1] * _PAIR)
+
+    def _read(self, inputs: Callable[[int], Any], row: int) -> Any:
+        both = [inputs(_PAIR * row + i) for i in range(_PAIR)]
+        return _chosen(both, range(2 * lanes_of(both[0])))
+
+    def _weights(self, block: Any, row: Any, v: int) -> Any:
+        return load(self._weight, (block, row, v * _PAIR, 0), _PAIR * int(self._weight.shape[-1]))
+
+    def _of(self, block: int, pixel: int, v: int) -> Any:
+        halves = [self._sums[pixel // _PAIR, block, v * _PAIR + i] for i in range(_PAIR)]
+        begin = pixel % _PAIR * _PAIR
+        return _chosen(halves, [begin, begin + 1, begin + 4, begin + 5])
+
+
+def sums_of(  # noqa: PLR0917  of what, where
+    work: Workload, epilogue: Ending, weight: Any, pixels: int, first_block: Any, blocks: int
+) -> Sums:
+    """Return the sums of a tile as a workload's instructions want them."""
+    kind = PairedSums if work.rows > 1 else Sums
+    return kind(epilogue, weight, pixels, first_block, blocks)
+
+
+def _chosen(registers: Sequence[Any], lanes: Sequence[int]) -> Any:
+    return tirx.Shuffle(list(registers), [tirx.IntImm("int32", i) for i in lanes])
 
 
 def _swapped(place: Callable[[int, Any], list[Any]], block: Any, pixel: int) -> list[Any]:
@@ -191,7 +249,7 @@ def write_pointwise(
     work: Workload, plan: ProductPlan, target: TargetSpec, numbers: Numbers = INTEGERS
 ) -> Any:
     """Write a pointwise layer: data, weights, perhaps table, addend and residual, out."""
-    machine, pixels = numbers.instructions(target), work.out_pixels
+    machine, pixels = numbers.instructions(target, work.rows), work.out_pixels
     shape = (work.batch, work.out_blocks, pixels, 16)
 
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
@@ -203,7 +261,7 @@ def write_pointwise(
             block = first_block(work, plan, group)
             with ir.serial(0, tiles) as tile, ir.sblock("tile"):
                 first = tirx.min((chunk * tiles + tile) * plan.pixels, pixels - plan.pixels)
-                sums = Sums(epilogue, weight, plan.pixels, block, plan.blocks)
+                sums = sums_of(work, epilogue, weight, plan.pixels, block, plan.blocks)
                 over_channels(
                     sums,
                     work,
@@ -226,7 +284,7 @@ def write_dense(
     work: Workload, plan: ProductPlan, target: TargetSpec, numbers: Numbers = INTEGERS
 ) -> Any:
     """Write a classifier, whose sums leave as float32: data, weights, out (N, O)."""
-    machine, outputs = numbers.instructions(target), work.out_channels
+    machine, outputs = numbers.instructions(target, work.rows), work.out_channels
     leaving = dataclasses.replace(work, out_dtype="float32")
 
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
@@ -235,7 +293,7 @@ def write_dense(
         with units(plan.units, parallel=plan.parallel) as unit:
             group, image = unit % groups, unit // groups
             block = first_block(work, plan, group)
-            sums = Sums(epilogue, weight, 1, block, plan.blocks)
+            sums = sums_of(work, epilogue, weight, 1, block, plan.blocks)
             over_channels(
                 sums,
                 work,
@@ -268,7 +326,7 @@ def write_conv(
     Threads share rows. Each copies those that its windows touch, with their borders: of an
     image of four bytes a pixel that is little, and every window is alike afterwards.
     """
-    machine = numbers.instructions(target)
+    machine = numbers.instructions(target, work.rows)
     (rows, width), stride, (down, along) = work.out_size, work.strides, work.kernel
     rows //= plan.chunks
 
@@ -281,7 +339,7 @@ def write_conv(
             image, chunk = place
             block = first_block(work, plan, group)
             first = tirx.min(tile * plan.pixels, width - plan.pixels)
-            sums = Sums(epilogue, weight, plan.pixels, block, plan.blocks)
+            sums = sums_of(work, epilogue, weight, plan.pixels, block, plan.blocks)
 
             def add_row(r: Any) -> None:
                 for q in range(along):

@@ -40,7 +40,7 @@ class Windows:
     @classmethod
     def of(cls, work: Workload) -> Windows:
         """Return those of a layer."""
-        return cls(work.kernel[1], work.strides[1], work.step)
+        return cls(work.kernel[1], work.strides[1], work.tap_step)
 
     @property
     def steps(self) -> int:

@@ -31,7 +31,7 @@ _LANES = 8
 class Float16(Sixteen):
     """IEEE's half precision."""
 
-    def instructions(self, target: TargetSpec) -> Instructions:
+    def instructions(self, target: TargetSpec, rows: int = 1) -> Instructions:
         return Instructions(
             _LANES,
             _multiply_add,
