@@ -108,9 +108,9 @@ def compile(  # noqa: A001  as in torch.compile and tvm.compile
         The processor beside a GPU, which the host code is for; by default any of this
         machine's architecture.
     dtype : {"float32", "float16", "bfloat16", "int8"}, optional
-        What maps and weights are stored as; sums are float32: float16 by GPUs, bfloat16 by
-        processors that multiply it. Or int8 for a processor: the network computes in integers,
-        by ranges that `calibration` gives.
+        What maps and weights are stored as: float16 by GPUs and ARM's processors, bfloat16 by
+        processors that multiply it (docs/bfloat16.md). Or int8 for a processor: the network
+        computes in integers, by ranges that `calibration` gives.
     dump_ir : path-like, optional
         Folder for the module after each phase.
     device : str, optional
@@ -264,9 +264,10 @@ def tune(
 
     options = PlanOptions(target=target, cores=cores, dtype=dtype, fusion=fusion, records=records)
     (model, integers), spec, stack = _planned(model, dtype), options.spec, this_stack().name
-    if spec.dtype == "bfloat16":
+    if spec.in_sixteen_bits:
         raise TuningError(
-            "kernels on bfloat16 have no tuner yet", "compile it: their knobs are chosen by rule"
+            f"kernels on {spec.dtype} have no tuner yet",
+            "compile it: their knobs are chosen by rule",
         )
     if tuner not in TUNERS[stack]:
         raise TuningError(

@@ -86,7 +86,7 @@ _TE_PLANS: dict[str, Plan] = {
 TE_PLANS = by_loops(_TE_PLANS)
 """The same for TE, whose loops have no shorter last tile that stays in registers."""
 
-_BFLOAT16_PLANS: dict[str, Plan] = {
+_SIXTEEN_PLANS: dict[str, Plan] = {
     "conv": plan_rows_of_products,
     "dense": plan_product,
     "depthwise": plan_filter,
@@ -97,8 +97,8 @@ _BFLOAT16_PLANS: dict[str, Plan] = {
     "separable": plan_block,
 }
 
-BFLOAT16_PLANS = by_loops(_BFLOAT16_PLANS)
-"""The same for processors that multiply bfloat16."""
+SIXTEEN_PLANS = by_loops(_SIXTEEN_PLANS)
+"""The same for processors that store maps in 16 bits."""
 
 _GPU_PLANS: dict[str, Plan] = {
     "conv": plan_gpu_conv,
@@ -129,8 +129,8 @@ def plans_for(target: TargetSpec, stack: Stack) -> Mapping[Operator, Plan]:
     """Return the plans that a stack can apply for a target."""
     if target.gpu is not None:
         return GPU_PLANS if stack == "relax" else TE_GPU_PLANS
-    if target.dtype == "bfloat16" and stack == "relax":
-        return BFLOAT16_PLANS
+    if target.in_sixteen_bits and stack == "relax":
+        return SIXTEEN_PLANS
     return PLANS if stack == "relax" else TE_PLANS
 
 

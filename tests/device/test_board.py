@@ -46,6 +46,17 @@ def test_right_numbers_on_the_board(emulated: str, foreign: Path) -> None:
         assert len(module.profile(x, repeats=1).calls) == len(module.manifest["calls"])
 
 
+def test_float16_on_the_board(emulated: str, tmp_path: Path) -> None:
+    """Each kernel is within the bound of sums of float16, which its record says."""
+    model = tm.mobilenet_v1(alpha=0.125, resolution=32, classes=7)
+    tm.compile(model, target="rpi5", dtype="float16").export(tmp_path / "half.so")
+    with open_device(emulated, START_S) as device, device.session() as session:
+        module = session.artifact(tmp_path / "half.so")
+        tm.verify(module).check()
+        calls = [call for call in module.manifest["calls"] if call["operator"] != "softmax"]
+        assert {(call["stored"], call["half_products"]) for call in calls} == {("float16", 32)}
+
+
 def test_this_machines_code_is_refused(emulated: str, artifact: Path) -> None:
     if host_machine() == "aarch64":
         pytest.skip("aarch64 is no cross target here")

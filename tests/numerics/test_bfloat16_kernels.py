@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernels import fused_pair, workload
+from sixteen_kernels import LANES, Cases
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.tensorir.cpu.written import written
 
@@ -26,59 +26,9 @@ pytestmark = pytest.mark.skipif(
     reason="this processor does not multiply bfloat16",
 )
 
-LANES = 16
-AROUND = (1, 1, 1, 1)
 NOT_A_NUMBER = 0x7FC0
-
-
-def of_bfloat16(operator: Any, *sizes: Any, **options: Any) -> Workload:
-    work = workload(operator, *sizes, LANES, **options)
-    blocks = {"in_block": 1 if operator == "conv" else LANES, "out_block": LANES}
-    return dataclasses.replace(work, dtype="bfloat16", **blocks)
-
-
-def separable(channels: tuple[int, int], size: tuple[int, int], **options: Any) -> Workload:
-    activation, residual = options.pop("activation", "relu6"), options.pop("residual", False)
-    first = of_bfloat16("depthwise", channels[:1] * 2, size, **options)
-    work = fused_pair(first, channels[1], LANES, activation, residual=residual)
-    return dataclasses.replace(work, out_block=LANES)
-
-
-PRODUCTS = [
-    of_bfloat16("pointwise", (16, 16), (1, 1)),
-    of_bfloat16("pointwise", (3, 5), (1, 3), batch=2),
-    of_bfloat16("pointwise", (21, 33), (5, 7), batch=3, activation="relu6"),
-    of_bfloat16("pointwise", (68, 40), (7, 7), activation="hardswish"),
-    of_bfloat16("pointwise", (24, 48), (3, 5), residual=True),
-    of_bfloat16("pointwise", (40, 24), (4, 5), residual=True, activation="relu"),
-    of_bfloat16("pointwise", (960, 20), (1, 2), activation="hardsigmoid"),
-    of_bfloat16("dense", (52, 37), (1, 1), batch=2),
-    of_bfloat16("dense", (16, 1000), (1, 1), activation="relu"),
-    of_bfloat16("conv", (3, 32), (17, 15), batch=2, kernel=3, stride=2, padding=AROUND),
-    of_bfloat16("conv", (3, 24), (16, 40), kernel=3, stride=2, padding=(0, 0, 1, 1)),
-    of_bfloat16("conv", (1, 16), (5, 6), kernel=5, padding=(2, 2, 2, 2), activation="hardswish"),
-    of_bfloat16("conv", (20, 33), (6, 18), kernel=3, padding=AROUND),
-    of_bfloat16("conv", (36, 16), (7, 9), stride=2),
-    of_bfloat16("conv", (4, 16), (1, 1), kernel=3, padding=AROUND),
-]
-WINDOWS = [
-    of_bfloat16("depthwise", (16, 16), (1, 1), kernel=3, padding=AROUND),
-    of_bfloat16("depthwise", (24, 24), (5, 3), batch=2, kernel=3, padding=AROUND),
-    of_bfloat16("depthwise", (40, 40), (9, 7), kernel=3, stride=2, padding=(0, 0, 1, 1)),
-    of_bfloat16("depthwise", (16, 16), (20, 37), kernel=3, padding=AROUND, activation="relu6"),
-    of_bfloat16("depthwise", (16, 16), (37, 40), kernel=3, stride=2, padding=AROUND),
-    of_bfloat16("depthwise", (32, 32), (11, 6), kernel=5, padding=(2, 2, 2, 2)),
-    of_bfloat16("depthwise", (16, 16), (35, 33), kernel=5, stride=2, padding=(2, 2, 2, 2)),
-    of_bfloat16("depthwise", (16, 16), (12, 9), kernel=4, padding=(1, 2, 2, 1)),
-    separable((16, 48), (14, 14), kernel=3, padding=AROUND),
-    separable((40, 24), (9, 7), batch=2, kernel=3, stride=2, padding=(0, 0, 1, 1)),
-    separable((48, 21), (17, 18), kernel=5, padding=(2,) * 4, activation="none", residual=True),
-]
-MAPS = [
-    of_bfloat16("pool", (24, 24), (7, 7), batch=2),
-    of_bfloat16("pool", (16, 16), (1, 2)),
-    of_bfloat16("scale", (40, 40), (5, 3), batch=2),
-]
+CASES = Cases("bfloat16")
+PRODUCTS, WINDOWS, MAPS = CASES.products(), CASES.windows(), CASES.maps()
 
 
 @functools.cache

@@ -28,10 +28,16 @@ from tvm_mobilenet.verify.artifact import sample_input
 from tvm_mobilenet.verify.integers import verify_integers
 
 PROGRAM = Path(__file__).parents[1] / "native" / "program.c"
-ARM = {"rpi5": "aarch64-linux-gnu", "rpi4": "aarch64-linux-gnu", "rpi2": "arm-linux-gnueabihf"}
-"""SDOT, plain NEON and 32-bit NEON."""
+I8MM = "aarch64-linux-gnu --mcpu=cortex-a76 --mattr=+i8mm"
+ARM = {
+    I8MM: "aarch64-linux-gnu",
+    "rpi5": "aarch64-linux-gnu",
+    "rpi4": "aarch64-linux-gnu",
+    "rpi2": "arm-linux-gnueabihf",
+}
+"""SMMLA, SDOT, plain NEON and 32-bit NEON."""
 
-CORES = {"rpi5": "max", "rpi4": "cortex-a72", "rpi2": "cortex-a7"}
+CORES = {I8MM: "max", "rpi5": "max", "rpi4": "cortex-a72", "rpi2": "cortex-a7"}
 
 
 @pytest.mark.parametrize("fusion", ["all", "none"])

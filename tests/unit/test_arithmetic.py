@@ -58,6 +58,8 @@ def test_float32_multiply_adds_a_cycle(name: str, per_cycle: float) -> None:
         ("rpi4", "int8", 4),
         ("rpi4", "bfloat16", 4),
         ("rpi3", "uint8", 2),
+        ("rpi5", "float16", 16),  # eight sums a register, of float16
+        ("rpi4", "float16", 4),
     ],
 )
 def test_macs_a_cycle_of_narrower_types(name: str, dtype: Dtype, macs: int) -> None:
@@ -101,6 +103,7 @@ def test_every_row_of_the_table_is_of_a_feature_that_processors_report() -> None
 
 def test_bytes() -> None:
     assert Arithmetic(16, 4, 32, 2).vector_bytes == LINE_BYTES
+    assert PRESETS["rpi5"].arithmetic("float16").vector_bytes == 16
     assert [line_items(dtype) for dtype in ("float32", "bfloat16", "uint8")] == [16, 32, 64]
 
 

@@ -329,7 +329,7 @@ def test_every_gpu_is_a_target_of_tvm(name: str) -> None:
     ("options", "says"),
     [
         ({"text": "rpi4", "host": "x86-64"}, "no GPU"),
-        ({"text": "rpi4", "dtype": "float16"}, "no GPU"),
+        ({"text": "rpi4", "dtype": "float16"}, "multiply float16"),
         ({"text": "sm_90", "host": "opencl"}, "is a GPU"),
         ({"text": "sm_90", "dtype": "int8"}, "int8"),
         ({"text": "sm_91"}, "unknown target"),

@@ -103,8 +103,8 @@ Stores = Annotated[
     Stored | None,
     typer.Option(
         "--dtype",
-        help="What maps and weights are stored as: float32 by default; float16 by a GPU, bfloat16 "
-        "by a processor that multiplies it; or int8: a processor computes in integers.",
+        help="What maps and weights are stored as: float32 by default; float16 by a GPU or ARM, "
+        "bfloat16 by a processor that multiplies it; or int8: a processor computes in integers.",
     ),
 ]
 
@@ -242,8 +242,8 @@ class Compiling(Planning):
     dtype: Annotated[
         Stored | None,
         typer.Option(
-            help="What maps and weights are stored as: float32 by default; float16 by a GPU, "
-            "bfloat16 by a processor that multiplies it. Or int8: a processor computes in "
+            help="What maps and weights are stored as: float32 by default; float16 by a GPU or "
+            "ARM, bfloat16 by a processor that multiplies it. Or int8: a processor computes in "
             "integers, by ranges from --calibration."
         ),
     ] = None

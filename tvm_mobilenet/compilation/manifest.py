@@ -187,6 +187,8 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
             stored = planned.work.dtype
         if stored != "float32":
             record["stored"] = stored
+        if planned is not None and planned.work.half_products:
+            record["half_products"] = planned.work.half_products
         choice = choices.get(call.value)
         if layers and choice is not None:
             record["fusion"] = {

@@ -1,13 +1,14 @@
 """How a processor multiplies and adds up, for each instruction set and type of number.
 
-Sums are of 32 bits whatever is multiplied, so that a register holds as many for every type; a
-narrower type has one instruction add several products to each of them: ``vpdpbusd`` and ``sdot``
-four, ``vdpbf16ps`` two, ``bfmmla`` four and ``smmla`` eight. ``vpdpbusd`` takes unsigned
-activations: it sees signed ones 128 higher, and the bias takes that back, at no cost.
+Sums are of 32 bits, so that a register holds as many for every type; a narrower type has one
+instruction add several products to each of them: ``vpdpbusd`` and ``sdot`` four, ``vdpbf16ps``
+two, ``bfmmla`` four and ``smmla`` eight. ``vpdpbusd`` takes unsigned activations: it sees signed
+ones 128 higher, and the bias takes that back, at no cost. But ARM's ``fmla`` of float16 adds up
+in float16, so that a register holds twice as many sums: of :data:`HALF_PRODUCTS` products at
+most, which then go on in float32.
 
-What a processor has no instruction for it widens: float16 and bfloat16 to float32 (those that
-multiply float16 itself, of AVX-512 FP16 and of ARM, add up in float16 too), int8 to int16 on the
-way into a register (``pmaddwd`` and ``paddd``; ``smlal``).
+What a processor has no instruction for it widens: float16 and bfloat16 to float32, int8 to int16
+on the way into a register (``pmaddwd`` and ``paddd``; ``smlal``).
 
 Sources: Intel 64 and IA-32 Optimization Reference Manual (Nehalem, Haswell, Skylake server); Arm
 Software Optimization Guides (Neoverse N1, Cortex-A72); Arm Architecture Reference Manual (SDOT,
@@ -47,6 +48,10 @@ LATENCY = 4
 """Cycles until the sum of a multiply-add can be added to again (Agner Fog, instruction
 tables: 4 on Zen 2 to Zen 5, Skylake to Sapphire Rapids, Neoverse N1)."""
 
+HALF_PRODUCTS = 32
+"""Products that are added up in float16 before their sum goes on in float32: what rounding costs
+grows with them, and so does what widening saves (docs/adr/0031)."""
+
 
 def line_items(dtype: str) -> int:
     """Return the elements in a cache line."""
@@ -71,6 +76,8 @@ class Arithmetic:
     rows : int
         Rows (pixels) that the sums of a register belong to: two for ARM's matrix
         instructions, whose register holds 2 x 2 sums.
+    sum_bytes : int
+        Bytes of a sum.
     """
 
     lanes: int
@@ -78,6 +85,7 @@ class Arithmetic:
     registers: int
     per_cycle: float
     rows: int = 1
+    sum_bytes: int = ITEM_BYTES["int32"]
 
     @property
     def macs(self) -> float:
@@ -87,7 +95,7 @@ class Arithmetic:
     @property
     def vector_bytes(self) -> int:
         """Bytes of a register."""
-        return self.lanes * ITEM_BYTES["int32"]
+        return self.lanes * self.sum_bytes
 
 
 ARITHMETIC: MappingProxyType[tuple[str, Dtype], Arithmetic] = MappingProxyType(
@@ -104,6 +112,7 @@ ARITHMETIC: MappingProxyType[tuple[str, Dtype], Arithmetic] = MappingProxyType(
         ("neon", "float32"): Arithmetic(4, 1, 32, 2),
         ("neon", "int8"): Arithmetic(4, 1, 32, 1),
         ("asimddp", "int8"): Arithmetic(4, 4, 32, 2),
+        ("asimdhp", "float16"): Arithmetic(8, 1, 32, 2, sum_bytes=2),
         ("i8mm", "int8"): Arithmetic(4, 8, 32, 2, rows=2),
         ("bf16", "bfloat16"): Arithmetic(4, 4, 32, 2, rows=2),
         ("neon32", "float32"): Arithmetic(4, 1, 16, 0.25),  # Cortex-A7: VMLA by 32-bit halves
@@ -124,6 +133,7 @@ _EXTENSIONS: dict[tuple[Isa, Dtype], tuple[str, ...]] = {
     ("avx2", "int8"): ("avx_vnni",),
     ("neon", "int8"): ("i8mm", "asimddp"),
     ("neon", "bfloat16"): ("bf16",),
+    ("neon", "float16"): ("asimdhp",),
 }
 """Features that multiply a type faster, the fastest first."""
 

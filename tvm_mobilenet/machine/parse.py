@@ -63,8 +63,8 @@ def parse(
         The processor that a GPU's host code is for, itself a target. By default the
         baseline of this machine's architecture, so that the file runs on others of it.
     dtype : {"float32", "float16", "bfloat16"}, optional
-        What maps and weights are stored as: float16 by GPUs, bfloat16 by processors that
-        multiply it.
+        What maps and weights are stored as: float16 by GPUs and ARM's processors, bfloat16 by
+        processors that multiply it.
 
     Returns
     -------

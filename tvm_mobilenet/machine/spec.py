@@ -11,6 +11,7 @@ from typing import Any, get_args
 from tvm_mobilenet.common.limits import MOST_CORES
 from tvm_mobilenet.errors import TargetError
 from tvm_mobilenet.machine.arithmetic import (
+    HALF_PRODUCTS,
     ITEM_BYTES,
     Arithmetic,
     Dtype,
@@ -20,6 +21,12 @@ from tvm_mobilenet.machine.arithmetic import (
 )
 from tvm_mobilenet.machine.gpu import LANE_BYTES, STORED, GpuSpec
 from tvm_mobilenet.machine.triples import Libc, libc_of, machine_of
+
+_SIXTEEN = {
+    "bfloat16": "those of AVX-512 BF16 (--mattr=+avx512bf16) and of ARM's BF16 (--mattr=+bf16) do",
+    "float16": "ARM's of 64 bits does (rpi5, or --mattr=+fullfp16), and so do GPUs such as sm_90",
+}
+"""Types of 16 bits that processors multiply, and which do."""
 
 _WORD = re.compile(r"[+-]?[A-Za-z0-9._-]*")
 
@@ -66,8 +73,8 @@ class TargetSpec:
     gpu : GpuSpec or None
         The graphics processor that the kernels run on.
     dtype : {"float32", "float16", "bfloat16"}
-        What maps and weights are stored as; sums are float32. float16 on GPUs only, bfloat16 on
-        processors that multiply it.
+        What maps and weights are stored as; sums are float32, but see :attr:`half_products`. A
+        processor has an instruction that multiplies it; bfloat16 is not of GPUs.
     """
 
     name: str
@@ -103,6 +110,16 @@ class TargetSpec:
         """Bytes of an element of a map."""
         return ITEM_BYTES[self.dtype]
 
+    @property
+    def in_sixteen_bits(self) -> bool:
+        """Whether a processor stores maps and weights in 16 bits: its kernels are written."""
+        return self.gpu is None and self.dtype in _SIXTEEN
+
+    @property
+    def half_products(self) -> int:
+        """Products whose sums are float16 before they go on in float32; 0 where all are float32."""
+        return HALF_PRODUCTS if self.gpu is None and self.dtype == "float16" else 0
+
     def on_gpu(self, name: str, gpu: GpuSpec, dtype: Dtype = "float32") -> TargetSpec:
         """Return the target of a GPU whose host is this processor.
 
@@ -132,7 +149,7 @@ class TargetSpec:
 
         Parameters
         ----------
-        dtype : {"float32", "bfloat16"}
+        dtype : {"float32", "float16", "bfloat16"}
             What they are stored as.
 
         Raises
@@ -142,16 +159,10 @@ class TargetSpec:
         """
         if dtype == "float32":
             return dataclasses.replace(self, dtype=dtype)
-        if dtype != "bfloat16":
-            raise TargetError(
-                f"target {self.name!r} is no GPU: maps of {dtype} are for those",
-                "use float32, bfloat16 or int8, or name a GPU such as sm_90 or opencl",
-            )
         if not has_products(self.isa, self.needs, dtype):
             raise TargetError(
-                f"target {self.name!r} has no instruction that multiplies bfloat16",
-                "those of AVX-512 BF16 (--mattr=+avx512bf16) and of ARM's BF16 (--mattr=+bf16) "
-                "do; leave --dtype out for another",
+                f"target {self.name!r} has no instruction that we multiply {dtype} by",
+                f"{_SIXTEEN[dtype]}; leave --dtype out for another",
             )
         return dataclasses.replace(self, dtype=dtype)
 

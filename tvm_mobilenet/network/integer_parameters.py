@@ -66,7 +66,7 @@ def _weighted(
     windowed = isinstance(layer, Conv2d) and layer.kind == "depthwise"
     if isinstance(layer, Conv2d) and not windowed:
         weight = without_groups(weight, layer.groups)
-    packed = taps_in_steps(weight, work.step) if windowed else rows_in_steps(weight, work)
+    packed = taps_in_steps(weight, work.tap_step) if windowed else rows_in_steps(weight, work)
     to = of_sums(network, layer, weights)
     each = [np.broadcast_to(numbers, len(weight)) for numbers in (to.scale, to.shift)]
     found = [packed, *(pack_bias(numbers, BLOCK) for numbers in each)]

@@ -13,6 +13,7 @@ from tvm_mobilenet.models.spec import Activate, Add, Conv2d, Dense, Layer, Model
 from tvm_mobilenet.network.integers import adds_sums, integer_workload, with_residual
 from tvm_mobilenet.operators.dense import dense_in_blocks
 from tvm_mobilenet.operators.facts import OPERATORS
+from tvm_mobilenet.operators.pairs import paired
 from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Workload
 
@@ -125,6 +126,7 @@ def units_of(
         work = work or workload_of_layer(layer, target, operators)
         if layer.name in taken:
             continue
+        work = None if work is None else paired(work, target)
         if work is None and (unit := _chained(layer, target, operators, readers)) is not None:
             units.append(unit)
             taken.update(member.name for member in unit.layers)

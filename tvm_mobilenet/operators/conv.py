@@ -53,6 +53,7 @@ class Convolution(Facts):
             layer.padding,
             layer.activation,
             dtype=target.dtype,
+            half_products=target.half_products,
             dilations=layer.dilations,
             groups=self.groups_of(layer),
         )

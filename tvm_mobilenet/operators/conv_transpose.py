@@ -47,6 +47,7 @@ class ConvTranspose(Facts):
             (*layer.before, 0, 0),
             layer.activation,
             dtype=target.dtype,
+            half_products=target.half_products,
             groups=layer.groups,
         )
 

@@ -64,4 +64,5 @@ def _dense(operator: str, layer: DenseLayer, block: int, target: TargetSpec) -> 
         block,
         activation=layer.activation,
         dtype=target.dtype,
+        half_products=target.half_products,
     )

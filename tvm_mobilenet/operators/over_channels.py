@@ -34,5 +34,6 @@ class OverChannels(Facts):
         size, block = (height, width), channel_block(channels, target)
         out_size = size if self.keeps_map else (1, 1)
         return Workload(
-            self.name, n, channels, channels, size, out_size, block, block, dtype=target.dtype
-        )
+            self.name, n, channels, channels, size, out_size, block, block,
+            dtype=target.dtype, half_products=target.half_products,
+        )  # fmt: skip

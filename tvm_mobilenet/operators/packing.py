@@ -62,20 +62,27 @@ def pack(work: Workload, layers: Sequence[Affine]) -> list[Array]:
 def panels(work: Workload, layer: Affine, block: int, depth: int = 0) -> list[Array]:
     """Return a layer's weight and bias, as :func:`pack_weight` and :func:`pack_bias` pack them.
 
-    Of bfloat16 weights lie as :func:`rows_in_steps` packs them.
+    For kernels that are written weights lie as :func:`rows_in_steps` packs them.
     """
-    if work.dtype == "bfloat16":
-        return [rows_in_steps(narrowed(layer.weight), work), pack_bias(layer.bias, block)]
+    if work.written:
+        return [rows_in_steps(as_stored(layer.weight, work), work), pack_bias(layer.bias, block)]
     weight = pack_weight(layer.weight, block, depth).astype(work.dtype, copy=False)
     return [weight, pack_bias(layer.bias, block)]
 
 
 def filters(work: Workload, layer: Affine) -> list[Array]:
-    """Return a depthwise layer's weight and bias; of bfloat16 as :func:`taps_in_steps`."""
-    if work.dtype == "bfloat16":
-        weight = taps_in_steps(narrowed(layer.weight), work.step)
+    """Return a depthwise layer's weight and bias; if written as :func:`taps_in_steps`."""
+    if work.written:
+        weight = taps_in_steps(as_stored(layer.weight, work), work.tap_step)
         return [weight, pack_bias(layer.bias, work.in_block)]
     return panels(work, layer, work.in_block)
+
+
+def as_stored(numbers: Array, work: Workload) -> Array:
+    """Return float32 numbers as a map or weight keeps them: bfloat16 by its bits."""
+    if work.dtype == "bfloat16":
+        return narrowed(numbers)
+    return numbers.astype(work.dtype, copy=False)
 
 
 def rows_in_steps(weight: Array, work: Workload) -> Array:

@@ -34,6 +34,7 @@ class Separable(Shared):
             mid_activation=first.activation,
             activation=last.activation,
             residual=last.residual,
+            rows=last.rows,
         )
 
     def layers(self, work: Workload) -> tuple[Layer, ...]:

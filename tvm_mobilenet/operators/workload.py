@@ -26,8 +26,8 @@ multiply-add's latency of four cycles on two pipes."""
 
 
 STEP_BLOCK = 16
-"""Channels in a block of int8 and bfloat16, whatever the instruction set: one packed weight serves
-all."""
+"""Channels in a block of int8, and on processors of bfloat16 and float16, whatever the instruction
+set: one packed weight serves all."""
 
 _STEPS = {"int8": 4, "uint8": 4, "bfloat16": 2}
 """Inputs of an output channel that one instruction multiplies and adds up, where it is several."""
@@ -57,14 +57,14 @@ def channel_block(channels: int, target: TargetSpec) -> int:
     Eight channels on a machine of sixteen lanes are a block of eight (half a
     register, a whole load), not sixteen with half of them padding.
     """
-    if target.dtype == "bfloat16":
+    if target.in_sixteen_bits:
         return STEP_BLOCK
     return min(target.lanes, 1 << (channels - 1).bit_length())
 
 
 def class_block(classes: int, target: TargetSpec) -> int:
     """Return the classes in a block of the classifier: several vectors."""
-    if target.dtype == "bfloat16":
+    if target.in_sixteen_bits:
         return STEP_BLOCK
     return min(DENSE_VECTORS, -(-classes // target.lanes)) * target.lanes
 
@@ -83,7 +83,13 @@ _STRAIGHT = frozenset(
 )
 """Kinds of activations that are made of straight lines."""
 
-_UNUSUAL: dict[str, Any] = {"dilations": (1, 1), "groups": 1, "detail": ""}
+_UNUSUAL: dict[str, Any] = {
+    "dilations": (1, 1),
+    "groups": 1,
+    "detail": "",
+    "half_products": 0,
+    "rows": 1,
+}
 """Fields that are written only where they are not this."""
 
 
@@ -148,6 +154,12 @@ class Workload:
         Groups of channels that do not mix, of a convolution that is not depthwise.
     detail : str
         What else its operator has to know, as its facts write and read it.
+    half_products : int
+        Products that are added up in float16 before their sum goes on in float32, at most; 0
+        where all sums are float32.
+    rows : int
+        Pixels that the sums of a register belong to: two where ARM's matrix instructions multiply
+        (:mod:`tvm_mobilenet.operators.pairs`), whose steps are twice as long.
     """
 
     operator: Operator
@@ -181,6 +193,8 @@ class Workload:
     dilations: tuple[int, int] = (1, 1)
     groups: int = 1
     detail: str = ""
+    half_products: int = 0
+    rows: int = 1
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Workload:
@@ -213,23 +227,31 @@ class Workload:
     @property
     def step(self) -> int:
         """Inputs of an output channel that lie together because one instruction adds them up."""
+        return self.tap_step * self.rows
+
+    @property
+    def tap_step(self) -> int:
+        """The same of a depthwise layer, also where it shares a kernel: taps of a row."""
         return _STEPS.get(self.dtype, 1)
 
     @property
     def written(self) -> bool:
         """Whether its kernel is written with its loops, and no definition in TE is scheduled."""
-        return self.step > 1
+        return self.step > 1 or self.half_products > 0
 
     @property
     def expressible(self) -> bool:
         """Whether the kernels of its type can say it.
 
-        Those on bfloat16 activate along straight lines, and their taps lie side by side.
+        Those on bfloat16, and of processors on float16, activate along straight lines, and their
+        taps lie side by side, of a filter on float16 as many as are added up in it.
         """
-        if self.dtype != "bfloat16":
+        if self.integer or not self.written:
             return True
         names = {parsed(activation)[0] for activation in (self.activation, self.mid_activation)}
-        return names <= _STRAIGHT and self.dilations == (1, 1)
+        filters = self.operator in ("depthwise", "separable") and self.half_products
+        whole = not filters or math.prod(self.kernel) <= self.half_products
+        return names <= _STRAIGHT and self.dilations == (1, 1) and whole
 
     @property
     def element(self) -> str:
@@ -293,7 +315,9 @@ class Workload:
 
         See :attr:`depth`; MobileNets have none such.
         """
-        read = self.step if self.written else math.gcd(8, self.out_block)
+        # A reader's steps may be twice as long as its own.
+        longest = 1 if self.half_products else 2 * self.tap_step
+        read = longest if self.written else math.gcd(8, self.out_block)
         return self.out_channels if self.out_channels % read else 0
 
     @property
@@ -344,6 +368,8 @@ class Workload:
             parts.append("d" + hashlib.sha256(self.detail.encode()).hexdigest()[:_DIGEST])
         if self.dtype != "float32":
             parts.append(self.dtype)
+        parts += [f"h{self.half_products}"] * (self.half_products > 0)
+        parts += ["pairs"] * (self.rows > 1)
         if self.integer:
             parts += self._integer_parts()
         return "_".join(parts)

@@ -175,6 +175,8 @@ class Call(Record):
     workspace: Bytes | Absent
     predicted_us: Annotated[float, Meta(ge=0, lt=1e15)] | Absent
     stored: Literal["float32", "float16", "bfloat16", "int8", "uint8"] | Absent
+    half_products: Annotated[int, Meta(ge=1, le=1 << 10)] | Absent
+    """Products that are added up in float16 at most, before their sum goes on in float32."""
     fusion: Choice | Absent
 
 

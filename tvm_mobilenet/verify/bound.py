@@ -42,6 +42,7 @@ from tvm_mobilenet.verify.rounding import (
     STORED,
     STORES,
     UNIT_ROUNDOFF,
+    halves_of,
     largest,
     row_lengths,
     terms_of,
@@ -63,18 +64,24 @@ def guaranteed_bound(
     stored: str = "float32",
     *,
     exact_sums: bool = False,
+    half_products: int = 0,
 ) -> Float64 | None:
     """Bound the error of every element of the last of `layers`, or None if none is known.
 
-    `stored` is the type of maps and weights.
+    `stored` is the type of maps and weights; of products, `half_products` at most are added up in
+    float16 before their sum goes on in float32.
     """
     if isinstance(layers[0], Operator):
         return _sums_bound(layers[0], weights, values, stored)
     known = _Known(weights, values, {})
     for layer in layers:
         roundings = ((0 if exact_sums else terms_of(layer)) + EPILOGUE) * UNIT_ROUNDOFF
+        halves, least = halves_of(layer, half_products), SUBNORMAL[stored]
+        roundings += halves * STORED["float16"]
+        if halves:  # where a sum is subnormal, each of its terms may cost as much
+            least += (terms_of(layer) + 1) * SUBNORMAL["float16"]
         both = _gamma(roundings), _gamma(roundings + STORES * STORED[stored])
-        bound = _bound(layer, known, _Loss(*both, SUBNORMAL[stored]))
+        bound = _bound(layer, known, _Loss(*both, least))
         if bound is None:
             return None
         known.errors[layer.name] = bound

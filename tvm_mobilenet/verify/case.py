@@ -91,6 +91,7 @@ class Case:
             self.activations,
             trace.output,
             stored=self.stored,
+            half_products=int(trace.call.get("half_products", 0)),
         )
         self.activations[last.name] = trace.output
         if not verdict.judge:

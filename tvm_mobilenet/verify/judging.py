@@ -65,6 +65,7 @@ def judge(
     got: NDArray[Any],
     *,
     stored: str = "float32",
+    half_products: int = 0,
 ) -> Verdict:
     """Judge what the layers of a kernel computed from known inputs.
 
@@ -78,6 +79,8 @@ def judge(
         The kernel's output, which is that of the last layer.
     stored : str
         Type in which the kernel stores maps and weights.
+    half_products : int
+        Products that it adds up in float16 at most, before their sum goes on in float32.
     """
     foreign = any(isinstance(layer, Operator) for layer in layers)
     judges: tuple[Judge, ...] = ("onnx", "onnxruntime")
@@ -87,7 +90,7 @@ def judge(
             values = _computed(layers, weights, known, by)
         except UnjudgedError:
             continue
-        found = compare(layers, weights, values, got, stored=stored)
+        found = compare(layers, weights, values, got, stored=stored, half_products=half_products)
         verdicts.append(Verdict(*found, by if foreign else REFERENCE))
         if verdicts[-1].passed or not foreign:
             return verdicts[-1]
@@ -131,6 +134,7 @@ def compare(
     *,
     stored: str = "float32",
     exact_sums: bool = False,
+    half_products: int = 0,
 ) -> tuple[float, float, bool]:
     """Return error, tolerance, and whether the one is within the other.
 
@@ -140,7 +144,7 @@ def compare(
         Tensors that the layers read, and those that they should compute.
     got : ndarray
         The output of the last layer, as computed.
-    stored
+    stored, half_products
         As for :func:`judge`.
     exact_sums : bool
         Whether `got` was computed in float64, from constants of float32.
@@ -148,12 +152,16 @@ def compare(
     tolerance = 0.0
     for layer in layers:
         inputs = [values[name] for name in layer.inputs]
-        tolerance = tolerance_behind(layer, tolerance, inputs, stored, exact_sums=exact_sums)
+        tolerance = tolerance_behind(
+            layer, tolerance, inputs, stored, exact_sums=exact_sums, half_products=half_products
+        )
     want = np.asarray(values[layers[-1].name], np.float64)
     alone = reference.relative_error(got, want)
     if alone <= tolerance or not math.isfinite(alone):
         return alone, tolerance, alone <= tolerance
-    bound = guaranteed_bound(layers, weights, values, stored, exact_sums=exact_sums)
+    bound = guaranteed_bound(
+        layers, weights, values, stored, exact_sums=exact_sums, half_products=half_products
+    )
     if bound is None:
         return alone, tolerance, False
     # Where a number is not finite, or its bound, nothing but the same will do.

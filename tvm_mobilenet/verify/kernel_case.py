@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_mobilenet.common.bfloat16 import narrowed, rounded, widened
+from tvm_mobilenet.common.bfloat16 import rounded, widened
 from tvm_mobilenet.common.functions import losses
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.spec import INPUT, Activate, Add, Layer
 from tvm_mobilenet.operators.facts import OPERATORS, OTHER, Shared
-from tvm_mobilenet.operators.packing import Affine, blocked, pack
+from tvm_mobilenet.operators.packing import Affine, as_stored, blocked, pack
 from tvm_mobilenet.operators.workload import Workload
 from tvm_mobilenet.verify.bound import SUBNORMAL, guaranteed_bound
 from tvm_mobilenet.verify.rounding import STORED, UNIT_ROUNDOFF
@@ -51,8 +51,8 @@ class KernelCase:
     Notes
     -----
     Of float16 and bfloat16 the inputs are such numbers, which the reference takes as they are:
-    only the result is rounded, and what passes between the layers of a separable block. A
-    convolution to bfloat16 rounds its image as well.
+    only the result is rounded, and what passes between the layers of a separable block. On a
+    processor a convolution rounds its image as well.
     """
 
     inputs: tuple[NDArray[Any], ...]
@@ -134,7 +134,7 @@ def kernel_case(work: Workload, seed: int = 0, outlier: float | None = None) -> 
     names = [name for name in values if name.startswith(OTHER)]
     blocks = OPERATORS[work.operator].other_blocks(work)
     others = [
-        _kept(blocked(values[name], block), work)
+        as_stored(blocked(values[name], block), work)
         for name, block in zip(names, blocks, strict=False)
     ]
     return KernelCase((*_packed(work, x, weights), *others), want, bound)
@@ -147,11 +147,6 @@ def _stored(value: Float32, work: Workload) -> Float32:
     return value.astype(work.dtype).astype(np.float32)
 
 
-def _kept(value: Float32, work: Workload) -> NDArray[Any]:
-    """Return numbers as they lie in a map in blocks."""
-    return narrowed(value) if work.dtype == "bfloat16" else value.astype(work.dtype)
-
-
 def _bound(
     work: Workload,
     layers: tuple[Layer, ...],
@@ -159,9 +154,9 @@ def _bound(
     values: Mapping[str, NDArray[Any]],
 ) -> Float64:
     facts = OPERATORS[work.operator]
-    image = facts.reads_plain and work.dtype == "bfloat16"
+    image = facts.reads_plain and work.written
     middle = work.dtype if isinstance(facts, Shared) or image else "float32"
-    bound = guaranteed_bound(layers, weights, values, middle)
+    bound = guaranteed_bound(layers, weights, values, middle, half_products=work.half_products)
     assert bound is not None
     if work.dtype == "float32" or facts.writes_plain:
         return bound
@@ -188,7 +183,7 @@ def layers_of(work: Workload) -> tuple[Layer, ...]:
 def _packed(work: Workload, x: Float32, weights: Mapping[str, Float32]) -> tuple[NDArray[Any], ...]:
     """Return the inputs as the operator's definition in ``compute/`` lists them."""
     plain = OPERATORS[work.operator].reads_plain
-    data = x if plain else _kept(blocked(x, work.in_block), work)
+    data = x if plain else as_stored(blocked(x, work.in_block), work)
     named = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
     layers = [Affine(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in named]
     return data, *pack(work, layers)

@@ -9,6 +9,9 @@
   float16 sums in it too: sqrt(K) u with u = 2**-11, and no more than HALVES_LOSE.
 - Where weights and maps are stored as float16, sums are float32 still; each weight and each
   result is rounded once more, to u = 2**-11, or where it is subnormal by 2**-25.
+- But where a processor adds up products in float16, a number of them at most at a time, a sum of
+  K terms is rounded min(K, that number) times to u = 2**-11, and once more as it begins with a
+  bias that is rounded, before it goes on in float32.
 """
 
 from __future__ import annotations
@@ -70,6 +73,19 @@ Weights = Mapping[str, NDArray[Any]]
 Float64 = NDArray[np.float64]
 
 
+def halves_of(layer: Layer, half_products: int) -> int:
+    """Return how often a term of a layer's sum is rounded to float16 as it is added up.
+
+    Parameters
+    ----------
+    half_products : int
+        Products that are added up so at most; 0 where all sums are float32.
+    """
+    if not half_products or not isinstance(layer, Conv2d | ConvTranspose2d | Dense):
+        return 0
+    return min(terms_of(layer), half_products) + 1
+
+
 @singledispatch
 def terms_of(_layer: Layer) -> int:
     """Return the number of terms of the sum that gives one output element."""
@@ -118,13 +134,16 @@ def tolerance_behind(
     stored: str = "float32",
     *,
     exact_sums: bool = False,
+    half_products: int = 0,
 ) -> float:
     """Return the relative tolerance of a layer's output whose input had tolerance `before`.
 
-    With `exact_sums` the numbers are float32, but sums are computed in float64.
+    With `exact_sums` the numbers are float32, but sums are computed in float64. `half_products`
+    as for :func:`halves_of`.
     """
     terms = (0 if exact_sums else terms_of(layer)) + EPILOGUE
-    return _own(layer, terms, stored) + _carried(layer, before, inputs)
+    halves = _likely(halves_of(layer, half_products), STORED["float16"])
+    return _own(layer, terms, stored) + halves + _carried(layer, before, inputs)
 
 
 def _likely(terms: int, unit: float) -> float:

@@ -16,6 +16,10 @@ _TILES = ((14, 2), (12, 2), (8, 3), (7, 3), (7, 2), (6, 4), (4, 4), (8, 2), (4, 
           (5, 2), (6, 1), (3, 1), (16, 1), (12, 1), (4, 3))  # fmt: skip
 """Pixels and blocks of output channels of a tile of sums."""
 
+_HALF_TILES = (*_TILES, (7, 1), (5, 1))
+"""The same where a register holds eight sums of float16, whose tiles stay small: a register of
+inputs for each pixel is kept beside them."""
+
 _LATENCY = 8
 """Steps that must be under way at once: four cycles, two a cycle."""
 
@@ -62,6 +66,8 @@ class ProductPlan:
 
 def vectors_of(target: TargetSpec) -> int:
     """Return the registers that sums of 16 channels take."""
+    if target.half_products:
+        return 16 // target.arithmetic(target.dtype).lanes
     return 16 // {"avx512": 16, "avx2": 8}.get(target.isa, 4)
 
 
@@ -75,7 +81,7 @@ def plan_product(work: Workload, knobs: Knobs, target: TargetSpec) -> ProductPla
         pixels; ``threads``: all or one.
     """
     pixels, blocks = work.out_pixels, work.out_blocks
-    tile = choose_tile(knobs, pixels, blocks, work.depth // work.step, target)
+    tile = choose_tile(knobs, pixels, blocks, work.depth // work.step, target, work.rows)
     groups = -(-blocks // tile[1])
     tiles = -(-pixels // tile[0])
     options = divisors(tiles)
@@ -97,7 +103,7 @@ def plan_rows_of_products(work: Workload, knobs: Knobs, target: TargetSpec) -> P
     """
     height, width = work.out_size
     steps = work.depth // work.step * math.prod(work.kernel)
-    tile = choose_tile(knobs, width, work.out_blocks, steps, target)
+    tile = choose_tile(knobs, width, work.out_blocks, steps, target, work.rows)
     options = divisors(height)
     default = min(options, key=lambda i: (_uneven(work.batch * i, target), abs(i - 4)))
     chunks = knobs.choice("chunks", options, default)
@@ -105,8 +111,8 @@ def plan_rows_of_products(work: Workload, knobs: Knobs, target: TargetSpec) -> P
     return ProductPlan(*tile, chunks, units, share(units, work.macs // work.step, knobs, target))
 
 
-def choose_tile(
-    knobs: Knobs, pixels: int, blocks: int, steps: int, target: TargetSpec
+def choose_tile(  # noqa: PLR0917  sizes
+    knobs: Knobs, pixels: int, blocks: int, steps: int, target: TargetSpec, rows: int
 ) -> tuple[int, int]:
     """Ask for a tile: of those that registers hold, the one with the least to do.
 
@@ -121,14 +127,20 @@ def choose_tile(
     ----------
     steps : int
         Instructions that a register of sums takes.
+    rows : int
+        Pixels that its sums belong to, which a tile has a multiple of.
     """
     vectors, registers = vectors_of(target), 32 if target.isa in ("avx512", "neon", "rvv") else 16
     spare = 3 if vectors == 1 else vectors + 1
+    halves = target.half_products > 0
     fitting = [
         (p, b)
-        for p, b in _TILES
-        if p <= pixels and b <= blocks and (p * b + b) * vectors + spare <= registers + vectors
-    ] or [(1, 1)]
+        for p, b in (_HALF_TILES if halves else _TILES)
+        if p <= pixels
+        and b <= blocks
+        and p % rows == 0
+        and (p * b + b) * vectors + (p if halves else spare) <= registers + vectors
+    ] or [(rows, 1)]
 
     def cost(tile: tuple[int, int]) -> float:
         p, b = tile
@@ -139,6 +151,8 @@ def choose_tile(
             each = steps * step + sums * (1 if b == 1 and sums <= _OVERLAPPED else 4)
         else:
             each = steps * max(sums, _LATENCY / 2, (p + b * vectors)) + sums * 4
+            if halves:  # inputs of eight steps come at once
+                each = steps * max(sums, _LATENCY, p / _LATENCY + b * vectors) + sums * 4
         return -(-pixels // p) * -(-blocks // b) * each
 
     def size(tile: tuple[int, int]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Kernels that are written with their loops: on elements of 8 bits, and on bfloat16."""
+"""Kernels that are written with their loops: on elements of 8 bits, and on numbers of 16."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.nan import keeping_nan
 from tvm_mobilenet.schedules.plans import plan, plans_for
-from tvm_mobilenet.schedules.tensorir.cpu.bfloat16.rules import WRITERS as OF_BFLOAT16
 from tvm_mobilenet.schedules.tensorir.cpu.integer.rules import WRITERS as OF_INTEGERS
+from tvm_mobilenet.schedules.tensorir.cpu.sixteen.rules import NUMBERS
+from tvm_mobilenet.schedules.tensorir.cpu.sixteen.rules import WRITERS as OF_SIXTEEN
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
@@ -37,5 +38,5 @@ def written(work: Workload, knobs: Knobs, target: TargetSpec) -> Any:
     planned = plan(work, knobs, target, plans_for(target, "relax"))
     if work.integer:
         return OF_INTEGERS[work.operator](work, planned, target)
-    made = OF_BFLOAT16[work.operator](work, planned, target)
+    made = OF_SIXTEEN[work.operator](work, planned, target, NUMBERS[work.dtype])
     return keeping_nan(made, target.machine)

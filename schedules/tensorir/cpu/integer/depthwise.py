@@ -37,6 +37,7 @@ What lost
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -246,12 +247,12 @@ class Filter:
         lanes = self._machine.lanes
         order = [16 * p + v * lanes + c for c in range(lanes) for p in range(self._windows.each)]
         chosen = tirx.Shuffle([elements], [tirx.IntImm("int32", i) for i in order])
-        return tirx.reinterpret(f"int32x{lanes}", chosen)
+        return chosen if self._windows.each == 1 else tirx.reinterpret(f"int32x{lanes}", chosen)
 
 
 def filter_shape(work: Workload) -> Shape:
     """Return the shape of the packed weight: (Cb, KH, KW / step, 16, step)."""
-    return (work.in_blocks, work.kernel[0], Windows.of(work).steps, 16, work.step)
+    return (work.in_blocks, work.kernel[0], Windows.of(work).steps, 16, work.tap_step)
 
 
 def write_depthwise(
@@ -263,7 +264,8 @@ def write_depthwise(
     rows = height // plan.chunks
 
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
-        filtering = Filter(work, numbers.epilogue(work, machine, others))
+        ending = numbers.epilogue(work, machine, others, math.prod(work.kernel))
+        filtering = Filter(work, ending)
         with units(plan.units, parallel=plan.parallel) as unit:
             chunk, block = unit % plan.chunks, unit // plan.chunks % work.out_blocks
             image = unit // (plan.chunks * work.out_blocks)

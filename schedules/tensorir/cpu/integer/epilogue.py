@@ -65,6 +65,15 @@ class Epilogue:
         """What the sums were added up by."""
         return self._machine
 
+    @property
+    def most(self) -> int:
+        """No sum overflows: all its products are added to it."""
+        return 0
+
+    def carried(self, total: Any, sums: Any) -> Any:
+        """Return both together."""
+        return total + sums
+
     def start(self, block: Any, v: int) -> Any:
         """Return what sums begin with: the shift comes later, in one operation with the scale."""
         return broadcast(tirx.const(0, "int32"), self._machine.lanes)

@@ -9,6 +9,7 @@ instructions              lanes   a step
 ========================  ======  ==========================================================
 AVX-512 VNNI, AVX-VNNI    16, 8   ``vpdpbusd``
 AVX-512, AVX2, SSE        16 … 4  ``vpmaddwd`` of the even and of the odd elements, widened
+I8MM                      4       ``smmla``: eight inputs of two pixels, two channels
 SDOT                      4       ``sdot``
 NEON without it           4       ``smull`` of either half, ``saddlp``, ``addp``, ``add``
 any other                 4       four multiplications of 32 bits
@@ -21,16 +22,20 @@ is decided by its features before LLVM sees an intrinsic, since LLVM aborts wher
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tvm import tirx
+from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import dword, dwords, eight_bytes
 
 from tvm_mobilenet.machine import TargetSpec
 
 Step = Callable[[Any, Any, Any], Any]
 """From sums, inputs and weights to the next sums."""
+
+Reader = Callable[[Any, Sequence[Any], int], Any]
+"""From a buffer, indices and lanes to a register."""
 
 _MAGIC = 12582912.0
 """1.5 * 2**23: added to a float32 below 2**22 it leaves the whole number, ties to even, as the last
@@ -64,6 +69,12 @@ class Instructions:
         Whether what a weight of 0 multiplies has to be made 0 first, because it may be NaN.
     functions : str
         LLVM's text of the functions that a step calls.
+    weights, inputs : callable
+        They read a step's register of weights, and its inputs of one pixel, which are the same for
+        each output channel: from a buffer, indices and lanes.
+    unrolls : bool
+        Whether the taps of a convolution are unrolled; where inputs are multiplied by lane, LLVM
+        would load so many of them ahead that sums leave their registers.
     """
 
     lanes: int
@@ -75,6 +86,9 @@ class Instructions:
     sums: str = "int32"
     masks: bool = False
     functions: str = ""
+    weights: Reader = dwords
+    inputs: Reader = dword
+    unrolls: bool = True
 
     @property
     def vectors(self) -> int:
@@ -110,8 +124,8 @@ class Instructions:
         return tirx.reinterpret(kind, moved) - bits
 
 
-def instructions_of(target: TargetSpec) -> Instructions:
-    """Return the row of a target."""
+def instructions_of(target: TargetSpec, rows: int = 1) -> Instructions:
+    """Return the row of a target; of its matrix instructions, where a workload has two `rows`."""
     has = set(target.needs)
     if target.isa == "avx512":
         dot = _dpbusd(16) if "avx512_vnni" in has else _madd(16)
@@ -124,7 +138,8 @@ def instructions_of(target: TargetSpec) -> Instructions:
         return Instructions(4, _madd(4), "llvm.x86.sse2.cvtps2dq", False)
     if target.isa == "neon":
         dot = _sdot if "asimddp" in has else _smull
-        return Instructions(4, dot, "llvm.aarch64.neon.fcvtns.v4i32.v4f32", True)
+        one = Instructions(4, dot, "llvm.aarch64.neon.fcvtns.v4i32.v4f32", True)
+        return one if rows == 1 else dataclasses.replace(one, step=_smmla, inputs=eight_bytes)
     dot = _vmull if target.isa == "neon32" else _widened
     return Instructions(4, dot, "", True)
 
@@ -166,6 +181,10 @@ def _madd(lanes: int) -> Step:
 def _sdot(sums: Any, inputs: Any, weights: Any) -> Any:
     read, by = (tirx.reinterpret("int8x16", each) for each in (inputs, weights))
     return intrinsic("int32x4", "llvm.aarch64.neon.sdot.v4i32.v16i8", sums, read, by)
+
+
+def _smmla(sums: Any, inputs: Any, weights: Any) -> Any:
+    return intrinsic("int32x4", "llvm.aarch64.neon.smmla.v4i32.v16i8", sums, inputs, weights)
 
 
 def _smull(sums: Any, inputs: Any, weights: Any) -> Any:

@@ -29,8 +29,15 @@ class Ending(Protocol):
     def machine(self) -> Instructions:
         """What they were added up by."""
 
+    @property
+    def most(self) -> int:
+        """Products that a sum may have before it is carried to a total; 0: any number."""
+
     def start(self, block: Any, v: int) -> Any:
-        """Return what the sums of a register of an output block begin with."""
+        """Return what the sums of a register of an output block begin with, or their totals."""
+
+    def carried(self, total: Any, sums: Any) -> Any:
+        """Return a total with sums added to it."""
 
     def write(
         self,
@@ -60,12 +67,22 @@ class Numbers(ABC):
     """A type that maps and weights are stored as."""
 
     @abstractmethod
-    def instructions(self, target: TargetSpec) -> Instructions:
-        """Return how a target multiplies them."""
+    def instructions(self, target: TargetSpec, rows: int = 1) -> Instructions:
+        """Return how a target multiplies them; `rows` as of a workload."""
 
     @abstractmethod
-    def epilogue(self, work: Workload, machine: Instructions, buffers: dict[str, Any]) -> Ending:
-        """Return what becomes of sums; `buffers` are the layer's parameters but its weight."""
+    def epilogue(
+        self, work: Workload, machine: Instructions, buffers: dict[str, Any], products: int
+    ) -> Ending:
+        """Return what becomes of sums.
+
+        Parameters
+        ----------
+        buffers : dict
+            The layer's parameters but its weight.
+        products : int
+            Of each sum.
+        """
 
     @abstractmethod
     def weights(self, work: Workload, shape: Shape, name: str = "") -> Parameters:
@@ -97,10 +114,12 @@ class Numbers(ABC):
 class Integers(Numbers):
     """Elements of 8 bits."""
 
-    def instructions(self, target: TargetSpec) -> Instructions:
-        return instructions_of(target)
+    def instructions(self, target: TargetSpec, rows: int = 1) -> Instructions:
+        return instructions_of(target, rows)
 
-    def epilogue(self, work: Workload, machine: Instructions, buffers: dict[str, Any]) -> Ending:
+    def epilogue(
+        self, work: Workload, machine: Instructions, buffers: dict[str, Any], products: int
+    ) -> Ending:
         floats = work.out_dtype == "float32"
         return Epilogue(work, machine, buffers, work.limits, floats=floats)
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,13 +28,14 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.plans.integer.products import ProductPlan
 from tvm_mobilenet.schedules.tensorir.cpu.integer.borders import columns_of, rows_of
+from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import broadcast
 from tvm_mobilenet.schedules.tensorir.cpu.integer.numbers import INTEGERS, Ending, Numbers
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     Registers,
     Shape,
-    dword,
-    dwords,
     kernel,
+    lanes_of,
+    load,
     scratch,
     store,
     units,
@@ -46,6 +47,9 @@ from tvm_mobilenet.operators.workload import Workload
 _BLOCK = 16
 """Channels in a block."""
 
+_PAIR = 2
+"""Pixels, and channels, of a register of :class:`PairedSums`."""
+
 
 def first_block(work: Workload, plan: ProductPlan, group: Any) -> Any:
     """Return a group's first block of output channels; the last group ends with the layer."""
@@ -53,16 +57,50 @@ def first_block(work: Workload, plan: ProductPlan, group: Any) -> Any:
 
 
 class Sums:
-    """The sums of a tile: some pixels of some blocks of output channels."""
+    """The sums of a tile: some pixels of some blocks of output channels.
+
+    Sums that are exact for so many products only are carried to totals as often (of float16, to
+    float32), and begin with 0 again.
+    """
 
     def __init__(
         self, epilogue: Ending, weight: Any, pixels: int, first_block: Any, blocks: int
     ) -> None:
         self._epilogue, self._machine, self._weight = epilogue, epilogue.machine, weight
         self._pixels, self._first, self._blocks = pixels, first_block, blocks
+        self._rows, self._vectors = self._shape()
         self._sums = Registers("sums", self._machine.lanes, self._machine.sums)
+        self._totals = Registers("totals", self._machine.lanes, "float32")
+        self._most, self._pending = epilogue.most, 0
+        first = self._totals if self._most else self._sums
         for pixel, block, v in self._each():
-            self._sums[pixel, block, v] = epilogue.start(first_block + block, v)
+            first[pixel, block, v] = self._start(first_block + block, v)
+            if self._most:
+                self._begin((pixel, block, v))
+
+    @property
+    def most(self) -> int:
+        """Products that sums may have before :meth:`carry`; 0: any number."""
+        return self._most
+
+    def reserve(self, products: int) -> None:
+        """Carry the sums if they have no room for some products more."""
+        if self._most and self._pending + products > self._most:
+            self.carry()
+        self._pending += products
+
+    def carry(self) -> None:
+        """Add the sums to the totals, if there are any, and begin again."""
+        if not self._most or not self._pending:
+            return
+        for at in self._each():
+            self._totals[at] = self._epilogue.carried(self._totals[at], self._sums[at])
+            self._begin(at)
+        self._pending = 0
+
+    def _begin(self, at: tuple[int, int, int]) -> None:
+        zero = tirx.const(0, self._machine.sums)
+        self._sums[at] = broadcast(zero, self._machine.lanes)
 
     def add(self, row: Any, inputs: Callable[[int], Any]) -> None:
         """Add the products of one step.
@@ -74,14 +112,14 @@ class Sums:
         inputs : callable
             From a pixel of the tile to its four inputs, in every lane.
         """
-        lanes = self._machine.lanes
         for pixel, block, v in self._each():
-            weights = dwords(self._weight, (self._first + block, row, v * lanes, 0), lanes)
+            weights = self._weights(self._first + block, row, v)
             at = (pixel, block, v)
-            self._sums[at] = self._machine.step(self._sums[at], inputs(pixel), weights)
+            self._sums[at] = self._machine.step(self._sums[at], self._read(inputs, pixel), weights)
 
     def leave(self, out: Any, place: Callable[[int, Any], list[Any]]) -> None:
         """Write what they become; `place` is of a pixel of the tile and a block of the output."""
+        self.carry()
         for i in range(self._blocks):
             block = self._first + i
             self._epilogue.write(
@@ -92,16 +130,71 @@ class Sums:
                 partial(_swapped, place, block),
             )
 
-    def _of(self, block: int, pixel: int, v: int) -> Any:
-        return self._sums[pixel, block, v]
-
     def _each(self) -> list[tuple[int, int, int]]:
         return [
             (pixel, block, v)
-            for pixel in range(self._pixels)
+            for pixel in range(self._rows)
             for block in range(self._blocks)
-            for v in range(self._machine.vectors)
+            for v in range(self._vectors)
         ]
+
+    def _shape(self) -> tuple[int, int]:
+        """Return rows of registers, of a pixel each, and how many of a block are in one."""
+        return self._pixels, self._machine.vectors
+
+    def _start(self, block: Any, v: int) -> Any:
+        return self._epilogue.start(block, v)
+
+    def _read(self, inputs: Callable[[int], Any], row: int) -> Any:
+        return inputs(row)
+
+    def _weights(self, block: Any, row: Any, v: int) -> Any:
+        lanes = self._machine.lanes
+        return self._machine.weights(self._weight, (block, row, v * lanes, 0), lanes)
+
+    def _of(self, block: int, pixel: int, v: int) -> Any:
+        return (self._totals if self._most else self._sums)[pixel, block, v]
+
+
+class PairedSums(Sums):
+    """The same by ARM's matrix instructions: a register is of two pixels and two channels.
+
+    ``smmla`` multiplies 2 x 8 elements by 8 x 2, ``bfmmla`` 2 x 4 numbers by 4 x 2: twice as many
+    products as ``sdot`` and ``bfdot`` do. A step of two pixels lies side by side after one ``zip``
+    of doublewords; of ``[p0 c0, p0 c1, p1 c0, p1 c1]`` two registers and one more ``zip`` are four
+    channels of a pixel. A tile of 6 pixels and 16 channels has 11 loads for 24 instructions.
+    """
+
+    def _shape(self) -> tuple[int, int]:
+        return self._pixels // _PAIR, self._machine.vectors * _PAIR
+
+    def _start(self, block: Any, v: int) -> Any:
+        begin = v % _PAIR * _PAIR
+        return _chosen([self._epilogue.start(block, v // _PAIR)], [begin, begin + 1] * _PAIR)
+
+    def _read(self, inputs: Callable[[int], Any], row: int) -> Any:
+        both = [inputs(_PAIR * row + i) for i in range(_PAIR)]
+        return _chosen(both, range(2 * lanes_of(both[0])))
+
+    def _weights(self, block: Any, row: Any, v: int) -> Any:
+        return load(self._weight, (block, row, v * _PAIR, 0), _PAIR * int(self._weight.shape[-1]))
+
+    def _of(self, block: int, pixel: int, v: int) -> Any:
+        halves = [self._sums[pixel // _PAIR, block, v * _PAIR + i] for i in range(_PAIR)]
+        begin = pixel % _PAIR * _PAIR
+        return _chosen(halves, [begin, begin + 1, begin + 4, begin + 5])
+
+
+def sums_of(  # noqa: PLR0917  of what, where
+    work: Workload, epilogue: Ending, weight: Any, pixels: int, first_block: Any, blocks: int
+) -> Sums:
+    """Return the sums of a tile as a workload's instructions want them."""
+    kind = PairedSums if work.rows > 1 else Sums
+    return kind(epilogue, weight, pixels, first_block, blocks)
+
+
+def _chosen(registers: Sequence[Any], lanes: Sequence[int]) -> Any:
+    return tirx.Shuffle(list(registers), [tirx.IntImm("int32", i) for i in lanes])
 
 
 def _swapped(place: Callable[[int, Any], list[Any]], block: Any, pixel: int) -> list[Any]:
@@ -131,15 +224,23 @@ def over_channels(
     each = work.step
 
     def steps(block: Any, channels: int) -> None:
+        sums.reserve(channels)
         for channel in range(0, channels, each):
             at = first + block * (_BLOCK // each) + channel // each
             sums.add(at, partial(_last_first, inputs, block, channel))
 
-    if whole == 1:
-        steps(0, _BLOCK)
-    elif whole:
-        with ir.serial(0, whole) as block:
-            steps(block, _BLOCK)
+    together = max(sums.most // _BLOCK, 1)
+    turns, left = divmod(whole, together)
+    if turns > 1:
+        sums.carry()
+        with ir.serial(0, turns) as turn:
+            with ir.serial(0, together) as i:
+                steps(turn * together + i, _BLOCK)
+            sums.carry()
+    else:
+        left = whole
+    for block in range(whole - left, whole):
+        steps(block, _BLOCK)
     if rest:
         steps(whole, rest)
 
@@ -148,11 +249,11 @@ def write_pointwise(
     work: Workload, plan: ProductPlan, target: TargetSpec, numbers: Numbers = INTEGERS
 ) -> Any:
     """Write a pointwise layer: data, weights, perhaps table, addend and residual, out."""
-    machine, pixels = numbers.instructions(target), work.out_pixels
+    machine, pixels = numbers.instructions(target, work.rows), work.out_pixels
     shape = (work.batch, work.out_blocks, pixels, 16)
 
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
-        epilogue = numbers.epilogue(work, machine, others)
+        epilogue = numbers.epilogue(work, machine, others, work.depth)
         groups, tiles = -(-work.out_blocks // plan.blocks), plan.tiles(pixels) // plan.chunks
         with units(plan.units, parallel=plan.parallel) as unit:
             group, chunk = unit % groups, unit // groups % plan.chunks
@@ -160,11 +261,11 @@ def write_pointwise(
             block = first_block(work, plan, group)
             with ir.serial(0, tiles) as tile, ir.sblock("tile"):
                 first = tirx.min((chunk * tiles + tile) * plan.pixels, pixels - plan.pixels)
-                sums = Sums(epilogue, weight, plan.pixels, block, plan.blocks)
+                sums = sums_of(work, epilogue, weight, plan.pixels, block, plan.blocks)
                 over_channels(
                     sums,
                     work,
-                    lambda pixel, kb, channel: dword(
+                    lambda pixel, kb, channel: machine.inputs(
                         data, (image, kb, first + pixel, channel), machine.lanes
                     ),
                 )
@@ -183,20 +284,20 @@ def write_dense(
     work: Workload, plan: ProductPlan, target: TargetSpec, numbers: Numbers = INTEGERS
 ) -> Any:
     """Write a classifier, whose sums leave as float32: data, weights, out (N, O)."""
-    machine, outputs = numbers.instructions(target), work.out_channels
+    machine, outputs = numbers.instructions(target, work.rows), work.out_channels
     leaving = dataclasses.replace(work, out_dtype="float32")
 
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
-        epilogue = numbers.epilogue(leaving, machine, others)
+        epilogue = numbers.epilogue(leaving, machine, others, work.depth)
         groups = -(-work.out_blocks // plan.blocks)
         with units(plan.units, parallel=plan.parallel) as unit:
             group, image = unit % groups, unit // groups
             block = first_block(work, plan, group)
-            sums = Sums(epilogue, weight, 1, block, plan.blocks)
+            sums = sums_of(work, epilogue, weight, 1, block, plan.blocks)
             over_channels(
                 sums,
                 work,
-                lambda _, kb, channel: dword(data, (image, kb, 0, channel), machine.lanes),
+                lambda _, kb, channel: machine.inputs(data, (image, kb, 0, channel), machine.lanes),
             )
             kept = scratch("kept", (plan.blocks * 16,), "float32")
             sums.leave(kept, lambda _, ob: [(ob - block) * 16])
@@ -225,13 +326,12 @@ def write_conv(
     Threads share rows. Each copies those that its windows touch, with their borders: of an
     image of four bytes a pixel that is little, and every window is alike afterwards.
     """
-    machine = numbers.instructions(target)
-    (rows, width), stride = work.out_size, work.strides
+    machine = numbers.instructions(target, work.rows)
+    (rows, width), stride, (down, along) = work.out_size, work.strides, work.kernel
     rows //= plan.chunks
-    taps = [(r, q) for r in range(work.kernel[0]) for q in range(work.kernel[1])]
 
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
-        epilogue = numbers.epilogue(work, machine, others)
+        epilogue = numbers.epilogue(work, machine, others, down * along * work.depth)
         read, tiles = rows_of(work, rows), plan.tiles(width)
         groups = -(-work.out_blocks // plan.blocks)
 
@@ -239,20 +339,31 @@ def write_conv(
             image, chunk = place
             block = first_block(work, plan, group)
             first = tirx.min(tile * plan.pixels, width - plan.pixels)
-            sums = Sums(epilogue, weight, plan.pixels, block, plan.blocks)
-            for number, (r, q) in enumerate(taps):
+            sums = sums_of(work, epilogue, weight, plan.pixels, block, plan.blocks)
 
-                def inputs(pixel: int, kb: Any, channel: int, r: int = r, q: int = q) -> Any:
-                    at = (kb, y * stride[0] + r, (first + pixel) * stride[1] + q, channel)
-                    return dword(window, at, machine.lanes)
+            def add_row(r: Any) -> None:
+                for q in range(along):
 
-                over_channels(sums, work, inputs, number * work.depth // work.step)
+                    def inputs(pixel: int, kb: Any, channel: int, q: int = q) -> Any:
+                        at = (kb, y * stride[0] + r, (first + pixel) * stride[1] + q, channel)
+                        return machine.inputs(window, at, machine.lanes)
+
+                    number = r * along + q
+                    over_channels(sums, work, inputs, number * (work.depth // work.step))
+
+            if machine.unrolls:
+                for r in range(down):
+                    add_row(r)
+            else:
+                with ir.serial(0, down) as r:
+                    add_row(r)
+                    sums.carry()
             begin = (chunk * rows + y) * width + first
             sums.leave(out, lambda pixel, ob: [image, ob, begin + pixel, 0])
 
         with units(plan.units, parallel=plan.parallel) as unit:
             chunk, image = unit % plan.chunks, unit // plan.chunks
-            block = max(work.in_block, min(work.depth, _BLOCK))
+            block = max(work.in_block, min(1 << (work.depth - 1).bit_length(), _BLOCK))
             window = scratch(
                 "window", (-(-work.depth // block), read, columns_of(work), block), work.element
             )

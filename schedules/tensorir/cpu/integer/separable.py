@@ -19,6 +19,7 @@ Gain
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from tvm import tirx
@@ -30,10 +31,13 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.depthwise import (
     filter_shape,
 )
 from tvm_mobilenet.schedules.tensorir.cpu.integer.numbers import INTEGERS, Numbers
-from tvm_mobilenet.schedules.tensorir.cpu.integer.products import Sums, first_block, over_channels
+from tvm_mobilenet.schedules.tensorir.cpu.integer.products import (
+    first_block,
+    over_channels,
+    sums_of,
+)
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     Shape,
-    dword,
     kernel,
     scratch,
     units,
@@ -51,6 +55,7 @@ def write_separable(
 ) -> Any:
     """Write a block: data, the parameters of either layer, perhaps addend and residual, out."""
     machine, product = numbers.instructions(target), plan.product
+    multiplying = numbers.instructions(target, work.rows)
     width, rows = work.out_size[1], plan.rows
     pixels, chunks = rows * width, product.chunks
     shape = (work.batch, work.out_blocks, work.out_pixels, 16)
@@ -64,7 +69,7 @@ def write_separable(
     )
 
     def filtered(data: Any, own: dict[str, Any], image: Any, chunk: Any) -> Any:
-        filtering = Filter(mid, numbers.epilogue(mid, machine, own))
+        filtering = Filter(mid, numbers.epilogue(mid, machine, own, math.prod(mid.kernel)))
         between = scratch("between", (work.in_blocks, pixels, 16), work.element)
         above = chunk * rows * work.strides[0] - work.padding[0]
         with ir.serial(0, work.in_blocks) as kb, ir.sblock("block"):
@@ -77,7 +82,7 @@ def write_separable(
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
         own = {k.removeprefix(_FILTER): v for k, v in others.items() if k.startswith(_FILTER)}
         rest = {k: v for k, v in others.items() if not k.startswith(_FILTER)}
-        epilogue = numbers.epilogue(work, machine, rest)
+        epilogue = numbers.epilogue(work, multiplying, rest, work.depth)
         groups = -(-work.out_blocks // product.blocks) // plan.splits
         with units(plan.units, parallel=plan.parallel) as unit:
             split, chunk = unit % plan.splits, unit // plan.splits % chunks
@@ -87,11 +92,11 @@ def write_separable(
             with loops[0] as turn, loops[1] as tile, ir.sblock("tile"):
                 block = first_block(work, product, split * groups + turn)
                 first = tirx.min(tile * product.pixels, pixels - product.pixels)
-                sums = Sums(epilogue, weight, product.pixels, block, product.blocks)
+                sums = sums_of(work, epilogue, weight, product.pixels, block, product.blocks)
                 over_channels(
                     sums,
                     work,
-                    lambda pixel, kb, channel: dword(
+                    lambda pixel, kb, channel: multiplying.inputs(
                         between, (kb, first + pixel, channel), machine.lanes
                     ),
                 )
@@ -105,4 +110,4 @@ def write_separable(
         **numbers.residual(work, shape),
         "out": (shape, work.out_dtype or work.element),
     }
-    return kernel(work, parameters, body, machine.functions)
+    return kernel(work, parameters, body, multiplying.functions)

@@ -1,4 +1,4 @@
-"""How the taps of a depthwise layer fall into windows: of four pixels, or of two of bfloat16."""
+"""How the taps of a depthwise layer fall into windows: of four pixels, of bfloat16 two, or one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Windows:
     @classmethod
     def of(cls, work: Workload) -> Windows:
         """Return those of a layer."""
-        return cls(work.kernel[1], work.strides[1], work.step)
+        return cls(work.kernel[1], work.strides[1], work.tap_step)
 
     @property
     def steps(self) -> int:
@@ -76,14 +76,14 @@ def window_shape(work: Workload, out_rows: int) -> Shape:
 
 def taps_of(work: Workload, machine: Instructions, weight: Any, block: Any, v: int) -> Registers:
     """Load the taps of every row, once for each shift."""
-    lanes, taps = machine.lanes, Registers("taps", machine.lanes)
-    windows = Windows.of(work)
+    lanes, windows = machine.lanes, Windows.of(work)
+    taps = Registers("taps", lanes, "int32" if windows.each > 1 else work.element)
     shifts = {windows.shift(pixel) for pixel in range(TILE)}
     bits = _DWORD_BITS // windows.each
     for row in range(work.kernel[0]):
         for step in range(windows.steps):
             at = (block, row, step, v * lanes, 0)
-            own = dwords(weight, at, lanes)
+            own = machine.weights(weight, at, lanes)
             for shift in shifts:
                 value = _moved(own, bits * shift, lanes)
                 if shift and step:

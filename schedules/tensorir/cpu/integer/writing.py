@@ -108,6 +108,11 @@ class Registers:
         store(self._buffers[at], (0,), value)
 
 
+def lanes_of(value: Any) -> int:
+    """Return the numbers in a register."""
+    return int(str(value.ty).partition("x")[2] or 1)
+
+
 def load(buffer: Any, at: Sequence[Any], lanes: int) -> Any:
     """Load neighbours along the last axis."""
     kind = str(buffer.dtype) + (f"x{lanes}" if lanes > 1 else "")
@@ -117,7 +122,7 @@ def load(buffer: Any, at: Sequence[Any], lanes: int) -> Any:
 def store(buffer: Any, at: Sequence[Any], value: Any) -> None:
     """Store neighbours along the last axis."""
     *outer, last = at
-    lanes = int(str(value.ty).partition("x")[2] or 1)
+    lanes = lanes_of(value)
     ir.buffer_store(buffer, value, [*outer, tirx.Ramp(last, 1, lanes) if lanes > 1 else last])
 
 
@@ -130,3 +135,14 @@ def dword(buffer: Any, at: Sequence[Any], lanes: int) -> Any:
     """Load 4 bytes, the same in each lane."""
     read = load(buffer, at, _DWORD[str(buffer.dtype)])
     return tirx.Broadcast(tirx.reinterpret("int32", read), lanes)
+
+
+def eight_bytes(buffer: Any, at: Sequence[Any], lanes: int) -> Any:
+    """Load the eight bytes of a pixel from a channel on, of sixteen where a pixel has as many."""
+    *outer, channel = at
+    each = 2 * _DWORD[str(buffer.dtype)]
+    whole = min(2 * each, int(buffer.shape[-1]))
+    begin = channel % whole
+    line = load(buffer, (*outer, channel - begin), whole)
+    half = [tirx.IntImm("int32", begin + i) for i in range(each)]
+    return line if whole == each else tirx.Shuffle([line], half)

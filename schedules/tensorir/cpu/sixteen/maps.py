@@ -1,4 +1,7 @@
-"""What goes over maps of bfloat16 once: means, factors. Bound by what is loaded and stored."""
+"""What goes over maps of 16 bits once: means, factors. Bound by what is loaded and stored.
+
+They compute in float32 and round once.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,6 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.plans.integer.maps import MapPlan
-from tvm_mobilenet.schedules.tensorir.cpu.bfloat16.instructions import (
-    instructions_of,
-    narrowed,
-    widened,
-)
 from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import broadcast
 from tvm_mobilenet.schedules.tensorir.cpu.integer.numbers import Parameters
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
@@ -22,6 +20,8 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     store,
     units,
 )
+from tvm_mobilenet.schedules.tensorir.cpu.sixteen.epilogue import activated
+from tvm_mobilenet.schedules.tensorir.cpu.sixteen.numbers import Sixteen
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
@@ -30,19 +30,23 @@ _UNDER_WAY = 4
 """Sums of a mean at once: an addition takes as many cycles."""
 
 
-def write_scale(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
-    """Write a map times a factor for each channel: data, factors, out."""
-    machine = instructions_of(target)
+def write_scale(work: Workload, plan: MapPlan, target: TargetSpec, numbers: Sixteen) -> Any:
+    """Write a map times a factor for each channel, activated: data, factors, out."""
+    machine = numbers.instructions(target)
     lanes = machine.lanes
+
+    def read(buffer: Any, at: tuple[Any, ...]) -> Any:
+        return numbers.widened(load(buffer, at, lanes), lanes)
 
     def body(data: Any, factors: Any, out: Any) -> None:
         with units(plan.units, parallel=plan.parallel) as unit:
             image, block = unit // work.in_blocks, unit % work.in_blocks
             with ir.serial(0, work.in_pixels) as pixel:
                 for v in range(machine.vectors):
-                    by = widened(load(factors, (image, block, 0, v * lanes), lanes), lanes)
                     at = (image, block, pixel, v * lanes)
-                    store(out, at, narrowed(widened(load(data, at, lanes), lanes) * by, lanes))
+                    value = read(data, at) * read(factors, (image, block, 0, v * lanes))
+                    value = activated(value, work.activation, lanes)
+                    store(out, at, numbers.narrowed(value, lanes))
 
     parameters: Parameters = {
         "data": _map(work, work.in_pixels),
@@ -52,9 +56,9 @@ def write_scale(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
     return kernel(work, parameters, body, machine.functions)
 
 
-def write_pool(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
+def write_pool(work: Workload, plan: MapPlan, target: TargetSpec, numbers: Sixteen) -> Any:
     """Write the mean of a map: data, out."""
-    machine = instructions_of(target)
+    machine = numbers.instructions(target)
     lanes, pixels = machine.lanes, work.in_pixels
     several = [(i, v) for i in range(min(_UNDER_WAY, pixels)) for v in range(machine.vectors)]
     steps, rest = divmod(pixels, min(_UNDER_WAY, pixels))
@@ -65,7 +69,8 @@ def write_pool(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
             sums = Registers("sums", lanes, "float32")
 
             def read(pixel: Any, v: int) -> Any:
-                return widened(load(data, (image, block, pixel, v * lanes), lanes), lanes)
+                stored = load(data, (image, block, pixel, v * lanes), lanes)
+                return numbers.widened(stored, lanes)
 
             for at in several:
                 sums[at] = broadcast(tirx.const(0.0, "float32"), lanes)
@@ -80,7 +85,7 @@ def write_pool(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
                     (sums[at] for at in several[machine.vectors :] if at[1] == v), sums[0, v]
                 )
                 share = broadcast(tirx.const(1.0 / pixels, "float32"), lanes)
-                store(out, (image, block, 0, v * lanes), narrowed(total * share, lanes))
+                store(out, (image, block, 0, v * lanes), numbers.narrowed(total * share, lanes))
 
     parameters: Parameters = {"data": _map(work, pixels), "out": _map(work, 1)}
     return kernel(work, parameters, body, machine.functions)

@@ -1,4 +1,4 @@
-"""Whole networks in bfloat16, here and on an emulated ARM; what cannot be is refused by name."""
+"""Whole networks in 16 bits, here and on an emulated ARM; what cannot be is refused by name."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tvm_mobilenet.errors import StackError, TargetError, TuningError
 from tvm_mobilenet.machine import TargetSpec, host, parse
 from tvm_mobilenet.machine.arithmetic import has_products
 from tvm_mobilenet.models import reference
+from tvm_mobilenet.models.spec import INPUT, Conv2d, Model
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.verify.artifact import sample_input
 
@@ -65,13 +66,21 @@ def test_layers_of_tvms_own_read_and_write_plain_numbers(tmp_path: Path) -> None
     assert compiled.manifest["verification"]["relative"] < 5e-2
 
 
-def test_on_arm(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "dtype", "target", "limit"),
+    [
+        ("v1", "bfloat16", BFDOT, 5e-2),
+        ("v1", "float16", "rpi5", 2e-3),
+        ("v2", "float16", "aarch64-linux-gnu --mattr=+fullfp16", 1e-2),
+    ],
+)
+def test_on_arm(name: Any, dtype: Any, target: str, limit: float, tmp_path: Path) -> None:
     emulator = shutil.which("qemu-aarch64-static")
     compiler = shutil.which("aarch64-linux-gnu-gcc")
     if emulator is None or compiler is None:
         pytest.skip("no emulated ARM: apt install qemu-user-static gcc-aarch64-linux-gnu")
-    model = tm.build("v1", alpha=0.125, resolution=32, classes=10)
-    board = tm.compile(model, target=BFDOT, dtype="bfloat16", emit="a")
+    model = tm.build(name, alpha=0.125 if name == "v1" else 0.35, resolution=32, classes=10)
+    board = tm.compile(model, target=target, dtype=dtype, emit="a")
     archive, x = board.export(tmp_path / "libnet.a"), sample_input(model.input_shape, 3)
     x.tofile(tmp_path / "in.bin")
     options = ["-static", "-std=c11", "-D_ISOC11_SOURCE", "-pthread", f"-I{NATIVE}"]
@@ -81,26 +90,32 @@ def test_on_arm(tmp_path: Path) -> None:
     command = [emulator, "-cpu", "max", str(tmp_path / "program"), "2", "own", *files]
     subprocess.run(command, check=True, timeout=120, stdout=subprocess.DEVNULL)
     got = np.fromfile(tmp_path / "out.bin", np.float32)
-    assert 1e-5 < off(got, reference.run(model, initialize(model), x).ravel()) < 5e-2
+    assert 1e-5 < off(got, reference.run(model, initialize(model), x).ravel()) < limit
 
 
 @pytest.mark.parametrize(
-    ("target", "says"),
+    ("target", "dtype", "says"),
     [
-        ("x86-64-v4", "'x86-64-v4' has no instruction that multiplies bfloat16"),
-        ("rpi5", "'rpi5' has no instruction that multiplies bfloat16"),
-        ("sm_90", "'bfloat16' is not one of a network's maps"),
+        ("x86-64-v4", "bfloat16", "'x86-64-v4' has no instruction that we multiply bfloat16 by"),
+        ("rpi5", "bfloat16", "'rpi5' has no instruction that we multiply bfloat16 by"),
+        ("sm_90", "bfloat16", "'bfloat16' is not one of a network's maps"),
+        ("rpi4", "float16", "'rpi4' has no instruction that we multiply float16 by"),
+        ("rpi5 --mattr=-fullfp16", "float16", "no instruction that we multiply float16 by"),
+        ("arm-linux-gnueabihf --mattr=+fullfp16", "float16", "that we multiply float16 by"),
+        ("x86_64-linux-gnu --mcpu=sapphirerapids", "float16", "that we multiply float16 by"),
     ],
 )
-def test_a_target_without_it_is_refused(target: str, says: str) -> None:
+def test_a_target_without_it_is_refused(target: str, dtype: Any, says: str) -> None:
     with pytest.raises(TargetError, match=says):
-        parse(target, dtype="bfloat16")
+        parse(target, dtype=dtype)
 
 
-@pytest.mark.parametrize("target", ["znver5", BFDOT])
-def test_a_target_says_what_it_stores(target: str) -> None:
-    spec = parse(target, dtype="bfloat16")
-    assert spec.dtype == "bfloat16"
+@pytest.mark.parametrize(
+    ("target", "dtype"), [("znver5", "bfloat16"), (BFDOT, "bfloat16"), ("rpi5", "float16")]
+)
+def test_a_target_says_what_it_stores(target: str, dtype: Any) -> None:
+    spec = parse(target, dtype=dtype)
+    assert spec.dtype == dtype
     assert TargetSpec.from_dict(spec.to_dict()) == spec
     assert "dtype" not in parse(target).to_dict()
     assert TargetSpec.from_dict(parse(target).to_dict()) == parse(target)
@@ -114,7 +129,16 @@ def test_what_does_not_know_it_says_so() -> None:
         tm.compile(model, target=spec, stack="relay")
 
 
-def test_explained() -> None:
+def test_filters_of_more_taps_than_are_added_up_in_float16_are_float32() -> None:
+    shape, taps = (1, 16, 9, 9), {"padding": (3, 3, 3, 3), "groups": 16, "bias": True}
+    layer = Conv2d("y", (INPUT,), shape, 16, (7, 7), **taps)
+    model = Model("wide", "wide", {}, shape, (layer,))
+    steps = tm.explain(model, target=parse("rpi5", dtype="float16")).steps
+    assert not {step.operator for step in steps} & {"depthwise", "separable"}
+
+
+@pytest.mark.parametrize(("target", "dtype"), [("znver5", "bfloat16"), ("rpi5", "float16")])
+def test_explained(target: str, dtype: Any) -> None:
     model = tm.build("v1", alpha=0.25, resolution=64)
-    steps = tm.explain(model, target=parse("znver5", dtype="bfloat16")).steps
+    steps = tm.explain(model, target=parse(target, dtype=dtype)).steps
     assert {step.operator for step in steps} >= {"conv", "separable", "dense", "softmax"}

@@ -1,13 +1,12 @@
-"""bfloat16, as products want to know it."""
+"""Numbers of 16 bits, as products want to know them."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as ir
-from tvm_mobilenet.schedules.tensorir.cpu.bfloat16.epilogue import Epilogue
-from tvm_mobilenet.schedules.tensorir.cpu.bfloat16.instructions import instructions_of, narrowed
 from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
     Instructions,
     broadcast,
@@ -15,22 +14,29 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
 )
 from tvm_mobilenet.schedules.tensorir.cpu.integer.numbers import Numbers, Parameters
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import Shape, load, scratch, store
+from tvm_mobilenet.schedules.tensorir.cpu.sixteen.epilogue import Epilogue
 
-from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
 
 _PAIR = 2
 """Channels that are multiplied at once."""
 
 
-class BFloat16(Numbers):
-    """Maps and weights of 16 bits; bias and sums are float32."""
+class Sixteen(Numbers):
+    """Maps and weights of 16 bits; the bias is float32."""
 
-    def instructions(self, target: TargetSpec) -> Instructions:
-        return instructions_of(target)
+    @abstractmethod
+    def narrowed(self, numbers: Any, lanes: int) -> Any:
+        """Return float32 numbers as they are stored, the nearest, ties to even."""
 
-    def epilogue(self, work: Workload, machine: Instructions, buffers: dict[str, Any]) -> Epilogue:
-        return Epilogue(work, machine, buffers)
+    @abstractmethod
+    def widened(self, stored: Any, lanes: int) -> Any:
+        """Return what is stored as float32."""
+
+    def epilogue(
+        self, work: Workload, machine: Instructions, buffers: dict[str, Any], products: int
+    ) -> Epilogue:
+        return Epilogue(work, machine, buffers, self, products)
 
     def weights(self, work: Workload, shape: Shape, name: str = "") -> Parameters:
         bias = (shape[0], 16)
@@ -45,8 +51,8 @@ class BFloat16(Numbers):
     def copy(  # noqa: PLR0917  from where, to where
         self, work: Workload, machine: Instructions, data: Any, image: Any, above: Any, window: Any
     ) -> None:
-        """Copy rows of a plain image as bfloat16, channels of a pixel side by side."""
-        copier = _Rows(work, machine, data, window)
+        """Copy rows of a plain image as they are stored, channels of a pixel side by side."""
+        copier = _Rows(self, work, machine, data, window)
         blocks, rows = int(window.shape[0]), int(window.shape[1])
         for block in range(blocks):
             with ir.serial(0, rows) as y:
@@ -61,8 +67,10 @@ class BFloat16(Numbers):
 class _Rows:
     """Copies rows of an image into a window."""
 
-    def __init__(self, work: Workload, machine: Instructions, data: Any, window: Any) -> None:
-        self._work, self._machine = work, machine
+    def __init__(
+        self, numbers: Sixteen, work: Workload, machine: Instructions, data: Any, window: Any
+    ) -> None:
+        self._numbers, self._work, self._machine = numbers, work, machine
         self._data, self._window = data, window
         self._channels, self._columns = int(window.shape[3]), int(window.shape[2])
         left = work.padding[1]
@@ -73,7 +81,7 @@ class _Rows:
     def fill(self, block: int, y: Any, begin: int, end: int) -> None:
         """Write a border."""
         if end > begin:
-            zeros = broadcast(tirx.const(0, "uint16"), self._channels)
+            zeros = broadcast(tirx.const(0, self._work.element), self._channels)
             with ir.serial(0, end - begin) as x:
                 store(self._window, (block, y, begin + x, 0), zeros)
 
@@ -106,19 +114,19 @@ class _Rows:
         if lanes > 1 and len(pairs) == _PAIR:  # an image's: as they lie
             order = [part * lanes + i for i in range(lanes) for part in range(_PAIR)]
             both = tirx.Shuffle(pairs, [tirx.IntImm("int32", at) for at in order])
-            elements = tirx.reinterpret(f"uint16x{lanes * 2 * _PAIR}", both)
+            elements = tirx.reinterpret(vector(self._work.element, lanes * 2 * _PAIR), both)
             store(self._window, (block, y, self._left + x, 0), elements)
             return
         for at, pair in enumerate(pairs):
             self._scattered(pair, (block, y, self._left + x, _PAIR * at))
 
     def _narrowed(self, numbers: Any) -> Any:
-        """Round a register, or one number as a register of it."""
+        """Round a register, or one number as a register of it, to bits."""
         whole = self._machine.lanes
-        if self._lanes == whole:
-            return narrowed(numbers, whole)
-        bits = narrowed(tirx.Broadcast(numbers, whole), whole)
-        return tirx.Shuffle([bits], [tirx.IntImm("int32", 0)])
+        one = self._lanes != whole
+        stored = self._numbers.narrowed(tirx.Broadcast(numbers, whole) if one else numbers, whole)
+        bits = tirx.reinterpret(vector("uint16", whole), stored)
+        return tirx.Shuffle([bits], [tirx.IntImm("int32", 0)]) if one else bits
 
     def _scattered(self, pair: Any, at: tuple[Any, ...]) -> None:
         block, y, x, channel = at
@@ -126,9 +134,5 @@ class _Rows:
             kept = scratch("kept", (self._lanes,), "uint32")
             store(kept, (0,), pair)
             with ir.serial(0, self._lanes) as i:
-                dword = tirx.reinterpret("uint16x2", kept[i])
+                dword = tirx.reinterpret(vector(self._work.element, _PAIR), kept[i])
                 store(self._window, (block, y, x + i, channel), dword)
-
-
-BFLOAT16 = BFloat16()
-"""The one such object."""

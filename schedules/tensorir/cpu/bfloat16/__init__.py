@@ -1,1 +1,0 @@
-"""Kernels on maps of bfloat16, with sums of float32."""
