@@ -56,9 +56,12 @@ def describe(
         alignment=_alignment(lowered),
     )
     from_file = network.imported is not None and network.imported.records
-    if network.records and not from_file and model.input_dtype == "float32":
+    known = model.input_dtype == "float32" or network.pixels
+    if network.records and not from_file and known:
         quantized = QuantizedModel(model, network.records)
-        manifest["quantized"] = decided(quantized, network.weights)
+        said = decided(quantized, network.weights)
+        pixels = {"pixels": dict(network.pixels)} if network.pixels else {}
+        manifest["quantized"] = said | pixels
     return manifest
 
 

@@ -12,9 +12,9 @@ from threadpoolctl import threadpool_limits
 from tvm_mobilenet.common.lists import check_one_of
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.network import Network, network_from
+from tvm_mobilenet.models.quantized.pixels import NORMALIZED, of_pixels
 from tvm_mobilenet.quantization.budget import Budget
 from tvm_mobilenet.quantization.images import batches, check_looks, sampled
-from tvm_mobilenet.quantization.pixels import of_pixels
 from tvm_mobilenet.quantization.post_training import CHOICES, Choice, post_training
 from tvm_mobilenet.quantization.progress import Progress, silent, told
 from tvm_mobilenet.quantization.report import QuantizationReport
@@ -114,8 +114,11 @@ def quantize(
     recipe = preprocess_for(made.image_size, preprocess, network.preprocess)
     if pixels:
         found, arrays = of_pixels(made, network.weights, recipe)
+        normalized = {key: recipe[key] for key in NORMALIZED}
         recipe = bytes_of(recipe)
-        network = dataclasses.replace(network, model=found, weights=arrays, preprocess=recipe)
+        network = dataclasses.replace(
+            network, model=found, weights=arrays, preprocess=recipe, pixels=normalized
+        )
     if isinstance(images, str | os.PathLike):
         read = _read(images, recipe, (samples, seed), progress)
     else:

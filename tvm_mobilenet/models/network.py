@@ -49,6 +49,9 @@ class Network:
     records : mapping of str to Quantization
         The layers that compute in integers, and how: see
         :class:`tvm_mobilenet.models.quantized.model.QuantizedModel`; none in a float network.
+    pixels : mapping
+        Where the input is raw pixels, ``scale``, ``mean`` and ``std`` of the preprocessing that
+        the first convolution does.
     """
 
     model: Model
@@ -57,6 +60,7 @@ class Network:
     imported: Imported | None = None
     preprocess: Mapping[str, Any] = field(default_factory=dict)
     records: Mapping[str, Quantization] = field(default_factory=dict)
+    pixels: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def expect(self) -> Expect | None:
@@ -182,6 +186,7 @@ def network_of(
     if (said := manifest.get("quantized")) is not None:
         network, arrays = made_again(found.model, found.weights, said, manifest["title"])
         found = replace(found, model=network.model, weights=arrays, records=network.records)
+        found = replace(found, pixels=said.get("pixels", {}))
     prove(found.weights, manifest)
     return found
 
@@ -201,7 +206,8 @@ def _in_floats(
                 "leave --model or model= out",
             )
         model = model_from_manifest(described)
-        if any(call["operator"] == "qpixels" for call in manifest.get("calls", ())):
+        takes = any(call["operator"] == "qpixels" for call in manifest.get("calls", ()))
+        if takes and "quantized" not in manifest:
             raise InvalidModelError(
                 f"this artifact of {manifest['title']} takes pixels, and does not say what mean "
                 "and deviation its first convolution holds",

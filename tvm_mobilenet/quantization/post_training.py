@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.network import Network
+from tvm_mobilenet.models.quantized.pixels import PIXELS
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.quantization.budget import Budget, fewest
 from tvm_mobilenet.quantization.calibration import Quantized, quantize, types_for
 from tvm_mobilenet.quantization.observation import observe
-from tvm_mobilenet.quantization.pixels import PIXELS
 from tvm_mobilenet.quantization.progress import Progress, silent
 from tvm_mobilenet.quantization.quality import Quality, quality
 from tvm_mobilenet.quantization.ranges import METHODS, Method
