@@ -224,7 +224,7 @@ def tune(
         boards under a tracker's key measure side by side.
     cores : int, optional
         Instead of the target's.
-    dtype : {"float32", "float16", "int8"}, optional
+    dtype : {"float32", "float16", "bfloat16", "int8"}, optional
         As for :func:`compile`. In int8 the network needs no images: its kernels do not depend on
         ranges, and what is kept holds however it is calibrated.
     fusion : {"auto", "all", "none"}
@@ -264,10 +264,6 @@ def tune(
 
     options = PlanOptions(target=target, cores=cores, dtype=dtype, fusion=fusion, records=records)
     (model, integers), spec, stack = _planned(model, dtype), options.spec, this_stack().name
-    if spec.dtype == "bfloat16":
-        raise TuningError(
-            "kernels on bfloat16 have no tuner yet", "compile it: their knobs are chosen by rule"
-        )
     if tuner not in TUNERS[stack]:
         raise TuningError(
             f"there is no tuner {tuner!r} on the {stack} stack",
@@ -278,7 +274,8 @@ def tune(
     if device != "local":
         pool, board = find_pool(device, how.open_limit)
         if target == "native":
-            options = dataclasses.replace(options, target=board.target)
+            stored = board.target.storing(options.spec.dtype)
+            options = dataclasses.replace(options, target=stored, dtype=None)
         spec = options.spec
         check_board(spec, board)
     validate_with_llvm(spec)
@@ -323,7 +320,7 @@ def explain(
         As for :func:`compile`.
     target : str or TargetSpec
         As for :func:`compile`; need not be this machine.
-    dtype : {"float32", "float16", "int8"}, optional
+    dtype : {"float32", "float16", "bfloat16", "int8"}, optional
         As for :func:`tune`.
     fusion : {"auto", "all", "none"}
         As for :func:`compile`.

@@ -122,7 +122,7 @@ def plan_kernel(
     knobs = Knobs(recorded)
     note = ""
     try:
-        if not work.integer and knobs.trace() is not None:
+        if not work.written and knobs.trace() is not None:
             knobs.finish()
         else:
             plan(work, knobs, target, plans)
