@@ -41,6 +41,7 @@ from tvm_mobilenet.schedules.plans.separable import plan_separable
 from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.facts import by_loops
+from tvm_mobilenet.operators.integers import INTEGER_OPERATORS
 from tvm_mobilenet.operators.workload import Operator, Workload
 
 Plan = Callable[[Workload, Knobs, TargetSpec], Any]
@@ -70,6 +71,7 @@ _PLANS: dict[str, Plan] = {
     **dict.fromkeys(
         ("dequantize", "qadd", "qlargest", "qmean", "qpool", "qscale", "qtable"), plan_map
     ),
+    **dict.fromkeys(("quantize_blocks", "dequantize_blocks"), plan_map),
 }
 
 PLANS = by_loops(_PLANS)
@@ -95,10 +97,11 @@ _BFLOAT16_PLANS: dict[str, Plan] = {
     "rows": plan_rows,
     "scale": plan_map,
     "separable": plan_block,
+    **{facts.name: _PLANS[facts.name] for facts in INTEGER_OPERATORS},
 }
 
 BFLOAT16_PLANS = by_loops(_BFLOAT16_PLANS)
-"""The same for processors that multiply bfloat16."""
+"""The same for processors that multiply bfloat16, as all that is not in integers then is."""
 
 _GPU_PLANS: dict[str, Plan] = {
     "conv": plan_gpu_conv,

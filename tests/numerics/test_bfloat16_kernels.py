@@ -78,6 +78,7 @@ MAPS = [
     of_bfloat16("pool", (24, 24), (7, 7), batch=2),
     of_bfloat16("pool", (16, 16), (1, 2)),
     of_bfloat16("scale", (40, 40), (5, 3), batch=2),
+    of_bfloat16("scale", (24, 24), (4, 3), activation="hardswish"),
 ]
 
 

@@ -190,6 +190,8 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
             stored = planned.work.dtype
         if stored != "float32":
             record["stored"] = stored
+        if planned is not None and planned.work.out_dtype == "bfloat16":
+            record["output"]["dtype"] = planned.work.out_dtype
         choice = choices.get(call.value)
         if layers and choice is not None:
             record["fusion"] = {

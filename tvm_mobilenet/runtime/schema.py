@@ -148,6 +148,8 @@ class Output(Record):
     shape: Shape
     block: Annotated[int, Meta(ge=1, le=1 << 16)] | Absent
     """Channels that lie together, where the layout is "NCHWc"."""
+    dtype: Literal["bfloat16"] | Absent
+    """What a kernel in integers leaves where that is bfloat16."""
 
 
 class Moved(Record):

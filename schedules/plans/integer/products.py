@@ -75,7 +75,7 @@ def plan_product(work: Workload, knobs: Knobs, target: TargetSpec) -> ProductPla
         pixels; ``threads``: all or one.
     """
     pixels, blocks = work.out_pixels, work.out_blocks
-    tile = choose_tile(knobs, pixels, blocks, work.depth // work.step, target)
+    tile = choose_tile(knobs, pixels, blocks, work.depth // work.step, target, paired=paired(work))
     groups = -(-blocks // tile[1])
     tiles = -(-pixels // tile[0])
     options = divisors(tiles)
@@ -97,7 +97,7 @@ def plan_rows_of_products(work: Workload, knobs: Knobs, target: TargetSpec) -> P
     """
     height, width = work.out_size
     steps = work.depth // work.step * math.prod(work.kernel)
-    tile = choose_tile(knobs, width, work.out_blocks, steps, target)
+    tile = choose_tile(knobs, width, work.out_blocks, steps, target, paired=paired(work))
     options = divisors(height)
     default = min(options, key=lambda i: (_uneven(work.batch * i, target), abs(i - 4)))
     chunks = knobs.choice("chunks", options, default)
@@ -105,8 +105,13 @@ def plan_rows_of_products(work: Workload, knobs: Knobs, target: TargetSpec) -> P
     return ProductPlan(*tile, chunks, units, share(units, work.macs // work.step, knobs, target))
 
 
+def paired(work: Workload) -> bool:
+    """Whether an instruction adds up two products, as of bfloat16, and not four."""
+    return work.dtype == "bfloat16"
+
+
 def choose_tile(
-    knobs: Knobs, pixels: int, blocks: int, steps: int, target: TargetSpec
+    knobs: Knobs, pixels: int, blocks: int, steps: int, target: TargetSpec, *, paired: bool
 ) -> tuple[int, int]:
     """Ask for a tile: of those that registers hold, the one with the least to do.
 
@@ -121,6 +126,8 @@ def choose_tile(
     ----------
     steps : int
         Instructions that a register of sums takes.
+    paired : bool
+        See :func:`paired`.
     """
     vectors, registers = vectors_of(target), 32 if target.isa in ("avx512", "neon", "rvv") else 16
     spare = 3 if vectors == 1 else vectors + 1
@@ -133,7 +140,7 @@ def choose_tile(
     def cost(tile: tuple[int, int]) -> float:
         p, b = tile
         sums = p * b * vectors
-        if target.dtype == "bfloat16" and vectors == 1:
+        if paired and vectors == 1:
             loads = p if b == 1 else _LOAD * (p + b)
             step = max(sums, _PAIRED_LATENCY, loads)
             each = steps * step + sums * (1 if b == 1 and sums <= _OVERLAPPED else 4)

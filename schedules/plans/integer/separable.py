@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.integer.depthwise import SLOWER, WINDOW, choose_tap_rows
-from tvm_mobilenet.schedules.plans.integer.products import ProductPlan, choose_tile
+from tvm_mobilenet.schedules.plans.integer.products import ProductPlan, choose_tile, paired
 from tvm_mobilenet.schedules.plans.threads import BALANCED, divisors, imbalance, share
 
 from tvm_mobilenet.machine import ITEM_BYTES, TargetSpec
@@ -73,7 +73,8 @@ def plan_block(work: Workload, knobs: Knobs, target: TargetSpec) -> BlockPlan:
         return uneven * (1 + again + first_share * splits)
 
     def tile_of(rows: int, asked: Knobs) -> tuple[int, int]:
-        return choose_tile(asked, rows * width, work.out_blocks, work.depth // work.step, target)
+        steps, blocks = work.depth // work.step, work.out_blocks
+        return choose_tile(asked, rows * width, blocks, steps, target, paired=paired(work))
 
     def pieces_of(tile: tuple[int, int]) -> list[int]:
         return divisors(-(-work.out_blocks // tile[1]))

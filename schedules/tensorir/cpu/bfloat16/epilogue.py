@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import tirx
-from tvm_mobilenet.schedules.tensorir.cpu.bfloat16.instructions import narrowed, widened
+from tvm_mobilenet.schedules.tensorir.cpu.bfloat16.instructions import narrowed
+from tvm_mobilenet.schedules.tensorir.cpu.integer.halves import widened
 from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import Instructions, broadcast
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import load, store
 

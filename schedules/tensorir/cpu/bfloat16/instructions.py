@@ -22,7 +22,6 @@ from typing import Any
 from tvm import tirx
 from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
     Instructions,
-    broadcast,
     vector,
 )
 
@@ -68,10 +67,3 @@ def _dot(sums: Any, inputs: Any, weights: Any) -> Any:
 def narrowed(numbers: Any, lanes: int) -> Any:
     """Return float32 numbers as bits of bfloat16, the nearest, ties to even."""
     return tirx.call_pure_extern(vector("uint16", lanes), _NARROW, numbers)
-
-
-def widened(bits: Any, lanes: int) -> Any:
-    """Return what bits of bfloat16 stand for, as float32."""
-    wide = vector("uint32", lanes)
-    moved = tirx.shift_left(tirx.Cast(wide, bits), broadcast(tirx.const(16, "uint32"), lanes))
-    return tirx.reinterpret(vector("float32", lanes), moved)

@@ -7,11 +7,12 @@ from typing import Any
 from tvm import tirx
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.plans.integer.maps import MapPlan
+from tvm_mobilenet.schedules.tensorir.cpu.bfloat16.epilogue import activated
 from tvm_mobilenet.schedules.tensorir.cpu.bfloat16.instructions import (
     instructions_of,
     narrowed,
-    widened,
 )
+from tvm_mobilenet.schedules.tensorir.cpu.integer.halves import widened
 from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import broadcast
 from tvm_mobilenet.schedules.tensorir.cpu.integer.numbers import Parameters
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
@@ -42,7 +43,9 @@ def write_scale(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
                 for v in range(machine.vectors):
                     by = widened(load(factors, (image, block, 0, v * lanes), lanes), lanes)
                     at = (image, block, pixel, v * lanes)
-                    store(out, at, narrowed(widened(load(data, at, lanes), lanes) * by, lanes))
+                    product = widened(load(data, at, lanes), lanes) * by
+                    left = activated(product, work.activation, lanes)
+                    store(out, at, narrowed(left, lanes))
 
     parameters: Parameters = {
         "data": _map(work, work.in_pixels),
