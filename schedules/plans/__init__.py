@@ -41,10 +41,24 @@ from tvm_mobilenet.schedules.plans.separable import plan_separable
 from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.facts import by_loops
-from tvm_mobilenet.operators.integers import INTEGER_OPERATORS
 from tvm_mobilenet.operators.workload import Operator, Workload
 
 Plan = Callable[[Workload, Knobs, TargetSpec], Any]
+
+_INTEGER_PLANS: dict[str, Plan] = {
+    "qconv": plan_rows_of_products,
+    "qpixels": plan_rows_of_products,
+    "quantize": plan_quantize,
+    "qdense": plan_product,
+    "qdepthwise": plan_filter,
+    "qpointwise": plan_product,
+    "qseparable": plan_block,
+    "qconcat": plan_quantize,
+    **dict.fromkeys(
+        ("dequantize", "qadd", "qlargest", "qmean", "qpool", "qscale", "qtable"), plan_map
+    ),
+    **dict.fromkeys(("quantize_blocks", "dequantize_blocks"), plan_map),
+}
 
 _PLANS: dict[str, Plan] = {
     "conv": plan_conv,
@@ -60,18 +74,7 @@ _PLANS: dict[str, Plan] = {
     "scale": plan_scale,
     "separable": plan_separable,
     "tail": plan_conv_pool_dense,
-    "qconv": plan_rows_of_products,
-    "qpixels": plan_rows_of_products,
-    "quantize": plan_quantize,
-    "qdense": plan_product,
-    "qdepthwise": plan_filter,
-    "qpointwise": plan_product,
-    "qseparable": plan_block,
-    "qconcat": plan_quantize,
-    **dict.fromkeys(
-        ("dequantize", "qadd", "qlargest", "qmean", "qpool", "qscale", "qtable"), plan_map
-    ),
-    **dict.fromkeys(("quantize_blocks", "dequantize_blocks"), plan_map),
+    **_INTEGER_PLANS,
 }
 
 PLANS = by_loops(_PLANS)
@@ -97,7 +100,7 @@ _BFLOAT16_PLANS: dict[str, Plan] = {
     "rows": plan_rows,
     "scale": plan_map,
     "separable": plan_block,
-    **{facts.name: _PLANS[facts.name] for facts in INTEGER_OPERATORS},
+    **_INTEGER_PLANS,
 }
 
 BFLOAT16_PLANS = by_loops(_BFLOAT16_PLANS)

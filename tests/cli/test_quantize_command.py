@@ -99,6 +99,16 @@ def test_raw_pixels(run: Run, photographs: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), same(x))
 
 
+def test_what_kept_layers_are_is_the_targets_choice(run: Run, photographs: Path) -> None:
+    options = ("v1", *SMALL, "--images", photographs, "--keep", "block1.dw", "--json")
+    done = run("quantize", *options, "--method", "mse", "--target", "x86-64-v3")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["stored"]["block1.dw"] == "float32"
+    done = run("quantize", *options, "--keep-as", "bfloat16", "--target", "rpi4")
+    assert done.returncode == 2
+    assert "'rpi4' has no instruction that multiplies bfloat16" in done.stderr
+
+
 def test_layers_in_float(photographs: Path) -> None:
     model = tm.mobilenet_v1(alpha=0.25, resolution=32, classes=10)
     network, report = tm.quantize(model, photographs, keep=["block1.dw"])

@@ -167,6 +167,10 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
     wholes = {symbol(layer.name): layer.name for layer in model.layers}
     for call, layers, moved, us in zip(lowered.calls, groups, moves, predicted, strict=True):
         kernel = lowered.kernels[call.kernel]
+        planned = lowered.plan.kernels.get(workload_key(call.kernel))
+        output = _layout(call, kernel, layers)
+        if planned is not None and planned.work.out_dtype == "bfloat16":
+            output["dtype"] = planned.work.out_dtype
         record = {
             "kernel": call.kernel,
             "layers": [layer.name for layer in layers],
@@ -177,21 +181,18 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
             "macs": sum(layer.macs for layer in layers),
             "bytes": moved,
             "workspace": workspace[call.kernel],
-            "output": _layout(call, kernel, layers),
+            "output": output,
         }
         whole = wholes.get(whole_of(call.value) or "")
         if whole is not None and not layers:
             record["part_of"] = whole
         if us is not None:
             record["predicted_us"] = round(us, 2)
-        planned = lowered.plan.kernels.get(workload_key(call.kernel))
         stored = spec.dtype
         if planned is not None and planned.work.integer:
             stored = planned.work.dtype
         if stored != "float32":
             record["stored"] = stored
-        if planned is not None and planned.work.out_dtype == "bfloat16":
-            record["output"]["dtype"] = planned.work.out_dtype
         choice = choices.get(call.value)
         if layers and choice is not None:
             record["fusion"] = {

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import cast
 
 from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.errors import QuantizationError
-from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.machine import Dtype, TargetSpec
 from tvm_mobilenet.models.quantized.model import Quantization, QuantizedModel
 from tvm_mobilenet.models.quantized.storing import stored_as
 from tvm_mobilenet.models.spec import INPUT, Model
@@ -188,7 +189,7 @@ def _call(
         if network is not None and work.integer:
             of = network.type_of(name)
             numbers = bool(stored) and not of.quantized
-            return Value(name, shape, block, TensorType(stored) if numbers else of)
+            return Value(name, shape, block, TensorType(cast(Dtype, stored)) if numbers else of)
         return Value(name, shape, block, TensorType(work.dtype if block else "float32"))
 
     first, last, facts = group[0], group[-1], OPERATORS[work.operator]
