@@ -12,6 +12,7 @@ from onnx_nets import Net
 import tvm_mobilenet as tm
 from tvm_mobilenet.models.initialization import initialize
 from tvm_mobilenet.models.network import Network
+from tvm_mobilenet.models.quantized.pixels import of_pixels
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -26,7 +27,6 @@ from tvm_mobilenet.models.spec import (
 )
 from tvm_mobilenet.models.weights import Weights
 from tvm_mobilenet.quantization.calibration import quantize
-from tvm_mobilenet.quantization.pixels import of_pixels
 from tvm_mobilenet.runtime.recipe import RECIPES
 from tvm_mobilenet.verify.artifact import sample_input
 

@@ -23,7 +23,7 @@ from tvm_mobilenet.compilation.stack import this_stack
 from tvm_mobilenet.compilation.using import bench, evaluate, load, profile, verify
 from tvm_mobilenet.errors import InputError, TuningError
 from tvm_mobilenet.machine import Dtype, TargetSpec, validate_with_llvm
-from tvm_mobilenet.models.network import planned_from
+from tvm_mobilenet.models.network import KeptAs, planned_from
 from tvm_mobilenet.prediction.fusion import Fusion
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def tune(
         boards under a tracker's key measure side by side.
     cores : int, optional
         Instead of the target's.
-    dtype : {"float32", "float16", "int8"}, optional
+    dtype : {"float32", "float16", "bfloat16", "int8"}, optional
         As for :func:`compile`. In int8 the network needs no images: its kernels do not depend on
         ranges, and what is kept holds however it is calibrated.
     fusion : {"auto", "all", "none"}
@@ -263,12 +263,7 @@ def tune(
     from tvm_mobilenet.tuning.tune import tune as run
 
     options = PlanOptions(target=target, cores=cores, dtype=dtype, fusion=fusion, records=records)
-    (model, integers), spec, stack = _planned(model, dtype), options.spec, this_stack().name
-    if spec.in_sixteen_bits:
-        raise TuningError(
-            f"kernels on {spec.dtype} have no tuner yet",
-            "compile it: their knobs are chosen by rule",
-        )
+    (model, integers, kept_as), stack = _planned(model, dtype), this_stack().name
     if tuner not in TUNERS[stack]:
         raise TuningError(
             f"there is no tuner {tuner!r} on the {stack} stack",
@@ -279,9 +274,16 @@ def tune(
     if device != "local":
         pool, board = find_pool(device, how.open_limit)
         if target == "native":
-            options = dataclasses.replace(options, target=board.target)
-        spec = options.spec
-        check_board(spec, board)
+            stored = board.target.storing(options.spec.dtype)
+            options = dataclasses.replace(options, target=stored, dtype=None)
+        check_board(options.spec, board)
+    options = options.keeping(kept_as)
+    spec = options.spec
+    if spec.half_products:
+        raise TuningError(
+            f"kernels on {spec.dtype} have no tuner yet on processors",
+            "compile it: their knobs are chosen by rule",
+        )
     validate_with_llvm(spec)
     return run(
         model,
@@ -296,15 +298,17 @@ def tune(
     )
 
 
-def _planned(model: ModelLike, dtype: Dtype | None) -> tuple[Model, Mapping[str, Quantization]]:
-    """Return what a plan is made of: layers, and which of them compute in integers."""
-    found, integers = planned_from(model)
+def _planned(
+    model: ModelLike, dtype: Dtype | None
+) -> tuple[Model, Mapping[str, Quantization], KeptAs]:
+    """Return what a plan is made of: layers, which compute in integers, what the others are."""
+    found, integers, kept_as = planned_from(model)
     if dtype != "int8" or integers:
-        return found, integers
+        return found, integers, kept_as
     from tvm_mobilenet.quantization.made_up import made_up
 
     network = made_up(found)
-    return network.model, network.records
+    return network.model, network.records, kept_as
 
 
 def explain(
@@ -324,7 +328,7 @@ def explain(
         As for :func:`compile`.
     target : str or TargetSpec
         As for :func:`compile`; need not be this machine.
-    dtype : {"float32", "float16", "int8"}, optional
+    dtype : {"float32", "float16", "bfloat16", "int8"}, optional
         As for :func:`tune`.
     fusion : {"auto", "all", "none"}
         As for :func:`compile`.
@@ -348,7 +352,9 @@ def explain(
     from tvm_mobilenet.network.explain import explain as predict
 
     options = PlanOptions(target=target, dtype=dtype, fusion=fusion, records=records)
-    (model, integers), spec = _planned(model, dtype), options.spec
+    model, integers, kept_as = _planned(model, dtype)
+    options = options.keeping(kept_as)
+    spec = options.spec
     threads = None if threads is None else number(threads, "threads")
     if threads is not None and not 1 <= threads <= spec.cores:
         raise InputError(

@@ -45,6 +45,21 @@ from tvm_mobilenet.operators.workload import Operator, Workload
 
 Plan = Callable[[Workload, Knobs, TargetSpec], Any]
 
+_INTEGER_PLANS: dict[str, Plan] = {
+    "qconv": plan_rows_of_products,
+    "qpixels": plan_rows_of_products,
+    "quantize": plan_quantize,
+    "qdense": plan_product,
+    "qdepthwise": plan_filter,
+    "qpointwise": plan_product,
+    "qseparable": plan_block,
+    "qconcat": plan_quantize,
+    **dict.fromkeys(
+        ("dequantize", "qadd", "qlargest", "qmean", "qpool", "qscale", "qtable"), plan_map
+    ),
+    **dict.fromkeys(("quantize_blocks", "dequantize_blocks"), plan_map),
+}
+
 _PLANS: dict[str, Plan] = {
     "conv": plan_conv,
     "conv_blocked": plan_conv_blocked,
@@ -59,17 +74,7 @@ _PLANS: dict[str, Plan] = {
     "scale": plan_scale,
     "separable": plan_separable,
     "tail": plan_conv_pool_dense,
-    "qconv": plan_rows_of_products,
-    "qpixels": plan_rows_of_products,
-    "quantize": plan_quantize,
-    "qdense": plan_product,
-    "qdepthwise": plan_filter,
-    "qpointwise": plan_product,
-    "qseparable": plan_block,
-    "qconcat": plan_quantize,
-    **dict.fromkeys(
-        ("dequantize", "qadd", "qlargest", "qmean", "qpool", "qscale", "qtable"), plan_map
-    ),
+    **_INTEGER_PLANS,
 }
 
 PLANS = by_loops(_PLANS)
@@ -95,10 +100,11 @@ _SIXTEEN_PLANS: dict[str, Plan] = {
     "rows": plan_rows,
     "scale": plan_map,
     "separable": plan_block,
+    **_INTEGER_PLANS,
 }
 
 SIXTEEN_PLANS = by_loops(_SIXTEEN_PLANS)
-"""The same for processors that store maps in 16 bits."""
+"""The same for processors that store maps in 16 bits, as all that is not in integers then is."""
 
 _GPU_PLANS: dict[str, Plan] = {
     "conv": plan_gpu_conv,

@@ -93,9 +93,20 @@ def test_raw_pixels(run: Run, photographs: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(tm.load(path)(x), same(x))
     want = tm.compile(model, **how).module((x / np.float32(127.5) - 1).astype(np.float32))
     np.testing.assert_allclose(tm.load(path)(x), want, atol=0.02)
-    again = run("verify", path)
-    assert again.returncode == 2
-    assert "does not say what mean and deviation" in again.stderr
+    again = run("verify", path, "--json", "--save", tmp_path / "y.npy")
+    assert again.returncode == 0, again.stderr
+    assert {row["alone"] for row in json.loads(again.stdout)["rows"][:-1]} == {0.0}
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), same(x))
+
+
+def test_what_kept_layers_are_is_the_targets_choice(run: Run, photographs: Path) -> None:
+    options = ("v1", *SMALL, "--images", photographs, "--keep", "block1.dw", "--json")
+    done = run("quantize", *options, "--method", "mse", "--target", "x86-64-v3")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["stored"]["block1.dw"] == "float32"
+    done = run("quantize", *options, "--keep-as", "bfloat16", "--target", "rpi4")
+    assert done.returncode == 2
+    assert "'rpi4' has no instruction that multiplies bfloat16" in done.stderr
 
 
 def test_layers_in_float(photographs: Path) -> None:

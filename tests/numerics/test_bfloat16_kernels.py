@@ -31,23 +31,27 @@ CASES = Cases("bfloat16")
 PRODUCTS, WINDOWS, MAPS = CASES.products(), CASES.windows(), CASES.maps()
 
 
+Chosen = tuple[tuple[str, int | str], ...]
+"""Knobs and their values."""
+
+
 @functools.cache
-def kernel(work: Workload, cores: int = 2) -> Any:
+def kernel(work: Workload, cores: int = 2, knobs: Chosen = ()) -> Any:
     import tvm
 
     target = dataclasses.replace(host(), dtype="bfloat16", cores=cores)
-    func = written(work, Knobs(), target).with_attr("global_symbol", "main")
+    func = written(work, Knobs(dict(knobs) or None), target).with_attr("global_symbol", "main")
     return tvm.compile(tvm.IRModule({"main": func}), target=tvm.target.Target(target.tvm_dict()))
 
 
-def answer(work: Workload, case: KernelCase) -> Any:
-    """What a kernel writes into an output that is all NaN."""
+def answer(work: Workload, case: KernelCase, knobs: Chosen = ()) -> Any:
+    """What a kernel writes into an output that is all NaN; with the rule's knobs, or these."""
     import tvm
 
     floats = OPERATORS[work.operator].writes_plain
     fill = np.array(np.nan, np.float32) if floats else np.array(NOT_A_NUMBER, np.uint16)
     out = tvm.runtime.tensor(np.full(case.want.shape, fill))
-    kernel(work)(*map(tvm.runtime.tensor, case.inputs), out)
+    kernel(work, knobs=knobs)(*map(tvm.runtime.tensor, case.inputs), out)
     return out.numpy()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tvm
+from integer_networks import quantized
 from kernels import workload
 from tvm import tirx
 from tvm_mobilenet.schedules.knobs import Knobs
@@ -26,6 +27,7 @@ from tvm_mobilenet.models import build
 from tvm_mobilenet.models.weights import initialize
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.operators.ahead import AHEAD, Ahead
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import workload_key
 
 LINE = line_items("float32")
@@ -168,3 +170,19 @@ def _number(expression: Any, values: dict[str, int]) -> int:
         "FloorMod": int.__mod__,
     }[type(expression).__name__]  # fmt: skip
     return operate(_number(expression.a, values), _number(expression.b, values))
+
+
+def test_weights_of_integers_are_prefetched_as_they_are() -> None:
+    """Kernels of float32 were given those of int8 as numbers, and there was no code for that."""
+    kept = [layer.name for layer in MODEL.layers if layer.name.startswith("block2.")]
+    made = quantized(MODEL, keep=tuple(kept))
+    plan = plan_network(made.model, spec(1, 2 << 20), records=made.records)
+    pieces = [(call, piece, at) for call in plan.calls for piece, at in call.ahead]
+    assert pieces
+    for call, piece, at in pieces:
+        func = prim_func(call.work, (piece,))
+        buffer = func.params[-2]
+        waiting = plan.calls[at].work
+        assert waiting.integer
+        assert (str(buffer.dtype), piece.dtype) == ("int8", "int8")
+        assert tuple(buffer.shape) == OPERATORS[waiting.operator].prefetched_shape(waiting)

@@ -16,8 +16,8 @@ from tvm_mobilenet.models.initialization import initialize
 from tvm_mobilenet.models.onnx_qdq import to_qdq
 from tvm_mobilenet.models.pixels import EDGE, Pixels, edge_weights
 from tvm_mobilenet.models.quantized.model import BYTES, Quantization, QuantizedModel
+from tvm_mobilenet.models.quantized.pixels import PIXELS, of_pixels
 from tvm_mobilenet.models.spec import INPUT, Model
-from tvm_mobilenet.quantization.pixels import PIXELS, of_pixels
 from tvm_mobilenet.runtime.recipe import RECIPES
 from tvm_mobilenet.verify.artifact import sample_input
 

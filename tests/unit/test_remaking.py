@@ -11,7 +11,7 @@ import pytest
 from integer_networks import quantized
 
 import tvm_mobilenet as tm
-from tvm_mobilenet.errors import ManifestError, OnnxFileError, WeightsError
+from tvm_mobilenet.errors import InvalidModelError, ManifestError, OnnxFileError, WeightsError
 from tvm_mobilenet.models import build
 from tvm_mobilenet.models.network import Network, network_of
 from tvm_mobilenet.models.onnx_qdq import write_qdq
@@ -50,6 +50,29 @@ def test_a_network_is_made_again() -> None:
         np.testing.assert_array_equal(found.weights[name], array)
         assert found.weights[name].dtype == array.dtype
     assert network_of(said, given=made) is made
+
+
+def test_a_network_of_pixels_is_made_again() -> None:
+    """Mean and deviation are in the weights, and only the manifest tells them."""
+    model = build("v1", alpha=0.25, resolution=32, classes=10)
+    images = [np.random.default_rng(at).integers(0, 256, (3, 32, 32)) for at in range(4)]
+    made, _ = tm.quantize(model, [x.astype(np.uint8) for x in images], pixels=True, method="mse")
+    assert made.pixels.keys() == {"scale", "mean", "std"}
+    said = manifest_of(made)
+    said["quantized"]["pixels"] = json.loads(json.dumps(dict(made.pixels)))
+    checker(schema.Quantized)(said["quantized"])
+    found = network_of(said)
+    assert (found.model, found.records) == (made.model, made.records)
+    assert digest(found.weights) == digest(made.weights)
+    said["quantized"]["pixels"]["mean"] = [0.5, 0.4, 0.4]
+    with pytest.raises(WeightsError, match="not those of the artifact"):
+        network_of(said)
+    said["quantized"]["pixels"]["mean"] = [2.0, 0.4, 0.4]
+    with pytest.raises(ManifestError, match="padding stands for pixels of 510"):
+        network_of(said)
+    del said["quantized"]
+    with pytest.raises(InvalidModelError, match="does not say what mean and deviation"):
+        network_of(said | {"calls": [{"operator": "qpixels"}]})
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:

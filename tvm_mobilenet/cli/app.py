@@ -181,6 +181,7 @@ def tune(
       tvm-mobilenet tune v1 --trials 500
       tvm-mobilenet tune v1 --trials 500 --cores 1 --log-dir mylogs
       tvm-mobilenet tune v1 --trials 500 --dtype int8
+      tvm-mobilenet tune v1 --trials 500 --dtype bfloat16
       tvm-mobilenet tune v1 --trials 500 --target cuda --dtype float16
       tvm-mobilenet tune v1 --trials 500 --device ssh://pi@raspberrypi
       tvm-mobilenet --stack relay tune v1 --trials 500 --tuner autotvm

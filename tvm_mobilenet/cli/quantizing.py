@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,7 +29,7 @@ _PATIENCE_S = 2.0
 
 @dataclass(frozen=True)
 class Ranges(Group):
-    """How ranges are chosen, and which layers stay in float32."""
+    """How ranges are chosen, and which layers stay out of integers."""
 
     method: Annotated[
         Literal["auto", "mse", "average", "minmax", "percentile"],
@@ -40,12 +40,12 @@ class Ranges(Group):
     ] = "auto"
     keep: Annotated[
         list[str] | None,
-        typer.Option(help="A layer to leave in float32; once for each.", metavar="LAYER"),
+        typer.Option(help="A layer to leave out of integers; once for each.", metavar="LAYER"),
     ] = None
     min_sqnr: Annotated[
         float | None,
         typer.Option(
-            help="Leave the layers that hurt most in float32, until the logits have so many dB.",
+            help="Leave the layers that hurt most out, until the logits have so many dB.",
             metavar="DB",
         ),
     ] = None
@@ -58,8 +58,25 @@ class Ranges(Group):
             metavar="SHARE",
         ),
     ] = None
+    keep_as: Annotated[
+        Literal["auto", "bfloat16", "float32"],
+        typer.Option(
+            help="What those are stored as; auto: bfloat16 where the target multiplies it, else "
+            "float32. In an .onnx file they are float32."
+        ),
+    ] = "auto"
     samples: Annotated[int, typer.Option(help="Images to take at most.", min=1)] = 64
     pixels: Pixels = False
+
+    def on(self, target: TargetOptions, output: Path | None) -> dict[str, Any]:
+        """Return what the api is asked for, with what the target and the file can hold."""
+        given = self.given()
+        if output is not None and output.suffix == _ONNX:
+            return given | {"keep_as": "float32"}
+        some = self.keep or self.min_sqnr is not None or self.min_agreement is not None
+        if some and target.plan().kept(self.keep_as) == "float32":
+            return given | {"keep_as": "float32"}
+        return given
 
 
 @grouped
@@ -98,6 +115,7 @@ def quantize(
       tvm-mobilenet quantize v2 --weights pretrained --images photos -o v2.so
       tvm-mobilenet quantize v1 --images photos --min-sqnr 25 -o v1.so
       tvm-mobilenet quantize model.onnx --images photos --keep Conv_0 -o q.so
+      tvm-mobilenet quantize v2 --images photos --min-sqnr 25 --keep-as float32 -o v2.so
       tvm-mobilenet quantize v2 --images photos -o v2.onnx   QDQ, for onnxruntime
     """
     from tvm_mobilenet.artifact.emission import SHARED, check_name
@@ -109,9 +127,9 @@ def quantize(
         if output.suffix != _ONNX:
             check_name(output, SHARED)
         check_writable(output)
-    found = network.find(model)
+    found, asked = network.find(model), how.on(target, output)
     with progress_bar(after_s=_PATIENCE_S) as told:
-        made, report = run(found, images, **weights.given(), **how.given(), progress=told)
+        made, report = run(found, images, **weights.given(), **asked, progress=told)
     if output is not None:
         with warnings_told(), waiting(f"writing {report.title} in integers"):
             write(made, output, target, None if how.pixels else weights.preprocess)

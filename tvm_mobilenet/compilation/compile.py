@@ -35,9 +35,10 @@ _log = logging.getLogger(__name__)
 def compile_network(model: ModelLike, options: CompileOptions) -> Compiled:
     """Compile a model; see :func:`tvm_mobilenet.compile`."""
     stack = this_stack()
-    spec = options.spec
-    check_c_interface(spec, stack.name, options.of_c_interface)
+    check_c_interface(options.spec, stack.name, options.of_c_interface)
     network = _network(model, options)
+    options = options.keeping(network.kept_as)
+    spec = options.spec
     stack.check(options)
     tools = _tools(spec, options.emit)
     validate_with_llvm(spec)

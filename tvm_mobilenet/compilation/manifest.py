@@ -56,9 +56,12 @@ def describe(
         alignment=_alignment(lowered),
     )
     from_file = network.imported is not None and network.imported.records
-    if network.records and not from_file and model.input_dtype == "float32":
+    known = model.input_dtype == "float32" or network.pixels
+    if network.records and not from_file and known:
         quantized = QuantizedModel(model, network.records)
-        manifest["quantized"] = decided(quantized, network.weights)
+        said = decided(quantized, network.weights)
+        pixels = {"pixels": dict(network.pixels)} if network.pixels else {}
+        manifest["quantized"] = said | pixels
     return manifest
 
 
@@ -164,6 +167,10 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
     wholes = {symbol(layer.name): layer.name for layer in model.layers}
     for call, layers, moved, us in zip(lowered.calls, groups, moves, predicted, strict=True):
         kernel = lowered.kernels[call.kernel]
+        planned = lowered.plan.kernels.get(workload_key(call.kernel))
+        output = _layout(call, kernel, layers)
+        if planned is not None and planned.work.out_dtype == "bfloat16":
+            output["dtype"] = planned.work.out_dtype
         record = {
             "kernel": call.kernel,
             "layers": [layer.name for layer in layers],
@@ -174,14 +181,13 @@ def _calls(model: Model, lowered: Lowered, spec: TargetSpec) -> list[dict[str, A
             "macs": sum(layer.macs for layer in layers),
             "bytes": moved,
             "workspace": workspace[call.kernel],
-            "output": _layout(call, kernel, layers),
+            "output": output,
         }
         whole = wholes.get(whole_of(call.value) or "")
         if whole is not None and not layers:
             record["part_of"] = whole
         if us is not None:
             record["predicted_us"] = round(us, 2)
-        planned = lowered.plan.kernels.get(workload_key(call.kernel))
         stored = spec.dtype
         if planned is not None and planned.work.integer:
             stored = planned.work.dtype

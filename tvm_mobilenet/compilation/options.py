@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tvm_mobilenet.artifact.emission import SHARED, Emit, check_emit
 from tvm_mobilenet.artifact.native_header import PREFIX, check_prefix
@@ -17,6 +17,7 @@ from tvm_mobilenet.common.lists import check_one_of
 from tvm_mobilenet.common.stacks import Stack, check_stack
 from tvm_mobilenet.errors import CInterfaceError, InputError, RecordsWarning, TargetError
 from tvm_mobilenet.machine import Dtype, TargetSpec, parse
+from tvm_mobilenet.machine.arithmetic import has_products
 from tvm_mobilenet.network.planning import plan_network
 from tvm_mobilenet.prediction.fusion import FUSIONS, Fusion
 from tvm_mobilenet.tuning.store import Found, RecordsLike, records_for
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tvm_mobilenet.models.importer import Imported
-    from tvm_mobilenet.models.network import Network
+    from tvm_mobilenet.models.network import KeptAs, Network
     from tvm_mobilenet.models.quantized.model import Quantization
     from tvm_mobilenet.models.spec import Model
     from tvm_mobilenet.network.plan import NetworkPlan
@@ -94,6 +95,38 @@ class PlanOptions:
     def _stored(self) -> Dtype | None:
         """What the target stores maps as; it has to know nothing of kernels in integers."""
         return None if self.dtype == "int8" else self.dtype
+
+    def keeping(self, kept_as: KeptAs) -> Self:
+        """Return the same for a network in integers whose other layers are stored so.
+
+        A `dtype` that is given, other than int8, says it itself.
+
+        Raises
+        ------
+        TargetError
+            They shall be bfloat16, which the target does not multiply.
+        """
+        told = self._stored is not None or self.spec.dtype == "bfloat16"
+        if told or self.kept(kept_as) == "float32":
+            return self
+        stored = self.spec.storing("bfloat16")
+        return dataclasses.replace(self, target=stored, mcpu=None, mattr=None, host=None)
+
+    def kept(self, kept_as: KeptAs) -> Literal["bfloat16", "float32"]:
+        """Return what such layers are stored as for the target.
+
+        Raises
+        ------
+        TargetError
+            As of :meth:`keeping`.
+        """
+        spec = self.spec
+        if kept_as == "bfloat16":
+            spec.storing("bfloat16")
+        if kept_as != "auto":
+            return kept_as
+        able = spec.gpu is None and has_products(spec.isa, spec.needs, "bfloat16")
+        return "bfloat16" if able else "float32"
 
     @property
     def is_native(self) -> bool:

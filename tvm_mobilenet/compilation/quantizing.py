@@ -11,10 +11,10 @@ from threadpoolctl import threadpool_limits
 
 from tvm_mobilenet.common.lists import check_one_of
 from tvm_mobilenet.errors import QuantizationError
-from tvm_mobilenet.models.network import Network, network_from
+from tvm_mobilenet.models.network import KEPT_AS, KeptAs, Network, network_from
+from tvm_mobilenet.models.quantized.pixels import NORMALIZED, of_pixels
 from tvm_mobilenet.quantization.budget import Budget
 from tvm_mobilenet.quantization.images import batches, check_looks, sampled
-from tvm_mobilenet.quantization.pixels import of_pixels
 from tvm_mobilenet.quantization.post_training import CHOICES, Choice, post_training
 from tvm_mobilenet.quantization.progress import Progress, silent, told
 from tvm_mobilenet.quantization.report import QuantizationReport
@@ -42,6 +42,7 @@ def quantize(
     keep: Collection[str] = (),
     min_sqnr: float | None = None,
     min_agreement: float | None = None,
+    keep_as: KeptAs = "auto",
     samples: int = SAMPLES,
     pixels: bool = False,
     progress: Progress = silent,
@@ -67,13 +68,17 @@ def quantize(
         extremes of all, or without one number in 10,000 at either end. ``"auto"`` tries the first
         two and takes what leaves more decibels to the logits.
     keep : collection of str
-        Layers that compute in float32.
+        Layers that compute in floating-point.
     min_sqnr : float, optional
         Least signal-to-quantisation-noise ratio of the logits, dB: layers that hurt most stay in
-        float32, as few as reach it of those tried.
+        floating-point, as few as reach it of those tried.
     min_agreement : float, optional
         The same for the share of images whose first class stays, 0 to 1; then all images are
         judged, else 16 of them.
+    keep_as : {"auto", "bfloat16", "float32"}
+        What those layers are stored as. ``"auto"`` is bfloat16 where the target that the network
+        is compiled for multiplies it, else float32; what it costs is measured in bfloat16, and
+        in float32 if only that keeps within the budget.
     samples : int
         Images at most.
     pixels : bool
@@ -103,6 +108,7 @@ def quantize(
         As of :func:`tvm_mobilenet.compile`.
     """
     check_one_of(method, CHOICES, "method", QuantizationError)
+    check_one_of(keep_as, KEPT_AS, "keep_as", QuantizationError)
     budget = Budget(min_sqnr, min_agreement)
     network = network_from(model, weights, seed)
     made = network.model
@@ -114,8 +120,11 @@ def quantize(
     recipe = preprocess_for(made.image_size, preprocess, network.preprocess)
     if pixels:
         found, arrays = of_pixels(made, network.weights, recipe)
+        normalized = {key: recipe[key] for key in NORMALIZED}
         recipe = bytes_of(recipe)
-        network = dataclasses.replace(network, model=found, weights=arrays, preprocess=recipe)
+        network = dataclasses.replace(
+            network, model=found, weights=arrays, preprocess=recipe, pixels=normalized
+        )
     if isinstance(images, str | os.PathLike):
         read = _read(images, recipe, (samples, seed), progress)
     else:
@@ -125,7 +134,13 @@ def quantize(
     # Products of a layer's size lose more to the handing out of work than threads gain.
     with threadpool_limits(1, "blas"):
         return post_training(
-            network, inputs, method=method, keep=keep, budget=budget, progress=progress
+            network,
+            inputs,
+            method=method,
+            keep=keep,
+            budget=budget,
+            keep_as=keep_as,
+            progress=progress,
         )
 
 

@@ -166,7 +166,9 @@ def verify(
     if save is not None:
         from tvm_mobilenet.verify.artifact import sample_input
 
-        found = module(sample_input(network.model.input_shape) if x is None else x)
+        layers = network.model
+        made_up = sample_input(layers.input_shape, dtype=layers.input_dtype) if x is None else x
+        found = module(made_up)
         found = found if isinstance(found, tuple) else (found,)
         names_of = (output["name"] for output in module.outputs)
         save_outputs(save, dict(zip(names_of, found, strict=True)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from tvm_mobilenet.operators.ahead import AHEAD, Ahead
 from tvm_mobilenet.operators.facts import OPERATORS
-from tvm_mobilenet.operators.workload import AHEAD_OF, WORKLOAD, Workload
+from tvm_mobilenet.operators.workload import AHEAD_OF, WORKLOAD, Workload, element_of
 
 
 def define(work: Workload) -> list[Any]:
@@ -42,7 +42,10 @@ def prim_func(work: Workload, ahead: Sequence[Ahead] = ()) -> Any:
     from tvm import te
 
     *inputs, out = define(work)
-    others = [te.placeholder(piece.shape, name=f"ahead{i}") for i, piece in enumerate(ahead)]
+    others = [
+        te.placeholder(piece.shape, element_of(piece.dtype), name=f"ahead{i}")
+        for i, piece in enumerate(ahead)
+    ]
     func = te.create_prim_func([*inputs, *others, out])
     name = work.key
     if ahead:

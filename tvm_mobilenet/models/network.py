@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
@@ -30,6 +30,13 @@ Expect = Callable[..., Evaluation]
 """From an input to what layers should compute, by a reference of the network's own: see
 :meth:`tvm_mobilenet.models.importer.Imported.evaluate`."""
 
+KeptAs = Literal["auto", "bfloat16", "float32"]
+"""What layers are stored as that do not compute in integers, in a network of which others do:
+``"auto"`` is bfloat16 for a target that multiplies it, float32 for any other."""
+
+KEPT_AS: tuple[str, ...] = ("auto", "bfloat16", "float32")
+"""All of them."""
+
 _OPTIONS = ("batch", "resolution", "input_shape")
 """Options of an ONNX file; the last one stands for the other two."""
 
@@ -49,6 +56,11 @@ class Network:
     records : mapping of str to Quantization
         The layers that compute in integers, and how: see
         :class:`tvm_mobilenet.models.quantized.model.QuantizedModel`; none in a float network.
+    kept_as : {"auto", "bfloat16", "float32"}
+        What its other layers are stored as: see :data:`KeptAs`.
+    pixels : mapping
+        Where the input is raw pixels, ``scale``, ``mean`` and ``std`` of the preprocessing that
+        the first convolution does.
     """
 
     model: Model
@@ -57,6 +69,8 @@ class Network:
     imported: Imported | None = None
     preprocess: Mapping[str, Any] = field(default_factory=dict)
     records: Mapping[str, Quantization] = field(default_factory=dict)
+    kept_as: KeptAs = "float32"
+    pixels: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def expect(self) -> Expect | None:
@@ -102,10 +116,15 @@ def model_from(model: Model | Imported | Network | str | os.PathLike[str]) -> Mo
 
 def planned_from(
     model: Model | Imported | Network | str | os.PathLike[str],
-) -> tuple[Model, Mapping[str, Quantization]]:
-    """Return the model that :func:`model_from` does, and which of its layers are in integers."""
+) -> tuple[Model, Mapping[str, Quantization], KeptAs]:
+    """Return the model that :func:`model_from` does, and how it computes.
+
+    Which of its layers are in integers, and what the others are kept as.
+    """
     found = find_model(model, {}) if isinstance(model, str | os.PathLike) else model
-    return (found, {}) if isinstance(found, Model) else (found.model, found.records)
+    if isinstance(found, Model):
+        return found, {}, "float32"
+    return found.model, found.records, found.kept_as if isinstance(found, Network) else "float32"
 
 
 def network_from(
@@ -182,6 +201,7 @@ def network_of(
     if (said := manifest.get("quantized")) is not None:
         network, arrays = made_again(found.model, found.weights, said, manifest["title"])
         found = replace(found, model=network.model, weights=arrays, records=network.records)
+        found = replace(found, pixels=said.get("pixels", {}))
     prove(found.weights, manifest)
     return found
 
@@ -201,7 +221,8 @@ def _in_floats(
                 "leave --model or model= out",
             )
         model = model_from_manifest(described)
-        if any(call["operator"] == "qpixels" for call in manifest.get("calls", ())):
+        takes = any(call["operator"] == "qpixels" for call in manifest.get("calls", ()))
+        if takes and "quantized" not in manifest:
             raise InvalidModelError(
                 f"this artifact of {manifest['title']} takes pixels, and does not say what mean "
                 "and deviation its first convolution holds",

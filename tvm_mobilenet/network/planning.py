@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import cast
 
 from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.errors import QuantizationError
-from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.machine import Dtype, TargetSpec
 from tvm_mobilenet.models.quantized.model import Quantization, QuantizedModel
 from tvm_mobilenet.models.quantized.storing import stored_as
 from tvm_mobilenet.models.spec import INPUT, Model
@@ -16,6 +17,7 @@ from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.network.cache_contexts import CacheContexts
 from tvm_mobilenet.network.fusion import decide
 from tvm_mobilenet.network.integers import elements_for
+from tvm_mobilenet.network.meeting import met
 from tvm_mobilenet.network.plan import Call, Decision, Foreign, KernelPlan, NetworkPlan, Value
 from tvm_mobilenet.network.units import Readers, Unit, in_blocks, units_of
 from tvm_mobilenet.operators.facts import OPERATORS
@@ -66,6 +68,8 @@ def plan_network(
     plans = plans_for(target, stack)
     network = _in_integers(model, records, target, stack)
     units = units_of(model, target, plans.keys(), network)
+    if network is not None:
+        units = met(units, model)
     contexts = CacheContexts.of(model, units)
     decisions = decide(
         *(model, units, contexts, target),
@@ -122,7 +126,7 @@ def plan_kernel(
     knobs = Knobs(recorded)
     note = ""
     try:
-        if not work.integer and knobs.trace() is not None:
+        if not work.written and knobs.trace() is not None:
             knobs.finish()
         else:
             plan(work, knobs, target, plans)
@@ -180,16 +184,19 @@ def _call(
     choice: Choice | None,
     network: QuantizedModel | None,
 ) -> Call:
-    def value(name: str, block: int) -> Value:
+    def value(name: str, block: int, stored: str = "") -> Value:
         shape = model.input_shape if name == INPUT else model.layer(name).out_shape
         if network is not None and work.integer:
-            return Value(name, shape, block, network.type_of(name))
+            of = network.type_of(name)
+            numbers = bool(stored) and not of.quantized
+            return Value(name, shape, block, TensorType(cast(Dtype, stored)) if numbers else of)
         return Value(name, shape, block, TensorType(work.dtype if block else "float32"))
 
     first, last, facts = group[0], group[-1], OPERATORS[work.operator]
-    source = value(first.source, 0 if facts.reads_plain else work.in_block)
+    kinds = (*work.in_dtypes, "", "")
+    source = value(first.source, 0 if facts.reads_plain else work.in_block, kinds[0])
     names, blocks = [name for unit in group for name in unit.others], facts.other_blocks(work)
     blocks += (work.out_block,) * (len(names) - len(blocks))
-    others = (value(name, block) for name, block in zip(names, blocks, strict=False))
-    out = value(last.name, 0 if facts.writes_plain else work.out_block)
+    others = (value(name, block, kinds[1]) for name, block in zip(names, blocks, strict=False))
+    out = value(last.name, 0 if facts.writes_plain else work.out_block, work.out_dtype)
     return Call(group, work, (source, *others), out, choice=choice)

@@ -119,6 +119,7 @@ def units_of(
         There is no kernel for one that does.
     """
     readers = Readers(model)
+    integer = set() if network is None else set(network.records)
     taken: set[str] = set()
     units: list[Unit] = []
     for layer in model.layers:
@@ -136,7 +137,7 @@ def units_of(
         if network is not None and work.integer:
             units.append(_in_integers(layer, work, readers, network))
         else:
-            units.append(_grown(layer, work, readers, taken))
+            units.append(_grown(layer, work, readers, taken | integer))
         taken.update(member.name for member in units[-1].layers)
     places = {layer.name: at for at, layer in enumerate(model.layers)}
     return sorted(units, key=lambda unit: places[unit.name])
@@ -161,7 +162,10 @@ def _chained(
 
 
 def _grown(layer: Layer, work: Workload, readers: Readers, taken: Collection[str]) -> Unit:
-    """Return a layer with a residual connection and an activation that are its alone."""
+    """Return a layer with a residual connection and an activation that are its alone.
+
+    What others compute is in `taken`, by name, or is computed in integers.
+    """
     unit = Unit((layer,), work)
     if not OPERATORS[work.operator].activates or work.activation != "none":
         return unit
@@ -170,7 +174,7 @@ def _grown(layer: Layer, work: Workload, readers: Readers, taken: Collection[str
     if adds and isinstance(added, Add) and added.name not in taken:
         unit = Unit((*unit.layers, added), dataclasses.replace(unit.work, residual=True))
     last = readers.only(unit.name)
-    if isinstance(last, Activate):
+    if isinstance(last, Activate) and last.name not in taken:
         work = dataclasses.replace(unit.work, activation=last.activation)
         if work.expressible:
             return Unit((*unit.layers, last), work)

@@ -25,7 +25,7 @@ class Ahead:
     first, lines : int
         Cache lines of each part: the first, and how many.
     dtype : Dtype
-        What they are stored as.
+        What they are stored as: int8 of a kernel in integers, whatever its maps are.
     """
 
     shape: tuple[int, ...]

@@ -172,6 +172,22 @@ class Dequantize(_OverElements):
     writes_plain = True
 
 
+class QuantizeBlocks(_OverElements):
+    """Numbers in blocks become elements there."""
+
+    __slots__ = ()
+
+    name = "quantize_blocks"
+
+
+class DequantizeBlocks(_OverElements):
+    """Elements in blocks become numbers there."""
+
+    __slots__ = ()
+
+    name = "dequantize_blocks"
+
+
 class QTable(_OverElements):
     """An activation alone: a table gives the element for each of 256."""
 
@@ -252,6 +268,8 @@ INTEGER_OPERATORS: tuple[Facts, ...] = (
     QDense(),
     Quantize(),
     Dequantize(),
+    QuantizeBlocks(),
+    DequantizeBlocks(),
     QTable(),
     QAdd(),
     QConcat(),

@@ -128,10 +128,10 @@ class Workload:
         float32 (docs/adr/0029 of bfloat16); but what maps of int8 or uint8 are multiplied by is
         int8, and sums are of 32 bits (docs/adr/0028).
     out_dtype : str
-        What an output in blocks is stored as where that is not `dtype`: float32 where sums
-        leave unrounded.
+        What an output in blocks is stored as where that is not `dtype`: float32 or bfloat16
+        where numbers leave and no elements.
     in_dtypes : tuple of str
-        What the two addends of a sum are stored as.
+        What the two addends of a sum are stored as, or the numbers that become elements.
     zero_point, other_zero_point : int
         The element of the input that stands for 0, with which borders are filled; that of the
         second input.
@@ -257,6 +257,11 @@ class Workload:
     def element(self) -> str:
         """What TVM calls an element of a map."""
         return element_of(self.dtype)
+
+    @property
+    def out_element(self) -> str:
+        """The same of the output's, in blocks."""
+        return element_of(self.out_dtype or self.dtype)
 
     @property
     def tabled(self) -> bool:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tvm_mobilenet.machine import LINE_BYTES, TargetSpec
+from tvm_mobilenet.machine import LINE_BYTES, Dtype, TargetSpec
 from tvm_mobilenet.machine.arithmetic import line_items
 from tvm_mobilenet.operators.ahead import Ahead
 from tvm_mobilenet.operators.facts import OPERATORS
@@ -96,7 +96,7 @@ def _spread(before: Sequence[_Kernel], waiting: _Kernel, at: int, target: Target
     if waiting.shape is None:
         return
     parts = target.cores
-    dtype = waiting.work.dtype
+    dtype: Dtype = "int8" if waiting.work.integer else waiting.work.dtype
     part = math.prod(waiting.shape) // (line_items(dtype) * parts)
     line = LINE_BYTES * parts  # of every part one
     left = min(math.ceil(-waiting.spare / line), part)

@@ -15,12 +15,12 @@ from typing import Any, Literal, NamedTuple
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import QuantizationError
-from tvm_mobilenet.models.network import Network
+from tvm_mobilenet.models.network import KeptAs, Network
+from tvm_mobilenet.models.quantized.pixels import PIXELS
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.quantization.budget import Budget, fewest
 from tvm_mobilenet.quantization.calibration import Quantized, quantize, types_for
 from tvm_mobilenet.quantization.observation import observe
-from tvm_mobilenet.quantization.pixels import PIXELS
 from tvm_mobilenet.quantization.progress import Progress, silent
 from tvm_mobilenet.quantization.quality import Quality, quality
 from tvm_mobilenet.quantization.ranges import METHODS, Method
@@ -45,6 +45,9 @@ _TRIED: tuple[Method, ...] = ("mse", "average")
 """What ``"auto"`` compares: it is the network that decides which is better, and by much."""
 
 
+_Stored = Literal["bfloat16", "float32"]
+
+
 class _Attempt(NamedTuple):
     made: Quantized
     cost: Quality
@@ -57,6 +60,7 @@ def post_training(
     method: Choice = "auto",
     keep: Collection[str] = (),
     budget: Budget = _NONE,
+    keep_as: KeptAs = "float32",
     progress: Progress = silent,
 ) -> tuple[Network, QuantizationReport]:
     """Quantise a network by what it computes for some images.
@@ -72,12 +76,15 @@ def post_training(
         How ranges are chosen; ``"auto"`` takes least error or average extremes, whichever leaves
         more decibels to the logits.
     keep : collection of str
-        Layers that compute in float32.
+        Layers that compute in floating-point.
+    keep_as : {"auto", "bfloat16", "float32"}
+        What they, and those that the budget names, are stored as. ``"auto"`` is measured in
+        bfloat16; in float32 where nothing is kept, or where only that meets the budget.
 
     Returns
     -------
     Network
-        With records of the layers in integers.
+        With records of the layers in integers, and what the others are kept as.
     QuantizationReport
         What it cost.
 
@@ -85,7 +92,7 @@ def post_training(
     ------
     QuantizationError
         The network is one in integers, there is no layer of a name to keep, an image does not
-        fit, a value is not finite, or even all layers in float32 miss the budget.
+        fit, a value is not finite, or the budget is missed even with all layers kept.
     """
     model, weights = network.model, network.weights
     if network.records:
@@ -94,15 +101,17 @@ def post_training(
     seen = observe(model, weights, images, progress)
     judged = images if budget.agreement is not None else _spread(images, _JUDGED)
 
-    def attempt(more: Iterable[str], by: Method) -> _Attempt:
+    def attempt(more: Iterable[str], by: Method, stored: _Stored) -> _Attempt:
         floats = {*keep, *more}
         made = quantize(
             model, weights, images, method=by, keep=floats, seen=seen, progress=progress
         )
-        return _Attempt(made, quality(model, weights, made, judged, progress))
+        return _Attempt(made, quality(model, weights, made, judged, progress, kept_as=stored))
 
+    tried = _types(keep_as)
+    stored = tried[0] if keep else tried[-1]
     methods = _TRIED if method == "auto" else (method,)
-    firsts = {by: attempt((), by) for by in methods}
+    firsts = {by: attempt((), by, stored) for by in methods}
     chosen = max(methods, key=lambda by: firsts[by].cost.logits)
     made, cost = first = firsts[chosen]
     if not budget.allows(cost):
@@ -116,14 +125,18 @@ def post_training(
         )
         movable = (name for name in spared if PIXELS not in model.layer(name).inputs)
         order = sorted(movable, key=lambda name: -spared[name])
-        again = partial(attempt, by=chosen)
-        made, cost = fewest(order, again, lambda tried: budget.allows(tried.cost))
+        for stored in tried:
+            again = partial(attempt, by=chosen, stored=stored)
+            made, cost = fewest(order, again, lambda found: budget.allows(found.cost))
+            if budget.allows(cost):
+                break
     if not budget.allows(cost):
         raise QuantizationError(
-            f"with every layer in float32 the logits have {cost.logits:.1f} dB and "
+            f"with every layer in {stored} the logits have {cost.logits:.1f} dB and "
             f"{cost.agreement:.0%} agreement",
             "ask for less, or compile the float32 network",
         )
+    kept = _kept(model, first.made, made, keep)
     report = QuantizationReport(
         model.title,
         cost.layers,
@@ -132,11 +145,21 @@ def post_training(
         len(images),
         len(judged),
         chosen,
-        _kept(model, first.made, made, keep),
+        kept,
+        {name: stored if why in (ASKED, BUDGET) else "float32" for name, why in kept.items()},
     )
     return dataclasses.replace(
-        network, model=made.model.model, weights=made.weights, records=made.model.records
+        network,
+        model=made.model.model,
+        weights=made.weights,
+        records=made.model.records,
+        kept_as=keep_as if stored == "bfloat16" else "float32",
     ), report
+
+
+def _types(keep_as: KeptAs) -> tuple[_Stored, ...]:
+    """Return what kept layers may be stored as, the least bytes first."""
+    return ("bfloat16", "float32") if keep_as == "auto" else (keep_as,)
 
 
 def _spread(images: Sequence[NDArray[Any]], most: int) -> list[NDArray[Any]]:
@@ -151,18 +174,18 @@ def _check_names(model: Model, keep: Collection[str]) -> None:
         if name not in names:
             near = difflib.get_close_matches(name, names, 3) or names[:3]
             raise QuantizationError(
-                f"{model.title} has no layer {name!r} to keep in float32",
+                f"{model.title} has no layer {name!r} to keep out of integers",
                 f"near it are {', '.join(near)}; `explain` lists all",
             )
         if name == PIXELS or PIXELS in model.layer(name).inputs:
             raise QuantizationError(
-                f"{name!r} takes pixels, and in float32 there is no kernel that does",
+                f"{name!r} takes pixels, which only a kernel in integers does",
                 "let it compute in integers, or leave the input in float32",
             )
 
 
 def _kept(model: Model, first: Quantized, last: Quantized, keep: Collection[str]) -> dict[str, str]:
-    """Return the layers in float32, and why they are."""
+    """Return the layers that are in no integers, and why they are not."""
     floats = (layer.name for layer in model.layers if layer.name not in last.model.records)
     why = dict.fromkeys(first.model.records, BUDGET) | dict.fromkeys(keep, ASKED)
     return {name: why.get(name, NEVER) for name in floats}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,6 +46,8 @@ def quality(
     network: Quantized,
     images: Sequence[ArrayLike],
     progress: Progress = silent,
+    *,
+    kept_as: Literal["float32", "bfloat16"] = "float32",
 ) -> Quality:
     """Return what quantising cost, against the float64 reference.
 
@@ -53,6 +55,8 @@ def quality(
     ----------
     model, weights
         The float network that `network` was made of.
+    kept_as : {"float32", "bfloat16"}
+        As of :func:`tvm_mobilenet.models.quantized.reference.run`.
     """
     signal = dict.fromkeys((layer.name for layer in model.layers), 0.0)
     noise = dict(signal)
@@ -60,7 +64,7 @@ def quality(
     same: list[Any] = []
     for image in told(images, progress, "measuring what it cost"):
         want = reference.run(model, weights, image, keep_layers=True)
-        got = integer_reference.run(network.model, network.weights, image)
+        got = integer_reference.run(network.model, network.weights, image, kept_as)
         for name, expected in want.items():
             of = network.model.type_of(name)
             found = dequantized(got[name], of) if of.quantized else got[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +39,11 @@ class QuantizationReport(Tabular):
     method : str
         How ranges were chosen.
     kept : mapping of str to str
-        Layers that compute in float32, and why: ``"asked for"``, ``"budget"``, or ``"never in
-        integers"``, which are softmaxes and what has no kernel.
+        Layers that do not compute in integers, and why: ``"asked for"``, ``"budget"``, or
+        ``"never in integers"``, which are softmaxes and what has no kernel.
+    stored : mapping of str to str
+        What each of them is stored as, ``"bfloat16"`` or ``"float32"``. What is bfloat16 is
+        float32 where a target does not multiply that, and the network says ``"auto"``.
     """
 
     title: str
@@ -50,6 +54,7 @@ class QuantizationReport(Tabular):
     judged: int
     method: str
     kept: Mapping[str, str]
+    stored: Mapping[str, str]
 
     def __repr__(self) -> str:
         """Return one line; :meth:`table` has the rest."""
@@ -58,11 +63,12 @@ class QuantizationReport(Tabular):
     @property
     def summary(self) -> str:
         """The cost in a sentence."""
-        kept = f", {len(self.kept)} layers in float32" if self.kept else ""
+        counts = Counter(self.stored.values())
+        kept = "".join(f", {count} in {dtype}" for dtype, count in sorted(counts.items()))
         return (
-            f"{self.title} in integers: logits {self.logits:.1f} dB, the same first class for "
-            f"{self.agreement:.0%} of {self.judged} calibration images{kept}; "
-            f"ranges by {self.method}"
+            f"{self.title}: logits {self.logits:.1f} dB, the same first class for "
+            f"{self.agreement:.0%} of {self.judged} calibration images; layers: "
+            f"{len(self.layers) - len(self.kept)} in integers{kept}; ranges by {self.method}"
         )
 
     def table(self) -> Table:
@@ -73,10 +79,13 @@ class QuantizationReport(Tabular):
             Column("kept", "in", kind="word"),
         )
         rows = tuple(
-            (name, value, f"float32: {self.kept[name]}" if name in self.kept else "int8")
+            (name, value, self._type_of(name))
             for name, value in sorted(self.layers.items(), key=lambda item: item[1])
         )
         return Table("layers", self.title, columns, rows, (self.summary,))
+
+    def _type_of(self, name: str) -> str:
+        return f"{self.stored[name]}: {self.kept[name]}" if name in self.kept else "int8"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, for machines; None for what is infinite."""

@@ -116,6 +116,14 @@ class InIntegers(Record):
     """What an activation reads that a table computes."""
 
 
+class Normalized(Record):
+    """What of the preprocessing the first convolution does: see :class:`Preprocess`."""
+
+    scale: Positive
+    mean: tuple[Finite, Finite, Finite]
+    std: tuple[Positive, Positive, Positive]
+
+
 class Quantized(Record):
     """What calibration decided: :mod:`tvm_mobilenet.models.quantized.remaking` makes it a network.
 
@@ -129,6 +137,8 @@ class Quantized(Record):
     """Hash of the scales of all weights, little-endian float64."""
     biases: Annotated[str, Meta(max_length=1 << 24, pattern="^[0-9A-Za-z+/]*={0,2}$")]
     """Base64 of little-endian float32, layer by layer in the order of the model."""
+    pixels: Normalized | Absent
+    """There where the input is pixels."""
 
 
 class Output(Record):
@@ -138,6 +148,8 @@ class Output(Record):
     shape: Shape
     block: Annotated[int, Meta(ge=1, le=1 << 16)] | Absent
     """Channels that lie together, where the layout is "NCHWc"."""
+    dtype: Literal["bfloat16"] | Absent
+    """What a kernel in integers leaves where that is bfloat16."""
 
 
 class Moved(Record):

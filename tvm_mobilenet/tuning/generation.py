@@ -76,7 +76,7 @@ def _scheduled(work: Workload, target: TargetSpec, knobs: Knobs) -> Any:
     from tvm_mobilenet.schedules.tensorir.cpu.written import written
     from tvm_mobilenet.schedules.tensorir.rules import schedule
 
-    if work.integer:
+    if work.written:
         return written(work, knobs, target)
     done = schedule(prim_func(work), target, knobs)
     assert done is not None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.bfloat16 import narrowed, widened
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.verify.kernel_case import KernelCase
 
@@ -31,6 +32,8 @@ that took a core meanwhile would make a candidate beside it look fast."""
 _MOST_COPIES = 64
 GUARD = 1024
 _CANARY, _ODD = np.float32(1.5e30), 0x5A
+_BITS = np.dtype(np.uint16)
+"""What NumPy knows bfloat16 as."""
 
 
 class NotANumberError(VerificationError):
@@ -44,8 +47,11 @@ def blank(case: KernelCase) -> NDArray[Any]:
     """
     dtype = np.dtype(case.dtype)
     space = np.full(case.want.size + 2 * GUARD, _canary(dtype), dtype)
-    wrong = np.nan if dtype.kind == "f" else ~case.want.astype(dtype).reshape(-1)
-    space[GUARD:-GUARD] = wrong
+    if dtype == _BITS:
+        space[GUARD:-GUARD] = narrowed(np.array(np.nan))
+    else:
+        wrong = np.nan if dtype.kind == "f" else ~case.want.astype(dtype).reshape(-1)
+        space[GUARD:-GUARD] = wrong
     return space
 
 
@@ -70,7 +76,8 @@ def judge(case: KernelCase, space: NDArray[Any]) -> float:
 
 
 def check_finite(out: NDArray[Any]) -> None:
-    """Raise NotANumberError where there is NaN or infinity."""
+    """Raise NotANumberError where there is NaN or infinity; uint16 is bfloat16."""
+    out = widened(out) if out.dtype == _BITS else out
     if not np.isfinite(out).all():
         raise NotANumberError(f"{np.count_nonzero(~np.isfinite(out))} numbers are none")
 

@@ -53,9 +53,10 @@ def tune(
     """
     check_installed()
     _check_asked(target, settings, pool, log_dir)
-    if integers and settings.tuner != "template":
+    written = " and ".join(_written(target, integers))
+    if written and settings.tuner != "template":
         raise TuningError(
-            f"{settings.tuner} proposes nothing for kernels in integers: they are written with "
+            f"{settings.tuner} proposes nothing for kernels in {written}: they are written with "
             "their loops",
             "leave --tuner out: the knobs of our own schedules",
         )
@@ -68,7 +69,7 @@ def tune(
         _copy_fusions(found, store.find(target), writer)
         history = read_history(log_dir / HISTORY, target_key(target), threads_of(target))
         _check_history(history, measurer, target.gpu is not None)
-        title = f"{model.title} in int8" if integers else model.title
+        title = f"{model.title} in {written}" if written else model.title
         book = RunBook(log_dir / RUNS, title, target)
         tuner = Tuner(works, target, history, writer, settings, measurer, book.telling(tell))
         network = book.open(tuner, parts)
@@ -87,6 +88,12 @@ def tune(
         status=tuner.status(),
         problems=(*map(str, damaged), *tuner.problems, *problems),
     )
+
+
+def _written(target: TargetSpec, integers: Mapping[str, Quantization]) -> list[str]:
+    """Return the types whose kernels are written with their loops, of those that there are."""
+    halves = ["bfloat16"] if target.dtype == "bfloat16" else []
+    return ["int8", *halves] if integers else halves
 
 
 def _check_asked(

@@ -16,7 +16,7 @@ from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.evaluator import Evaluation, Judge, Rounding
 from tvm_mobilenet.models.spec import INPUT, Layer, Model, Operator, Softmax
 from tvm_mobilenet.runtime.instrument import Trace
-from tvm_mobilenet.verify.judging import Reading, Verdict, compute, judge, read_against
+from tvm_mobilenet.verify.judging import Reading, Verdict, compute, judge, read_against, stored_as
 from tvm_mobilenet.verify.report import VerifyRow
 from tvm_mobilenet.verify.rounding import END_TO_END, MOVES, ROUNDED_ONCE, WIDEST
 
@@ -35,11 +35,6 @@ _JUMPS = frozenset({
 
 Weights = Mapping[str, NDArray[Any]]
 Expect = Callable[..., Evaluation]
-
-
-def _stored_as(call: Mapping[str, Any]) -> str:
-    """Return the type of a kernel's maps and weights, from its record in a manifest."""
-    return str(call.get("stored", "float32"))
 
 
 def _jumps(layer: Layer) -> bool:
@@ -83,7 +78,7 @@ class Case:
                 f"and {last.out_shape} in {self.model.title}",
                 "verify it against the model that it was compiled from",
             )
-        self.stored = _stored_as(trace.call)
+        self.stored = stored_as(trace.call)
         self._look_up(layers)
         verdict = judge(
             layers,

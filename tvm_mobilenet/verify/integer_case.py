@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.bfloat16 import narrowed, rounded
 from tvm_mobilenet.common.functions import tabled
 from tvm_mobilenet.machine import RANGES, Dtype
 from tvm_mobilenet.models.layers import Weighted
@@ -46,6 +47,8 @@ from tvm_mobilenet.verify.kernel_case import KernelCase
 _UNIT = 1 / 32
 """Scale of what is read."""
 
+_HALF = "bfloat16"
+
 _IDLE = 99
 """What stands in lanes of no channel: kernels may read it, and nothing may come of it."""
 
@@ -59,6 +62,8 @@ Array = NDArray[Any]
 _OVER: dict[str, Callable[[Shape], Layer]] = {
     "quantize": lambda shape: Quantize("a", (INPUT,), shape),
     "dequantize": lambda shape: Dequantize("a", (INPUT,), shape),
+    "quantize_blocks": lambda shape: Quantize("a", (INPUT,), shape),
+    "dequantize_blocks": lambda shape: Dequantize("a", (INPUT,), shape),
     "qtable": lambda shape: Activate("a", (INPUT,), shape, "hardswish"),
     "qpool": lambda shape: GlobalAvgPool("a", (INPUT,), shape, keep_map=True),
     "qscale": lambda shape: Scale("a", (INPUT, OTHER), shape),
@@ -89,11 +94,13 @@ def integer_case(work: Workload, seed: int = 0) -> KernelCase:
     rng = np.random.default_rng(seed)
     links, types = _links(work)
     values: dict[str, Array] = {}
+    reads = dict(zip((INPUT, OTHER), work.in_dtypes, strict=False))
     numbers: list[Array] = []
     for layer, record in links:
         for name, shape in zip(layer.inputs, layer.in_shapes, strict=True):
             if name not in values:
-                values[name] = _drawn(rng, shape, types[name])
+                drawn = _drawn(rng, shape, types[name])
+                values[name] = rounded(drawn) if reads.get(name) == _HALF else drawn
         types[layer.name] = FLOAT if record is None else record.output
         network, weights = _alone(layer, record, types), _weights(rng, layer)
         (*_, alone) = network.model.layers
@@ -102,14 +109,25 @@ def integer_case(work: Workload, seed: int = 0) -> KernelCase:
         numbers += parameters(network, work, (alone,), weights)
     facts, data, want = OPERATORS[work.operator], values[INPUT], values[links[-1][0].name]
     dtype, bound = want.dtype.name, np.zeros(want.shape)
+    if work.out_dtype == _HALF:
+        want, dtype = rounded(want), work.out_element
     if work.operator == "qdense":
         want, bound = want.reshape(want.shape[:2]), bound.reshape(want.shape[:2])
     if not facts.writes_plain:
         want, bound = blocked(want, work.out_block), blocked(bound, work.out_block, math.inf)
     if not facts.reads_plain:
-        data = blocked(data, work.in_block, _IDLE)
-    others = [blocked(values[OTHER], work.out_block, _IDLE)] if OTHER in values else []
+        data = _kept(blocked(data, work.in_block, _IDLE), reads.get(INPUT))
+    others = [
+        _kept(blocked(values[name], work.out_block, _IDLE), reads.get(name))
+        for name in (OTHER,)
+        if name in values
+    ]
     return KernelCase((data, *numbers, *others), want.astype(np.float64), bound, dtype)
+
+
+def _kept(value: Array, dtype: str | None) -> Array:
+    """Return what lies in a map as the kernel reads it: bfloat16 by its bits."""
+    return narrowed(value) if dtype == _HALF else value
 
 
 def _links(work: Workload) -> tuple[list[Link], dict[str, TensorType]]:
@@ -117,7 +135,7 @@ def _links(work: Workload) -> tuple[list[Link], dict[str, TensorType]]:
     least, greatest = RANGES[work.dtype]
     zeros = {INPUT: work.zero_point, OTHER: work.other_zero_point}
     types = {name: TensorType(work.dtype, (_UNIT,), zero) for name, zero in zeros.items()}
-    floats = (dtype == "float32" for dtype in work.in_dtypes)
+    floats = (dtype in ("float32", _HALF) for dtype in work.in_dtypes)
     types |= {name: FLOAT for name, is_float in zip(zeros, floats, strict=False) if is_float}
     made = Quantization(TensorType(work.dtype, (2 * _UNIT,), (least + greatest + 1) // 2))
     if work.operator not in _OVER:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.common.bfloat16 import rounded
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.quantized import reference as integers
@@ -21,9 +22,9 @@ from tvm_mobilenet.models.quantized.model import Dequantize, QuantizedModel
 from tvm_mobilenet.models.spec import INPUT, Layer
 from tvm_mobilenet.runtime.instrument import Trace
 from tvm_mobilenet.verify.artifact import Runnable, check_layers, sample_input, told
-from tvm_mobilenet.verify.judging import judge
+from tvm_mobilenet.verify.judging import judge, stored_as
 from tvm_mobilenet.verify.report import VerifyReport, VerifyRow
-from tvm_mobilenet.verify.rounding import END_TO_END_TOLERANCE
+from tvm_mobilenet.verify.rounding import END_TO_END
 
 Weights = Mapping[str, NDArray[Any]]
 Values = dict[str, NDArray[Any]]
@@ -71,9 +72,9 @@ def verify_integers(
         for name, got in zip(model.outputs, outputs, strict=True)
     ]
     largest, relative = (max(each) for each in zip(*errors, strict=True))
-    return VerifyReport(
-        model.title, rows, largest, relative, END_TO_END_TOLERANCE, _islands(network)
-    )
+    types = {stored_as(trace.call) for trace in traces}
+    tolerance = END_TO_END["bfloat16" if "bfloat16" in types else "float32"]
+    return VerifyReport(model.title, rows, largest, relative, tolerance, _islands(network))
 
 
 class _Case:
@@ -96,24 +97,25 @@ class _Case:
                 f"{self._network.model.title}",
                 "verify it against the model that it was compiled from",
             )
-        alone, tolerance, passed, by = self._judged(layers, got)
+        alone, tolerance, passed, by = self._judged(layers, trace)
         self._values[last.name] = got
         want = self._whole[last.name]
         off = (reference.max_abs_error(got, want), reference.relative_error(got, want))
         return VerifyRow(names, trace.call["kernel"], *off, alone, tolerance, passed, by)
 
-    def _judged(
-        self, layers: tuple[Layer, ...], got: NDArray[Any]
-    ) -> tuple[float, float, bool, str]:
-        records = self._network.records
+    def _judged(self, layers: tuple[Layer, ...], trace: Trace) -> tuple[float, float, bool, str]:
+        records, got = self._network.records, trace.output
         if not any(layer.name in records or isinstance(layer, Dequantize) for layer in layers):
-            verdict = judge(layers, self._weights, self._values, got)
+            by_type = stored_as(trace.call)
+            verdict = judge(layers, self._weights, self._values, got, stored=by_type)
             return verdict.alone, verdict.tolerance, verdict.passed, verdict.judge
         values = dict(self._values)
         for layer in layers:
             read = (values[name] for name in layer.inputs)
             values[layer.name] = integers.run_layer(self._network, self._weights, layer, *read)
         want = values[layers[-1].name]
+        if "dtype" in trace.call["output"]:
+            want = rounded(want)
         differing = float(np.mean(want != got)) if want.dtype == got.dtype else math.nan
         return differing, 0.0, differing == 0, _EXACT
 

@@ -54,6 +54,11 @@ class Verdict:
     judge: str
 
 
+def stored_as(call: Mapping[str, Any]) -> str:
+    """Return the type of a kernel's maps and weights, from its record in a manifest."""
+    return str(call.get("stored", "float32"))
+
+
 NOT_JUDGED = Verdict(math.nan, math.nan, True, NOBODY)
 """The verdict on what nobody can compute."""
 

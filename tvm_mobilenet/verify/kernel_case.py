@@ -46,7 +46,7 @@ class KernelCase:
         What an element may be off by, of the same shape: see
         :func:`tvm_mobilenet.verify.bound.guaranteed_bound`; infinite where nobody reads it.
     dtype : str
-        What the kernel stores its output as.
+        What the kernel stores its output as, by NumPy's name: uint16 is bfloat16.
 
     Notes
     -----
@@ -137,7 +137,9 @@ def kernel_case(work: Workload, seed: int = 0, outlier: float | None = None) -> 
         as_stored(blocked(values[name], block), work)
         for name, block in zip(names, blocks, strict=False)
     ]
-    return KernelCase((*_packed(work, x, weights), *others), want, bound)
+    bits = work.dtype == "bfloat16" and not OPERATORS[work.operator].writes_plain
+    dtype = "uint16" if bits else "float32"
+    return KernelCase((*_packed(work, x, weights), *others), want, bound, dtype)
 
 
 def _stored(value: Float32, work: Workload) -> Float32:

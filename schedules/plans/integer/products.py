@@ -81,7 +81,7 @@ def plan_product(work: Workload, knobs: Knobs, target: TargetSpec) -> ProductPla
         pixels; ``threads``: all or one.
     """
     pixels, blocks = work.out_pixels, work.out_blocks
-    tile = choose_tile(knobs, pixels, blocks, work.depth // work.step, target, work.rows)
+    tile = choose_tile(knobs, work, pixels, work.depth // work.step, target)
     groups = -(-blocks // tile[1])
     tiles = -(-pixels // tile[0])
     options = divisors(tiles)
@@ -103,7 +103,7 @@ def plan_rows_of_products(work: Workload, knobs: Knobs, target: TargetSpec) -> P
     """
     height, width = work.out_size
     steps = work.depth // work.step * math.prod(work.kernel)
-    tile = choose_tile(knobs, width, work.out_blocks, steps, target, work.rows)
+    tile = choose_tile(knobs, work, width, steps, target)
     options = divisors(height)
     default = min(options, key=lambda i: (_uneven(work.batch * i, target), abs(i - 4)))
     chunks = knobs.choice("chunks", options, default)
@@ -111,8 +111,8 @@ def plan_rows_of_products(work: Workload, knobs: Knobs, target: TargetSpec) -> P
     return ProductPlan(*tile, chunks, units, share(units, work.macs // work.step, knobs, target))
 
 
-def choose_tile(  # noqa: PLR0917  sizes
-    knobs: Knobs, pixels: int, blocks: int, steps: int, target: TargetSpec, rows: int
+def choose_tile(
+    knobs: Knobs, work: Workload, pixels: int, steps: int, target: TargetSpec
 ) -> tuple[int, int]:
     """Ask for a tile: of those that registers hold, the one with the least to do.
 
@@ -125,14 +125,15 @@ def choose_tile(  # noqa: PLR0917  sizes
 
     Parameters
     ----------
+    pixels : int
+        Of which tiles are made.
     steps : int
         Instructions that a register of sums takes.
-    rows : int
-        Pixels that its sums belong to, which a tile has a multiple of.
     """
     vectors, registers = vectors_of(target), 32 if target.isa in ("avx512", "neon", "rvv") else 16
     spare = 3 if vectors == 1 else vectors + 1
-    halves = target.half_products > 0
+    rows, blocks, halves = work.rows, work.out_blocks, work.half_products > 0
+    paired = work.dtype == "bfloat16"  # an instruction adds up two products, not four
     fitting = [
         (p, b)
         for p, b in (_HALF_TILES if halves else _TILES)
@@ -145,7 +146,7 @@ def choose_tile(  # noqa: PLR0917  sizes
     def cost(tile: tuple[int, int]) -> float:
         p, b = tile
         sums = p * b * vectors
-        if target.dtype == "bfloat16" and vectors == 1:
+        if paired and vectors == 1:
             loads = p if b == 1 else _LOAD * (p + b)
             step = max(sums, _PAIRED_LATENCY, loads)
             each = steps * step + sums * (1 if b == 1 and sums <= _OVERLAPPED else 4)

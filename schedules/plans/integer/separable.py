@@ -73,8 +73,7 @@ def plan_block(work: Workload, knobs: Knobs, target: TargetSpec) -> BlockPlan:
         return uneven * (1 + again + first_share * splits)
 
     def tile_of(rows: int, asked: Knobs) -> tuple[int, int]:
-        steps = work.depth // work.step
-        return choose_tile(asked, rows * width, work.out_blocks, steps, target, work.rows)
+        return choose_tile(asked, work, rows * width, work.depth // work.step, target)
 
     def pieces_of(tile: tuple[int, int]) -> list[int]:
         return divisors(-(-work.out_blocks // tile[1]))

@@ -12,7 +12,7 @@ from tvm import relax
 
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.emit.relax.foreign import import_operator, inline
-from tvm_mobilenet.emit.relax.layouts import from_blocked, to_blocked
+from tvm_mobilenet.emit.relax.layouts import as_float, from_blocked, stored, to_blocked
 from tvm_mobilenet.emit.relax.ours import ours_by_tvm
 from tvm_mobilenet.models.spec import INPUT, Operator, symbol
 from tvm_mobilenet.network.fold import packed
@@ -148,7 +148,7 @@ class _Emitter:
         """Return a value in the layout in which a kernel takes it."""
         bound = self.values[wanted.name]
         if bound.value is not None and bound.value.block == wanted.block:
-            return bound.var
+            return self._stored_as(bound.var, bound.value.type.dtype, wanted.type.dtype)
         plain = self.plain(wanted.name)
         if not wanted.block:
             return plain
@@ -156,6 +156,13 @@ class _Emitter:
             return self._moved(plain, wanted, blocks=True)
         dtype = wanted.type.dtype
         return to_blocked(self._builder, plain, wanted.shape, wanted.block, dtype)
+
+    def _stored_as(self, var: Any, dtype: str, wanted: str) -> Any:
+        """Return numbers as another type, where they lie."""
+        if dtype == wanted:
+            return var
+        numbers = self._builder.emit(as_float(self._builder, var, dtype))
+        return self._builder.emit(stored(self._builder, numbers, wanted))
 
     def _packed(self, call: Call) -> list[Any]:
         """Return a call's packed parameters, the same constants each time."""

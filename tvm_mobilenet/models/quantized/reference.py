@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import singledispatch
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tvm_mobilenet.common.bfloat16 import rounded
 from tvm_mobilenet.common.functions import clips
 from tvm_mobilenet.errors import InputError
 from tvm_mobilenet.models import reference
@@ -53,7 +54,12 @@ _LARGEST_DISTANCE = 255
 """Between an element and its zero point, and beyond any element."""
 
 
-def run(network: QuantizedModel, weights: Weights, x: ArrayLike) -> dict[str, Array]:
+def run(
+    network: QuantizedModel,
+    weights: Weights,
+    x: ArrayLike,
+    kept_as: Literal["float32", "bfloat16"] = "float32",
+) -> dict[str, Array]:
     """Run a whole network.
 
     Parameters
@@ -63,6 +69,8 @@ def run(network: QuantizedModel, weights: Weights, x: ArrayLike) -> dict[str, Ar
         among them, as float32.
     x : array_like
         Input, NCHW, of the network's shape; of the type of its record, or else numbers.
+    kept_as : {"float32", "bfloat16"}
+        What layers without a record keep weights and maps as, each rounded once.
 
     Returns
     -------
@@ -79,11 +87,31 @@ def run(network: QuantizedModel, weights: Weights, x: ArrayLike) -> dict[str, Ar
     given = np.asarray(x)
     of_numbers = INPUT not in network.records
     values = {INPUT: given.astype(network.model.input_dtype) if of_numbers else given}
+    halved = kept_as == "bfloat16"
+    if halved:
+        weights = _rounded_weights(network, weights)
     for layer in network.model.layers:
         inputs = (values[name] for name in layer.inputs)
-        values[layer.name] = run_layer(network, weights, layer, *inputs)
+        value = run_layer(network, weights, layer, *inputs)
+        values[layer.name] = rounded(value) if halved and _in_a_map(network, layer) else value
     del values[INPUT]
     return values
+
+
+def _rounded_weights(network: QuantizedModel, weights: Weights) -> dict[str, Array]:
+    """Return weights, those of layers without a record as bfloat16 keeps them."""
+    kept = (layer for layer in network.model.layers if layer.name not in network.records)
+    names = {name for layer in kept for name in layer.parameters}
+    return {
+        name: rounded(array) if name in names and array.ndim > 1 else array
+        for name, array in weights.items()
+    }
+
+
+def _in_a_map(network: QuantizedModel, layer: Layer) -> bool:
+    """Whether a layer without a record leaves numbers in a map, and no answer of the network."""
+    answers = isinstance(layer, Dense | Operator | Softmax) or layer.name in network.model.outputs
+    return layer.name not in network.records and not answers
 
 
 def run_layer(network: QuantizedModel, weights: Weights, layer: Layer, *inputs: Array) -> Array:

@@ -20,6 +20,7 @@ from tvm_mobilenet.models.folding import without_batch_norm
 from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.quantized.lowering import lowered
 from tvm_mobilenet.models.quantized.model import FLOAT, Quantization, Quantize, QuantizedModel
+from tvm_mobilenet.models.quantized.pixels import of_pixels
 from tvm_mobilenet.models.quantized.weights import in_elements, weight_type
 from tvm_mobilenet.models.spec import Model
 from tvm_mobilenet.models.tensors import TensorType
@@ -71,7 +72,8 @@ def made_again(
     weights : mapping of str to ndarray
         Its weights, float32, by full name.
     said : mapping
-        From :func:`decided`.
+        From :func:`decided`; where the network takes pixels, ``"pixels"`` besides: what
+        :func:`tvm_mobilenet.models.quantized.pixels.of_pixels` made it of.
     title : str
         What messages call the network.
 
@@ -84,6 +86,8 @@ def made_again(
     """
     validate(model, weights)
     try:
+        if "pixels" in said:
+            model, weights = of_pixels(model, weights, said["pixels"])
         records = dict(_records(model, weights, said["layers"]))
         values = {name: _type(of) for name, of in said["values"].items()}
         network = lowered(model, records, values)

@@ -280,6 +280,6 @@ def write_depthwise(
     parameters: dict[str, tuple[Shape, str]] = {
         "data": ((work.batch, work.in_blocks, work.in_pixels, 16), work.element),
         **numbers.weights(work, filter_shape(work)),
-        "out": ((work.batch, work.out_blocks, work.out_pixels, 16), work.out_dtype or work.element),
+        "out": ((work.batch, work.out_blocks, work.out_pixels, 16), work.out_element),
     }
     return kernel(work, parameters, body, machine.functions)

@@ -14,6 +14,7 @@ from typing import Any
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as ir
+from tvm_mobilenet.schedules.tensorir.cpu.integer.halves import store_numbers
 from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
     Instructions,
     broadcast,
@@ -103,7 +104,7 @@ class Epilogue:
                 for v in vectors:
                     *outer, last = place(pixel)
                     value = self._clipped(self._number(block, v, sums(pixel, v)))
-                    store(out, [*outer, last + v * self._machine.lanes], value)
+                    store_numbers(out, [*outer, last + v * self._machine.lanes], value)
             return
         pixel = 0
         while pixel < pixels:

@@ -11,6 +11,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.plans.integer.maps import MapPlan
 from tvm_mobilenet.schedules.tensorir.cpu.integer.epilogue import Epilogue
+from tvm_mobilenet.schedules.tensorir.cpu.integer.halves import load_numbers
 from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
     Instructions,
     broadcast,
@@ -28,7 +29,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
 )
 
 from tvm_mobilenet.machine import TargetSpec
-from tvm_mobilenet.operators.workload import Workload
+from tvm_mobilenet.operators.workload import Workload, element_of
 
 _FOUR = 4
 """Pixels that leave together, and bytes of a dword."""
@@ -56,7 +57,7 @@ def write_quantize(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
     def element(data: Any, numbers: Any, place: list[Any]) -> Any:
         scale, shift = (broadcast(load(numbers, (i,), 1), lanes) for i in range(2))
         value = machine.multiply_add(load(data, place, lanes), scale, shift)
-        return machine.rounded(_within(machine, value, work.limits))
+        return machine.rounded(within(machine, value, work.limits))
 
     def fours(data: Any, numbers: Any, image: Any, first: int, pixel: Any) -> Any:
         total = broadcast(tirx.const(0, "int32"), lanes)
@@ -81,7 +82,7 @@ def write_quantize(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
                     store(out, (image, first // block, pixel + i, first % block), dword)
 
     plain = (work.batch, work.in_channels, *(work.in_size if work.in_plain == _FOUR else ()))
-    return kernel(work, {"data": (plain, "float32"), **_numbers(2), "out": _map(work)}, body)
+    return kernel(work, {"data": (plain, "float32"), **numbers_of(2), "out": map_of(work)}, body)
 
 
 def write_dequantize(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
@@ -102,7 +103,7 @@ def write_dequantize(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
             ir.buffer_store(out, read.astype("float32") * numbers[0], at)
 
     plain = (work.batch, work.in_channels, *(() if flat else work.in_size))
-    return kernel(work, {"data": _map(work), **_numbers(2), "out": (plain, "float32")}, body)
+    return kernel(work, {"data": map_of(work), **numbers_of(2), "out": (plain, "float32")}, body)
 
 
 def write_table(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
@@ -119,14 +120,15 @@ def write_table(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
                 at = (image, block, tirx.min(step * count, work.in_pixels - count), 0)
                 epilogue.leave(out, at, load(data, at, lanes * count), lanes * count)
 
-    parameters: Parameters = {"data": _map(work), "table": ((256,), work.dtype)}
-    return kernel(work, {**parameters, "out": _map(work)}, body)
+    parameters: Parameters = {"data": map_of(work), "table": ((256,), work.dtype)}
+    return kernel(work, {**parameters, "out": map_of(work)}, body)
 
 
 def write_add(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
     """Write the sum of two maps: one, addend, other, out."""
     machine = instructions_of(target)
     kinds = work.in_dtypes or (work.dtype, work.dtype)
+    floats = not {"float32", "bfloat16"}.isdisjoint(kinds)
 
     def body(data: Any, addend: Any, other: Any, out: Any) -> None:
         def value(at: list[Any], v: int) -> Any:
@@ -136,16 +138,16 @@ def write_add(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
             one, two = (_read(machine, buffer, at, v) for buffer in (data, other))
             moved = machine.multiply_add(one, first, shift)
             total = machine.multiply_add(two, second, moved)
-            return _within(machine, total, work.limits) if "float32" in kinds else total
+            return within(machine, total, work.limits) if floats else total
 
-        _over_pixels(work, plan, machine, out, value)
+        over_pixels(work, plan, machine, out, value)
 
-    shape = _map(work)[0]
+    shape = map_of(work)[0]
     parameters: Parameters = {
-        "data": (shape, kinds[0]),
-        **_numbers(3, "addend"),
-        "other": (shape, kinds[1]),
-        "out": _map(work),
+        "data": (shape, element_of(kinds[0])),
+        **numbers_of(3, "addend"),
+        "other": (shape, element_of(kinds[1])),
+        "out": map_of(work),
     }
     return kernel(work, parameters, body)
 
@@ -166,13 +168,13 @@ def write_scale(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
             )
             return machine.multiply_add(one * two, scale, shift)
 
-        _over_pixels(work, plan, machine, out, value)
+        over_pixels(work, plan, machine, out, value)
 
     parameters: Parameters = {
-        "data": _map(work),
-        **_numbers(2),
+        "data": map_of(work),
+        **numbers_of(2),
         "factors": ((work.batch, work.in_blocks, 1, 16), work.dtype),
-        "out": _map(work),
+        "out": map_of(work),
     }
     return kernel(work, parameters, body)
 
@@ -202,13 +204,11 @@ def write_pool(work: Workload, plan: MapPlan, target: TargetSpec) -> Any:
             )
 
     shape = (work.batch, work.out_blocks, 1, 16)
-    parameters: Parameters = {"data": _map(work), **_numbers(2), "out": (shape, work.dtype)}
+    parameters: Parameters = {"data": map_of(work), **numbers_of(2), "out": (shape, work.dtype)}
     return kernel(work, parameters, body)
 
 
-def _over_pixels(
-    work: Workload, plan: MapPlan, machine: Instructions, out: Any, value: Any
-) -> None:
+def over_pixels(work: Workload, plan: MapPlan, machine: Instructions, out: Any, value: Any) -> None:
     """Write every pixel of a map; `value` is of its indices and one of its registers."""
     count, pixels = min(_FOUR, work.in_pixels), work.in_pixels
     leaving = Leaving(work, machine, {}, work.limits)
@@ -223,24 +223,26 @@ def _over_pixels(
             leaving.write(out, block, count, lambda pixel, v: value(place(pixel), v), place)
 
 
-def _within(machine: Instructions, value: Any, limits: tuple[int, int]) -> Any:
+def within(machine: Instructions, value: Any, limits: tuple[int, int]) -> Any:
     """Clip numbers of any size; in this order NaN becomes the least element."""
     low, high = (broadcast(tirx.const(float(end), "float32"), machine.lanes) for end in limits)
     return tirx.Min(tirx.Max(value, low), high)
 
 
 def _read(machine: Instructions, buffer: Any, at: list[Any], v: int) -> Any:
-    """Load a register of a map: elements as int32, float32 as it is."""
+    """Load a register of a map: elements as int32, numbers as float32."""
     *outer, last = at
-    read = load(buffer, [*outer, last + v * machine.lanes], machine.lanes)
-    if str(buffer.dtype) == "float32":
-        return read
-    return tirx.Cast(vector("int32", machine.lanes), read)
+    place = [*outer, last + v * machine.lanes]
+    if str(buffer.dtype) in ("float32", "uint16"):
+        return load_numbers(buffer, place, machine.lanes)
+    return tirx.Cast(vector("int32", machine.lanes), load(buffer, place, machine.lanes))
 
 
-def _map(work: Workload) -> tuple[Shape, str]:
+def map_of(work: Workload) -> tuple[Shape, str]:
+    """Return shape and type of a map of elements."""
     return (work.batch, work.in_blocks, work.in_pixels, work.in_block), work.dtype
 
 
-def _numbers(count: int, name: str = "numbers") -> Parameters:
+def numbers_of(count: int, name: str = "numbers") -> Parameters:
+    """Return the parameter that is some numbers of float32."""
     return {name: ((count,), "float32")}

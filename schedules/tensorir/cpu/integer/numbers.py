@@ -120,8 +120,7 @@ class Integers(Numbers):
     def epilogue(
         self, work: Workload, machine: Instructions, buffers: dict[str, Any], products: int
     ) -> Ending:
-        floats = work.out_dtype == "float32"
-        return Epilogue(work, machine, buffers, work.limits, floats=floats)
+        return Epilogue(work, machine, buffers, work.limits, floats=bool(work.out_dtype))
 
     def weights(self, work: Workload, shape: Shape, name: str = "") -> Parameters:
         return weight_parameters(work, shape, name)

@@ -275,7 +275,7 @@ def write_pointwise(
         "data": ((work.batch, work.in_blocks, work.in_pixels, 16), work.element),
         **numbers.weights(work, rows_shape(work)),
         **numbers.residual(work, shape),
-        "out": (shape, work.out_dtype or work.element),
+        "out": (shape, work.out_element),
     }
     return kernel(work, parameters, body, machine.functions)
 
@@ -377,6 +377,6 @@ def write_conv(
     parameters: dict[str, tuple[Shape, str]] = {
         "data": numbers.image(work),
         **numbers.weights(work, rows_shape(work)),
-        "out": (shape, work.out_dtype or work.element),
+        "out": (shape, work.out_element),
     }
     return kernel(work, parameters, body, machine.functions)

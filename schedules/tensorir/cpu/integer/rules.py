@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tvm_mobilenet.schedules.tensorir.cpu.integer.blocks import (
+    write_dequantize_blocks,
+    write_quantize_blocks,
+)
 from tvm_mobilenet.schedules.tensorir.cpu.integer.concat import write_concat
 from tvm_mobilenet.schedules.tensorir.cpu.integer.depthwise import write_depthwise
 from tvm_mobilenet.schedules.tensorir.cpu.integer.maps import (
@@ -28,6 +32,7 @@ from tvm_mobilenet.operators.workload import Workload
 
 WRITERS: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
     "dequantize": write_dequantize,
+    "dequantize_blocks": write_dequantize_blocks,
     "qadd": write_add,
     "qconcat": write_concat,
     "qconv": write_conv,
@@ -42,5 +47,6 @@ WRITERS: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
     "qseparable": write_separable,
     "qtable": write_table,
     "quantize": write_quantize,
+    "quantize_blocks": write_quantize_blocks,
 }
 """By operator."""

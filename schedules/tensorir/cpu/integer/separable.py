@@ -108,6 +108,6 @@ def write_separable(
         **numbers.weights(mid, filter_shape(mid), _FILTER),
         **numbers.weights(work, (work.out_blocks, work.depth // work.step, 16, work.step)),
         **numbers.residual(work, shape),
-        "out": (shape, work.out_dtype or work.element),
+        "out": (shape, work.out_element),
     }
     return kernel(work, parameters, body, multiplying.functions)

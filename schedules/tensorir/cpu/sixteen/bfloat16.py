@@ -25,11 +25,8 @@ from functools import partial
 from typing import Any
 
 from tvm import tirx
-from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import (
-    Instructions,
-    broadcast,
-    vector,
-)
+from tvm_mobilenet.schedules.tensorir.cpu.integer.halves import widened
+from tvm_mobilenet.schedules.tensorir.cpu.integer.instructions import Instructions, vector
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import eight_bytes, lanes_of
 from tvm_mobilenet.schedules.tensorir.cpu.sixteen.numbers import Sixteen
 
@@ -78,10 +75,7 @@ class BFloat16(Sixteen):
         return tirx.call_pure_extern(vector("uint16", lanes), _NARROW, numbers)
 
     def widened(self, stored: Any, lanes: int) -> Any:
-        wide = vector("uint32", lanes)
-        bits = broadcast(tirx.const(16, "uint32"), lanes)
-        moved = tirx.shift_left(tirx.Cast(wide, stored), bits)
-        return tirx.reinterpret(vector("float32", lanes), moved)
+        return widened(stored, lanes)
 
 
 def _step(name: str, intrinsic: str, operands: tuple[str, str] = ("%by", "%read")) -> str:

@@ -24,6 +24,9 @@ Weights = Mapping[str, NDArray[Any]]
 PIXELS = f"{INPUT}.pixels"
 """Name of the layer that frames an image."""
 
+NORMALIZED = ("scale", "mean", "std")
+"""What of a recipe goes into the first convolution."""
+
 COLOURS = 3
 """Channels of an image."""
 
@@ -36,7 +39,7 @@ def of_pixels(
     Parameters
     ----------
     recipe : mapping
-        See :mod:`tvm_mobilenet.runtime.recipe`.
+        See :mod:`tvm_mobilenet.runtime.recipe`; of it :data:`NORMALIZED` count.
 
     Returns
     -------
