@@ -23,6 +23,7 @@ from tvm_mobilenet.models.quantized.model import (
     QuantizedModel,
     has_kernel,
     limits_of,
+    passes_of,
 )
 from tvm_mobilenet.models.quantized.storing import Stored
 from tvm_mobilenet.models.spec import (
@@ -106,6 +107,7 @@ def _conv2d(layer: Conv2d, network: QuantizedModel) -> Workload:
         layer.padding,
         **_leaving(network, layer, layer.activation),
         zero_point=_zero(network, layer.inputs[0]) if any(layer.padding) else 0,
+        passes=passes_of(network.records[layer.name]),
     )
 
 
@@ -128,7 +130,9 @@ def _pixels(layer: Pixels, network: QuantizedModel) -> Workload:
 
 @_workload.register(Dense)
 def _dense(layer: Dense, network: QuantizedModel) -> Workload:
-    work = _flat(layer, network, "qpointwise", **_leaving(network, layer, layer.activation))
+    leaving = _leaving(network, layer, layer.activation)
+    passes = passes_of(network.records[layer.name])
+    work = _flat(layer, network, "qpointwise", **leaving, passes=passes)
     if not work.out_dtype:
         return work
     return dataclasses.replace(work, operator="qdense", out_dtype="")

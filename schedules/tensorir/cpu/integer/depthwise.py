@@ -40,6 +40,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 from tvm import tirx
@@ -224,8 +225,8 @@ class Filter:
                             elements = read(corner[0] + line, corner[1] + at)
                             loaded[at, _ALL] = self._beside(elements, v)
                         loaded[seen] = self._masked(loaded[at, _ALL], seen[1])
-                    for row in uses:
-                        tap = taps[line - row * stride, step, windows.shift(pixel)]
+                    for row, first in product(uses, range(0, self._work.passes * height, height)):
+                        tap = taps[first + line - row * stride, step, windows.shift(pixel)]
                         sums[row, pixel] = machine.step(sums[row, pixel], loaded[seen], tap)
             for row in uses:
                 if line == row * stride + height - 1:
@@ -250,8 +251,8 @@ class Filter:
 
 
 def filter_shape(work: Workload) -> Shape:
-    """Return the shape of the packed weight: (Cb, KH, KW / step, 16, step)."""
-    return (work.in_blocks, work.kernel[0], Windows.of(work).steps, 16, work.step)
+    """Return the shape of the packed weight: (Cb, passes * KH, KW / step, 16, step)."""
+    return (work.in_blocks, work.passes * work.kernel[0], Windows.of(work).steps, 16, work.step)
 
 
 def write_depthwise(
