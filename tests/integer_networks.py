@@ -14,6 +14,7 @@ from onnx_nets import Net
 import tvm_mobilenet as tm
 from tvm_mobilenet.models.initialization import initialize
 from tvm_mobilenet.models.network import Network
+from tvm_mobilenet.models.quantized.model import Dequantize, Quantization
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -135,7 +136,7 @@ def joined_network(batch: int = 2) -> Network:
 
 @functools.cache
 def older_network(batch: int = 2, zero_point: int = 151) -> Network:
-    """Return a network with weights as older files have them: uint8, one zero point."""
+    """Return a network as older files are: weights of uint8 with one zero point, and a softmax."""
     layers = odd_layers(batch)[:3]
     layers.append(GlobalAvgPool("g1", ("p1",), layers[-1].out_shape))
     layers.append(Dense("h1", ("g1",), layers[-1].out_shape, 33, True, "hardswish"))
@@ -150,4 +151,12 @@ def older_network(batch: int = 2, zero_point: int = 151) -> Network:
         scale = float(np.mean(record.weight.scale)) / 1.19
         kind = TensorType("uint8", (scale,), zero_point)
         records[name] = dataclasses.replace(record, weight=kind)
-    return dataclasses.replace(made, weights=weights, records=records)
+    logits = TensorType("uint8", (0.02,), 128)
+    records["y"] = dataclasses.replace(records["y"], output=logits)
+    records["z"] = Quantization(TensorType("uint8", (1 / 256,), 0))
+    shape = layers[-1].out_shape
+    behind = (Softmax("z", ("y",), shape), Dequantize("z.dequantized", ("z",), shape))
+    model = dataclasses.replace(
+        made.model, layers=(*made.model.layers, *behind), outputs=(behind[-1].name,)
+    )
+    return dataclasses.replace(made, model=model, weights=weights, records=records)

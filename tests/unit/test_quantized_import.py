@@ -40,7 +40,7 @@ def kinds(network: Network) -> Counter[str]:
 @pytest.mark.parametrize(("form", "activations"), FORMS)
 @pytest.mark.parametrize("name", ["v1", "v2", "v3-small"])
 def test_onnxruntimes_files(name: str, form: str, activations: str, tmp_path: Path) -> None:
-    """All is in integers but the softmax."""
+    """All is in integers, the softmax too, whose value the tool rounds."""
     path, x = by_onnxruntime(name, tmp_path, form, activations), image(name)
     network = network_from(path, None, 0)
     found = kinds(network)

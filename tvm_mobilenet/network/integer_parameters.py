@@ -26,8 +26,17 @@ from tvm_mobilenet.models.quantized.requantization import (
     of_product,
     of_sums,
 )
-from tvm_mobilenet.models.quantized.tables import activation_table
-from tvm_mobilenet.models.spec import Activate, Add, Conv2d, Dense, GlobalAvgPool, Layer, Scale
+from tvm_mobilenet.models.quantized.tables import activation_table, exponentials
+from tvm_mobilenet.models.spec import (
+    Activate,
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Scale,
+    Softmax,
+)
 from tvm_mobilenet.operators.integers import BLOCK, without_groups
 from tvm_mobilenet.operators.packing import pack_bias, rows_in_steps, taps_in_steps
 from tvm_mobilenet.operators.workload import Workload
@@ -156,6 +165,15 @@ def _out_of(
 ) -> list[NDArray[Any]]:
     of = network.type_of(layer.inputs[0])
     return [_numbers(of.scale[0], of.zero_point or 0)]
+
+
+@_parameters.register(Softmax)
+def _exponentials(
+    layer: Softmax, network: QuantizedModel, _work: Workload, _weights: Weights
+) -> list[NDArray[Any]]:
+    to = of_numbers(network, layer.name)
+    table = exponentials(network.type_of(layer.inputs[0]), layer.in_shape[1])
+    return [table, _numbers(to.scale, to.shift)]
 
 
 @_parameters.register(Activate)

@@ -37,6 +37,7 @@ from tvm_mobilenet.models.spec import (
     Layer,
     Scale,
     Shape,
+    Softmax,
 )
 from tvm_mobilenet.operators.integers import BLOCK, IMAGE_BLOCK
 from tvm_mobilenet.operators.workload import Workload
@@ -154,6 +155,11 @@ def _scale(layer: Scale, network: QuantizedModel) -> Workload:
         zero_point=zeros[0],
         other_zero_point=zeros[1],
     )
+
+
+@_workload.register(Softmax)
+def _softmax(layer: Softmax, network: QuantizedModel) -> Workload:
+    return _flat(layer, network, "qsoftmax", **_leaving(network, layer))
 
 
 @_workload.register(Activate)

@@ -198,6 +198,15 @@ class QConcat(_OverElements):
     name = "qconcat"
 
 
+class QSoftmax(_OverElements):
+    """A softmax, by a table of exponentials."""
+
+    __slots__ = ()
+
+    name = "qsoftmax"
+    element_work = 8
+
+
 class _Windows(_OverElements):
     """What goes over windows of a map."""
 
@@ -257,6 +266,7 @@ INTEGER_OPERATORS: tuple[Facts, ...] = (
     QTable(),
     QAdd(),
     QConcat(),
+    QSoftmax(),
     QLargest(),
     QMean(),
 )

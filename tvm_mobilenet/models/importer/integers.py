@@ -25,7 +25,7 @@ from tvm_mobilenet.models.quantized.model import (
     has_kernel,
     limits_of,
 )
-from tvm_mobilenet.models.spec import INPUT, Activate, Add, Conv2d, GlobalAvgPool, Scale
+from tvm_mobilenet.models.spec import INPUT, Activate, Add, Conv2d, GlobalAvgPool, Scale, Softmax
 from tvm_mobilenet.models.tensors import TensorType
 
 _APART = 128
@@ -38,8 +38,8 @@ class IntegerLayers(Layers):
     A layer computes in integers if what it reads and its weight are of elements, and its value is
     rounded; a convolution or dense layer also if it is not, and its sums leave as float32. A
     rounding that is no layer's becomes a :class:`~tvm_mobilenet.models.quantized.model.Quantize`.
-    All else stays in float32: among it the softmax, weights by channel that int8 does not hold less
-    their zero points, and convolutions that are dilated or of many groups and not depthwise.
+    All else stays in float32: among it weights by channel that int8 does not hold less their zero
+    points, and convolutions that are dilated or of many groups and not depthwise.
 
     Attributes
     ----------
@@ -171,7 +171,7 @@ class IntegerLayers(Layers):
         form = integer_form(layer)
         if isinstance(form, Concat | Pool2d) and all(read):
             return form, Quantization(to)
-        able = isinstance(layer, GlobalAvgPool | Scale) and all(read)
+        able = isinstance(layer, GlobalAvgPool | Scale | Softmax) and all(read)
         if able or (isinstance(layer, Add) and any(read)):
             return layer, Quantization(to)
         return None

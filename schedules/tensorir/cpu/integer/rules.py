@@ -22,6 +22,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.products import (
     write_pointwise,
 )
 from tvm_mobilenet.schedules.tensorir.cpu.integer.separable import write_separable
+from tvm_mobilenet.schedules.tensorir.cpu.integer.softmax import write_softmax
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
@@ -40,6 +41,7 @@ WRITERS: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
     "qpool": write_pool,
     "qscale": write_scale,
     "qseparable": write_separable,
+    "qsoftmax": write_softmax,
     "qtable": write_table,
     "quantize": write_quantize,
 }
