@@ -163,7 +163,11 @@ def walk(graph: Graph, of: TensorType | None) -> str:
         add("w", "DIV", "n s", options="DivOptions")
         pads = [([[0, 0], [2, 2]], np.int32), ([0.5], np.float32)]
         add("n", "PADV2", "w", (1, 64), "PadV2Options", constants=pads)
-    add("q", "HARD_SWISH", "n", options="HardSwishOptions")
+        add("n", "GELU", "n", options="GeluOptions", approximate=True)
+        add("n", "ELU", "n")
+    add("y", "GELU", "n", options="GeluOptions")
+    add("z", "LEAKY_RELU", "y", options="LeakyReluOptions", alpha=0.3)
+    add("q", "HARD_SWISH", "z", options="HardSwishOptions")
     return add("r", "SOFTMAX", "q", options="SoftmaxOptions", to=unit, beta=1.0)
 
 
