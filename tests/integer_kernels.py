@@ -151,20 +151,29 @@ def flat(
     )
 
 
+def weights_for(rng: np.random.Generator, shape: tuple[int, ...], passes: int) -> Array:
+    """Weights of eight bits, or of nine where they are multiplied in two passes."""
+    low, high = (-127, 127) if passes == 1 else (-255, 254)
+    kind = np.int8 if passes == 1 else np.int16
+    weight = rng.integers(low, high, shape, endpoint=True).astype(kind)
+    weight[0], weight[-1] = high, low
+    return weight
+
+
 class Depthwise:
     """Numbers for a depthwise layer whose elements are spread over their range."""
 
-    def __init__(self, work: Workload, rng: np.random.Generator) -> None:
+    def __init__(self, work: Workload, rng: np.random.Generator, passes: int | None = None) -> None:
         count, taps = work.in_channels, work.kernel[0] * work.kernel[1]
         shape = (count, 1, *work.kernel)
-        self.work = work
-        self.weight = rng.integers(-127, 128, shape).astype(np.int8)
-        self.weight[0] = 127  # the largest sums
+        self.work, self.passes = work, passes or work.passes
+        self.weight = weights_for(rng, shape, self.passes)
         self.scale = (rng.uniform(0.5, 1, count) / (60 * taps**0.5)).astype(np.float32)
         self.shift = np.round(rng.uniform(0, 200, count) * 2**10).astype(np.float32) / 2**10
 
     def parameters(self) -> list[Array]:
-        return [taps_in_steps(self.weight, 4), per_channel(self.scale), per_channel(self.shift)]
+        packed = taps_in_steps(self.weight, 4, self.passes)
+        return [packed, per_channel(self.scale), per_channel(self.shift)]
 
     def numbers(self, x: Array) -> Array:
         return requantized(filtered(x, self.weight, self.work), self.scale, self.shift)
@@ -176,7 +185,7 @@ class Pointwise:
     def __init__(self, work: Workload, rng: np.random.Generator) -> None:
         shape = (work.out_channels, work.in_channels, 1, 1)
         self.work = work
-        self.weight = rng.integers(-127, 128, shape).astype(np.int8)
+        self.weight = weights_for(rng, shape, work.passes)
         spread = 100 * work.in_channels**0.5
         self.scale = (rng.uniform(0.5, 1, shape[0]) / spread).astype(np.float32)
         self.shift = np.round(rng.uniform(0, 200, shape[0]) * 2**10).astype(np.float32) / 2**10

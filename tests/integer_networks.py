@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from onnx_nets import Net
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.models.initialization import initialize
 from tvm_mobilenet.models.network import Network
+from tvm_mobilenet.models.quantized.model import Dequantize, Quantization
 from tvm_mobilenet.models.quantized.pixels import of_pixels
 from tvm_mobilenet.models.spec import (
     INPUT,
@@ -25,6 +28,7 @@ from tvm_mobilenet.models.spec import (
     Scale,
     Softmax,
 )
+from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.models.weights import Weights
 from tvm_mobilenet.quantization.calibration import quantize
 from tvm_mobilenet.runtime.recipe import RECIPES
@@ -109,7 +113,7 @@ def joined(batch: int = 2) -> Net:
         "MaxPool", stem, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1
     )
     one = net.act(net.conv(pooled, 21, 1, bias=True), "relu")
-    two = net.act(net.conv(pooled, 18, 3, groups=3, bias=True), "hardswish")
+    two = net.act(net.conv(pooled, 18, 1, groups=3, bias=True), "hardswish")
     mean = net.op("AveragePool", pooled, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1])
     three = net.conv(mean, 10, 1, groups=2, bias=True)
     both = net.op("Concat", one, pooled, two, three, axis=1)
@@ -128,3 +132,31 @@ def joined_network(batch: int = 2) -> Network:
         path = net.save(Path(folder) / "net.onnx", net.nodes[-1].output[0])
         imported = tm.import_onnx(path)
     return with_weights(imported.model, imported.weights, 0)
+
+
+@functools.cache
+def older_network(batch: int = 2, zero_point: int = 151) -> Network:
+    """Return a network as older files are: weights of uint8 with one zero point, and a softmax."""
+    layers = odd_layers(batch)[:3]
+    layers.append(GlobalAvgPool("g1", ("p1",), layers[-1].out_shape))
+    layers.append(Dense("h1", ("g1",), layers[-1].out_shape, 33, True, "hardswish"))
+    layers.append(Dense("y", ("h1",), layers[-1].out_shape, 11, True))
+    made = quantized(Model("older", "older", {}, layers[0].in_shape, tuple(layers)))
+    records, weights = dict(made.records), dict(made.weights)
+    for name, record in made.records.items():
+        if record.weight is None:
+            continue
+        numbers = np.rint(weights[f"{name}.weight"] * 1.19) + zero_point
+        weights[f"{name}.weight"] = numbers.clip(0, 255).astype(np.uint8)
+        scale = float(np.mean(record.weight.scale)) / 1.19
+        kind = TensorType("uint8", (scale,), zero_point)
+        records[name] = dataclasses.replace(record, weight=kind)
+    logits = TensorType("uint8", (0.02,), 128)
+    records["y"] = dataclasses.replace(records["y"], output=logits)
+    records["z"] = Quantization(TensorType("uint8", (1 / 256,), 0))
+    shape = layers[-1].out_shape
+    behind = (Softmax("z", ("y",), shape), Dequantize("z.dequantized", ("z",), shape))
+    model = dataclasses.replace(
+        made.model, layers=(*made.model.layers, *behind), outputs=(behind[-1].name,)
+    )
+    return dataclasses.replace(made, model=model, weights=weights, records=records)

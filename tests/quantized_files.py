@@ -39,8 +39,8 @@ def image(name: str) -> NDArray[np.float32]:
 
 
 class _Images(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, name: str) -> None:
-        self._left = iter([{INPUT: image(name)}])
+    def __init__(self, x: NDArray[np.float32], name: str = INPUT) -> None:
+        self._left = iter([{name: x}])
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         return next(self._left, None)
@@ -48,23 +48,31 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]
 
 def by_onnxruntime(name: str, folder: Path, form: str, activations: str = "QUInt8") -> Path:
     """Quantise a model by ONNX Runtime's own tool, its batch norms folded before."""
-    model, plain, folded, made = small(name), *(folder / f"{i}.onnx" for i in range(3))
+    model, plain, folded = small(name), *(folder / f"{i}.onnx" for i in range(2))
     onnx.save(to_onnx(model, initialize(model)), plain)
     options = session_options()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(folded)
     onnxruntime.InferenceSession(plain, options)
+    return quantized_by_onnxruntime(folded, folder / "2.onnx", image(name), form, activations)
+
+
+def quantized_by_onnxruntime(
+    source: Path, target: Path, x: NDArray[np.float32], form: str, activations: str = "QUInt8"
+) -> Path:
+    """Quantise a file by ONNX Runtime's own tool, by what one input makes of it."""
+    (given,) = onnx.load(source).graph.input
     with _quiet():
         quantize_static(
-            folded,
-            made,
-            _Images(name),
+            source,
+            target,
+            _Images(x, given.name),
             quant_format=QuantFormat[form],
             per_channel=True,
             activation_type=QuantType[activations],
             weight_type=QuantType.QInt8,
         )
-    return made
+    return target
 
 
 @contextlib.contextmanager

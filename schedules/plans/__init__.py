@@ -24,7 +24,7 @@ from tvm_mobilenet.schedules.plans.gpu.products import (
     plan_gpu_separable,
 )
 from tvm_mobilenet.schedules.plans.integer.depthwise import plan_filter
-from tvm_mobilenet.schedules.plans.integer.maps import plan_map, plan_quantize
+from tvm_mobilenet.schedules.plans.integer.maps import plan_images, plan_map, plan_quantize
 from tvm_mobilenet.schedules.plans.integer.products import plan_product, plan_rows_of_products
 from tvm_mobilenet.schedules.plans.integer.separable import plan_block
 from tvm_mobilenet.schedules.plans.maps import (
@@ -54,6 +54,7 @@ _INTEGER_PLANS: dict[str, Plan] = {
     "qpointwise": plan_product,
     "qseparable": plan_block,
     "qconcat": plan_quantize,
+    "qsoftmax": plan_images,
     **dict.fromkeys(
         ("dequantize", "qadd", "qlargest", "qmean", "qpool", "qscale", "qtable"), plan_map
     ),

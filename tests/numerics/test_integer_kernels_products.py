@@ -19,6 +19,7 @@ from integer_kernels import (
     rounded,
     skip_unless_here,
     target_of,
+    weights_for,
     windowed,
 )
 
@@ -82,6 +83,7 @@ def pointwise(
         ((24, 48), (3, 6), {"residual": True, "residual_first": True, "limits": (0, 201)}),
         ((40, 24), (4, 5), {"out_dtype": "float32"}),
         ((960, 20), (1, 2), {"activation": "hardswish"}),
+        ((37, 40), (5, 7), {"passes": 2, "residual": True}),
     ],
     ids=str,
 )
@@ -99,8 +101,9 @@ def test_tiles_that_no_four_divides(tile: str, activation: str) -> None:
     assert np.array_equal(*pointwise(work, NATIVE, {"tile": tile, "chunks": 1, "threads": "all"}))
 
 
-def test_a_classifier_equals_numpy(name: str) -> None:
-    work = flat("qdense", (52, 37), (1, 1), batch=2, out_dtype="float32")
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_classifier_equals_numpy(name: str, passes: int) -> None:
+    work = flat("qdense", (52, 37), (1, 1), batch=2, out_dtype="float32", passes=passes)
     rng = np.random.default_rng(4)
     layer = Pointwise(work, rng)
     x = rng.integers(0, 256, (2, 52, 1, 1)).astype(np.uint8)
@@ -133,6 +136,8 @@ def convolved(x: Array, weight: Array, work: Workload) -> Array:
         ((36, 16), 16, ((7, 9), (1, 1), 2, (0, 0, 0, 0)), {}),
         ((16, 20), 16, ((8, 5), (2, 3), 1, (1, 0, 0, 2)), {"out_dtype": "float32"}),
         ((4, 16), 4, ((1, 1), (3, 3), 1, (1, 1, 1, 1)), {}),
+        ((3, 33), 4, ((7, 9), (3, 3), 2, (1, 1, 1, 1)), {"passes": 2}),
+        ((20, 33), 16, ((6, 7), (2, 3), 1, (1, 1, 1, 1)), {"passes": 2}),
     ],
     ids=str,
 )
@@ -144,7 +149,8 @@ def test_a_convolution_equals_numpy(
     rng = np.random.default_rng(5)
     count = work.out_channels
     taps = channels[0] * work.kernel[0] * work.kernel[1]
-    weight = rng.integers(-128, 128, (count, channels[0], *work.kernel)).astype(np.int8)
+    weight = weights_for(rng, (count, channels[0], *work.kernel), work.passes)
+    weight[weight == -127] -= work.passes == 1  # only files have that
     scale = (rng.uniform(0.5, 1, count) / (100 * taps**0.5)).astype(np.float32)
     shift = rng.integers(0, 200, count).astype(np.float32)
     x = rng.integers(0, 256, (work.batch, channels[0], *work.in_size)).astype(np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -75,12 +76,14 @@ def test_a_depthwise_layer_equals_numpy(name: str, form: Any) -> None:
         {"limits": (3, 200)},
         {"activation": "hardswish", "limits": (0, 255)},
         {"out_dtype": "float32", "activation": "relu6"},
+        {"passes": 2, "zero_point": 131},
+        {"passes": 2, "kernel": (5, 5), "padding": (2, 2, 2, 2), "activation": "hardswish"},
     ],
     ids=str,
 )
 def test_what_leaves_a_depthwise_layer(name: str, fields: dict[str, Any]) -> None:
-    work = windowed("qdepthwise", (32, 32), (6, 9), (3, 3), 1, (1, 1, 1, 1), **fields)
-    assert np.array_equal(*depthwise(work, name))
+    work = windowed("qdepthwise", (32, 32), (6, 9), (3, 3), 1, (1, 1, 1, 1))
+    assert np.array_equal(*depthwise(dataclasses.replace(work, **fields), name))
 
 
 @pytest.mark.parametrize(
@@ -131,6 +134,8 @@ def depthwise(
         ((24, 40), FORMS[0], {"residual": True}),
         ((24, 40), FORMS[4], {"residual": True, "residual_first": True}),
         ((32, 24), FORMS[3], {"out_dtype": "float32"}),
+        ((20, 33), FORMS[1], {"mid_passes": 2}),
+        ((24, 40), FORMS[0], {"passes": 2, "mid_passes": 2, "residual": True}),
         ((48, 300), FORMS[6], {}),  # one row group, or few: channels are cut
     ],
     ids=str,
@@ -140,7 +145,7 @@ def test_a_separable_block_equals_numpy(
 ) -> None:
     work = windowed("qseparable", channels, *form, **({"mid_limits": (0, 255)} | fields))
     rng = np.random.default_rng(1)
-    first, last = Depthwise(work, rng), Pointwise(work, rng)
+    first, last = Depthwise(work, rng, work.mid_passes), Pointwise(work, rng)
     x = elements(rng, work.batch, work.in_channels, *work.in_size)
     between = rounded(first.numbers(x), work.mid_limits, work.dtype)
     inputs = [blocked(x), *first.parameters()]

@@ -11,7 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from integer_kernels import skip_unless_here
-from integer_networks import joined_network, odd_network, pixel_network, quantized
+from integer_networks import (
+    joined_network,
+    odd_network,
+    older_network,
+    pixel_network,
+    quantized,
+)
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.artifact.native_header import NATIVE
@@ -94,9 +100,24 @@ def test_pools_joins_and_groups(target: str) -> None:
     compiled = tm.compile(joined_network(), target=target)
     kernels = [call["kernel"].partition("_")[0] for call in compiled.manifest["calls"]]
     assert kernels == [
-        *("quantize", "qconv", "qlargest", "qpointwise", "qconv", "qmean", "qpointwise"),
+        *("quantize", "qconv", "qlargest", "qpointwise", "qpointwise", "qmean", "qpointwise"),
         *("qconcat", "qpointwise", "qlargest", "qpointwise", "fused"),
     ]
+
+
+@pytest.mark.parametrize("fusion", ["all", "none"])
+@pytest.mark.parametrize("target", ["native", "x86-64-v3", "x86-64-v2"])
+def test_weights_of_nine_bits(target: str, fusion: Fusion) -> None:
+    """Elements of uint8 less their zero point, as older files have them; compiling verifies."""
+    skip_unless_here(target)
+    made = older_network(1)
+    weight = made.weights["p1.weight"].astype(int) - 151
+    assert (weight.min(), weight.max()) == (-151, 104)
+    compiled = tm.compile(made, target=target, fusion=fusion)
+    x = sample_input(made.model.input_shape, 5)
+    found = reference.run(QuantizedModel(made.model, made.records), made.weights, x)
+    np.testing.assert_array_equal(compiled.module(x), found[made.model.outputs[0]])
+    assert min(len(np.unique(found[name])) for name in ("y", "z")) > 5
 
 
 @pytest.mark.parametrize("target", ARM)
@@ -110,7 +131,7 @@ def test_on_arm(target: str, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("made", [pixel_network, joined_network])
+@pytest.mark.parametrize("made", [pixel_network, joined_network, older_network])
 @pytest.mark.parametrize("target", ARM)
 def test_others_on_arm(target: str, made: Callable[[], Network], tmp_path: Path) -> None:
     emulated(made(), target, tmp_path)

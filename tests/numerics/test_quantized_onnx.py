@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pytest
-from integer_networks import joined_network
+from integer_networks import joined_network, older_network
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx_nets import Net
 
 from tvm_mobilenet.models.importer import import_onnx
-from tvm_mobilenet.models.onnx_qdq import to_qdq
+from tvm_mobilenet.models.network import Network
+from tvm_mobilenet.models.onnx_qdq import to_qdq, write_qdq
 from tvm_mobilenet.models.quantized import reference
 from tvm_mobilenet.models.quantized.model import Dequantize, Quantization, Quantize, QuantizedModel
 from tvm_mobilenet.models.reference import relative_error
@@ -136,3 +140,24 @@ def test_pools_joins_and_groups() -> None:
     )
     (got,) = session.run(None, {session.get_inputs()[0].name: x})
     assert relative_error(got, want[name]) < 0.02
+
+
+@pytest.mark.parametrize("made", [joined_network, older_network])
+def test_files_of_pools_joins_groups_and_older_weights_compute_in_integers(
+    made: Callable[[], Network], tmp_path: Path
+) -> None:
+    """What was written is read as what it was: no layer is left in float32."""
+    network = made()
+    path = tmp_path / "net.onnx"
+    write_qdq(network, path)
+    read = import_onnx(path)
+    floats = [layer for layer in read.model.layers if layer.name not in read.records]
+    assert all(isinstance(layer, Dequantize) for layer in floats)
+    kinds = {record.weight.dtype for record in read.records.values() if record.weight is not None}
+    assert kinds == ({"uint8"} if made is older_network else {"int8"})
+    x = np.random.default_rng(4).normal(0, 1, network.model.input_shape).astype(np.float32)
+    want, got = (
+        reference.run(QuantizedModel(one.model, one.records), one.weights, x)[one.model.outputs[0]]
+        for one in (network, read)
+    )
+    assert relative_error(got, want) < 0.03

@@ -58,6 +58,7 @@ QUANTIZE = Quantize("q", (INPUT,), SHAPE)
         (TensorType("uint8", (0.1, 0.2), 0), W8, None, "2 scales"),
         (U8, TensorType("int8", (0.1,), 3), None, "int8 and zero point 3"),
         (U8, TensorType("uint8", (0.1,), 0), None, "a weight has type uint8"),
+        (U8, TensorType("uint8", (0.1, 0.2), 151), None, "151, with 2 scales"),
         (U8, TensorType(), None, "a weight has type float32"),
         (U8, W8, FLOAT, "a table reads float32"),
     ],

@@ -20,6 +20,7 @@ from tflite_files import (
     in_float,
     in_halves,
     in_integers,
+    in_nine_bits,
     leave_elements,
     of,
     to_bytes,
@@ -86,10 +87,14 @@ def test_elements_of_int8_are_taken_and_given_as_numbers(tmp_path: Path) -> None
     assert outputs(network, x)[0].dtype == np.float32
 
 
-@pytest.mark.parametrize("name", ["v1", "v2"])
-def test_the_older_bytes(name: str, tmp_path: Path) -> None:
-    """One scale for a weight, of unsigned elements; the image is bytes."""
-    path = edited(in_integers(name, tmp_path / "n.tflite"), leave_elements, by_tensor, to_bytes)
+@pytest.mark.parametrize(("name", "changes"), [("v1", ()), ("v2", ()), ("v1", (in_nine_bits,))])
+def test_the_older_bytes(name: str, changes: Any, tmp_path: Path) -> None:
+    """One scale for a weight, of unsigned elements; the image is bytes.
+
+    Less another zero point than 128, some weights are beyond int8.
+    """
+    made = in_integers(name, tmp_path / "n.tflite")
+    path = edited(made, leave_elements, by_tensor, to_bytes, *changes)
     network = network_from(path, None, 0)
     assert network.model.input_dtype == "uint8"
     assert network.records[INPUT].output.dtype == "uint8"
@@ -98,6 +103,8 @@ def test_the_older_bytes(name: str, tmp_path: Path) -> None:
     assert agrees(network, path, x, x) > 25
     assert kinds(network)["Conv2d"] > 25
     assert not kinds(network)["(Conv2d)"]
+    types = {record.weight.dtype for record in network.records.values() if record.weight}
+    assert ("uint8" in types) == bool(changes)
 
 
 def walk(graph: Graph, of: TensorType | None) -> str:
@@ -163,7 +170,11 @@ def walk(graph: Graph, of: TensorType | None) -> str:
         add("w", "DIV", "n s", options="DivOptions")
         pads = [([[0, 0], [2, 2]], np.int32), ([0.5], np.float32)]
         add("n", "PADV2", "w", (1, 64), "PadV2Options", constants=pads)
-    add("q", "HARD_SWISH", "n", options="HardSwishOptions")
+        add("n", "GELU", "n", options="GeluOptions", approximate=True)
+        add("n", "ELU", "n")
+    add("y", "GELU", "n", options="GeluOptions")
+    add("z", "LEAKY_RELU", "y", options="LeakyReluOptions", alpha=0.3)
+    add("q", "HARD_SWISH", "z", options="HardSwishOptions")
     return add("r", "SOFTMAX", "q", options="SoftmaxOptions", to=unit, beta=1.0)
 
 

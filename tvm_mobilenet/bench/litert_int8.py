@@ -184,6 +184,11 @@ def _parameters(layer: Weighted, made: _Integers, axes: tuple[int, ...]) -> tupl
     """Add a layer's weight and bias; return the numbers of their tensors."""
     record, name = made.network.records[layer.name], layer.name
     assert record.weight is not None  # QuantizedModel holds every layer with weights to it
+    if record.weight.dtype != "int8":
+        raise PeerError(
+            f"the weight of {name!r} is {record.weight.dtype}, which is not written for LiteRT yet",
+            "leave litert out of --against",
+        )
     weight = made.network.weights[f"{name}.weight"].transpose(axes)
     scales, axis = np.asarray(record.weight.scale, np.float32), axes.index(0)
     # LiteRT takes its units from the rounded scales.

@@ -145,11 +145,6 @@ class Conv2d(Layer):
         return "full"
 
     @property
-    def is_mobilenets(self) -> bool:
-        """Whether it is of a MobileNet's kinds: one group or depthwise, its taps side by side."""
-        return self.dilations == (1, 1) and (self.groups == 1 or self.kind == "depthwise")
-
-    @property
     def macs(self) -> int:
         """Output pixels times the taps behind each; padded taps count, as in the paper."""
         return math.prod(self.out_shape) * math.prod(self.weight_shape[1:])

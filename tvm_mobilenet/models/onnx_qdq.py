@@ -174,11 +174,12 @@ class _Written:
         record, source = self.network.records[layer.name], self.network.type_of(layer.inputs[0])
         assert record.weight is not None  # QuantizedModel holds every layer with weights to it
         weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
-        self.constants[f"{weight}{_INTEGERS}"] = np.asarray(self.weights[weight], np.int8)
-        scales = np.asarray(record.weight.scale, np.float32)
+        of = record.weight
+        self.constants[f"{weight}{_INTEGERS}"] = np.asarray(self.weights[weight], of.dtype)
+        scales = np.asarray(of.scale, np.float32)
         if len(scales) == 1:
             scales = np.repeat(scales, layer.out_shape[1])
-        zeros = np.zeros(len(scales), np.int8)
+        zeros = np.full(len(scales), of.zero_point, of.dtype)
         self._step("DequantizeLinear", f"{weight}{_INTEGERS}", f"{target}.weight", scales, zeros)
         units = np.float32(source.scale[0]) * scales
         elements = np.rint(np.asarray(self.weights[bias], np.float64) / units)

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.models.maps import Concat, Pool2d
 from tvm_mobilenet.models.pixels import Pixels
-from tvm_mobilenet.models.quantized.model import Dequantize, Quantize, QuantizedModel
+from tvm_mobilenet.models.quantized.arithmetic import centered
+from tvm_mobilenet.models.quantized.model import (
+    Dequantize,
+    Quantize,
+    QuantizedModel,
+    passes_of,
+)
 from tvm_mobilenet.models.quantized.requantization import (
     of_addends,
     of_mean,
@@ -20,8 +26,17 @@ from tvm_mobilenet.models.quantized.requantization import (
     of_product,
     of_sums,
 )
-from tvm_mobilenet.models.quantized.tables import activation_table
-from tvm_mobilenet.models.spec import Activate, Add, Conv2d, Dense, GlobalAvgPool, Layer, Scale
+from tvm_mobilenet.models.quantized.tables import activation_table, exponentials
+from tvm_mobilenet.models.spec import (
+    Activate,
+    Add,
+    Conv2d,
+    Dense,
+    GlobalAvgPool,
+    Layer,
+    Scale,
+    Softmax,
+)
 from tvm_mobilenet.operators.integers import BLOCK, without_groups
 from tvm_mobilenet.operators.packing import pack_bias, rows_in_steps, taps_in_steps
 from tvm_mobilenet.operators.workload import Workload
@@ -42,7 +57,7 @@ def parameters(
     layers : tuple of Layer
         Those that the call computes, one after the other.
     weights : mapping of str to ndarray
-        By full name: int8 weights, float32 biases.
+        By full name: weights as their records say, float32 biases.
     """
     return [array for layer in layers for array in _parameters(layer, network, work, weights)]
 
@@ -62,15 +77,19 @@ def _weighted(
     work: Workload,
     weights: Weights,
 ) -> list[NDArray[Any]]:
-    weight = weights[f"{layer.name}.weight"]
+    record = network.records[layer.name]
+    assert record.weight is not None  # QuantizedModel holds every layer with weights to it
+    weight = centered(weights[f"{layer.name}.weight"], record.weight)
     windowed = isinstance(layer, Conv2d) and layer.kind == "depthwise"
     if isinstance(layer, Conv2d) and not windowed:
         weight = without_groups(weight, layer.groups)
-    packed = taps_in_steps(weight, work.tap_step) if windowed else rows_in_steps(weight, work)
+    passes = passes_of(record)
+    weight = weight.astype(np.int8 if passes == 1 else np.int16)
+    step = work.tap_step
+    packed = taps_in_steps(weight, step, passes) if windowed else rows_in_steps(weight, work)
     to = of_sums(network, layer, weights)
     each = [np.broadcast_to(numbers, len(weight)) for numbers in (to.scale, to.shift)]
     found = [packed, *(pack_bias(numbers, BLOCK) for numbers in each)]
-    record = network.records[layer.name]
     if record.before is not None:
         found.append(activation_table(layer.activation, record.before, record.output))
     return found
@@ -147,6 +166,15 @@ def _out_of(
 ) -> list[NDArray[Any]]:
     of = network.type_of(layer.inputs[0])
     return [_numbers(of.scale[0], of.zero_point or 0)]
+
+
+@_parameters.register(Softmax)
+def _exponentials(
+    layer: Softmax, network: QuantizedModel, _work: Workload, _weights: Weights
+) -> list[NDArray[Any]]:
+    to = of_numbers(network, layer.name)
+    table = exponentials(network.type_of(layer.inputs[0]), layer.in_shape[1])
+    return [table, _numbers(to.scale, to.shift)]
 
 
 @_parameters.register(Activate)

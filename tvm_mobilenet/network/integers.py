@@ -23,6 +23,7 @@ from tvm_mobilenet.models.quantized.model import (
     QuantizedModel,
     has_kernel,
     limits_of,
+    passes_of,
 )
 from tvm_mobilenet.models.quantized.storing import Stored
 from tvm_mobilenet.models.spec import (
@@ -36,6 +37,7 @@ from tvm_mobilenet.models.spec import (
     Layer,
     Scale,
     Shape,
+    Softmax,
 )
 from tvm_mobilenet.operators.integers import BLOCK, IMAGE_BLOCK
 from tvm_mobilenet.operators.workload import Workload
@@ -106,6 +108,7 @@ def _conv2d(layer: Conv2d, network: QuantizedModel) -> Workload:
         layer.padding,
         **_leaving(network, layer, layer.activation),
         zero_point=_zero(network, layer.inputs[0]) if any(layer.padding) else 0,
+        passes=passes_of(network.records[layer.name]),
     )
 
 
@@ -128,7 +131,9 @@ def _pixels(layer: Pixels, network: QuantizedModel) -> Workload:
 
 @_workload.register(Dense)
 def _dense(layer: Dense, network: QuantizedModel) -> Workload:
-    work = _flat(layer, network, "qpointwise", **_leaving(network, layer, layer.activation))
+    leaving = _leaving(network, layer, layer.activation)
+    passes = passes_of(network.records[layer.name])
+    work = _flat(layer, network, "qpointwise", **leaving, passes=passes)
     if not work.out_dtype:
         return work
     return dataclasses.replace(work, operator="qdense", out_dtype="")
@@ -150,6 +155,11 @@ def _scale(layer: Scale, network: QuantizedModel) -> Workload:
         zero_point=zeros[0],
         other_zero_point=zeros[1],
     )
+
+
+@_workload.register(Softmax)
+def _softmax(layer: Softmax, network: QuantizedModel) -> Workload:
+    return _flat(layer, network, "qsoftmax", **_leaving(network, layer))
 
 
 @_workload.register(Activate)

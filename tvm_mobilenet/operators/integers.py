@@ -54,7 +54,7 @@ class QConv(_Integer, Conv):
     reads_plain = False
 
     def weight_elements(self, work: Workload) -> int:
-        return blocked_out(work) * (math.prod(work.kernel) * work.depth + _NUMBERS)
+        return blocked_out(work) * (work.passes * math.prod(work.kernel) * work.depth + _NUMBERS)
 
 
 class QPixels(QConv):
@@ -78,10 +78,10 @@ class QPointwise(_Integer, Pointwise):
     hosts_prefetches = False
 
     def prefetched_shape(self, work: Workload) -> tuple[int, ...]:
-        return (work.out_blocks, work.depth // STEP, BLOCK, STEP)
+        return (work.out_blocks, work.passes * work.depth // STEP, BLOCK, STEP)
 
     def weight_elements(self, work: Workload) -> int:
-        return blocked_out(work) * (work.depth + _NUMBERS)
+        return blocked_out(work) * (work.passes * work.depth + _NUMBERS)
 
 
 class QDense(QPointwise):
@@ -101,7 +101,7 @@ class QDepthwise(_Integer, Depthwise):
     name = "qdepthwise"
 
     def weight_elements(self, work: Workload) -> int:
-        return blocked_in(work) * (_taps(work) + _NUMBERS)
+        return blocked_in(work) * (work.passes * _taps(work) + _NUMBERS)
 
 
 class QSeparable(_Integer, Separable):
@@ -121,11 +121,13 @@ class QSeparable(_Integer, Separable):
             limits=last.limits,
             mid_limits=first.limits,
             residual_first=last.residual_first,
+            passes=last.passes,
+            mid_passes=first.passes,
         )
 
     def weight_elements(self, work: Workload) -> int:
-        filters = blocked_in(work) * (_taps(work) + _NUMBERS)
-        return filters + blocked_out(work) * (work.depth + _NUMBERS)
+        filters = blocked_in(work) * (work.mid_passes * _taps(work) + _NUMBERS)
+        return filters + blocked_out(work) * (work.passes * work.depth + _NUMBERS)
 
 
 class QPool(_Integer, Pool):
@@ -212,6 +214,15 @@ class QConcat(_OverElements):
     name = "qconcat"
 
 
+class QSoftmax(_OverElements):
+    """A softmax, by a table of exponentials."""
+
+    __slots__ = ()
+
+    name = "qsoftmax"
+    element_work = 8
+
+
 class _Windows(_OverElements):
     """What goes over windows of a map."""
 
@@ -273,6 +284,7 @@ INTEGER_OPERATORS: tuple[Facts, ...] = (
     QTable(),
     QAdd(),
     QConcat(),
+    QSoftmax(),
     QLargest(),
     QMean(),
 )

@@ -86,21 +86,34 @@ def as_stored(numbers: Array, work: Workload) -> Array:
 
 
 def rows_in_steps(weight: Array, work: Workload) -> Array:
-    """Pack (O, I, ...) into (ceil(O / 16), taps * depth / step, 16, step), taps outside."""
+    """Pack (O, I, ...) into (ceil(O / 16), taps * passes * depth / step, 16, step).
+
+    Taps are outside, and within each its passes.
+    """
     taps, step = math.prod(weight.shape[2:]), work.step
     blocks, block, depth = work.out_blocks, work.out_block, work.depth
     rows = filled(weight.reshape(*weight.shape[:2], taps), (blocks * block, depth, taps))
-    rows = rows.transpose(0, 2, 1).reshape(blocks, block, taps * depth // step, step)
-    return rows.transpose(0, 2, 1, 3).copy()
+    rows = rows.transpose(0, 2, 1).reshape(blocks, block, taps, depth // step, step)
+    passed = _in_passes(rows.transpose(0, 2, 3, 1, 4), work.passes, 2)
+    return passed.reshape(blocks, -1, block, step)
 
 
-def taps_in_steps(weight: Array, step: int) -> Array:
-    """Pack (C, 1, KH, KW) into (ceil(C / 16), KH, ceil(KW / step), 16, step)."""
+def taps_in_steps(weight: Array, step: int, passes: int = 1) -> Array:
+    """Pack (C, 1, KH, KW) into (ceil(C / 16), passes * KH, ceil(KW / step), 16, step)."""
     channels, _, rows, columns = weight.shape
     blocks, steps = -(-channels // STEP_BLOCK), -(-columns // step)
     taps = filled(weight[:, 0], (blocks * STEP_BLOCK, rows, steps * step))
     taps = taps.reshape(blocks, STEP_BLOCK, rows, steps, step)
-    return taps.transpose(0, 2, 3, 1, 4).copy()
+    return _in_passes(taps.transpose(0, 2, 3, 1, 4), passes, 1)
+
+
+def _in_passes(weight: Array, passes: int, axis: int) -> Array:
+    """Return weights of nine bits as two of int8, one behind the other along an axis."""
+    import numpy as np
+
+    if passes == 1:
+        return weight.copy()
+    return np.concatenate([weight // 2, weight - weight // 2], axis).astype(np.int8)
 
 
 def blocked(x: Array, block: int, idle: float = 0.0) -> Array:

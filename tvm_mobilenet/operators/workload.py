@@ -84,11 +84,8 @@ _STRAIGHT = frozenset(
 """Kinds of activations that are made of straight lines."""
 
 _UNUSUAL: dict[str, Any] = {
-    "dilations": (1, 1),
-    "groups": 1,
-    "detail": "",
-    "half_products": 0,
-    "rows": 1,
+    **{"dilations": (1, 1), "groups": 1, "detail": ""},
+    **{"half_products": 0, "rows": 1, "passes": 1, "mid_passes": 1},
 }
 """Fields that are written only where they are not this."""
 
@@ -145,6 +142,9 @@ class Workload:
         Channels of each map that is joined with others.
     moved : tuple of int
         Which of them a table turns into elements of the output's type.
+    passes, mid_passes : int
+        2 where weights have nine bits: each is the sum of two of int8, which are multiplied one
+        after the other; the same of a block's first layer.
     residual_first : bool
         Whether the map is the first addend of a residual connection: each is rounded where
         it is added, so that the order is part of what is right.
@@ -195,6 +195,8 @@ class Workload:
     detail: str = ""
     half_products: int = 0
     rows: int = 1
+    passes: int = 1
+    mid_passes: int = 1
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Workload:
@@ -390,6 +392,9 @@ class Workload:
         parts += [f"of{dtype}" for dtype in self.in_dtypes]
         if self.out_dtype:
             parts.append(f"to{self.out_dtype}")
+        for name, passes in (("w", self.passes), ("mw", self.mid_passes)):
+            if passes > 1:
+                parts.append(f"{name}{passes}")
         for name, numbers in (("b", self.border), ("p", self.parts), ("v", self.moved)):
             if numbers:
                 parts.append(name + "x".join(map(str, numbers)))

@@ -36,6 +36,7 @@ from tvm_mobilenet.models.spec import (
     Model,
     Scale,
     Shape,
+    Softmax,
 )
 from tvm_mobilenet.models.tensors import TensorType
 from tvm_mobilenet.network.integer_parameters import parameters
@@ -67,6 +68,7 @@ _OVER: dict[str, Callable[[Shape], Layer]] = {
     "qtable": lambda shape: Activate("a", (INPUT,), shape, "hardswish"),
     "qpool": lambda shape: GlobalAvgPool("a", (INPUT,), shape, keep_map=True),
     "qscale": lambda shape: Scale("a", (INPUT, OTHER), shape),
+    "qsoftmax": lambda shape: Softmax("a", (INPUT,), shape[:2]),
     "qadd": lambda shape: Add("a", (INPUT, OTHER), shape),
 }
 """The layers of operators that go over elements."""
@@ -144,6 +146,8 @@ def _links(work: Workload) -> tuple[list[Link], dict[str, TensorType]]:
     layer = _OVER[work.operator](shape)
     if isinstance(layer, Quantize):
         types[INPUT] = FLOAT
+    if isinstance(layer, Softmax):  # the largest of so many shares that are alike
+        made = Quantization(TensorType(work.dtype, (_UNIT / work.in_channels,), least))
     return [(layer, None if isinstance(layer, Dequantize) else made)], types
 
 

@@ -64,7 +64,7 @@ def plan_filter(work: Workload, knobs: Knobs, target: TargetSpec) -> FilterPlan:
         return max(imbalance(units * chunks, target.cores), BALANCED), chunks
 
     chunks = knobs.choice("chunks", options, min(options, key=uneven))
-    rows = choose_tap_rows(knobs, work, height // chunks, target)
+    rows = choose_tap_rows(knobs, work, height // chunks, target, work.passes)
     units *= chunks
     return FilterPlan(
         min(WINDOW, width),
@@ -75,7 +75,9 @@ def plan_filter(work: Workload, knobs: Knobs, target: TargetSpec) -> FilterPlan:
     )
 
 
-def choose_tap_rows(knobs: Knobs, work: Workload, height: int, target: TargetSpec) -> int:
+def choose_tap_rows(
+    knobs: Knobs, work: Workload, height: int, target: TargetSpec, passes: int
+) -> int:
     """Ask for the output rows of a tile.
 
     An input row serves several of them, but begins and ends of their sums must be held meanwhile,
@@ -86,12 +88,16 @@ def choose_tap_rows(knobs: Knobs, work: Workload, height: int, target: TargetSpe
     ----------
     height : int
         Output rows that tiles are cut from.
+    passes : int
+        How often each row is multiplied: twice as many taps leave no registers for other rows.
     """
     taps, stride = work.kernel[0], work.strides[0]
     wide = vectors_of(target) == 1
     most = _MOST_TALL if wide and work.out_size[0] < _TALL else _MOST_ROWS
     if taps > _FEW_TAPS or not (wide or target.isa == "neon"):
         most = 2
+    if passes > 1:
+        most = 1
     options = range(1, min(height, _MOST_TALL) + 1)
 
     def cost(rows: int) -> tuple[int, int]:

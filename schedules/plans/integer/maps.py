@@ -57,6 +57,17 @@ def plan_quantize(work: Workload, knobs: Knobs, target: TargetSpec) -> MapPlan:
     return _shared(work.batch * -(-work.in_pixels // PIXELS), work, knobs, target)
 
 
+def plan_images(work: Workload, knobs: Knobs, target: TargetSpec) -> MapPlan:
+    """Plan what needs all channels of an image: threads share images.
+
+    Parameters
+    ----------
+    knobs : Knobs
+        ``threads``: all or one.
+    """
+    return _shared(work.batch, work, knobs, target)
+
+
 def _shared(units: int, work: Workload, knobs: Knobs, target: TargetSpec) -> MapPlan:
     elements = work.batch * work.in_channels * work.in_pixels
     return MapPlan(units, share(units, _EACH * elements, knobs, target))

@@ -87,7 +87,7 @@ def plan_block(work: Workload, knobs: Knobs, target: TargetSpec) -> BlockPlan:
     tile = tile_of(rows, knobs)
     pieces = pieces_of(tile)
     splits = knobs.choice("splits", pieces, min(pieces, key=lambda i: cost(rows, i)))
-    taps = choose_tap_rows(knobs, work, rows, target)
+    taps = choose_tap_rows(knobs, work, rows, target, work.mid_passes)
     units = work.batch * height // rows * splits
     parallel = share(units, work.macs // work.step, knobs, target)
     product = ProductPlan(*tile, height // rows, units, parallel)

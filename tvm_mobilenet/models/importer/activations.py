@@ -6,7 +6,8 @@ nobody else reads what lies between, its nodes become one. So ``Div(Mul(x, Clip(
 6)), 6)`` is a hard swish in any order of its operators.
 
 A quantised file may round between them. What begins at a rounded value becomes one all the same: a
-table is nearer to the function than its parts, rounded each.
+table is nearer to the function than its parts, rounded each. Tools leave out a ``Clip`` that does
+no more than the rounding behind it: then what roundings clip counts, between that value's ends.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import numpy as np
 
 from tvm_mobilenet.common.functions import spelled
 from tvm_mobilenet.models.activations import activate
-from tvm_mobilenet.models.importer.fits import GRID, Float64, fitted
+from tvm_mobilenet.models.importer.fits import GRID, Float64, fitted, fitted_within
 from tvm_mobilenet.models.importer.graph import Graph, Node
-from tvm_mobilenet.models.importer.roundings import ROUND
+from tvm_mobilenet.models.importer.roundings import ROUND, rounded_values, type_of_rounding
+from tvm_mobilenet.models.tensors import TensorType
 
 ACTIVATION = "Activation"
 """Operator of the nodes made here; its attribute of that name says which."""
@@ -36,8 +38,9 @@ def recognise_activations(graph: Graph) -> None:
     before: ``Clip(x, 0, 6)``; ``Mul(x, HardSigmoid(x))``; …
     after: ``Activation(x)``, its attribute as :mod:`tvm_mobilenet.common.functions` has it
     """
-    functions = _functions(graph)
-    readers = graph.readers()
+    rounded = rounded_values(graph)
+    functions, readers = _functions(graph, _RULES), graph.readers()
+    clipped = _functions(graph, _RULES | {ROUND: _saturated}) if rounded else functions
     gone: set[int] = set()
     made: dict[int, Node] = {}
     for node in reversed(graph.nodes):
@@ -45,7 +48,11 @@ def recognise_activations(graph: Graph) -> None:
             continue
         for source, values in reversed([*functions.get(node.out, {}).items()][1:]):
             name = fitted(values)
-            inside = _between(graph, readers, node, source) if name else None
+            if name is None and source in rounded:
+                name = fitted_within(clipped[node.out][source], *_ends(rounded[source]))
+            inside = None
+            if name:
+                inside = _between(graph, readers, node, source, rounded=source in rounded)
             if name and inside is not None and graph.shape(source) == graph.shape(node.out):
                 gone.update(map(id, inside))
                 made[id(node)] = Node(ACTIVATION, node.name, [source], [node.out],
@@ -65,13 +72,19 @@ def recognise_activations(graph: Graph) -> None:
     graph.keep(graph.nodes)
 
 
-def _functions(graph: Graph) -> dict[str, dict[str, Float64]]:
+def _ends(of: TensorType) -> tuple[float, float]:
+    """Return the least and the greatest number that elements stand for."""
+    low, high = (of.scale[0] * (end - (of.zero_point or 0)) for end in of.limits)
+    return low, high
+
+
+def _functions(graph: Graph, rules: Rules) -> dict[str, dict[str, Float64]]:
     """Return each tensor as functions of those before it: itself, then ever earlier ones."""
     found: dict[str, dict[str, Float64]] = {}
     for node in graph.nodes:
         for tensor in node.outputs:
             found[tensor] = {tensor: GRID}
-        rule = _RULES.get(node.op)
+        rule = rules.get(node.op)
         if rule is None:
             continue
         operands: list[Any] = []
@@ -98,7 +111,7 @@ def _functions(graph: Graph) -> dict[str, dict[str, Float64]]:
 
 
 def _between(
-    graph: Graph, readers: dict[str, list[Node]], last: Node, source: str
+    graph: Graph, readers: dict[str, list[Node]], last: Node, source: str, *, rounded: bool
 ) -> list[Node] | None:
     """Return the nodes from a source to `last`, without it; None if they cannot go."""
     producers = graph.producers()
@@ -110,7 +123,6 @@ def _between(
             continue  # a constant
         inside.append(node)
         todo += [tensor for tensor in node.inputs if tensor != source]
-    rounded = source in producers and producers[source].op == ROUND
     if not rounded and any(node.op == ROUND for node in inside):
         return None
     members = {id(node) for node in (*inside, last)}
@@ -123,6 +135,12 @@ def _between(
 
 
 _Values = list[Any]
+Rules = dict[str, Callable[[Node, _Values], Any]]
+"""By operator, what a node computes."""
+
+
+def _saturated(node: Node, values: _Values) -> Any:
+    return np.clip(values[0], *_ends(type_of_rounding(node)))
 
 
 def _clip(_: Node, values: _Values) -> Any:
@@ -166,7 +184,7 @@ def _erf(x: Any) -> Any:
     return np.asarray(np.frompyfunc(math.erf, 1, 1)(x), np.float64)
 
 
-_RULES: dict[str, Callable[[Node, _Values], Any]] = {
+_RULES: Rules = {
     ACTIVATION: lambda node, values: activate(values[0], node.attrs["activation"]),
     "Add": lambda _, values: values[0] + values[1],
     "Sub": lambda _, values: values[0] - values[1],

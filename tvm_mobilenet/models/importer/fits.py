@@ -20,9 +20,24 @@ _AGREES = 1e-6
 
 _STEP = 1 / 64
 
+_ENOUGH = 64
+"""Points of the grid, a unit of what is read."""
+
 _KNOWN: dict[Activation, Float64] = {
     name: activate(GRID, name) for name, kind in KINDS.items() if not kind.parameters
 }
+
+
+def fitted_within(values: Float64, low: float, high: float) -> Activation | None:
+    """Return the activation without parameters with these values on :data:`GRID` from low to high.
+
+    There must be enough of the grid between them to tell one from another.
+    """
+    inside = (low <= GRID) & (high >= GRID)
+    if np.count_nonzero(inside) < _ENOUGH or not np.isfinite(values).all():
+        return None
+    agreeing = (name for name, known in _KNOWN.items() if _agree(values[inside], known[inside]))
+    return next(agreeing, None)
 
 
 def fitted(values: Float64) -> Activation | None:

@@ -16,13 +16,16 @@ from tvm_mobilenet.models.importer.layers import Layers
 from tvm_mobilenet.models.importer.roundings import moves, type_of_rounding
 from tvm_mobilenet.models.layer import Layer
 from tvm_mobilenet.models.layers import Weighted
+from tvm_mobilenet.models.maps import Concat, Pool2d
+from tvm_mobilenet.models.quantized.forms import integer_form
 from tvm_mobilenet.models.quantized.model import (
     FLOAT,
     Quantization,
     Quantize,
+    has_kernel,
     limits_of,
 )
-from tvm_mobilenet.models.spec import INPUT, Activate, Add, Conv2d, GlobalAvgPool, Scale
+from tvm_mobilenet.models.spec import INPUT, Activate, Add, Conv2d, GlobalAvgPool, Scale, Softmax
 from tvm_mobilenet.models.tensors import TensorType
 
 _APART = 128
@@ -35,8 +38,8 @@ class IntegerLayers(Layers):
     A layer computes in integers if what it reads and its weight are of elements, and its value is
     rounded; a convolution or dense layer also if it is not, and its sums leave as float32. A
     rounding that is no layer's becomes a :class:`~tvm_mobilenet.models.quantized.model.Quantize`.
-    All else stays in float32: among it the softmax, weights that int8 does not hold less their
-    zero points, and convolutions that are dilated or of several groups and not depthwise.
+    All else stays in float32: among it weights by channel that int8 does not hold less their zero
+    points, and convolutions that are dilated or of many groups and not depthwise.
 
     Attributes
     ----------
@@ -165,7 +168,10 @@ class IntegerLayers(Layers):
         if isinstance(layer, Activate):
             return self._activated(layer, to)
         read = [self._type(name).quantized for name in layer.inputs]
-        able = isinstance(layer, GlobalAvgPool | Scale) and all(read)
+        form = integer_form(layer)
+        if isinstance(form, Concat | Pool2d) and all(read):
+            return form, Quantization(to)
+        able = isinstance(layer, GlobalAvgPool | Scale | Softmax) and all(read)
         if able or (isinstance(layer, Add) and any(read)):
             return layer, Quantization(to)
         return None
@@ -194,11 +200,8 @@ class IntegerLayers(Layers):
     def _weight_type(self, layer: Weighted) -> TensorType | None:
         """Return the type of a weight where a layer can compute in integers, else None."""
         known = self._elements.get(layer.name)
-        other = isinstance(layer, Conv2d) and not layer.is_mobilenets
-        low, high = RANGES["int8"]
+        other = isinstance(layer, Conv2d) and not has_kernel(layer)
         if known is None or other or not self._type(layer.inputs[0]).quantized:
-            return None
-        if known.numbers.min() < low or known.numbers.max() > high:
             return None
         scales = known.scale.reshape(len(known.scale), -1)
         factor = _norm_factor(layer, self.weights)
@@ -206,7 +209,15 @@ class IntegerLayers(Layers):
             return None
         scales = scales[:, 0] * factor
         alike = scales[:1] if (scales == scales[0]).all() else scales
-        return TensorType("int8", tuple(map(float, alike)), 0)
+        low, high = RANGES["int8"]
+        least, most = int(known.numbers.min()), int(known.numbers.max())
+        if low <= least and most <= high:
+            return TensorType("int8", tuple(map(float, alike)), 0)
+        # Nine bits: any zero point will do by which uint8 holds them, and 0 is none.
+        zero = max(-least, 1)
+        if len(alike) > 1 or most + zero > RANGES["uint8"][1]:
+            return None
+        return TensorType("uint8", (float(alike[0]),), zero)
 
     def _finish(self) -> None:
         """Let sums that nothing rounds leave as float32; store integers as integers."""
@@ -217,6 +228,18 @@ class IntegerLayers(Layers):
                 self.records[layer.name] = Quantization(FLOAT, weight)
             if layer.name in self.records:
                 self._store(layer)
+        self._move_elements()
+
+    def _move_elements(self) -> None:
+        """Let layers that only move what is rounded do so in integers, where elements come."""
+        for name, layer in self.layers.items():
+            of = self.values.get(name)
+            if of is None or name in self.records or INPUT in layer.inputs:
+                continue
+            read = [self.records.get(source) for source in layer.inputs]
+            known = all(record is not None and record.output.quantized for record in read)
+            if known and isinstance(integer_form(layer), Concat | Pool2d):
+                self.records[name] = Quantization(of)
 
     def _store(self, layer: Weighted) -> None:
         weight = f"{layer.name}.weight"
@@ -224,7 +247,9 @@ class IntegerLayers(Layers):
         for name in layer.parameters:
             del self.weights[name]
         numbers = self._elements[layer.name].numbers.reshape(layer.parameters[weight])
-        self.weights[weight] = np.ascontiguousarray(numbers, np.int8)
+        of = self.records[layer.name].weight
+        assert of is not None  # a layer with a weight has its type
+        self.weights[weight] = np.ascontiguousarray(numbers + (of.zero_point or 0), of.dtype)
         self.weights[f"{layer.name}.bias"] = bias.astype(np.float32)
 
 

@@ -39,6 +39,21 @@ def moves(graph: Graph, node: Node) -> bool:
     return border is not None and not border.any()
 
 
+def rounded_values(graph: Graph) -> dict[str, TensorType]:
+    """Return to what tensors are rounded: what rounds them, and what only moves such."""
+    found: dict[str, TensorType] = {}
+    for node in graph.nodes:
+        if node.op == ROUND:
+            found[node.out] = type_of_rounding(node)
+        elif moves(graph, node):
+            data = node.inputs if node.op == "Concat" else node.inputs[:1]
+            types = {found.get(name) for name in data}
+            of = types.pop() if len(types) == 1 else None
+            if of is not None:
+                found.update((out, of) for out in node.outputs if graph.dtype(out) == "float32")
+    return found
+
+
 def type_of_rounding(node: Node) -> TensorType:
     """Return the type to which a node rounds."""
     return cast("TensorType", node.attrs["type"])

@@ -98,6 +98,11 @@ def saturated(values: Float32, to: TensorType, limits: tuple[int, int] | None = 
     return np.asarray(np.rint(clipped).astype(to.dtype))
 
 
+def centered(x: Array, of: TensorType) -> NDArray[np.int64]:
+    """Return elements less their zero point: what they stand for, in units of the scale."""
+    return np.asarray(x.astype(np.int64) - (of.zero_point or 0))
+
+
 def dequantized(x: Array, of: TensorType) -> Float32:
     """Return what elements stand for: ``scale * (x - zero_point)``, rounded once to float32."""
     centered = x.astype(np.int32) - np.int32(of.zero_point or 0)

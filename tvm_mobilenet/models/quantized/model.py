@@ -32,6 +32,9 @@ BYTES = TensorType("uint8", (1.0,), 0)
 """Pixels, which are what they are stored as."""
 
 
+_MIDDLE = 128
+
+
 @dataclass(frozen=True, slots=True)
 class Quantize(Layer):
     """Float32 numbers become elements; the layer's record says of which type."""
@@ -70,7 +73,8 @@ class Quantization:
         may also leave as float32.
     weight : TensorType or None
         A convolution's or dense layer's weight: int8, zero point 0, one scale, or one for each
-        output channel.
+        output channel; or as older TensorFlow Lite files have it, uint8 with one scale and a
+        zero point that is not 0: less that, numbers of nine bits.
     before : TensorType or None
         What an activation that is no clipping reads: a table turns it into `output`.
 
@@ -98,10 +102,12 @@ class Quantization:
                 "a table reads float32", "give int8 or uint8 with one scale before the activation"
             )
         weight = self.weight
-        if weight is not None and (weight.dtype, weight.zero_point) != ("int8", 0):
+        signed = weight is None or (weight.dtype, weight.zero_point) == ("int8", 0)
+        if weight is not None and not signed and not _older(weight):
             raise QuantizationError(
-                f"a weight has type {weight.dtype} and zero point {weight.zero_point}",
-                "give int8 with zero point 0",
+                f"a weight has type {weight.dtype} and zero point {weight.zero_point}, with "
+                f"{len(weight.scale)} scales",
+                "give int8 with zero point 0, or uint8 with one scale and another zero point",
             )
 
 
@@ -224,6 +230,19 @@ class QuantizedModel:
             f"has a border of {layer.border}",
             "give whole numbers from 0 to 255",
         )
+
+
+def passes_of(record: Quantization) -> int:
+    """Return how often a kernel multiplies by int8: twice where a weight has nine bits.
+
+    Such numbers are sums of two of int8; from a zero point of 128 they are of int8 themselves.
+    """
+    weight = record.weight
+    return 1 if weight is None or weight.dtype == "int8" or weight.zero_point == _MIDDLE else 2
+
+
+def _older(weight: TensorType) -> bool:
+    return weight.dtype == "uint8" and len(weight.scale) == 1 and weight.zero_point != 0
 
 
 def limits_of(activation: Activation, to: TensorType) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized import requantization
 from tvm_mobilenet.models.quantized.arithmetic import (
     Array,
+    centered,
     dequantized,
     fused_multiply_add,
     saturated,
@@ -65,8 +66,8 @@ def run(
     Parameters
     ----------
     weights : mapping of str to ndarray
-        Every parameter by its full name: weights of integer layers as int8, all others, biases
-        among them, as float32.
+        Every parameter by its full name: weights of integer layers as their records say, all
+        others, biases among them, as float32.
     x : array_like
         Input, NCHW, of the network's shape; of the type of its record, or else numbers.
     kept_as : {"float32", "bfloat16"}
@@ -143,7 +144,7 @@ def _computed(layer: Layer, network: QuantizedModel, weights: Weights, *inputs: 
 @_computed.register(Conv2d)
 def _conv2d(layer: Conv2d, network: QuantizedModel, weights: Weights, x: Array) -> Array:
     """Sum up with borders of the zero point: elements less that, bordered by 0, and it again."""
-    weight = _for_sums(weights[f"{layer.name}.weight"])
+    weight = _weight(layer, network, weights)
     zero = network.type_of(layer.inputs[0]).zero_point or 0
     sums = convolve(layer, weight, np.subtract(x, zero, dtype=weight.dtype))
     sums += zero * weight.sum(axis=(1, 2, 3))[:, None, None]
@@ -158,8 +159,14 @@ def _pixels(layer: Pixels, network: QuantizedModel, _weights: Weights, x: Array)
 
 @_computed.register(Dense)
 def _dense(layer: Dense, network: QuantizedModel, weights: Weights, x: Array) -> Array:
-    weight = _for_sums(weights[f"{layer.name}.weight"])
+    weight = _weight(layer, network, weights)
     return _finished(layer, network, weights, x.astype(weight.dtype) @ weight.T)
+
+
+def _weight(layer: Weighted, network: QuantizedModel, weights: Weights) -> Array:
+    of = network.records[layer.name].weight
+    assert of is not None  # QuantizedModel holds every layer with weights to it
+    return _for_sums(centered(weights[f"{layer.name}.weight"], of))
 
 
 def _for_sums(weight: Array) -> Array:

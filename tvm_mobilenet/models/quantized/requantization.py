@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from tvm_mobilenet.errors import QuantizationError
 from tvm_mobilenet.models.layers import Weighted
 from tvm_mobilenet.models.maps import Pool2d
+from tvm_mobilenet.models.quantized.arithmetic import centered
 from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.spec import Add, GlobalAvgPool, Scale
 from tvm_mobilenet.models.tensors import TensorType
@@ -61,7 +62,7 @@ def of_sums(network: QuantizedModel, layer: Weighted, weights: Weights) -> Requa
     Parameters
     ----------
     weights : mapping of str to ndarray
-        By full name: the weight as int8, the bias as the numbers that it stands for.
+        By full name: the weight as its record says, the bias as the numbers that it stands for.
 
     Raises
     ------
@@ -69,14 +70,15 @@ def of_sums(network: QuantizedModel, layer: Weighted, weights: Weights) -> Requa
         If some sum could exceed 32 bits, whatever the input, or a number float32.
     """
     record, source = network.records[layer.name], network.type_of(layer.inputs[0])
-    weight = weights[f"{layer.name}.weight"].reshape(layer.out_shape[1], -1).astype(np.int64)
+    assert record.weight is not None  # QuantizedModel holds every layer with weights to it
+    weight = centered(weights[f"{layer.name}.weight"], record.weight)
+    weight = weight.reshape(layer.out_shape[1], -1)
     largest = int(np.abs(weight).sum(axis=1).max()) * max(map(abs, source.limits))
     if largest > LARGEST_SUM:
         raise QuantizationError(
             f"a sum of {layer.name!r} can be {largest}, and 32 bits hold {LARGEST_SUM}",
             "leave its record out: it computes in float32",
         )
-    assert record.weight is not None  # QuantizedModel holds every layer with weights to it
     unit, zero = _unit(record.before or record.output)
     scale = source.scale[0] * np.asarray(record.weight.scale) / unit
     # By the rounded scale, so that what the multiply-add adds for the zero point is taken back.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tvm_mobilenet.errors import InvalidModelError, TfliteFileError
+from tvm_mobilenet.models.tflite.activations import ACTIVATIONS
 from tvm_mobilenet.models.tflite.read import File, Op, Tensor, unpacked
 from tvm_mobilenet.models.tflite.windows import convolution, dense, depthwise, pool
 from tvm_mobilenet.models.tflite.writer import OPSET, TO_NCHW, TO_NHWC, Writer
@@ -257,6 +258,7 @@ def _round(made: Writer, op: Op) -> None:
 _RESHAPING = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS"}
 
 _RULES: dict[str, _Rule] = {
+    **ACTIVATIONS,
     "ADD": _elementwise("Add"),
     "AVERAGE_POOL_2D": pool("AveragePool"),
     "CONCATENATION": _concatenation,
@@ -278,6 +280,7 @@ _RULES: dict[str, _Rule] = {
     "QUANTIZE": _round,
     "RELU": _clip(0.0, np.inf),
     "RELU6": _clip(0.0, 6.0),
+    "RELU_0_TO_1": _clip(0.0, 1.0),
     "RELU_N1_TO_1": _clip(-1.0, 1.0),
     "SOFTMAX": _along_last("Softmax"),
     "SUB": _elementwise("Sub"),

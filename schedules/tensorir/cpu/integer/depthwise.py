@@ -41,6 +41,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 from tvm import tirx
@@ -225,8 +226,8 @@ class Filter:
                             elements = read(corner[0] + line, corner[1] + at)
                             loaded[at, _ALL] = self._beside(elements, v)
                         loaded[seen] = self._masked(loaded[at, _ALL], seen[1])
-                    for row in uses:
-                        tap = taps[line - row * stride, step, windows.shift(pixel)]
+                    for row, first in product(uses, range(0, self._work.passes * height, height)):
+                        tap = taps[first + line - row * stride, step, windows.shift(pixel)]
                         sums[row, pixel] = machine.step(sums[row, pixel], loaded[seen], tap)
             for row in uses:
                 if line == row * stride + height - 1:
@@ -251,8 +252,9 @@ class Filter:
 
 
 def filter_shape(work: Workload) -> Shape:
-    """Return the shape of the packed weight: (Cb, KH, KW / step, 16, step)."""
-    return (work.in_blocks, work.kernel[0], Windows.of(work).steps, 16, work.tap_step)
+    """Return the shape of the packed weight: (Cb, passes * KH, KW / step, 16, step)."""
+    rows = work.passes * work.kernel[0]
+    return (work.in_blocks, rows, Windows.of(work).steps, 16, work.tap_step)
 
 
 def write_depthwise(

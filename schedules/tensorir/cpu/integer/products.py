@@ -220,6 +220,13 @@ def over_channels(
     first : PrimExpr
         The row of the weights where these begin.
     """
+    for number in range(work.passes):
+        _over_rows(sums, work, inputs, first + number * (work.depth // work.step))
+
+
+def _over_rows(
+    sums: Sums, work: Workload, inputs: Callable[[int, Any, int], Any], first: Any
+) -> None:
     whole, rest = divmod(work.depth, _BLOCK)
     each = work.step
 
@@ -313,9 +320,9 @@ def write_dense(
 
 
 def rows_shape(work: Workload) -> Shape:
-    """Return the shape of packed weights: (Ob, taps * depth / step, 16, step)."""
-    taps = math.prod(work.kernel)
-    return (work.out_blocks, taps * work.depth // work.step, _BLOCK, work.step)
+    """Return the shape of packed weights: (Ob, taps * passes * depth / step, 16, step)."""
+    rows = math.prod(work.kernel) * work.passes * work.depth // work.step
+    return (work.out_blocks, rows, _BLOCK, work.step)
 
 
 def write_conv(
@@ -329,6 +336,7 @@ def write_conv(
     machine = numbers.instructions(target, work.rows)
     (rows, width), stride, (down, along) = work.out_size, work.strides, work.kernel
     rows //= plan.chunks
+    of_tap = work.passes * work.depth // work.step
 
     def body(data: Any, weight: Any, out: Any, **others: Any) -> None:
         epilogue = numbers.epilogue(work, machine, others, down * along * work.depth)
@@ -348,8 +356,7 @@ def write_conv(
                         at = (kb, y * stride[0] + r, (first + pixel) * stride[1] + q, channel)
                         return machine.inputs(window, at, machine.lanes)
 
-                    number = r * along + q
-                    over_channels(sums, work, inputs, number * (work.depth // work.step))
+                    over_channels(sums, work, inputs, (r * along + q) * of_tap)
 
             if machine.unrolls:
                 for r in range(down):

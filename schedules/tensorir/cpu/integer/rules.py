@@ -26,6 +26,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.products import (
     write_pointwise,
 )
 from tvm_mobilenet.schedules.tensorir.cpu.integer.separable import write_separable
+from tvm_mobilenet.schedules.tensorir.cpu.integer.softmax import write_softmax
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
@@ -45,6 +46,7 @@ WRITERS: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
     "qpool": write_pool,
     "qscale": write_scale,
     "qseparable": write_separable,
+    "qsoftmax": write_softmax,
     "qtable": write_table,
     "quantize": write_quantize,
     "quantize_blocks": write_quantize_blocks,

@@ -34,6 +34,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.numbers import INTEGERS, Numbe
 from tvm_mobilenet.schedules.tensorir.cpu.integer.products import (
     first_block,
     over_channels,
+    rows_shape,
     sums_of,
 )
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
@@ -64,6 +65,7 @@ def write_separable(
         out_channels=work.in_channels,
         activation=work.mid_activation,
         limits=work.mid_limits,
+        passes=work.mid_passes,
         residual=False,
         out_dtype="",
     )
@@ -106,7 +108,7 @@ def write_separable(
     parameters: dict[str, tuple[Shape, str]] = {
         "data": ((work.batch, work.in_blocks, work.in_pixels, 16), work.element),
         **numbers.weights(mid, filter_shape(mid), _FILTER),
-        **numbers.weights(work, (work.out_blocks, work.depth // work.step, 16, work.step)),
+        **numbers.weights(work, rows_shape(dataclasses.replace(work, kernel=(1, 1)))),
         **numbers.residual(work, shape),
         "out": (shape, work.out_element),
     }

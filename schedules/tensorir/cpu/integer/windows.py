@@ -75,12 +75,12 @@ def window_shape(work: Workload, out_rows: int) -> Shape:
 
 
 def taps_of(work: Workload, machine: Instructions, weight: Any, block: Any, v: int) -> Registers:
-    """Load the taps of every row, once for each shift."""
+    """Load the taps of every row, once for each shift; weights of nine bits have twice as many."""
     lanes, windows = machine.lanes, Windows.of(work)
     taps = Registers("taps", lanes, "int32" if windows.each > 1 else work.element)
     shifts = {windows.shift(pixel) for pixel in range(TILE)}
     bits = _DWORD_BITS // windows.each
-    for row in range(work.kernel[0]):
+    for row in range(work.passes * work.kernel[0]):
         for step in range(windows.steps):
             at = (block, row, step, v * lanes, 0)
             own = machine.weights(weight, at, lanes)
