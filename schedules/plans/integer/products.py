@@ -130,17 +130,13 @@ def choose_tile(
     steps : int
         Instructions that a register of sums takes.
     """
-    vectors, registers = vectors_of(target), 32 if target.isa in ("avx512", "neon", "rvv") else 16
-    spare = 3 if vectors == 1 else vectors + 1
-    rows, blocks, halves = work.rows, work.out_blocks, work.half_products > 0
+    vectors, rows, blocks = vectors_of(target), work.rows, work.out_blocks
+    halves = work.half_products > 0
     paired = work.dtype == "bfloat16"  # an instruction adds up two products, not four
     fitting = [
         (p, b)
         for p, b in (_HALF_TILES if halves else _TILES)
-        if p <= pixels
-        and b <= blocks
-        and p % rows == 0
-        and (p * b + b) * vectors + (p if halves else spare) <= registers + vectors
+        if p <= pixels and b <= blocks and p % rows == 0 and _fits((p, b), work, target)
     ] or [(rows, 1)]
 
     def cost(tile: tuple[int, int]) -> float:
@@ -165,6 +161,22 @@ def choose_tile(
     chosen = str(knobs.choice("tile", names, f"{best[0]}x{best[1]}"))
     p, _, b = chosen.partition("x")
     return int(p), int(b)
+
+
+def _fits(tile: tuple[int, int], work: Workload, target: TargetSpec) -> bool:
+    """Whether registers hold a tile's sums and what is multiplied meanwhile.
+
+    That is a block's weights and a pixel's inputs; where inputs are read ahead of several steps
+    (float16, two rows), those of every pixel. A tile of 6 x 1 SMMLA has LLVM spill: 37
+    multiply-adds a cycle instead of 53 (llvm-mca, Neoverse N2).
+    """
+    (p, b), vectors = tile, vectors_of(target)
+    registers = 32 if target.isa in ("avx512", "neon", "rvv") else 16
+    if work.rows > 1:
+        return p * b * vectors + p + vectors <= registers
+    spare = 3 if vectors == 1 else vectors + 1
+    taken = (p * b + b) * vectors + (p if work.half_products else spare)
+    return taken <= registers + vectors
 
 
 def _uneven(units: int, target: TargetSpec) -> float:

@@ -73,8 +73,9 @@ class Instructions:
         They read a step's register of weights, and its inputs of one pixel, which are the same for
         each output channel: from a buffer, indices and lanes.
     unrolls : bool
-        Whether the taps of a convolution are unrolled; where inputs are multiplied by lane, LLVM
-        would load so many of them ahead that sums leave their registers.
+        Whether the taps of a convolution are unrolled. For AArch64 LLVM would load so much ahead
+        that sums leave their registers (24 to 32 channels, 3 x 3, SDOT: 15 multiply-adds a cycle,
+        20 with a loop over rows of taps, by llvm-mca for a Neoverse N1).
     """
 
     lanes: int
@@ -138,7 +139,7 @@ def instructions_of(target: TargetSpec, rows: int = 1) -> Instructions:
         return Instructions(4, _madd(4), "llvm.x86.sse2.cvtps2dq", False)
     if target.isa == "neon":
         dot = _sdot if "asimddp" in has else _smull
-        one = Instructions(4, dot, "llvm.aarch64.neon.fcvtns.v4i32.v4f32", True)
+        one = Instructions(4, dot, "llvm.aarch64.neon.fcvtns.v4i32.v4f32", True, unrolls=False)
         return one if rows == 1 else dataclasses.replace(one, step=_smmla, inputs=eight_bytes)
     dot = _vmull if target.isa == "neon32" else _widened
     return Instructions(4, dot, "", True)

@@ -35,6 +35,9 @@ from tvm_mobilenet.machine import TargetSpec
 _DOT, _PAIRED = "tvm_mobilenet_bfloat16_dot", "tvm_mobilenet_bfloat16_mmla"
 _NARROW = "tvm_mobilenet_bfloat16_of"
 
+_NEON = 4
+"""Sums of a register of AArch64."""
+
 BFMMLA = "llvm.aarch64.neon.bfmmla"
 """LLVM's intrinsic of 2 x 4 numbers by 4 x 2."""
 
@@ -66,10 +69,12 @@ class BFloat16(Sixteen):
             return _row(16, _step(_DOT, "llvm.x86.avx512bf16.dpbf16ps.512"))
         one = _step(_DOT, "llvm.aarch64.neon.bfdot.v4f32.v8bf16")
         if rows == 1:
-            return _row(4, one)
+            return _row(_NEON, one)
         # Pixels are the rows. A separable block's filter calls the other.
         both = one + _step(_PAIRED, BFMMLA, ("%read", "%by"))
-        return dataclasses.replace(_row(4, both), step=partial(_dot, _PAIRED), inputs=eight_bytes)
+        return dataclasses.replace(
+            _row(_NEON, both), step=partial(_dot, _PAIRED), inputs=eight_bytes
+        )
 
     def narrowed(self, numbers: Any, lanes: int) -> Any:
         return tirx.call_pure_extern(vector("uint16", lanes), _NARROW, numbers)
@@ -85,8 +90,16 @@ def _step(name: str, intrinsic: str, operands: tuple[str, str] = ("%by", "%read"
 
 def _row(lanes: int, steps: str) -> Instructions:
     text = (steps + _ROUNDED).replace("$L", str(lanes)).replace("$W", str(2 * lanes))
-    step = partial(_dot, _DOT)
-    return Instructions(lanes, step, "", fused=True, sums="float32", masks=True, functions=text)
+    return Instructions(
+        lanes,
+        partial(_dot, _DOT),
+        "",
+        fused=True,
+        sums="float32",
+        masks=True,
+        functions=text,
+        unrolls=lanes > _NEON,
+    )
 
 
 def _dot(name: str, sums: Any, inputs: Any, weights: Any) -> Any:
