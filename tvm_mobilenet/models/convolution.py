@@ -41,21 +41,21 @@ def mean_sums(layer: Conv2d, weight: Float64, x: Float64) -> Float64:
     seen = np.empty((layer.in_channels, *layer.kernel))
     for i in range(kernel_rows):
         for j in range(kernel_columns):
-            seen[:, i, j] = _shifted(layer, padded, (i, j)).mean(axis=(0, 2, 3))
+            seen[:, i, j] = padded[_seen(layer, (i, j))].mean(axis=(0, 2, 3))
     per_group = weight.reshape(layer.groups, layer.out_channels // layer.groups, -1)
     means = np.einsum("gok,gk->go", per_group, seen.reshape(layer.groups, -1))
     return np.asarray(means).reshape(-1)
 
 
-def _shifted(layer: Conv2d, padded: NDArray[F], tap: tuple[int, int]) -> NDArray[F]:
-    """Return what every output pixel sees of (..., H, W) through one tap."""
+def _seen(layer: Conv2d, tap: tuple[int, int]) -> tuple[Any, slice, slice]:
+    """Return which of padded (..., H, W) every output pixel sees through one tap."""
     rows, columns = (
         slice(at * apart, at * apart + (count - 1) * stride + 1, stride)
         for at, apart, count, stride in zip(
             tap, layer.dilations, layer.out_shape[2:], layer.strides, strict=True
         )
     )
-    return padded[..., rows, columns]
+    return (..., rows, columns)
 
 
 def _pad(layer: Conv2d, x: NDArray[F]) -> NDArray[F]:
@@ -66,7 +66,7 @@ def _pad(layer: Conv2d, x: NDArray[F]) -> NDArray[F]:
 def _depthwise(layer: Conv2d, weight: NDArray[F], padded: NDArray[F]) -> NDArray[F]:
     """Add up the shifted maps (N, C, OH, OW), one for each tap of (C, 1, KH, KW)."""
     batch, channels, rows, columns = layer.out_shape
-    kernel_rows, kernel_columns = layer.kernel
+    places = {tap: _seen(layer, tap) for tap in np.ndindex(layer.kernel)}
     y = np.zeros(layer.out_shape, padded.dtype)
     step = min(channels, max(1, _CACHED_ELEMENTS // (rows * columns)))
     product = np.empty((step, rows, columns), padded.dtype)
@@ -75,11 +75,9 @@ def _depthwise(layer: Conv2d, weight: NDArray[F], padded: NDArray[F]) -> NDArray
             some = slice(first, min(first + step, channels))
             total, maps, taps = y[image, some], padded[image, some], weight[some, 0]
             scratch = product[: total.shape[0]]
-            for i in range(kernel_rows):
-                for j in range(kernel_columns):
-                    shifted = _shifted(layer, maps, (i, j))
-                    np.multiply(shifted, taps[:, i, j, None, None], out=scratch)
-                    total += scratch
+            for (i, j), seen in places.items():
+                np.multiply(maps[seen], taps[:, i, j, None, None], out=scratch)
+                total += scratch
     return y
 
 

@@ -22,7 +22,7 @@ from tvm_mobilenet.quantization.budget import Budget, fewest
 from tvm_mobilenet.quantization.calibration import Quantized, quantize, types_for
 from tvm_mobilenet.quantization.observation import observe
 from tvm_mobilenet.quantization.progress import Progress, silent
-from tvm_mobilenet.quantization.quality import Quality, quality
+from tvm_mobilenet.quantization.quality import Quality, qualities, quality
 from tvm_mobilenet.quantization.ranges import METHODS, Method
 from tvm_mobilenet.quantization.report import ASKED, BUDGET, NEVER, QuantizationReport
 from tvm_mobilenet.quantization.sensitivity import hurting
@@ -101,17 +101,22 @@ def post_training(
     seen = observe(model, weights, images, progress)
     judged = images if budget.agreement is not None else _spread(images, _JUDGED)
 
-    def attempt(more: Iterable[str], by: Method, stored: _Stored) -> _Attempt:
+    def made_by(method: Method, more: Iterable[str] = ()) -> Quantized:
         floats = {*keep, *more}
-        made = quantize(
-            model, weights, images, method=by, keep=floats, seen=seen, progress=progress
+        return quantize(
+            model, weights, images, method=method, keep=floats, seen=seen, progress=progress
         )
+
+    def attempt(more: Iterable[str], by: Method, stored: _Stored) -> _Attempt:
+        made = made_by(by, more)
         return _Attempt(made, quality(model, weights, made, judged, progress, kept_as=stored))
 
     tried = _types(keep_as)
     stored = tried[0] if keep else tried[-1]
     methods = _TRIED if method == "auto" else (method,)
-    firsts = {by: attempt((), by, stored) for by in methods}
+    networks = [made_by(by) for by in methods]
+    costs = qualities(model, weights, networks, judged, progress, kept_as=stored)
+    firsts = dict(zip(methods, map(_Attempt, networks, costs), strict=True))
     chosen = max(methods, key=lambda by: firsts[by].cost.logits)
     made, cost = first = firsts[chosen]
     if not budget.allows(cost):

@@ -58,24 +58,61 @@ def quality(
     kept_as : {"float32", "bfloat16"}
         As of :func:`tvm_mobilenet.models.quantized.reference.run`.
     """
-    signal = dict.fromkeys((layer.name for layer in model.layers), 0.0)
-    noise = dict(signal)
-    decides = deciding(model)
-    same: list[Any] = []
+    (found,) = qualities(model, weights, [network], images, progress, kept_as=kept_as)
+    return found
+
+
+def qualities(
+    model: Model,
+    weights: Mapping[str, NDArray[Any]],
+    networks: Sequence[Quantized],
+    images: Sequence[ArrayLike],
+    progress: Progress = silent,
+    *,
+    kept_as: Literal["float32", "bfloat16"] = "float32",
+) -> list[Quality]:
+    """Return :func:`quality` of each of some networks; the float one runs once for all."""
+    tallies = [_Tally(model, network) for network in networks]
     for image in told(images, progress, "measuring what it cost"):
         want = reference.run(model, weights, image, keep_layers=True)
+        for tally in tallies:
+            tally.add(want, image, kept_as)
+    return [tally.quality for tally in tallies]
+
+
+class _Tally:
+    """Signal and noise of a network, image by image."""
+
+    def __init__(self, model: Model, network: Quantized) -> None:
+        self._network, self._decides = network, deciding(model)
+        self._signal = dict.fromkeys((layer.name for layer in model.layers), 0.0)
+        self._noise = dict(self._signal)
+        self._same: list[NDArray[np.bool_]] = []
+
+    def add(
+        self,
+        want: Mapping[str, NDArray[np.float64]],
+        image: ArrayLike,
+        kept_as: Literal["float32", "bfloat16"],
+    ) -> None:
+        """Count in an image, of which `want` is what the float network makes."""
+        network = self._network
         got = integer_reference.run(network.model, network.weights, image, kept_as)
         for name, expected in want.items():
             of = network.model.type_of(name)
             found = dequantized(got[name], of) if of.quantized else got[name]
-            signal[name] += float(np.sum(expected**2))
-            noise[name] += float(np.sum((found - expected) ** 2))
-            if name == decides:
+            self._signal[name] += float(np.sum(expected**2))
+            self._noise[name] += float(np.sum((found - expected) ** 2))
+            if name == self._decides:
                 rows = (np.reshape(each, (len(each), -1)) for each in (expected, found))
                 first, second = (each.argmax(axis=1) for each in rows)
-                same.append(first == second)
-    layers = {name: _decibels(signal[name], noise[name]) for name in signal}
-    return Quality(layers, layers[decides], float(np.mean(np.concatenate(same))))
+                self._same.append(first == second)
+
+    @property
+    def quality(self) -> Quality:
+        layers = {name: _decibels(self._signal[name], self._noise[name]) for name in self._signal}
+        same = float(np.mean(np.concatenate(self._same)))
+        return Quality(layers, layers[self._decides], same)
 
 
 def deciding(model: Model) -> str:

@@ -58,18 +58,20 @@ def _parts(shape: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:
 def _rounded_once(first: Float32, second: Float32, third: Float32) -> Float32:
     """Round by way of float64, which rounds twice: that differs only where the first one ties.
 
-    The product of two float32 numbers has 48 bits and is exact in float64. Its sum with the
-    third is rounded there, and then on the same side of every middle of two float32 numbers as
-    the exact sum, or on such a middle; middles of numbers below 2**-126 have fewer bits.
+    The arrays have one shape. A product of two float32 numbers has 48 bits and is exact in
+    float64. Its sum with the third is rounded there, and then on the same side of every middle of
+    two float32 numbers as the exact sum, or on such a middle; middles of numbers below 2**-126
+    have fewer bits.
     """
     product = np.multiply(first, second, dtype=np.float64)
     total = np.asarray(product + third)
     found = total.astype(np.float32)
     tied = (total.view(np.int64) & _DROPPED) == _MIDDLE
-    tied |= (np.abs(total) < _SMALLEST_NORMAL) & (total != 0)
+    small = np.abs(total) < _SMALLEST_NORMAL
+    if small.any():
+        tied |= small & (total != 0)
     if tied.any():
-        addends = (np.broadcast_to(x, total.shape)[tied] for x in (product, third))
-        found[tied] = _to_odd(*addends).astype(np.float32)
+        found[tied] = _to_odd(product[tied], third[tied]).astype(np.float32)
     return found
 
 
