@@ -44,7 +44,7 @@ from tvm_mobilenet.runtime.inputs import noise
 
 PEERS = ("onnxruntime", "openvino")
 WITHIN = 1e-3
-"""Largest difference from ONNX Runtime, beside an output's largest element: both are float32."""
+"""Largest difference from ONNX Runtime, relative in the 2-norm: both are float32."""
 
 PROFILED = 20
 NPM_SECONDS = 300
@@ -292,7 +292,11 @@ def row_of(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def difference(model: Imported, ours: Any, x: Any) -> float:
-    """Return the largest difference of any output from what ONNX Runtime computes."""
+    """Return the largest relative difference of any output from what ONNX Runtime computes.
+
+    Its own rounding is up to 0.8% of an output of probabilities near 0 (of text detection). Beyond
+    WITHIN the file, evaluated in float64, judges instead.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     session = onnxruntime.InferenceSession(
@@ -300,7 +304,12 @@ def difference(model: Imported, ours: Any, x: Any) -> float:
     )
     theirs = session.run(None, {session.get_inputs()[0].name: x})
     ours = ours if isinstance(ours, tuple) else (ours,)
-    return max(relative_error(one, other) for one, other in zip(ours, theirs, strict=True))
+    found = max(relative_error(one, other) for one, other in zip(ours, theirs, strict=True))
+    if found <= WITHIN:
+        return found
+    exact = model.evaluate(x, each=lambda _name, _value: None).values
+    pairs = zip(ours, model.model.outputs, strict=True)
+    return max(relative_error(one, exact[name]) for one, name in pairs)
 
 
 def fallback(module: Any, x: Any) -> dict[str, Any]:
