@@ -21,6 +21,9 @@ _CACHED_ELEMENTS = 32 * 1024
 """Elements of the three arrays of one depthwise step that together stay within
 a 1 MB second-level cache (8 bytes each)."""
 
+_UNFOLDED_ELEMENTS = 1024 * 1024
+"""Elements of the unfolded windows of one product: more only fill the memory."""
+
 
 def convolve(layer: Conv2d, weight: NDArray[F], x: NDArray[F]) -> NDArray[F]:
     """Convolve (N, C, H, W) with OIHW into (N, O, OH, OW); the sums have the type of both."""
@@ -60,6 +63,8 @@ def _seen(layer: Conv2d, tap: tuple[int, int]) -> tuple[Any, slice, slice]:
 
 def _pad(layer: Conv2d, x: NDArray[F]) -> NDArray[F]:
     top, left, bottom, right = layer.padding
+    if not any(layer.padding):
+        return x
     return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
 
 
@@ -82,12 +87,18 @@ def _depthwise(layer: Conv2d, weight: NDArray[F], padded: NDArray[F]) -> NDArray
 
 
 def _unfolded(layer: Conv2d, weight: NDArray[F], padded: NDArray[F]) -> NDArray[F]:
-    """Multiply unfolded windows by the weights, group by group."""
+    """Multiply unfolded windows by the weights, group by group, some rows of pixels at a time."""
     batch, out_channels, rows, columns = layer.out_shape
     windows = np.lib.stride_tricks.sliding_window_view(padded, layer.reach, axis=(2, 3))
     (down, right), (below, beside) = layer.strides, layer.dilations
     windows = windows[:, :, ::down, ::right, ::below, ::beside]
-    # (N, C, OH, OW, KH, KW) to (N, G, C/G * KH * KW, OH * OW): the order of OIHW.
-    unfolded = windows.transpose(0, 1, 4, 5, 2, 3).reshape(batch, layer.groups, -1, rows * columns)
     per_group = weight.reshape(layer.groups, out_channels // layer.groups, -1)
-    return np.asarray(np.matmul(per_group, unfolded)).reshape(layer.out_shape)
+    y = np.empty(layer.out_shape, padded.dtype)
+    step = max(1, _UNFOLDED_ELEMENTS // (windows[:, :, 0].size))
+    for first in range(0, rows, step):
+        some = windows[:, :, first : first + step].transpose(0, 1, 4, 5, 2, 3)
+        # (N, C, KH, KW, OH, OW) to (N, G, C/G * KH * KW, OH * OW): the order of OIHW.
+        unfolded = some.reshape(batch, layer.groups, -1, some.shape[4] * columns)
+        product = np.matmul(per_group, unfolded)
+        y[:, :, first : first + step] = product.reshape(batch, out_channels, -1, columns)
+    return y

@@ -7,7 +7,7 @@ everything computed from it are unjudged. See docs/adr/0020.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,6 +55,8 @@ def run_graph(
     given: Mapping[str, Array] | None = None,
     rounding: Rounding | None = None,
     by: Judge = "onnx",
+    keep: Collection[str] | None = None,
+    each: Callable[[str, Array], object] = lambda _name, _value: None,
 ) -> Evaluation:
     """Compute every tensor of a graph, node by node.
 
@@ -72,6 +74,10 @@ def run_graph(
         float16 are rounded.
     by : {"onnx", "onnxruntime"}
         The evaluator that is asked first.
+    keep : collection of str, optional
+        Tensors to return; others are given up behind their last reader. All without.
+    each : callable
+        Told the name and the value of every tensor that a node computes, in their order.
     """
     from onnx import numpy_helper
 
@@ -86,14 +92,17 @@ def run_graph(
         if rounding == "bfloat16" and value.ndim > 1:
             return rounded(value).astype(np.float64)
         halves = types.get(name) == np.float16 or (rounding == "float16" and value.ndim > 1)
+        if not halves:
+            return value.astype(np.float64, copy=False)
         with np.errstate(over="ignore"):
-            return value.astype(np.float16 if halves else np.float64).astype(np.float64)
+            return value.astype(np.float16).astype(np.float64)
 
     values = {t.name: stored(t.name, numpy_helper.to_array(t)) for t in model.graph.initializer}
     (source,) = (v.name for v in model.graph.input if v.name not in values)
     values[source] = stored(source, np.asarray(x).astype(types[source]))
     found = Evaluation(values)
-    for node in model.graph.node:
+    last = {name: at for at, node in enumerate(model.graph.node) for name in node.input}
+    for at, node in enumerate(model.graph.node):
         known = {name: values[name] for name in node.input if name in values}
         missing = [name for name in node.input if name and name not in known]
         try:
@@ -116,6 +125,12 @@ def run_graph(
                 value = np.asarray(given[name])
                 values[name] = stored(name, value.reshape(shapes.get(name, value.shape)))
                 found.unjudged.pop(name, None)
+            if name in values:
+                each(name, values[name])
+        if keep is not None:
+            for name in {*node.input, *node.output}:
+                if last.get(name, at) <= at and name not in keep:
+                    values.pop(name, None)
     return found
 
 
@@ -184,7 +199,9 @@ def run_node(
     # What ONNX itself spells in other operators has constants of float32, and no double form.
     for wide in (True, False) if double else (False,):
         fed = {
-            n: _in_double(np.asarray(v)) if wide else np.asarray(v).astype(dtypes.get(n, v.dtype))
+            n: _in_double(np.asarray(v))
+            if wide
+            else np.asarray(v).astype(dtypes.get(n, v.dtype), copy=False)
             for n, v in inputs.items()
         }
         with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -244,4 +261,6 @@ def _by_onnxruntime(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> list
 
 
 def _in_double(value: Array) -> Array:
-    return value.astype(np.float64) if np.issubdtype(value.dtype, np.floating) else value
+    return (
+        value.astype(np.float64, copy=False) if np.issubdtype(value.dtype, np.floating) else value
+    )

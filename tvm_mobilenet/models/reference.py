@@ -157,11 +157,7 @@ def relative_error(got: ArrayLike, want: ArrayLike) -> float:
     VerificationError
         If the shapes differ.
     """
-    difference, expected = _difference(got, want)
-    distance, length = np.linalg.norm(difference), np.linalg.norm(expected)
-    if length == 0:
-        return float(distance) if distance == 0 or np.isnan(distance) else float("inf")
-    return float(distance / length)
+    return _relative(*_difference(got, want))
 
 
 def max_abs_error(got: ArrayLike, want: ArrayLike) -> float:
@@ -172,8 +168,20 @@ def max_abs_error(got: ArrayLike, want: ArrayLike) -> float:
     VerificationError
         If the shapes differ.
     """
-    difference, _ = _difference(got, want)
-    return float(np.abs(difference).max(initial=0.0))
+    return errors(got, want)[0]
+
+
+def errors(got: ArrayLike, want: ArrayLike) -> tuple[float, float]:
+    """Return :func:`max_abs_error` and :func:`relative_error` at once."""
+    difference, expected = _difference(got, want)
+    return float(np.abs(difference).max(initial=0.0)), _relative(difference, expected)
+
+
+def _relative(difference: Float64, expected: Float64) -> float:
+    distance, length = np.linalg.norm(difference), np.linalg.norm(expected)
+    if length == 0:
+        return float(distance) if distance == 0 or np.isnan(distance) else float("inf")
+    return float(distance / length)
 
 
 def _difference(got: ArrayLike, want: ArrayLike) -> tuple[Float64, Float64]:

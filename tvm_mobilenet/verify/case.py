@@ -16,7 +16,8 @@ from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.evaluator import Evaluation, Judge, Rounding
 from tvm_mobilenet.models.spec import INPUT, Layer, Model, Operator, Softmax
 from tvm_mobilenet.runtime.instrument import Trace
-from tvm_mobilenet.verify.judging import Reading, Verdict, compute, judge, read_against, stored_as
+from tvm_mobilenet.verify.judging import Verdict, compute, judge, stored_as
+from tvm_mobilenet.verify.reading import Reading, read_against
 from tvm_mobilenet.verify.report import VerifyRow
 from tvm_mobilenet.verify.rounding import END_TO_END, MOVES, ROUNDED_ONCE, WIDEST
 
@@ -48,8 +49,9 @@ def _jumps(layer: Layer) -> bool:
 class Case:
     """What is known while an artifact is verified.
 
-    `activations` are the artifact's own, by layer. `given` are those of them from which the
-    file's reference continues, because it cannot compute them or they may differ by a jump.
+    `activations` are the artifact's own, by layer; `judged` names what kernels end in. `given`
+    are those of them from which the file's reference continues, because it cannot compute them or
+    they may differ by a jump.
     """
 
     model: Model
@@ -59,6 +61,7 @@ class Case:
     stored: str = "float32"
     activations: dict[str, NDArray[Any]] = field(default_factory=dict)
     given: dict[str, NDArray[Any]] = field(default_factory=dict)
+    judged: list[str] = field(default_factory=list)
     unjudged: set[str] = field(default_factory=set)
     reading: Reading = field(init=False)
 
@@ -89,6 +92,7 @@ class Case:
             half_products=int(trace.call.get("half_products", 0)),
         )
         self.activations[last.name] = trace.output
+        self.judged.append(last.name)
         if not verdict.judge:
             self.unjudged.add(last.name)
         jumps = verdict.passed and any(map(_jumps, layers))
@@ -115,7 +119,8 @@ class Case:
         """Compute the expected outputs of the whole network from its input."""
         if self.expect is None:
             values = reference.run(self.model, self.weights, self.x, keep_layers=True)
-            self.reading = Reading(values, {})
+            errors = {n: reference.errors(self.activations[n], values[n]) for n in self.judged}
+            self.reading = Reading(values, errors=errors)
             return
         self.reading = self._read("onnx")
         if self.misread():
@@ -124,9 +129,17 @@ class Case:
                 self.reading = other
 
     def _read(self, by: Judge) -> Reading:
-        assert self.expect is not None
-        found = self.expect(self.x, given=self.given, by=by)
-        return read_against(self.model, self.weights, self.x, found)
+        expect, given = self.expect, self.given
+        assert expect is not None
+        softmax = (layer.inputs[0] for layer in self.model.layers if isinstance(layer, Softmax))
+        return read_against(
+            self.model,
+            self.weights,
+            self.x,
+            lambda each: expect(self.x, given=given, by=by, each=each),
+            keep={*self.model.outputs, *softmax},
+            got={name: self.activations[name] for name in self.judged},
+        )
 
     def _misread(self, reading: Reading) -> Iterator[tuple[str, Verdict]]:
         for name, verdict in reading.verdicts.items():
@@ -143,17 +156,10 @@ class Case:
     def row(self, trace: Trace, verdict: Verdict) -> VerifyRow:
         """Return a kernel's row of the report."""
         names = tuple(trace.call["layers"])
-        want = self.reading.values.get(names[-1])
-        off = (math.nan, math.nan)
-        if want is not None:
-            off = (
-                reference.max_abs_error(trace.output, want),
-                reference.relative_error(trace.output, want),
-            )
         return VerifyRow(
             names,
             trace.call["kernel"],
-            *off,
+            *self.reading.errors.get(names[-1], (math.nan, math.nan)),
             verdict.alone,
             verdict.tolerance,
             verdict.passed,
@@ -191,7 +197,8 @@ class Case:
     def _lost(self, names: list[str]) -> float:
         """Return the error of the file's reference when it rounds as the artifact does."""
         assert self.expect is not None
-        rounded = self.expect(self.x, given=self.given, rounding=self._precision()).values
+        how: dict[str, Any] = {"given": self.given, "rounding": self._precision()}
+        rounded = self.expect(self.x, each=lambda _name, _value: None, **how).values
         expected = self.reading.values
         return max(
             (reference.relative_error(rounded[n], expected[n]) for n in names if n in rounded),

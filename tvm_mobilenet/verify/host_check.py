@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import VerificationError
+from tvm_mobilenet.models.evaluator import Judge
 from tvm_mobilenet.models.spec import INPUT, Operator
-from tvm_mobilenet.verify.judging import Reading, judge, read_against
+from tvm_mobilenet.verify.judging import judge
+from tvm_mobilenet.verify.reading import Reading, read_against
 
 if TYPE_CHECKING:
     from tvm_mobilenet.compilation.adapter import StackAdapter
@@ -87,10 +89,21 @@ def _read(network: Network, x: NDArray[Any], given: Mapping[str, NDArray[Any]]) 
     """Judge by onnx's evaluator, or by onnxruntime if only that agrees with all layers."""
     expect = network.expect
     assert expect is not None
-    reading = read_against(network.model, network.weights, x, expect(x, given=given))
+    operators = (layer for layer in network.model.layers if isinstance(layer, Operator))
+    keep = {name for layer in operators for name in layer.inputs}
+
+    def read(by: Judge) -> Reading:
+        return read_against(
+            network.model,
+            network.weights,
+            x,
+            lambda each: expect(x, given=given, by=by, each=each),
+            keep=keep,
+        )
+
+    reading = read("onnx")
     if not all(verdict.passed for verdict in reading.verdicts.values()):
-        found = expect(x, given=given, by="onnxruntime")
-        other = read_against(network.model, network.weights, x, found)
+        other = read("onnxruntime")
         if all(verdict.passed for verdict in other.verdicts.values()):
             return other
     return reading

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models import reference
-from tvm_mobilenet.models.evaluator import ONNX, Evaluation, Judge
-from tvm_mobilenet.models.spec import INPUT, Layer, Model, Operator
+from tvm_mobilenet.models.evaluator import Judge
+from tvm_mobilenet.models.spec import Layer, Operator
 from tvm_mobilenet.verify.bound import guaranteed_bound
 from tvm_mobilenet.verify.rounding import tolerance_behind
 
@@ -179,60 +179,8 @@ def compare(
     return alone, max(tolerance, float(np.linalg.norm(bound[sure])) / length), True
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A model compared with the file that it was read from.
-
-    Attributes
-    ----------
-    values : dict of str to ndarray
-        By layer, its expected output in float64, from the file where that has the tensor.
-    verdicts : dict of str to Verdict
-        By layer, whether it computes what the file does.
-    """
-
-    values: dict[str, NDArray[Any]]
-    verdicts: dict[str, Verdict]
-
-
-def read_against(model: Model, weights: Weights, x: NDArray[Any], found: Evaluation) -> Reading:
-    """Compare every layer of a model with what the file computes.
-
-    Each layer reads what the *file* computes before it, so that its difference is its own
-    and is not magnified: only the rounding of constants to float32 is allowed for.
-
-    Parameters
-    ----------
-    x : ndarray
-        Input of the network.
-    found : Evaluation
-        What the file computes from it, by layer.
-    """
-    own: dict[str, NDArray[Any]] = {}
-    values = ChainMap(found.values, own, {INPUT: x})
-    behind: dict[str, tuple[Layer, ...]] = {}
-    verdicts: dict[str, Verdict] = {}
-    for layer in model.layers:
-        # Layers since those that the file has a tensor for, in order, each once.
-        before = (before for name in layer.inputs for before in behind.get(name, ()))
-        chain = (*dict.fromkeys(before), layer)
-        try:
-            want = _by_any(layer, weights, values)
-        except UnjudgedError:
-            verdicts[layer.name] = NOT_JUDGED
-            continue
-        own[layer.name] = want
-        if layer.name not in found.values:
-            behind[layer.name] = chain
-            continue
-        inside = ChainMap({one.name: own[one.name] for one in chain}, *values.maps)
-        told = compare(chain, weights, inside, found.values[layer.name], exact_sums=True)
-        foreign = any(isinstance(one, Operator) for one in chain)
-        verdicts[layer.name] = Verdict(*told, ONNX if foreign else REFERENCE)
-    return Reading({**own, **found.values}, verdicts)
-
-
-def _by_any(layer: Layer, weights: Weights, values: Values) -> NDArray[Any]:
+def by_any(layer: Layer, weights: Weights, values: Values) -> NDArray[Any]:
+    """Compute one layer from known tensors, by the evaluator that can."""
     try:
         return compute(layer, weights, values)
     except UnjudgedError:

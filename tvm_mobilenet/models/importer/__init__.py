@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.common.tables import Table, Tabular
 from tvm_mobilenet.models.quantized.model import Quantization
-from tvm_mobilenet.models.spec import Model
+from tvm_mobilenet.models.spec import Layer, Model
 
 if TYPE_CHECKING:
     import onnx
@@ -95,6 +95,7 @@ class Imported(Tabular):
         given: Mapping[str, NDArray[Any]] | None = None,
         rounding: Rounding | None = None,
         by: Judge = "onnx",
+        each: Callable[[str, NDArray[Any] | None], object] | None = None,
     ) -> Evaluation:
         """Compute the network from the file's own nodes, independently of our layers.
 
@@ -106,6 +107,10 @@ class Imported(Tabular):
             Values of layers that replace the computed ones.
         rounding, by
             As for :func:`tvm_mobilenet.models.evaluator.run_graph`.
+        each : callable, optional
+            Told once of every layer and its output, None where the file's tensor is not known,
+            as soon as it is computed. Then only the network's outputs are returned, so that a
+            large network does not fill the memory.
 
         Returns
         -------
@@ -121,16 +126,30 @@ class Imported(Tabular):
         tensors = {layer.name: layer.name for layer in self.model.layers if layer.name in known}
         tensors |= dict(zip(self.model.outputs, outputs, strict=True))
         fixed = {tensors[name]: v for name, v in (given or {}).items() if name in tensors}
-        found = run_graph(in_float32(self.source), x, given=fixed, rounding=rounding, by=by)
-        ours = Evaluation()
+        layers: dict[str, list[Layer]] = {}
         for layer in self.model.layers:
-            tensor = tensors.get(layer.name, "")
-            value = found.values.get(tensor)
-            if value is not None and value.size == math.prod(layer.out_shape):
-                ours.values[layer.name] = np.asarray(value, np.float64).reshape(layer.out_shape)
-            elif tensor:
-                why = found.unjudged.get(tensor, "it is given another shape than it has")
-                ours.unjudged[layer.name] = why
+            layers.setdefault(tensors.get(layer.name, ""), []).append(layer)
+        ours, unknown = Evaluation(), dict[str, str]()
+
+        def take(tensor: str, value: NDArray[Any] | None) -> None:
+            for layer in layers.pop(tensor, ()):
+                made = None
+                if value is not None and value.size == math.prod(layer.out_shape):
+                    made = np.asarray(value, np.float64).reshape(layer.out_shape)
+                elif tensor:
+                    unknown[layer.name] = tensor
+                if made is not None and (each is None or layer.name in self.model.outputs):
+                    ours.values[layer.name] = made
+                if each is not None:
+                    each(layer.name, made)
+
+        take("", None)
+        how: dict[str, Any] = {"given": fixed, "rounding": rounding, "by": by}
+        found = run_graph(in_float32(self.source), x, keep=outputs, each=take, **how)
+        for tensor in tuple(layers):
+            take(tensor, found.values.get(tensor))
+        why = "it is given another shape than it has"
+        ours.unjudged.update((n, found.unjudged.get(t, why)) for n, t in unknown.items())
         return ours
 
 

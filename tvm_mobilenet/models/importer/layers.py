@@ -14,7 +14,7 @@ from tvm_mobilenet.models.importer.activations import ACTIVATION
 from tvm_mobilenet.models.importer.affine import Affine
 from tvm_mobilenet.models.importer.foreign import foreign
 from tvm_mobilenet.models.importer.graph import Array, Graph, Node
-from tvm_mobilenet.models.importer.transposed import placed
+from tvm_mobilenet.models.importer.transposed import is_narrow, placed, square_channels
 from tvm_mobilenet.models.layer import Layer, Shape
 from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.spec import (
@@ -181,6 +181,8 @@ class Layers:
         weight = outputs_first(weight, groups)
         affine = Affine(len(weight), bias)
         out, activation = self._take_activation(self._take_affine(node.out, affine))
+        if groups == 1 and is_narrow(places, graph.shape(source)[2:], weight):
+            return self._add_squares(source, out, weight, affine, activation)
         layer = ConvTranspose2d(
             self._name(out),
             self._inputs(source),
@@ -193,6 +195,29 @@ class Layers:
             activation=activation,
         )
         return self._add(layer, weight=weight, **affine.parameters())
+
+    def _add_squares(
+        self, source: str, out: str, weight: Array, affine: Affine, activation: Activation
+    ) -> bool:
+        """Add a convolution of single pixels, and what makes squares of its channels."""
+        graph, (outputs, _, side, _) = self._graph, weight.shape
+        n, _, *size = shape = graph.shape(source)
+        channels = graph.fresh(f"{out}_squares")
+        graph.types[channels] = ("float32", (n, side * side * outputs, *size))
+        layer = Conv2d(
+            self._name(channels),
+            self._inputs(source),
+            shape,
+            side * side * outputs,
+            (1, 1),
+            bias=affine.bias is not None,
+            batch_norm=affine.epsilon,
+            activation=activation,
+        )
+        each = {name: np.tile(value, side * side) for name, value in affine.parameters().items()}
+        self._add(layer, weight=square_channels(weight), **each)
+        self._lower_other(Node("DepthToSpace", channels, [channels], [out], {"blocksize": side}))
+        return True
 
     def _lower_affine(self, node: Node) -> bool:
         """Let what scales and shifts the channels of a map be a depthwise layer of one tap.

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tvm_mobilenet.models.importer.graph import Graph, Node
+import numpy as np
+
+from tvm_mobilenet.models.importer.graph import Array, Graph, Node
 from tvm_mobilenet.models.onnx_windows import text
 
 Pair = tuple[int, int]
+
+_NARROW = 4
+"""Channels of an output of which a vector would be nearly empty."""
 
 
 def placed(graph: Graph, node: Node) -> tuple[Pair, Pair, Pair, Pair] | None:
@@ -41,6 +46,23 @@ def placed(graph: Graph, node: Node) -> tuple[Pair, Pair, Pair, Pair] | None:
     if min(before) < 0:
         return None
     return _pair(kernel), _pair(strides), _pair(before), _pair(out)
+
+
+def is_narrow(places: tuple[Pair, Pair, Pair, Pair], in_size: Sequence[int], weight: Array) -> bool:
+    """Whether a transposed convolution is better one of single pixels, whose channels are pixels.
+
+    Each pixel becomes a square of its own, of so few channels that vectors of them are nearly
+    empty: with the pixels of the square for channels they are fuller. The weight is (O, I, KH, KW).
+    """
+    kernel, strides, before, size = places
+    squares = kernel == strides and kernel[0] == kernel[1] > 1 and before == (0, 0)
+    whole = [pixels * stride for pixels, stride in zip(in_size, strides, strict=True)]
+    return squares and [*size] == whole and len(weight) < _NARROW
+
+
+def square_channels(weight: Array) -> Array:
+    """Return weights (O, I, K, K) as those of single pixels, in the order of DepthToSpace."""
+    return np.ascontiguousarray(weight.transpose(2, 3, 0, 1).reshape(-1, weight.shape[1], 1, 1))
 
 
 def _pair(numbers: Sequence[int]) -> Pair:
