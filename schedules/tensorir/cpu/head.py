@@ -67,6 +67,6 @@ def schedule_dense(
     units = sch.fuse(group, o)
     share(sch, units, parallel=plan.parallel)
     sch.reverse_compute_at(out, units, preserve_unit_loops=True)
-    keep_in_registers(sch, accumulate, [outer, steps], [image], c)
+    keep_in_registers(sch, accumulate, [outer, steps], [image], c, staged=plan.staged)
     sch.vectorize(sch.get_loops(out)[-1])
     return []

@@ -62,7 +62,9 @@ def schedule_pointwise(
     vectors, tile_pixels, tile_lanes, k = sch.get_loops(accumulate)[-4:]
     outer, inner = sch.split(k, [None, plan.inner])
     share(sch, units, parallel=plan.parallel)
-    keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
+    tile = [tile_pixels, vectors]
+    staged = plan.tile.staged
+    keep_in_registers(sch, accumulate, [outer, inner], tile, tile_lanes, staged=staged)
     write_back(sch, [pixel, vector], c)
     # LLVM peels this tail itself, without a spill and better: 153 µs, not 157, at 10 x 10 x 384.
     if plan.prefetch != "weights" or target.isa != "avx512":
