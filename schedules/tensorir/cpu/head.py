@@ -12,7 +12,8 @@ Loop nest, outer to inner
 Registers
     Pool: one accumulator and one input vector.
     Dense: images x vectors of a block accumulators, and one broadcast; the weights are
-    memory operands, each used once for an image group.
+    memory operands, each used once for an image group. On NEON they are loaded, and a
+    vector of inputs for each image.
 
 Traffic
     Pool: the map, once. Dense: the weights once for an image group, 4 MB at 1024 x 1000;

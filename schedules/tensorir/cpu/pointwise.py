@@ -10,7 +10,8 @@ Loop nest, outer to inner
 Registers
     pixels x vectors accumulators, one weight vector per output vector, one
     broadcast: 7 x 2 + 2 + 1 = 17 of 32 with AVX-512, 6 x 2 + 2 + 1 = 15 of 16
-    with AVX2.
+    with AVX2. Staged, on NEON, a vector of four channels for each pixel: 9 x 2 + 2 + 9 = 29
+    of 32.
 
 Traffic
     Every multiply-add reads registers and L1. A vector group's weights (depth x
