@@ -82,10 +82,11 @@ PLANS = by_loops(_PLANS)
 """Operator to the plan of its loops, for processors."""
 
 _TE_PLANS: dict[str, Plan] = {
-    **{name: _PLANS[name] for name in ("pointwise", "pool", "rows", "scale")},
+    **{name: _PLANS[name] for name in ("pool", "rows", "scale")},
     "conv": partial(plan_conv, tails=False),
     "dense": partial(plan_dense, tails=False),
     "depthwise": partial(plan_depthwise, tails=False),
+    "pointwise": partial(plan_pointwise, stage=False),
     "separable": partial(plan_separable, tails=False),
 }
 

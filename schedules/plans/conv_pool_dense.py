@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.threads import choose_pieces, divisors, share
-from tvm_mobilenet.schedules.plans.tile import Tile, best_tile, choose_tile, inner_steps
+from tvm_mobilenet.schedules.plans.tile import Tile, best_tile, choose_tile, inner_steps, stages
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
@@ -58,7 +58,8 @@ def plan_conv_pool_dense(work: Workload, knobs: Knobs, target: TargetSpec) -> Co
         weights (the next panel's), classifier (this group's rows), or both.
     """
     pixels, blocks, depth = work.out_pixels, work.out_blocks, work.depth
-    best = best_tile(pixels, blocks, depth, target, work.batch)
+    staged = stages(work, target)
+    best = best_tile(pixels, blocks, depth, target, work.batch, staged=staged)
     tile = choose_tile(knobs, best, pixels, blocks, target)
     groups = blocks // tile.vectors
     parts = choose_pieces(knobs, "parts", divisors(groups, _MOST_PARTS), work.batch, target)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.threads import ELEMENT, divisors, share
+from tvm_mobilenet.schedules.plans.tile import stages
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
@@ -64,6 +65,8 @@ class DensePlan:
         Whether they do.
     lanes : int
         Lanes of a vector.
+    staged : bool
+        Whether an image's input is loaded by vectors and multiplied by their lanes.
     """
 
     images: int
@@ -72,6 +75,7 @@ class DensePlan:
     units: int
     parallel: bool
     lanes: int
+    staged: bool
 
 
 def plan_dense(
@@ -84,14 +88,18 @@ def plan_dense(
     knobs : Knobs
         ``images``: images that share a pass over the weights; ``threads``: all or one.
     tails : bool
-        Whether a last group may have fewer images. TE would keep a condition in the loop.
+        Whether a last group may have fewer images. TE would keep a condition in the loop, and
+        stages nothing.
     """
     batch, blocks, width, depth = work.batch, work.out_blocks, work.out_block, work.depth
     vectors = max(width // target.lanes, 1)
-    most = max(min(batch, (target.registers - 4) // vectors), 1)
+    staged = tails and stages(work, target)
+    # A step's weights, which staged images share, stay for all of them: three spill.
+    each, kept = (vectors + 1, vectors) if staged else (vectors, 4)
+    most = max(min(batch, (target.registers - kept) // each), 1)
     options = list(range(1, most + 1)) if tails else divisors(batch, most)
     images = knobs.choice("images", options, options[-1])
-    inner = 8 if depth % 8 == 0 else 1
+    inner = target.lanes if staged else 8 if depth % 8 == 0 else 1
     units = -(-batch // images) * blocks
     parallel = share(units, batch * blocks * width * depth, knobs, target)
-    return DensePlan(images, depth // inner, inner, units, parallel, target.lanes)
+    return DensePlan(images, depth // inner, inner, units, parallel, target.lanes, staged)

@@ -12,6 +12,7 @@ from tvm_mobilenet.schedules.plans.tile import (
     choose_tile,
     chunk_options,
     inner_steps,
+    stages,
 )
 
 from tvm_mobilenet.machine import ITEM_BYTES, TargetSpec
@@ -57,7 +58,9 @@ class PointwisePlan:
     prefetch: str
 
 
-def plan_pointwise(work: Workload, knobs: Knobs, target: TargetSpec) -> PointwisePlan:
+def plan_pointwise(
+    work: Workload, knobs: Knobs, target: TargetSpec, *, stage: bool = True
+) -> PointwisePlan:
     """Plan a pointwise layer.
 
     Parameters
@@ -65,9 +68,12 @@ def plan_pointwise(work: Workload, knobs: Knobs, target: TargetSpec) -> Pointwis
     knobs : Knobs
         ``vectors`` and ``pixels``: accumulators; ``chunks``: pieces that the pixels
         are cut into; ``threads``: all or one; ``prefetch``: none, input or weights.
+    stage : bool
+        Whether tiles may be staged. TE's loops are not.
     """
     pixels, blocks, depth = work.out_pixels, work.out_blocks, work.depth
-    best = best_tile(pixels, blocks, depth, target, work.batch)
+    staged = stage and stages(work, target)
+    best = best_tile(pixels, blocks, depth, target, work.batch, staged=staged)
     tile = choose_tile(knobs, best, pixels, blocks, target)
     groups = blocks // tile.vectors
     options = chunk_options(pixels, tile)

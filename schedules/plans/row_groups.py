@@ -26,7 +26,7 @@ _FEW_ROWS = 7
 
 
 def row_group_tile(
-    shape: tuple[int, int, int], blocks: int, depth: int, target: TargetSpec
+    shape: tuple[int, int, int], blocks: int, depth: int, target: TargetSpec, *, staged: bool
 ) -> Tile:
     """Choose a register tile that fills row groups smaller than the map, where there is one.
 
@@ -39,6 +39,8 @@ def row_group_tile(
         Images, and (height, width) of the output.
     blocks, depth : int
         Output channel vectors, and steps of the reduction.
+    staged : bool
+        Whether its input is.
     """
     batch, height, width = shape
 
@@ -46,7 +48,7 @@ def row_group_tile(
         return fits(tile, target) and len(whole_rows(height, width, tile.pixels)) > 1
 
     fit = fits if height <= _FEW_ROWS else fills
-    return best_tile(height * width, blocks, depth, target, batch, fit=fit)
+    return best_tile(height * width, blocks, depth, target, batch, fit=fit, staged=staged)
 
 
 def choose_rows(  # noqa: PLR0917  sizes of a block, from outer to inner

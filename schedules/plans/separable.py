@@ -9,7 +9,7 @@ from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.depthwise import RowPlan, plan_row
 from tvm_mobilenet.schedules.plans.row_groups import choose_rows, row_group_tile
 from tvm_mobilenet.schedules.plans.threads import share
-from tvm_mobilenet.schedules.plans.tile import Tile, choose_tile, inner_steps
+from tvm_mobilenet.schedules.plans.tile import Tile, choose_tile, inner_steps, stages
 
 from tvm_mobilenet.machine import ITEM_BYTES, TargetSpec
 from tvm_mobilenet.operators.workload import Workload
@@ -78,14 +78,15 @@ def plan_separable(
         ``mid_pixels`` and ``tap_rows``: of the depthwise layer, as its own; ``threads``: all
         or one; ``prefetch``: none, weights, or input.
     tails : bool
-        As for :func:`tvm_mobilenet.schedules.plans.depthwise.plan_row`.
+        As for :func:`tvm_mobilenet.schedules.plans.depthwise.plan_row`. Without, nothing is
+        staged either: TE's loops are not.
     """
     (height, width), blocks, depth = work.out_size, work.out_blocks, work.depth
     item = ITEM_BYTES[work.dtype]
     shape = (work.batch, height, width)
-    tile = choose_tile(
-        knobs, row_group_tile(shape, blocks, depth, target), height * width, blocks, target
-    )
+    staged = tails and stages(work, target)
+    best = row_group_tile(shape, blocks, depth, target, staged=staged)
+    tile = choose_tile(knobs, best, height * width, blocks, target)
     groups = blocks // tile.vectors
     rows, splits = choose_rows(
         knobs,

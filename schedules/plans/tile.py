@@ -6,18 +6,24 @@ broadcasts one input element per pixel, and does ``pixels * vectors``
 multiply-adds. The rule here predicts its cycles from two numbers that every
 out-of-order core of the last ten years shares: two multiply-add pipes (one on
 small in-order cores, which changes no ranking) and two loads a cycle.
+
+A **staged** tile loads a vector of each pixel's input at once, and multiplies by its
+lanes one after the other, as NEON's ``FMLA`` can: a quarter of the input's loads. Cores
+that it is for differ more, so that their pipes and loads are asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.plans.threads import imbalance
 
 from tvm_mobilenet.machine import Isa, TargetSpec
 from tvm_mobilenet.machine.arithmetic import LATENCY
+from tvm_mobilenet.machine.arm_cores import keeps_order, loads_per_cycle
+from tvm_mobilenet.operators.workload import Workload
 
 _PIPES = 2
 """Vector multiply-adds, and vector loads, that start in a cycle; the rule takes the same for
@@ -29,16 +35,31 @@ _STORE = 3
 _TILE = 6
 """Cycles to start a tile: loop control and the first loads."""
 
+_STAGED_LANES = 4
+"""Elements of a staged vector: those of NEON."""
+
 MAX_PIXELS = 14
 MAX_VECTORS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Accumulators of a micro-kernel: `pixels` times `vectors`."""
+    """Accumulators of a micro-kernel: `pixels` times `vectors`.
+
+    Attributes
+    ----------
+    staged : bool
+        Whether a pixel's input is loaded by vectors and multiplied by their lanes.
+    """
 
     pixels: int
     vectors: int
+    staged: bool = False
+
+    @property
+    def loaded(self) -> float:
+        """Vectors that a step of the reduction loads: a broadcast counts as one."""
+        return (self.pixels / _STAGED_LANES if self.staged else self.pixels) + self.vectors
 
 
 _SPARE: dict[Isa, int] = {
@@ -58,6 +79,15 @@ product. The others hold several broadcasts at once. Found by compiling every ti
 looking for spills, as tests/unit/test_assembly.py does."""
 
 
+_STAGED_SPARE = 2
+"""Registers that a staged tile leaves. 10 x 2, which takes all, spills on Neoverse N1, and 7 x 3,
+which leaves one, does so where the reduction is of 16 or 24 channels."""
+
+_STAGED_SPARE_IN_ORDER = 4
+"""The same where LLVM loads far ahead of the use: 5 x 4 spills on Cortex-A55. Both found by
+compiling every tile for 16 cores, and the layers of MobileNet V2."""
+
+
 _STREAMED = 2.2
 """Cycles in which a vector of weights that is used once comes from L3: 29 bytes a cycle."""
 
@@ -72,6 +102,9 @@ def fits(tile: Tile, target: TargetSpec) -> bool:
     accumulators, weights = tile.pixels * tile.vectors, tile.vectors
     if accumulators * target.arithmetic("float32").vector_bytes > _ON_STACK:
         return False
+    if tile.staged:
+        spare = _STAGED_SPARE_IN_ORDER if keeps_order(target.cpu) else _STAGED_SPARE
+        return accumulators + tile.pixels + weights + spare <= target.registers
     return accumulators + weights + _SPARE[target.isa] <= target.registers
 
 
@@ -79,18 +112,30 @@ Fits = Callable[[Tile, TargetSpec], bool]
 """Whether a tile's working set fits the registers."""
 
 
-def _step_cycles(pixels: int, vectors: int) -> float:
-    macs = pixels * vectors / _PIPES
-    loads = (pixels + vectors) / _PIPES
-    return max(macs, loads, float(LATENCY))
+def stages(work: Workload, target: TargetSpec) -> bool:
+    """Whether a product's tiles are staged: a lane can be multiplied by, and fills a block.
+
+    Narrower blocks, of one to three channels, are of layers that are small.
+    """
+    lanes = target.lanes
+    whole = work.in_block == lanes == _STAGED_LANES and work.out_block % lanes == 0
+    return target.isa == "neon" and work.dtype == "float32" and whole
 
 
-def _run_cycles(pixels: int, tile: Tile, depth: int) -> float:
+def _step_cycles(tile: Tile, target: TargetSpec) -> float:
+    pipes = loads = float(_PIPES)
+    if tile.staged:
+        pipes, loads = target.arithmetic("float32").per_cycle, loads_per_cycle(target.core)
+    macs = tile.pixels * tile.vectors / pipes
+    return max(macs, tile.loaded / loads, float(LATENCY))
+
+
+def _run_cycles(pixels: int, tile: Tile, depth: int, target: TargetSpec) -> float:
     """Cycles for one vector group: whole tiles, then the shorter last one."""
     whole, rest = divmod(pixels, tile.pixels)
-    steps = whole * _step_cycles(tile.pixels, tile.vectors)
+    steps = whole * _step_cycles(tile, target)
     if rest:
-        steps += _step_cycles(rest, tile.vectors)
+        steps += _step_cycles(replace(tile, pixels=rest), target)
     return depth * steps + _STORE * pixels * tile.vectors + _TILE * (whole + bool(rest))
 
 
@@ -120,6 +165,8 @@ def best_tile(  # noqa: PLR0917  sizes, from outer to inner
     batch: int = 1,
     rows: int = 0,
     fit: Fits = fits,
+    *,
+    staged: bool = False,
 ) -> Tile:
     """Choose the register tile with the fewest predicted cycles on the slowest thread.
 
@@ -137,24 +184,28 @@ def best_tile(  # noqa: PLR0917  sizes, from outer to inner
         Units that threads share besides; 0 where they share chunks and groups.
     fit : callable
         What fits the registers.
+    staged : bool
+        Whether its input is.
 
     Returns
     -------
     Tile
         Divides `blocks`, so that only pixels have tails. Among near equals (1%),
-        the one whose pixels are nearest to 7: the code that never spilled.
+        the one whose pixels are nearest to 7: the code that never spilled. Of staged
+        tiles the one that loads least for a multiply-add, so that it takes the fewest
+        instructions, of which a Neoverse N1 decodes four a cycle.
     """
     options = [
-        Tile(p, v)
+        tile
         for v in range(1, min(MAX_VECTORS, blocks) + 1)
         if blocks % v == 0
         for p in range(1, min(MAX_PIXELS, pixels) + 1)
-        if fit(Tile(p, v), target)
+        if fit(tile := Tile(p, v, staged), target)
     ]
 
     def cycles(tile: Tile) -> float:
         groups = blocks // tile.vectors
-        total = _run_cycles(pixels, tile, depth) * groups
+        total = _run_cycles(pixels, tile, depth, target) * groups
         if pixels * batch == 1 and target.cores > 1:
             total = max(total, depth * blocks * _STREAMED)
         if rows:
@@ -164,6 +215,8 @@ def best_tile(  # noqa: PLR0917  sizes, from outer to inner
 
     fewest = min(map(cycles, options))
     near = [tile for tile in options if cycles(tile) <= 1.01 * fewest]
+    if staged:
+        return min(near, key=lambda tile: tile.loaded / (tile.pixels * tile.vectors))
     return min(near, key=lambda tile: (abs(tile.pixels - 7), tile.vectors))
 
 
@@ -189,7 +242,7 @@ def choose_tile(  # noqa: PLR0917  the rule's answer, and what it was made for
     Returns
     -------
     Tile
-        Fits the registers.
+        Fits the registers; staged if the rule's is.
     """
     vectors = knobs.choice(
         "vectors",
@@ -197,10 +250,12 @@ def choose_tile(  # noqa: PLR0917  the rule's answer, and what it was made for
         best.vectors,
     )
     allowed = [
-        p for p in range(1, min(MAX_PIXELS, pixels) + 1) if fit(Tile(p, vectors), target)
+        p
+        for p in range(1, min(MAX_PIXELS, pixels) + 1)
+        if fit(Tile(p, vectors, best.staged), target)
     ] or [1]
     default = best.pixels if best.pixels in allowed else allowed[-1]
-    return Tile(knobs.choice("pixels", allowed, default), vectors)
+    return Tile(knobs.choice("pixels", allowed, default), vectors, best.staged)
 
 
 def inner_steps(depth: int, lanes: int, target: TargetSpec) -> int:

@@ -31,11 +31,11 @@ def test_lanes_and_registers_of_a_target_are_those_of_float32(name: str) -> None
         ("x86-64-v3", 2),
         ("x86-64-v2", 1),
         ("aarch64", 1),  # unknown: taken for a small one
-        ("rpi3", 0.5),
+        ("rpi3", 1),
         ("rpi4", 1),
         ("rpi5", 2),
         ("rpi2", 0.25),
-        ("rpi3-32", 0.5),
+        ("rpi3-32", 1),
         ("rpi4-32", 1),
         ("riscv64", 1),
     ],

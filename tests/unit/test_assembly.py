@@ -41,6 +41,7 @@ STORES = {
     ("x86-64-v3", "separable_n1_i16_o32_s64x64_k3x3_t2x2_p0x0x1x1_c8x8_mrelu6_relu6"),
     ("rpi4", "separable_n1_i8_o16_s64x64_k3x3_t1x1_p1x1x1x1_c4x4_mrelu6_relu6"),
     ("rpi4", "separable_n1_i128_o256_s8x8_k3x3_t2x2_p0x0x1x1_c4x4_mrelu6_relu6"),
+    ("rpi4", "separable_n1_i256_o256_s4x4_k3x3_t1x1_p1x1x1x1_c4x4_mrelu6_relu6"),
 }
 """Kernels of alpha 0.25 in which a value of the loop itself goes to the stack: known, tiny."""
 

@@ -90,7 +90,8 @@ PI2 = "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae
         ("aarch64", arm(PI4, 0xD08, 0xD08), "cortex-a72", "neon"),
         ("aarch64", arm(PI5, 0xD0B), "cortex-a76", "neon"),
         ("aarch64", arm(PI4, 0xD0B), "", "neon"),  # says Cortex-A76, lacks its features
-        ("aarch64", arm(PI4, 0xD03, 0xD08), "", "neon"),  # big.LITTLE
+        ("aarch64", arm(PI4, 0xD03, 0xD08), "cortex-a72", "neon"),  # big.LITTLE
+        ("aarch64", arm(PI4, 0xD03, 0xFFF), "", "neon"),
         ("aarch64", arm(PI4, 0xFFF), "", "neon"),
         ("arm", arm(PI2, 0xC07), "cortex-a7", "neon32"),
         ("arm", arm(PI2 + " crc32", 0xD08), "cortex-a72", "neon32"),
@@ -104,6 +105,84 @@ def test_arm_machines(machine: str, cpuinfo: str, cpu: str, isa: str, tmp_path: 
     assert set(spec.needs) <= set(cpuinfo.split())
     assert spec.l1_bytes >= 32 * KIB  # no sysfs: from the table
     validate_with_llvm(spec)
+
+
+M1 = PI5 + " sha3 asimdfhm uscat ilrcpc flagm jscvt fcma flagm2 frint"
+SVE = M1 + " sm3 sm4 sve bf16 i8mm"
+
+# Features; implementer, part, cores, KiB of L1d and L2, cores that share L2; KiB of L3. What is
+# planned for: LLVM's name, KiB of L1d, L2 for a core, and L3, cores.
+BOARDS = [
+    (PI4, [(0x41, 0xD03, 4, 32, 512, 4)], 0, ("cortex-a53", 32, 128, 0, 4)),  # Pi 3, Zero 2 W
+    (PI4, [(0x41, 0xD08, 4, 32, 1024, 4)], 0, ("cortex-a72", 32, 256, 0, 4)),  # Pi 4
+    (PI5, [(0x41, 0xD0B, 4, 64, 512, 1)], 2048, ("cortex-a76", 64, 512, 2048, 4)),  # Pi 5
+    (  # RK3399
+        PI4,
+        [(0x41, 0xD03, 4, 32, 512, 4), (0x41, 0xD08, 2, 32, 1024, 2)],
+        0,
+        ("cortex-a72", 32, 512, 0, 2),
+    ),
+    (  # RK3588
+        PI5,
+        [(0x41, 0xD05, 4, 32, 128, 1), (0x41, 0xD0B, 4, 64, 512, 1)],
+        3072,
+        ("cortex-a76", 64, 512, 3072, 4),
+    ),
+    (PI4, [(0x41, 0xD07, 4, 32, 2048, 4)], 0, ("cortex-a57", 32, 512, 0, 4)),  # Jetson Nano
+    (PI5, [(0x4E, 0x004, 8, 64, 2048, 2)], 4096, ("carmel", 64, 1024, 4096, 8)),  # Xavier
+    (PI5, [(0x41, 0xD42, 8, 64, 256, 1)], 4096, ("cortex-a78ae", 64, 256, 4096, 8)),  # Orin
+    (PI5, [(0x41, 0xD0C, 4, 64, 1024, 1)], 32768, ("neoverse-n1", 64, 1024, 32768, 4)),  # Altra
+    (SVE, [(0x41, 0xD40, 4, 64, 1024, 1)], 32768, ("neoverse-v1", 64, 1024, 32768, 4)),
+    (SVE + " sve2", [(0x41, 0xD4F, 4, 64, 2048, 1)], 36864, ("neoverse-v2", 64, 2048, 36864, 4)),
+    (  # M1: small cores of the same name
+        M1,
+        [(0x61, 0x022, 4, 64, 4096, 4), (0x61, 0x023, 4, 128, 12288, 4)],
+        0,
+        ("apple-a14", 128, 3072, 0, 4),
+    ),
+    (  # Snapdragon 888: three kinds
+        PI5,
+        [(0x41, 0xD05, 4, 32, 128, 1), (0x41, 0xD41, 3, 64, 512, 1), (0x41, 0xD44, 1, 64, 1024, 1)],
+        4096,
+        ("cortex-x1", 64, 512, 4096, 4),
+    ),
+    (SVE, [(0xC0, 0xAC3, 4, 64, 2048, 1)], 65536, ("ampere1", 64, 2048, 65536, 4)),
+]
+
+
+@pytest.mark.parametrize(("features", "clusters", "l3", "planned"), BOARDS)
+def test_common_boards(
+    features: str,
+    clusters: list[tuple[int, int, int, int, int, int]],
+    l3: int,
+    planned: tuple[str, int, int, int, int],
+    tmp_path: Path,
+) -> None:
+    """Name and caches; of large and small cores, those of the large."""
+    text, number = "", 0
+    everyone = f"0-{sum(cluster[2] for cluster in clusters) - 1}"
+    for implementer, part, count, l1, l2, shared in clusters:
+        for cpu in range(number, number + count):
+            first = number + (cpu - number) // shared * shared
+            caches = [
+                (1, "Data", f"{l1}K", str(cpu)),
+                (2, "Unified", f"{l2}K", f"{first}-{first + shared - 1}"),
+                *([(3, "Unified", f"{l3}K", everyone)] if l3 else []),
+            ]
+            published(tmp_path, cpu, caches, str(cpu))
+            text += (
+                f"processor\t: {cpu}\nFeatures\t: {features}\n"
+                f"CPU implementer\t: {implementer:#x}\nCPU part\t: {part:#05x}\n\n"
+            )
+        number += count
+    spec = host(cpuinfo=text, sysfs=tmp_path, machine="aarch64", affinity=range(number))
+    kib = (spec.l1_bytes // KIB, spec.l2_bytes // KIB, spec.l3_bytes // KIB)
+    assert (spec.cpu, *kib, spec.cores) == planned
+    validate_with_llvm(spec)
+    if len(clusters) > 1:  # a process that may use small cores alone has those
+        small = range(clusters[0][2])
+        only = host(cpuinfo=text, sysfs=tmp_path, machine="aarch64", affinity=small)
+        assert (only.cores, only.l1_bytes) == (clusters[0][2], clusters[0][3] * KIB)
 
 
 @pytest.mark.parametrize(("bits", "isa"), [(0b1000000101101, "scalar"), (1 << 21, "rvv")])
@@ -149,20 +228,21 @@ def sysfs(
 ) -> Path:
     """Write what the kernel publishes; a cache is level, type, size, sharers by processor."""
     for cpu in range(cpus):
-        topology = root / f"cpu{cpu}" / "topology"
-        topology.mkdir(parents=True)
-        (topology / "thread_siblings_list").write_text(siblings[cpu] + "\n")
-        for index, (level, kind, size, sharers) in enumerate(caches):
-            folder = root / f"cpu{cpu}" / "cache" / f"index{index}"
-            folder.mkdir(parents=True)
-            for name, value in (
-                ("level", level),
-                ("type", kind),
-                ("size", size),
-                ("shared_cpu_list", sharers[cpu]),
-            ):
-                (folder / name).write_text(f"{value}\n")
+        own = [(level, kind, size, sharers[cpu]) for level, kind, size, sharers in caches]
+        published(root, cpu, own, siblings[cpu])
     return root
+
+
+def published(root: Path, cpu: int, caches: list[tuple[int, str, str, str]], siblings: str) -> None:
+    """Write what the kernel publishes of one processor."""
+    topology = root / f"cpu{cpu}" / "topology"
+    topology.mkdir(parents=True)
+    (topology / "thread_siblings_list").write_text(siblings + "\n")
+    for index, cache in enumerate(caches):
+        folder = root / f"cpu{cpu}" / "cache" / f"index{index}"
+        folder.mkdir(parents=True)
+        for name, value in zip(("level", "type", "size", "shared_cpu_list"), cache, strict=True):
+            (folder / name).write_text(f"{value}\n")
 
 
 def test_private_caches_threads_and_two_last_level_caches(tmp_path: Path) -> None:

@@ -19,12 +19,13 @@ from tvm_mobilenet.schedules.plans.tile import (
     best_tile,
     chunk_options,
     fits,
+    stages,
 )
 from tvm_mobilenet.schedules.tensorir.rules import schedule
 
 from tvm_mobilenet.compute.primfunc import prim_func
 from tvm_mobilenet.emit.relax.workspace import workspaces
-from tvm_mobilenet.machine import PRESETS
+from tvm_mobilenet.machine import PRESETS, parse
 
 AVX512 = dataclasses.replace(PRESETS["znver5"], cores=2)
 FAMILIES = ["znver5", "x86-64-v3", "x86-64-v2", "rpi4", "rpi2", "riscv64"]
@@ -45,6 +46,44 @@ def test_what_fits_the_registers(
 ) -> None:
     assert all(fits(Tile(*tile), PRESETS[name]) for tile in inside)
     assert not any(fits(Tile(*tile), PRESETS[name]) for tile in outside)
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside"),
+    [
+        ("rpi4", [(8, 2), (9, 2), (5, 4), (6, 3), (14, 1)], [(10, 2), (7, 3), (6, 4)]),
+        ("rpi3", [(8, 2), (4, 4), (6, 3), (13, 1)], [(9, 2), (5, 4), (14, 1)]),
+        ("aarch64", [(8, 2)], [(9, 2), (5, 4)]),
+    ],
+)
+def test_what_fits_the_registers_beside_staged_pixels(
+    name: str, inside: list[tuple[int, int]], outside: list[tuple[int, int]]
+) -> None:
+    assert all(fits(Tile(*tile, staged=True), PRESETS[name]) for tile in inside)
+    assert not any(fits(Tile(*tile, staged=True), PRESETS[name]) for tile in outside)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "pixels", "least"),
+    [("cortex-a72", 196, 8), ("neoverse-n1", 49, 8), ("cortex-x1", 196, 16), ("apple-m4", 49, 16)],
+)
+def test_staged_tiles_fill_the_pipes(cpu: str, pixels: int, least: int) -> None:
+    """A sum can be added to again after four cycles: so many sums for each pipe."""
+    target = dataclasses.replace(parse("aarch64-linux-gnu", mcpu=cpu), cores=2)
+    tile = best_tile(pixels, 64, 256, target, staged=True)
+    assert tile.staged
+    assert tile.pixels * tile.vectors >= least
+    assert tile.loaded / (tile.pixels * tile.vectors) <= 0.27
+
+
+def test_only_whole_blocks_of_float32_on_neon_are_staged() -> None:
+    work = workload("pointwise", (64, 64), (14, 14), 4)
+    assert stages(work, PRESETS["rpi4"])
+    assert not stages(work, PRESETS["rpi2"])
+    assert not stages(workload("pointwise", (64, 64), (14, 14), 16), PRESETS["znver5"])
+    assert not stages(workload("pointwise", (2, 64), (14, 14), 4), PRESETS["rpi4"])
+    assert not stages(workload("pointwise", (64, 3), (14, 14), 2), PRESETS["rpi4"])
+    assert not stages(dataclasses.replace(work, dtype="bfloat16"), PRESETS["rpi4"])
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ most, which then go on in float32.
 What a processor has no instruction for it widens: float16 and bfloat16 to float32, int8 to int16
 on the way into a register (``pmaddwd`` and ``paddd``; ``smlal``).
 
-Sources: Intel 64 and IA-32 Optimization Reference Manual (Nehalem, Haswell, Skylake server); Arm
-Software Optimization Guides (Neoverse N1, Cortex-A72); Arm Architecture Reference Manual (SDOT,
-SMMLA, BFMMLA); LLVM's scheduling models (Ice Lake, Sapphire Rapids, Neoverse N2). Measured by us
-on a Zen 5, instructions a cycle: 2 FMA, 2 ``vpdpbusd``, 1.86 ``vdpbf16ps``. Of Cortex-A53 and A7,
-which have no such guide, and of what ARM does with int8 by widening, the figures are assumed.
+Sources: Intel 64 and IA-32 Optimization Reference Manual (Nehalem, Haswell, Skylake server);
+:mod:`tvm_mobilenet.machine.arm_cores` for what ARM's cores do with float32; Arm Architecture
+Reference Manual (SDOT, SMMLA, BFMMLA); LLVM's scheduling models (Ice Lake, Sapphire Rapids,
+Neoverse N2). Measured by us on a Zen 5, instructions a cycle: 2 FMA, 2 ``vpdpbusd``, 1.86
+``vdpbf16ps``. Of Cortex-A7, which has no such guide, and of what ARM does with int8 by widening,
+the figures are assumed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from tvm_mobilenet.errors import TargetError
+from tvm_mobilenet.machine.arm_cores import ARM_CORES
 
 Isa = Literal["avx512", "avx2", "sse", "neon", "neon32", "rvv", "scalar"]
 Dtype = Literal["float32", "float16", "bfloat16", "int8", "uint8", "int32"]
@@ -137,14 +139,8 @@ _EXTENSIONS: dict[tuple[Isa, Dtype], tuple[str, ...]] = {
 }
 """Features that multiply a type faster, the fastest first."""
 
-# One 128-bit (A72) or 64-bit (A53) multiply-add a cycle.
-_SMALL: dict[tuple[str, Dtype], float] = {
-    ("cortex-a53", "float32"): 0.5,
-    ("cortex-a53", "int8"): 0.5,
-    ("cortex-a72", "float32"): 1,
-    ("cortex-a72", "int8"): 1,
-}
-"""Instructions a cycle of ARM cores that do fewer than those in the table."""
+_SMALL_INT8 = {"cortex-a53": 0.5, "cortex-a72": 1.0}
+"""Instructions a cycle on int8 of ARM cores that do fewer than those in the table."""
 
 
 def has_products(isa: Isa, needs: Collection[str], dtype: Dtype) -> bool:
@@ -182,5 +178,13 @@ def arithmetic_of(isa: Isa, core: str, needs: tuple[str, ...], dtype: Dtype) -> 
         return ARITHMETIC[extension, kind]
     kind = "int8" if kind == "int8" else "float32"
     found = ARITHMETIC[isa, kind]
-    small = _SMALL.get((core, kind)) if isa in ("neon", "neon32") else None
-    return found if small is None else dataclasses.replace(found, per_cycle=small)
+    own = _own_pipes(core, kind) if isa in ("neon", "neon32") else None
+    return found if own is None else dataclasses.replace(found, per_cycle=own)
+
+
+def _own_pipes(core: str, kind: Dtype) -> float | None:
+    """Return the instructions a cycle of an ARM core, where they are known; None elsewhere."""
+    if kind == "int8":
+        return _SMALL_INT8.get(core)
+    known = ARM_CORES.get(core)
+    return None if known is None else known.pipes

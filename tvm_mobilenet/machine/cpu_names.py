@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 
+from tvm_mobilenet.machine.arm_cores import (
+    ARM_CORES,
+    ARM_PARTS,
+    EFFICIENCY_PARTS,
+    keeps_order,
+)
 from tvm_mobilenet.machine.features import CPU_NEEDS
 
 _X86_LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64-v2", "x86-64")
-# Implementer and part number of the main ID register → LLVM's name (Arm TRMs).
-_ARM_PARTS = {
-    (0x41, 0xC07): "cortex-a7",
-    (0x41, 0xD03): "cortex-a53",
-    (0x41, 0xD08): "cortex-a72",
-    (0x41, 0xD0B): "cortex-a76",
-    (0x41, 0xD0C): "neoverse-n1",
-}
 
 
 def fields(cpuinfo: str, name: str) -> list[str]:
@@ -41,14 +39,48 @@ def cpu_of(machine: str, cpuinfo: str, have: frozenset[str]) -> str:
             if cpu and have.issuperset(CPU_NEEDS[machine, cpu]):
                 return cpu
         return "x86-64"
-    parts = {
-        (int(i, 16), int(p, 16))
-        for i, p in zip(
-            fields(cpuinfo, "CPU implementer"), fields(cpuinfo, "CPU part"), strict=False
-        )
-    }
-    cpu = _ARM_PARTS.get(parts.pop(), "") if len(parts) == 1 else ""
+    cpu = fastest_cores(cpuinfo)[0]
     return cpu if cpu and have.issuperset(CPU_NEEDS.get((machine, cpu), ("?",))) else ""
+
+
+def fastest_cores(cpuinfo: str) -> tuple[str, frozenset[int]]:
+    """Return what to plan for where an ARM machine has several kinds of core.
+
+    Work that all of them share equally waits for the slowest, so that those that begin
+    instructions in order, or are named efficiency cores, are left out beside others.
+
+    Returns
+    -------
+    str, frozenset of int
+        LLVM's name of the fastest core, "" where a part is not known; the numbers of the
+        logical processors that are planned for, none where all are.
+    """
+    parts = _parts(cpuinfo)
+    names = {ARM_PARTS.get(part, "") for part in parts.values() if part not in EFFICIENCY_PARTS}
+    if not names or "" in names:
+        return "", frozenset()
+    large = {name for name in names if not keeps_order(name)}
+    best = max(sorted(large or names), key=lambda name: ARM_CORES[name].pipes if large else 0)
+    if len(set(parts.values())) == 1:
+        return best, frozenset()
+    kept = large or names
+    return best, frozenset(cpu for cpu, part in parts.items() if ARM_PARTS.get(part) in kept)
+
+
+def _parts(cpuinfo: str) -> dict[int, tuple[int, int]]:
+    """Return implementer and part number of every logical processor."""
+    found: dict[int, tuple[int, int]] = {}
+    number, implementer = 0, 0
+    for key, value in re.findall(
+        r"^(processor|CPU implementer|CPU part)\s*:\s*(\w+)", cpuinfo, re.MULTILINE
+    ):
+        if key == "processor":
+            number = int(value)
+        elif key == "CPU implementer":
+            implementer = int(value, 16)
+        else:
+            found[number] = (implementer, int(value, 16))
+    return found
 
 
 def _x86_model(cpuinfo: str) -> str:

@@ -233,8 +233,21 @@ _ZEN = (*_V3, "sse4a", "3dnowprefetch")
 _ZEN4 = (*_ICX, "sse4a", "avx512_bf16")
 _A53 = ("fp", "asimd")
 _A76 = (*_A53, "atomics", "fphp", "asimdhp", "asimdrdm", "asimddp", "lrcpc")
+_A78C = (*_A76, "flagm")
+_X1C = (*_A78C, "ilrcpc", "uscat")
+_A14 = (*_X1C, "asimdfhm", "fcma", "jscvt", "sha3", "flagm2", "frint")
+_A15 = (*_A14, "bf16", "i8mm")
+_V1_ARM = (*_X1C, "asimdfhm", "fcma", "jscvt", "sha3", "bf16", "i8mm", "sve")
+_AMPERE = tuple(f for f in _A15 if f != "asimdfhm")
+_ARMV9 = (*(f for f in _A15 if f != "sha3"), "sve", "sve2")
 _ARMV7 = ("edsp", "vfp", "vfpv3", "vfpd32", "neon")
 _A7 = (*_ARMV7, "vfpv4", "idiva", "idivt")
+
+
+def _arm64(needs: tuple[str, ...], cores: str) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the same for every Cortex-A whose number is listed."""
+    return {("aarch64", f"cortex-a{number}"): needs for number in cores.split()}
+
 
 #: (ELF machine, LLVM processor) → features that its code may use. Newer
 #: processors come after those that they extend.
@@ -257,10 +270,22 @@ CPU_NEEDS: dict[tuple[str, str], tuple[str, ...]] = {
         ("x86_64", "znver4"): _ZEN4,
         ("x86_64", "znver5"): (*_ZEN4, "avx_vnni"),
         ("aarch64", ""): _A53,
-        ("aarch64", "cortex-a53"): _A53,
-        ("aarch64", "cortex-a72"): _A53,
-        ("aarch64", "cortex-a76"): _A76,
+        **_arm64(_A53, "35 53 57 72 73"),
+        **_arm64(_A76, "55 75 76 77 78 78ae"),
+        **_arm64(_ARMV9, "510 520 710 715 720"),
+        ("aarch64", "cortex-a78c"): _A78C,
+        ("aarch64", "cortex-x1"): _A76,
+        ("aarch64", "cortex-x1c"): _X1C,
+        **{("aarch64", f"cortex-x{n}"): _ARMV9 for n in (2, 3, 4)},
         ("aarch64", "neoverse-n1"): _A76,
+        ("aarch64", "neoverse-v1"): _V1_ARM,
+        **{("aarch64", f"neoverse-{n}"): _ARMV9 for n in ("n2", "v2", "v3")},
+        ("aarch64", "carmel"): tuple(f for f in _A76 if f not in ("asimddp", "lrcpc")),
+        ("aarch64", "ampere1"): _AMPERE,
+        ("aarch64", "ampere1a"): _AMPERE,
+        ("aarch64", "ampere1b"): (*_AMPERE, "cssc"),
+        ("aarch64", "apple-a14"): _A14,
+        **{("aarch64", n): _A15 for n in ("apple-a15", "apple-a16", "apple-m4", "oryon-1")},
         ("riscv64", ""): (),
         ("arm", "cortex-a7"): _A7,
         ("arm", "cortex-a53"): (*_A7, "crc32"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import logging
 import re
 import shlex
 
@@ -11,6 +13,7 @@ from tvm_mobilenet.common.limits import MOST_CORES
 from tvm_mobilenet.common.lists import check_one_of
 from tvm_mobilenet.errors import GpuError, TargetError
 from tvm_mobilenet.machine.arithmetic import Dtype
+from tvm_mobilenet.machine.arm_cores import ALIASES
 from tvm_mobilenet.machine.driver import find_gpu, spec_of
 from tvm_mobilenet.machine.features import CPU_NEEDS, isa_of
 from tvm_mobilenet.machine.gpu import GPUS, STORED, GpuSpec
@@ -28,6 +31,8 @@ from tvm_mobilenet.machine.spec import TargetSpec
 from tvm_mobilenet.machine.this_machine import host as this_machine
 from tvm_mobilenet.machine.triples import machine_of
 from tvm_mobilenet.machine.tvm_json import HERE, OTHER_KINDS, from_json, unsupported_kind
+
+_log = logging.getLogger(__name__)
 
 _LIST = "run `tvm-mobilenet targets` for the list"
 _TRIPLE = re.compile(r"[a-z][a-z0-9_]*(-[a-z0-9_]+){1,3}")
@@ -69,8 +74,9 @@ def parse(
     Returns
     -------
     TargetSpec
-        Its caches are those of the preset that has the same processor, else the modest
-        ones of its architecture.
+        Its caches are those of the preset that has the same processor, else of the core
+        where it is ARM's and known, else the modest ones of its architecture: then a
+        warning, on the logger ``tvm_mobilenet``, says what was assumed.
 
     Raises
     ------
@@ -116,6 +122,7 @@ def _gpu_here() -> tuple[str, GpuSpec]:
 
 
 def _resolve(base: str, cpu: str | None, switches: tuple[str, ...]) -> TargetSpec:
+    cpu = None if cpu is None else ALIASES.get(cpu, cpu)
     if base == "native" or base in PRESETS:
         spec = this_machine() if base == "native" else PRESETS[base]
         if not switches and cpu in (None, spec.cpu):
@@ -131,7 +138,22 @@ def _resolve(base: str, cpu: str | None, switches: tuple[str, ...]) -> TargetSpe
             l3_bytes=spec.l3_bytes,
             cores=spec.cores,
         )
-    return _describe(base, base, cpu or "", switches)
+    spec = _describe(base, base, cpu or "", switches)
+    if cpu and (spec.machine, cpu) not in CPU_NEEDS:
+        _tell_assumed(spec)
+    return spec
+
+
+@functools.cache
+def _tell_assumed(spec: TargetSpec) -> None:
+    """Say, once, what a processor's caches and cores were taken for."""
+    said = spec.describe()
+    _log.warning(
+        "no table has the caches of %s: L1d %s, L2 %s, L3 %s and %s cores are assumed, as of %s. "
+        "A preset before --mcpu says others: --target PRESET --mcpu %s",
+        *(spec.cpu, said["L1d"], said["L2"], said["L3"], spec.cores),
+        *(nearest_preset(spec.machine, spec.cpu, spec.needs).name, spec.cpu),
+    )
 
 
 def _describe(name: str, triple: str, cpu: str, switches: tuple[str, ...]) -> TargetSpec:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tvm_mobilenet.errors import TargetError
-from tvm_mobilenet.machine.cpu_names import cpu_of
+from tvm_mobilenet.machine.cpu_names import cpu_of, fastest_cores
 from tvm_mobilenet.machine.features import CPU_NEEDS, isa_of
 from tvm_mobilenet.machine.host import (
     CPUINFO,
@@ -52,6 +52,8 @@ def host(
         Named ``"native"``. The processor is the exact one where a table knows
         it and this machine has all that LLVM would use for it (a virtual
         machine may hide features), else its level (x86-64-v4, …) or baseline.
+        Where an ARM machine has large and small cores, caches and cores are those of
+        the large ones.
 
     Raises
     ------
@@ -106,7 +108,7 @@ def describe_machine(
     have = features_of(machine, cpuinfo, hwcaps)
     cpu = cpu_of(machine, cpuinfo, have)
     near = nearest_preset(machine, cpu, have)
-    l1, l2, l3, cores = caches_and_cores(sysfs, tuple(sorted(affinity)))
+    l1, l2, l3, cores = caches_and_cores(sysfs, _planned_for(machine, cpuinfo, affinity))
     cores = min(cores, quota or cores)
     # Old kernels and some boards publish no caches: then the table's are better than none.
     caches = (l1, l2, l3) if l1 else (near.l1_bytes, near.l2_bytes, near.l3_bytes)
@@ -114,6 +116,13 @@ def describe_machine(
         vectors = machine == "riscv64" and "v" in have
         return describe_cpu("native", TRIPLES[machine], cpu, caches, cores, vectors=vectors)
     return _plain_armv7(have, caches, cores)
+
+
+def _planned_for(machine: str, cpuinfo: str, affinity: Iterable[int]) -> tuple[int, ...]:
+    """Return those of some logical processors that share work, without small cores beside large."""
+    allowed = sorted(affinity)
+    fast = fastest_cores(cpuinfo)[1] if machine in ("aarch64", "arm") else frozenset()
+    return tuple(cpu for cpu in allowed if cpu in fast) or tuple(allowed)
 
 
 def _plain_armv7(have: frozenset[str], caches: tuple[int, int, int], cores: int) -> TargetSpec:

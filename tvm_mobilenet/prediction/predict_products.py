@@ -36,7 +36,8 @@ class Products(Maps):
         for count, width in ((whole, tile.pixels), (1, rest)):
             if not width:
                 continue
-            macs, operands = width * vectors, width + vectors
+            macs = width * vectors
+            operands = dataclasses.replace(tile, pixels=width, vectors=vectors).loaded
             step = max(macs / self.speeds.pipes, operands / self.speeds.loads, float(LATENCY))
             # Each accumulator is stored, one a cycle, before the next tile can use it.
             cycles += count * (depth * step + macs)

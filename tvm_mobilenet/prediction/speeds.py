@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_mobilenet.machine import Dtype, Isa, TargetSpec
+from tvm_mobilenet.machine.arm_cores import ARM_CORES
 
 LEVELS = ("L1", "L2", "L3", "memory")
 """Where bytes come from, near to far."""
@@ -59,7 +60,7 @@ _BY_ISA: dict[Isa, _Row] = {
     "avx2": (2, 28, 14, 5, 8),
     # One load a cycle (Nehalem, same manual).
     "sse": (1, 14, 8, 3, 6),
-    # Arm Neoverse N1 Software Optimization Guide: two loads.
+    # As a Neoverse N1.
     "neon": (2, 18, 10, 5, 12),
     "neon32": (0.5, 4, 4, 1.2, 2),
     # Assumed: as the small ARM cores of boards, of which RISC-V's are the like.
@@ -67,16 +68,20 @@ _BY_ISA: dict[Isa, _Row] = {
     "scalar": (1, 8, 4, 1.5, 3),
 }
 
-# Memory of the Raspberry Pi 3 and 4: about 2 and 4 GB/s at 1.2 and 1.5 GHz.
-_BY_CORE: dict[str, _Row] = {
-    "cortex-a53": (0.5, 6, 6, 1.5, 1.8),
-    "cortex-a72": (1, 9, 9, 2.2, 2.8),
+# Memory of the Raspberry Pi 3 and 4: about 2 and 4 GB/s at 1.2 and 1.5 GHz. The others are
+# assumed: small ones as those of boards like these, large ones a half more than a Neoverse N1.
+_SMALL, _MIDDLE, _LARGE = (6, 6, 1.5, 1.8), (9, 9, 2.2, 2.8), (28, 14, 7, 16)
+_BYTES_OF_CORE: dict[str, tuple[float, float, float, float]] = {
+    **dict.fromkeys(("cortex-a35", "cortex-a53", "cortex-a55"), _SMALL),
+    **dict.fromkeys(("cortex-a57", "cortex-a72", "cortex-a73", "cortex-a75"), _MIDDLE),
+    **{name: _LARGE for name, core in ARM_CORES.items() if core.pipes >= 4},
 }
+"""From `l2` to `memory_all`."""
 
 
 def speeds_of(target: TargetSpec, dtype: Dtype = "float32") -> Speeds:
     """Return what is known, or assumed, of a processor that multiplies numbers of a type."""
     row = _BY_ISA[target.isa]
-    if target.isa in ("neon", "neon32"):
-        row = _BY_CORE.get(target.core, row)
+    if target.isa in ("neon", "neon32") and (core := ARM_CORES.get(target.core)):
+        row = (core.loads, *_BYTES_OF_CORE.get(target.core, row[1:]))
     return Speeds(target.arithmetic(dtype).per_cycle, *row)

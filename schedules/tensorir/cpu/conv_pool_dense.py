@@ -83,7 +83,9 @@ def schedule_conv_pool_dense(
     vectors, tile_pixels, tile_lanes, k = sch.get_loops(accumulate)[-4:]
     outer, inner = sch.split(k, [None, plan.inner])
     share(sch, units, parallel=plan.parallel)
-    keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
+    tile = [tile_pixels, vectors]
+    staged = plan.tile.staged
+    keep_in_registers(sch, accumulate, [outer, inner], tile, tile_lanes, staged=staged)
     _keep_means(sch, act, total, tile_loop)
     peel_tail(sch, tile_loop)
 

@@ -12,7 +12,8 @@ Loop nest, outer to inner
 Registers
     Pool: one accumulator and one input vector.
     Dense: images x vectors of a block accumulators, and one broadcast; the weights are
-    memory operands, each used once for an image group.
+    memory operands, each used once for an image group. On NEON they are loaded, and a
+    vector of inputs for each image.
 
 Traffic
     Pool: the map, once. Dense: the weights once for an image group, 4 MB at 1024 x 1000;
@@ -67,6 +68,6 @@ def schedule_dense(
     units = sch.fuse(group, o)
     share(sch, units, parallel=plan.parallel)
     sch.reverse_compute_at(out, units, preserve_unit_loops=True)
-    keep_in_registers(sch, accumulate, [outer, steps], [image], c)
+    keep_in_registers(sch, accumulate, [outer, steps], [image], c, staged=plan.staged)
     sch.vectorize(sch.get_loops(out)[-1])
     return []

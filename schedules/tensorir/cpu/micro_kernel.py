@@ -23,7 +23,13 @@ def extent(sch: Any, loop: Loop) -> int:
 
 
 def keep_in_registers(
-    sch: Any, accumulate: Block, reduction: Sequence[Loop], tile: Sequence[Loop], lanes: Loop
+    sch: Any,
+    accumulate: Block,
+    reduction: Sequence[Loop],
+    tile: Sequence[Loop],
+    lanes: Loop,
+    *,
+    staged: bool = False,
 ) -> None:
     """Turn an accumulation into a micro-kernel.
 
@@ -43,16 +49,37 @@ def keep_in_registers(
         From outer to inner.
     lanes : LoopRV
         The channels of one block.
+    staged : bool
+        Whether the first operand is read a vector at a time, before the last loop of the
+        reduction, which goes over its lanes.
     """
     sch.reorder(*reduction, *tile, lanes)
     for loop in tile:
         sch.unroll(loop)
     sch.vectorize(lanes)
+    if staged:
+        _stage(sch, accumulate, reduction)
     init = sch.decompose_reduction(accumulate, reduction[0])
     *init_tile, init_lanes = sch.get_loops(init)[-(len(tile) + 1) :]
     for loop in init_tile:
         sch.unroll(loop)
     sch.vectorize(init_lanes)
+
+
+def _stage(sch: Any, accumulate: Block, reduction: Sequence[Loop]) -> None:
+    """Copy the input of a step of the reduction into an array, which LLVM takes into registers.
+
+    before: ``for outer: for k: for p, v: acc[p][v] += broadcast(data[p][k]) * weight``
+    after: ``for outer: staged[p] = data[p][0:4]; for k, p, v unrolled: acc[p][v] +=
+    broadcast(staged[p][k]) * weight``: all indices are constants, so that LLVM sees a lane
+    """
+    *_, outer, lane = reduction
+    staged = sch.cache_read(accumulate, 0, "global")
+    sch.compute_at(staged, outer, preserve_unit_loops=True)
+    *_, pixels, lanes = sch.get_loops(staged)
+    sch.unroll(pixels)
+    sch.vectorize(lanes)
+    sch.unroll(lane)
 
 
 def peel_tail(sch: Any, tiles: Loop) -> None:

@@ -94,7 +94,9 @@ def schedule_separable(
     keep_in_registers(sch, filtered, [r, q], [filtered_pixels], filtered_lanes)
     write_back(sch, [mid_pixel], mid_lanes)
     settle_tail(sch, mid_tile, plan.row)
-    keep_in_registers(sch, accumulate, [outer, inner], [tile_pixels, vectors], tile_lanes)
+    tile = [tile_pixels, vectors]
+    staged = plan.tile.staged
+    keep_in_registers(sch, accumulate, [outer, inner], tile, tile_lanes, staged=staged)
     write_back(sch, [pixel, vector], c)
     peel_tail(sch, tile_loop)
 
