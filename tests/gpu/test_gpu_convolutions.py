@@ -1,4 +1,4 @@
-"""Convolutions of every kind by our GPU schedules, on a real OpenCL device or CUDA's source here."""
+"""Convolutions of every kind by GPU schedules of ours, on an OpenCL device and as CUDA's source."""
 
 from __future__ import annotations
 

@@ -54,9 +54,9 @@ def schedule_depthwise(
     acc.unroll(r)
     acc.unroll(q)
     s[padded].set_scope("local")
-    copies = [(s[padded], plan.whole_window, q if plan.window.apart else r)]
-    copies += [(s[tensor], plan.whole_taps, r) for tensor in taps]
-    for copy, whole, near in copies:
+    held = [(s[padded], plan.whole_window, q if plan.window.apart else r)]
+    held += [(s[tensor], plan.whole_taps, r) for tensor in taps]
+    for copy, whole, near in held:
         if whole:
             copy.compute_at(out, thread)
         else:
