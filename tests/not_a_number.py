@@ -27,6 +27,9 @@ ACTIVATIONS: tuple[Activation, ...] = (
 )
 ROWS: dict[str, type[Layer]] = {"softmax": Softmax, "lp_normalization": LpNormalization}
 
+FLOAT32 = ("moves", "elements", "max_pool", "average_pool")
+"""Operators whose maps are of no other type."""
+
 PLACE = (1, 2, 4, 6)
 _SHAPE = (2, 6, 9, 13)
 
@@ -88,12 +91,17 @@ def works(lanes: int, dtype: Any = "float32") -> dict[str, Workload]:
         workload("pointwise", (32, 48), (3, 3), lanes, batch=2, activation="relu6"),
         operator="tail", classes=20, class_block=2 * lanes,
     )  # fmt: skip
-    found = {name: dataclasses.replace(work, dtype=dtype) for name, work in odd.items()}
-    return found if dtype != "float32" else found | convolutions(lanes)
+    if dtype == "float32":
+        return odd | convolutions(lanes)
+    return {
+        name: dataclasses.replace(work, dtype=dtype)
+        for name, work in odd.items()
+        if work.operator not in FLOAT32
+    }
 
 
 def convolutions(lanes: int) -> dict[str, Workload]:
-    """Those that have kernels for processors only: groups that end in blocks, phases."""
+    """Those of other kinds than MobileNet's: groups that end in blocks, phases."""
     target = dataclasses.replace(PRESETS["x86-64"], lanes=lanes)
     names = ("groups across blocks", "dilated", "3 x 3, odd", "depthwise transposed, 3 x 3")
     return {name: work for name, work in workloads(target).items() if name in names}

@@ -16,8 +16,16 @@ from tvm_mobilenet.schedules.plans.conv_blocked import plan_conv_blocked, plan_c
 from tvm_mobilenet.schedules.plans.conv_pool_dense import plan_conv_pool_dense
 from tvm_mobilenet.schedules.plans.depthwise import plan_depthwise
 from tvm_mobilenet.schedules.plans.gpu.conv import plan_gpu_conv
+from tvm_mobilenet.schedules.plans.gpu.conv_blocked import (
+    plan_gpu_conv_blocked,
+    plan_gpu_conv_transpose,
+)
 from tvm_mobilenet.schedules.plans.gpu.depthwise import plan_gpu_depthwise
-from tvm_mobilenet.schedules.plans.gpu.maps import plan_gpu_pool, plan_gpu_scale
+from tvm_mobilenet.schedules.plans.gpu.maps import (
+    plan_gpu_pool,
+    plan_gpu_scale,
+    plan_gpu_vectors,
+)
 from tvm_mobilenet.schedules.plans.gpu.products import (
     plan_gpu_dense,
     plan_gpu_pointwise,
@@ -110,8 +118,12 @@ SIXTEEN_PLANS = by_loops(_SIXTEEN_PLANS)
 
 _GPU_PLANS: dict[str, Plan] = {
     "conv": plan_gpu_conv,
+    "conv_blocked": plan_gpu_conv_blocked,
+    "conv_transpose": plan_gpu_conv_transpose,
     "dense": plan_gpu_dense,
     "depthwise": plan_gpu_depthwise,
+    "elements": plan_gpu_vectors,
+    "moves": plan_gpu_vectors,
     "pointwise": plan_gpu_pointwise,
     "pool": plan_gpu_pool,
     "rows": plan_gpu_rows,

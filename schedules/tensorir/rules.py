@@ -31,6 +31,9 @@ from tvm_mobilenet.schedules.tensorir.cpu.rows import schedule_rows
 from tvm_mobilenet.schedules.tensorir.cpu.scale import schedule_scale
 from tvm_mobilenet.schedules.tensorir.cpu.separable import schedule_separable
 from tvm_mobilenet.schedules.tensorir.gpu.conv import schedule_conv as gpu_conv
+from tvm_mobilenet.schedules.tensorir.gpu.conv_blocked import (
+    schedule_conv_blocked as gpu_conv_blocked,
+)
 from tvm_mobilenet.schedules.tensorir.gpu.dense import write_dense
 from tvm_mobilenet.schedules.tensorir.gpu.depthwise import schedule_depthwise as gpu_depthwise
 from tvm_mobilenet.schedules.tensorir.gpu.occupancy import with_occupancy
@@ -40,6 +43,7 @@ from tvm_mobilenet.schedules.tensorir.gpu.rows import schedule_rows as gpu_rows
 from tvm_mobilenet.schedules.tensorir.gpu.scale import schedule_scale as gpu_scale
 from tvm_mobilenet.schedules.tensorir.gpu.separable import write_separable
 from tvm_mobilenet.schedules.tensorir.gpu.stages import REGISTERS
+from tvm_mobilenet.schedules.tensorir.gpu.vectors import schedule_vectors as gpu_vectors
 from tvm_mobilenet.schedules.tensorir.trace import replay
 
 from tvm_mobilenet.machine import TargetSpec
@@ -47,7 +51,7 @@ from tvm_mobilenet.operators.facts import by_loops
 from tvm_mobilenet.operators.workload import Workload
 
 Rule = Callable[[Any, Workload, Any, TargetSpec], Sequence[Prefetch | Length]]
-GpuRule = Callable[[Any, Workload, Any, TargetSpec], None]
+GpuRule = Callable[[Any, Workload, Any, TargetSpec], Sequence[Length] | None]
 
 _CPU: dict[str, Rule] = {
     "conv": schedule_conv,
@@ -67,13 +71,8 @@ _CPU: dict[str, Rule] = {
 CPU = by_loops(_CPU)
 """Operator to schedule, for processors."""
 
-_PREPARED: dict[str, Callable[[Any, Workload, Any], Any]] = {
-    "conv_blocked": lambda func, work, plan: by_rows(func, work, plan.phases),
-    "conv_transpose": lambda func, work, plan: by_rows(func, work, plan.phases),
-}
-
-PREPARED = by_loops(_PREPARED)
-"""Operator to what brings its function into the form that the schedule takes, if anything."""
+IN_ROWS = frozenset(("conv_blocked", "conv_transpose"))
+"""Operators whose pixels become rows and columns before they are scheduled."""
 
 CPU_WRITTEN: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {"moves": write_moves}
 """Operators whose loops are written anew for processors."""
@@ -87,7 +86,11 @@ GPU_WRITTEN: dict[str, Callable[[Any, Any, TargetSpec], Any]] = {
 
 _GPU: dict[str, GpuRule] = {
     "conv": gpu_conv,
+    "conv_blocked": gpu_conv_blocked,
+    "conv_transpose": gpu_conv_blocked,
     "depthwise": gpu_depthwise,
+    "elements": gpu_vectors,
+    "moves": gpu_vectors,
     "pool": gpu_pool,
     "rows": gpu_rows,
     "scale": gpu_scale,
@@ -156,8 +159,8 @@ def finished(func: Any, target: TargetSpec) -> Any:
 def _on_cpu(func: Any, work: Workload, planned: Any, target: TargetSpec) -> Any:
     if write := CPU_WRITTEN.get(work.operator):
         return write(work, planned, target)
-    if prepare := PREPARED.get(work.operator):
-        func = prepare(func, work, planned)
+    if work.operator in IN_ROWS:
+        func = by_rows(func, work, planned.phases)
     sch = Schedule(IRModule({"main": func}))
     edits = CPU[work.operator](sch, work, planned, target)
     func = with_lengths(sch, sch.mod["main"], [e for e in edits if isinstance(e, Length)])
@@ -168,7 +171,9 @@ def _on_gpu(func: Any, work: Workload, planned: Any, target: TargetSpec) -> Any:
     if write := GPU_WRITTEN.get(work.operator):
         return write(func, planned, target)
     gpu = target.the_gpu
+    if work.operator in IN_ROWS:
+        func = by_rows(func, work, planned.phases, through_registers=True)
     sch = Schedule(IRModule({"main": func}))
-    GPU[work.operator](sch, work, planned, target)
-    made = sch.mod["main"].with_attr(REGISTERS, planned.registers)
+    lengths = GPU[work.operator](sch, work, planned, target) or ()
+    made = with_lengths(sch, sch.mod["main"], lengths).with_attr(REGISTERS, planned.registers)
     return with_occupancy(made, planned.registers, gpu) if gpu.kind == "cuda" else made

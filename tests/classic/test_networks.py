@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from every_kind import every_kind
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.emit.relay.emit import emit
@@ -85,14 +86,33 @@ def test_topi_schedules_nothing_of_ours() -> None:
     [
         lambda: tm.mobilenet_v2(alpha=0.35, resolution=32, classes=10),
         lambda: tm.mobilenet_v3_small(resolution=32, classes=10, batch=2),
+        lambda: tm.build("mnasnet-a1", alpha=0.5, resolution=33, classes=10),
     ],
-    ids=["v2", "v3-small"],
+    ids=["v2", "v3-small", "mnasnet"],
 )
 def test_residuals_gates_and_batches_are_right(build_model: Callable[[], tm.Model]) -> None:
     compiled = tm.compile(build_model(), fusion="all")
     report = tm.verify(compiled.module)
     assert report.passed
     assert len(report.rows) == len(compiled.manifest["calls"])
+
+
+def test_full_convolutions_after_the_first_read_plain_maps() -> None:
+    model = tm.build("v4-conv-small", alpha=0.5, resolution=33, classes=10)
+    manifest = tm.compile(model).manifest
+    assert manifest["verification"]["relative"] < 1e-5
+    moved = [call for call in manifest["calls"] if not call["layers"]]
+    assert len(moved) == 2
+    assert {call["source"] for call in manifest["calls"] if call["layers"]} == {"rule"}
+
+
+def test_a_network_of_every_kind_of_layer_is_right(tmp_path: Path) -> None:
+    """Each is told by its layers, also those that Relay puts into blocks of its own."""
+    manifest = tm.compile(every_kind(tmp_path / "net.onnx")).manifest
+    assert manifest["verification"]["relative"] < 1e-5
+    kernels = {call["kernel"] for call in manifest["calls"] if call["layers"]}
+    for name in ("conv2d_NCHWc", "nn_conv2d_add", "conv2d_transpose", "max_pool", "average_pool"):
+        assert any(name in kernel for kernel in kernels), name
 
 
 def planned(model: Model, target: TargetSpec, **options: Any) -> NetworkPlan:

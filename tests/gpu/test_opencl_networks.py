@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from every_kind import every_kind
 from onnx_nets import Net
 from opencl import opencl_context
 
@@ -69,8 +70,10 @@ def test_compiling_verifies_every_kernel(compiled: Any) -> None:
     [
         tm.mobilenet_v2(alpha=0.35, resolution=32, batch=2),
         tm.mobilenet_v3_small(resolution=32),
+        tm.build("v4-conv-small", alpha=0.5, resolution=33, classes=10),
+        tm.build("mobileone-s0", resolution=32, classes=10),
     ],
-    ids=["v2", "v3_small"],
+    ids=["v2", "v3_small", "v4", "mobileone"],
 )
 def test_later_networks(model: Any) -> None:
     made = tm.compile(model, **HOW)
@@ -90,6 +93,15 @@ def test_an_imported_network_with_operators_of_tvm_and_several_outputs(tmp_path:
     expected = imported.expected(x)
     for name, got in zip(imported.model.outputs, made.module(x), strict=True):
         assert reference.relative_error(got, expected[name]) < 1e-5, name
+
+
+def test_a_network_of_every_kind_of_layer(tmp_path: Path) -> None:
+    made = tm.compile(every_kind(tmp_path / "net.onnx"), **HOW)
+    assert made.manifest["verification"]["relative"] < 1e-5
+    assert {call["schedule"] for call in made.manifest["calls"] if call["layers"]} == {
+        *("gpu.conv", "gpu.conv_blocked", "gpu.conv_transpose", "gpu.depthwise", "gpu.moves"),
+        *("gpu.max_pool", "gpu.average_pool", "gpu.pointwise"),
+    }
 
 
 def test_it_runs_without_tvm(artifact: Path) -> None:

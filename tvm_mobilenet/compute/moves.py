@@ -43,12 +43,12 @@ def moves(work: Workload) -> list[Any]:
         at = channel[y % a * b + x % b, o * work.out_block + c]
         pixel = row[y] * width + column[x]
         value = te.const(0.0, "float32")
-        end = sum(shape[1] for shape in layer.in_shapes)
-        for tensor, shape in reversed([*zip((data, *others), layer.in_shapes, strict=True)]):
-            end -= shape[1]
-            own, block = at - end, int(tensor.shape[-1])
+        first = 0
+        for tensor, shape in zip((data, *others), layer.in_shapes, strict=True):
+            own, block = at - first, int(tensor.shape[-1])
             moved = tensor[n, own // block, pixel, own % block]
             value = te.if_then_else(own >= 0, moved, value)
+            first += shape[1]
         filled = te.any(at == -1, row[y] < 0, column[x] < 0)
         value = te.if_then_else(filled, te.const(layer.fill, "float32"), value)
         return te.if_then_else(at == -2, te.const(0.0, "float32"), value)

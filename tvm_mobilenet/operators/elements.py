@@ -24,7 +24,7 @@ class Elements(Facts):
     name = "elements"
 
     def of_layer(self, layer: Layer, target: TargetSpec) -> Workload | None:
-        if target.gpu is not None or target.dtype != "float32":
+        if target.dtype != "float32":
             return None
         if isinstance(layer, Operator):
             found = elementwise_of(layer)

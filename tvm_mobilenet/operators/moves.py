@@ -38,7 +38,7 @@ class Move(Facts):
     def of_chain(self, layers: Sequence[Layer], target: TargetSpec) -> Workload | None:
         operators = tuple(layer for layer in layers if isinstance(layer, Operator))
         known = len(operators) == len(layers) and {one.operator for one in operators} <= MOVING
-        if not known or target.gpu is not None or target.dtype != "float32":
+        if not known or target.dtype != "float32":
             return None
         moves = moves_of(*operators)
         return None if moves is None or _is_scattered(moves) else _workload(moves, target)

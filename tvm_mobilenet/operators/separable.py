@@ -41,7 +41,7 @@ class Separable(Shared):
         n, k = work.batch, work.in_channels
         mid = Conv2d(
             "a", (INPUT,), (n, k, *work.in_size), k, work.kernel, work.strides, work.padding, k,
-            True, None, work.mid_activation,
+            True, None, work.mid_activation, work.dilations,
         )  # fmt: skip
         last = Conv2d(
             "b", ("a",), (n, k, *work.out_size), work.out_channels, (1, 1), bias=True,

@@ -30,7 +30,7 @@ class MaxPool(Facts):
     kind = "max"
 
     def of_layer(self, layer: Layer, target: TargetSpec) -> Workload | None:
-        if target.gpu is not None or target.dtype != "float32":
+        if target.dtype != "float32":
             return None
         window = window_of(layer) if isinstance(layer, Operator) else layer
         if not isinstance(window, Window) or window.kind != self.kind:

@@ -134,6 +134,20 @@ class _Kernel:
         l2 = self.read * work.out_blocks + self.weights + self.written
         yield grid, self._load(macs, 0.4, l2)
 
+    def windows(self) -> Iterator[tuple[Grid, Load]]:
+        """Yield a convolution on blocks, transposed perhaps: as many strips, phases in a thread."""
+        work = self.work
+        made = plan(work, Knobs(), self.target, GPU_PLANS)
+        places = math.prod(
+            -(-size // phase) for size, phase in zip(work.out_size, made.phases, strict=True)
+        )
+        groups = work.out_blocks // made.blocks
+        threads = work.batch * -(-places // made.rows) * groups
+        grid = Grid(-(-threads // made.threads), made.threads, made.registers)
+        # Groups of output blocks read the same channels again, but where those are a group's.
+        l2 = self.read * max(groups // work.groups, 1) + self.weights + self.written
+        yield grid, self._load(float(work.macs), 0.5, l2)
+
     def depthwise(self) -> Iterator[tuple[Grid, Load]]:
         work = self.work
         threads = self._each()
@@ -195,7 +209,11 @@ class _Kernel:
 _LAUNCHES = by_loops(
     {
         "conv": _Kernel.conv,
+        "conv_blocked": _Kernel.windows,
+        "conv_transpose": _Kernel.windows,
         "depthwise": _Kernel.depthwise,
+        "elements": _Kernel.plain,
+        "moves": _Kernel.plain,
         "pointwise": _Kernel.products,
         "separable": _Kernel.products,
         "pool": _Kernel.plain,

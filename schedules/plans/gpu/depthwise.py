@@ -50,6 +50,8 @@ class Window:
         (rows, columns).
     lanes : int
         Channels of a block.
+    dilations : tuple of int
+        (rows, columns) from one tap to the next.
     """
 
     maps: int
@@ -57,15 +59,21 @@ class Window:
     kernel: tuple[int, int]
     strides: tuple[int, int]
     lanes: int
+    dilations: tuple[int, int] = (1, 1)
+
+    @property
+    def apart(self) -> bool:
+        """Whether pixels lie between the taps, which a window of registers would hold too."""
+        return self.dilations != (1, 1)
 
     def inputs(self, rows: int, columns: int) -> tuple[int, int]:
         """Return rows and columns of the padded map that a tile of the output reads."""
-        (kh, kw), (sh, sw) = self.kernel, self.strides
-        return (rows - 1) * sh + kh, (columns - 1) * sw + kw
+        (kh, kw), (sh, sw), (dh, dw) = self.kernel, self.strides, self.dilations
+        return (rows - 1) * sh + (kh - 1) * dh + 1, (columns - 1) * sw + (kw - 1) * dw + 1
 
     def registers(self, rows: int, columns: int, taps: int) -> int:
         """Return the registers of a thread that holds so many taps."""
-        high, wide = self.inputs(rows, columns)
+        high, wide = (1, 1) if self.apart else self.inputs(rows, columns)
         return (high * wide + taps) * VECTOR_REGISTERS + rows * columns * self.lanes + _ADDRESSES
 
     def wavefronts(self, rows: int) -> float:
@@ -90,6 +98,8 @@ def strip_rows(window: Window, target: TargetSpec) -> tuple[int, bool, bool]:
     window, taps : bool
         Whether a thread holds all of them.
     """
+    if window.apart:
+        return 1, False, False
     gpu = target.the_gpu
     wanted = gpu.units * min(WARPS_OF_A_UNIT * gpu.warp, gpu.unit_threads)
     budget = _SHARE * gpu.thread_registers
@@ -133,7 +143,8 @@ class GpuDepthwisePlan:
     rows, columns : int
         Pixels of a thread.
     whole_window, whole_taps : bool
-        Whether all of them are held in registers, or what a row of taps needs at a time.
+        Whether all of them are held in registers, or what a row of taps needs at a time; of a
+        window whose taps lie apart, what one tap needs.
     strips : int
         Strips of a band that goes through shared memory; 0 where nothing does.
     threads : int
@@ -172,16 +183,26 @@ def plan_gpu_depthwise(
         Whether ``columns`` and ``stage`` are asked: TE infers no rectangle from flat pixels.
     """
     window = Window(
-        work.batch * work.out_blocks, work.out_size, work.kernel, work.strides, work.out_block
+        work.batch * work.out_blocks,
+        work.out_size,
+        work.kernel,
+        work.strides,
+        work.out_block,
+        work.dilations,
     )
     height, width = window.size
     best, *held = strip_rows(window, target)
-    rows, columns = knobs.choice("rows", up_to(_STRIPS, height), best), 1
-    if rectangles:
+    rows, columns = knobs.choice("rows", [1] if window.apart else up_to(_STRIPS, height), best), 1
+    if rectangles and not window.apart:
         columns = knobs.choice("columns", [c for c in (1, 2, 4) if width % c == 0], 1)
     whole_window, whole_taps = (
-        knobs.choice(name, ["whole", "row"], "whole" if whole else "row") == "whole"
-        for name, whole in zip(("window", "taps"), held, strict=True)
+        knobs.choice(name, ways, "whole" if whole else "row") == "whole"
+        for name, ways, whole in zip(
+            ("window", "taps"),
+            (["row"] if window.apart else ["whole", "row"], ["whole", "row"]),
+            held,
+            strict=True,
+        )
     )
     strips = threads = 0
     bands = staged_strips(window, rows, columns, target) if rectangles else []

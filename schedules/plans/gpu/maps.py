@@ -1,4 +1,4 @@
-"""The plans of pool and scale on a GPU; their loops are said in ``schedules/tensorir/gpu``."""
+"""The plans of pool, scale and maps on a GPU; loops are said in ``schedules/tensorir/gpu``."""
 
 from __future__ import annotations
 
@@ -93,3 +93,32 @@ def plan_gpu_scale(work: Workload, knobs: Knobs, target: TargetSpec) -> GpuScale
     threads = block_threads(knobs, -(-total // vectors), target)
     registers = vectors * (2 * VECTOR_REGISTERS + target.lanes) + _SCALE_ADDRESSES
     return GpuScalePlan(vectors, threads, registers)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuVectorsPlan:
+    """How a map is cut of which every vector is by itself.
+
+    Attributes
+    ----------
+    threads : int
+        Threads of a block, a vector each.
+    registers : int
+        Registers of a thread, as they are reckoned with.
+    """
+
+    threads: int
+    registers: int
+
+
+def plan_gpu_vectors(work: Workload, knobs: Knobs, target: TargetSpec) -> GpuVectorsPlan:
+    """Plan what moves elements or takes them from two maps.
+
+    Parameters
+    ----------
+    knobs : Knobs
+        ``threads`` of a block.
+    """
+    total = work.batch * work.out_blocks * work.out_pixels
+    registers = 3 * VECTOR_REGISTERS + _SCALE_ADDRESSES
+    return GpuVectorsPlan(block_threads(knobs, total, target), registers)

@@ -1,8 +1,8 @@
 """Depthwise convolution on a GPU: the loops of ``tensorir/gpu/depthwise``.
 
 Pattern
-    Stages ``padded``, ``accumulate(n, o, p, c; r, q)`` and ``out(n, o, p, c)``,
-    operator "depthwise".
+    Stages ``padded``, ``accumulate(n, o, p, c; r, q)`` and ``out(n, o, p, c)``, operator
+    "depthwise"; pools over windows, which have no filters.
 
 Loop nest, outer to inner
     (n, channel block, strip, column) over blocks and threads → rows of the strip, virtual
@@ -34,7 +34,8 @@ def schedule_depthwise(
 ) -> None:
     """Schedule a depthwise convolution."""
     padded, accumulate = made.stage("padded"), made.stage("accumulate")
-    taps = s.cache_read(accumulate.op.input_tensors[1], "local", [accumulate])
+    filters = accumulate.op.input_tensors[1:]
+    taps = [s.cache_read(tensor, "local", [accumulate]) for tensor in filters]
     out, acc = s[made.out], s[accumulate]
     n, o, p, c = out.op.axis
     row, column = out.split(p, made.work.out_size[1])
@@ -53,9 +54,11 @@ def schedule_depthwise(
     acc.unroll(r)
     acc.unroll(q)
     s[padded].set_scope("local")
-    for copy, whole in ((s[padded], plan.whole_window), (s[taps], plan.whole_taps)):
+    held = [(s[padded], plan.whole_window, q if plan.window.apart else r)]
+    held += [(s[tensor], plan.whole_taps, r) for tensor in taps]
+    for copy, whole, near in held:
         if whole:
             copy.compute_at(out, thread)
         else:
-            copy.compute_at(acc, r)
+            copy.compute_at(acc, near)
         copied(copy)

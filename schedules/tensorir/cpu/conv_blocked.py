@@ -64,7 +64,11 @@ def schedule_conv_transpose(
     sch: Any, work: Workload, plan: ConvBlockedPlan, _target: TargetSpec
 ) -> Sequence[Length]:
     """Schedule a transposed convolution, and let each phase go over its own taps only."""
-    loops = _scheduled(sch, plan)
+    return shorter_taps(work, _scheduled(sch, plan))
+
+
+def shorter_taps(work: Workload, loops: Sequence[tuple[Any, Any]]) -> Sequence[Length]:
+    """Return the lengths of loops over taps, for rows and for columns, in those over phases."""
     return [
         Length(loop, _taps_of_phase(taps, stride, before), [phase])
         for (phase, loop), taps, stride, before in zip(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tvm import tirx
 from tvm_mobilenet.schedules.tensorir.cpu.prefetch_insert import changed, rebuilt
 
 
@@ -35,6 +36,9 @@ def with_lengths(sch: Any, func: Any, lengths: Sequence[Length]) -> Any:
         at = sch.get(length.loop).loop_var
 
         def change(loop: Any, extent: Any = extent) -> Any:
+            if int(loop.extent) == 1:
+                # What was placed in it knows its variable as 0.
+                return tirx.IfThenElse(extent > 0, loop, None)
             return rebuilt(loop, loop.body, extent)
 
         func = func.with_body(changed(func.body, at, change))

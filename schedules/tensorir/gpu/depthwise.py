@@ -1,8 +1,8 @@
 """Depthwise convolution: a thread takes a strip of pixels, its window held in registers.
 
 Pattern
-    ``padded`` into ``accumulate(n, o, p, c; r, q)`` into ``out(n, o, p, c)``,
-    operator "depthwise".
+    ``padded`` into ``accumulate(n, o, p, c; r, q)`` into ``out(n, o, p, c)``, operator
+    "depthwise"; pools over windows, which have no filters.
 
 Loop nest, outer to inner
     Without staging: (n, channel block, strip, columns) over blocks and threads → the
@@ -10,6 +10,7 @@ Loop nest, outer to inner
     Neighbouring threads take neighbouring pixels of a row, a vector of 16 bytes each, so
     that a warp reads and writes whole runs of memory; a strip goes down a column, whose
     rows share all but their first and last inputs.
+    Of taps that lie apart a thread has one pixel, and loads what each tap reads.
     With staging: (n, channel block, band of strips) over blocks → the band's padded rows
     into shared memory, a vector a thread → strips and columns over threads → as above.
 
@@ -76,12 +77,15 @@ def schedule_depthwise(
     sch.compute_at(accumulate, thread, preserve_unit_loops=True)
     sch.set_scope(accumulate, 0, "local")
     read = sch.cache_read(accumulate, 0, "local") if plan.strips else padded
-    filters = sch.cache_read(accumulate, 1, "local")
-    tap_row = sch.get_loops(accumulate)[3]
-    for copy, whole in ((read, plan.whole_window), (filters, plan.whole_taps)):
-        sch.compute_at(copy, thread if whole else tap_row, preserve_unit_loops=True)
+    tap_row, tap = sch.get_loops(accumulate)[3:5]
+    copies = [(read, plan.whole_window, tap if plan.window.apart else tap_row)]
+    if len(sch.get(accumulate).reads) > 1:
+        filters = sch.cache_read(accumulate, 1, "local")
+        copies.append((filters, plan.whole_taps, tap_row))
+    for copy, whole, near in copies:
+        sch.compute_at(copy, thread if whole else near, preserve_unit_loops=True)
         sch.set_scope(copy, 0, "local")
-        copy_vectors(sch, copy, target, within=2 if whole else 4)
+        copy_vectors(sch, copy, target, within=2 if whole else 5 if near is tap else 4)
     if plan.strips:
         sch.compute_at(padded, block, preserve_unit_loops=True)
         sch.set_scope(padded, 0, "shared")

@@ -76,6 +76,7 @@ class _Emitter:
         self.parameters: dict[str, NDArray[np.float32]] = {}
         self.variables: dict[str, Any] = {}
         self.calls: list[Call] = []
+        self._packing: dict[str, list[str]] = {}
 
     def call(self, call: Planned) -> None:
         """Emit the call of a kernel of ours."""
@@ -130,10 +131,18 @@ class _Emitter:
 
     def _packed(self, call: Planned) -> list[Any]:
         """Return the variables of a call's packed parameters, the same ones each time."""
-        parts = [(layer, part) for layer in call.weighted for part in ("weight", "bias")]
-        names = [f"{symbol(layer.name)}.{part}" for layer, part in parts]
-        if not set(names) <= self.variables.keys():
-            for name, array in zip(names, packed(call, self._weights), strict=True):
-                self.parameters[name] = array
-                self.variables[name] = relay.var(name, shape=array.shape, dtype=str(array.dtype))
-        return [self.variables[name] for name in names]
+        name = symbol(call.output.name)
+        if name not in self._packing:
+            arrays = packed(call, self._weights)
+            names = [
+                f"{symbol(layer.name)}.{part}"
+                for layer in call.weighted
+                for part in ("weight", "bias")
+            ]
+            # What has neither, such as a mean over windows, reads tables of its own.
+            names = names or [f"{name}.{number}" for number in range(len(arrays))]
+            for each, array in zip(names, arrays, strict=True):
+                self.parameters[each] = array
+                self.variables[each] = relay.var(each, shape=array.shape, dtype=str(array.dtype))
+            self._packing[name] = names
+        return [self.variables[each] for each in self._packing[name]]

@@ -12,6 +12,7 @@ from tvm import relay
 
 from tvm_mobilenet.emit.relay.activations import activated
 from tvm_mobilenet.emit.relay.axes import axes_as_attributes
+from tvm_mobilenet.emit.relay.naming import marked
 from tvm_mobilenet.errors import InvalidModelError, UnsupportedOperatorError, reason
 from tvm_mobilenet.models.importer.expand import expand
 from tvm_mobilenet.models.spec import (
@@ -66,8 +67,7 @@ def _conv2d(layer: Conv2d, inputs: list[Any], weights: Weights) -> Any:
         groups=layer.groups,
         dilation=layer.dilations,
     )
-    value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
-    return activated(value, layer.activation)
+    return _biased(value, layer, affine.bias)
 
 
 @by_relay.register(ConvTranspose2d)
@@ -83,7 +83,16 @@ def _conv_transpose(layer: ConvTranspose2d, inputs: list[Any], weights: Weights)
         kernel_size=layer.kernel,
         groups=layer.groups,
     )
-    value = relay.nn.bias_add(value, relay.const(affine.bias), axis=1)
+    return _biased(value, layer, affine.bias)
+
+
+def _biased(product: Any, layer: Conv2d | ConvTranspose2d, bias: NDArray[np.float32]) -> Any:
+    """Return a convolution's value.
+
+    The product has the layer's name too: where Relay puts maps into blocks of its own, it makes
+    another call of the one that adds the bias, without a name. Of ``bias_add`` it always does.
+    """
+    value = relay.add(marked(product, layer.name), relay.const(bias.reshape(-1, 1, 1)))
     return activated(value, layer.activation)
 
 
