@@ -31,8 +31,8 @@ def plan_scale(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
     return _shared(work.batch * work.out_blocks, macs, knobs, target)
 
 
-def plan_moves(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
-    """Plan what moves elements: a row of an image, of all channels, is a unit; ``threads``."""
+def plan_rows_of_maps(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
+    """Plan what writes a row of an image, of all channels, as a unit; ``threads``."""
     elements = work.batch * work.out_blocks * work.out_pixels * work.out_block
     return _shared(work.batch * work.out_size[0], ELEMENT * elements, knobs, target)
 

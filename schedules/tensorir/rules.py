@@ -11,6 +11,7 @@ from tvm.s_tir import Schedule
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.nan import keeping_nan
 from tvm_mobilenet.schedules.plans import plan, plans_for
+from tvm_mobilenet.schedules.tensorir.cpu.axes import write_axes
 from tvm_mobilenet.schedules.tensorir.cpu.by_rows import by_rows
 from tvm_mobilenet.schedules.tensorir.cpu.conv import schedule_conv
 from tvm_mobilenet.schedules.tensorir.cpu.conv_blocked import (
@@ -27,6 +28,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.moves import write_moves
 from tvm_mobilenet.schedules.tensorir.cpu.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.tensorir.cpu.prefetch_insert import with_prefetches
+from tvm_mobilenet.schedules.tensorir.cpu.resize import write_resize
 from tvm_mobilenet.schedules.tensorir.cpu.rows import schedule_rows
 from tvm_mobilenet.schedules.tensorir.cpu.scale import schedule_scale
 from tvm_mobilenet.schedules.tensorir.cpu.separable import schedule_separable
@@ -52,6 +54,7 @@ GpuRule = Callable[[Any, Workload, Any, TargetSpec], None]
 _CPU: dict[str, Rule] = {
     "conv": schedule_conv,
     "conv_blocked": schedule_conv_blocked,
+    "conv_nhwc": schedule_conv,
     "conv_transpose": schedule_conv_transpose,
     "dense": schedule_dense,
     "depthwise": schedule_depthwise,
@@ -75,7 +78,13 @@ _PREPARED: dict[str, Callable[[Any, Workload, Any], Any]] = {
 PREPARED = by_loops(_PREPARED)
 """Operator to what brings its function into the form that the schedule takes, if anything."""
 
-CPU_WRITTEN: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {"moves": write_moves}
+_CPU_WRITTEN: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
+    "axes": write_axes,
+    "moves": write_moves,
+    "resize": write_resize,
+}
+
+CPU_WRITTEN = by_loops(_CPU_WRITTEN)
 """Operators whose loops are written anew for processors."""
 
 GPU_WRITTEN: dict[str, Callable[[Any, Any, TargetSpec], Any]] = {

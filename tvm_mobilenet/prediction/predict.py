@@ -15,8 +15,10 @@ from tvm_mobilenet.schedules.knobs import Knobs
 
 _COSTS = by_loops(
     {
+        "axes": Products.scale,
         "conv": Products.conv,
         "conv_blocked": Products.windows,
+        "conv_nhwc": Products.conv,
         "conv_transpose": Products.windows,
         "dense": Products.dense,
         "depthwise": Products.depthwise,
@@ -24,6 +26,7 @@ _COSTS = by_loops(
         "moves": Products.scale,
         "pointwise": Products.pointwise,
         "pool": Products.pool,
+        "resize": Products.scale,
         "rows": Products.rows,
         "scale": Products.scale,
         "separable": Products.separable,

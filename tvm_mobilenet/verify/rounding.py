@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.models.layers import LpNormalization
+from tvm_mobilenet.models.resized import Resized
 from tvm_mobilenet.models.spec import (
     Conv2d,
     Dense,
@@ -98,6 +99,11 @@ def _transposed_terms(layer: ConvTranspose2d) -> int:
 @terms_of.register(Window)
 def _window_terms(layer: Window) -> int:
     return math.prod(layer.kernel)
+
+
+@terms_of.register(Resized)
+def _resized_terms(layer: Resized) -> int:
+    return sum(table.at.shape[1] for table in layer.tables())
 
 
 @terms_of.register(GlobalAvgPool)

@@ -26,7 +26,7 @@ from tvm_mobilenet.models.importer.roundings import ROUND
 ACTIVATION = "Activation"
 """Operator of the nodes made here; its attribute of that name says which."""
 
-_LONGEST = 9
+LONGEST = 9
 """Nodes of a function, at most; a GELU by its hyperbolic tangent has that many."""
 
 
@@ -45,7 +45,7 @@ def recognise_activations(graph: Graph) -> None:
             continue
         for source, values in reversed([*functions.get(node.out, {}).items()][1:]):
             name = fitted(values)
-            inside = _between(graph, readers, node, source) if name else None
+            inside = between(graph, readers, node, source) if name else None
             if name and inside is not None and graph.shape(source) == graph.shape(node.out):
                 gone.update(map(id, inside))
                 made[id(node)] = Node(ACTIVATION, node.name, [source], [node.out],
@@ -71,7 +71,7 @@ def _functions(graph: Graph) -> dict[str, dict[str, Float64]]:
     for node in graph.nodes:
         for tensor in node.outputs:
             found[tensor] = {tensor: GRID}
-        rule = _RULES.get(node.op)
+        rule = RULES.get(node.op)
         if rule is None:
             continue
         operands: list[Any] = []
@@ -90,14 +90,14 @@ def _functions(graph: Graph) -> dict[str, dict[str, Float64]]:
         variables = [operand for operand in operands if isinstance(operand, dict)]
         common = set.intersection(*map(set, variables)) if variables else set()
         longest = max(variables, key=len, default={})
-        for source in [name for name in longest if name in common][:_LONGEST]:
+        for source in [name for name in longest if name in common][:LONGEST]:
             values = [o[source] if isinstance(o, dict) else o for o in operands]
             with np.errstate(all="ignore"):
                 found[node.out][source] = np.asarray(rule(node, values), np.float64)
     return found
 
 
-def _between(
+def between(
     graph: Graph, readers: dict[str, list[Node]], last: Node, source: str
 ) -> list[Node] | None:
     """Return the nodes from a source to `last`, without it; None if they cannot go."""
@@ -166,7 +166,7 @@ def _erf(x: Any) -> Any:
     return np.asarray(np.frompyfunc(math.erf, 1, 1)(x), np.float64)
 
 
-_RULES: dict[str, Callable[[Node, _Values], Any]] = {
+RULES: dict[str, Callable[[Node, _Values], Any]] = {
     ACTIVATION: lambda node, values: activate(values[0], node.attrs["activation"]),
     "Add": lambda _, values: values[0] + values[1],
     "Sub": lambda _, values: values[0] - values[1],
@@ -183,6 +183,8 @@ _RULES: dict[str, Callable[[Node, _Values], Any]] = {
     "Softplus": _named("softplus"),
     "Mish": _named("mish"),
     "Elu": _named("elu", alpha=1.0),
+    "Selu": _named("selu", alpha=1.67326319217681884765625, gamma=1.05070102214813232421875),
+    "Celu": _named("celu", alpha=1.0),
     "LeakyRelu": _named("leakyrelu", alpha=0.01),
     "PRelu": lambda _, values: np.where(values[0] < 0, values[1] * values[0], values[0]),
     "Gelu": _gelu,
