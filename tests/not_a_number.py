@@ -86,6 +86,11 @@ def works(lanes: int, dtype: Any = "float32") -> dict[str, Workload]:
         workload("resize", (24, 24), (5, 5), lanes, kernel=2), out_size=(10, 7),
         detail=json.dumps(resized, separators=(",", ":")),
     )  # fmt: skip
+    odd["global_max"] = workload("global_max", (24, 24), (5, 7), lanes, batch=2)
+    odd["global_max"] = dataclasses.replace(odd["global_max"], out_size=(1, 1))
+    odd["instance_norm"] = dataclasses.replace(
+        workload("instance_norm", (24, 24), (4, 7), lanes, batch=2), detail='{"epsilon":1e-05}'
+    )
     odd["activation"] = workload("activation", (24, 24), (5, 5), lanes, activation="silu")
     for name in ("max_pool", "average_pool"):
         odd[name] = workload(

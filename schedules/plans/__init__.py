@@ -30,6 +30,7 @@ from tvm_mobilenet.schedules.plans.integer.separable import plan_block
 from tvm_mobilenet.schedules.plans.maps import (
     plan_dense,
     plan_elements,
+    plan_max_pool,
     plan_pool,
     plan_rows_of_maps,
     plan_scale,
@@ -54,7 +55,9 @@ _PLANS: dict[str, Plan] = {
     "dense": plan_dense,
     "depthwise": plan_depthwise,
     "elements": plan_elements,
+    "max_pool": plan_max_pool,
     "moves": plan_rows_of_maps,
+    "over_pixels": plan_pool,
     "pointwise": plan_pointwise,
     "pool": plan_pool,
     "resize": plan_elements,

@@ -10,6 +10,9 @@ from tvm_mobilenet.schedules.plans.threads import ELEMENT, divisors, share
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
 
+MAX_POOL_ROWS = 8
+"""Rows of a unit: those that two of them both read are few, and the scratch stays in L2."""
+
 
 @dataclass(frozen=True, slots=True)
 class SharedPlan:
@@ -42,6 +45,23 @@ def plan_elements(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPla
     units = work.batch * work.out_blocks * work.out_size[0]
     elements = work.batch * work.out_blocks * work.out_pixels * work.out_block
     return _shared(units, ELEMENT * elements, knobs, target)
+
+
+@dataclass(frozen=True, slots=True)
+class MaxPoolPlan(SharedPlan):
+    """As its base; and the rows of a unit, how many of them a channel block has."""
+
+    rows: int
+    chunks: int
+
+
+def plan_max_pool(work: Workload, knobs: Knobs, target: TargetSpec) -> MaxPoolPlan:
+    """Plan a pool of largest elements: some rows of a channel block are a unit; ``threads``."""
+    rows = min(work.out_size[0], MAX_POOL_ROWS)
+    chunks = -(-work.out_size[0] // rows)
+    units = work.batch * work.out_blocks * chunks
+    taps = sum(work.kernel) * work.batch * work.out_blocks * work.out_pixels * work.out_block
+    return MaxPoolPlan(units, share(units, taps, knobs, target), rows, chunks)
 
 
 def _shared(units: int, macs: int, knobs: Knobs, target: TargetSpec) -> SharedPlan:

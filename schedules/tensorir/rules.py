@@ -23,8 +23,10 @@ from tvm_mobilenet.schedules.tensorir.cpu.depthwise import schedule_depthwise
 from tvm_mobilenet.schedules.tensorir.cpu.elements import schedule_elements
 from tvm_mobilenet.schedules.tensorir.cpu.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.tensorir.cpu.lengths import Length, with_lengths
+from tvm_mobilenet.schedules.tensorir.cpu.max_pool import write_max_pool
 from tvm_mobilenet.schedules.tensorir.cpu.micro_kernel import workload_of
 from tvm_mobilenet.schedules.tensorir.cpu.moves import write_moves
+from tvm_mobilenet.schedules.tensorir.cpu.over_pixels import schedule_over_pixels
 from tvm_mobilenet.schedules.tensorir.cpu.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.tensorir.cpu.prefetch_insert import with_prefetches
@@ -59,6 +61,7 @@ _CPU: dict[str, Rule] = {
     "dense": schedule_dense,
     "depthwise": schedule_depthwise,
     "elements": schedule_elements,
+    "over_pixels": schedule_over_pixels,
     "pointwise": schedule_pointwise,
     "pool": schedule_pool,
     "rows": schedule_rows,
@@ -80,6 +83,7 @@ PREPARED = by_loops(_PREPARED)
 
 _CPU_WRITTEN: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
     "axes": write_axes,
+    "max_pool": write_max_pool,
     "moves": write_moves,
     "resize": write_resize,
 }

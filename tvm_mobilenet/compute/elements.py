@@ -16,6 +16,7 @@ except ImportError:  # as TVM 0.19 calls it
 from tvm_mobilenet.compute.activations import activate
 from tvm_mobilenet.compute.elementary import constant
 from tvm_mobilenet.compute.inputs import placeholder
+from tvm_mobilenet.compute.windows import larger
 from tvm_mobilenet.operators.elements import Activation, described
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
@@ -73,8 +74,8 @@ def _together(operator: str, one: Any, two: Any) -> Any:
     computed: dict[str, Callable[[Any, Any], Any]] = {
         "Add": lambda a, b: a + b,
         "Div": lambda a, b: a / b,
-        "Max": te.max,
-        "Min": te.min,
+        "Max": larger,
+        "Min": lambda a, b: tirx.Select(a < b, a, tirx.Select(b <= a, b, a + b)),
         "Mul": lambda a, b: a * b,
         "Sub": lambda a, b: a - b,
     }

@@ -25,6 +25,7 @@ from tvm_mobilenet.models.convolution import convolve
 from tvm_mobilenet.models.elements import Elementwise, Slopes
 from tvm_mobilenet.models.layers import LpNormalization, Weighted
 from tvm_mobilenet.models.moves import Moves
+from tvm_mobilenet.models.over_pixels import GlobalMax, InstanceNorm
 from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.resized import Resized
 from tvm_mobilenet.models.spec import (
@@ -274,6 +275,16 @@ def _turned(layer: Turned, _weights: Weights, x: Float64) -> Float64:
 @_computed.register(Resized)
 def _resized(layer: Resized, _weights: Weights, x: Float64) -> Float64:
     return layer.run(x)
+
+
+@_computed.register(GlobalMax)
+def _global_max(layer: GlobalMax, _weights: Weights, x: Float64) -> Float64:
+    return layer.run(x)
+
+
+@_computed.register(InstanceNorm)
+def _instance_norm(layer: InstanceNorm, weights: Weights, x: Float64) -> Float64:
+    return layer.run(x, *(_parameter(layer, weights, name) for name in ("weight", "bias")))
 
 
 @_computed.register(Moves)

@@ -129,7 +129,7 @@ def units_of(
         work = work or workload_of_layer(layer, target, operators)
         if layer.name in taken:
             continue
-        if work is None and (unit := _chained(layer, target, operators, readers)) is not None:
+        if work is None and (unit := _chained(layer, target, operators, readers, network)):
             units.append(_grown(unit, readers, taken, operators))
             taken.update(member.name for member in units[-1].layers)
             in_blocks.add(units[-1].name)
@@ -150,14 +150,18 @@ def units_of(
 
 
 def _chained(
-    layer: Layer, target: TargetSpec, operators: Collection[str], readers: Readers
+    layer: Layer,
+    target: TargetSpec,
+    operators: Collection[str],
+    readers: Readers,
+    network: QuantizedModel | None,
 ) -> Unit | None:
-    """Return layers that are one operator only together."""
+    """Return layers that are one operator only together, none of which computes in integers."""
     for name, facts in OPERATORS.items():
         chain = [layer]
         while len(chain) < facts.chain(layer):
             following = readers.only(chain[-1].name)
-            if following is None:
+            if following is None or (network is not None and integer_workload(network, following)):
                 break
             chain.append(following)
         if name in operators and len(chain) == facts.chain(layer):

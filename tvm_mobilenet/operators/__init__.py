@@ -16,6 +16,7 @@ from tvm_mobilenet.operators.facts import OPERATORS, Facts
 from tvm_mobilenet.operators.integers import INTEGER_OPERATORS
 from tvm_mobilenet.operators.lp_normalization import LpNormalization
 from tvm_mobilenet.operators.moves import Move
+from tvm_mobilenet.operators.over_pixels import InstanceNormalization, Largest
 from tvm_mobilenet.operators.pointwise import Pointwise
 from tvm_mobilenet.operators.pool import Pool
 from tvm_mobilenet.operators.resize import Resize
@@ -41,6 +42,8 @@ _ALL: tuple[Facts, ...] = (
     Elements(),
     Activation(),
     Move(),
+    Largest(),
+    InstanceNormalization(),
     Resize(),
     ToNhwc(),
     FromNhwc(),

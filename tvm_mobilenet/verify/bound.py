@@ -23,6 +23,7 @@ from tvm_mobilenet.models.axes import Turned
 from tvm_mobilenet.models.elements import Elementwise, Slopes
 from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.moves import Moves
+from tvm_mobilenet.models.over_pixels import GlobalMax, InstanceNorm
 from tvm_mobilenet.models.resized import Resized
 from tvm_mobilenet.models.spec import (
     Activate,
@@ -179,6 +180,35 @@ def _resized_bound(layer: Resized, known: _Known, loss: _Loss) -> Float64:
     (source,) = layer.inputs
     magnitude, error = known.magnitude(source), known.error(source)
     return loss.bound(layer.run(magnitude, absolute=True), layer.run(error, absolute=True))
+
+
+@_bound.register(GlobalMax)
+def _global_max_bound(layer: GlobalMax, known: _Known, _loss: _Loss) -> Float64:
+    (source,) = layer.inputs
+    return layer.run(known.error(source))
+
+
+@_bound.register(InstanceNorm)
+def _instance_norm_bound(layer: InstanceNorm, known: _Known, loss: _Loss) -> Float64:
+    """Follow errors through mean, rest, variance and quotient, one after the other."""
+    (source,) = layer.inputs
+    x, off = np.asarray(known.values[source], np.float64), known.error(source)
+    weight = np.abs(known.weights[f"{layer.name}.weight"])[:, None, None]
+
+    def mean(of: Float64) -> Float64:
+        return np.asarray(of.mean(axis=(2, 3), keepdims=True))
+
+    rest = np.abs(x - mean(x))
+    off_rest = off + mean(off) + loss.summed * mean(np.abs(x)) + UNIT_ROUNDOFF * rest
+    variance = mean(rest**2) + layer.epsilon
+    off_variance = loss.summed * variance + mean(2 * rest * off_rest + off_rest**2)
+    # 1 / sqrt(1 - r) - 1 is at most r where r is below a half.
+    lost = off_variance / variance
+    lost = np.where(lost < 0.5, lost, np.inf)
+    scaled = weight / np.sqrt(variance)
+    own = scaled * (off_rest + rest * (lost + EPILOGUE * UNIT_ROUNDOFF))
+    bias = np.abs(known.weights[f"{layer.name}.bias"])[:, None, None]
+    return np.asarray(1.01 * own + UNIT_ROUNDOFF * bias)
 
 
 @_bound.register(Moves)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.models.layers import LpNormalization
+from tvm_mobilenet.models.over_pixels import InstanceNorm
 from tvm_mobilenet.models.resized import Resized
 from tvm_mobilenet.models.spec import (
     Conv2d,
@@ -107,7 +108,8 @@ def _resized_terms(layer: Resized) -> int:
 
 
 @terms_of.register(GlobalAvgPool)
-def _map_terms(layer: GlobalAvgPool) -> int:
+@terms_of.register(InstanceNorm)
+def _map_terms(layer: GlobalAvgPool | InstanceNorm) -> int:
     return math.prod(layer.in_shape[2:])
 
 
