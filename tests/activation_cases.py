@@ -21,6 +21,8 @@ ACTIVATIONS = (
     "mish",
     "softplus",
     "elu(0.5)",
+    "selu(1.6732632,1.050701)",
+    "celu(0.5)",
     "leakyrelu(0.1)",
 )
 """All kinds that are no other's special case, with parameters as files have them."""
@@ -73,6 +75,8 @@ SPELLINGS: Mapping[str, tuple[str, Spelling]] = {
     "Clip above": ("clip(-inf,1.5)", lambda n, x: n.op("Clip", x, "", n.const(1.5))),
     "HardSigmoid": ("gate(0.2,0.5,1)", lambda n, x: n.op("HardSigmoid", x)),
     "Add, Clip, Mul, Mul": ("gated(0.16667,0.50001,1.00002)", _gated),
+    "Selu": ("selu(1.6732632,1.050701)", lambda n, x: n.op("Selu", x)),
+    "Celu": ("celu(0.5)", lambda n, x: n.op("Celu", x, alpha=0.5)),
     "Sigmoid": ("sigmoid", lambda n, x: n.op("Sigmoid", x)),
     "Exp": ("sigmoid", _exponential),
     "Sigmoid, Mul": ("silu", lambda n, x: n.op("Mul", n.op("Sigmoid", x), x)),

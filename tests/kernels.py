@@ -48,7 +48,7 @@ def workload(
         (width + left + right - kernel) // stride + 1,
     )
     in_block, out_block = (blocked_channels(c, lanes) for c in channels)
-    if operator == "conv":
+    if operator in ("conv", "conv_nhwc"):
         in_block = 1
     elif operator == "pool":
         out, out_block = (1, 1), in_block

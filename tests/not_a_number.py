@@ -78,6 +78,23 @@ def works(lanes: int, dtype: Any = "float32") -> dict[str, Workload]:
         workload("elements", (24, 24), (5, 5), lanes),
         detail=json.dumps(added, separators=(",", ":")),
     )
+    odd["conv_nhwc"] = workload(
+        "conv_nhwc", (3, 24), (9, 9), lanes, kernel=3, stride=2, padding=AROUND, activation="relu"
+    )
+    for name in ("to_nhwc", "from_nhwc"):
+        odd[name] = workload(name, (21, 21), (4, 5), lanes, batch=2)
+    resized = {"scales": [2.0, 1.4], "mode": "linear", "coordinates": "half_pixel",
+               "cubic": -0.75, "exclude_outside": False, "antialias": False}  # fmt: skip
+    odd["resize"] = dataclasses.replace(
+        workload("resize", (24, 24), (5, 5), lanes, kernel=2), out_size=(10, 7),
+        detail=json.dumps(resized, separators=(",", ":")),
+    )  # fmt: skip
+    odd["global_max"] = workload("global_max", (24, 24), (5, 7), lanes, batch=2)
+    odd["global_max"] = dataclasses.replace(odd["global_max"], out_size=(1, 1))
+    odd["instance_norm"] = dataclasses.replace(
+        workload("instance_norm", (24, 24), (4, 7), lanes, batch=2), detail='{"epsilon":1e-05}'
+    )
+    odd["activation"] = workload("activation", (24, 24), (5, 5), lanes, activation="silu")
     for name in ("max_pool", "average_pool"):
         odd[name] = workload(
             name, (24, 24), (9, 9), lanes, batch=2, kernel=3, stride=2, padding=AROUND

@@ -38,8 +38,9 @@ from tvm_mobilenet.schedules.plans.integer.separable import plan_block
 from tvm_mobilenet.schedules.plans.maps import (
     plan_dense,
     plan_elements,
-    plan_moves,
+    plan_max_pool,
     plan_pool,
+    plan_rows_of_maps,
     plan_scale,
 )
 from tvm_mobilenet.schedules.plans.pointwise import plan_pointwise
@@ -70,15 +71,20 @@ _INTEGER_PLANS: dict[str, Plan] = {
 }
 
 _PLANS: dict[str, Plan] = {
+    "axes": plan_rows_of_maps,
     "conv": plan_conv,
     "conv_blocked": plan_conv_blocked,
+    "conv_nhwc": plan_conv,
     "conv_transpose": plan_conv_transpose,
     "dense": plan_dense,
     "depthwise": plan_depthwise,
     "elements": plan_elements,
-    "moves": plan_moves,
+    "max_pool": plan_max_pool,
+    "moves": plan_rows_of_maps,
+    "over_pixels": plan_pool,
     "pointwise": plan_pointwise,
     "pool": plan_pool,
+    "resize": plan_elements,
     "rows": plan_rows,
     "scale": plan_scale,
     "separable": plan_separable,

@@ -11,6 +11,9 @@ from tvm_mobilenet.schedules.plans.tile import stages
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
 
+MAX_POOL_ROWS = 8
+"""Rows of a unit: those that two of them both read are few, and the scratch stays in L2."""
+
 
 @dataclass(frozen=True, slots=True)
 class SharedPlan:
@@ -32,8 +35,8 @@ def plan_scale(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
     return _shared(work.batch * work.out_blocks, macs, knobs, target)
 
 
-def plan_moves(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
-    """Plan what moves elements: a row of an image, of all channels, is a unit; ``threads``."""
+def plan_rows_of_maps(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
+    """Plan what writes a row of an image, of all channels, as a unit; ``threads``."""
     elements = work.batch * work.out_blocks * work.out_pixels * work.out_block
     return _shared(work.batch * work.out_size[0], ELEMENT * elements, knobs, target)
 
@@ -43,6 +46,23 @@ def plan_elements(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPla
     units = work.batch * work.out_blocks * work.out_size[0]
     elements = work.batch * work.out_blocks * work.out_pixels * work.out_block
     return _shared(units, ELEMENT * elements, knobs, target)
+
+
+@dataclass(frozen=True, slots=True)
+class MaxPoolPlan(SharedPlan):
+    """As its base; and the rows of a unit, how many of them a channel block has."""
+
+    rows: int
+    chunks: int
+
+
+def plan_max_pool(work: Workload, knobs: Knobs, target: TargetSpec) -> MaxPoolPlan:
+    """Plan a pool of largest elements: some rows of a channel block are a unit; ``threads``."""
+    rows = min(work.out_size[0], MAX_POOL_ROWS)
+    chunks = -(-work.out_size[0] // rows)
+    units = work.batch * work.out_blocks * chunks
+    taps = sum(work.kernel) * work.batch * work.out_blocks * work.out_pixels * work.out_block
+    return MaxPoolPlan(units, share(units, taps, knobs, target), rows, chunks)
 
 
 def _shared(units: int, macs: int, knobs: Knobs, target: TargetSpec) -> SharedPlan:

@@ -11,6 +11,7 @@ from tvm.s_tir import Schedule
 from tvm_mobilenet.schedules.knobs import Knobs
 from tvm_mobilenet.schedules.nan import keeping_nan
 from tvm_mobilenet.schedules.plans import plan, plans_for
+from tvm_mobilenet.schedules.tensorir.cpu.axes import write_axes
 from tvm_mobilenet.schedules.tensorir.cpu.by_rows import by_rows
 from tvm_mobilenet.schedules.tensorir.cpu.conv import schedule_conv
 from tvm_mobilenet.schedules.tensorir.cpu.conv_blocked import (
@@ -22,11 +23,14 @@ from tvm_mobilenet.schedules.tensorir.cpu.depthwise import schedule_depthwise
 from tvm_mobilenet.schedules.tensorir.cpu.elements import schedule_elements
 from tvm_mobilenet.schedules.tensorir.cpu.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.tensorir.cpu.lengths import Length, with_lengths
+from tvm_mobilenet.schedules.tensorir.cpu.max_pool import write_max_pool
 from tvm_mobilenet.schedules.tensorir.cpu.micro_kernel import workload_of
 from tvm_mobilenet.schedules.tensorir.cpu.moves import write_moves
+from tvm_mobilenet.schedules.tensorir.cpu.over_pixels import schedule_over_pixels
 from tvm_mobilenet.schedules.tensorir.cpu.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.tensorir.cpu.prefetch_insert import with_prefetches
+from tvm_mobilenet.schedules.tensorir.cpu.resize import write_resize
 from tvm_mobilenet.schedules.tensorir.cpu.rows import schedule_rows
 from tvm_mobilenet.schedules.tensorir.cpu.scale import schedule_scale
 from tvm_mobilenet.schedules.tensorir.cpu.separable import schedule_separable
@@ -56,10 +60,12 @@ GpuRule = Callable[[Any, Workload, Any, TargetSpec], Sequence[Length] | None]
 _CPU: dict[str, Rule] = {
     "conv": schedule_conv,
     "conv_blocked": schedule_conv_blocked,
+    "conv_nhwc": schedule_conv,
     "conv_transpose": schedule_conv_transpose,
     "dense": schedule_dense,
     "depthwise": schedule_depthwise,
     "elements": schedule_elements,
+    "over_pixels": schedule_over_pixels,
     "pointwise": schedule_pointwise,
     "pool": schedule_pool,
     "rows": schedule_rows,
@@ -74,7 +80,14 @@ CPU = by_loops(_CPU)
 IN_ROWS = frozenset(("conv_blocked", "conv_transpose"))
 """Operators whose pixels become rows and columns before they are scheduled."""
 
-CPU_WRITTEN: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {"moves": write_moves}
+_CPU_WRITTEN: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
+    "axes": write_axes,
+    "max_pool": write_max_pool,
+    "moves": write_moves,
+    "resize": write_resize,
+}
+
+CPU_WRITTEN = by_loops(_CPU_WRITTEN)
 """Operators whose loops are written anew for processors."""
 
 GPU_WRITTEN: dict[str, Callable[[Any, Any, TargetSpec], Any]] = {

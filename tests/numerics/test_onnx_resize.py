@@ -11,7 +11,7 @@ from onnx_cases import compiled_says, onnxruntime_says, same, saved
 from onnx_nets import Net
 
 from tvm_mobilenet.models.importer.expand import expand
-from tvm_mobilenet.models.importer.resize import Attributes, taps
+from tvm_mobilenet.models.resizing import Attributes, taps
 
 FOUR = np.array([1.0, 2.0, 3.0, 4.0])
 

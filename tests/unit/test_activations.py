@@ -27,7 +27,8 @@ from tvm_mobilenet.models.importer import fits
 from tvm_mobilenet.models.onnx_export import export_onnx
 from tvm_mobilenet.models.spec import Conv2d
 
-EVERY = tuple(dict.fromkeys((*(n for n, k in KINDS.items() if not k.parameters), *ACTIVATIONS)))
+PLAIN = [name for name, kind in KINDS.items() if not kind.parameters and not kind.by_channel]
+EVERY = tuple(dict.fromkeys((*PLAIN, *ACTIVATIONS)))
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)

@@ -65,9 +65,11 @@ def test_its_layers_are_its_own(work: Workload) -> None:
     for before, layer in itertools.pairwise(layers):
         assert layer.in_shape == before.out_shape
     classes = work.classes or work.out_channels
-    assert layers[-1].out_shape[:2] == (work.batch, classes)
+    shape = layers[-1].out_shape
+    channels = shape[3 if work.operator == "to_nhwc" else 1]
+    assert (shape[0], channels) == (work.batch, classes)
     if not isinstance(facts, Shared):
-        again = workload_of_layer(layers[0], TARGET)
+        again = workload_of_layer(layers[0], TARGET) or facts.of_chain(layers, TARGET)
         assert again is not None
         assert again.operator == work.operator
         # What is added and what ends it may be layers of their own.

@@ -39,6 +39,8 @@ class Kind:
         Lowest and highest output, of what does nothing but clip.
     varies : callable
         Where it is not constant.
+    by_channel : bool
+        Whether its parameters are the layer's, one a channel, and not part of the text.
     loses : callable
         (a, r): what float32 arithmetic adds to an error, a + r * abs(x), in units of 2**-24.
     """
@@ -46,6 +48,7 @@ class Kind:
     steepest: Callable[..., float]
     parameters: tuple[str, ...] = ()
     clips: Callable[..., Interval] | None = None
+    by_channel: bool = False
     varies: Callable[..., Interval] = lambda *_: _ANYWHERE
     loses: Callable[..., Interval] = lambda *_: (0.0, 0.0)
 
@@ -93,8 +96,18 @@ KINDS: dict[str, Kind] = {
     "elu": Kind(
         lambda alpha: max(1.0, abs(alpha)), ("alpha",), loses=lambda alpha: (0, 8 * abs(alpha))
     ),
+    "selu": Kind(
+        lambda alpha, gamma: abs(gamma) * max(1.0, abs(alpha)),
+        ("alpha", "gamma"),
+        loses=lambda alpha, gamma: (0, 8 * abs(gamma) * max(1.0, abs(alpha))),
+    ),
+    "celu": Kind(_constant(1.0), ("alpha",), loses=_losing(0, 12)),
     "leakyrelu": Kind(lambda alpha: max(1.0, abs(alpha)), ("alpha",)),
+    # Slopes below 0 that a kernel takes beside its biases; how steep, they say.
+    "prelu": Kind(_constant(math.inf), by_channel=True),
 }
+
+PRELU: Activation = "prelu"
 
 
 @lru_cache(maxsize=1024)

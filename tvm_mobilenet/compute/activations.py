@@ -119,6 +119,16 @@ def _elu(x: Any, alpha: float) -> Any:
     return tirx.Select(x > constant(0.0), x, below)
 
 
+def _selu(x: Any, alpha: float, gamma: float) -> Any:
+    below = exponential_minus_one(te.min(x, constant(0.0))) * constant(alpha * gamma)
+    return tirx.Select(x > constant(0.0), x * constant(gamma), below)
+
+
+def _celu(x: Any, alpha: float) -> Any:
+    exponent = te.min(x, constant(0.0)) * constant(1.0 / alpha)
+    return tirx.Select(x > constant(0.0), x, exponential_minus_one(exponent) * constant(alpha))
+
+
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sigmoid": lambda x: constant(1.0) / one_plus_exponential(constant(0.0) - x),
     "silu": lambda x: _swish(x, 1.0),
@@ -129,4 +139,6 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "tanh": _tanh,
     "softplus": _softplus,
     "elu": _elu,
+    "selu": _selu,
+    "celu": _celu,
 }

@@ -6,9 +6,10 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.compute.epilogue import biased, exact
+from tvm_mobilenet.compute.epilogue import biased, biases, exact
 from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.compute.padding import padded
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
 
 
@@ -18,17 +19,23 @@ def conv(work: Workload) -> list[Any]:
     Returns
     -------
     list of te.Tensor
-        data (N, I, H, W), weight (Ob, I*KH*KW, out_block), bias (Ob,
-        out_block), out (N, Ob, OH*OW, out_block); weight and out of the workload's
+        data (N, I, H, W), or (N, H, W, I) of "conv_nhwc", weight (Ob, I*KH*KW, out_block),
+        bias (Ob, out_block), out (N, Ob, OH*OW, out_block); weight and out of the workload's
         dtype, the rest float32.
     """
     channels, oc = work.in_channels, work.out_block
     (kh, kw), (sh, sw) = work.kernel, work.strides
     out_width = work.out_size[1]
-    data = placeholder((work.batch, channels, *work.in_size), name="data")
+    last = OPERATORS[work.operator].channels_last
+    shape = (*work.in_size, channels) if last else (channels, *work.in_size)
+    data = placeholder((work.batch, *shape), name="data")
     weight = placeholder((work.out_blocks, channels * kh * kw, oc), work.dtype, name="weight")
-    bias = placeholder((work.out_blocks, oc), name="bias")
-    window = padded(work, (work.batch, channels), lambda n, i, y, x: data[n, i, y, x])
+    bias = biases(work.out_blocks, oc, work.activation)
+    window = padded(
+        work,
+        (work.batch, channels),
+        lambda n, i, y, x: data[n, y, x, i] if last else data[n, i, y, x],
+    )
     i = te.reduce_axis((0, channels), name="i")
     r, q = te.reduce_axis((0, kh), name="r"), te.reduce_axis((0, kw), name="q")
     acc = te.compute(

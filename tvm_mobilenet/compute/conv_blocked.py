@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.compute.epilogue import biased, exact
+from tvm_mobilenet.compute.epilogue import biased, biases, exact
 from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.compute.padding import padded
 from tvm_mobilenet.operators.groups import repeats
@@ -30,7 +30,7 @@ def conv_blocked(work: Workload) -> list[Any]:
     shape = (work.batch, work.in_blocks, work.in_pixels, work.in_block)
     data = placeholder(shape, work.dtype, name="data")
     weight = placeholder((work.out_blocks, kh * kw * depth, oc), work.dtype, name="weight")
-    bias = placeholder((work.out_blocks, oc), name="bias")
+    bias = biases(work.out_blocks, oc, work.activation)
     window = _window(work, data)
     r, q = te.reduce_axis((0, kh), name="r"), te.reduce_axis((0, kw), name="q")
     k = te.reduce_axis((0, depth), name="k")

@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.compute.epilogue import biased
+from tvm_mobilenet.compute.epilogue import biased, biases
 from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.operators.workload import Workload
 
@@ -32,7 +32,7 @@ def conv_pool_dense(work: Workload) -> list[Any]:
     class_blocks = -(-work.classes // jc)
     data = placeholder((work.batch, work.in_blocks, pixels, kc), name="data")
     weight = placeholder((blocks, depth, oc), name="weight")
-    bias = placeholder((blocks, oc), name="bias")
+    bias = biases(blocks, oc, work.activation)
     rows = placeholder((blocks, class_blocks, oc, jc), name="classifier")
     rows_bias = placeholder((class_blocks, jc), name="classifier_bias")
     k = te.reduce_axis((0, depth), name="k")

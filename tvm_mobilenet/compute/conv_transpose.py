@@ -10,7 +10,7 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.compute.epilogue import biased, exact
+from tvm_mobilenet.compute.epilogue import biased, biases, exact
 from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.compute.padding import bordered
 from tvm_mobilenet.operators.phases import is_depthwise, phase_taps
@@ -35,7 +35,7 @@ def conv_transpose(work: Workload) -> list[Any]:
     data = placeholder((work.batch, work.in_blocks, work.in_pixels, kc), work.dtype, name="data")
     taps = sh * sw * rows * columns
     weight = placeholder((work.out_blocks, taps * depth, oc), work.dtype, name="weight")
-    bias = placeholder((work.out_blocks, oc), name="bias")
+    bias = biases(work.out_blocks, oc, work.activation)
     first = (top // sh - (rows - 1), left // sw - (columns - 1))
     reached = (
         steps[0] - 1 + (sh - 1 + top) // sh - first[0] + 1,

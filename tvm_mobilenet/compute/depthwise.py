@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.compute.epilogue import biased, exact
+from tvm_mobilenet.compute.epilogue import biased, biases, exact
 from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.compute.padding import padded
 from tvm_mobilenet.operators.workload import Workload
@@ -26,7 +26,7 @@ def depthwise(work: Workload) -> list[Any]:
     width, out_width = work.in_size[1], work.out_size[1]
     data = placeholder((work.batch, blocks, work.in_pixels, block), work.dtype, name="data")
     weight = placeholder((blocks, kh * kw, block), work.dtype, name="weight")
-    bias = placeholder((blocks, block), name="bias")
+    bias = biases(blocks, block, work.activation)
     window = padded(work, (work.batch, blocks), lambda n, o, y, x, c: data[n, o, y * width + x, c])
     r, q = te.reduce_axis((0, kh), name="r"), te.reduce_axis((0, kw), name="q")
     acc = te.compute(

@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.compute.epilogue import biased, exact
+from tvm_mobilenet.compute.epilogue import biased, biases, exact
 from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.operators.workload import Workload
 
@@ -26,7 +26,7 @@ def pointwise(work: Workload) -> list[Any]:
     depth, pixels = work.depth, work.out_pixels
     data = placeholder((work.batch, work.in_blocks, pixels, kc), work.dtype, name="data")
     weight = placeholder((work.out_blocks, depth, oc), work.dtype, name="weight")
-    bias = placeholder((work.out_blocks, oc), name="bias")
+    bias = biases(work.out_blocks, oc, work.activation)
     k = te.reduce_axis((0, depth), name="k")
     acc = te.compute(
         (work.batch, work.out_blocks, pixels, oc),

@@ -10,7 +10,7 @@ from typing import Any
 
 from tvm import te
 
-from tvm_mobilenet.compute.epilogue import biased, exact
+from tvm_mobilenet.compute.epilogue import biased, biases, exact
 from tvm_mobilenet.compute.inputs import placeholder
 from tvm_mobilenet.compute.padding import padded
 from tvm_mobilenet.operators.workload import Workload
@@ -40,9 +40,9 @@ def separable(work: Workload) -> list[Any]:
     pixels, depth = work.out_pixels, work.depth
     data = placeholder((work.batch, blocks, work.in_pixels, kc), work.dtype, name="data")
     taps = placeholder((blocks, kh * kw, kc), work.dtype, name="filter")
-    taps_bias = placeholder((blocks, kc), name="filter_bias")
+    taps_bias = biases(blocks, kc, work.mid_activation, "filter_bias")
     weight = placeholder((work.out_blocks, depth, oc), work.dtype, name="weight")
-    bias = placeholder((work.out_blocks, oc), name="bias")
+    bias = biases(work.out_blocks, oc, work.activation)
     window = padded(work, (work.batch, blocks), lambda n, k, y, x, c: data[n, k, y * width + x, c])
     r, q = te.reduce_axis((0, kh), name="r"), te.reduce_axis((0, kw), name="q")
     filtered = te.compute(

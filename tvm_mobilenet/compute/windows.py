@@ -17,12 +17,16 @@ from tvm_mobilenet.compute.padding import padded
 from tvm_mobilenet.operators.workload import Workload
 
 
-def _larger(a: Any, b: Any) -> Any:
-    """Return the larger number, or the one that is none: two comparisons and a choice."""
-    return tirx.Select(tirx.any(a > b, tirx.isnan(a)), a, b)
+def larger(a: Any, b: Any) -> Any:
+    """Return the larger number, or the one that is none: of such the sum is none either.
+
+    To ask ``isnan`` would be a call for each element.
+    """
+    return tirx.Select(a > b, a, tirx.Select(b >= a, b, a + b))
 
 
-_LARGEST = te.comm_reducer(_larger, lambda dtype: te.const(-math.inf, dtype), name="largest")
+LARGEST = te.comm_reducer(larger, lambda dtype: te.const(-math.inf, dtype), name="largest")
+"""A reduction that is NaN where an element is."""
 
 
 def windows(work: Workload) -> list[Any]:
@@ -46,7 +50,7 @@ def windows(work: Workload) -> list[Any]:
         fill=fill,
     )
     r, q = te.reduce_axis((0, kh), name="r"), te.reduce_axis((0, kw), name="q")
-    reduced = _LARGEST if largest else te.sum
+    reduced = LARGEST if largest else te.sum
     shape = (work.batch, blocks, work.out_pixels, block)
     acc = te.compute(
         shape,

@@ -83,5 +83,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "tanh": np.tanh,
     "softplus": lambda x: np.logaddexp(x, 0.0),
     "elu": lambda x, alpha: _below_zero(x, alpha * np.expm1(np.minimum(x, 0))),
+    "selu": lambda x, alpha, gamma: gamma * _below_zero(x, alpha * np.expm1(np.minimum(x, 0))),
+    "celu": lambda x, alpha: _below_zero(x, alpha * np.expm1(np.minimum(x, 0) / alpha)),
     "leakyrelu": lambda x, alpha: _below_zero(x, alpha * x),
 }

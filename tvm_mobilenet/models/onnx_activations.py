@@ -55,6 +55,7 @@ def stages_of(activation: Activation, name: str, source: str, constants: Constan
     kind, parameters = parsed(activation)
     attributes = {
         "elu": ("Elu", ("alpha",)), "leakyrelu": ("LeakyRelu", ("alpha",)),
+        "selu": ("Selu", ("alpha", "gamma")), "celu": ("Celu", ("alpha",)),
     }.get(kind)  # fmt: skip
     if attributes is not None:
         operator, names = attributes

@@ -20,11 +20,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from tvm_mobilenet.errors import InputError, InvalidModelError, VerificationError, WeightsError
 from tvm_mobilenet.models.activations import activate
+from tvm_mobilenet.models.axes import Turned
 from tvm_mobilenet.models.convolution import convolve
-from tvm_mobilenet.models.elements import Elementwise
+from tvm_mobilenet.models.elements import Elementwise, Slopes
 from tvm_mobilenet.models.layers import LpNormalization, Weighted
 from tvm_mobilenet.models.moves import Moves
+from tvm_mobilenet.models.over_pixels import GlobalMax, InstanceNorm
 from tvm_mobilenet.models.pixels import Pixels
+from tvm_mobilenet.models.resized import Resized
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -272,14 +275,39 @@ def _operator(layer: Operator, weights: Weights, *inputs: Float64) -> Float64:
     return np.asarray(layer.run(weights, *inputs), np.float64)
 
 
+@_computed.register(Turned)
+def _turned(layer: Turned, _weights: Weights, x: Float64) -> Float64:
+    return layer.run(x)
+
+
+@_computed.register(Resized)
+def _resized(layer: Resized, _weights: Weights, x: Float64) -> Float64:
+    return layer.run(x)
+
+
+@_computed.register(GlobalMax)
+def _global_max(layer: GlobalMax, _weights: Weights, x: Float64) -> Float64:
+    return layer.run(x)
+
+
+@_computed.register(InstanceNorm)
+def _instance_norm(layer: InstanceNorm, weights: Weights, x: Float64) -> Float64:
+    return layer.run(x, *(_parameter(layer, weights, name) for name in ("weight", "bias")))
+
+
 @_computed.register(Moves)
 def _moves(layer: Moves, _weights: Weights, *inputs: Float64) -> Float64:
     return layer.run(*inputs)
 
 
 @_computed.register(Elementwise)
-def _elementwise(layer: Elementwise, _weights: Weights, x: Float64, other: Float64) -> Float64:
-    return layer.run(x, other)
+def _elementwise(layer: Elementwise, _weights: Weights, *inputs: Float64) -> Float64:
+    return layer.run(*inputs)
+
+
+@_computed.register(Slopes)
+def _slopes(layer: Slopes, weights: Weights, x: Float64) -> Float64:
+    return np.where(x < 0, x * _parameter(layer, weights, "slope")[:, None, None], x)
 
 
 @_computed.register(Window)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.models.folding import without_batch_norm
-from tvm_mobilenet.models.layers import Weighted
+from tvm_mobilenet.models.layers import Conv2d, Dense, Weighted
 from tvm_mobilenet.models.operator import Operator
 from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.transposed import ConvTranspose2d
@@ -19,6 +20,8 @@ from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.packing import Affine, Array, pack
 
 Weights = Mapping[str, NDArray[np.float32]]
+
+_WEIGHTED = (Conv2d, ConvTranspose2d, Dense)
 
 
 def packed(
@@ -35,9 +38,17 @@ def packed(
         assert integers is not None  # the plan of such a kernel has one
         return parameters(integers, call.work, call.layers, weights)
     first = call.layers[0]
-    if isinstance(first, Operator):
+    if not any(isinstance(layer, _WEIGHTED) for layer in call.layers) and isinstance(
+        first, Operator
+    ):
         return OPERATORS[call.work.operator].constants(call.work, first, weights)
-    layers = [folded(layer, weights) for layer in call.weighted]  # type: ignore[arg-type]
+    layers: list[Affine] = []
+    for layer in call.weighted:
+        if isinstance(layer, _WEIGHTED):
+            layers.append(folded(layer, weights))
+        else:  # a PReLU behind it
+            (slope,) = (weights[name].reshape(-1) for name in layer.parameters)
+            layers[-1] = dataclasses.replace(layers[-1], slope=slope)
     return pack(call.work, layers)
 
 

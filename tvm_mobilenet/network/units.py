@@ -6,12 +6,15 @@ import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from tvm_mobilenet.common.functions import PRELU
 from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.models.elements import is_slopes
 from tvm_mobilenet.models.pixels import Pixels
 from tvm_mobilenet.models.quantized.model import QuantizedModel
 from tvm_mobilenet.models.spec import Activate, Add, Conv2d, Dense, Layer, Model
 from tvm_mobilenet.network.integers import adds_sums, integer_workload, with_residual
 from tvm_mobilenet.operators.dense import dense_in_blocks
+from tvm_mobilenet.operators.elements import Elements
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.pairs import paired
 from tvm_mobilenet.operators.sizes import workload_of_layer
@@ -121,6 +124,7 @@ def units_of(
     readers = Readers(model)
     integer = set() if network is None else set(network.records)
     taken: set[str] = set()
+    in_blocks: set[str] = set()  # what kernels of ours leave so
     units: list[Unit] = []
     for layer in model.layers:
         work = None if network is None else integer_workload(network, layer)
@@ -128,30 +132,39 @@ def units_of(
         if layer.name in taken:
             continue
         work = None if work is None else paired(work, target)
-        if work is None and (unit := _chained(layer, target, operators, readers)) is not None:
-            units.append(unit)
-            taken.update(member.name for member in unit.layers)
+        if work is None and (unit := _chained(layer, target, operators, readers, network)):
+            units.append(_grown(unit, readers, taken | integer, operators))
+            taken.update(member.name for member in units[-1].layers)
+            in_blocks.add(units[-1].name)
             continue
         if work is None or work.operator not in operators or not work.expressible:
             continue
         if network is not None and work.integer:
             units.append(_in_integers(layer, work, readers, network))
+        elif OPERATORS[work.operator].takes_plain or not in_blocks.isdisjoint(layer.inputs):
+            units.append(_grown(Unit((layer,), work), readers, taken | integer, operators))
         else:
-            units.append(_grown(layer, work, readers, taken | integer))
+            continue
         taken.update(member.name for member in units[-1].layers)
+        if not OPERATORS[units[-1].work.operator].writes_plain:
+            in_blocks.add(units[-1].name)
     places = {layer.name: at for at, layer in enumerate(model.layers)}
     return sorted(units, key=lambda unit: places[unit.name])
 
 
 def _chained(
-    layer: Layer, target: TargetSpec, operators: Collection[str], readers: Readers
+    layer: Layer,
+    target: TargetSpec,
+    operators: Collection[str],
+    readers: Readers,
+    network: QuantizedModel | None,
 ) -> Unit | None:
-    """Return layers that are one operator only together."""
+    """Return layers that are one operator only together, none of which computes in integers."""
     for name, facts in OPERATORS.items():
         chain = [layer]
         while len(chain) < facts.chain(layer):
             following = readers.only(chain[-1].name)
-            if following is None:
+            if following is None or (network is not None and integer_workload(network, following)):
                 break
             chain.append(following)
         if name in operators and len(chain) == facts.chain(layer):
@@ -161,12 +174,14 @@ def _chained(
     return None
 
 
-def _grown(layer: Layer, work: Workload, readers: Readers, taken: Collection[str]) -> Unit:
-    """Return a layer with a residual connection and an activation that are its alone.
+def _grown(
+    unit: Unit, readers: Readers, taken: Collection[str], operators: Collection[str]
+) -> Unit:
+    """Return a unit with a residual connection and an activation that are its alone.
 
     What others compute is in `taken`, by name, or is computed in integers.
     """
-    unit = Unit((layer,), work)
+    work = unit.work
     if not OPERATORS[work.operator].activates or work.activation != "none":
         return unit
     added = readers.only(unit.name)
@@ -174,10 +189,14 @@ def _grown(layer: Layer, work: Workload, readers: Readers, taken: Collection[str
     if adds and isinstance(added, Add) and added.name not in taken:
         unit = Unit((*unit.layers, added), dataclasses.replace(unit.work, residual=True))
     last = readers.only(unit.name)
-    if isinstance(last, Activate) and last.name not in taken:
-        work = dataclasses.replace(unit.work, activation=last.activation)
-        if work.expressible:
-            return Unit((*unit.layers, last), work)
+    activation = last.activation if isinstance(last, Activate) else ""
+    # Where slopes have kernels of their own, they may be parts of others.
+    slopes = OPERATORS[work.operator].takes_slopes and Elements.name in operators
+    if slopes and last is not None and is_slopes(last):
+        activation = PRELU
+    work = dataclasses.replace(unit.work, activation=activation)
+    if last is not None and activation and last.name not in taken and work.expressible:
+        return Unit((*unit.layers, last), work)
     return unit
 
 

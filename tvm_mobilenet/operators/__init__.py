@@ -4,19 +4,22 @@ Its definition is in ``compute/``, its loops are planned in ``schedules/plans/``
 schedules, the cost model and the tuner ask here. The list below is the only one.
 """
 
-from tvm_mobilenet.operators.conv import Conv
+from tvm_mobilenet.operators.axes import FromNhwc, ToNhwc
+from tvm_mobilenet.operators.conv import Conv, ConvNhwc
 from tvm_mobilenet.operators.conv_blocked import ConvBlocked
 from tvm_mobilenet.operators.conv_pool_dense import ConvPoolDense
 from tvm_mobilenet.operators.conv_transpose import ConvTranspose
 from tvm_mobilenet.operators.dense import Dense
 from tvm_mobilenet.operators.depthwise import Depthwise
-from tvm_mobilenet.operators.elements import Elements
+from tvm_mobilenet.operators.elements import Activation, Elements
 from tvm_mobilenet.operators.facts import OPERATORS, Facts
 from tvm_mobilenet.operators.integers import INTEGER_OPERATORS
 from tvm_mobilenet.operators.lp_normalization import LpNormalization
 from tvm_mobilenet.operators.moves import Move
+from tvm_mobilenet.operators.over_pixels import InstanceNormalization, Largest
 from tvm_mobilenet.operators.pointwise import Pointwise
 from tvm_mobilenet.operators.pool import Pool
+from tvm_mobilenet.operators.resize import Resize
 from tvm_mobilenet.operators.scale import Scale
 from tvm_mobilenet.operators.separable import Separable
 from tvm_mobilenet.operators.softmax import Softmax
@@ -26,6 +29,7 @@ _ALL: tuple[Facts, ...] = (
     ConvBlocked(),
     ConvTranspose(),
     Conv(),
+    ConvNhwc(),
     Depthwise(),
     Pointwise(),
     ConvPoolDense(),
@@ -36,7 +40,13 @@ _ALL: tuple[Facts, ...] = (
     Softmax(),
     LpNormalization(),
     Elements(),
+    Activation(),
     Move(),
+    Largest(),
+    InstanceNormalization(),
+    Resize(),
+    ToNhwc(),
+    FromNhwc(),
     MaxPool(),
     AveragePool(),
     *INTEGER_OPERATORS,

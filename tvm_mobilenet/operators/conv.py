@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
 
 from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.models.axes import CHANNELS_FIRST, Turned, turned_of
 from tvm_mobilenet.models.layer import Layer
+from tvm_mobilenet.models.operator import Operator
 from tvm_mobilenet.models.spec import INPUT, Conv2d
 from tvm_mobilenet.operators.facts import Facts
 from tvm_mobilenet.operators.footprint import blocked_out
 from tvm_mobilenet.operators.packing import Affine, Array, panels
 from tvm_mobilenet.operators.workload import Workload, channel_block
+
+IMAGE_CHANNELS = 7
+"""Input channels up to which a map is rather read as it is: an image, whose few channels would
+leave most of a block empty."""
+
+
+def reads_image(layer: Layer) -> bool:
+    """Whether a layer is a full convolution of an image."""
+    if not isinstance(layer, Conv2d) or layer.kind != "full":
+        return False
+    usual = layer.groups == 1 and layer.dilations == (1, 1)
+    return usual and layer.in_shape[1] <= IMAGE_CHANNELS
 
 
 class Convolution(Facts):
@@ -21,6 +36,7 @@ class Convolution(Facts):
     __slots__ = ()
 
     activates = True
+    takes_slopes = True
 
     @abstractmethod
     def takes(self, layer: Conv2d) -> bool:
@@ -93,3 +109,33 @@ class Conv(Convolution):
     def pack(self, work: Workload, layers: Sequence[Affine]) -> list[Array]:
         (layer,) = layers
         return panels(work, layer, work.out_block)
+
+
+class ConvNhwc(Conv):
+    """The same from an image whose channels lie last, which a ``Transpose`` would bring in front.
+
+    What computes it is the other's, but for where an element of the image lies.
+    """
+
+    __slots__ = ()
+
+    name = "conv_nhwc"
+    channels_last = True
+
+    def of_layer(self, layer: Layer, target: TargetSpec) -> Workload | None:
+        return None
+
+    def chain(self, layer: Layer) -> int:
+        turned = turned_of(layer) if isinstance(layer, Operator) else layer
+        return 2 if isinstance(turned, Turned) and turned.order == CHANNELS_FIRST else 0
+
+    def of_chain(self, layers: Sequence[Layer], target: TargetSpec) -> Workload | None:
+        if target.dtype != "float32" or len(layers) != 2 or not reads_image(layers[1]):
+            return None
+        return Conv.of_layer(self, layers[1], target)
+
+    def layers(self, work: Workload) -> tuple[Layer, ...]:
+        (conv,) = Conv.layers(self, work)
+        n, channels, height, width = conv.in_shape
+        turned = Turned("image", (INPUT,), (n, height, width, channels), CHANNELS_FIRST)
+        return (turned, dataclasses.replace(conv, inputs=("image",)))

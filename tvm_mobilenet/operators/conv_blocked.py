@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
 from tvm_mobilenet.models.layer import Layer
 from tvm_mobilenet.models.spec import Conv2d
-from tvm_mobilenet.operators.conv import Convolution
+from tvm_mobilenet.operators.conv import Convolution, reads_image
 from tvm_mobilenet.operators.footprint import blocked_out
 from tvm_mobilenet.operators.packing import Affine, Array, filled, panels
 from tvm_mobilenet.operators.workload import Workload
-
-_PLAIN = 7
-"""Input channels up to which a map is rather read as it is: an image, whose few channels would
-leave most of a block empty."""
 
 
 class ConvBlocked(Convolution):
@@ -27,8 +24,7 @@ class ConvBlocked(Convolution):
     adds_residual = True
 
     def takes(self, layer: Conv2d) -> bool:
-        image = layer.in_channels <= _PLAIN and layer.groups == 1 and layer.dilations == (1, 1)
-        return layer.kind == "full" and not image
+        return layer.kind == "full" and not reads_image(layer)
 
     def groups_of(self, layer: Conv2d) -> int:
         return layer.groups
@@ -50,4 +46,4 @@ class ConvBlocked(Convolution):
 def by_taps(layer: Affine, depth: int) -> Affine:
     """Return a layer whose weight is (O, KH, KW, depth): taps outside, channels inside."""
     taps = layer.weight.transpose(0, 2, 3, 1)
-    return Affine(filled(taps, (*taps.shape[:3], depth)), layer.bias)
+    return dataclasses.replace(layer, weight=filled(taps, (*taps.shape[:3], depth)))

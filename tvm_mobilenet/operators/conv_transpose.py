@@ -6,6 +6,7 @@ remainder by the strides, are a dense convolution with the taps that reach them.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ class ConvTranspose(Facts):
     __slots__ = ()
 
     name = "conv_transpose"
+    activates = True
+    takes_slopes = True
     windowed = True
 
     def of_layer(self, layer: Layer, target: TargetSpec) -> Workload | None:
@@ -85,4 +88,4 @@ def by_phases(work: Workload, layer: Affine) -> Affine:
     for y, x in itertools.product(range(sh), range(sw)):
         some = layer.weight[:, :, (y + top) % sh : kh : sh, (x + left) % sw : kw : sw]
         taps[:, y, x, : some.shape[2], : some.shape[3], :inside] = some.transpose(0, 2, 3, 1)
-    return Affine(taps, layer.bias)
+    return dataclasses.replace(layer, weight=taps)

@@ -34,14 +34,20 @@ class Facts(ABC):
         Whether kernel, strides and padding are sizes of its own.
     reads_plain, writes_plain : bool
         Whether its input, and its output, is NCHW or NC in float32, in no blocks.
+    channels_last : bool
+        Whether a plain input is NHWC instead.
     prefetched : int
         Which of its packed parameters kernels before it may prefetch, if any.
     hosts_prefetches : bool
         Whether its kernel can prefetch for others.
     activates : bool
         Whether its kernel can apply an activation to its output.
+    takes_slopes : bool
+        Whether the activation may be one of a slope a channel, which lies behind its biases.
     adds_residual : bool
         Whether its kernel can add another map to its output.
+    takes_plain : bool
+        Whether it is worth blocks where nothing that it reads lies in such.
     element_work : int
         Vector operations that an element takes, in multiply-adds, where it goes over elements.
     """
@@ -52,10 +58,13 @@ class Facts(ABC):
     windowed = False
     reads_plain = False
     writes_plain = False
+    channels_last = False
     prefetched = 0
     hosts_prefetches = False
     activates = False
+    takes_slopes = False
     adds_residual = False
+    takes_plain = True
     element_work = 1
 
     @property

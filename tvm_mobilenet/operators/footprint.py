@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tvm_mobilenet.common.functions import PRELU
 from tvm_mobilenet.machine import ITEM_BYTES
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
@@ -15,6 +16,8 @@ def map_bytes(work: Workload) -> int:
 def weight_bytes(work: Workload) -> int:
     """Return the bytes of a kernel's packed weights and biases."""
     elements = OPERATORS[work.operator].weight_elements(work)
+    elements += blocked_out(work) if work.activation == PRELU else 0
+    elements += blocked_in(work) if work.mid_activation == PRELU else 0
     return ITEM_BYTES[work.dtype] * elements
 
 

@@ -34,10 +34,13 @@ class Affine:
         OIHW, a depthwise layer's (C, 1, KH, KW), a dense layer's (O, I); float32.
     bias : ndarray
         (O,), float32.
+    slope : ndarray, optional
+        (O,), float32: what a PReLU behind it multiplies numbers below 0 by.
     """
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
+    slope: NDArray[np.float32] | None = None
 
 
 def pack(work: Workload, layers: Sequence[Affine]) -> list[Array]:
@@ -67,7 +70,17 @@ def panels(work: Workload, layer: Affine, block: int, depth: int = 0) -> list[Ar
     if work.written:
         return [rows_in_steps(as_stored(layer.weight, work), work), pack_bias(layer.bias, block)]
     weight = pack_weight(layer.weight, block, depth).astype(work.dtype, copy=False)
-    return [weight, pack_bias(layer.bias, block)]
+    return [weight, _biases(layer, block)]
+
+
+def _biases(layer: Affine, block: int) -> Array:
+    """Return packed biases, and behind them packed slopes if the layer has such."""
+    import numpy as np
+
+    packed = pack_bias(layer.bias, block)
+    return (
+        packed if layer.slope is None else np.concatenate([packed, pack_bias(layer.slope, block)])
+    )
 
 
 def filters(work: Workload, layer: Affine) -> list[Array]:

@@ -20,13 +20,12 @@ INSIDE = "inside"
 
 
 class MaxPool(Facts):
-    """The largest element of every window: the loops of a depthwise layer without weights."""
+    """The largest element of every window."""
 
     __slots__ = ()
 
     name = "max_pool"
     windowed = True
-    loops = "depthwise"
     kind = "max"
 
     def of_layer(self, layer: Layer, target: TargetSpec) -> Workload | None:
@@ -61,11 +60,15 @@ class MaxPool(Facts):
 
 
 class AveragePool(MaxPool):
-    """The mean of every window; its one parameter is the part that an element of each counts."""
+    """The mean of every window: the loops of a depthwise layer without weights.
+
+    Its one parameter is the part that an element of each counts.
+    """
 
     __slots__ = ()
 
     name = "average_pool"
+    loops = "depthwise"
     kind = "average"
 
     def pack(self, work: Workload, layers: Sequence[Affine]) -> list[Array]:

@@ -15,15 +15,20 @@ from tvm_mobilenet.schedules.knobs import Knobs
 
 _COSTS = by_loops(
     {
+        "axes": Products.scale,
         "conv": Products.conv,
         "conv_blocked": Products.windows,
+        "conv_nhwc": Products.conv,
         "conv_transpose": Products.windows,
         "dense": Products.dense,
         "depthwise": Products.depthwise,
         "elements": Products.scale,
+        "max_pool": Products.depthwise,
         "moves": Products.scale,
+        "over_pixels": Products.scale,
         "pointwise": Products.pointwise,
         "pool": Products.pool,
+        "resize": Products.scale,
         "rows": Products.rows,
         "scale": Products.scale,
         "separable": Products.separable,

@@ -19,9 +19,12 @@ from numpy.typing import NDArray
 from tvm_mobilenet.common.functions import losses, steepest
 from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models import reference
-from tvm_mobilenet.models.elements import Elementwise
+from tvm_mobilenet.models.axes import Turned
+from tvm_mobilenet.models.elements import Elementwise, Slopes
 from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.moves import Moves
+from tvm_mobilenet.models.over_pixels import GlobalMax, InstanceNorm
+from tvm_mobilenet.models.resized import Resized
 from tvm_mobilenet.models.spec import (
     Activate,
     Activation,
@@ -173,6 +176,48 @@ def _scale_bound(layer: Scale, known: _Known, loss: _Loss) -> Float64:
     return loss.bound(x * y, x * off_y + y * off_x + off_x * off_y)
 
 
+@_bound.register(Turned)
+def _turned_bound(layer: Turned, known: _Known, _loss: _Loss) -> Float64:
+    (source,) = layer.inputs
+    return layer.run(known.error(source))
+
+
+@_bound.register(Resized)
+def _resized_bound(layer: Resized, known: _Known, loss: _Loss) -> Float64:
+    (source,) = layer.inputs
+    magnitude, error = known.magnitude(source), known.error(source)
+    return loss.bound(layer.run(magnitude, absolute=True), layer.run(error, absolute=True))
+
+
+@_bound.register(GlobalMax)
+def _global_max_bound(layer: GlobalMax, known: _Known, _loss: _Loss) -> Float64:
+    (source,) = layer.inputs
+    return layer.run(known.error(source))
+
+
+@_bound.register(InstanceNorm)
+def _instance_norm_bound(layer: InstanceNorm, known: _Known, loss: _Loss) -> Float64:
+    """Follow errors through mean, rest, variance and quotient, one after the other."""
+    (source,) = layer.inputs
+    x, off = np.asarray(known.values[source], np.float64), known.error(source)
+    weight = np.abs(known.weights[f"{layer.name}.weight"])[:, None, None]
+
+    def mean(of: Float64) -> Float64:
+        return np.asarray(of.mean(axis=(2, 3), keepdims=True))
+
+    rest = np.abs(x - mean(x))
+    off_rest = off + mean(off) + loss.summed * mean(np.abs(x)) + UNIT_ROUNDOFF * rest
+    variance = mean(rest**2) + layer.epsilon
+    off_variance = loss.summed * variance + mean(2 * rest * off_rest + off_rest**2)
+    # 1 / sqrt(1 - r) - 1 is at most r where r is below a half.
+    lost = off_variance / variance
+    lost = np.where(lost < 0.5, lost, np.inf)
+    scaled = weight / np.sqrt(variance)
+    own = scaled * (off_rest + rest * (lost + EPILOGUE * UNIT_ROUNDOFF))
+    bias = np.abs(known.weights[f"{layer.name}.bias"])[:, None, None]
+    return np.asarray(1.01 * own + UNIT_ROUNDOFF * bias)
+
+
 @_bound.register(Moves)
 def _moves_bound(layer: Moves, known: _Known, _loss: _Loss) -> Float64:
     return dataclasses.replace(layer, fill=0.0).run(*map(known.error, layer.inputs))
@@ -180,10 +225,33 @@ def _moves_bound(layer: Moves, known: _Known, _loss: _Loss) -> Float64:
 
 @_bound.register(Elementwise)
 def _elementwise_bound(layer: Elementwise, known: _Known, loss: _Loss) -> Float64:
-    (x, y), (off_x, off_y) = map(known.magnitude, layer.inputs), map(known.error, layer.inputs)
+    x, *others = map(known.magnitude, layer.inputs)
+    off_x, *off_others = map(known.error, layer.inputs)
+    y = others[0] if others else np.asarray(abs(layer.number or 0.0))
+    off_y = off_others[0] if others else np.zeros(())
+    if layer.operator in ("Max", "Min"):
+        return np.maximum(off_x, off_y)
     if layer.operator == "Mul":
         return loss.bound(x * y, x * off_y + y * off_x + off_x * off_y)
+    if layer.operator == "PRelu":
+        steep = np.maximum(y, 1.0)
+        return loss.bound(x * steep, x * off_y + steep * off_x + off_x * off_y)
+    if layer.operator == "Div":
+        if layer.swapped:
+            x, y, off_x, off_y = y, x, off_y, off_x
+        with np.errstate(divide="ignore", invalid="ignore"):
+            quotient, left = x / y, np.maximum(y - off_y, 0.0)
+            carried = np.nan_to_num((off_x + quotient * off_y) / left, nan=np.inf)
+            return loss.bound(quotient, np.where((off_x == 0) & (off_y == 0), 0.0, carried))
     return loss.bound(x + y, off_x + off_y)
+
+
+@_bound.register(Slopes)
+def _slopes_bound(layer: Slopes, known: _Known, loss: _Loss) -> Float64:
+    (source,) = layer.inputs
+    slope = np.abs(np.asarray(known.weights[f"{layer.name}.slope"], np.float64))
+    steep = np.maximum(slope, 1.0)[:, None, None]
+    return loss.bound(steep * known.magnitude(source), steep * known.error(source))
 
 
 @_bound.register(Window)

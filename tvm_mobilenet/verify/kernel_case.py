@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.common.bfloat16 import rounded, widened
-from tvm_mobilenet.common.functions import losses
+from tvm_mobilenet.common.functions import PRELU, losses
 from tvm_mobilenet.errors import VerificationError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.activations import activate
+from tvm_mobilenet.models.elements import Slopes
 from tvm_mobilenet.models.spec import INPUT, Activate, Add, Layer
 from tvm_mobilenet.operators.facts import OPERATORS, OTHER, Shared
 from tvm_mobilenet.operators.packing import Affine, as_stored, blocked, pack
@@ -128,7 +129,8 @@ def kernel_case(work: Workload, seed: int = 0, outlier: float | None = None) -> 
     want = values[layers[-1].name]
     bound = _bound(work, layers, weights, values)
     if not OPERATORS[work.operator].writes_plain:
-        idle = float(activate(np.zeros(1), work.activation)[0])
+        end = "none" if work.activation == PRELU else work.activation
+        idle = float(activate(np.zeros(1), end)[0])
         want = blocked(want, work.out_block, idle)
         bound = blocked(bound, work.out_block, losses(work.activation)[0] * UNIT_ROUNDOFF)
     names = [name for name in values if name.startswith(OTHER)]
@@ -172,6 +174,25 @@ def layers_of(work: Workload) -> tuple[Layer, ...]:
 
     Where one has a second input, that is called ``"other"``.
     """
+    return _with_slopes(_layers_of(work))
+
+
+def _with_slopes(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """Let each activation of a slope a channel be a layer of its own, which has these."""
+    found: list[Layer] = []
+    for layer in layers:
+        if getattr(layer, "activation", "none") != PRELU:
+            found.append(layer)
+            continue
+        before = layer.inputs
+        if not isinstance(layer, Activate):
+            before = (f"{layer.name}_sums",)
+            found.append(dataclasses.replace(layer, name=before[0], activation="none"))  # type: ignore[call-arg]
+        found.append(Slopes(layer.name, before, layer.out_shape))
+    return tuple(found)
+
+
+def _layers_of(work: Workload) -> tuple[Layer, ...]:
     facts = OPERATORS[work.operator]
     if not work.residual:
         return facts.layers(work)
@@ -188,4 +209,9 @@ def _packed(work: Workload, x: Float32, weights: Mapping[str, Float32]) -> tuple
     data = x if plain else as_stored(blocked(x, work.in_block), work)
     named = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
     layers = [Affine(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in named]
+    slopes = [value for name, value in weights.items() if name.endswith(".slope")]
+    both = len(layers) > 1 and not work.classes
+    for at, end in enumerate([*([work.mid_activation] if both else []), work.activation]):
+        if end == PRELU:
+            layers[at] = dataclasses.replace(layers[at], slope=slopes.pop(0))
     return data, *pack(work, layers)

@@ -25,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_mobilenet.models.layers import LpNormalization
+from tvm_mobilenet.models.over_pixels import InstanceNorm
+from tvm_mobilenet.models.resized import Resized
 from tvm_mobilenet.models.spec import (
     Conv2d,
     Dense,
@@ -116,8 +118,14 @@ def _window_terms(layer: Window) -> int:
     return math.prod(layer.kernel)
 
 
+@terms_of.register(Resized)
+def _resized_terms(layer: Resized) -> int:
+    return sum(table.at.shape[1] for table in layer.tables())
+
+
 @terms_of.register(GlobalAvgPool)
-def _map_terms(layer: GlobalAvgPool) -> int:
+@terms_of.register(InstanceNorm)
+def _map_terms(layer: GlobalAvgPool | InstanceNorm) -> int:
     return math.prod(layer.in_shape[2:])
 
 

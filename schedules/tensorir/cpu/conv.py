@@ -1,8 +1,8 @@
-"""Full convolution from NCHW: the first layer, 27 steps of a matrix product.
+"""Full convolution from NCHW or NHWC: the first layer, 27 steps of a matrix product.
 
 Pattern
     ``padded`` into ``accumulate(n, o, p, c; i, r, q)`` into ``out(n, o, p, c)``,
-    operator "conv".
+    operators "conv" and "conv_nhwc".
 
 Loop nest, outer to inner
     (n, row) on threads → vector group → tiles of pixels in the row → input
@@ -49,6 +49,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.machine.arithmetic import line_items
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
 
 
@@ -78,18 +79,24 @@ def later_rows(work: Workload, plan: ConvPlan, at: Any, loops: Sequence[Any]) ->
     """
     if plan.rows_ahead == 0:
         return []
-    height, in_width = work.in_size
+    (height, in_width), channels = work.in_size, work.in_channels
     stride = max(round(height / plan.rows), 1)
     items = line_items("float32")  # of the image
-    lines = -(-in_width // (items * plan.tiles))
+    # Where channels lie last, a row of all of them is one piece of memory.
+    last = OPERATORS[work.operator].channels_last
+    planes, length = (1, in_width * channels) if last else (channels, in_width)
+    lines = -(-length // (items * plan.tiles))
 
     def indices(unit: Any, _: Any, at: Any) -> list[tuple[Any, ...]]:
         first = (unit % plan.rows + plan.rows_ahead) * stride
-        return [
-            (unit // plan.rows, channel, first + i, (at * lines + line) * items)
-            for channel in range(work.in_channels)
+        places = [
+            (plane, first + i, (at * lines + line) * items)
+            for plane in range(planes)
             for i in range(stride)
             for line in range(lines)
         ]
+        if last:
+            return [(unit // plan.rows, row, 0, item) for _, row, item in places]
+        return [(unit // plan.rows, *place) for place in places]
 
     return [Prefetch(at, 0, indices, loops)]

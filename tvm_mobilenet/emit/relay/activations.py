@@ -50,6 +50,17 @@ def _elu(x: Any, alpha: float) -> Any:
     return relay.where(relay.greater(x, _const(0.0)), x, below)
 
 
+def _selu(x: Any, alpha: float, gamma: float) -> Any:
+    return _elu(x, alpha) * _const(gamma)
+
+
+def _celu(x: Any, alpha: float) -> Any:
+    below = (relay.exp(relay.minimum(x, _const(0.0)) * _const(1 / alpha)) - _const(1.0)) * _const(
+        alpha
+    )
+    return relay.where(relay.greater(x, _const(0.0)), x, below)
+
+
 def _leaky(x: Any, alpha: float) -> Any:
     return relay.where(relay.less(x, _const(0.0)), x * _const(alpha), x)
 
@@ -68,5 +79,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "tanh": relay.tanh,
     "softplus": _softplus,
     "elu": _elu,
+    "selu": _selu,
+    "celu": _celu,
     "leakyrelu": _leaky,
 }

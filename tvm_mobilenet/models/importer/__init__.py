@@ -241,6 +241,7 @@ def _imported(
     from tvm_mobilenet.models.importer.outputs import own_outputs
     from tvm_mobilenet.models.importer.roundings import to_roundings
     from tvm_mobilenet.models.importer.simplify import merge_views, simplify
+    from tvm_mobilenet.models.importer.slopes import recognise_slopes
     from tvm_mobilenet.models.importer.transposes import sink_transposes
     from tvm_mobilenet.models.quantized.lowering import lowered
 
@@ -251,6 +252,7 @@ def _imported(
     sink_transposes(graph)
     simplify(graph, views=True)
     join_branches(graph)
+    recognise_slopes(graph)
     recognise_activations(graph)
     merge_views(graph)
     own_outputs(graph)

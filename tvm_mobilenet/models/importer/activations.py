@@ -28,7 +28,7 @@ from tvm_mobilenet.models.tensors import TensorType
 ACTIVATION = "Activation"
 """Operator of the nodes made here; its attribute of that name says which."""
 
-_LONGEST = 9
+LONGEST = 9
 """Nodes of a function, at most; a GELU by its hyperbolic tangent has that many."""
 
 
@@ -39,8 +39,8 @@ def recognise_activations(graph: Graph) -> None:
     after: ``Activation(x)``, its attribute as :mod:`tvm_mobilenet.common.functions` has it
     """
     rounded = rounded_values(graph)
-    functions, readers = _functions(graph, _RULES), graph.readers()
-    clipped = _functions(graph, _RULES | {ROUND: _saturated}) if rounded else functions
+    functions, readers = _functions(graph, RULES), graph.readers()
+    clipped = _functions(graph, RULES | {ROUND: _saturated}) if rounded else functions
     gone: set[int] = set()
     made: dict[int, Node] = {}
     for node in reversed(graph.nodes):
@@ -52,7 +52,7 @@ def recognise_activations(graph: Graph) -> None:
                 name = fitted_within(clipped[node.out][source], *_ends(rounded[source]))
             inside = None
             if name:
-                inside = _between(graph, readers, node, source, rounded=source in rounded)
+                inside = between(graph, readers, node, source, rounded=source in rounded)
             if name and inside is not None and graph.shape(source) == graph.shape(node.out):
                 gone.update(map(id, inside))
                 made[id(node)] = Node(ACTIVATION, node.name, [source], [node.out],
@@ -103,15 +103,20 @@ def _functions(graph: Graph, rules: Rules) -> dict[str, dict[str, Float64]]:
         variables = [operand for operand in operands if isinstance(operand, dict)]
         common = set.intersection(*map(set, variables)) if variables else set()
         longest = max(variables, key=len, default={})
-        for source in [name for name in longest if name in common][:_LONGEST]:
+        for source in [name for name in longest if name in common][:LONGEST]:
             values = [o[source] if isinstance(o, dict) else o for o in operands]
             with np.errstate(all="ignore"):
                 found[node.out][source] = np.asarray(rule(node, values), np.float64)
     return found
 
 
-def _between(
-    graph: Graph, readers: dict[str, list[Node]], last: Node, source: str, *, rounded: bool
+def between(
+    graph: Graph,
+    readers: dict[str, list[Node]],
+    last: Node,
+    source: str,
+    *,
+    rounded: bool = False,
 ) -> list[Node] | None:
     """Return the nodes from a source to `last`, without it; None if they cannot go."""
     producers = graph.producers()
@@ -184,7 +189,7 @@ def _erf(x: Any) -> Any:
     return np.asarray(np.frompyfunc(math.erf, 1, 1)(x), np.float64)
 
 
-_RULES: Rules = {
+RULES: Rules = {
     ACTIVATION: lambda node, values: activate(values[0], node.attrs["activation"]),
     "Add": lambda _, values: values[0] + values[1],
     "Sub": lambda _, values: values[0] - values[1],
@@ -201,6 +206,8 @@ _RULES: Rules = {
     "Softplus": _named("softplus"),
     "Mish": _named("mish"),
     "Elu": _named("elu", alpha=1.0),
+    "Selu": _named("selu", alpha=1.67326319217681884765625, gamma=1.05070102214813232421875),
+    "Celu": _named("celu", alpha=1.0),
     "LeakyRelu": _named("leakyrelu", alpha=0.01),
     "PRelu": lambda _, values: np.where(values[0] < 0, values[1] * values[0], values[0]),
     "Gelu": _gelu,

@@ -9,7 +9,7 @@ import numpy as np
 
 from tvm_mobilenet.models.importer.expansion import Expansion, Rule
 from tvm_mobilenet.models.importer.graph import Array
-from tvm_mobilenet.models.importer.resize import Attributes, taps
+from tvm_mobilenet.models.resizing import Attributes, taps
 
 _MANY = 4
 """Elements an output may read of an axis; from here on a product with a matrix is cheaper."""

@@ -24,7 +24,9 @@ _ENOUGH = 64
 """Points of the grid, a unit of what is read."""
 
 _KNOWN: dict[Activation, Float64] = {
-    name: activate(GRID, name) for name, kind in KINDS.items() if not kind.parameters
+    name: activate(GRID, name)
+    for name, kind in KINDS.items()
+    if not kind.parameters and not kind.by_channel
 }
 
 
@@ -72,6 +74,9 @@ def _guesses(values: Float64) -> Iterator[tuple[str, tuple[float, ...]]]:
         yield "clip", unlimited
     yield "leakyrelu", (-at(-1.0),)
     yield "elu", (-at(-100.0),)
+    if low < 0 < at(1.0):
+        yield "celu", (-low,)
+        yield "selu", (-low / at(1.0), at(1.0))
     if 0.51 < at(1.0) < 0.99:  # not x / 2, whose beta would be 0
         yield "swish", (math.log(at(1.0) / (1 - at(1.0))),)
     if 0 < high < 1e37:

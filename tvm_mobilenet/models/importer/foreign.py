@@ -14,7 +14,7 @@ from tvm_mobilenet.models.operator import Operator
 
 _WEIGHTED = {
     "Add", "BatchNormalization", "Conv", "ConvTranspose", "Div", "Gemm",
-    "InstanceNormalization", "LayerNormalization", "MatMul", "Mul", "PRelu", "Sub",
+    "InstanceNormalization", "LayerNormalization", "MatMul", "Max", "Min", "Mul", "PRelu", "Sub",
 }  # fmt: skip
 """Operators whose float32 constants are weights; other constants are part of the node."""
 _SHIFTING = {"Add", "Div", "Mul", "Sub"}

@@ -35,6 +35,12 @@ class Taps:
     weights: NDArray[np.float32]
     outside: NDArray[np.bool_]
 
+    def trimmed(self) -> Taps:
+        """Return the table without elements at its ends that count nowhere."""
+        used = np.flatnonzero(self.weights.any(axis=0))
+        kept = slice(used[0], used[-1] + 1)
+        return Taps(self.at[:, kept], self.weights[:, kept], self.outside)
+
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
