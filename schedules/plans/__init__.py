@@ -36,6 +36,7 @@ from tvm_mobilenet.schedules.plans.maps import (
 )
 from tvm_mobilenet.schedules.plans.pointwise import plan_pointwise
 from tvm_mobilenet.schedules.plans.rows import plan_gpu_rows, plan_rows
+from tvm_mobilenet.schedules.plans.rows_of_products import plan_linear
 from tvm_mobilenet.schedules.plans.separable import plan_separable
 
 from tvm_mobilenet.common.stacks import Stack
@@ -52,6 +53,7 @@ _PLANS: dict[str, Plan] = {
     "dense": plan_dense,
     "depthwise": plan_depthwise,
     "elements": plan_elements,
+    "linear": plan_linear,
     "moves": plan_moves,
     "pointwise": plan_pointwise,
     "pool": plan_pool,

@@ -22,6 +22,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.depthwise import schedule_depthwise
 from tvm_mobilenet.schedules.tensorir.cpu.elements import schedule_elements
 from tvm_mobilenet.schedules.tensorir.cpu.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.tensorir.cpu.lengths import Length, with_lengths
+from tvm_mobilenet.schedules.tensorir.cpu.linear import write_linear
 from tvm_mobilenet.schedules.tensorir.cpu.micro_kernel import workload_of
 from tvm_mobilenet.schedules.tensorir.cpu.moves import write_moves
 from tvm_mobilenet.schedules.tensorir.cpu.pointwise import schedule_pointwise
@@ -77,6 +78,9 @@ PREPARED = by_loops(_PREPARED)
 
 CPU_WRITTEN: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {"moves": write_moves}
 """Operators whose loops are written anew for processors."""
+
+CPU_REWRITTEN: dict[str, Callable[[Any, Workload, Any, TargetSpec], Any]] = {"linear": write_linear}
+"""The same, of those whose epilogues are taken from their definitions."""
 
 GPU_WRITTEN: dict[str, Callable[[Any, Any, TargetSpec], Any]] = {
     "dense": write_dense,
@@ -156,6 +160,8 @@ def finished(func: Any, target: TargetSpec) -> Any:
 def _on_cpu(func: Any, work: Workload, planned: Any, target: TargetSpec) -> Any:
     if write := CPU_WRITTEN.get(work.operator):
         return write(work, planned, target)
+    if rewrite := CPU_REWRITTEN.get(work.operator):
+        return rewrite(func, work, planned, target)
     if prepare := PREPARED.get(work.operator):
         func = prepare(func, work, planned)
     sch = Schedule(IRModule({"main": func}))

@@ -22,6 +22,7 @@ from tvm_mobilenet.errors import InputError, InvalidModelError, VerificationErro
 from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.convolution import convolve
 from tvm_mobilenet.models.elements import Elementwise
+from tvm_mobilenet.models.layer_norm import LayerNorm
 from tvm_mobilenet.models.layers import LpNormalization, Weighted
 from tvm_mobilenet.models.moves import Moves
 from tvm_mobilenet.models.pixels import Pixels
@@ -298,6 +299,15 @@ def _scale(_layer: Scale, _weights: Weights, x: Float64, factors: Float64) -> Fl
 def _softmax(_layer: Softmax, _weights: Weights, x: Float64) -> Float64:
     exponentials = np.exp(x - x.max(axis=1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+@_computed.register(LayerNorm)
+def _layer_norm(layer: LayerNorm, weights: Weights, x: Float64) -> Float64:
+    with np.errstate(invalid="ignore"):  # of two infinities
+        away = x - x.mean(axis=1, keepdims=True)
+        spread = np.sqrt(np.mean(away**2, axis=1, keepdims=True) + layer.epsilon)
+        scaled = away / spread * _parameter(layer, weights, "weight")
+    return np.asarray(scaled + _parameter(layer, weights, "bias"))
 
 
 @_computed.register(LpNormalization)

@@ -13,6 +13,8 @@ from tvm_mobilenet.operators.depthwise import Depthwise
 from tvm_mobilenet.operators.elements import Elements
 from tvm_mobilenet.operators.facts import OPERATORS, Facts
 from tvm_mobilenet.operators.integers import INTEGER_OPERATORS
+from tvm_mobilenet.operators.layer_norm import LayerNorm
+from tvm_mobilenet.operators.linear import Linear
 from tvm_mobilenet.operators.lp_normalization import LpNormalization
 from tvm_mobilenet.operators.moves import Move
 from tvm_mobilenet.operators.pointwise import Pointwise
@@ -32,9 +34,11 @@ _ALL: tuple[Facts, ...] = (
     Separable(),
     Pool(),
     Scale(),
+    Linear(),
     Dense(),
     Softmax(),
     LpNormalization(),
+    LayerNorm(),
     Elements(),
     Move(),
     MaxPool(),

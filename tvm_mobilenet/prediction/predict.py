@@ -21,6 +21,7 @@ _COSTS = by_loops(
         "dense": Products.dense,
         "depthwise": Products.depthwise,
         "elements": Products.scale,
+        "linear": Products.linear,
         "moves": Products.scale,
         "pointwise": Products.pointwise,
         "pool": Products.pool,

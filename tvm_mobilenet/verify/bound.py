@@ -20,6 +20,7 @@ from tvm_mobilenet.common.functions import losses, steepest
 from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.elements import Elementwise
+from tvm_mobilenet.models.layer_norm import LayerNorm
 from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.moves import Moves
 from tvm_mobilenet.models.spec import (
@@ -201,6 +202,26 @@ def _row_bound(layer: LpNormalization, known: _Known, loss: _Loss) -> Float64:
     (source,) = layer.inputs
     y, norms = known.magnitude(layer.name), row_lengths(known.magnitude(source))
     return loss.summed * y + (1 + loss.summed) * _turned(norms, y, known.error(source))
+
+
+@_bound.register(LayerNorm)
+def _layer_norm_bound(layer: LayerNorm, known: _Known, loss: _Loss) -> Float64:
+    """Bound what an error of the mean, and of what is left, becomes over the deviation."""
+    (source,) = layer.inputs
+    gamma, beta = (np.abs(known.weights[f"{layer.name}.{part}"]) for part in ("weight", "bias"))
+    x, off = np.asarray(known.values[source], np.float64), known.error(source)
+    with np.errstate(invalid="ignore"):
+        away = np.abs(x - x.mean(axis=1, keepdims=True))
+        spread = np.sqrt(np.mean(away**2, axis=1, keepdims=True) + layer.epsilon)
+        lost = loss.summed * (np.abs(x).mean(axis=1, keepdims=True) + away)
+        lost += off + off.mean(axis=1, keepdims=True)
+        moved = np.sqrt(np.mean(lost**2, axis=1, keepdims=True)) / spread + loss.summed
+        left = np.maximum(1 - moved, np.finfo(np.float64).tiny)
+        scaled = (lost + away * moved) / spread / left
+        # No element is further from its mean than that many deviations.
+        scaled = np.minimum(scaled, 2 * math.sqrt(x.shape[1]))
+        y = gamma * (away / spread + scaled) + beta
+        return np.asarray(gamma * scaled + loss.summed * y + loss.least)
 
 
 def _turned(norms: Float64, y: Float64, error: Float64) -> Float64:

@@ -134,7 +134,7 @@ def kernel_case(work: Workload, seed: int = 0, outlier: float | None = None) -> 
     names = [name for name in values if name.startswith(OTHER)]
     blocks = OPERATORS[work.operator].other_blocks(work)
     others = [
-        _kept(blocked(values[name], block), work)
+        _kept(blocked(values[name], block) if block else values[name], work)
         for name, block in zip(names, blocks, strict=False)
     ]
     return KernelCase((*_packed(work, x, weights), *others), want, bound)

@@ -2,8 +2,8 @@
 
 What :mod:`tvm_mobilenet.frontends` makes of Relay and Relax modules goes the same way.
 
-``read`` → ``fold`` → ``modern`` → ``simplify``, ``transposes``, ``activations`` → ``outputs`` →
-``layers``. The result is a :class:`Model` as the built-in networks are. Nodes that are none of our
+``read`` → ``fold`` → ``modern`` → ``simplify``, ``layer_norms``, ``transposes``, ``activations``,
+``tokens`` → ``outputs`` → ``layers``. The result is a :class:`Model` as the built-in networks are. Nodes that are none of our
 layers stay ONNX nodes (:class:`Operator`), which TVM's importer compiles; ``expand`` rewrites those
 that the importer gets wrong.
 """
@@ -219,9 +219,11 @@ def _imported(
     from tvm_mobilenet.models.importer.halves import in_float32
     from tvm_mobilenet.models.importer.integers import IntegerLayers
     from tvm_mobilenet.models.importer.modern import modernise
+    from tvm_mobilenet.models.importer.layer_norms import recognise_layer_norms
     from tvm_mobilenet.models.importer.outputs import own_outputs
     from tvm_mobilenet.models.importer.roundings import to_roundings
     from tvm_mobilenet.models.importer.simplify import merge_views, simplify
+    from tvm_mobilenet.models.importer.tokens import to_rows
     from tvm_mobilenet.models.importer.transposes import sink_transposes
     from tvm_mobilenet.models.quantized.lowering import lowered
 
@@ -229,10 +231,12 @@ def _imported(
     to_roundings(graph)
     modernise(graph)
     simplify(graph, views=False)
+    recognise_layer_norms(graph)
     sink_transposes(graph)
     simplify(graph, views=True)
     join_branches(graph)
     recognise_activations(graph)
+    to_rows(graph)
     merge_views(graph)
     own_outputs(graph)
     found = IntegerLayers(graph)

@@ -107,6 +107,10 @@ class Registers:
             self._buffers[at] = scratch(f"{self._name}_{numbers}", (self._lanes,), self._dtype)
         store(self._buffers[at], (0,), value)
 
+    def buffer(self, at: Any) -> Any:
+        """Return what a vector lies in, to be read lane by lane."""
+        return self._buffers[at]
+
 
 def load(buffer: Any, at: Sequence[Any], lanes: int) -> Any:
     """Load neighbours along the last axis."""
