@@ -28,6 +28,7 @@ from tvm_mobilenet.schedules.plans.integer.maps import plan_map, plan_quantize
 from tvm_mobilenet.schedules.plans.integer.products import plan_product, plan_rows_of_products
 from tvm_mobilenet.schedules.plans.integer.separable import plan_block
 from tvm_mobilenet.schedules.plans.maps import (
+    plan_copies,
     plan_dense,
     plan_elements,
     plan_moves,
@@ -37,6 +38,7 @@ from tvm_mobilenet.schedules.plans.maps import (
 from tvm_mobilenet.schedules.plans.pointwise import plan_pointwise
 from tvm_mobilenet.schedules.plans.rows import plan_gpu_rows, plan_rows
 from tvm_mobilenet.schedules.plans.rows_of_products import plan_linear
+from tvm_mobilenet.schedules.plans.rows_of_products import plan_product as plan_tensors
 from tvm_mobilenet.schedules.plans.separable import plan_separable
 
 from tvm_mobilenet.common.stacks import Stack
@@ -50,6 +52,7 @@ _PLANS: dict[str, Plan] = {
     "conv": plan_conv,
     "conv_blocked": plan_conv_blocked,
     "conv_transpose": plan_conv_transpose,
+    "copies": plan_copies,
     "dense": plan_dense,
     "depthwise": plan_depthwise,
     "elements": plan_elements,
@@ -57,6 +60,7 @@ _PLANS: dict[str, Plan] = {
     "moves": plan_moves,
     "pointwise": plan_pointwise,
     "pool": plan_pool,
+    "product": plan_tensors,
     "rows": plan_rows,
     "scale": plan_scale,
     "separable": plan_separable,

@@ -14,6 +14,7 @@ from tvm_mobilenet.schedules.plans.tile import MAX_PIXELS, MAX_VECTORS, Tile, co
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.facts import OPERATORS
+from tvm_mobilenet.operators.product import lanes_of
 from tvm_mobilenet.operators.workload import Workload
 
 _MOST_CHUNKS = 64
@@ -48,6 +49,13 @@ class RowsPlan:
 def plan_linear(work: Workload, knobs: Knobs, target: TargetSpec) -> RowsPlan:
     """Plan rows times weights: ``pixels`` and ``vectors`` of a tile, ``chunks``, ``threads``."""
     return _planned(work, 1, work.batch, work.out_blocks, work.in_channels, knobs, target)
+
+
+def plan_product(work: Workload, knobs: Knobs, target: TargetSpec) -> RowsPlan:
+    """Plan products of tensors: the same choices."""
+    vectors = -(-work.out_size[1] // lanes_of(work))
+    sizes = (work.batch, work.out_channels, vectors, work.in_size[1])
+    return _planned(work, *sizes, knobs, target)
 
 
 def _planned(  # noqa: PLR0917  the sizes of a product, from outer to inner

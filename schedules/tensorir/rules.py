@@ -18,6 +18,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.conv_blocked import (
     schedule_conv_transpose,
 )
 from tvm_mobilenet.schedules.tensorir.cpu.conv_pool_dense import schedule_conv_pool_dense
+from tvm_mobilenet.schedules.tensorir.cpu.copies import write_copies
 from tvm_mobilenet.schedules.tensorir.cpu.depthwise import schedule_depthwise
 from tvm_mobilenet.schedules.tensorir.cpu.elements import schedule_elements
 from tvm_mobilenet.schedules.tensorir.cpu.head import schedule_dense, schedule_pool
@@ -28,6 +29,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.moves import write_moves
 from tvm_mobilenet.schedules.tensorir.cpu.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.tensorir.cpu.prefetch_insert import with_prefetches
+from tvm_mobilenet.schedules.tensorir.cpu.product import write_product
 from tvm_mobilenet.schedules.tensorir.cpu.rows import schedule_rows
 from tvm_mobilenet.schedules.tensorir.cpu.scale import schedule_scale
 from tvm_mobilenet.schedules.tensorir.cpu.separable import schedule_separable
@@ -76,7 +78,13 @@ _PREPARED: dict[str, Callable[[Any, Workload, Any], Any]] = {
 PREPARED = by_loops(_PREPARED)
 """Operator to what brings its function into the form that the schedule takes, if anything."""
 
-CPU_WRITTEN: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {"moves": write_moves}
+_WRITTEN: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
+    "copies": write_copies,
+    "moves": write_moves,
+    "product": write_product,
+}
+
+CPU_WRITTEN = by_loops(_WRITTEN)
 """Operators whose loops are written anew for processors."""
 
 CPU_REWRITTEN: dict[str, Callable[[Any, Workload, Any, TargetSpec], Any]] = {"linear": write_linear}

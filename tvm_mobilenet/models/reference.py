@@ -26,6 +26,7 @@ from tvm_mobilenet.models.layer_norm import LayerNorm
 from tvm_mobilenet.models.layers import LpNormalization, Weighted
 from tvm_mobilenet.models.moves import Moves
 from tvm_mobilenet.models.pixels import Pixels
+from tvm_mobilenet.models.products import Product
 from tvm_mobilenet.models.spec import (
     INPUT,
     Activate,
@@ -41,6 +42,7 @@ from tvm_mobilenet.models.spec import (
 )
 from tvm_mobilenet.models.spread import spread
 from tvm_mobilenet.models.transposed import ConvTranspose2d
+from tvm_mobilenet.models.views import Copy
 from tvm_mobilenet.models.weights import validate
 from tvm_mobilenet.models.windows import Window
 
@@ -263,6 +265,12 @@ def _dense(layer: Dense, weights: Weights, x: Float64) -> Float64:
 @_computed.register(Operator)
 def _operator(layer: Operator, weights: Weights, *inputs: Float64) -> Float64:
     return np.asarray(layer.run(weights, *inputs), np.float64)
+
+
+@_computed.register(Product)
+@_computed.register(Copy)
+def _of_views(layer: Product | Copy, _weights: Weights, *inputs: Float64) -> Float64:
+    return layer.run(*inputs)
 
 
 @_computed.register(Moves)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -18,6 +18,7 @@ from tvm_mobilenet.network.fusion import decide
 from tvm_mobilenet.network.integers import elements_for
 from tvm_mobilenet.network.plan import Call, Decision, Foreign, KernelPlan, NetworkPlan, Value
 from tvm_mobilenet.network.units import Readers, Unit, in_blocks, units_of
+from tvm_mobilenet.network.views import through_views
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.prediction.ahead import plan_ahead
@@ -65,7 +66,9 @@ def plan_network(
     """
     plans = plans_for(target, stack)
     network = _in_integers(model, records, target, stack)
-    units = units_of(model, target, plans.keys(), network)
+    units, unread = through_views(
+        model, units_of(model, target, plans.keys(), network), target, plans.keys()
+    )
     contexts = CacheContexts.of(model, units)
     decisions = decide(
         *(model, units, contexts, target),
@@ -73,7 +76,7 @@ def plan_network(
         fusion=fusion,
         fusion_for=fusion_for,
     )
-    steps: list[Call | Foreign] = _steps(model, units, decisions, target, network)
+    steps: list[Call | Foreign] = _steps(model, units, unread, decisions, target, network)
     calls = [step for step in steps if isinstance(step, Call)]
     if target.gpu is None and target.dtype == "float32":
         ahead = iter(plan_ahead([call.work for call in calls], target))
@@ -140,6 +143,7 @@ def plan_kernel(
 def _steps(
     model: Model,
     units: Sequence[Unit],
+    unread: Collection[str],
     decisions: Sequence[Decision],
     target: TargetSpec,
     network: QuantizedModel | None,
@@ -168,7 +172,7 @@ def _steps(
                 group = (in_blocks(group[0], readers, target),)
                 work = group[0].work
             steps.append(_call(group, work, model, choices.get(name), network))
-        elif layer.name not in covered:
+        elif layer.name not in covered and layer.name not in unread:
             steps.append(Foreign(layer))
     return steps
 

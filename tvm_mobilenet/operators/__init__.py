@@ -8,6 +8,7 @@ from tvm_mobilenet.operators.conv import Conv
 from tvm_mobilenet.operators.conv_blocked import ConvBlocked
 from tvm_mobilenet.operators.conv_pool_dense import ConvPoolDense
 from tvm_mobilenet.operators.conv_transpose import ConvTranspose
+from tvm_mobilenet.operators.copies import COPIES
 from tvm_mobilenet.operators.dense import Dense
 from tvm_mobilenet.operators.depthwise import Depthwise
 from tvm_mobilenet.operators.elements import Elements
@@ -19,6 +20,7 @@ from tvm_mobilenet.operators.lp_normalization import LpNormalization
 from tvm_mobilenet.operators.moves import Move
 from tvm_mobilenet.operators.pointwise import Pointwise
 from tvm_mobilenet.operators.pool import Pool
+from tvm_mobilenet.operators.product import Product
 from tvm_mobilenet.operators.scale import Scale
 from tvm_mobilenet.operators.separable import Separable
 from tvm_mobilenet.operators.softmax import Softmax
@@ -41,6 +43,8 @@ _ALL: tuple[Facts, ...] = (
     LayerNorm(),
     Elements(),
     Move(),
+    Product(),
+    *COPIES.values(),
     MaxPool(),
     AveragePool(),
     *INTEGER_OPERATORS,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from tvm_mobilenet.machine import TargetSpec
     from tvm_mobilenet.models.layer import Layer
+    from tvm_mobilenet.models.views import View
     from tvm_mobilenet.operators.packing import Affine, Array
     from tvm_mobilenet.operators.workload import Workload
 
@@ -42,6 +43,8 @@ class Facts(ABC):
         Whether its kernel can apply an activation to its output.
     adds_residual : bool
         Whether its kernel can add another map to its output.
+    reads_views : bool
+        Whether its inputs may lie in other tensors: see :mod:`tvm_mobilenet.models.views`.
     element_work : int
         Vector operations that an element takes, in multiply-adds, where it goes over elements.
     """
@@ -56,6 +59,7 @@ class Facts(ABC):
     hosts_prefetches = False
     activates = False
     adds_residual = False
+    reads_views = False
     element_work = 1
 
     @property
@@ -82,6 +86,10 @@ class Facts(ABC):
     def of_chain(self, layers: Sequence[Layer], target: TargetSpec) -> Workload | None:
         """Return the workload of layers of which each alone reads the one before it."""
         return None
+
+    def of_views(self, work: Workload, views: Sequence[View], target: TargetSpec) -> Workload:
+        """Return the workload that reads its inputs, one after the other, where they lie."""
+        return work
 
     def other_blocks(self, work: Workload) -> tuple[int, ...]:
         """Return the blocks that maps lie in which it reads behind the first, at least so many."""

@@ -23,6 +23,7 @@ from tvm_mobilenet.models.elements import Elementwise
 from tvm_mobilenet.models.layer_norm import LayerNorm
 from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.moves import Moves
+from tvm_mobilenet.models.products import Product
 from tvm_mobilenet.models.spec import (
     Activate,
     Activation,
@@ -36,6 +37,7 @@ from tvm_mobilenet.models.spec import (
     Softmax,
 )
 from tvm_mobilenet.models.transposed import ConvTranspose2d
+from tvm_mobilenet.models.views import Copy
 from tvm_mobilenet.models.windows import Window
 from tvm_mobilenet.verify.rounding import (
     END_TO_END,
@@ -165,6 +167,21 @@ def _add_bound(layer: Add, known: _Known, loss: _Loss) -> Float64:
 def _scale_bound(layer: Scale, known: _Known, loss: _Loss) -> Float64:
     (x, y), (off_x, off_y) = map(known.magnitude, layer.inputs), map(known.error, layer.inputs)
     return loss.bound(x * y, x * off_y + y * off_x + off_x * off_y)
+
+
+@_bound.register(Product)
+def _tensors_bound(layer: Product, known: _Known, loss: _Loss) -> Float64:
+    magnitudes, errors = (
+        [*map(of, layer.inputs)] for of in (known.magnitude, known.error)
+    )
+    (x, y), (off_x, off_y) = magnitudes, errors
+    carried = layer.run(x, off_y) + layer.run(off_x, y) + layer.run(off_x, off_y)
+    return loss.bound(np.abs(layer.run(x, y)), np.abs(carried))
+
+
+@_bound.register(Copy)
+def _copy_bound(layer: Copy, known: _Known, _loss: _Loss) -> Float64:
+    return layer.run(known.error(layer.inputs[0]))
 
 
 @_bound.register(Moves)

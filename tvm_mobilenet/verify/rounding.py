@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.models.layer_norm import LayerNorm
 from tvm_mobilenet.models.layers import LpNormalization
+from tvm_mobilenet.models.products import Product
 from tvm_mobilenet.models.spec import (
     Conv2d,
     Dense,
@@ -85,7 +86,8 @@ def _operator_terms(layer: Operator) -> int:
 
 @terms_of.register(Conv2d)
 @terms_of.register(Dense)
-def _product_terms(layer: Conv2d | Dense) -> int:
+@terms_of.register(Product)
+def _product_terms(layer: Conv2d | Dense | Product) -> int:
     return max(1, layer.macs // math.prod(layer.out_shape))
 
 
