@@ -63,6 +63,7 @@ _PLANS: dict[str, Plan] = {
     "product": plan_tensors,
     "rows": plan_rows,
     "scale": plan_scale,
+    "softmax_rows": plan_rows,
     "separable": plan_separable,
     "tail": plan_conv_pool_dense,
     "qconv": plan_rows_of_products,

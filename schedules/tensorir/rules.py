@@ -33,6 +33,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.product import write_product
 from tvm_mobilenet.schedules.tensorir.cpu.rows import schedule_rows
 from tvm_mobilenet.schedules.tensorir.cpu.scale import schedule_scale
 from tvm_mobilenet.schedules.tensorir.cpu.separable import schedule_separable
+from tvm_mobilenet.schedules.tensorir.cpu.softmax_rows import write_softmax_rows
 from tvm_mobilenet.schedules.tensorir.gpu.conv import schedule_conv as gpu_conv
 from tvm_mobilenet.schedules.tensorir.gpu.dense import write_dense
 from tvm_mobilenet.schedules.tensorir.gpu.depthwise import schedule_depthwise as gpu_depthwise
@@ -87,7 +88,10 @@ _WRITTEN: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
 CPU_WRITTEN = by_loops(_WRITTEN)
 """Operators whose loops are written anew for processors."""
 
-CPU_REWRITTEN: dict[str, Callable[[Any, Workload, Any, TargetSpec], Any]] = {"linear": write_linear}
+CPU_REWRITTEN: dict[str, Callable[[Any, Workload, Any, TargetSpec], Any]] = {
+    "linear": write_linear,
+    "softmax_rows": write_softmax_rows,
+}
 """The same, of those whose epilogues are taken from their definitions."""
 
 GPU_WRITTEN: dict[str, Callable[[Any, Any, TargetSpec], Any]] = {

@@ -11,7 +11,7 @@ from tvm_mobilenet.machine import PRESETS, TargetSpec, host_cpu_features, host_m
 from tvm_mobilenet.models.layer import Layer
 from tvm_mobilenet.models.layer_norm import LayerNorm
 from tvm_mobilenet.models.products import Product
-from tvm_mobilenet.models.spec import INPUT, Dense
+from tvm_mobilenet.models.spec import INPUT, Dense, Softmax
 from tvm_mobilenet.models.views import Copy, View, whole
 from tvm_mobilenet.operators.copies import COPIES
 from tvm_mobilenet.operators.facts import OTHER
@@ -55,6 +55,14 @@ def test_rows_times_weights(name: str) -> None:
     works += [dataclasses.replace(works[2], activation=end) for end in ends]
     works += [dataclasses.replace(works[at], residual=True) for at in (1, 3)]
     works.append(dataclasses.replace(works[2], residual=True, activation="silu"))
+    check_all(works, spec)
+
+
+@pytest.mark.parametrize("name", X86)
+def test_many_softmaxes(name: str) -> None:
+    spec = here(name)
+    works = [work_of(Softmax("a", (INPUT,), (30, n)), spec) for n in (1, 2, 3, 15, 16, 17, 50, 256)]
+    assert {work.operator for work in works} == {"softmax_rows"}
     check_all(works, spec)
 
 

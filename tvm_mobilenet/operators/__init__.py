@@ -23,7 +23,7 @@ from tvm_mobilenet.operators.pool import Pool
 from tvm_mobilenet.operators.product import Product
 from tvm_mobilenet.operators.scale import Scale
 from tvm_mobilenet.operators.separable import Separable
-from tvm_mobilenet.operators.softmax import Softmax
+from tvm_mobilenet.operators.softmax import Softmax, SoftmaxRows
 from tvm_mobilenet.operators.windows import AveragePool, MaxPool
 
 _ALL: tuple[Facts, ...] = (
@@ -38,6 +38,7 @@ _ALL: tuple[Facts, ...] = (
     Scale(),
     Linear(),
     Dense(),
+    SoftmaxRows(),
     Softmax(),
     LpNormalization(),
     LayerNorm(),

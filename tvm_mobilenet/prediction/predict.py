@@ -29,6 +29,7 @@ _COSTS = by_loops(
         "product": Products.linear,
         "rows": Products.rows,
         "scale": Products.scale,
+        "softmax_rows": Products.rows,
         "separable": Products.separable,
         "tail": Products.conv_pool_dense,
     }
