@@ -57,9 +57,7 @@ def layer_norm(work: Workload) -> list[Any]:
         (work.batch, lanes), lambda n, c: te.sum(row[n, b, c], axis=b), name="lane_max"
     )
     c = te.reduce_axis((0, lanes), name="c")
-    mean = te.compute(
-        (work.batch,), lambda n: te.sum(part[n, c] * count, axis=c), name="row_max"
-    )
+    mean = te.compute((work.batch,), lambda n: te.sum(part[n, c] * count, axis=c), name="row_max")
     power = te.compute(row.shape, left, name="power")
     b = te.reduce_axis((0, blocks), name="b")
     squares = te.compute(

@@ -257,9 +257,7 @@ def _layer_norm(layer: LayerNorm, _constants: Constants) -> list[onnx.NodeProto]
 
     inputs = [*layer.inputs, *layer.parameters]
     attributes = {"axis": 1, "epsilon": layer.epsilon}
-    return [
-        helper.make_node("LayerNormalization", inputs, [layer.name], layer.name, **attributes)
-    ]
+    return [helper.make_node("LayerNormalization", inputs, [layer.name], layer.name, **attributes)]
 
 
 def _node(operator: str, layer: Layer, **attributes: Any) -> onnx.NodeProto:

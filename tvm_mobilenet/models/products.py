@@ -56,7 +56,8 @@ class Product(Layer):
     def run(self, *inputs: NDArray[Any]) -> NDArray[Any]:
         """Compute it for arrays of the layer's ``in_shapes``."""
         one, other = inputs[::-1] if self.swapped else inputs
-        return self.one.of(one) @ self.other.of(other)
+        product: NDArray[Any] = self.one.of(one) @ self.other.of(other)
+        return product
 
 
 def stack_of(one: Shape, other: Shape) -> Shape | None:

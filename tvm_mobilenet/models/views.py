@@ -91,7 +91,7 @@ class View:
 
     def of(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return its elements, given those of the other tensor."""
-        taken = x.reshape(-1)[self.numbers()]
+        taken: NDArray[Any] = x.reshape(-1)[self.numbers()]
         return taken if self.factor == 1.0 else taken * self.factor
 
 
@@ -102,7 +102,9 @@ def _tuples(value: Any) -> Any:
 def whole(shape: Shape) -> View:
     """Return a tensor as a view of itself."""
     strides = (math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-    axes = (((size, stride if size > 1 else 0),) for size, stride in zip(shape, strides, strict=True))
+    axes = (
+        ((size, stride if size > 1 else 0),) for size, stride in zip(shape, strides, strict=True)
+    )
     return View(shape, tuple(axes))
 
 

@@ -140,7 +140,7 @@ def plan_kernel(
     return KernelPlan(work, dict(knobs.chosen), knobs.source, note)
 
 
-def _steps(
+def _steps(  # noqa: PLR0917  what is decided, in its order
     model: Model,
     units: Sequence[Unit],
     unread: Collection[str],

@@ -116,11 +116,11 @@ def axes_of(work: Workload) -> tuple[int, tuple[Axis, ...]] | None:
     if found is None:
         return None
     axes: list[Axis] = []
-    for steps, out in zip(found.axes, apart, strict=True):
+    for loops, out in zip(found.axes, apart, strict=True):
         behind = 1
-        for size, into in reversed(steps):
-            axes.append((size, into, out * behind))
-            behind *= size
+        for count, into in reversed(loops):
+            axes.append((count, into, out * behind))
+            behind *= count
     return found.offset, _merged(axes)
 
 

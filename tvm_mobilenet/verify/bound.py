@@ -171,9 +171,7 @@ def _scale_bound(layer: Scale, known: _Known, loss: _Loss) -> Float64:
 
 @_bound.register(Product)
 def _tensors_bound(layer: Product, known: _Known, loss: _Loss) -> Float64:
-    magnitudes, errors = (
-        [*map(of, layer.inputs)] for of in (known.magnitude, known.error)
-    )
+    magnitudes, errors = ([*map(of, layer.inputs)] for of in (known.magnitude, known.error))
     (x, y), (off_x, off_y) = magnitudes, errors
     carried = layer.run(x, off_y) + layer.run(off_x, y) + layer.run(off_x, off_y)
     return loss.bound(np.abs(layer.run(x, y)), np.abs(carried))

@@ -81,9 +81,7 @@ class _Matrix:
         plan, tile, width = self._plan, self._plan.tile, self._width
         rows = self._work.out_channels
         group = tirx.min(number * tile.vectors, self._vectors - tile.vectors)
-        begins = [
-            tirx.min((group + v) * width, self._columns - width) for v in range(tile.vectors)
-        ]
+        begins = [tirx.min((group + v) * width, self._columns - width) for v in range(tile.vectors)]
         left, right = (self._begin(view, matrix) for view in (self._one, self._other))
         (down, along), (steps, beside) = _last(self._one), _last(self._other)
         panel: Any = None

@@ -124,9 +124,7 @@ class _Row:
             halves[width] = Registers(f"half{level}", width, "float32")
             halves[width][0] = value
             width, level = width // 2, level + 1
-            parts = [
-                load(halves[2 * width].buffer(0), (side * width,), width) for side in (0, 1)
-            ]
+            parts = [load(halves[2 * width].buffer(0), (side * width,), width) for side in (0, 1)]
             value = join(*parts)
         return value
 

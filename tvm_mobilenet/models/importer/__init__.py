@@ -3,9 +3,9 @@
 What :mod:`tvm_mobilenet.frontends` makes of Relay and Relax modules goes the same way.
 
 ``read`` → ``fold`` → ``modern`` → ``simplify``, ``layer_norms``, ``transposes``, ``activations``,
-``tokens`` → ``outputs`` → ``layers``. The result is a :class:`Model` as the built-in networks are. Nodes that are none of our
-layers stay ONNX nodes (:class:`Operator`), which TVM's importer compiles; ``expand`` rewrites those
-that the importer gets wrong.
+``tokens`` → ``outputs`` → ``layers``. The result is a :class:`Model` as the built-in networks are.
+Nodes that are none of our layers stay ONNX nodes (:class:`Operator`), which TVM's importer
+compiles; ``expand`` rewrites those that the importer gets wrong.
 """
 
 from __future__ import annotations
@@ -218,9 +218,10 @@ def _imported(
     from tvm_mobilenet.models.importer.fold import fold
     from tvm_mobilenet.models.importer.halves import in_float32
     from tvm_mobilenet.models.importer.integers import IntegerLayers
-    from tvm_mobilenet.models.importer.modern import modernise
     from tvm_mobilenet.models.importer.layer_norms import recognise_layer_norms
+    from tvm_mobilenet.models.importer.modern import modernise
     from tvm_mobilenet.models.importer.outputs import own_outputs
+    from tvm_mobilenet.models.importer.products import spell_products
     from tvm_mobilenet.models.importer.roundings import to_roundings
     from tvm_mobilenet.models.importer.simplify import merge_views, simplify
     from tvm_mobilenet.models.importer.tokens import to_rows
@@ -235,6 +236,7 @@ def _imported(
     sink_transposes(graph)
     simplify(graph, views=True)
     join_branches(graph)
+    spell_products(graph)
     recognise_activations(graph)
     to_rows(graph)
     merge_views(graph)

@@ -1,4 +1,4 @@
-"""Layer normalisations, however they are spelled, become the operator that opset 17 has for them."""
+"""Layer normalisations, however spelled, become the operator that opset 17 has for them."""
 
 from __future__ import annotations
 
