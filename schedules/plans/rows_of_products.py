@@ -13,8 +13,8 @@ from tvm_mobilenet.schedules.plans.threads import fewest_even, share
 from tvm_mobilenet.schedules.plans.tile import MAX_PIXELS, MAX_VECTORS, Tile, covering_cycles, fits
 
 from tvm_mobilenet.machine import TargetSpec
+from tvm_mobilenet.operators.details import lanes_of
 from tvm_mobilenet.operators.facts import OPERATORS
-from tvm_mobilenet.operators.product import lanes_of
 from tvm_mobilenet.operators.workload import Workload
 
 _MOST_CHUNKS = 64

@@ -11,11 +11,9 @@ from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.models.layer import Layer
 from tvm_mobilenet.models.spec import INPUT
 from tvm_mobilenet.models.views import Copy, View, strided
+from tvm_mobilenet.operators.details import Axis
 from tvm_mobilenet.operators.facts import Facts
 from tvm_mobilenet.operators.workload import Workload, channel_block
-
-Axis = tuple[int, int, int]
-"""Elements, and how far apart they lie where they are read and where they are written."""
 
 
 class Copies(Facts):
@@ -62,6 +60,12 @@ class Copies(Facts):
 
     def _ends(self, view: View) -> list[tuple[tuple[int, ...], bool]]:
         return [(view.source, self.reads_plain), (view.shape, self.writes_plain)]
+
+    def axes(self, work: Workload) -> tuple[int, tuple[Axis, ...]]:
+        """Return where the first element is read, and the loops."""
+        found = axes_of(work)
+        assert found is not None  # or it would be no workload
+        return found
 
     def layers(self, work: Workload) -> tuple[Layer, ...]:
         view = view_of(work)

@@ -84,9 +84,3 @@ class Product(Facts):
     def constants(self, work: Workload, layer: Layer, weights: Mapping[str, Array]) -> list[Array]:
         """Return the operand that is a constant."""
         return [weights[name] for name in layer.parameters]
-
-
-def lanes_of(work: Workload) -> int:
-    """Return the lanes of a vector of columns."""
-    lanes: int = json.loads(work.detail)["lanes"]
-    return lanes

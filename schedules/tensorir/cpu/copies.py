@@ -32,7 +32,8 @@ from tvm_mobilenet.schedules.tensorir.cpu.product import at, place
 from tvm_mobilenet.schedules.tensorir.cpu.squares import square_side, transposed
 
 from tvm_mobilenet.machine import TargetSpec
-from tvm_mobilenet.operators.copies import COPIES, Axis, axes_of, view_of
+from tvm_mobilenet.operators.details import Axis
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
 
 _UNITS_A_CORE = 4
@@ -40,12 +41,11 @@ _UNITS_A_CORE = 4
 
 def write_copies(work: Workload, plan: SharedPlan, target: TargetSpec) -> Any:
     """Write the kernel."""
-    view, facts, found = view_of(work), COPIES[work.operator], axes_of(work)
-    assert found is not None  # or it would be no workload
-    offset, axes = found
+    facts: Any = OPERATORS[work.operator]
+    (layer,), (offset, axes) = facts.layers(work), facts.axes(work)
     parameters = {
-        "data": (_lying(view.source, 0 if facts.reads_plain else work.in_block), "float32"),
-        "out": (_lying(view.shape, 0 if facts.writes_plain else work.out_block), "float32"),
+        "data": (_lying(layer.in_shape, 0 if facts.reads_plain else work.in_block), "float32"),
+        "out": (_lying(layer.out_shape, 0 if facts.writes_plain else work.out_block), "float32"),
     }
     inner, side = _inner(axes, target.lanes)
     outer = [axis for axis in axes if axis not in inner]

@@ -32,7 +32,7 @@ from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.plans.rows_of_products import RowsPlan
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import kernel, load, units
 from tvm_mobilenet.schedules.tensorir.cpu.register_tile import product
-from tvm_mobilenet.schedules.tensorir.gpu.stages import Stages, Value
+from tvm_mobilenet.schedules.tensorir.definition import Stages, Value
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload

@@ -41,14 +41,14 @@ from tvm_mobilenet.schedules.tensorir.cpu.register_tile import product
 from tvm_mobilenet.schedules.tensorir.cpu.squares import square_side, transposed
 
 from tvm_mobilenet.machine import TargetSpec
-from tvm_mobilenet.models.views import View
-from tvm_mobilenet.operators.product import Product, lanes_of
+from tvm_mobilenet.operators.details import lanes_of
+from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Workload
 
 
 def write_product(work: Workload, plan: RowsPlan, _target: TargetSpec) -> Any:
     """Write the kernel."""
-    layer = Product().product(work)
+    layer = _layer(work)
     names = ("data", "other")
     parameters = {
         **{n: (shape, "float32") for n, shape in zip(names, layer.in_shapes, strict=True)},
@@ -64,11 +64,16 @@ def write_product(work: Workload, plan: RowsPlan, _target: TargetSpec) -> Any:
     return kernel(work, parameters, body)
 
 
+def _layer(work: Workload) -> Any:
+    (layer,) = OPERATORS[work.operator].layers(work)
+    return layer
+
+
 class _Matrix:
     """Some rows of some columns of one of the matrices."""
 
     def __init__(self, work: Workload, plan: RowsPlan, tensors: tuple[Any, Any], out: Any) -> None:
-        layer = Product().product(work)
+        layer = _layer(work)
         self._work, self._plan, self._out = work, plan, out
         self._one, self._other = layer.one, layer.other
         self._left, self._right = tensors
@@ -111,7 +116,7 @@ class _Matrix:
                     value = sums[i, v] if factor.value == 1.0 else sums[i, v] * scale
                     store(self._out, place(self._out, line + begins[v]), value)
 
-    def _begin(self, view: View, matrix: Any) -> Any:
+    def _begin(self, view: Any, matrix: Any) -> Any:
         """Return where a matrix of the stack begins in what an operand lies in."""
         begin: Any = view.offset
         behind = 1
@@ -145,10 +150,10 @@ class _Matrix:
                         store(panel, (v, k + i, c), row)
 
 
-def _last(view: View) -> tuple[int, int]:
+def _last(view: Any) -> tuple[int, int]:
     """Return how far apart rows and columns lie."""
     rows, columns = view.axes[-2:]
-    return rows[0][1], columns[0][1]
+    return int(rows[0][1]), int(columns[0][1])
 
 
 def place(buffer: Any, flat: Any) -> list[Any]:

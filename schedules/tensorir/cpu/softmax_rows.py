@@ -39,7 +39,7 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     store,
     units,
 )
-from tvm_mobilenet.schedules.tensorir.gpu.stages import Stages, Value
+from tvm_mobilenet.schedules.tensorir.definition import Stages, Value
 
 from tvm_mobilenet.machine import TargetSpec
 from tvm_mobilenet.operators.workload import Workload
