@@ -15,8 +15,12 @@ from schedule_cases import AROUND
 from tvm_mobilenet.common.functions import Activation
 from tvm_mobilenet.machine import PRESETS, TargetSpec
 from tvm_mobilenet.models.layer import Layer
-from tvm_mobilenet.models.layers import LpNormalization, Softmax
-from tvm_mobilenet.operators.facts import OPERATORS
+from tvm_mobilenet.models.layer_norm import LayerNorm
+from tvm_mobilenet.models.layers import Dense, LpNormalization, Softmax
+from tvm_mobilenet.models.products import Product
+from tvm_mobilenet.models.spec import INPUT
+from tvm_mobilenet.models.views import Copy, whole
+from tvm_mobilenet.operators.facts import OPERATORS, OTHER
 from tvm_mobilenet.operators.packing import blocked
 from tvm_mobilenet.operators.sizes import workload_of_layer
 from tvm_mobilenet.operators.workload import Workload
@@ -109,7 +113,7 @@ def works(lanes: int, dtype: Any = "float32") -> dict[str, Workload]:
         operator="tail", classes=20, class_block=2 * lanes,
     )  # fmt: skip
     if dtype == "float32":
-        return odd | convolutions(lanes)
+        return odd | convolutions(lanes) | tokens(lanes)
     return {
         name: dataclasses.replace(work, dtype=dtype)
         for name, work in odd.items()
@@ -122,6 +126,29 @@ def convolutions(lanes: int) -> dict[str, Workload]:
     target = dataclasses.replace(PRESETS["x86-64"], lanes=lanes)
     names = ("groups across blocks", "dilated", "3 x 3, odd", "depthwise transposed, 3 x 3")
     return {name: work for name, work in workloads(target).items() if name in names}
+
+
+def tokens(lanes: int) -> dict[str, Workload]:
+    """Those on rows of tokens, which have kernels for processors only, but normalisations."""
+    target = dataclasses.replace(PRESETS["x86-64"], lanes=lanes)
+    turned = dataclasses.replace(whole((2, 16, 3, 5)), axes=(((2, 240),), ((3, 5),), ((5, 1),),
+                                                            ((16, 15),)))  # fmt: skip
+    back = dataclasses.replace(whole((2, 3, 5, 16)), axes=(((2, 240),), ((16, 1),), ((3, 80),),
+                                                          ((5, 16),)))  # fmt: skip
+    layers: dict[str, Layer] = {
+        "layer_norm": LayerNorm("a", (INPUT,), (2, 21)),
+        "softmax_rows": Softmax("a", (INPUT,), (14, 21)),
+        "product": Product("a", (INPUT, OTHER), (2, 5, 9), whole((2, 5, 9)), whole((2, 9, 20))),
+        "copies": Copy("a", (INPUT,), back.source, back),
+        "copies_out": Copy("a", (INPUT,), turned.source, turned, from_blocks=True),
+        "copies_in": Copy("a", (INPUT,), back.source, back, into_blocks=True),
+    }
+    ends = {f"linear {end}": end for end in ("none", "relu", "gelu")}
+    found = {name: workload_of_layer(layer, target) for name, layer in layers.items()}
+    for name, end in ends.items():
+        dense = Dense("a", (INPUT,), (14, 9), 21, activation=end)
+        found[name] = workload_of_layer(dense, target)
+    return {name: work for name, work in found.items() if work is not None}
 
 
 def on_gpu(cases: dict[str, Workload], target: TargetSpec) -> None:

@@ -36,6 +36,7 @@ from tvm_mobilenet.schedules.plans.integer.maps import plan_images, plan_map, pl
 from tvm_mobilenet.schedules.plans.integer.products import plan_product, plan_rows_of_products
 from tvm_mobilenet.schedules.plans.integer.separable import plan_block
 from tvm_mobilenet.schedules.plans.maps import (
+    plan_copies,
     plan_dense,
     plan_elements,
     plan_max_pool,
@@ -45,6 +46,8 @@ from tvm_mobilenet.schedules.plans.maps import (
 )
 from tvm_mobilenet.schedules.plans.pointwise import plan_pointwise
 from tvm_mobilenet.schedules.plans.rows import plan_gpu_rows, plan_rows
+from tvm_mobilenet.schedules.plans.rows_of_products import plan_linear
+from tvm_mobilenet.schedules.plans.rows_of_products import plan_product as plan_tensors
 from tvm_mobilenet.schedules.plans.separable import plan_separable
 
 from tvm_mobilenet.common.stacks import Stack
@@ -76,18 +79,22 @@ _PLANS: dict[str, Plan] = {
     "conv_blocked": plan_conv_blocked,
     "conv_nhwc": plan_conv,
     "conv_transpose": plan_conv_transpose,
+    "copies": plan_copies,
     "dense": plan_dense,
     "depthwise": plan_depthwise,
     "elements": plan_elements,
+    "linear": plan_linear,
     "max_pool": plan_max_pool,
     "moves": plan_rows_of_maps,
     "over_pixels": plan_pool,
     "pointwise": plan_pointwise,
     "pool": plan_pool,
+    "product": plan_tensors,
     "resize": plan_elements,
     "rows": plan_rows,
     "scale": plan_scale,
     "separable": plan_separable,
+    "softmax_rows": plan_rows,
     "tail": plan_conv_pool_dense,
     **_INTEGER_PLANS,
 }

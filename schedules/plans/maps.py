@@ -41,6 +41,12 @@ def plan_rows_of_maps(work: Workload, knobs: Knobs, target: TargetSpec) -> Share
     return _shared(work.batch * work.out_size[0], ELEMENT * elements, knobs, target)
 
 
+def plan_copies(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
+    """Plan what makes a view a tensor: an image, or a token, is a unit; ``threads``."""
+    elements = work.batch * work.out_channels * work.out_pixels
+    return _shared(work.batch * work.out_channels, ELEMENT * elements, knobs, target)
+
+
 def plan_elements(work: Workload, knobs: Knobs, target: TargetSpec) -> SharedPlan:
     """Plan two maps element by element: a row of a channel block is a unit; ``threads``."""
     units = work.batch * work.out_blocks * work.out_size[0]

@@ -139,6 +139,12 @@ def _run_cycles(pixels: int, tile: Tile, depth: int, target: TargetSpec) -> floa
     return depth * steps + _STORE * pixels * tile.vectors + _TILE * (whole + bool(rest))
 
 
+def covering_cycles(tile: Tile, rows: int, vectors: int, depth: int, target: TargetSpec) -> float:
+    """Return the cycles of a product whose tiles cover rows and vectors, the last ones twice."""
+    count = -(-rows // tile.pixels) * -(-vectors // tile.vectors)
+    return count * _run_cycles(tile.pixels, tile, depth, target)
+
+
 def chunk_options(pixels: int, tile: Tile) -> list[int]:
     """List the numbers of chunks that the pixels can be cut into.
 

@@ -19,10 +19,12 @@ from tvm_mobilenet.schedules.tensorir.cpu.conv_blocked import (
     schedule_conv_transpose,
 )
 from tvm_mobilenet.schedules.tensorir.cpu.conv_pool_dense import schedule_conv_pool_dense
+from tvm_mobilenet.schedules.tensorir.cpu.copies import write_copies
 from tvm_mobilenet.schedules.tensorir.cpu.depthwise import schedule_depthwise
 from tvm_mobilenet.schedules.tensorir.cpu.elements import schedule_elements
 from tvm_mobilenet.schedules.tensorir.cpu.head import schedule_dense, schedule_pool
 from tvm_mobilenet.schedules.tensorir.cpu.lengths import Length, with_lengths
+from tvm_mobilenet.schedules.tensorir.cpu.linear import write_linear
 from tvm_mobilenet.schedules.tensorir.cpu.max_pool import write_max_pool
 from tvm_mobilenet.schedules.tensorir.cpu.micro_kernel import workload_of
 from tvm_mobilenet.schedules.tensorir.cpu.moves import write_moves
@@ -30,10 +32,12 @@ from tvm_mobilenet.schedules.tensorir.cpu.over_pixels import schedule_over_pixel
 from tvm_mobilenet.schedules.tensorir.cpu.pointwise import schedule_pointwise
 from tvm_mobilenet.schedules.tensorir.cpu.prefetch import Prefetch
 from tvm_mobilenet.schedules.tensorir.cpu.prefetch_insert import with_prefetches
+from tvm_mobilenet.schedules.tensorir.cpu.product import write_product
 from tvm_mobilenet.schedules.tensorir.cpu.resize import write_resize
 from tvm_mobilenet.schedules.tensorir.cpu.rows import schedule_rows
 from tvm_mobilenet.schedules.tensorir.cpu.scale import schedule_scale
 from tvm_mobilenet.schedules.tensorir.cpu.separable import schedule_separable
+from tvm_mobilenet.schedules.tensorir.cpu.softmax_rows import write_softmax_rows
 from tvm_mobilenet.schedules.tensorir.gpu.conv import schedule_conv as gpu_conv
 from tvm_mobilenet.schedules.tensorir.gpu.conv_blocked import (
     schedule_conv_blocked as gpu_conv_blocked,
@@ -82,13 +86,21 @@ IN_ROWS = frozenset(("conv_blocked", "conv_transpose"))
 
 _CPU_WRITTEN: dict[str, Callable[[Workload, Any, TargetSpec], Any]] = {
     "axes": write_axes,
+    "copies": write_copies,
     "max_pool": write_max_pool,
     "moves": write_moves,
+    "product": write_product,
     "resize": write_resize,
 }
 
 CPU_WRITTEN = by_loops(_CPU_WRITTEN)
 """Operators whose loops are written anew for processors."""
+
+CPU_REWRITTEN: dict[str, Callable[[Any, Workload, Any, TargetSpec], Any]] = {
+    "linear": write_linear,
+    "softmax_rows": write_softmax_rows,
+}
+"""The same, of those whose epilogues are taken from their definitions."""
 
 GPU_WRITTEN: dict[str, Callable[[Any, Any, TargetSpec], Any]] = {
     "dense": write_dense,
@@ -172,6 +184,8 @@ def finished(func: Any, target: TargetSpec) -> Any:
 def _on_cpu(func: Any, work: Workload, planned: Any, target: TargetSpec) -> Any:
     if write := CPU_WRITTEN.get(work.operator):
         return write(work, planned, target)
+    if rewrite := CPU_REWRITTEN.get(work.operator):
+        return rewrite(func, work, planned, target)
     if work.operator in IN_ROWS:
         func = by_rows(func, work, planned.phases)
     sch = Schedule(IRModule({"main": func}))

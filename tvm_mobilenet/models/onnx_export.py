@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tvm_mobilenet.common.files import written_aside
 from tvm_mobilenet.errors import InvalidModelError
+from tvm_mobilenet.models.layer_norm import LayerNorm
 from tvm_mobilenet.models.layers import LpNormalization, Weighted
 from tvm_mobilenet.models.maps import Concat, Pool2d
 from tvm_mobilenet.models.onnx_activations import Constants, Stage, stages_of
@@ -248,6 +249,15 @@ def _softmax(layer: Softmax, _constants: Constants) -> list[onnx.NodeProto]:
 @nodes_of.register(LpNormalization)
 def _lp_normalization(layer: LpNormalization, _constants: Constants) -> list[onnx.NodeProto]:
     return [_node("LpNormalization", layer, axis=1, p=2)]
+
+
+@nodes_of.register(LayerNorm)
+def _layer_norm(layer: LayerNorm, _constants: Constants) -> list[onnx.NodeProto]:
+    from onnx import helper
+
+    inputs = [*layer.inputs, *layer.parameters]
+    attributes = {"axis": 1, "epsilon": layer.epsilon}
+    return [helper.make_node("LayerNormalization", inputs, [layer.name], layer.name, **attributes)]
 
 
 def _node(operator: str, layer: Layer, **attributes: Any) -> onnx.NodeProto:

@@ -23,10 +23,12 @@ from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.axes import Turned
 from tvm_mobilenet.models.convolution import convolve
 from tvm_mobilenet.models.elements import Elementwise, Slopes
+from tvm_mobilenet.models.layer_norm import LayerNorm
 from tvm_mobilenet.models.layers import LpNormalization, Weighted
 from tvm_mobilenet.models.moves import Moves
 from tvm_mobilenet.models.over_pixels import GlobalMax, InstanceNorm
 from tvm_mobilenet.models.pixels import Pixels
+from tvm_mobilenet.models.products import Product
 from tvm_mobilenet.models.resized import Resized
 from tvm_mobilenet.models.spec import (
     INPUT,
@@ -43,6 +45,7 @@ from tvm_mobilenet.models.spec import (
 )
 from tvm_mobilenet.models.spread import spread
 from tvm_mobilenet.models.transposed import ConvTranspose2d
+from tvm_mobilenet.models.views import Copy
 from tvm_mobilenet.models.weights import validate
 from tvm_mobilenet.models.windows import Window
 
@@ -295,6 +298,12 @@ def _instance_norm(layer: InstanceNorm, weights: Weights, x: Float64) -> Float64
     return layer.run(x, *(_parameter(layer, weights, name) for name in ("weight", "bias")))
 
 
+@_computed.register(Product)
+@_computed.register(Copy)
+def _of_views(layer: Product | Copy, _weights: Weights, *inputs: Float64) -> Float64:
+    return layer.run(*inputs)
+
+
 @_computed.register(Moves)
 def _moves(layer: Moves, _weights: Weights, *inputs: Float64) -> Float64:
     return layer.run(*inputs)
@@ -334,6 +343,15 @@ def _scale(_layer: Scale, _weights: Weights, x: Float64, factors: Float64) -> Fl
 def _softmax(_layer: Softmax, _weights: Weights, x: Float64) -> Float64:
     exponentials = np.exp(x - x.max(axis=1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+@_computed.register(LayerNorm)
+def _layer_norm(layer: LayerNorm, weights: Weights, x: Float64) -> Float64:
+    with np.errstate(invalid="ignore"):  # of two infinities
+        away = x - x.mean(axis=1, keepdims=True)
+        spread = np.sqrt(np.mean(away**2, axis=1, keepdims=True) + layer.epsilon)
+        scaled = away / spread * _parameter(layer, weights, "weight")
+    return np.asarray(scaled + _parameter(layer, weights, "bias"))
 
 
 @_computed.register(LpNormalization)

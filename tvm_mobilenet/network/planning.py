@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import cast
@@ -20,6 +20,7 @@ from tvm_mobilenet.network.integers import elements_for
 from tvm_mobilenet.network.meeting import met
 from tvm_mobilenet.network.plan import Call, Decision, Foreign, KernelPlan, NetworkPlan, Value
 from tvm_mobilenet.network.units import Readers, Unit, in_blocks, units_of
+from tvm_mobilenet.network.views import through_views
 from tvm_mobilenet.operators.facts import OPERATORS
 from tvm_mobilenet.operators.workload import Operator, Workload
 from tvm_mobilenet.prediction.ahead import plan_ahead
@@ -70,6 +71,7 @@ def plan_network(
     units = units_of(model, target, plans.keys(), network)
     if network is not None:
         units = met(units, model)
+    units, unread = through_views(model, units, target, plans.keys())
     contexts = CacheContexts.of(model, units)
     decisions = decide(
         *(model, units, contexts, target),
@@ -77,7 +79,7 @@ def plan_network(
         fusion=fusion,
         fusion_for=fusion_for,
     )
-    steps: list[Call | Foreign] = _steps(model, units, decisions, target, network)
+    steps: list[Call | Foreign] = _steps(model, units, unread, decisions, target, network)
     calls = [step for step in steps if isinstance(step, Call)]
     if target.gpu is None and target.dtype == "float32":
         ahead = iter(plan_ahead([call.work for call in calls], target))
@@ -141,9 +143,10 @@ def plan_kernel(
     return KernelPlan(work, dict(knobs.chosen), knobs.source, note)
 
 
-def _steps(
+def _steps(  # noqa: PLR0917  what is decided, in its order
     model: Model,
     units: Sequence[Unit],
+    unread: Collection[str],
     decisions: Sequence[Decision],
     target: TargetSpec,
     network: QuantizedModel | None,
@@ -172,7 +175,7 @@ def _steps(
                 group = (in_blocks(group[0], readers, target),)
                 work = group[0].work
             steps.append(_call(group, work, model, choices.get(name), network))
-        elif layer.name not in covered:
+        elif layer.name not in covered and layer.name not in unread:
             steps.append(Foreign(layer))
     return steps
 

@@ -31,10 +31,13 @@ class Unit:
         The first is the operator; each reads the one before it.
     work : Workload
         All of them, in the blocks of the target.
+    through : tuple of str
+        What its inputs lie in, where that is not what the layers name.
     """
 
     layers: tuple[Layer, ...]
     work: Workload
+    through: tuple[str, ...] = ()
 
     @property
     def anchor(self) -> Layer:
@@ -49,14 +52,21 @@ class Unit:
     @property
     def source(self) -> str:
         """What the operator reads first."""
-        return self.anchor.inputs[0]
+        return self.through[0] if self.through else self.anchor.inputs[0]
 
     @property
     def others(self) -> tuple[str, ...]:
         """What it reads besides: the factors of a scale, what a residual connection adds."""
+        if self.through:
+            return self.through[1:]
         inside = {layer.name for layer in self.layers}
         added = (name for layer in self.layers[1:] for name in layer.inputs if name not in inside)
         return (*self.anchor.inputs[1:], *added)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """All that it reads."""
+        return (self.source, *self.others)
 
     @property
     def macs(self) -> int:
@@ -220,7 +230,7 @@ def in_blocks(unit: Unit, readers: Readers, target: TargetSpec) -> Unit:
     Its output stays in blocks, as they read it.
     """
     first, behind = unit.anchor, readers.of(unit.name)
-    if not isinstance(first, Dense) or unit.work.integer or not behind:
+    if not isinstance(first, Dense) or unit.work.operator != "dense" or not behind:
         return unit
     if not all(isinstance(reader, Dense) for reader in behind):
         return unit

@@ -9,20 +9,24 @@ from tvm_mobilenet.operators.conv import Conv, ConvNhwc
 from tvm_mobilenet.operators.conv_blocked import ConvBlocked
 from tvm_mobilenet.operators.conv_pool_dense import ConvPoolDense
 from tvm_mobilenet.operators.conv_transpose import ConvTranspose
+from tvm_mobilenet.operators.copies import COPIES
 from tvm_mobilenet.operators.dense import Dense
 from tvm_mobilenet.operators.depthwise import Depthwise
 from tvm_mobilenet.operators.elements import Activation, Elements
 from tvm_mobilenet.operators.facts import OPERATORS, Facts
 from tvm_mobilenet.operators.integers import INTEGER_OPERATORS
+from tvm_mobilenet.operators.layer_norm import LayerNorm
+from tvm_mobilenet.operators.linear import Linear
 from tvm_mobilenet.operators.lp_normalization import LpNormalization
 from tvm_mobilenet.operators.moves import Move
 from tvm_mobilenet.operators.over_pixels import InstanceNormalization, Largest
 from tvm_mobilenet.operators.pointwise import Pointwise
 from tvm_mobilenet.operators.pool import Pool
+from tvm_mobilenet.operators.product import Product
 from tvm_mobilenet.operators.resize import Resize
 from tvm_mobilenet.operators.scale import Scale
 from tvm_mobilenet.operators.separable import Separable
-from tvm_mobilenet.operators.softmax import Softmax
+from tvm_mobilenet.operators.softmax import Softmax, SoftmaxRows
 from tvm_mobilenet.operators.windows import AveragePool, MaxPool
 
 _ALL: tuple[Facts, ...] = (
@@ -36,9 +40,12 @@ _ALL: tuple[Facts, ...] = (
     Separable(),
     Pool(),
     Scale(),
+    Linear(),
     Dense(),
+    SoftmaxRows(),
     Softmax(),
     LpNormalization(),
+    LayerNorm(),
     Elements(),
     Activation(),
     Move(),
@@ -47,6 +54,8 @@ _ALL: tuple[Facts, ...] = (
     Resize(),
     ToNhwc(),
     FromNhwc(),
+    Product(),
+    *COPIES.values(),
     MaxPool(),
     AveragePool(),
     *INTEGER_OPERATORS,

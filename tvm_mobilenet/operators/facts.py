@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from tvm_mobilenet.machine import TargetSpec
     from tvm_mobilenet.models.layer import Layer
+    from tvm_mobilenet.models.views import View
     from tvm_mobilenet.operators.packing import Affine, Array
     from tvm_mobilenet.operators.workload import Workload
 
@@ -48,6 +49,8 @@ class Facts(ABC):
         Whether its kernel can add another map to its output.
     takes_plain : bool
         Whether it is worth blocks where nothing that it reads lies in such.
+    reads_views : bool
+        Whether its inputs may lie in other tensors: see :mod:`tvm_mobilenet.models.views`.
     element_work : int
         Vector operations that an element takes, in multiply-adds, where it goes over elements.
     """
@@ -65,6 +68,7 @@ class Facts(ABC):
     takes_slopes = False
     adds_residual = False
     takes_plain = True
+    reads_views = False
     element_work = 1
 
     @property
@@ -91,6 +95,10 @@ class Facts(ABC):
     def of_chain(self, layers: Sequence[Layer], target: TargetSpec) -> Workload | None:
         """Return the workload of layers of which each alone reads the one before it."""
         return None
+
+    def of_views(self, work: Workload, views: Sequence[View], target: TargetSpec) -> Workload:
+        """Return the workload that reads its inputs, one after the other, where they lie."""
+        return work
 
     def other_blocks(self, work: Workload) -> tuple[int, ...]:
         """Return the blocks that maps lie in which it reads behind the first, at least so many."""

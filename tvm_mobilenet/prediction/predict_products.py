@@ -100,6 +100,22 @@ class Products(Maps):
         )
         return self._cost([Phase(cycles * part, loads, streams)], spread, panel)
 
+    def linear(self) -> Cost:
+        """Return the cost of products on plain matrices."""
+        work = self.work
+        units, spread = self._share()
+        part = 1 / spread
+        weights = float(weight_bytes(work))
+        sweeps = max(units / self.plan.groups, 1)
+        loads = self.item * work.macs * part / self.plan.tile.pixels
+        streams = (
+            Stream(self.in_bytes * part, self.source),
+            Stream(weights, self.cold, (((sweeps - 1) * weights, weights + self.in_bytes),)),
+            *self._residual(part),
+            *self._written(part),
+        )
+        return self._cost([Phase(work.macs * part / self.peak / _WINDOWS, loads, streams)], spread)
+
     def separable(self) -> Cost:
         """Return the cost of a depthwise and a pointwise layer as one kernel."""
         work, tile, splits = self.work, self.plan.tile, self.plan.splits

@@ -21,9 +21,11 @@ from tvm_mobilenet.errors import UnjudgedError
 from tvm_mobilenet.models import reference
 from tvm_mobilenet.models.axes import Turned
 from tvm_mobilenet.models.elements import Elementwise, Slopes
+from tvm_mobilenet.models.layer_norm import LayerNorm
 from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.moves import Moves
 from tvm_mobilenet.models.over_pixels import GlobalMax, InstanceNorm
+from tvm_mobilenet.models.products import Product
 from tvm_mobilenet.models.resized import Resized
 from tvm_mobilenet.models.spec import (
     Activate,
@@ -38,6 +40,7 @@ from tvm_mobilenet.models.spec import (
     Softmax,
 )
 from tvm_mobilenet.models.transposed import ConvTranspose2d
+from tvm_mobilenet.models.views import Copy
 from tvm_mobilenet.models.windows import Window
 from tvm_mobilenet.verify.rounding import (
     END_TO_END,
@@ -218,6 +221,19 @@ def _instance_norm_bound(layer: InstanceNorm, known: _Known, loss: _Loss) -> Flo
     return np.asarray(1.01 * own + UNIT_ROUNDOFF * bias)
 
 
+@_bound.register(Product)
+def _tensors_bound(layer: Product, known: _Known, loss: _Loss) -> Float64:
+    magnitudes, errors = ([*map(of, layer.inputs)] for of in (known.magnitude, known.error))
+    (x, y), (off_x, off_y) = magnitudes, errors
+    carried = layer.run(x, off_y) + layer.run(off_x, y) + layer.run(off_x, off_y)
+    return loss.bound(np.abs(layer.run(x, y)), np.abs(carried))
+
+
+@_bound.register(Copy)
+def _copy_bound(layer: Copy, known: _Known, _loss: _Loss) -> Float64:
+    return layer.run(known.error(layer.inputs[0]))
+
+
 @_bound.register(Moves)
 def _moves_bound(layer: Moves, known: _Known, _loss: _Loss) -> Float64:
     return dataclasses.replace(layer, fill=0.0).run(*map(known.error, layer.inputs))
@@ -276,6 +292,26 @@ def _row_bound(layer: LpNormalization, known: _Known, loss: _Loss) -> Float64:
     (source,) = layer.inputs
     y, norms = known.magnitude(layer.name), row_lengths(known.magnitude(source))
     return loss.summed * y + (1 + loss.summed) * _turned(norms, y, known.error(source))
+
+
+@_bound.register(LayerNorm)
+def _layer_norm_bound(layer: LayerNorm, known: _Known, loss: _Loss) -> Float64:
+    """Bound what an error of the mean, and of what is left, becomes over the deviation."""
+    (source,) = layer.inputs
+    gamma, beta = (np.abs(known.weights[f"{layer.name}.{part}"]) for part in ("weight", "bias"))
+    x, off = np.asarray(known.values[source], np.float64), known.error(source)
+    with np.errstate(invalid="ignore"):
+        away = np.abs(x - x.mean(axis=1, keepdims=True))
+        spread = np.sqrt(np.mean(away**2, axis=1, keepdims=True) + layer.epsilon)
+        lost = loss.summed * (np.abs(x).mean(axis=1, keepdims=True) + away)
+        lost += off + off.mean(axis=1, keepdims=True)
+        moved = np.sqrt(np.mean(lost**2, axis=1, keepdims=True)) / spread + loss.summed
+        left = np.maximum(1 - moved, np.finfo(np.float64).tiny)
+        scaled = (lost + away * moved) / spread / left
+        # No element is further from its mean than that many deviations.
+        scaled = np.minimum(scaled, 2 * math.sqrt(x.shape[1]))
+        y = gamma * (away / spread + scaled) + beta
+        return np.asarray(gamma * scaled + loss.summed * y + loss.least)
 
 
 def _turned(norms: Float64, y: Float64, error: Float64) -> Float64:

@@ -136,7 +136,7 @@ def kernel_case(work: Workload, seed: int = 0, outlier: float | None = None) -> 
     names = [name for name in values if name.startswith(OTHER)]
     blocks = OPERATORS[work.operator].other_blocks(work)
     others = [
-        as_stored(blocked(values[name], block), work)
+        as_stored(blocked(values[name], block) if block else values[name], work)
         for name, block in zip(names, blocks, strict=False)
     ]
     bits = work.dtype == "bfloat16" and not OPERATORS[work.operator].writes_plain

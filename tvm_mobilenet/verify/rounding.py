@@ -24,8 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.models.layer_norm import LayerNorm
 from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.over_pixels import InstanceNorm
+from tvm_mobilenet.models.products import Product
 from tvm_mobilenet.models.resized import Resized
 from tvm_mobilenet.models.spec import (
     Conv2d,
@@ -102,7 +104,8 @@ def _operator_terms(layer: Operator) -> int:
 
 @terms_of.register(Conv2d)
 @terms_of.register(Dense)
-def _product_terms(layer: Conv2d | Dense) -> int:
+@terms_of.register(Product)
+def _product_terms(layer: Conv2d | Dense | Product) -> int:
     return max(1, layer.macs // math.prod(layer.out_shape))
 
 
@@ -131,7 +134,8 @@ def _map_terms(layer: GlobalAvgPool | InstanceNorm) -> int:
 
 @terms_of.register(Softmax)
 @terms_of.register(LpNormalization)
-def _row_terms(layer: Softmax | LpNormalization) -> int:
+@terms_of.register(LayerNorm)
+def _row_terms(layer: Softmax | LpNormalization | LayerNorm) -> int:
     return layer.in_shape[-1]
 
 
@@ -175,7 +179,8 @@ def _operator(layer: Operator, terms: int, stored: str) -> float:
 
 @_own.register(Softmax)
 @_own.register(LpNormalization)
-def _row(_layer: Softmax | LpNormalization, terms: int, _stored: str) -> float:
+@_own.register(LayerNorm)
+def _row(_layer: Softmax | LpNormalization | LayerNorm, terms: int, _stored: str) -> float:
     return _likely(terms, UNIT_ROUNDOFF)  # their input and output are float32
 
 
@@ -199,6 +204,17 @@ def _length(_layer: LpNormalization, before: float, inputs: Iterable[NDArray[Any
     if not norms.size:
         return before
     return before * (math.sqrt(float(np.mean(norms**2))) / float(norms.min()))
+
+
+@_carried.register(LayerNorm)
+def _deviation(layer: LayerNorm, before: float, inputs: Iterable[NDArray[Any]]) -> float:
+    # What is little of a row may be much of its distance from its mean; own sums lose it, too.
+    (x,) = inputs
+    with np.errstate(invalid="ignore"):
+        ratios = row_lengths(x) / np.sqrt(x.shape[1] * (np.var(x, axis=1) + layer.epsilon))
+    ratios = ratios[np.isfinite(ratios)]
+    lost = before + _likely(terms_of(layer) + EPILOGUE, UNIT_ROUNDOFF)
+    return lost * max(1.0, float(ratios.max(initial=1.0)))
 
 
 def largest(x: NDArray[Any]) -> float:

@@ -26,12 +26,12 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.plans.threads import ELEMENT, pays_to_share
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
-    Registers,
     function,
     load,
     store,
     units,
 )
+from tvm_mobilenet.schedules.tensorir.cpu.squares import transposed
 
 from tvm_mobilenet.machine import TargetSpec
 
@@ -128,28 +128,11 @@ class _Change:
             else zeros
             for c in range(block)
         ]
-        for i, row in enumerate(_transposed(rows)):
+        for i, row in enumerate(transposed(rows)):
             store(self._inside, (image, o, first + i, 0), row)
 
     def _out_of(self, image: Any, o: Any, first: Any, real: int) -> None:
         block = self._block
         rows = [load(self._inside, (image, o, first + i, 0), block) for i in range(block)]
-        for c, row in enumerate(_transposed(rows)[:real]):
+        for c, row in enumerate(transposed(rows)[:real]):
             store(self._plain, self._place(image, o * block + c, first), row)
-
-
-def _transposed(rows: list[Any]) -> list[Any]:
-    """Transpose a square of vectors: each step interleaves those of its halves, lane by lane."""
-    count = len(rows)
-    half = count // 2
-    low, high = (
-        [tirx.const(i // 2 + at + (i % 2) * count, "int32") for i in range(count)]
-        for at in (0, half)
-    )
-    for step in range(count.bit_length() - 1):
-        kept = Registers(f"step{step}", count, "float32")
-        for i, row in enumerate(rows):
-            kept[i] = row
-        pairs = [(kept[i], kept[i + half]) for i in range(half)]
-        rows = [tirx.Shuffle([*pair], order) for pair in pairs for order in (low, high)]
-    return rows

@@ -35,8 +35,9 @@ from typing import Any
 
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.plans.gpu.products import ProductPlan
+from tvm_mobilenet.schedules.tensorir.definition import Stages, Value
 from tvm_mobilenet.schedules.tensorir.gpu.product_steps import Lane
-from tvm_mobilenet.schedules.tensorir.gpu.stages import Stages, Value, allocated, copy
+from tvm_mobilenet.schedules.tensorir.gpu.stages import allocated, copy
 from tvm_mobilenet.schedules.tensorir.gpu.tensor_product import write_product
 
 from tvm_mobilenet.machine import TargetSpec

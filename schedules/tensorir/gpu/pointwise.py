@@ -37,8 +37,9 @@ from __future__ import annotations
 from typing import Any
 
 from tvm_mobilenet.schedules.plans.gpu.products import ProductPlan
+from tvm_mobilenet.schedules.tensorir.definition import Stages, Value
 from tvm_mobilenet.schedules.tensorir.gpu.product_steps import Lane
-from tvm_mobilenet.schedules.tensorir.gpu.stages import Stages, Value, fetched, leave
+from tvm_mobilenet.schedules.tensorir.gpu.stages import fetched, leave
 from tvm_mobilenet.schedules.tensorir.gpu.tensor_product import write_product
 
 from tvm_mobilenet.machine import TargetSpec

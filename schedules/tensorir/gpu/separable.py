@@ -37,9 +37,10 @@ from typing import Any
 
 from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.plans.gpu.products import ProductPlan
+from tvm_mobilenet.schedules.tensorir.definition import Stages, Value
 from tvm_mobilenet.schedules.tensorir.gpu.pointwise import Pointwise
 from tvm_mobilenet.schedules.tensorir.gpu.product_steps import Lane
-from tvm_mobilenet.schedules.tensorir.gpu.stages import Stages, Value, allocated, copy, fetched
+from tvm_mobilenet.schedules.tensorir.gpu.stages import allocated, copy, fetched
 from tvm_mobilenet.schedules.tensorir.gpu.tensor_product import write_product
 
 from tvm_mobilenet.machine import TargetSpec

@@ -27,9 +27,10 @@ from tvm.script.ir_builder import tirx as ir
 from tvm_mobilenet.schedules.plans.gpu.product_tile import Sizes
 from tvm_mobilenet.schedules.plans.gpu.products import ProductPlan
 from tvm_mobilenet.schedules.plans.gpu.tensor_tile import FRAGMENT, HALVES, TensorTile
+from tvm_mobilenet.schedules.tensorir.definition import Stages
 from tvm_mobilenet.schedules.tensorir.gpu.product import Product
 from tvm_mobilenet.schedules.tensorir.gpu.product_steps import Fetched, Operands, Steps
-from tvm_mobilenet.schedules.tensorir.gpu.stages import Stages, allocated, copy, written
+from tvm_mobilenet.schedules.tensorir.gpu.stages import allocated, copy, written
 
 from tvm_mobilenet.machine import GpuSpec
 

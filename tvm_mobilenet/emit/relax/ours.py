@@ -15,6 +15,7 @@ from tvm_mobilenet.common.functions import clips, identifier
 from tvm_mobilenet.compute.activations import activate
 from tvm_mobilenet.emit.relax.foreign import part_of
 from tvm_mobilenet.errors import InvalidModelError
+from tvm_mobilenet.models.layer_norm import LayerNorm
 from tvm_mobilenet.models.spec import (
     Activate,
     Activation,
@@ -124,6 +125,12 @@ def _global_avg_pool(layer: GlobalAvgPool, _weights: Weights, _bind: Bind, x: An
 @_value.register(Softmax)
 def _softmax(_layer: Softmax, _weights: Weights, _bind: Bind, x: Any) -> Any:
     return relax.op.nn.softmax(x, axis=-1)
+
+
+@_value.register(LayerNorm)
+def _layer_norm(layer: LayerNorm, weights: Weights, _bind: Bind, x: Any) -> Any:
+    gamma, beta = (relax.const(weights[name]) for name in layer.parameters)
+    return relax.op.nn.layer_norm(x, gamma, beta, axes=[1], epsilon=layer.epsilon)
 
 
 @_value.register(Add)

@@ -15,6 +15,7 @@ from tvm_mobilenet.emit.relay.axes import axes_as_attributes
 from tvm_mobilenet.emit.relay.naming import marked
 from tvm_mobilenet.errors import InvalidModelError, UnsupportedOperatorError, reason
 from tvm_mobilenet.models.importer.expand import expand
+from tvm_mobilenet.models.layer_norm import LayerNorm
 from tvm_mobilenet.models.spec import (
     Activate,
     Add,
@@ -127,6 +128,12 @@ def _scale(_layer: Scale, inputs: list[Any], _weights: Weights) -> Any:
 @by_relay.register(Softmax)
 def _softmax(_layer: Softmax, inputs: list[Any], _weights: Weights) -> Any:
     return relay.nn.softmax(inputs[0], axis=-1)
+
+
+@by_relay.register(LayerNorm)
+def _layer_norm(layer: LayerNorm, inputs: list[Any], weights: Weights) -> Any:
+    gamma, beta = (relay.const(weights[name]) for name in layer.parameters)
+    return relay.nn.layer_norm(inputs[0], gamma, beta, axis=1, epsilon=layer.epsilon)
 
 
 @by_relay.register(Operator)

@@ -2,10 +2,10 @@
 
 What :mod:`tvm_mobilenet.frontends` makes of Relay and Relax modules goes the same way.
 
-``read`` → ``fold`` → ``modern`` → ``simplify``, ``transposes``, ``activations`` → ``outputs`` →
-``layers``. The result is a :class:`Model` as the built-in networks are. Nodes that are none of our
-layers stay ONNX nodes (:class:`Operator`), which TVM's importer compiles; ``expand`` rewrites those
-that the importer gets wrong.
+``read`` → ``fold`` → ``modern`` → ``simplify``, ``layer_norms``, ``transposes``, ``activations``,
+``tokens`` → ``outputs`` → ``layers``. The result is a :class:`Model` as the built-in networks are.
+Nodes that are none of our layers stay ONNX nodes (:class:`Operator`), which TVM's importer
+compiles; ``expand`` rewrites those that the importer gets wrong.
 """
 
 from __future__ import annotations
@@ -237,11 +237,14 @@ def _imported(
     from tvm_mobilenet.models.importer.fold import fold
     from tvm_mobilenet.models.importer.halves import in_float32
     from tvm_mobilenet.models.importer.integers import IntegerLayers
+    from tvm_mobilenet.models.importer.layer_norms import recognise_layer_norms
     from tvm_mobilenet.models.importer.modern import modernise
     from tvm_mobilenet.models.importer.outputs import own_outputs
+    from tvm_mobilenet.models.importer.products import spell_products
     from tvm_mobilenet.models.importer.roundings import to_roundings
     from tvm_mobilenet.models.importer.simplify import merge_views, simplify
     from tvm_mobilenet.models.importer.slopes import recognise_slopes
+    from tvm_mobilenet.models.importer.tokens import to_rows
     from tvm_mobilenet.models.importer.transposes import sink_transposes
     from tvm_mobilenet.models.quantized.lowering import lowered
 
@@ -249,11 +252,14 @@ def _imported(
     to_roundings(graph)
     modernise(graph)
     simplify(graph, views=False)
+    recognise_layer_norms(graph)
     sink_transposes(graph)
     simplify(graph, views=True)
     join_branches(graph)
     recognise_slopes(graph)
+    spell_products(graph)
     recognise_activations(graph)
+    to_rows(graph)
     merge_views(graph)
     own_outputs(graph)
     found = IntegerLayers(graph)

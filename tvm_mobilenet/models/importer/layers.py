@@ -16,6 +16,7 @@ from tvm_mobilenet.models.importer.foreign import foreign
 from tvm_mobilenet.models.importer.graph import Array, Graph, Node
 from tvm_mobilenet.models.importer.transposed import is_narrow, placed, square_channels
 from tvm_mobilenet.models.layer import Layer, Shape
+from tvm_mobilenet.models.layer_norm import LayerNorm
 from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.spec import (
     INPUT,
@@ -325,6 +326,21 @@ class Layers:
         if len(shape) != 2 or int(node.attrs.get("axis", -1)) % 2 != 1:
             return False
         return self._add(Softmax(self._name(node.out), self._inputs(source), shape))
+
+    def _lower_layernormalization(self, node: Node) -> bool:
+        source, attrs = node.inputs[0], node.attrs
+        shape = self._graph.shape(source)
+        gamma, beta = self._constant(node.input(1)), self._added(node.input(2))
+        rows = len(shape) == 2 and int(attrs.get("axis", -1)) % 2 == 1 and self._maps(source)
+        if not rows or gamma is None or (beta is None and node.input(2)):
+            return False
+        if beta is None:
+            beta = np.zeros(shape[1:], np.float32)
+        if not gamma.shape == beta.shape == shape[1:]:
+            return False
+        epsilon = float(attrs.get("epsilon", 1e-5))
+        layer = LayerNorm(self._name(node.out), self._inputs(source), shape, epsilon)
+        return self._add(layer, weight=gamma, bias=beta)
 
     def _lower_lpnormalization(self, node: Node) -> bool:
         (source,) = node.inputs

@@ -107,6 +107,10 @@ class Registers:
             self._buffers[at] = scratch(f"{self._name}_{numbers}", (self._lanes,), self._dtype)
         store(self._buffers[at], (0,), value)
 
+    def buffer(self, at: Any) -> Any:
+        """Return what a vector lies in, to be read lane by lane."""
+        return self._buffers[at]
+
 
 def lanes_of(value: Any) -> int:
     """Return the numbers in a register."""
