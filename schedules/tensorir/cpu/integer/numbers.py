@@ -81,7 +81,7 @@ class Numbers(ABC):
         buffers : dict
             The layer's parameters but its weight.
         products : int
-            Of each sum.
+            How many each sum has, which may be more than are added up at once.
         """
 
     @abstractmethod

@@ -33,7 +33,7 @@ class Epilogue:
     numbers : Sixteen
         What the map that is added, and the output, are stored as.
     products : int
-        Of each sum.
+        How many each sum has, which may be more than are added up at once.
     """
 
     def __init__(
