@@ -274,8 +274,8 @@ def tune(
     if device != "local":
         pool, board = find_pool(device, how.open_limit)
         if target == "native":
-            stored = board.target.storing(options.spec.dtype)
-            options = dataclasses.replace(options, target=stored, dtype=None)
+            stored = "float32" if dtype in (None, "int8") else dtype
+            options = dataclasses.replace(options, target=board.target.storing(stored), dtype=None)
         check_board(options.spec, board)
     options = options.keeping(kept_as)
     spec = options.spec
