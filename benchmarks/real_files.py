@@ -283,6 +283,8 @@ def row_of(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     threads = {
         str(count): {
             "ms": {r.runtime: r.median_ms for r in report.rows if r.threads == count},
+            "p10_ms": {r.runtime: r.p10_ms for r in report.rows if r.threads == count},
+            "min_ms": {r.runtime: r.min_ms for r in report.rows if r.threads == count},
             "bound_ms": report.bound_ms[count],
             "ratio": min(report.ratio[count].values()),
         }
