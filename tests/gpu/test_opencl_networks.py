@@ -85,7 +85,7 @@ def test_later_networks(model: Any) -> None:
 def test_an_imported_network_with_operators_of_tvm_and_several_outputs(tmp_path: Path) -> None:
     net = Net((1, 3, 16, 16))
     x = net.act(net.norm(net.conv("image", 12, 3, strides=[2, 2])), "relu6", "clip")
-    leaky = net.op("Selu", net.add(net.conv(net.depthwise(x), 12), x), alpha=0.1)
+    leaky = net.op("Softsign", net.add(net.conv(net.depthwise(x), 12), x))
     flat = net.op("Flatten", net.op("GlobalAveragePool", leaky))
     imported = tm.import_onnx(net.save(tmp_path / "net.onnx", flat, leaky))
     made = tm.compile(imported, **HOW)

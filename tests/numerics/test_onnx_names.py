@@ -65,7 +65,7 @@ def test_what_leads_to_a_layer_is_not_the_layer(operator: str, tmp_path: Path) -
     of_groups = operator == "GroupNormalization"
     net = Net((1, 3, 8, 8), 21 if of_groups else 17)
     attrs = {"num_groups": 2} if of_groups else {}
-    y = net.op("Selu", net.conv("image", 8, 3, bias=True))
+    y = net.op("Softsign", net.conv("image", 8, 3, bias=True))
     y = net.op(operator, y, net.const(net.weight(8)), net.const(net.weight(8)), **attrs)
     net.channels[y] = 8
     value = net.conv(y, 4, 3, bias=True)

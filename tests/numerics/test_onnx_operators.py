@@ -129,7 +129,7 @@ def _training(n: Net) -> Any:
 
 @case("dropout and its mask", 10, 13)
 def _dropout(n: Net) -> Any:
-    return n.op("Dropout", n.op("Selu", "image"), outputs=2)
+    return n.op("Dropout", n.op("Softsign", "image"), outputs=2)
 
 
 @case("power by an integer", 13)
@@ -201,7 +201,7 @@ def _sums(n: Net) -> Any:
 
 @case("einsum, greatest, least, mean", 12)
 def _several(n: Net) -> Any:
-    other = n.op("Selu", "image")
+    other = n.op("Softsign", "image")
     two = [n.op(op, "image", other, n.const(0.3)) for op in ("Max", "Min", "Mean")]
     return [*two, n.op("Einsum", "image", n.const(n.weight(8, 5)), equation="nchw,wk->nchk")]
 
