@@ -18,6 +18,7 @@ from tvm_mobilenet.errors import (
     CInterfaceError,
     InputError,
     MissingRecordsError,
+    QuantizationError,
     StackError,
     VerificationError,
 )
@@ -219,6 +220,13 @@ def test_profile_replays_the_network(v1: Path) -> None:
 def test_what_this_stack_has_not_is_refused_by_name(options: dict[str, object], words: str) -> None:
     with pytest.raises(StackError, match=words):
         tm.compile("v1", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{}, {"calibration": "photographs"}])
+def test_integers_are_refused_by_name(options: dict[str, str]) -> None:
+    """Before any image is read."""
+    with pytest.raises(QuantizationError, match=r"no kernels in integers here \(the relay stack\)"):
+        tm.compile("v1", dtype="int8", **options)
 
 
 @pytest.mark.parametrize(("name", "value"), [("prefix", "net"), ("emit", "a")])

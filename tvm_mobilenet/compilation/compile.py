@@ -13,6 +13,7 @@ from tvm_mobilenet.artifact.native_header import prefix_of
 from tvm_mobilenet.artifact.toolchain import find_linker
 from tvm_mobilenet.artifact.toolchain_cuda import find_nvcc
 from tvm_mobilenet.common.scratch import scratch_folder
+from tvm_mobilenet.common.stacks import Stack
 from tvm_mobilenet.compilation.adapter import StackAdapter
 from tvm_mobilenet.compilation.compiled import Compiled, artifact_in, runs_here
 from tvm_mobilenet.compilation.options import CompileOptions, check_c_interface, tell
@@ -20,6 +21,7 @@ from tvm_mobilenet.compilation.stack import this_stack
 from tvm_mobilenet.errors import MissingRecordsError, QuantizationError
 from tvm_mobilenet.machine import TargetSpec, validate_with_llvm
 from tvm_mobilenet.models.network import Network, network_from
+from tvm_mobilenet.network.planning import check_integers
 from tvm_mobilenet.runtime.artifact import write_manifest
 from tvm_mobilenet.runtime.recipe import preprocess_for
 
@@ -36,7 +38,7 @@ def compile_network(model: ModelLike, options: CompileOptions) -> Compiled:
     """Compile a model; see :func:`tvm_mobilenet.compile`."""
     stack = this_stack()
     check_c_interface(options.spec, stack.name, options.of_c_interface)
-    network = _network(model, options)
+    network = _network(model, options, stack.name)
     options = options.keeping(network.kept_as)
     spec = options.spec
     stack.check(options)
@@ -77,11 +79,12 @@ def compile_network(model: ModelLike, options: CompileOptions) -> Compiled:
     return compiled
 
 
-def _network(model: ModelLike, options: CompileOptions) -> Network:
+def _network(model: ModelLike, options: CompileOptions, stack: Stack) -> Network:
     """Return what to compile, quantised if that is asked for."""
     network = network_from(model, options.weights, options.seed)
     if options.dtype != "int8" or network.records:
         return network
+    check_integers(options.spec, stack)
     if options.calibration is None:
         raise QuantizationError(
             f"{network.model.title} is in float32, and there are no images to quantise it by",

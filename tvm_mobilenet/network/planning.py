@@ -103,13 +103,24 @@ def _in_integers(
     """Return what computes in integers, stored as the target's kernels store it."""
     if not records:
         return None
+    check_integers(target, stack)
+    return stored_as(QuantizedModel(model, records), elements_for(target))
+
+
+def check_integers(target: TargetSpec, stack: Stack) -> None:
+    """Refuse a network in integers where there are no kernels for one.
+
+    Raises
+    ------
+    QuantizationError
+        The target is a GPU, or the stack is the classic one.
+    """
     if target.gpu is not None or stack != "relax":
         where = f"{target.name} is a GPU" if target.gpu is not None else f"the {stack} stack"
         raise QuantizationError(
             f"there are no kernels in integers here ({where})",
             "compile with the main stack for a processor, or give the float32 network",
         )
-    return stored_as(QuantizedModel(model, records), elements_for(target))
 
 
 def unplanned(model: Model, target: TargetSpec) -> NetworkPlan:
