@@ -101,7 +101,7 @@ def test_pools_joins_and_groups(target: str) -> None:
     kernels = [call["kernel"].partition("_")[0] for call in compiled.manifest["calls"]]
     assert kernels == [
         *("quantize", "qconv", "qlargest", "qpointwise", "qpointwise", "qmean", "qpointwise"),
-        *("qconcat", "qpointwise", "qlargest", "qpointwise", "fused"),
+        *("qconcat", "qpointwise", "qlargest", "qpointwise", "plain"),
     ]
 
 
