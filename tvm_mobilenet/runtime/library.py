@@ -50,17 +50,19 @@ class _Owner:
     def __init__(self, copy: PrivateCopy, module: Any) -> None:
         self.copy = copy
         self.module = module
+        _loaded.add(copy)
 
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         if ending():  # the interpreter: what would be called here may be gone
             return
         del self.module
-        _unloading.add(self.copy)
         _forget_unloaded()
 
 
-_unloading: set[PrivateCopy] = set()
-"""What no :class:`Code` holds. Somebody may hold a function of it: then its name is taken."""
+_loaded: set[PrivateCopy] = set()
+"""What the system's loader may still hold, since not only a :class:`Code` does, but somebody's
+function or context too. Held here, for the collector finalizes what it finds in a circle in any
+order, and would give a copy's name away before its library is unloaded."""
 _codes: WeakValueDictionary[str, Code] = WeakValueDictionary()
 
 
@@ -101,10 +103,10 @@ def open_library(path: str, key: str, copy: PrivateCopy, load_module: Callable[[
 
 def _forget_unloaded() -> None:
     """Free the memory and the names of what is not loaded any more."""
-    for copy in tuple(_unloading):
+    for copy in tuple(_loaded):
         with loaded_library(copy.name) as library:
             if library is None:
-                _unloading.discard(copy)
+                _loaded.discard(copy)
 
 
 @contextlib.contextmanager
