@@ -31,11 +31,8 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.depthwise import (
     filter_shape,
 )
 from tvm_mobilenet.schedules.tensorir.cpu.integer.numbers import INTEGERS, Numbers
-from tvm_mobilenet.schedules.tensorir.cpu.integer.products import (
-    first_block,
-    over_channels,
-    sums_of,
-)
+from tvm_mobilenet.schedules.tensorir.cpu.integer.products import first_block, over_channels
+from tvm_mobilenet.schedules.tensorir.cpu.integer.sums import sums_of
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     Shape,
     kernel,
