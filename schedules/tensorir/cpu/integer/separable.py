@@ -35,8 +35,8 @@ from tvm_mobilenet.schedules.tensorir.cpu.integer.products import (
     first_block,
     over_channels,
     rows_shape,
-    sums_of,
 )
+from tvm_mobilenet.schedules.tensorir.cpu.integer.sums import sums_of
 from tvm_mobilenet.schedules.tensorir.cpu.integer.writing import (
     Shape,
     kernel,
