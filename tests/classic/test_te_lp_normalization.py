@@ -10,6 +10,7 @@ from tvm_mobilenet.schedules.knobs import Knobs
 
 from tvm_mobilenet.emit.relay.kernels import compiled, lowered
 from tvm_mobilenet.models import reference
+from tvm_mobilenet.models.layer_norm import LayerNorm
 from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.spec import INPUT
 from tvm_mobilenet.operators.sizes import workload_of_layer
@@ -39,3 +40,16 @@ def test_rows_over_their_norms(name: str) -> None:
             x[0, -1] = first
             want = reference.run_layer(layer, {}, x)
             np.testing.assert_allclose(run(x), want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", X86)
+def test_layer_norms(name: str) -> None:
+    spec = here(name)
+    for shape in [(3, 2), (2, 16), (2, 17), (70, 100)]:
+        work = workload_of_layer(LayerNorm("norm", (INPUT,), shape, 1e-5), spec)
+        assert work is not None
+        kernel = compiled(lowered(work, spec, Knobs()), spec)[work.key]
+        case = kernel_case(work)
+        out = tvm.nd.array(np.full(shape, 7, np.float32))
+        kernel(*map(tvm.nd.array, case.inputs), out)
+        assert case.error(out.numpy()) < 1e-5
