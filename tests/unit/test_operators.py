@@ -101,11 +101,11 @@ def test_what_a_stack_has_no_kernels_for() -> None:
         work = workload_of_layer(layer, TARGET)
         assert work is not None
         assert work.operator == "conv_blocked"
-    plain = workload_of_layer(wide, TARGET, GPU_PLANS)
+    plain = workload_of_layer(wide, TARGET, TE_PLANS)
     assert plain is not None
     assert plain.operator == "conv"
-    assert workload_of_layer(grouped, TARGET, GPU_PLANS) is None
-    assert workload_of_layer(dilated, TARGET, GPU_PLANS) is None
+    assert workload_of_layer(grouped, TARGET, TE_PLANS) is None
+    assert workload_of_layer(dilated, TARGET, TE_PLANS) is None
 
 
 def test_a_lone_channel_reads_blocks() -> None:
