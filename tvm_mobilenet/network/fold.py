@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_mobilenet.models.elements import is_slopes
 from tvm_mobilenet.models.folding import without_batch_norm
+from tvm_mobilenet.models.layer_norm import LayerNorm
 from tvm_mobilenet.models.layers import Conv2d, Dense, Weighted
 from tvm_mobilenet.models.operator import Operator
 from tvm_mobilenet.models.quantized.model import QuantizedModel
@@ -21,7 +23,7 @@ from tvm_mobilenet.operators.packing import Affine, Array, pack
 
 Weights = Mapping[str, NDArray[np.float32]]
 
-_WEIGHTED = (Conv2d, ConvTranspose2d, Dense)
+_WEIGHTED = (Conv2d, ConvTranspose2d, Dense, LayerNorm)
 
 
 def packed(
@@ -44,11 +46,11 @@ def packed(
         return OPERATORS[call.work.operator].constants(call.work, first, weights)
     layers: list[Affine] = []
     for layer in call.weighted:
-        if isinstance(layer, _WEIGHTED):
-            layers.append(folded(layer, weights))
-        else:  # a PReLU behind it
+        if is_slopes(layer):  # a PReLU behind it
             (slope,) = (weights[name].reshape(-1) for name in layer.parameters)
             layers[-1] = dataclasses.replace(layers[-1], slope=slope)
+        else:
+            layers.append(folded(layer, weights))  # type: ignore[arg-type]
     return pack(call.work, layers)
 
 
