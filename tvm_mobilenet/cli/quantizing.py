@@ -115,7 +115,7 @@ def quantize(
       tvm-mobilenet quantize v2 --weights pretrained --images photos -o v2.so
       tvm-mobilenet quantize v1 --images photos --min-sqnr 25 -o v1.so
       tvm-mobilenet quantize model.onnx --images photos --keep Conv_0 -o q.so
-      tvm-mobilenet quantize v2 --images photos --min-sqnr 25 --keep-as float32 -o v2.so
+      tvm-mobilenet quantize v2 --images . --min-sqnr 25 --keep-as float32 -o q.so
       tvm-mobilenet quantize v2 --images photos -o v2.onnx   QDQ, for onnxruntime
     """
     from tvm_mobilenet.artifact.emission import SHARED, check_name

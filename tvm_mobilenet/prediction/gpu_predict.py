@@ -161,8 +161,8 @@ class _Kernel:
 
     def plain(self) -> Iterator[tuple[Grid, Load]]:
         work = self.work
-        # A pool's pixels are shared out among some threads.
-        pooled = work.in_pixels // work.out_pixels
+        # A pool's pixels are shared out among some threads; what repeats pixels has fewer of them.
+        pooled = max(work.in_pixels // work.out_pixels, 1)
         together = min(pooled, 8)
         threads = self._each() * together
         grid = Grid(-(-threads // _THREADS), _THREADS)

@@ -125,8 +125,6 @@ def choose_tile(
 
     Parameters
     ----------
-    pixels : int
-        Of which tiles are made.
     steps : int
         Instructions that a register of sums takes.
     """
