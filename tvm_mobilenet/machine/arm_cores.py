@@ -3,10 +3,12 @@
 Sources. Pipes and loads: Arm's Software Optimization Guides (Cortex-A55, A57, A72, A73, A75, A76,
 A77, A78, A710, X1, X2, X3, Neoverse N1, N2, V1, V2), throughput of ``FMLA`` of four float32 and of
 ``LDR`` of 128 bits; Dougall Johnson's measurements of Apple's Firestorm, which LLVM's model of
-Apple's cores (three pipes) is older than; Ampere's of AmpereOne. Cortex-A35, A53, A510 and A7 have
-no guide that tells: XNNPACK's kernel for the A53 is counted at 0.75 ``FMLA`` a cycle by its author,
-so that one starts in a cycle, and registers take 64 bits of a load in one. Apple's M2 to M4 and
-Qualcomm's Oryon are assumed to be as M1, the Neoverse V3 and the Cortex-X4 as V2.
+Apple's cores (three pipes) is older than; Ampere's of AmpereOne. The guides were not at hand when
+this was written: it is what they are remembered to say, held against LLVM 22's scheduling models,
+which have two pipes for Cortex-A55, A510 and A520, and A57's for A75 to A78. Cortex-A35, A53, A510
+and A7 have no guide that tells: XNNPACK's kernel for the A53 is counted at 0.75 ``FMLA`` a cycle
+by its author, so that one starts in a cycle, and registers take 64 bits of a load in one. Apple's
+M2 to M4 and Qualcomm's Oryon are assumed to be as M1, the Neoverse V3 and the Cortex-X4 as V2.
 
 Caches: Arm's Technical Reference Manuals (what a core may have; here the smallest that boards
 have), NVIDIA's Technical Reference Manuals of Xavier and Orin. Numbers: LLVM ``Host.cpp``, which
