@@ -102,7 +102,7 @@ def test_a_silent_board_is_left_alone(tmp_path: Path) -> None:
     ):
         address = f"tracker://{tracker.address}/pi"
         wait_for_boards(address, 2)
-        settings = Settings(16, open_limit=limit, quarantine=3000.0)
+        settings = Settings(16, open_limit=limit, quarantine=3000.0, board_limit=patience(60.0))
         with started(tmp_path, address, settings, tell=told.append) as tuner:
             tuner.run()
         # Once by whoever asked what the boards are, once by each who measures: never again.
