@@ -31,7 +31,7 @@ ACTIVATIONS: tuple[Activation, ...] = (
 )
 ROWS: dict[str, type[Layer]] = {"softmax": Softmax, "lp_normalization": LpNormalization}
 
-FLOAT32 = ("moves", "elements", "max_pool", "average_pool")
+FLOAT32 = ("activation", "average_pool", "elements", "max_pool", "moves")
 """Operators whose maps are of no other type."""
 
 PLACE = (1, 2, 4, 6)

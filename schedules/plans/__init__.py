@@ -106,7 +106,7 @@ _TE_PLANS: dict[str, Plan] = {
     **{name: _PLANS[name] for name in ("pool", "rows", "scale")},
     "conv": partial(plan_conv, tails=False),
     "dense": partial(plan_dense, tails=False),
-    "depthwise": partial(plan_depthwise, tails=False),
+    **dict.fromkeys(("depthwise", "max_pool"), partial(plan_depthwise, tails=False)),
     "pointwise": partial(plan_pointwise, stage=False),
     "separable": partial(plan_separable, tails=False),
 }
@@ -136,6 +136,7 @@ _GPU_PLANS: dict[str, Plan] = {
     "dense": plan_gpu_dense,
     "depthwise": plan_gpu_depthwise,
     "elements": plan_gpu_vectors,
+    "max_pool": plan_gpu_depthwise,
     "moves": plan_gpu_vectors,
     "pointwise": plan_gpu_pointwise,
     "pool": plan_gpu_pool,
@@ -150,7 +151,7 @@ GPU_PLANS = by_loops(_GPU_PLANS)
 _TE_GPU_PLANS: dict[str, Plan] = {
     **{name: _GPU_PLANS[name] for name in ("conv", "pool", "rows", "scale")},
     "dense": partial(plan_gpu_dense, tensors=False),
-    "depthwise": partial(plan_gpu_depthwise, rectangles=False),
+    **dict.fromkeys(("depthwise", "max_pool"), partial(plan_gpu_depthwise, rectangles=False)),
     "pointwise": partial(plan_gpu_pointwise, tensors=False),
 }
 

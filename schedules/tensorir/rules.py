@@ -115,6 +115,7 @@ _GPU: dict[str, GpuRule] = {
     "conv_transpose": gpu_conv_blocked,
     "depthwise": gpu_depthwise,
     "elements": gpu_vectors,
+    "max_pool": gpu_depthwise,
     "moves": gpu_vectors,
     "pool": gpu_pool,
     "rows": gpu_rows,

@@ -213,6 +213,7 @@ _LAUNCHES = by_loops(
         "conv_transpose": _Kernel.windows,
         "depthwise": _Kernel.depthwise,
         "elements": _Kernel.plain,
+        "max_pool": _Kernel.depthwise,
         "moves": _Kernel.plain,
         "pointwise": _Kernel.products,
         "separable": _Kernel.products,

@@ -86,7 +86,13 @@ def _planned(
     best = _tile(sizes, target)
     rows = knobs.choice("rows", sizes.row_options(), best[0])
     blocks = knobs.choice("blocks", sizes.block_options(), best[1])
-    threads = block_threads(knobs, sizes.places(rows), target, work.out_blocks // blocks)
+    threads = block_threads(
+        knobs,
+        sizes.places(rows),
+        target,
+        work.out_blocks // blocks,
+        axes=(work.batch, -(-height // rows), width),
+    )
     return GpuConvBlockedPlan(
         phases,
         rows,

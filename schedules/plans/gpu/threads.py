@@ -37,8 +37,34 @@ def hanging(rows: int, strip: int) -> float:
     return strips * strip / rows * (1.0 if rows % strip == 0 else 1.1)
 
 
-def block_threads(
-    knobs: Knobs, total: int, target: TargetSpec, groups: int = 1, name: str = "threads"
+def cut_through(threads: int, axes: Sequence[int]) -> bool:
+    """Whether a block ends inside of an axis that it has begun to tell apart from the next.
+
+    Of threads that go over several axes as one, TVM finds each axis' place again by division,
+    unless blocks have a multiple of the inner axes and no whole part of the one outside.
+
+    Parameters
+    ----------
+    axes : sequence of int
+        Their lengths, from outer to inner.
+    """
+    rest = threads
+    if math.prod(axes) <= threads:
+        return False
+    for length in reversed(axes):
+        if rest % length:
+            return rest not in (1, threads) and length % rest > 0
+        rest //= length
+    return False
+
+
+def block_threads(  # noqa: PLR0917  sizes
+    knobs: Knobs,
+    total: int,
+    target: TargetSpec,
+    groups: int = 1,
+    name: str = "threads",
+    axes: Sequence[int] = (),
 ) -> int:
     """Ask for the threads of a block where blocks have nothing in common.
 
@@ -56,12 +82,15 @@ def block_threads(
         Blocks along its second.
     name : str
         What the knob is called.
+    axes : sequence of int
+        Those that the first axis is made of: see :func:`cut_through`.
     """
     gpu = target.the_gpu
-    options = range(gpu.warp, min(gpu.block_threads, _MOST_THREADS) + 1, gpu.warp)
+    most = min(gpu.block_threads, _MOST_THREADS)
+    options = [t for t in range(gpu.warp, most + 1, gpu.warp) if not cut_through(t, axes)]
     reaching = [t for t in options if t <= THREADS and total * groups >= t * gpu.units]
     even = [t for t in reaching if total % t == 0]
-    return knobs.choice(name, options, max(even or reaching, default=gpu.warp))
+    return knobs.choice(name, options, max(even or reaching, default=min(options)))
 
 
 def map_threads(

@@ -49,13 +49,16 @@ def recognise_slopes(graph: Graph) -> None:
 
 
 def _slope(values: Float64) -> Float64 | None:
-    """Return (channels,) slopes if these are PReLUs, else None; one for all is no business here."""
+    """Return (channels,) slopes if these are PReLUs, else None.
+
+    One for all is no business here, nor are slopes of 0: a ReLU, of biases that are 0 perhaps.
+    """
     if len(values) < 2 or not np.isfinite(values).all():
         return None
     slope = -values[:, _AT_MINUS_ONE]
     wanted = np.where(_GRID < 0, slope[:, None] * _GRID, _GRID)
     near = np.abs(values - wanted) <= _AGREES * (1 + np.abs(wanted))
-    return slope if near.all() else None
+    return slope if near.all() and slope.any() else None
 
 
 def _functions(graph: Graph) -> dict[str, dict[str, Float64]]:
