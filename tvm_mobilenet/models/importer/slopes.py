@@ -51,14 +51,16 @@ def recognise_slopes(graph: Graph) -> None:
 def _slope(values: Float64) -> Float64 | None:
     """Return (channels,) slopes if these are PReLUs, else None.
 
-    One for all is no business here, nor are slopes of 0: a ReLU, of biases that are 0 perhaps.
+    One for all is no business here, nor are slopes that are all 0 or all 1: biases that happen to
+    be 0, with a ReLU or without.
     """
     if len(values) < 2 or not np.isfinite(values).all():
         return None
     slope = -values[:, _AT_MINUS_ONE]
     wanted = np.where(_GRID < 0, slope[:, None] * _GRID, _GRID)
     near = np.abs(values - wanted) <= _AGREES * (1 + np.abs(wanted))
-    return slope if near.all() and slope.any() else None
+    plain = bool(np.isin(slope, (0.0, 1.0)).all() and np.ptp(slope) == 0)
+    return slope if near.all() and not plain else None
 
 
 def _functions(graph: Graph) -> dict[str, dict[str, Float64]]:
