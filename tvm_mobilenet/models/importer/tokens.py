@@ -14,6 +14,7 @@ import numpy as np
 from tvm_mobilenet.models.importer.activations import ACTIVATION
 from tvm_mobilenet.models.importer.graph import Array, Graph, Node
 from tvm_mobilenet.models.importer.layer_norms import LAYER_NORM
+from tvm_mobilenet.models.importer.lp_norms import LP_NORM
 from tvm_mobilenet.models.layer import Shape
 
 _BROADCASTING = ("Add", "Div", "Mul", "Sub")
@@ -105,6 +106,8 @@ def _last_axis(rows: _Rows, node: Node) -> list[Node] | None:
     axis = int(node.attrs.get("axis", -1)) % len(shape)
     if node.op == LAYER_NORM and axis != len(shape) - 1:
         return None
+    if node.op == LP_NORM and int(node.attrs.get("p", 2)) != 2:
+        return None
     if math.prod(shape[axis + 1 :]) != 1:
         return None
     before, matrix = rows.flat(source) if axis == len(shape) - 1 else _along(rows, source, axis)
@@ -163,6 +166,7 @@ _RULES: dict[str, Callable[[_Rows, Node], list[Node] | None]] = {
     **dict.fromkeys(_BROADCASTING, _broadcasting),
     ACTIVATION: _activation,
     LAYER_NORM: _last_axis,
+    LP_NORM: _last_axis,
     "MatMul": _product,
     "Softmax": _last_axis,
 }
