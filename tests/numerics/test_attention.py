@@ -169,12 +169,15 @@ def test_products_of_any_form(tmp_path: Path) -> None:
                net.op("Reshape", x, numbers(net, 4, 6, 5, 6)), equation="abcd,acef->aebf"),
         net.op("Einsum", one, other, equation="ij,kj->ki"),
         net.op("Softmax", net.op("Reshape", x, numbers(net, 4, 5, 36)), axis=1),
+        net.op("Softmax", one, axis=0),
         net.op("LayerNormalization", net.op("Reshape", one, numbers(net, 2, 10, 36)),
                net.const(net.rng.uniform(0.5, 1.5, 36)), axis=2),
     ]  # fmt: skip
     made, error = compiled(net, tmp_path / "net.onnx", *outputs)
     assert error < 1e-5
-    assert [call["operator"] for call in made.manifest["calls"]].count("product") >= 5
+    operators = [call["operator"] for call in made.manifest["calls"]]
+    assert operators.count("product") >= 5
+    assert operators.count("softmax_rows") == 2
 
 
 def test_on_an_emulated_arm(tmp_path: Path) -> None:

@@ -117,6 +117,26 @@ def _last_axis(rows: _Rows, node: Node) -> list[Node] | None:
     return [*before, *made]
 
 
+def _softmax(rows: _Rows, node: Node) -> list[Node] | None:
+    """Take a softmax along any axis, which is moved behind the others where it must be."""
+    graph, source = rows.graph, node.inputs[0]
+    shape = graph.shape(source)
+    axis = int(node.attrs.get("axis", -1)) % max(len(shape), 1)
+    if not rows.computed(source) or math.prod(shape[axis + 1 :]) == 1:
+        return _last_axis(rows, node)
+    perm = [*(other for other in range(len(shape)) if other != axis), axis]
+    turned, inner = (graph.fresh(f"{tensor}.turned") for tensor in (source, node.out))
+    for tensor in (turned, inner):
+        graph.types[tensor] = ("float32", tuple(shape[other] for other in perm))
+    last = Node(node.op, f"{node.name}.turned", [turned], [inner], node.attrs | {"axis": -1})
+    back = [perm.index(other) for other in range(len(shape))]
+    return [
+        Node("Transpose", turned, [source], [turned], {"perm": perm}),
+        *(_last_axis(rows, last) or [last]),
+        Node("Transpose", node.name, [inner], [node.out], {"perm": back}),
+    ]
+
+
 def _along(rows: _Rows, source: str, axis: int) -> tuple[list[Node], str]:
     """Return a tensor as a matrix whose rows lie along an axis with nothing behind it."""
     graph = rows.graph
@@ -168,5 +188,5 @@ _RULES: dict[str, Callable[[_Rows, Node], list[Node] | None]] = {
     LAYER_NORM: _last_axis,
     LP_NORM: _last_axis,
     "MatMul": _product,
-    "Softmax": _last_axis,
+    "Softmax": _softmax,
 }
