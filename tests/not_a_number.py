@@ -137,6 +137,7 @@ def tokens(lanes: int) -> dict[str, Workload]:
                                                           ((5, 16),)))  # fmt: skip
     layers: dict[str, Layer] = {
         "layer_norm": LayerNorm("a", (INPUT,), (2, 21)),
+        "lp_normalization with a least norm": LpNormalization("a", (INPUT,), (2, 21), 1e-3),
         "softmax_rows": Softmax("a", (INPUT,), (14, 21)),
         "product": Product("a", (INPUT, OTHER), (2, 5, 9), whole((2, 5, 9)), whole((2, 9, 20))),
         "copies": Copy("a", (INPUT,), back.source, back),

@@ -15,6 +15,7 @@ from onnx_nets import Net
 import tvm_mobilenet as tm
 from tvm_mobilenet.models.importer import import_onnx
 from tvm_mobilenet.models.layer_norm import LayerNorm
+from tvm_mobilenet.models.layers import LpNormalization
 from tvm_mobilenet.models.reference import relative_error
 from tvm_mobilenet.operators.facts import OPERATORS
 
@@ -52,6 +53,14 @@ def heads(net: Net, x: str, shape: tuple[int, int, int], count: int, order: list
     return [net.op("Gather", turned, net.const(i, np.int64), axis=0) for i in range(3)]
 
 
+def of_length_one(net: Net, x: str, *, expanded: bool) -> str:
+    """A tensor over the norms of its last axis, as ``torch.nn.functional.normalize`` exports it."""
+    norm, least = net.op("ReduceL2", x, axes=[-1], keepdims=1), net.const(1e-12)
+    if not expanded:
+        return str(net.op("Div", x, net.op("Max", norm, least)))
+    return str(net.op("Div", x, net.op("Expand", net.op("Clip", norm, least), net.op("Shape", x))))
+
+
 def mobilevit(net: Net, x: str, channels: int, side: int, spelling: str) -> str:
     """A MobileViT block (arXiv 2110.02178): windows of 2 x 2 pixels are unfolded and folded."""
     batch, half = net.shape[0], side // 2
@@ -86,8 +95,9 @@ def edgenext(net: Net, x: str, channels: int, side: int, spelling: str) -> str:
     t = net.op("Transpose", net.op("Reshape", x, numbers(net, 1, channels, side * side)),
                perm=[0, 2, 1])  # fmt: skip
     q, k, v = heads(net, normed(net, t, channels, spelling), shape, 3, [2, 0, 3, 4, 1])
+    q, k = of_length_one(net, q, expanded=True), of_length_one(net, k, expanded=False)
     scores = net.op("MatMul", q, net.op("Transpose", k, perm=[0, 1, 3, 2]))
-    scores = net.op("Mul", scores, net.const(net.rng.uniform(0.1, 0.3, (3, 1, 1))))
+    scores = net.op("Mul", scores, net.const(net.rng.uniform(0.5, 2, (3, 1, 1))))
     mixed = net.op("MatMul", net.op("Softmax", scores, axis=-1), v)
     mixed = net.op("Reshape", net.op("Transpose", mixed, perm=[0, 3, 1, 2]), numbers(net, *shape))
     t = net.op("Add", t, linear(net, mixed, channels, channels))
@@ -134,10 +144,12 @@ def test_an_edgenext_block(spelling: str, tmp_path: Path) -> None:
     path = net.save(tmp_path / "net.onnx", net.conv(y, 8))
     model = import_onnx(path).model
     assert sum(isinstance(layer, LayerNorm) for layer in model.layers) == 2
+    assert sum(isinstance(layer, LpNormalization) for layer in model.layers) == 2
     if spelling == "pow":
         made, error = compiled(net, path, net.conv(y, 8))
         assert error < 1e-5
-        assert [call["operator"] for call in made.manifest["calls"]].count("product") == 2
+        operators = [call["operator"] for call in made.manifest["calls"]]
+        assert operators.count("product") == operators.count("lp_normalization") == 2
 
 
 def test_products_of_any_form(tmp_path: Path) -> None:
@@ -157,12 +169,15 @@ def test_products_of_any_form(tmp_path: Path) -> None:
                net.op("Reshape", x, numbers(net, 4, 6, 5, 6)), equation="abcd,acef->aebf"),
         net.op("Einsum", one, other, equation="ij,kj->ki"),
         net.op("Softmax", net.op("Reshape", x, numbers(net, 4, 5, 36)), axis=1),
+        net.op("Softmax", one, axis=0),
         net.op("LayerNormalization", net.op("Reshape", one, numbers(net, 2, 10, 36)),
                net.const(net.rng.uniform(0.5, 1.5, 36)), axis=2),
     ]  # fmt: skip
     made, error = compiled(net, tmp_path / "net.onnx", *outputs)
     assert error < 1e-5
-    assert [call["operator"] for call in made.manifest["calls"]].count("product") >= 5
+    operators = [call["operator"] for call in made.manifest["calls"]]
+    assert operators.count("product") >= 5
+    assert operators.count("softmax_rows") == 2
 
 
 def test_on_an_emulated_arm(tmp_path: Path) -> None:

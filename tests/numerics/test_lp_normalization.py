@@ -13,6 +13,7 @@ from kernels import compiled, use_threads
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnx_nets import Net
 
 import tvm_mobilenet as tm
 from tvm_mobilenet.errors import VerificationError
@@ -38,12 +39,12 @@ def here(name: str) -> TargetSpec:
     return spec
 
 
-def layer(shape: tuple[int, ...]) -> LpNormalization:
-    return LpNormalization("norm", (INPUT,), shape)
+def layer(shape: tuple[int, ...], least: float = 0.0) -> LpNormalization:
+    return LpNormalization("norm", (INPUT,), shape, least)
 
 
-def work_of(shape: tuple[int, int], spec: TargetSpec) -> Workload:
-    work = workload_of_layer(layer(shape), spec)
+def work_of(shape: tuple[int, int], spec: TargetSpec, least: float = 0.0) -> Workload:
+    work = workload_of_layer(layer(shape, least), spec)
     assert work is not None
     return work
 
@@ -96,6 +97,53 @@ def test_rows_that_are_not_ordinary(name: str, row: list[float]) -> None:
         x[1] = np.arange(work.in_channels)
         want = reference.run_layer(layer(x.shape), {}, x)
         np.testing.assert_allclose(normalized(kernels[work.key], x), want, rtol=1e-6, atol=1e-38)
+
+
+@pytest.mark.parametrize("name", X86)
+def test_a_norm_below_the_least_is_not_divided_by(name: str) -> None:
+    spec = here(name)
+    least = 1e-12
+    works = [work_of((7, channels), spec, least) for channels in (3, 16, 19)]
+    kernels = compiled(works, spec).jit()
+    for work in works:
+        x = np.ones((7, work.in_channels), np.float32)
+        x[:, 0] *= [0.0, 1e-13, 1e-12, 1e-38, 1e38, INF, NAN]
+        x[:4, 1:] = 0
+        x[1, -1] = 1e-13
+        want = reference.run_layer(layer(x.shape, least), {}, x)
+        assert want[1, 0] == pytest.approx(0.1)
+        np.testing.assert_allclose(normalized(kernels[work.key], x), want, rtol=1e-6, atol=1e-38)
+
+
+@pytest.mark.parametrize(
+    ("floor", "axis", "ours"),
+    [
+        ("Clip", -1, True),
+        ("Max", 2, True),
+        ("Clip", 1, False),
+        ("none", -1, False),
+        ("both", -1, False),
+        ("zero", -1, False),
+        ("other", -1, False),
+    ],
+)
+def test_tensors_over_their_norms_are_found(
+    floor: str, axis: int, ours: bool, tmp_path: Path
+) -> None:
+    """Only what no row of zeros makes NaN, and along the last axis."""
+    net = Net((1, 3, 4, 5), opset=13)
+    x = net.op("Reshape", net.conv("image", 6), net.const((2, 3, 20), np.int64))
+    least, most = net.const(0 if floor == "zero" else 1e-6), net.const(9)
+    source = net.op("Neg", x) if floor == "other" else x
+    divisor = net.op("ReduceL2", source, axes=[axis], keepdims=1)
+    if floor == "Max":
+        divisor = net.op("Max", least, divisor)
+    elif floor != "none":
+        divisor = net.op("Clip", divisor, least, *([most] if floor == "both" else []))
+    path = net.save(tmp_path / "net.onnx", net.op("Div", x, divisor))
+    found = [one for one in import_onnx(path).model.layers if isinstance(one, LpNormalization)]
+    assert [one.least for one in found] == ([pytest.approx(1e-6)] if ours else [])
+    assert all(one.in_shape == (6, 20) for one in found)
 
 
 def test_the_reference_is_onnx_s() -> None:
@@ -177,14 +225,15 @@ def test_other_machines_call_no_library_for_it(name: str) -> None:
     assert "TVMBackendParallelLaunch" not in assembly
 
 
-def test_an_error_before_it_is_bounded_behind_it() -> None:
+@pytest.mark.parametrize("least", [0.0, 3.0])
+def test_an_error_before_it_is_bounded_behind_it(least: float) -> None:
     """Twice the embedding, turned a little: the bound holds for what that does to the row."""
     from tvm_mobilenet.models.layers import Dense
     from tvm_mobilenet.verify.bound import guaranteed_bound
 
     rng = np.random.default_rng(0)
     dense = Dense("d", (INPUT,), (3, 8), 16, bias=False)
-    norm = LpNormalization("norm", ("d",), (3, 16))
+    norm = LpNormalization("norm", ("d",), (3, 16), least)
     weights = {"d.weight": rng.standard_normal((16, 8)).astype(np.float32)}
     x = rng.standard_normal((3, 8)).astype(np.float32)
     product = reference.run_layer(dense, weights, x)

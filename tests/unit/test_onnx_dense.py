@@ -69,3 +69,17 @@ def test_a_batch_norm_that_others_read_past_is_left(tmp_path: Path) -> None:
     scaled = net.op("Mul", y, net.const(np.arange(1, 6)))
     found = taken(net, tmp_path, net.op("Add", scaled, y))
     assert kinds(found) == ["Conv2d", "GlobalAvgPool", "Dense", "Mul", "Add"]
+
+
+def test_a_gather_of_all_there_is_is_a_view(tmp_path: Path) -> None:
+    """As torch's second exporter writes a head: flat, then strided to a map of one pixel."""
+    net = Net()
+    flat = net.op("Reshape", net.op("GlobalAveragePool", net.conv("image", 8, 3)),
+                  net.const([8], np.int64))  # fmt: skip
+    order = np.arange(8).reshape(1, 8, 1, 1)
+    map_ = net.op("Gather", flat, net.const(order, np.int64), axis=0)
+    turned = net.op("Gather", flat, net.const(order[:, ::-1], np.int64), axis=0)
+    net.channels[map_] = 8
+    found = taken(net, tmp_path, net.conv(map_, 6), turned)
+    assert kinds(found) == ["Conv2d", "GlobalAvgPool", "Reshape", "Gather", "Conv2d"]
+    assert found.model.layers[-1].inputs == (found.model.layers[1].name,)

@@ -141,9 +141,12 @@ def test_unwritable_path(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("activation", ["relu", "relu6", "hardswish", "hardsigmoid"])
+@pytest.mark.parametrize(
+    ("activation", "least"),
+    [("relu", 0.0), ("relu6", 0.5), ("hardswish", 0.0), ("hardsigmoid", 0.0)],
+)
 def test_an_activation_and_a_normalization_come_back(
-    activation: Activation, tmp_path: Path
+    activation: Activation, least: float, tmp_path: Path
 ) -> None:
     map_, row = (1, 4, 5, 6), (1, 4)
     layers = (
@@ -151,7 +154,7 @@ def test_an_activation_and_a_normalization_come_back(
         Add("sum", ("c", "input"), map_),
         Activate("bent", ("sum",), map_, activation),
         GlobalAvgPool("pool", ("bent",), map_),
-        LpNormalization("rows", ("pool",), row),
+        LpNormalization("rows", ("pool",), row, least),
         Dense("scores", ("rows",), row, 3),
     )
     model = Model("m", "M", {}, map_, layers)

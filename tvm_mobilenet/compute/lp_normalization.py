@@ -12,12 +12,14 @@ except ImportError:  # as TVM 0.19 calls it
     from tvm import tir as tirx
 
 from tvm_mobilenet.compute.inputs import placeholder
+from tvm_mobilenet.operators.lp_normalization import least_of
 from tvm_mobilenet.operators.workload import Workload
 
 
 def lp_normalization(work: Workload) -> list[Any]:
     """Define ``out[n, j] = data[n, j] / sqrt(sum_i data[n, i]**2)``, 0 where that is 0.
 
+    Where the root is less than what the workload names as the least, it is divided by that.
     Squares are of elements over the row's largest, m: those of 1e20 would be infinite, those
     of 1e-23 nothing. The stages are those of :func:`tvm_mobilenet.compute.softmax.softmax`.
 
@@ -50,12 +52,12 @@ def lp_normalization(work: Workload) -> list[Any]:
     c = te.reduce_axis((0, lanes), name="c")
     top = te.compute((work.batch,), lambda n: te.max(most[n, c], axis=c), name="row_max")
 
-    def quotient(n: Any, b: Any, c: Any) -> Any:
+    def unit(n: Any) -> Any:
         # Nothing is divided by 0, an infinity or NaN, of which a comparison says no.
         usable = tirx.all(top[n] > zero, top[n] < te.const(float("inf"), "float32"))
-        return row[n, b, c] / tirx.Select(usable, top[n], one)
+        return tirx.Select(usable, top[n], one)
 
-    power = te.compute(row.shape, quotient, name="power")
+    power = te.compute(row.shape, lambda n, b, c: row[n, b, c] / unit(n), name="power")
     b = te.reduce_axis((0, blocks), name="b")
     part = te.compute(
         (work.batch, lanes),
@@ -64,11 +66,16 @@ def lp_normalization(work: Workload) -> list[Any]:
     )
     c = te.reduce_axis((0, lanes), name="c")
     total = te.compute((work.batch,), lambda n: te.sum(part[n, c], axis=c), name="row_sum")
-    scale = te.compute(
-        (work.batch,),
-        lambda n: tirx.Select(total[n] == zero, zero, one / te.sqrt(total[n])),
-        name="scale",
-    )
+    least = te.const(least_of(work), "float32")
+
+    def factor(n: Any) -> Any:
+        if not least_of(work):
+            return tirx.Select(total[n] == zero, zero, one / te.sqrt(total[n]))
+        # The root is of quotients, and so must be what it is compared with: NaN is not less.
+        root, floor = te.sqrt(total[n]), least / unit(n)
+        return one / tirx.Select(root < floor, floor, root)
+
+    scale = te.compute((work.batch,), factor, name="scale")
     out = te.compute(
         data.shape, lambda n, j: power[n, j // lanes, j % lanes] * scale[n], name="out"
     )

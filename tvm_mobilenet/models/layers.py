@@ -230,10 +230,18 @@ class LpNormalization(Layer):
     """Each row of (N, C) over its Euclidean norm, a row of zeros left as it is.
 
     ONNX's operator of that name for p = 2 and the last axis: what networks that recognise
-    faces end in (arXiv 1503.03832, section 3).
+    faces end in (arXiv 1503.03832, section 3), and what attention between channels does to
+    queries and keys (arXiv 2106.09681, section 3.1).
+
+    Parameters
+    ----------
+    least : float
+        What a row is divided by where its norm is smaller.
     """
 
     rank: ClassVar[int | None] = 2
+
+    least: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,8 +247,19 @@ def _softmax(layer: Softmax, _constants: Constants) -> list[onnx.NodeProto]:
 
 
 @nodes_of.register(LpNormalization)
-def _lp_normalization(layer: LpNormalization, _constants: Constants) -> list[onnx.NodeProto]:
-    return [_node("LpNormalization", layer, axis=1, p=2)]
+def _lp_normalization(layer: LpNormalization, constants: Constants) -> list[onnx.NodeProto]:
+    from onnx import helper
+
+    if not layer.least:
+        return [_node("LpNormalization", layer, axis=1, p=2)]
+    (source,), least = layer.inputs, f"{layer.name}.least"
+    constants[least] = np.array(layer.least, np.float32)
+    norm, divisor = f"{layer.name}.norm", f"{layer.name}.divisor"
+    return [
+        helper.make_node("ReduceL2", [source], [norm], norm, axes=[1]),
+        helper.make_node("Clip", [norm, least], [divisor], divisor),
+        helper.make_node("Div", [source, divisor], [layer.name], layer.name),
+    ]
 
 
 @nodes_of.register(LayerNorm)

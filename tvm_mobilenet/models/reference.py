@@ -355,8 +355,8 @@ def _layer_norm(layer: LayerNorm, weights: Weights, x: Float64) -> Float64:
 
 
 @_computed.register(LpNormalization)
-def _lp_normalization(_layer: LpNormalization, _weights: Weights, x: Float64) -> Float64:
+def _lp_normalization(layer: LpNormalization, _weights: Weights, x: Float64) -> Float64:
     """Divide rows by their norms, those of zeros by 1; infinities leave 0 and NaN."""
-    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    norms = np.maximum(np.linalg.norm(x, axis=1, keepdims=True), layer.least)
     with np.errstate(invalid="ignore"):
         return np.asarray(x / np.where(norms == 0, 1.0, norms))

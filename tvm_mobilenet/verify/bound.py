@@ -291,6 +291,7 @@ def _softmax_bound(layer: Softmax, known: _Known, loss: _Loss) -> Float64:
 def _row_bound(layer: LpNormalization, known: _Known, loss: _Loss) -> Float64:
     (source,) = layer.inputs
     y, norms = known.magnitude(layer.name), row_lengths(known.magnitude(source))
+    norms = np.maximum(norms, layer.least)
     return loss.summed * y + (1 + loss.summed) * _turned(norms, y, known.error(source))
 
 

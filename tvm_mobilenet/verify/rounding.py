@@ -197,13 +197,14 @@ def _softmax(_layer: Softmax, before: float, inputs: Iterable[NDArray[Any]]) -> 
 
 
 @_carried.register(LpNormalization)
-def _length(_layer: LpNormalization, before: float, inputs: Iterable[NDArray[Any]]) -> float:
+def _length(layer: LpNormalization, before: float, inputs: Iterable[NDArray[Any]]) -> float:
     # What is little of all rows may be much of a short one.
     norms = np.concatenate([row_lengths(x) for x in inputs])
     norms = norms[np.isfinite(norms) & (norms > 0)]
     if not norms.size:
         return before
-    return before * (math.sqrt(float(np.mean(norms**2))) / float(norms.min()))
+    shortest = max(float(norms.min()), layer.least)
+    return before * (math.sqrt(float(np.mean(norms**2))) / shortest)
 
 
 @_carried.register(LayerNorm)

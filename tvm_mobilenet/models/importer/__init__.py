@@ -238,6 +238,7 @@ def _imported(
     from tvm_mobilenet.models.importer.halves import in_float32
     from tvm_mobilenet.models.importer.integers import IntegerLayers
     from tvm_mobilenet.models.importer.layer_norms import recognise_layer_norms
+    from tvm_mobilenet.models.importer.lp_norms import recognise_lp_norms
     from tvm_mobilenet.models.importer.modern import modernise
     from tvm_mobilenet.models.importer.outputs import own_outputs
     from tvm_mobilenet.models.importer.products import spell_products
@@ -253,6 +254,7 @@ def _imported(
     modernise(graph)
     simplify(graph, views=False)
     recognise_layer_norms(graph)
+    recognise_lp_norms(graph)
     sink_transposes(graph)
     simplify(graph, views=True)
     join_branches(graph)

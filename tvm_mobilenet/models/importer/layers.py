@@ -14,6 +14,7 @@ from tvm_mobilenet.models.importer.activations import ACTIVATION
 from tvm_mobilenet.models.importer.affine import Affine
 from tvm_mobilenet.models.importer.foreign import foreign
 from tvm_mobilenet.models.importer.graph import Array, Graph, Node
+from tvm_mobilenet.models.importer.lp_norms import LEAST
 from tvm_mobilenet.models.importer.transposed import is_narrow, placed, square_channels
 from tvm_mobilenet.models.layer import Layer, Shape
 from tvm_mobilenet.models.layer_norm import LayerNorm
@@ -348,7 +349,8 @@ class Layers:
         rows = len(shape) == 2 and int(attrs.get("axis", -1)) % 2 == 1 and self._maps(source)
         if not rows or int(attrs.get("p", 2)) != 2:
             return False
-        return self._add(LpNormalization(self._name(node.out), self._inputs(source), shape))
+        least = float(attrs.get(LEAST, 0.0))
+        return self._add(LpNormalization(self._name(node.out), self._inputs(source), shape, least))
 
     def _lower_reshape(self, node: Node) -> bool:
         """Drop a view between NC11 and NC where the layers before it can do without."""

@@ -29,6 +29,7 @@ def simplify(graph: Graph, *, views: bool) -> None:
     ``Sum`` of two                                  ``Add``
     ``auto_pad``, ``Pad`` before a convolution      ``pads``
     ``Flatten``, ``Squeeze``, ``Transpose`` (1)     ``Reshape`` to a constant shape
+    ``Gather`` of all there is, in its order        the same
     ``ReduceMean``, ``AveragePool`` of a whole map  ``GlobalAveragePool``, and ``Reshape``
     =============================================== ===================================
 
@@ -113,11 +114,22 @@ def _to_views(graph: Graph) -> None:
         moved = node.op == "Transpose" and is_view(
             graph.shape(node.inputs[0]), perm_of(graph, node)
         )
-        if node.op in _VIEWS or moved:
+        if node.op in _VIEWS or moved or _gathers_all(graph, node):
             _check_sizes(graph, node)
             shape = np.array(graph.shape(node.out), np.int64)
             target = graph.add_constant(f"{node.out}.shape", shape)
             node.op, node.inputs, node.attrs = "Reshape", [node.inputs[0], target], {}
+
+
+def _gathers_all(graph: Graph, node: Node) -> bool:
+    """Whether a node takes each element of an axis in its place, as ``as_strided`` is exported."""
+    if node.op != "Gather" or node.inputs[0] not in graph.types:
+        return False
+    shape, indices = graph.shape(node.inputs[0]), graph.constants.get(node.inputs[1])
+    length = shape[int(node.attrs.get("axis", 0)) % max(len(shape), 1)]
+    if indices is None or indices.size != length:
+        return False
+    return bool((indices.ravel() % length == np.arange(length)).all())
 
 
 def _check_sizes(graph: Graph, node: Node) -> None:

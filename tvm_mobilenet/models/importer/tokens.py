@@ -14,6 +14,7 @@ import numpy as np
 from tvm_mobilenet.models.importer.activations import ACTIVATION
 from tvm_mobilenet.models.importer.graph import Array, Graph, Node
 from tvm_mobilenet.models.importer.layer_norms import LAYER_NORM
+from tvm_mobilenet.models.importer.lp_norms import LP_NORM
 from tvm_mobilenet.models.layer import Shape
 
 _BROADCASTING = ("Add", "Div", "Mul", "Sub")
@@ -105,6 +106,8 @@ def _last_axis(rows: _Rows, node: Node) -> list[Node] | None:
     axis = int(node.attrs.get("axis", -1)) % len(shape)
     if node.op == LAYER_NORM and axis != len(shape) - 1:
         return None
+    if node.op == LP_NORM and int(node.attrs.get("p", 2)) != 2:
+        return None
     if math.prod(shape[axis + 1 :]) != 1:
         return None
     before, matrix = rows.flat(source) if axis == len(shape) - 1 else _along(rows, source, axis)
@@ -112,6 +115,26 @@ def _last_axis(rows: _Rows, node: Node) -> list[Node] | None:
     made = rows.swapped(alone, [matrix, *node.inputs[1:]])
     graph.types[made[0].out] = graph.types[matrix]
     return [*before, *made]
+
+
+def _softmax(rows: _Rows, node: Node) -> list[Node] | None:
+    """Take a softmax along any axis, which is moved behind the others where it must be."""
+    graph, source = rows.graph, node.inputs[0]
+    shape = graph.shape(source)
+    axis = int(node.attrs.get("axis", -1)) % max(len(shape), 1)
+    if not rows.computed(source) or math.prod(shape[axis + 1 :]) == 1:
+        return _last_axis(rows, node)
+    perm = [*(other for other in range(len(shape)) if other != axis), axis]
+    turned, inner = (graph.fresh(f"{tensor}.turned") for tensor in (source, node.out))
+    for tensor in (turned, inner):
+        graph.types[tensor] = ("float32", tuple(shape[other] for other in perm))
+    last = Node(node.op, f"{node.name}.turned", [turned], [inner], node.attrs | {"axis": -1})
+    back = [perm.index(other) for other in range(len(shape))]
+    return [
+        Node("Transpose", turned, [source], [turned], {"perm": perm}),
+        *(_last_axis(rows, last) or [last]),
+        Node("Transpose", node.name, [inner], [node.out], {"perm": back}),
+    ]
 
 
 def _along(rows: _Rows, source: str, axis: int) -> tuple[list[Node], str]:
@@ -163,6 +186,7 @@ _RULES: dict[str, Callable[[_Rows, Node], list[Node] | None]] = {
     **dict.fromkeys(_BROADCASTING, _broadcasting),
     ACTIVATION: _activation,
     LAYER_NORM: _last_axis,
+    LP_NORM: _last_axis,
     "MatMul": _product,
-    "Softmax": _last_axis,
+    "Softmax": _softmax,
 }
