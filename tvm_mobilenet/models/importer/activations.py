@@ -21,14 +21,14 @@ import numpy as np
 from tvm_mobilenet.common.functions import spelled
 from tvm_mobilenet.models.activations import activate
 from tvm_mobilenet.models.importer.fits import GRID, Float64, fitted, fitted_within
-from tvm_mobilenet.models.importer.graph import Graph, Node
+from tvm_mobilenet.models.importer.graph import Array, Graph, Node
 from tvm_mobilenet.models.importer.roundings import ROUND, rounded_values, type_of_rounding
 from tvm_mobilenet.models.tensors import TensorType
 
 ACTIVATION = "Activation"
 """Operator of the nodes made here; its attribute of that name says which."""
 
-LONGEST = 9
+_LONGEST = 9
 """Nodes of a function, at most; a GELU by its hyperbolic tangent has that many."""
 
 
@@ -79,23 +79,41 @@ def _ends(of: TensorType) -> tuple[float, float]:
 
 
 def _functions(graph: Graph, rules: Rules) -> dict[str, dict[str, Float64]]:
-    """Return each tensor as functions of those before it: itself, then ever earlier ones."""
+    return functions_of(graph, rules, GRID, lambda constant, _: only_number(constant))
+
+
+def only_number(constant: Array) -> float | None:
+    """Return the number of a constant of one element; None of another."""
+    return float(constant.reshape(-1)[0]) if constant.size == 1 else None
+
+
+def functions_of(
+    graph: Graph, rules: Rules, grid: Float64, known: Callable[[Array, Node], Any]
+) -> dict[str, dict[str, Float64]]:
+    """Return each tensor as functions of those before it: itself, then ever earlier ones.
+
+    Parameters
+    ----------
+    grid : ndarray
+        Points at which they are known.
+    known : callable
+        From a constant, and the node that reads it, to what the rules compute with; None if a
+        function of it is no business here.
+    """
     found: dict[str, dict[str, Float64]] = {}
     for node in graph.nodes:
         for tensor in node.outputs:
-            found[tensor] = {tensor: GRID}
+            found[tensor] = {tensor: grid}
         rule = rules.get(node.op)
         if rule is None:
             continue
         operands: list[Any] = []
         for tensor in node.inputs:
             constant = graph.constants.get(tensor)
-            if constant is not None and constant.size == 1:
-                operands.append(float(constant.reshape(-1)[0]))
-            elif not tensor or constant is not None:
-                operands.append(None)
+            if constant is not None:
+                operands.append(known(constant, node))
             else:
-                operands.append(found.setdefault(tensor, {tensor: GRID}))
+                operands.append(found.setdefault(tensor, {tensor: grid}) if tensor else None)
         if any(
             constant is None and name for constant, name in zip(operands, node.inputs, strict=True)
         ):
@@ -103,7 +121,7 @@ def _functions(graph: Graph, rules: Rules) -> dict[str, dict[str, Float64]]:
         variables = [operand for operand in operands if isinstance(operand, dict)]
         common = set.intersection(*map(set, variables)) if variables else set()
         longest = max(variables, key=len, default={})
-        for source in [name for name in longest if name in common][:LONGEST]:
+        for source in [name for name in longest if name in common][:_LONGEST]:
             values = [o[source] if isinstance(o, dict) else o for o in operands]
             with np.errstate(all="ignore"):
                 found[node.out][source] = np.asarray(rule(node, values), np.float64)

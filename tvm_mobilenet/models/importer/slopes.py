@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tvm_mobilenet.models.importer.activations import LONGEST, RULES, between
+from tvm_mobilenet.models.importer.activations import RULES, between, functions_of, only_number
 from tvm_mobilenet.models.importer.fits import Float64
 from tvm_mobilenet.models.importer.graph import Array, Graph, Node
+from tvm_mobilenet.models.layer import Shape
 
 _GRID: Float64 = np.array([[-1e6, -7.0, -1.0, -0.125, 0.0, 0.125, 1.0, 7.0, 1e6]])
 _AT_MINUS_ONE = 2
@@ -65,41 +66,17 @@ def _slope(values: Float64) -> Float64 | None:
 
 def _functions(graph: Graph) -> dict[str, dict[str, Float64]]:
     """Return each map as functions of those before it: (channels or 1, points of the grid)."""
-    found: dict[str, dict[str, Float64]] = {}
-    for node in graph.nodes:
-        for tensor in node.outputs:
-            found[tensor] = {tensor: _GRID}
-        rule = RULES.get(node.op)
-        if rule is None or len(graph.shape(node.out)) != 4:
-            continue
-        operands = [_operand(graph, node, tensor, found) for tensor in node.inputs]
-        known = zip(operands, node.inputs, strict=True)
-        if any(operand is None and name for operand, name in known):
-            continue
-        variables = [operand for operand in operands if isinstance(operand, dict)]
-        common = set.intersection(*map(set, variables)) if variables else set()
-        longest = max(variables, key=len, default={})
-        for source in [name for name in longest if name in common][:LONGEST]:
-            values = [o[source] if isinstance(o, dict) else o for o in operands]
-            with np.errstate(all="ignore"):
-                found[node.out][source] = np.asarray(rule(node, values), np.float64)
-    return found
+    return functions_of(
+        graph, RULES, _GRID, lambda value, node: _by_channel(value, graph.shape(node.out))
+    )
 
 
-def _operand(graph: Graph, node: Node, tensor: str, found: dict[str, dict[str, Float64]]) -> Any:
-    if not tensor:
-        return None
-    value = graph.constants.get(tensor)
-    if value is None:
-        return found.setdefault(tensor, {tensor: _GRID})
-    return _by_channel(value, graph.shape(node.out)[1])
-
-
-def _by_channel(value: Array, channels: int) -> Any:
-    """Return a constant as a number or (channels, 1); None if it is neither."""
+def _by_channel(value: Array, shape: Shape) -> Any:
+    """Return a constant beside a map as a number or (channels, 1); None if it is neither."""
     if value.dtype != np.float32:
         return None
     if value.size == 1:
-        return float(value.reshape(-1)[0])
+        return only_number(value)
     full = (1,) * (4 - value.ndim) + value.shape
-    return value.reshape(-1, 1).astype(np.float64) if full == (1, channels, 1, 1) else None
+    by_channel = len(shape) == 4 and full == (1, shape[1], 1, 1)
+    return value.reshape(-1, 1).astype(np.float64) if by_channel else None
